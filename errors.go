@@ -1,0 +1,103 @@
+// Copyright 2026 The wsgi_party Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package wsgiparty
+
+import (
+	"errors"
+	"fmt"
+	"runtime/debug"
+)
+
+// ErrPartyline is what every error of a partyline is: errors.Is(err,
+// ErrPartyline) holds for ErrHighAndDry, ErrLeft, ErrLoop,
+// *NoSuchServiceError and *HandlerError.
+var ErrPartyline = errors.New("partyline error")
+
+var (
+	// ErrHighAndDry is what a handler returns, possibly wrapped, when it has
+	// no answer: it declines, and is skipped. First returns it when nobody
+	// answered and nobody failed.
+	ErrHighAndDry error = &partylineError{"no answer"}
+
+	// ErrLeft is returned by Connect once the operator has left.
+	ErrLeft error = &partylineError{"the operator has left the partyline"}
+
+	// ErrLoop is what an ask gets that is nested in more asks than
+	// any sensible call: handlers are asking each other in a circle.
+	ErrLoop error = &partylineError{fmt.Sprintf("asks nested deeper than %d: handlers are asking each other in a circle", maxDepth)}
+)
+
+// partylineError is an error that is ErrPartyline.
+type partylineError struct{ message string }
+
+func (e *partylineError) Error() string { return e.message }
+
+func (*partylineError) Is(target error) bool { return target == ErrPartyline }
+
+// NoSuchServiceError says that nobody is connected under a service.
+type NoSuchServiceError struct {
+	// Party is the name of the partyline that was asked.
+	Party string
+
+	// Service is the name that was asked for.
+	Service string
+}
+
+func (e *NoSuchServiceError) Error() string {
+	return fmt.Sprintf("nobody on partyline %q is connected under service %q", e.Party, e.Service)
+}
+
+// Is reports whether target is ErrPartyline.
+func (*NoSuchServiceError) Is(target error) bool { return target == ErrPartyline }
+
+// HandlerError says that a guest's handler failed: it returned an error that
+// does not decline, answered with the wrong type, or panicked. The message of
+// a recovered panic contains its stack.
+type HandlerError struct {
+	// Guest is who failed to answer.
+	Guest string
+
+	// Service is what the guest was asked for.
+	Service string
+
+	// Err is what went wrong.
+	Err error
+}
+
+func (e *HandlerError) Error() string {
+	return fmt.Sprintf("guest %q failed to answer %q: %v", e.Guest, e.Service, e.Err)
+}
+
+// Unwrap returns what went wrong.
+func (e *HandlerError) Unwrap() error { return e.Err }
+
+// Is reports whether target is ErrPartyline.
+func (*HandlerError) Is(target error) bool { return target == ErrPartyline }
+
+// panicError is a recovered panic. It does not unwrap to the value that was
+// panicked with: panic(ErrHighAndDry) is a failure, not a way to decline.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+// newPanicError is to be called by the deferred function that recovered value.
+func newPanicError(value any) error {
+	return &panicError{value: value, stack: debug.Stack()}
+}
+
+func (e *panicError) Error() string {
+	return fmt.Sprintf("panic: %v\n\n%s", e.value, e.stack)
+}
