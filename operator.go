@@ -48,9 +48,9 @@ type Options struct {
 // services, and ask each other's handlers. All its methods, and those of its
 // operators, may be called from any goroutine at any time, handlers included.
 type Partyline struct {
-	name     string
-	options  Options
-	observer observer // may be nil; set before the partyline is shared
+	name                  string
+	ignoreMissingServices atomic.Bool
+	observer              observer // may be nil; set before the partyline is shared
 
 	mu       sync.Mutex // serializes connecting and leaving; asking never takes it
 	services sync.Map   // of service name to *service; written with mu held
@@ -59,12 +59,14 @@ type Partyline struct {
 // observer is told of every ask while it is observing.
 type observer interface {
 	observing() bool
-	begin(guest unique.Handle[string], service string) (asked func(answered, declined, failed int))
+	begin(guest, service string) (asked func(answered, declined, failed int))
 }
 
 // NewPartyline returns a partyline with nobody on it. The name is only a label.
 func NewPartyline(name string, opts Options) *Partyline {
-	return &Partyline{name: name, options: opts}
+	p := &Partyline{name: name}
+	p.ignoreMissingServices.Store(opts.IgnoreMissingServices)
+	return p
 }
 
 // Name returns the name the partyline was made with.
@@ -197,17 +199,17 @@ type Operator struct {
 }
 
 // Guest returns the guest's name, empty for a caller that is no guest.
-func (o *Operator) Guest() string {
-	if !o.isGuest() {
-		return ""
-	}
-	return o.guest.Value()
-}
-
-func (o *Operator) isGuest() bool { return o.guest != noGuest }
+func (o *Operator) Guest() string { return guestName(o.guest) }
 
 // noGuest is in place of the name of a caller that is no guest.
 var noGuest unique.Handle[string]
+
+func guestName(guest unique.Handle[string]) string {
+	if guest == noGuest {
+		return ""
+	}
+	return guest.Value()
+}
 
 // String returns the guest's name, so that Caddy prints and matches the
 // request variable that holds an operator as that name.
@@ -235,7 +237,7 @@ func (o *Operator) ConnectRemote(service string, h Handler) error {
 
 func (o *Operator) connect(name string, h Handler, remote bool) error {
 	switch {
-	case !o.isGuest():
+	case o.guest == noGuest:
 		return &partylineError{"connecting needs a guest name: this operator can only ask"}
 	case name == "":
 		return &partylineError{"the service to connect under has no name"}
@@ -379,7 +381,7 @@ func (o *Operator) lookup(name string) (*service, []connection, error) {
 			return s, connections, nil
 		}
 	}
-	if o.partyline.options.IgnoreMissingServices {
+	if o.partyline.ignoreMissingServices.Load() {
 		return nil, nil, nil
 	}
 	return nil, nil, &NoSuchServiceError{Party: o.partyline.name, Service: name}
@@ -487,7 +489,7 @@ func (c *calls) skipAsking(up *ask) (askNobody bool, err error) {
 // observed is all, counting the replies for the observer.
 func (c *calls) observed(observer observer, answers *[]any, yield yieldFunc) error {
 	var answered, declined, failed int
-	asked := observer.begin(c.guest, c.service.name)
+	asked := observer.begin(guestName(c.guest), c.service.name)
 	defer func() {
 		if answers != nil {
 			answered = len(*answers)

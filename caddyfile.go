@@ -1,0 +1,185 @@
+// Copyright 2026 The wsgi_party Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package wsgiparty
+
+import (
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+func init() {
+	httpcaddyfile.RegisterHandlerDirective("wsgi_party", parseCaddyfile)
+	httpcaddyfile.RegisterDirectiveOrder("wsgi_party", httpcaddyfile.After, "route")
+}
+
+// parseCaddyfile sets up the handler from Caddyfile tokens. Syntax:
+//
+//	wsgi_party [<matcher>] [<name>] {
+//		invite           <uri>...
+//		invite           <uri> as <guest>
+//		ignore_missing_services
+//		strict_invites
+//		invite_timeout   <duration>
+//		partyline_key    <name>
+//		prefix           <path>
+//		<directives...>
+//	}
+//
+// What is none of its own subdirectives is an HTTP directive, and belongs to the
+// routes that the party wraps; they are sorted as in handle.
+func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	h.Next() // consume directive name
+	p := new(Party)
+	// The party's own tokens are deleted from this copy of the segment, so that
+	// the rest can be parsed like that of any block of directives.
+	d := h.NewFromNextSegment()
+	d.Next()
+	if d.NextArg() {
+		if p.Name = d.Val(); p.Name == "" {
+			return nil, d.Err("the party's name is empty: write a name, or leave it out")
+		}
+		if d.NextArg() {
+			return nil, d.ArgErr()
+		}
+		d.Delete()
+	}
+	given := make(map[string]bool)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		segment := d.NextSegment()
+		parse, ok := options[segment.Directive()]
+		if !ok {
+			continue
+		}
+		if err := parseOption(p, parse, segment, given); err != nil {
+			return nil, err
+		}
+		d.DeleteN(len(segment))
+	}
+	d.Reset()
+	handler, err := httpcaddyfile.ParseSegmentAsSubroute(h.WithDispenser(d))
+	if err != nil {
+		return nil, err
+	}
+	p.Routes = handler.(*caddyhttp.Subroute).Routes
+	return p, nil
+}
+
+// option sets p from a subdirective's arguments.
+type option func(p *Party, d *caddyfile.Dispenser, args []string) error
+
+// options are the party's own subdirectives.
+var options = map[string]option{
+	"invite": parseInvites,
+	"ignore_missing_services": func(p *Party, d *caddyfile.Dispenser, args []string) error {
+		p.IgnoreMissingServices = true
+		return count(d, args, 0)
+	},
+	"strict_invites": func(p *Party, d *caddyfile.Dispenser, args []string) error {
+		p.StrictInvites = true
+		return count(d, args, 0)
+	},
+	"invite_timeout": func(p *Party, d *caddyfile.Dispenser, args []string) error {
+		if err := count(d, args, 1); err != nil {
+			return err
+		}
+		timeout, err := caddy.ParseDuration(args[0])
+		if err != nil {
+			return d.Errf("invite_timeout %q is no duration: write one such as 5s", args[0])
+		}
+		if timeout <= 0 {
+			return d.Errf("invite_timeout is %s: write a duration above zero, such as 5s", args[0])
+		}
+		p.InviteTimeout = caddy.Duration(timeout)
+		return nil
+	},
+	"partyline_key": func(p *Party, d *caddyfile.Dispenser, args []string) error {
+		if err := count(d, args, 1); err != nil {
+			return err
+		}
+		if p.PartylineKey = args[0]; p.PartylineKey == "" {
+			return d.Err("partyline_key is empty: write the name of a request variable, or leave it out")
+		}
+		return nil
+	},
+	"prefix": func(p *Party, d *caddyfile.Dispenser, args []string) error {
+		if err := count(d, args, 1); err != nil {
+			return err
+		}
+		p.Prefix = args[0]
+		return wrapErr(d, checkPrefix(p.Prefix))
+	},
+}
+
+// parseOption parses one of the party's own subdirectives. Only invites may be
+// given more than once.
+func parseOption(p *Party, parse option, segment caddyfile.Segment, given map[string]bool) error {
+	d := caddyfile.NewDispenser(segment)
+	d.Next()
+	name := d.Val()
+	if given[name] && name != "invite" {
+		return d.Errf("%s already specified", name)
+	}
+	given[name] = true
+	args := d.RemainingArgs()
+	if len(segment) > 1+len(args) {
+		return d.Errf("%s takes no block", name)
+	}
+	return parse(p, d, args)
+}
+
+func parseInvites(p *Party, d *caddyfile.Dispenser, args []string) error {
+	if len(args) == 3 && args[1] == "as" {
+		return addInvite(p, d, Invite{URI: args[0], Guest: args[2]})
+	}
+	if len(args) == 0 {
+		return d.ArgErr()
+	}
+	for _, arg := range args {
+		if arg == "as" {
+			return d.Err(`"as" names the guest of one invite: write "invite <uri> as <guest>" on a line of its own`)
+		}
+		if err := addInvite(p, d, Invite{URI: arg}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func addInvite(p *Party, d *caddyfile.Dispenser, invite Invite) error {
+	p.Invites = append(p.Invites, invite)
+	if strings.Contains(invite.URI, "{") {
+		return nil // has a placeholder, which Provision replaces
+	}
+	_, err := invite.parse()
+	return wrapErr(d, err)
+}
+
+func wrapErr(d *caddyfile.Dispenser, err error) error {
+	if err == nil {
+		return nil
+	}
+	return d.WrapErr(err)
+}
+
+func count(d *caddyfile.Dispenser, args []string, want int) error {
+	if len(args) != want {
+		return d.ArgErr()
+	}
+	return nil
+}

@@ -1,0 +1,216 @@
+// Copyright 2026 The wsgi_party Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+// Package subrequest sends requests that no client made through a chain of
+// Caddy handlers, and takes the responses.
+package subrequest
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// The addresses of a subrequest are from 192.0.2.0/24, which is nobody's (RFC
+// 5737): no remote_ip rule takes them for local.
+const (
+	remoteAddr = "192.0.2.1:49152"
+	localIP    = "192.0.2.2"
+)
+
+// New returns a GET request for uri that is complete for every handler on its
+// way, and must be sent only once. The server is the one it would have arrived
+// at. An absolute uri gives the request its Host; one with the scheme https makes
+// it count as having come over TLS.
+func New(ctx context.Context, server *caddyhttp.Server, uri *url.URL, w *ResponseWriter) *http.Request {
+	host, port := "localhost", 80
+	if uri.Host != "" {
+		host = uri.Host
+	}
+	r := &http.Request{
+		Method:     http.MethodGet,
+		URL:        &url.URL{Path: uri.Path, RawPath: uri.RawPath, RawQuery: uri.RawQuery},
+		Proto:      "HTTP/1.1",
+		ProtoMajor: 1,
+		ProtoMinor: 1,
+		Header:     make(http.Header),
+		Body:       http.NoBody,
+		Host:       host,
+		RemoteAddr: remoteAddr,
+		RequestURI: uri.RequestURI(),
+	}
+	if uri.Scheme == "https" {
+		port = 443
+		r.TLS = &tls.ConnectionState{
+			Version:           tls.VersionTLS13,
+			HandshakeComplete: true,
+			CipherSuite:       tls.TLS_AES_128_GCM_SHA256,
+			ServerName:        uri.Hostname(),
+		}
+	}
+	if p, err := strconv.Atoi(uri.Port()); err == nil {
+		port = p
+	}
+	ctx = context.WithValue(ctx, http.LocalAddrContextKey, &net.TCPAddr{IP: net.ParseIP(localIP), Port: port})
+	if server == nil {
+		server = new(caddyhttp.Server) // handlers assert the type and then use it
+	}
+	r = caddyhttp.PrepareRequest(r.WithContext(ctx), caddy.NewReplacer(), w, server)
+	caddyhttp.SetVar(r.Context(), "start_time", time.Now()) // for {http.request.duration}
+	return r
+}
+
+// Send sends r through the handler in a goroutine of its own. It returns when
+// the handler has, or when the request's context has ended, with its cause; a
+// handler that ignores that is abandoned. A panic is returned as a *PanicError.
+func Send(handler caddyhttp.Handler, r *http.Request, w *ResponseWriter) error {
+	done := make(chan error, 1) // so that an abandoned handler can end
+	go func() {
+		err := error(&PanicError{Value: "the handler ended its goroutine"})
+		defer func() {
+			if value := recover(); value != nil {
+				err = &PanicError{Value: value, Stack: debug.Stack()}
+			}
+			done <- err
+		}()
+		err = handler.ServeHTTP(w, r)
+	}()
+	ctx := r.Context()
+	var err error
+	select {
+	case err = <-done:
+		if err != nil && ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	if tooLong := w.end(); tooLong != nil {
+		return tooLong
+	}
+	return err
+}
+
+// PanicError is the panic of a handler.
+type PanicError struct {
+	Value any
+	Stack []byte
+}
+
+func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
+
+// ResponseWriter takes the response to a subrequest. It flushes for nothing,
+// ignores deadlines and informational responses, and cannot be hijacked.
+type ResponseWriter struct {
+	limit  int
+	header http.Header
+
+	mu     sync.Mutex // an abandoned handler may go on writing
+	status int
+	body   []byte
+	err    error // what further writes return
+}
+
+// NewResponseWriter returns a ResponseWriter that takes up to limit bytes of
+// body; writing more is an error, for the handler and of Send.
+func NewResponseWriter(limit int) *ResponseWriter {
+	return &ResponseWriter{limit: limit, header: make(http.Header)}
+}
+
+// Header returns the response's header.
+func (w *ResponseWriter) Header() http.Header { return w.header }
+
+// WriteHeader takes the first status that is not informational. It never panics.
+func (w *ResponseWriter) WriteHeader(status int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.writeHeader(status)
+}
+
+func (w *ResponseWriter) writeHeader(status int) {
+	if w.status == 0 && w.err == nil && status >= 200 {
+		w.status = status
+	}
+}
+
+func (w *ResponseWriter) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.writeHeader(http.StatusOK)
+	if w.err != nil {
+		return 0, w.err
+	}
+	n := min(len(p), w.limit-len(w.body))
+	w.body = append(w.body, p[:n]...)
+	if n < len(p) {
+		w.err = &tooLongError{w.limit}
+	}
+	return n, w.err
+}
+
+// Flush does what net/http's does to the status of a response: it is 200 then.
+func (w *ResponseWriter) Flush() { w.WriteHeader(http.StatusOK) }
+
+// SetReadDeadline does nothing: the request's context bounds it.
+func (*ResponseWriter) SetReadDeadline(time.Time) error { return nil }
+
+// SetWriteDeadline does nothing: the request's context bounds it.
+func (*ResponseWriter) SetWriteDeadline(time.Time) error { return nil }
+
+// Status returns the response's status, 0 if the handler gave none.
+func (w *ResponseWriter) Status() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.status
+}
+
+// Body returns what was written.
+func (w *ResponseWriter) Body() []byte {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.body
+}
+
+// end makes further writes fail. It returns an error if there were too many.
+func (w *ResponseWriter) end() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err != nil {
+		return w.err
+	}
+	w.err = http.ErrHandlerTimeout
+	return nil
+}
+
+type tooLongError struct{ limit int }
+
+func (e *tooLongError) Error() string {
+	return fmt.Sprintf("the response is longer than %d bytes", e.limit)
+}
+
+// Interface guards
+var (
+	_ http.ResponseWriter = (*ResponseWriter)(nil)
+	_ http.Flusher        = (*ResponseWriter)(nil)
+)

@@ -1,0 +1,274 @@
+// Copyright 2026 The wsgi_party Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+// Package wsgiparty registers the http.handlers.wsgi_party module, with which
+// the applications behind one Caddy know things of each other, above all each
+// other's URLs.
+package wsgiparty
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/wsgiparty/wsgiparty/internal/privatepath"
+)
+
+func init() {
+	caddy.RegisterModule(new(Party))
+}
+
+const (
+	defaultInviteTimeout = caddy.Duration(5 * time.Second)
+	defaultPartylineKey  = "partyline"
+)
+
+// Party is an HTTP handler that lets the applications in its routes talk to each
+// other. While the config loads it sends each of them an invite: a GET request
+// through these routes that carries an operator, by which the application, the
+// guest, connects handlers for named services and asks around what the other
+// guests know. An application behind this handler can so link to a page of
+// another one without knowing how that lays out its URLs.
+//
+// To requests it does nothing but pass them through its routes, which are
+// compiled once: what it costs does not grow with their number. The next handler
+// is called for requests that no route ends; errors are left to the site's
+// `handle_errors`. Requests from outside to an invite's path, or below it, get
+// an empty 404 response.
+//
+// Invites enter at these routes. What stands before the handler (a site's `root`
+// or `vars`, authentication, rewrites) is not applied to them, so what the
+// guests need has to stand in its routes. An invite comes from an address in
+// 192.0.2.0/24. Named routes are set up later and cannot be invited.
+//
+// A config gets new partylines and sends new invites each time it is loaded, by
+// `caddy validate` too. Each guest that joined is logged at info level; an
+// invite that was not answered, refused or failed is logged as a warning that
+// says what to do, and leaves the rest as it is.
+//
+// A request variable, `{http.vars.partyline}`, holds the guest's name during an
+// invite, and nothing otherwise. With it authentication can let invites pass:
+//
+//	@people not vars_regexp partyline .+
+//	basic_auth @people { … }
+type Party struct {
+	// The name of the party. Handlers with the same name share a partyline, also
+	// across sites; they must not invite the same guest. Default: `default`,
+	// which only one handler can leave it at.
+	Name string `json:"name,omitempty"`
+
+	// The applications to invite, in this order. Each is an object, or the plain
+	// string of its URI. Default: none.
+	Invites []Invite `json:"invites,omitempty"`
+
+	// Whether asking for a service nobody is connected under gives no answers
+	// instead of an error. Handlers that share a partyline must agree on it.
+	// Default: false.
+	IgnoreMissingServices bool `json:"ignore_missing_services,omitempty"`
+
+	// Whether an invite that no guest accepts fails the loading of the config.
+	// Default: false.
+	StrictInvites bool `json:"strict_invites,omitempty"`
+
+	// How long each invite may take. A guest that takes longer has left the
+	// partyline, even if it had joined it before. Default: `5s`.
+	InviteTimeout caddy.Duration `json:"invite_timeout,omitempty"`
+
+	// The request variable that holds the operator during an invite.
+	// Default: `partyline`.
+	PartylineKey string `json:"partyline_key,omitempty"`
+
+	// The path prefix that was stripped before requests reach this handler, by a
+	// `handle_path` around it or by a proxy in front of Caddy. Guests have to put
+	// it before the paths of their links. Default: none.
+	Prefix string `json:"prefix,omitempty"`
+
+	// The routes in which the guests are.
+	Routes caddyhttp.RouteList `json:"routes,omitempty"`
+
+	app      *App
+	server   *caddyhttp.Server
+	logger   *zap.Logger
+	identity string // the same for identical handlers
+	invited  []*invited
+	private  privatepath.Set
+	chain    caddyhttp.Handler
+	nextKey  string // of the request variable that holds the next handler
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Party) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.wsgi_party",
+		New: func() caddy.Module { return new(Party) },
+	}
+}
+
+// instances numbers the handlers of this process.
+var instances atomic.Uint64
+
+// Provision sets up the routes and sends the invites.
+func (p *Party) Provision(ctx caddy.Context) error {
+	p.logger = ctx.Logger()
+	p.server, _ = ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if p.server == nil {
+		p.server = new(caddyhttp.Server) // not loaded by the http app
+	}
+	p.nextKey = "wsgi_party.next." + strconv.FormatUint(instances.Add(1), 10)
+	var err error
+	if p.identity, err = identityOf(p); err != nil {
+		return err
+	}
+	if err := p.checkSettings(); err != nil {
+		return err
+	}
+	if err := p.checkInvites(); err != nil {
+		return err
+	}
+
+	if p.app, err = appOf(ctx); err != nil {
+		return err
+	}
+	line, err := p.app.add(p) // before the routes: their handlers may join
+	if err != nil {
+		return err
+	}
+	if err := p.Routes.Provision(ctx); err != nil {
+		return fmt.Errorf("setting up the routes of party %q: %w", p.partyName(), err)
+	}
+	p.chain = p.Routes.Compile(caddyhttp.HandlerFunc(p.serveNext))
+	return p.sendInvites(ctx, line)
+}
+
+// Cleanup makes the party's guests free for another handler to invite. It
+// disconnects nobody: requests in flight outlive it.
+func (p *Party) Cleanup() error {
+	if p.app != nil {
+		p.app.remove(p)
+	}
+	return nil
+}
+
+func (p *Party) checkSettings() error {
+	if p.InviteTimeout < 0 {
+		return fmt.Errorf("invite_timeout is %v: write a duration above zero, such as 5s", time.Duration(p.InviteTimeout))
+	}
+	if p.InviteTimeout == 0 {
+		p.InviteTimeout = defaultInviteTimeout
+	}
+	if p.PartylineKey == "" {
+		p.PartylineKey = defaultPartylineKey
+	}
+	return checkPrefix(p.Prefix)
+}
+
+func checkPrefix(prefix string) error {
+	if prefix != "" && (!strings.HasPrefix(prefix, "/") || strings.HasSuffix(prefix, "/")) {
+		return fmt.Errorf("prefix %q: write the path that was stripped with a slash at its beginning and none at its end, such as /apps", prefix)
+	}
+	return nil
+}
+
+func (p *Party) partyName() string {
+	if p.Name == "" {
+		return DefaultParty
+	}
+	return p.Name
+}
+
+// ServeHTTP passes the request through the routes.
+func (p *Party) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if p.private.Contains(r.URL.Path) && invitationOf(r) == nil {
+		// Not an error, which handle_errors might lead back to the guest.
+		w.WriteHeader(http.StatusNotFound)
+		return nil
+	}
+	// The next handler travels in the request's variables because neither the
+	// request nor the routes need to be made anew for that.
+	vars := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
+	outer, nested := vars[p.nextKey]
+	vars[p.nextKey] = next
+	err := p.chain.ServeHTTP(w, r)
+	if nested {
+		vars[p.nextKey] = outer
+	} else {
+		delete(vars, p.nextKey)
+	}
+	return err
+}
+
+// serveNext is the end of the routes.
+func (p *Party) serveNext(w http.ResponseWriter, r *http.Request) error {
+	next, ok := caddyhttp.GetVar(r.Context(), p.nextKey).(caddyhttp.Handler)
+	if !ok {
+		return nil // an invite: nobody answers
+	}
+	return next.ServeHTTP(w, r)
+}
+
+// identityOf returns a handler's JSON, which is the same for the handlers of one
+// site block that became several servers. Only the groups of routes differ
+// there: they are numbered through.
+func identityOf(p *Party) (string, error) {
+	encoded, err := json.Marshal(p)
+	if err != nil {
+		return "", err
+	}
+	decoder := json.NewDecoder(bytes.NewReader(encoded))
+	decoder.UseNumber()
+	var decoded any
+	if err := decoder.Decode(&decoded); err != nil {
+		return "", err
+	}
+	dropGroups(decoded)
+	encoded, err = json.Marshal(decoded)
+	return string(encoded), err
+}
+
+// dropGroups drops the groups of all routes in decoded JSON.
+func dropGroups(value any) {
+	switch value := value.(type) {
+	case map[string]any:
+		if routes, ok := value["routes"].([]any); ok {
+			for _, route := range routes {
+				if route, ok := route.(map[string]any); ok {
+					delete(route, "group")
+				}
+			}
+		}
+		for _, member := range value {
+			dropGroups(member)
+		}
+	case []any:
+		for _, element := range value {
+			dropGroups(element)
+		}
+	}
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*Party)(nil)
+	_ caddy.CleanerUpper          = (*Party)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Party)(nil)
+)
