@@ -1,0 +1,172 @@
+// Copyright 2026 The wsgi_party Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+// Package gopher registers http.handlers.gopher, an application to start your
+// own from. It links to other applications' pages without knowing where they are.
+package gopher
+
+import (
+	"context"
+	"fmt"
+	"html/template"
+	"net/http"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/wsgiparty/wsgiparty"
+)
+
+func init() {
+	caddy.RegisterModule(new(Gopher))
+	httpcaddyfile.RegisterHandlerDirective("gopher", parseCaddyfile)
+	httpcaddyfile.RegisterDirectiveOrder("gopher", httpcaddyfile.Before, "respond")
+}
+
+// Gopher is an application with a few pages, which all look the same. It does not
+// call the next handler.
+type Gopher struct {
+	// The application's name.
+	Name string `json:"name"`
+
+	// The paths of its pages, by name. The page `news` of the application `two`
+	// is `two:news` to everybody.
+	Pages map[string]string `json:"pages,omitempty"`
+
+	// The pages that each of its pages links to.
+	Links []string `json:"links,omitempty"`
+
+	// What the invite brought, which comes before all requests.
+	operator *wsgiparty.Operator
+	mount    string
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Gopher) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.gopher", New: func() caddy.Module { return new(Gopher) }}
+}
+
+func (g *Gopher) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	if invitation, ok := wsgiparty.InvitationFrom(r); ok {
+		if err := g.join(invitation); err != nil {
+			return err
+		}
+		w.WriteHeader(http.StatusNoContent) // accepted
+		return nil
+	}
+	for name, path := range g.Pages {
+		if r.URL.Path == path {
+			return g.servePage(w, r, name)
+		}
+	}
+	return caddyhttp.Error(http.StatusNotFound, fmt.Errorf("%s has no such page", g.Name))
+}
+
+// join connects what the others can ask this application for.
+func (g *Gopher) join(invitation *wsgiparty.Invitation) error {
+	g.operator = invitation.Operator
+	g.mount = invitation.Prefix + strings.TrimSuffix(invitation.URI.Path, "/__invite__/")
+	if err := g.operator.Connect("url", g.answerURL); err != nil {
+		return err
+	}
+	return g.operator.Connect("ping", func(context.Context, any) (any, error) { return "pong", nil })
+}
+
+// page is what the service url is asked for.
+type page struct {
+	Name string `json:"name"`
+}
+
+func (g *Gopher) answerURL(_ context.Context, payload any) (any, error) {
+	page, err := wsgiparty.PayloadAs[page](payload)
+	if err != nil {
+		return nil, err
+	}
+	application, name, _ := strings.Cut(page.Name, ":")
+	path, ok := g.Pages[name]
+	if application != g.Name || !ok {
+		return nil, wsgiparty.ErrHighAndDry // somebody else may know it
+	}
+	return g.mount + path, nil
+}
+
+// urlFor returns the URL of a page, its own or another application's.
+func (g *Gopher) urlFor(ctx context.Context, name string) (string, error) {
+	if url, err := g.answerURL(ctx, page{name}); err == nil {
+		return url.(string), nil
+	}
+	if g.operator == nil {
+		return "", fmt.Errorf("%s is not invited", g.Name)
+	}
+	return wsgiparty.First[string](ctx, g.operator, "url", page{name})
+}
+
+func (g *Gopher) servePage(w http.ResponseWriter, r *http.Request, name string) error {
+	shown := struct {
+		Name           string
+		Links, Unknown map[string]string
+		Pongs          []any
+	}{g.Name + ":" + name, map[string]string{}, map[string]string{}, nil}
+	for _, link := range g.Links {
+		url, err := g.urlFor(r.Context(), link)
+		if err != nil {
+			shown.Unknown[link] = err.Error()
+			continue
+		}
+		shown.Links[link] = url
+	}
+	if g.operator != nil {
+		shown.Pongs, _ = g.operator.AskAround(r.Context(), "ping", nil)
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	return pageTemplate.Execute(w, shown)
+}
+
+var pageTemplate = template.Must(template.New("page").Parse(`<!doctype html>
+<title>{{.Name}}</title>
+<h1>{{.Name}}</h1>
+{{range $name, $url := .Links}}<p><a href="{{$url}}">{{$name}}</a> is at {{$url}}</p>
+{{end}}{{range $name, $error := .Unknown}}<p>Where {{$name}} is, nobody knows: {{$error}}</p>
+{{end}}<p>Others who answer: {{len .Pongs}}</p>
+`))
+
+// parseCaddyfile sets up the handler from Caddyfile tokens. Syntax:
+//
+//	gopher <name> {
+//		page <name> <path>
+//		link <page>...
+//	}
+func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	g := &Gopher{Pages: make(map[string]string)}
+	h.Next() // consume directive name
+	if !h.AllArgs(&g.Name) {
+		return nil, h.ArgErr()
+	}
+	for h.NextBlock(0) {
+		var name, path string
+		switch option := h.Val(); {
+		case option == "page" && h.AllArgs(&name, &path):
+			g.Pages[name] = path
+		case option == "link":
+			g.Links = append(g.Links, h.RemainingArgs()...)
+		default:
+			return nil, h.Errf("write \"page <name> <path>\" or \"link <page>...\", not %q", option)
+		}
+	}
+	return g, nil
+}
+
+var _ caddyhttp.MiddlewareHandler = (*Gopher)(nil)
