@@ -1,0 +1,612 @@
+// Copyright 2026 The wsgi_party Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package wsgiparty
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// outcomeOf returns the one log entry that says what became of an invite.
+func outcomeOf(t *testing.T) entry {
+	t.Helper()
+	var entries []entry
+	for _, r := range []result{joinedParty, notAnswered, refused, failed} {
+		entries = append(entries, logEntries(t, string(r))...)
+	}
+	if len(entries) != 1 {
+		t.Fatalf("%d invites are logged, want 1: %v", len(entries), entries)
+	}
+	return entries[0]
+}
+
+// TestOutcomeOfAnInvite has what can become of an invite, with what is in the
+// subtree: hazards of Caddy's own handlers among it.
+func TestOutcomeOfAnInvite(t *testing.T) {
+	take := func(r *http.Request, services ...string) {
+		operator, ok := OperatorFrom(r)
+		if !ok {
+			t.Error("the invite carries no operator")
+			return
+		}
+		for _, s := range services {
+			if err := operator.Connect(s, pong); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	for name, test := range map[string]struct {
+		app        serveFunc
+		directives string // default: test_app app
+		want       result
+		status     int
+		services   string
+		err        string
+		answer     string
+		hint       string
+	}{
+		"connects and answers 200": {
+			app: func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+				take(r, "ping", "url")
+				_, err := io.WriteString(w, "welcome")
+				return err
+			},
+			want: joinedParty, services: "ping url",
+		},
+		"takes the operator, connects nothing, answers 204": {
+			app: func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+				take(r)
+				w.WriteHeader(http.StatusNoContent)
+				return nil
+			},
+			want: joinedParty,
+		},
+		"connects by way of the request variable": {
+			app: func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+				operator := caddyhttp.GetVar(r.Context(), "partyline").(*Operator)
+				w.WriteHeader(http.StatusOK)
+				return operator.Connect("ping", pong)
+			},
+			want: joinedParty, services: "ping",
+		},
+		"connects and writes nothing, which net/http makes a 200": {
+			app: func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+				take(r, "ping")
+				return nil
+			},
+			want: joinedParty, services: "ping",
+		},
+		"early hints are no answer yet": {
+			app: func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+				take(r)
+				w.WriteHeader(http.StatusEarlyHints)
+				w.WriteHeader(http.StatusOK)
+				return nil
+			},
+			want: joinedParty,
+		},
+		"a catch-all's plain 200": {
+			directives: `respond "hello"`,
+			want:       notAnswered, status: 200, answer: "hello", hint: "did not take the operator",
+		},
+		"nobody takes it": {
+			directives: `respond /elsewhere "hello"`,
+			want:       notAnswered, status: 0, hint: "correct the invite's URI",
+		},
+		"404": {
+			directives: `respond "no such page" 404`,
+			want:       notAnswered, status: 404, answer: "no such page", hint: "mount a guest there",
+		},
+		"file_server without the file": {
+			directives: "root /nonexistent\nfile_server",
+			want:       notAnswered, status: 404,
+		},
+		"a redirect": {
+			directives: "redir * /blog",
+			want:       notAnswered, status: 302, hint: "a redirect, to /blog, is not followed",
+		},
+		"403": {
+			directives: "error 403",
+			want:       refused, status: 403, hint: "vars_regexp partyline .+",
+		},
+		"the guest takes the operator and refuses": {
+			app: func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+				take(r)
+				w.WriteHeader(http.StatusTeapot)
+				return nil
+			},
+			want: refused, status: 418,
+		},
+		"basic_auth": {
+			directives: "basic_auth {\nbob $2a$14$Zkx19XLiW6VYouLHR5NmfOFU0z2GTNmpkT/5qqR7hx4IjWJPDhjvG\n}\nrespond hello",
+			want:       refused, status: 401, err: "not authenticated", hint: "authentication",
+		},
+		"basic_auth that lets the party through": {
+			directives: "@people not vars_regexp partyline .+\nbasic_auth @people {\nbob $2a$14$Zkx19XLiW6VYouLHR5NmfOFU0z2GTNmpkT/5qqR7hx4IjWJPDhjvG\n}\ntest_app app",
+			app: func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+				take(r)
+				w.WriteHeader(http.StatusOK)
+				return nil
+			},
+			want: joinedParty,
+		},
+		"abort": {
+			directives: "abort",
+			want:       failed, status: 0, err: "net/http: abort Handler", hint: "correct what fails",
+		},
+		"a panic": {
+			app:  func(http.ResponseWriter, *http.Request, caddyhttp.Handler) error { panic("oh no") },
+			want: failed, status: 0, err: "panic: oh no",
+		},
+		"an error": {
+			app:  func(http.ResponseWriter, *http.Request, caddyhttp.Handler) error { return errors.New("oh no") },
+			want: failed, status: 0, err: "oh no",
+		},
+		"500": {
+			directives: `respond "<h1>Server Error</h1>" 500`,
+			want:       failed, status: 500, answer: "<h1>Server Error</h1>", hint: "is the application running",
+		},
+		"reverse_proxy with no backend": {
+			directives: "reverse_proxy 127.0.0.1:1",
+			want:       failed, status: 502, err: "connection refused", hint: "is the application running",
+		},
+		"reverse_proxy with no upstream available": {
+			directives: "reverse_proxy {\ndynamic srv nonexistent.invalid\n}",
+			want:       failed, status: 503,
+		},
+		"a hang until the request's context ends": {
+			app: func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+				take(r, "ping")
+				<-r.Context().Done()
+				return r.Context().Err()
+			},
+			want: failed, status: 0, err: "no answer within 100ms", hint: "invite_timeout",
+		},
+		"a stream without end": {
+			app: func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+				take(r)
+				for {
+					if _, err := w.Write(make([]byte, 4096)); err != nil {
+						return err
+					}
+					if err := http.NewResponseController(w).Flush(); err != nil {
+						return err
+					}
+				}
+			},
+			want: failed, status: 200, err: "longer than 1048576 bytes",
+		},
+		"hijacking": {
+			app: func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+				take(r)
+				if _, _, err := http.NewResponseController(w).Hijack(); !errors.Is(err, http.ErrNotSupported) {
+					t.Errorf("hijacking: %v", err)
+				}
+				w.WriteHeader(http.StatusOK)
+				return nil
+			},
+			want: joinedParty,
+		},
+		"templates, encode, groups and placeholders on the way": {
+			directives: `
+				encode
+				templates
+				vars local {http.request.local}
+				header X-Local {http.request.local.host}:{http.request.local.port}
+				header X-Shutdown {http.shutting_down}
+				header X-Duration {http.request.duration_ms}
+				header X-Id {http.request.uuid}
+				rewrite /rewritten
+				handle /elsewhere {
+					respond wrong
+				}
+				handle /rewritten {
+					request_body {
+max_size 1MB
+					}
+					test_app app
+				}`,
+			app: func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+				take(r, "ping")
+				w.Header().Set("Content-Type", "text/html")
+				_, err := io.WriteString(w, `{{.ClientIP}} {{.RemoteIP}}`)
+				return err
+			},
+			want: joinedParty, services: "ping",
+		},
+		"a template that fails": {
+			directives: "templates\nheader Content-Type text/html\nrespond `{{httpInclude \"/\"}}`",
+			want:       failed, status: 500,
+		},
+		"invoke": {
+			directives: "invoke named",
+			want:       notAnswered, status: 0, hint: "a named route, which invoke leads to, is not ready",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			directives := test.directives
+			if directives == "" {
+				directives = "test_app app"
+			}
+			if test.app != nil {
+				app(t, "app", test.app)
+			}
+			guest(t, "named", "pong", "ping")
+			c := newCaddy(t)
+			c.load(fmt.Sprintf(`
+			&(named) {
+				route {
+					test_app named
+				}
+			}
+			ADDRESS {
+				wsgi_party main {
+					invite /app/__invite__/
+					invite_timeout %s
+					%s
+				}
+			}`, map[bool]string{true: "100ms", false: "30s"}[strings.HasPrefix(name, "a hang")], directives))
+			got := outcomeOf(t)
+			if got["msg"] != string(test.want) {
+				t.Fatalf("%v, want %q", got, test.want)
+			}
+			if services := fmt.Sprint(got["services"]); services != "["+test.services+"]" {
+				t.Errorf("services: %v, want [%s]", services, test.services)
+			}
+			if test.want == joinedParty {
+				return
+			}
+			if got["status"] != float64(test.status) {
+				t.Errorf("status: %v, want %d", got["status"], test.status)
+			}
+			for key, want := range map[string]string{"error": test.err, "answer": test.answer, "hint": test.hint} {
+				if s, _ := got[key].(string); !strings.Contains(s, want) {
+					t.Errorf("%s: %q does not contain %q", key, s, want)
+				}
+			}
+			if got["level"] != "warn" || got["hint"] == "" {
+				t.Error(got)
+			}
+		})
+	}
+}
+
+func TestAfterATimeoutTheOperatorHasLeft(t *testing.T) {
+	late := make(chan error, 1)
+	app(t, "app", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+		operator, _ := OperatorFrom(r)
+		if err := operator.Connect("ping", pong); err != nil {
+			return err
+		}
+		<-r.Context().Done()
+		eventually(t, "the operator leaves", func() bool { return operator.Connect("late", pong) != nil })
+		late <- operator.Connect("late", pong)
+		return nil
+	})
+	c := newCaddy(t)
+	c.site("wsgi_party main {\ninvite /__invite__/\ninvite_timeout 10ms\ntest_app app\n}")
+	if err := <-late; !errors.Is(err, ErrLeft) {
+		t.Errorf("connecting after the time-out: %v", err)
+	}
+	if services := c.line("main").Partyline().Services(); len(services) != 0 {
+		t.Errorf("still connected: %v", services)
+	}
+}
+
+func TestAnInviteThatIgnoresItsContextIsAbandoned(t *testing.T) {
+	release := make(chan struct{})
+	app(t, "app", func(w http.ResponseWriter, _ *http.Request, _ caddyhttp.Handler) error {
+		<-release
+		_, err := io.WriteString(w, "late")
+		return err
+	})
+	c := newCaddy(t)
+	defer close(release)
+	c.site("wsgi_party main {\ninvite /__invite__/\ninvite_timeout 10ms\ntest_app app\n}\nrespond up")
+	if got := outcomeOf(t); got["msg"] != string(failed) {
+		t.Error(got)
+	}
+}
+
+func TestAStrictInviteThatDoesNotJoinFailsTheLoad(t *testing.T) {
+	c := newCaddy(t)
+	c.site("respond running")
+	err := c.tryLoad("ADDRESS {\nwsgi_party main {\nstrict_invites\ninvite /one/__invite__/\nrespond /one/* nobody 410\n}\n}")
+	for _, want := range []string{`guest "one" at /one/__invite__/`, "410", "strict_invites", "vars_regexp"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("the error does not contain %q: %v", want, err)
+		}
+	}
+	c.expect("/", 200, "running")
+
+	guest(t, "one", "pong", "ping")
+	c.site("wsgi_party main {\nstrict_invites\ninvite /one/__invite__/\ntest_app one\n}")
+	c.expectAnswers("main", "ping", "pong")
+}
+
+func TestOneGuestsFaultIsNotAnothers(t *testing.T) {
+	guest(t, "good", "pong", "ping")
+	app(t, "bad", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+		operator, _ := OperatorFrom(r)
+		if err := operator.Connect("ping", func(context.Context, any) (any, error) { panic("no pong") }); err != nil {
+			return err
+		}
+		panic("no welcome")
+	})
+	c := newCaddy(t)
+	c.site(`
+	wsgi_party main {
+		invite /bad/__invite__/ /good/__invite__/
+		test_app /bad/* bad
+		test_app /good/* good
+	}`)
+	answers, err := c.line("main").AskAround(context.Background(), "ping", nil)
+	if !slices.Equal(answers, []any{"pong"}) {
+		t.Errorf("answers: %v", answers)
+	}
+	var failure *HandlerError
+	if !errors.As(err, &failure) || failure.Guest != "bad" {
+		t.Errorf("error: %v", err)
+	}
+}
+
+func TestInvitesAreSentInOrder(t *testing.T) {
+	var order []string
+	app(t, "app", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+		operator, _ := OperatorFrom(r)
+		order = append(order, operator.Guest())
+		return nil
+	})
+	c := newCaddy(t)
+	c.site("wsgi_party main {\ninvite /c/__invite__/ /a/__invite__/\ninvite /b/__invite__/\ntest_app app\n}")
+	if !slices.Equal(order, []string{"c", "a", "b"}) {
+		t.Errorf("invited %v", order)
+	}
+}
+
+// TestTheInviteIsACompleteRequest says what a guest, and what stands before it,
+// sees of an invite.
+func TestTheInviteIsACompleteRequest(t *testing.T) {
+	for uri, want := range map[string]map[string]string{
+		"/blog/__invite__/?x=1": {
+			"method": "GET", "host": "localhost", "uri": "/blog/__invite__/?x=1", "uri.path": "/blog/__invite__/", "scheme": "http",
+			"vars.partyline": "blog", "remote.host": "192.0.2.1", "tls": "<nil>",
+		},
+		"https://example.com/blog/__invite__/": {
+			"host": "example.com", "uri": "/blog/__invite__/", "scheme": "https", "vars.partyline": "blog", "local.port": "443",
+		},
+		"http://example.com:8080/__invite__/": {
+			"hostport": "example.com:8080", "scheme": "http", "vars.partyline": "root", "local.port": "8080",
+		},
+	} {
+		t.Run(uri, func(t *testing.T) {
+			invited := false
+			app(t, "app", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+				invitation, ok := InvitationFrom(r)
+				if !ok {
+					return nil
+				}
+				invited = true
+				replacer := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+				for name, want := range want {
+					placeholder := "{http.request." + name + "}"
+					if strings.HasPrefix(name, "vars.") {
+						placeholder = "{http." + name + "}"
+					}
+					got := replacer.ReplaceAll(placeholder, "")
+					if name == "tls" {
+						got = fmt.Sprint(r.TLS)
+					}
+					if got != want {
+						t.Errorf("%s: %q, want %q", placeholder, got, want)
+					}
+				}
+				if (r.TLS != nil) != strings.HasPrefix(uri, "https") || r.TLS != nil && (!r.TLS.HandshakeComplete || r.TLS.ServerName != "example.com") {
+					t.Errorf("TLS: %+v", r.TLS)
+				}
+				if server, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); !ok || server.Name() != "srv0" {
+					t.Errorf("the server is %v", server)
+				}
+				if invitation.URI.String() != uri || invitation.Prefix != "/apps" {
+					t.Errorf("invitation: %+v", invitation)
+				}
+				w.WriteHeader(http.StatusOK)
+				return nil
+			})
+			c := newCaddy(t)
+			// Host matchers inside the party work, remote_ip takes it for nobody.
+			c.site("wsgi_party main {\ninvite " + uri + "\nprefix /apps\n@here remote_ip private_ranges\nrespond @here local\n@hosts host localhost example.com\ntest_app @hosts app\n}")
+			if !invited || outcomeOf(t)["msg"] != string(joinedParty) {
+				t.Error(outcomeOf(t))
+			}
+		})
+	}
+}
+
+func TestAnHTTPSInviteIsForwardedAsHTTPS(t *testing.T) {
+	got := make(chan string, 1)
+	backend := &http.Server{Addr: freeAddress(t), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		got <- r.Header.Get("X-Forwarded-Proto") + " " + r.Header.Get("X-Forwarded-Host") + " " + r.URL.Path
+	})}
+	c := newCaddy(t)
+	go backend.ListenAndServe()
+	t.Cleanup(func() { backend.Close() })
+	c.site("wsgi_party main {\ninvite https://example.com/__invite__/\nreverse_proxy " + backend.Addr + " {\nlb_try_duration 5s\n}\n}")
+	if got := <-got; got != "https example.com /__invite__/" {
+		t.Errorf("the backend sees %q", got)
+	}
+}
+
+func TestPartylineKeyRenamesTheRequestVariable(t *testing.T) {
+	app(t, "app", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+		operator, _ := OperatorFrom(r)
+		if got := caddyhttp.GetVar(r.Context(), "line"); got != operator {
+			t.Errorf("the variable holds %v", got)
+		}
+		if got := caddyhttp.GetVar(r.Context(), "partyline"); got != nil {
+			t.Errorf("the variable of the default name holds %v", got)
+		}
+		return operator.Connect("ping", pong)
+	})
+	c := newCaddy(t)
+	c.site("wsgi_party main {\npartyline_key line\ninvite /__invite__/\ntest_app app\n}")
+	c.expectAnswers("main", "ping", "pong")
+}
+
+func TestPlaceholdersOfTheEnvironmentInAnInvite(t *testing.T) {
+	t.Setenv("GUEST_HOST", "example.com")
+	guest(t, "app", "pong", "ping")
+	c := newCaddy(t)
+	c.site("wsgi_party main {\ninvite https://{env.GUEST_HOST}/__invite__/\n@host host example.com\ntest_app @host app\n}")
+	c.expectAnswers("main", "ping", "pong")
+	err := c.tryLoad("ADDRESS {\nwsgi_party main {\ninvite {env.NO_SUCH_VARIABLE}\n}\n}")
+	if err == nil || !strings.Contains(err.Error(), "NO_SUCH_VARIABLE") {
+		t.Errorf("an unset variable: %v", err)
+	}
+	c.expectAnswers("main", "ping", "pong")
+}
+
+func TestGuestNames(t *testing.T) {
+	for uri, want := range map[string]string{
+		"/__invite__/":                       "root",
+		"/__invite__":                        "root",
+		"/one/__invite__/":                   "one",
+		"/one/two/__invite__/x":              "one/two",
+		"https://example.com/one/__invite__": "one",
+		"/one/hello/":                        "one/hello",
+		"/one__invite__/":                    "one__invite__",
+		"https://example.com/__invite__/":    "root",
+	} {
+		i, err := Invite{URI: uri}.parse()
+		if err != nil {
+			t.Errorf("%s: %v", uri, err)
+		} else if i.guest != want {
+			t.Errorf("%s: guest %q, want %q", uri, i.guest, want)
+		}
+	}
+}
+
+// TestNestedParties has the outer party's invites run through the inner one, which
+// has sent its own before.
+func TestNestedParties(t *testing.T) {
+	app(t, "app", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+		if operator, ok := OperatorFrom(r); ok {
+			name := operator.Partyline().Name()
+			return operator.Connect("party", func(context.Context, any) (any, error) { return name, nil })
+		}
+		_, err := io.WriteString(w, "app")
+		return err
+	})
+	c := newCaddy(t)
+	c.site(`
+	wsgi_party outer {
+		invite /app/__invite__/
+		wsgi_party inner {
+			invite /app/__invite__/
+			test_app /app/* app
+		}
+	}
+	respond next`)
+	c.expectAnswers("outer", "party", "outer")
+	c.expectAnswers("inner", "party", "inner")
+	c.expect("/app/", 200, "app")
+	c.expect("/elsewhere", 200, "next")
+	c.expect("/app/__invite__/", 404, "")
+}
+
+func TestBadInvites(t *testing.T) {
+	c := newCaddy(t)
+	c.site("respond running")
+	for name, test := range map[string]struct{ party, want string }{
+		"not a URI":               {`"invites": ["/%zz"]`, `invite "/%zz" is not a URI`},
+		"control character":       {`"invites": ["/\u0001"]`, `is not a URI`},
+		"relative":                {`"invites": ["blog/__invite__/"]`, `write "/blog/__invite__/"`},
+		"another scheme":          {`"invites": [{"uri": "ftp://example.com/x"}]`, "scheme ftp: only http and https"},
+		"no host":                 {`"invites": ["https:///x"]`, "no host"},
+		"opaque":                  {`"invites": ["http:x"]`, "no host"},
+		"no scheme":               {`"invites": ["//example.com/x"]`, `write "https://example.com/x"`},
+		"user":                    {`"invites": ["http://bob@example.com/x"]`, "leave out the user"},
+		"empty":                   {`"invites": [""]`, "an invite is empty"},
+		"null":                    {`"invites": [null]`, "an invite is empty"},
+		"no URI":                  {`"invites": [{"guest": "bob"}]`, "an invite is empty"},
+		"a number":                {`"invites": [7]`, "an invite is the string of its URI, or an object"},
+		"the same guest twice":    {`"invites": ["/a/__invite__/", "https://example.com/a/__invite__"]`, `guest "a" is invited twice: write "invite https://example.com/a/__invite__ as <guest>"`},
+		"the root":                {`"invites": ["/"]`, `would hide everything`},
+		"the root of a host":      {`"invites": ["https://example.com"]`, `would hide everything`},
+		"the root in disguise":    {`"invites": ["/.//x/..;y/"]`, `would hide everything`},
+		"unknown field":           {`"invite": []`, `unknown field "invite"`},
+		"unknown field of invite": {`"invites": [{"uri": "/x", "gest": "bob"}]`, `unknown field "gest"`},
+		"negative duration":       {`"invite_timeout": "-5s"`, "invite_timeout is -5s"},
+		"bad prefix":              {`"prefix": "apps"`, `prefix "apps"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			config := `{"admin": {"disabled": true, "config": {"persist": false}}, "apps": {"http": {"servers": {"srv0": {"listen": ["` + c.address + `"],
+				"routes": [{"handle": [{"handler": "wsgi_party", ` + test.party + `}]}]}}}}}`
+			err := caddy.Load([]byte(config), true)
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("the error does not contain %q: %v", test.want, err)
+			}
+			c.expect("/", 200, "running")
+		})
+	}
+}
+
+func TestAValidatedConfigLeavesNoTrace(t *testing.T) {
+	invites := 0
+	app(t, "app", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+		if operator, ok := OperatorFrom(r); ok {
+			invites++
+			return operator.Connect("ping", pong)
+		}
+		return nil
+	})
+	c := newCaddy(t)
+	var config caddy.Config
+	if err := caddy.StrictUnmarshalJSON(c.adapt("ADDRESS {\nwsgi_party main {\ninvite /__invite__/\ntest_app app\n}\n}"), &config); err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Validate(&config); err != nil {
+		t.Fatal(err)
+	}
+	if invites != 1 {
+		t.Errorf("%d invites were sent", invites)
+	}
+	if _, ok := Lookup("main"); ok {
+		t.Error("the partyline is that of the running config")
+	}
+}
+
+func TestInviteDuration(t *testing.T) {
+	app(t, "app", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+		time.Sleep(20 * time.Millisecond)
+		operator, _ := OperatorFrom(r)
+		return operator.Connect("ping", pong)
+	})
+	c := newCaddy(t)
+	c.site("wsgi_party main {\ninvite /__invite__/\ntest_app app\n}")
+	if seconds, _ := outcomeOf(t)["duration"].(float64); seconds < .02 || seconds > 5 {
+		t.Errorf("duration: %v s", seconds)
+	}
+}
