@@ -54,6 +54,9 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 		if p.Name = d.Val(); p.Name == "" {
 			return nil, d.Err("the party's name is empty: write a name, or leave it out")
 		}
+		if strings.Contains(p.Name, "\n") {
+			return nil, d.Err("the party's name has a line break: write it on one line")
+		}
 		if d.NextArg() {
 			return nil, d.ArgErr()
 		}
@@ -61,15 +64,24 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 	}
 	given := make(map[string]bool)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		segment := d.NextSegment()
-		parse, ok := options[segment.Directive()]
+		name := d.Val()
+		parse, ok := options[name]
 		if !ok {
+			d.NextSegment()
 			continue
 		}
-		if err := parseOption(p, parse, segment, given); err != nil {
+		if given[name] && name != "invite" {
+			return nil, d.Errf("%s already specified", name)
+		}
+		given[name] = true
+		args := d.RemainingArgs()
+		if opensBlock(d) {
+			return nil, d.Errf("%s takes no block", name)
+		}
+		if err := parse(p, d, args); err != nil {
 			return nil, err
 		}
-		d.DeleteN(len(segment))
+		d.DeleteN(1 + len(args))
 	}
 	d.Reset()
 	handler, err := httpcaddyfile.ParseSegmentAsSubroute(h.WithDispenser(d))
@@ -80,7 +92,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 	return p, nil
 }
 
-// option sets p from a subdirective's arguments.
+// option sets p from a subdirective's arguments. Only invite may be repeated.
 type option func(p *Party, d *caddyfile.Dispenser, args []string) error
 
 // options are the party's own subdirectives.
@@ -121,30 +133,27 @@ var options = map[string]option{
 		if err := count(d, args, 1); err != nil {
 			return err
 		}
-		p.Prefix = args[0]
+		if p.Prefix = args[0]; p.Prefix == "" {
+			return d.Err("prefix is empty: write the path that was stripped, or leave it out")
+		}
 		return wrapErr(d, checkPrefix(p.Prefix))
 	},
 }
 
-// parseOption parses one of the party's own subdirectives. Only invites may be
-// given more than once.
-func parseOption(p *Party, parse option, segment caddyfile.Segment, given map[string]bool) error {
-	d := caddyfile.NewDispenser(segment)
-	d.Next()
-	name := d.Val()
-	if given[name] && name != "invite" {
-		return d.Errf("%s already specified", name)
+// opensBlock reports whether the next token is an opening curly brace.
+func opensBlock(d *caddyfile.Dispenser) bool {
+	if !d.Next() {
+		return false
 	}
-	given[name] = true
-	args := d.RemainingArgs()
-	if len(segment) > 1+len(args) {
-		return d.Errf("%s takes no block", name)
-	}
-	return parse(p, d, args)
+	defer d.Prev()
+	return d.Val() == "{" && !d.Token().Quoted()
 }
 
 func parseInvites(p *Party, d *caddyfile.Dispenser, args []string) error {
 	if len(args) == 3 && args[1] == "as" {
+		if args[2] == "" {
+			return d.Errf(`the guest's name is empty: write "invite %s as <guest>", or leave out "as"`, args[0])
+		}
 		return addInvite(p, d, Invite{URI: args[0], Guest: args[2]})
 	}
 	if len(args) == 0 {

@@ -44,8 +44,9 @@ type Invite struct {
 	// are replaced when the config loads.
 	URI string `json:"uri"`
 
-	// The guest's name. Default: the path up to `/__invite__`, without slashes
-	// around it, or `root` where nothing is left.
+	// The guest's name, in which global placeholders are replaced, too. Default:
+	// the path up to `/__invite__`, without slashes around it, or `root` where
+	// nothing is left.
 	Guest string `json:"guest,omitempty"`
 }
 
@@ -118,7 +119,10 @@ func (p *Party) checkInvites() error {
 	for _, i := range p.Invites {
 		var err error
 		if i.URI, err = placeholders.ReplaceOrErr(i.URI, true, true); err != nil {
-			return fmt.Errorf("invite %q: %w", i.URI, err)
+			return fmt.Errorf("the URI of an invite: %w", err)
+		}
+		if i.Guest, err = placeholders.ReplaceOrErr(i.Guest, true, true); err != nil {
+			return fmt.Errorf("the guest of invite %q: %w", i.URI, err)
 		}
 		parsed, err := i.parse()
 		if err != nil {

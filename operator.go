@@ -149,7 +149,7 @@ func (s *service) add(guest unique.Handle[string], p *presence, c connection) {
 }
 
 // remove takes p out of the service. If p was the one being asked, the guest's
-// next presence takes its places.
+// next presence takes its places, but for those where it was earlier itself.
 func (s *service) remove(guest unique.Handle[string], p *presence) {
 	presences := s.presences[guest]
 	i := slices.Index(presences, p)
@@ -163,7 +163,9 @@ func (s *service) remove(guest unique.Handle[string], p *presence) {
 		return
 	}
 	if len(presences) > 0 {
-		copy(presences[0].places, p.places)
+		for i := range min(len(presences[0].places), len(p.places)) {
+			presences[0].places[i] = min(presences[0].places[i], p.places[i])
+		}
 	}
 	s.rebuild()
 }
@@ -558,7 +560,9 @@ func (c *calls) untilPanic(answers *[]any, yield yieldFunc) (done bool, err erro
 			calling = false
 		}
 		if err != nil {
+			calling = true // the error's own methods
 			answer, err = nil, c.failed(connection.guest, err)
+			calling = false
 		} else if answers != nil {
 			if len(*answers) == cap(*answers) {
 				*answers = append(make([]any, 0, len(c.connections)), *answers...)

@@ -1,0 +1,209 @@
+// Copyright 2026 The wsgi_party Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package wsgiparty
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+)
+
+// caddyfileGolden is a Caddyfile and what adapting it gives: the JSON or the error's text.
+type caddyfileGolden struct{ name, caddyfile, want string }
+
+func caddyfileGoldens(tb testing.TB) []caddyfileGolden {
+	tb.Helper()
+	files, err := filepath.Glob(filepath.Join("testdata", "caddyfile", "*.caddyfiletest"))
+	if err != nil || len(files) == 0 {
+		tb.Fatalf("no goldens: %v", err)
+	}
+	// The file that file_server hides is written as the OS writes it.
+	hidden, err := json.Marshal("." + string(filepath.Separator) + "Caddyfile")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	var all []caddyfileGolden
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		text := strings.ReplaceAll(string(content), "\r\n", "\n")
+		input, want, _ := strings.Cut(text, "\n----------\n")
+		want = strings.ReplaceAll(strings.TrimSpace(want), `"./Caddyfile"`, string(hidden))
+		if want == "" {
+			tb.Fatalf("%s says nothing below its ----------", file)
+		}
+		name := strings.TrimSuffix(filepath.Base(file), ".caddyfiletest")
+		all = append(all, caddyfileGolden{name, input, want})
+	}
+	return all
+}
+
+func adaptCaddyfile(input string) ([]byte, []caddyconfig.Warning, error) {
+	return caddyconfig.GetAdapter("caddyfile").Adapt([]byte(input), nil)
+}
+
+func TestCaddyfile(t *testing.T) {
+	for _, g := range caddyfileGoldens(t) {
+		t.Run(g.name, func(t *testing.T) {
+			config, warnings, err := adaptCaddyfile(g.caddyfile)
+			if !strings.HasPrefix(g.want, "{") {
+				if err == nil {
+					t.Fatalf("adapted, want the error\n%s", g.want)
+				}
+				if !strings.Contains(err.Error(), g.want) {
+					t.Fatalf("got the error\n%v\nwant\n%s", err, g.want)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, warning := range warnings {
+				if !strings.Contains(warning.Message, "not formatted") {
+					t.Error(warning)
+				}
+			}
+			if got := indentJSON(t, config); got != indentJSON(t, []byte(g.want)) {
+				t.Errorf("got\n%s\nwant\n%s", got, g.want)
+			}
+			checkAdaptedAgain(t, g.caddyfile, config)
+			if checkParties(t, config) == 0 {
+				t.Error("no party in the JSON")
+			}
+		})
+	}
+}
+
+// FuzzCaddyfile checks that no Caddyfile makes the parser panic, and that what it
+// makes of one is always the same and decodes into parties that encode to it.
+func FuzzCaddyfile(f *testing.F) {
+	for _, g := range caddyfileGoldens(f) {
+		f.Add(g.caddyfile)
+	}
+	f.Fuzz(func(t *testing.T, input string) {
+		if !strings.Contains(input, "wsgi_party") || importsFiles(input) {
+			t.Skip()
+		}
+		config, _, err := adaptCaddyfile(input)
+		if err != nil {
+			return
+		}
+		checkAdaptedAgain(t, input, config)
+		checkParties(t, config)
+	})
+}
+
+var importDirective = regexp.MustCompile(`import(?:[ \t]+([\w-]+)(?:\s|$))?`)
+
+// importsFiles reports whether the Caddyfile may import anything but its own
+// snippets.
+func importsFiles(input string) bool {
+	for _, match := range importDirective.FindAllStringSubmatch(input, -1) {
+		if match[1] == "" || !strings.Contains(input, "("+match[1]+")") {
+			return true
+		}
+	}
+	return false
+}
+
+func indentJSON(t *testing.T, config []byte) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := json.Indent(&b, config, "", "\t"); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// checkAdaptedAgain checks that adapting has no side effects.
+func checkAdaptedAgain(t *testing.T, input string, config []byte) {
+	t.Helper()
+	again, _, err := adaptCaddyfile(input)
+	if err != nil {
+		t.Fatalf("adapted again: %v", err)
+	}
+	if !bytes.Equal(config, again) {
+		t.Errorf("adapted\n%s\nand again\n%s", config, again)
+	}
+}
+
+// checkParties checks that every party in the JSON decodes strictly, and encodes to
+// what it was. It returns how many there are.
+func checkParties(t *testing.T, config []byte) int {
+	t.Helper()
+	parties := partiesIn(decodeJSON(t, config))
+	for _, object := range parties {
+		fields := maps.Clone(object)
+		delete(fields, "handler")
+		encoded, err := json.Marshal(fields)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := new(Party)
+		if err := caddy.StrictUnmarshalJSON(encoded, p); err != nil {
+			t.Fatalf("%v, decoding\n%s", err, encoded)
+		}
+		var warnings []caddyconfig.Warning
+		again := caddyconfig.JSONModuleObject(p, "handler", "wsgi_party", &warnings)
+		if len(warnings) > 0 {
+			t.Fatal(warnings)
+		}
+		if !reflect.DeepEqual(decodeJSON(t, again), any(object)) {
+			t.Errorf("decoded\n%s\nencoded\n%s", encoded, again)
+		}
+	}
+	return len(parties)
+}
+
+func decodeJSON(t *testing.T, encoded []byte) any {
+	t.Helper()
+	decoder := json.NewDecoder(bytes.NewReader(encoded))
+	decoder.UseNumber()
+	var value any
+	if err := decoder.Decode(&value); err != nil {
+		t.Fatal(err)
+	}
+	return value
+}
+
+// partiesIn returns the handlers in decoded JSON that are parties.
+func partiesIn(value any) []map[string]any {
+	var parties []map[string]any
+	switch value := value.(type) {
+	case map[string]any:
+		if value["handler"] == "wsgi_party" {
+			parties = append(parties, value)
+		}
+		for _, member := range value {
+			parties = append(parties, partiesIn(member)...)
+		}
+	case []any:
+		for _, element := range value {
+			parties = append(parties, partiesIn(element)...)
+		}
+	}
+	return parties
+}
