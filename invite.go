@@ -246,7 +246,7 @@ func (p *Party) send(ctx caddy.Context, line *line, i *invited) outcome {
 	o.services = invitation.Operator.services()
 	body := w.Body()
 	o.answer = body[:min(len(body), maxLoggedAnswer)]
-	if timedOut(err) {
+	if requestCtx.Err() != nil { // the guest may still be at it
 		invitation.Operator.Leave()
 		o.services = nil
 	} else {

@@ -647,6 +647,22 @@ func TestWrappingCostsTheSameForAnyNumberOfRoutes(t *testing.T) {
 	}
 }
 
+// provisionContext returns the context of a config that runs nothing and logs
+// nothing.
+func provisionContext(t testing.TB) caddy.Context {
+	t.Helper()
+	ctx, err := caddy.ProvisionContext(&caddy.Config{
+		Admin: &caddy.AdminConfig{Disabled: true},
+		Logging: &caddy.Logging{Logs: map[string]*caddy.CustomLog{
+			"default": {BaseLog: caddy.BaseLog{WriterRaw: json.RawMessage(`{"output": "discard"}`)}},
+		}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ctx
+}
+
 // benchChain is a handler with many routes, of which the first matches.
 type benchChain struct {
 	handler caddyhttp.MiddlewareHandler
@@ -677,10 +693,7 @@ func newBenchChain(t testing.TB, routes int, party bool) *benchChain {
 		list = append(list, fmt.Sprintf(`{"match": [{"path": ["/app%d/*"]}], "handle": [{"handler": "test_app", "key": "bench"}], "terminal": true}`, i))
 	}
 	config := `{"routes": [` + strings.Join(list, ",") + `]}`
-	ctx, err := caddy.ProvisionContext(&caddy.Config{Admin: &caddy.AdminConfig{Disabled: true}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	ctx := provisionContext(t)
 	id := "http.handlers.subroute"
 	if party {
 		id = "http.handlers.wsgi_party"
@@ -703,15 +716,14 @@ func newBenchChain(t testing.TB, routes int, party bool) *benchChain {
 // which the first matches, beside the same with Caddy's subroute.
 func BenchmarkServe(b *testing.B) {
 	for _, routes := range []int{1, 16, 256} {
-		for _, party := range []bool{false, true} {
-			name := map[bool]string{false: "reference", true: "partyline"}[party]
-			b.Run(fmt.Sprintf("routes=%d/%s", routes, name), func(b *testing.B) {
-				chain := newBenchChain(b, routes, party)
-				b.ReportAllocs()
-				for b.Loop() {
-					chain.serve()
-				}
-			})
-		}
+		b.Run(fmt.Sprintf("routes=%d", routes), func(b *testing.B) {
+			subroute, party := newBenchChain(b, routes, false), newBenchChain(b, routes, true)
+			sideBySide(b,
+				contender{metric: "subroute-ns/op", against: 0, do: subroute.serve},
+				contender{metric: "ns/op", against: 1, do: party.serve},
+				contender{metric: "x-subroute", against: 0, do: party.serve},
+			)
+			b.ReportMetric(testing.AllocsPerRun(100, subroute.serve), "subroute-allocs")
+		})
 	}
 }

@@ -162,12 +162,15 @@ func (s *service) remove(guest unique.Handle[string], p *presence) {
 	if i != 0 {
 		return
 	}
-	if len(presences) > 0 {
+	if len(presences) == 0 {
+		connections := slices.DeleteFunc(slices.Clone(s.load()), func(c connection) bool { return c.guest == guest })
+		s.connections.Store(&connections)
+	} else {
 		for i := range min(len(presences[0].places), len(p.places)) {
 			presences[0].places[i] = min(presences[0].places[i], p.places[i])
 		}
+		s.rebuild()
 	}
-	s.rebuild()
 }
 
 // rebuild makes connections anew from the presences.
@@ -433,8 +436,8 @@ func askOf(ctx context.Context) *ask {
 	return a
 }
 
-// maxAsking is how many asks by guests for one service may be under way in one
-// call and still call handlers. It bounds a miss among n guests to n² calls.
+// maxAsking is how many asks for one service may be under way in one call for a
+// guest's ask still to call handlers. It bounds a miss among n guests to n² calls.
 const maxAsking = 2
 
 // skipped are the guests an ask does not call: the one that asks, and those
@@ -468,24 +471,29 @@ type calls struct {
 	skipped     skipped
 	next        int   // the connection to call next
 	panicked    error // how the one before failed, if it did with a panic
+	ended       error // the context's error, once it has ended
 	remote      remoteAsks
 }
 
 // skipAsking finds the guests further up that are asking for this service. It
 // returns true if this ask is so deep that nobody is to be asked.
 func (c *calls) skipAsking(up *ask) (askNobody bool, err error) {
-	depth, asking := 1, 0
+	depth, asking, guests := 1, 0, 0
 	for ; up != nil; up = askOf(up.Context) {
 		depth++
-		if asking < maxAsking && up.guest != noGuest && up.service.name == c.service.name && up.service.partyline == c.service.partyline {
-			asking++
-			c.skipped[asking] = up.guest
+		if up.service.name != c.service.name || up.service.partyline != c.service.partyline {
+			continue
+		}
+		asking++
+		if up.guest != noGuest { // at most maxAsking, see below
+			guests++
+			c.skipped[guests] = up.guest
 		}
 	}
 	if depth > maxDepth {
 		return true, ErrLoop
 	}
-	return asking == maxAsking && c.guest != noGuest, nil
+	return asking >= maxAsking && c.guest != noGuest, nil
 }
 
 // observed is all, counting the replies for the observer.
@@ -544,15 +552,17 @@ func (c *calls) untilPanic(answers *[]any, yield yieldFunc) (done bool, err erro
 		if c.skipped.has(connection.guest) {
 			continue
 		}
-		if err := c.Err(); err != nil {
-			return true, err
-		}
 		var answer any
 		var err error
+		if ended := c.Err(); ended != nil && !c.remote.started(connection) {
+			c.ended = ended
+			continue
+		}
 		if connection.remote {
 			var replied bool
 			if answer, err, replied = c.remote.await(c); !replied {
-				return true, c.Err()
+				c.ended = c.Err()
+				continue
 			}
 		} else {
 			calling = true
@@ -574,7 +584,7 @@ func (c *calls) untilPanic(answers *[]any, yield yieldFunc) (done bool, err erro
 			return true, nil
 		}
 	}
-	return true, nil
+	return true, c.ended
 }
 
 // failed returns ErrHighAndDry itself if err declines, else the *HandlerError.
@@ -606,6 +616,9 @@ func (r *remoteAsks) cancel() {
 		r.stop()
 	}
 }
+
+// started reports whether the connection's handler may have replied already.
+func (r *remoteAsks) started(c *connection) bool { return c.remote && r.stop != nil }
 
 // await returns the reply of the next connection, or false if the context ended
 // first.

@@ -426,10 +426,7 @@ func TestWhatOnlyTheWholeConfigShowsIsWarnedAboutAtStart(t *testing.T) {
 
 func TestCleanupLetsAnotherHandlerInviteTheGuests(t *testing.T) {
 	guest(t, "app", "pong", "ping")
-	ctx, err := caddy.ProvisionContext(&caddy.Config{Admin: &caddy.AdminConfig{Disabled: true}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	ctx := provisionContext(t)
 	for range 2 {
 		inner, end := caddy.NewContext(ctx)
 		if _, err := inner.LoadModuleByID("http.handlers.wsgi_party", []byte(fmt.Sprintf(

@@ -18,7 +18,9 @@ package privatepath
 
 import (
 	"path"
+	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Set is a set of private paths, each with everything below it.
@@ -30,62 +32,64 @@ type Set struct {
 // Add makes the path and everything below it private. It returns false, and adds
 // nothing, for the root.
 func (s *Set) Add(private string) bool {
-	private = clean(dropParameters(private))
+	private = path.Clean("/" + normalize(private))
 	if private == "/" {
 		return false
 	}
 	s.paths = append(s.paths, private)
-	last := path.Base(private)
-	for _, known := range s.lastSegments {
-		if known == last {
-			return true
-		}
+	if last := path.Base(private); !slices.Contains(s.lastSegments, last) {
+		s.lastSegments = append(s.lastSegments, last)
 	}
-	s.lastSegments = append(s.lastSegments, last)
 	return true
 }
 
 // Contains reports whether an unescaped request path is, or is below, a private
 // path in the eyes of any application: without regard to case, empty and dot
-// segments, the parameters after a semicolon, and a trailing slash.
+// segments, the parameters after a semicolon, and a trailing slash. A path with
+// ".." that names a private path's last segment is one, too.
 func (s *Set) Contains(requestPath string) bool {
 	if !s.mayContain(requestPath) {
 		return false
 	}
-	// Applications differ in what they do first.
-	return s.isBelow(clean(dropParameters(requestPath))) || s.isBelow(dropParameters(clean(requestPath)))
+	requestPath = normalize(requestPath)
+	segments := strings.Split(requestPath, "/")
+	if slices.Contains(segments, "..") {
+		// What that leads to depends on what an application does first, if at all.
+		return slices.ContainsFunc(segments, func(segment string) bool {
+			return slices.Contains(s.lastSegments, segment)
+		})
+	}
+	return s.isBelow(path.Clean("/" + requestPath))
 }
 
 // mayContain is cheap, so that ordinary requests are.
 func (s *Set) mayContain(requestPath string) bool {
 	for _, last := range s.lastSegments {
-		if containsFold(requestPath, last) {
-			return true
+		start := true // of a segment
+		for i := range len(requestPath) {
+			if start && hasPrefixFold(requestPath[i:], last) {
+				return true
+			}
+			start = requestPath[i] == '/'
 		}
 	}
 	return false
 }
 
-// containsFold reports whether s contains the lower-case substr in any case. It
-// may say so of an s that is not ASCII and does not.
-func containsFold(s, substr string) bool {
-	first := substr[0]
-	for i := range len(s) {
-		c := lower(s[i])
-		if c >= 0x80 {
+// hasPrefixFold reports whether s begins with the lower-case prefix in any case.
+// It may say so of an s that is not ASCII and does not.
+func hasPrefixFold(s, prefix string) bool {
+	for i := range len(prefix) {
+		switch {
+		case i == len(s):
+			return false
+		case s[i] >= utf8.RuneSelf:
 			return true
-		}
-		if c == first && len(s)-i >= len(substr) {
-			j := 1
-			for j < len(substr) && lower(s[i+j]) == substr[j] {
-				j++
-			}
-			if j == len(substr) {
-				return true
-			}
+		case lower(s[i]) != prefix[i]:
+			return false
 		}
 	}
-	return false
+	return true
 }
 
 func lower(c byte) byte {
@@ -104,10 +108,9 @@ func (s *Set) isBelow(requestPath string) bool {
 	return false
 }
 
-func clean(p string) string { return path.Clean("/" + strings.ToLower(p)) }
-
-// dropParameters drops what follows a semicolon in each segment.
-func dropParameters(p string) string {
+// normalize lower-cases p and drops what follows a semicolon in each segment.
+func normalize(p string) string {
+	p = strings.ToLower(p)
 	if !strings.Contains(p, ";") {
 		return p
 	}

@@ -17,6 +17,7 @@
 package subrequest
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -50,7 +51,7 @@ func New(ctx context.Context, server *caddyhttp.Server, uri *url.URL, w *Respons
 	}
 	r := &http.Request{
 		Method:     http.MethodGet,
-		URL:        &url.URL{Path: uri.Path, RawPath: uri.RawPath, RawQuery: uri.RawQuery},
+		URL:        &url.URL{Path: cmp.Or(uri.Path, "/"), RawPath: uri.RawPath, RawQuery: uri.RawQuery},
 		Proto:      "HTTP/1.1",
 		ProtoMajor: 1,
 		ProtoMinor: 1,
@@ -76,9 +77,7 @@ func New(ctx context.Context, server *caddyhttp.Server, uri *url.URL, w *Respons
 	if server == nil {
 		server = new(caddyhttp.Server) // handlers assert the type and then use it
 	}
-	r = caddyhttp.PrepareRequest(r.WithContext(ctx), caddy.NewReplacer(), w, server)
-	caddyhttp.SetVar(r.Context(), "start_time", time.Now()) // for {http.request.duration}
-	return r
+	return caddyhttp.PrepareRequest(r.WithContext(ctx), caddy.NewReplacer(), w, server)
 }
 
 // Send sends r through the handler in a goroutine of its own. It returns when
@@ -97,19 +96,19 @@ func Send(handler caddyhttp.Handler, r *http.Request, w *ResponseWriter) error {
 		err = handler.ServeHTTP(w, r)
 	}()
 	ctx := r.Context()
-	var err error
 	select {
-	case err = <-done:
+	case err := <-done:
+		if tooLong := w.end(); tooLong != nil {
+			return tooLong
+		}
 		if err != nil && ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
+		return err
 	case <-ctx.Done():
-		err = context.Cause(ctx)
+		_ = w.end() // the cause says that the handler may still be running
+		return context.Cause(ctx)
 	}
-	if tooLong := w.end(); tooLong != nil {
-		return tooLong
-	}
-	return err
 }
 
 // PanicError is the panic of a handler.
@@ -138,7 +137,8 @@ func NewResponseWriter(limit int) *ResponseWriter {
 	return &ResponseWriter{limit: limit, header: make(http.Header)}
 }
 
-// Header returns the response's header.
+// Header returns the response's header. Once Send has abandoned the handler, that
+// may be changing it: it is not to be read then.
 func (w *ResponseWriter) Header() http.Header { return w.header }
 
 // WriteHeader takes the first status that is not informational. It never panics.

@@ -1,0 +1,275 @@
+// Copyright 2026 The wsgi_party Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package privatepath
+
+import (
+	"fmt"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// newSet returns a Set with the paths, none of which may be the root.
+func newSet(t testing.TB, paths ...string) *Set {
+	t.Helper()
+	s := new(Set)
+	for _, p := range paths {
+		if !s.Add(p) {
+			t.Fatalf("Add(%q) = false", p)
+		}
+	}
+	return s
+}
+
+func check(t *testing.T, s *Set, requestPath string, want bool) {
+	t.Helper()
+	if got := s.Contains(requestPath); got != want {
+		t.Errorf("paths %q: Contains(%q) = %t", s.paths, requestPath, got)
+	}
+}
+
+func TestContainsEverySpelling(t *testing.T) {
+	s := newSet(t, "/__invite__/", "/one/__invite__/")
+	for _, p := range []string{
+		"/__invite__", "/__invite__/", "__invite__", "/__INVITE__/", "/__InViTe__",
+		"//__invite__", "///__invite__//", "/./__invite__", "/././__invite__/.", "/__invite__/./",
+		"/__invite__/below", "/__invite__/be/low/", "/__invite__//x", "/__invite__/;x",
+		"/__invite__;", "/__invite__;v=1", "/__invite__;v=1/", "/__invite__;a;b/x", "/;/__invite__", "/;x/__invite__;y", "/.;x/__invite__",
+		"/one/__invite__", "/One/__Invite__/", "/one//__invite__", "//one/__invite__", "/one/./__invite__",
+		"/one;a=b/__invite__", "/one;/;/__invite__;/", "/one/;x/__invite__", "/one/.;/__invite__/x",
+		// Where ".." leads depends on what comes first: parameters, empty segments, dots.
+		"/../__invite__", "/x/../__invite__", "/x/..;/__invite__", "/x/..;y=z/__invite__/", "/__invite__/..;/x", "/..;/..;/__invite__",
+		"/one/two/../__invite__", "/ONE/two/..;/__invite__", "/one//../__invite__", "/one/;x/../__invite__", "/one/./../__invite__",
+		"/x/;y/../..;/one/__invite__", "/one/;a/../b/..;/__invite__",
+		"/__invite__/..", "/__invite__/../x", "/one/__invite__/a/../../x",
+	} {
+		check(t, s, p, true)
+	}
+}
+
+func TestContainsNothingElse(t *testing.T) {
+	s := newSet(t, "/one/__invite__/", "/two/Hidden")
+	for _, p := range []string{
+		"", "/", "//", "*", ".", "/one", "/one/", "/two", "/one;/", // parents
+		"/__invite__", "/two/__invite__", "/one/hidden", "/x/one/__invite__", "/one/x/__invite__", // elsewhere
+		"/one/__invite", "/one/__invite__x", "/one/x__invite__", "/one/__invite__.html", "/one/__invite__ ", "/two/hiddens", // parts of a segment
+		"/one__invite__", "/one;/x;__invite__", "/one/;__invite__", "/one/x;/__invite__x", "/one/two", "/two/hid/den", // siblings
+		"/one/.__invite__", "/one/.hidden", "/.well-known/x", "/one/..__invite__", "/one/...", "/two/..hidden", // dotfiles
+		"/one/..", "/one/../two", "/a/..;/b", "/a/../one/__invite__x", "/é/../index.html", // climbing without naming it
+	} {
+		check(t, s, p, false)
+	}
+	check(t, new(Set), "/", false)
+	check(t, new(Set), "/one/../é", false)
+}
+
+// TestContainsWhatURLsResolveTo has applications that resolve a path as RFC 3986
+// does, which takes an empty segment for one that ".." leaves.
+func TestContainsWhatURLsResolveTo(t *testing.T) {
+	s := newSet(t, "/one/__invite__")
+	for _, p := range []string{"/one//../__invite__", "/one/x//../../__invite__", "/two/..//../one/__invite__"} {
+		resolved := new(url.URL).ResolveReference(&url.URL{Path: p}).Path
+		if !strings.HasSuffix(resolved, "one/__invite__") {
+			t.Fatalf("%q resolves to %q", p, resolved)
+		}
+		check(t, s, p, true)
+	}
+}
+
+func TestAddRefusesTheRoot(t *testing.T) {
+	var s Set
+	for _, p := range []string{"", "/", "//", "/.", "/./", "/..", "/x/..", "/;x", "/;x/;y/", ";", "/x/..;y"} {
+		if s.Add(p) {
+			t.Errorf("Add(%q) = true", p)
+		}
+	}
+	if s.paths != nil || s.lastSegments != nil {
+		t.Errorf("Add left %+v", s)
+	}
+}
+
+func TestAddTakesEverySpelling(t *testing.T) {
+	for _, p := range []string{"/one/__invite__", "one/__invite__/", "/ONE//__Invite__", "/one;v=1/./__invite__;x", "/x/../one/__invite__"} {
+		s := newSet(t, p)
+		check(t, s, "/one/__invite__/", true)
+		check(t, s, "/one", false)
+		check(t, s, "/__invite__", false)
+	}
+}
+
+func TestManyPathsWithOneLastSegment(t *testing.T) {
+	s := newSet(t, "/a/__invite__", "/b/__INVITE__/", "/c/d/__invite__", "/a/__invite__", "/other")
+	if want := []string{"__invite__", "other"}; !slices.Equal(s.lastSegments, want) {
+		t.Errorf("last segments %q, want %q", s.lastSegments, want)
+	}
+	for p, want := range map[string]bool{
+		"/a/__invite__": true, "/b/__invite__/x": true, "/c/d/__invite__": true, "/other/x": true,
+		"/d/__invite__": false, "/c/__invite__": false, "/__invite__": false, "/a/other": false, "/a": false,
+	} {
+		check(t, s, p, want)
+	}
+}
+
+// TestCaseIsThatOfToLower: letters are the same where strings.ToLower makes them
+// the same. That has K (Kelvin) for k and İ for i, but not ſ for s or ß for ss.
+func TestCaseIsThatOfToLower(t *testing.T) {
+	for _, c := range []struct {
+		private, requestPath string
+		want                 bool
+	}{
+		{"/kiosk", "/\u212aios\u212a", true},
+		{"/one/__invite__", "/one/__\u0130nv\u0130te__", true},
+		{"/one/__invite__", "/one/__ınvıte__", false}, // dotless: its upper case is I
+		{"/one/sass", "/one/\u017fa\u017f\u017f", false},
+		{"/one/\u017fa", "/one/\u017fA", true},
+		{"/one/\u017fa", "/one/sa", false},
+		{"/strasse", "/straße", false},
+		{"/straße", "/STRAẞE", true},
+		{"/Ärger", "/ärger/x", true},
+		{"/Ärger", "//ÄRGER;x/", true},
+		{"/ärger", "/arger", false},
+		{"/\u212a", "/k", true}, // the private path is the ASCII one
+		{"/\u212a", "/K", true},
+		{"/Å", "/\u212b", true},          // Ångström: longer than what it becomes
+		{"/ab\u2c65", "/AB\u023a", true}, // Ⱥ: shorter
+		{"/ab\u023a/x", "/ab\u2c65/X", true},
+		{"/σας", "/ΣΑΣ", false}, // a final ς is no σ
+		{"/招待", "/招待/x", true},
+		{"/招待", "/招", false},
+		{"/é/__invite__", "/É/__invite__", true},
+		{"/é/__invite__", "/É/", false},
+		{"/x\xff", "/X\xff", true}, // no UTF-8: U+FFFD
+		{"/x\xff", "/X\ufffd", true},
+		{"/x", "/x\xff", false},
+	} {
+		check(t, newSet(t, c.private), c.requestPath, c.want)
+	}
+}
+
+// reference takes all orders of dropping parameters, resolving dots as Go and as
+// RFC 3986 do, and not at all, one segment after the other.
+func reference(private []string, requestPath string) bool {
+	drop := func(p string) string {
+		var segments []string
+		for _, segment := range strings.Split(p, "/") {
+			segments = append(segments, strings.Split(segment, ";")[0])
+		}
+		return strings.Join(segments, "/")
+	}
+	resolve := func(p string) string { return new(url.URL).ResolveReference(&url.URL{Path: p}).Path }
+	goClean := func(p string) string { return path.Clean("/" + p) }
+	segmentsOf := func(p string) []string {
+		return slices.DeleteFunc(strings.Split(p, "/"), func(segment string) bool { return segment == "" || segment == "." })
+	}
+	spellings := []string{strings.ToLower(requestPath)}
+	for range 3 {
+		for _, p := range spellings {
+			spellings = append(spellings, drop(p), resolve(p), goClean(p))
+		}
+	}
+	slices.Sort(spellings)
+	for _, p := range slices.Compact(spellings) {
+		for _, private := range private {
+			want, got := segmentsOf(goClean(drop(strings.ToLower(private)))), segmentsOf(p)
+			if len(got) >= len(want) && slices.Equal(got[:len(want)], want) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func FuzzContains(f *testing.F) {
+	for _, p := range []string{
+		"/one/__invite__/", "/ONE//__Invite__;x/..", "/one//../__invite__", "/a/..;/one/__invite__", "/é/ÄRGER/x", "/\u212a/..;x", "/ab\u023a", "/.hidden", "\xff/k",
+	} {
+		f.Add(p, "/one/__invite__", uint8(3))
+		f.Add(p, p, uint8(0))
+	}
+	fixed := []string{"/__invite__/", "/Ärger", "/k", "/ab\u2c65"}
+	f.Fuzz(func(t *testing.T, requestPath, private string, at uint8) {
+		if len(requestPath) > 200 {
+			return // resolving is quadratic
+		}
+		var s Set
+		paths := slices.DeleteFunc(append(fixed, private), func(p string) bool { return !s.Add(p) })
+		got := s.Contains(requestPath)
+		climbs := slices.Contains(strings.Split(normalize(requestPath), "/"), "..")
+		if want := reference(paths, requestPath); want && !got || got && !want && !climbs {
+			t.Errorf("paths %q: Contains(%q) = %t", paths, requestPath, got)
+		}
+		if s.isBelow(path.Clean("/"+strings.ToLower(requestPath))) && !got {
+			t.Errorf("paths %q: %q is private once it is cleaned", paths, requestPath)
+		}
+		if (s.isBelow(path.Clean("/"+normalize(requestPath))) || got) && !s.mayContain(requestPath) {
+			t.Errorf("paths %q: mayContain hides %q", paths, requestPath)
+		}
+		if !got {
+			return
+		}
+		// However else it is written, it stays private.
+		spellings := []string{
+			requestPath + "/", requestPath + ";x", requestPath + "/x", requestPath + "/;", "/" + requestPath, "/./" + requestPath, "/;x/" + requestPath,
+			strings.ToLower(requestPath), strings.ReplaceAll(requestPath, "/", "//"), strings.ReplaceAll(requestPath, "/", ";x/"), strings.ReplaceAll(requestPath, "/", "/./"),
+		}
+		if upper := strings.ToUpper(requestPath); strings.ToLower(upper) == strings.ToLower(requestPath) {
+			spellings = append(spellings, upper)
+		}
+		if i := int(at); i < len(requestPath) && requestPath[i] == '/' {
+			spellings = append(spellings, requestPath[:i]+";x/"+requestPath[i:])
+		}
+		for _, p := range spellings {
+			if !s.Contains(p) {
+				t.Errorf("paths %q: %q is private, but %q is not", paths, requestPath, p)
+			}
+		}
+	})
+}
+
+// ordinary is a request path like most.
+const ordinary = "/blog/2026/05/hello-world.html"
+
+func inviteSet(t testing.TB, n int) *Set {
+	var paths []string
+	for i := range n {
+		paths = append(paths, fmt.Sprintf("/app%d/__invite__/", i))
+	}
+	return newSet(t, paths...)
+}
+
+func TestContainsDoesNotAllocate(t *testing.T) {
+	s := inviteSet(t, 16)
+	for _, p := range []string{ordinary, "/Static/../.well-known//x;y/caf\u00e9", "/_/__init__.py"} {
+		if n := testing.AllocsPerRun(100, func() { s.Contains(p) }); n != 0 {
+			t.Errorf("Contains(%q) allocates %v times", p, n)
+		}
+	}
+}
+
+func BenchmarkContains(b *testing.B) {
+	for _, n := range []int{1, 16} {
+		s := inviteSet(b, n)
+		b.Run(fmt.Sprintf("paths=%d", n), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if s.Contains(ordinary) {
+					b.Fatal("an ordinary path is private")
+				}
+			}
+		})
+	}
+}
