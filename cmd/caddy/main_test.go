@@ -39,7 +39,7 @@ import (
 // other addresses.
 func TestTheFirstCommandOfTheREADME(t *testing.T) {
 	dir := t.TempDir()
-	binary := filepath.Join(dir, "caddy")
+	binary := filepath.Join(dir, "wsgiparty")
 	if output, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, output)
 	}
@@ -49,7 +49,7 @@ func TestTheFirstCommandOfTheREADME(t *testing.T) {
 	}
 	site, admin := freeAddress(t), freeAddress(t)
 	config := filepath.Join(dir, "Caddyfile.example")
-	if err := os.WriteFile(config, []byte("{\nadmin "+admin+"\n}\n"+strings.Replace(string(example), "localhost:8080", site, 1)), 0o600); err != nil {
+	if err := os.WriteFile(config, []byte("{\nadmin "+admin+"\n}\n"+strings.Replace(string(example), "http://localhost:8080 {", "http://"+site+" {", 1)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 

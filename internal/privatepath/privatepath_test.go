@@ -222,11 +222,12 @@ func FuzzContains(f *testing.F) {
 			return
 		}
 		// However else it is written, it stays private.
+		lowered := strings.ToLower(requestPath)
 		spellings := []string{
 			requestPath + "/", requestPath + ";x", requestPath + "/x", requestPath + "/;", "/" + requestPath, "/./" + requestPath, "/;x/" + requestPath,
-			strings.ToLower(requestPath), strings.ReplaceAll(requestPath, "/", "//"), strings.ReplaceAll(requestPath, "/", ";x/"), strings.ReplaceAll(requestPath, "/", "/./"),
+			lowered, strings.ReplaceAll(requestPath, "/", "//"), strings.ReplaceAll(requestPath, "/", ";x/"), strings.ReplaceAll(requestPath, "/", "/./"),
 		}
-		if upper := strings.ToUpper(requestPath); strings.ToLower(upper) == strings.ToLower(requestPath) {
+		if upper := strings.ToUpper(requestPath); strings.ToLower(upper) == lowered {
 			spellings = append(spellings, upper)
 		}
 		if i := int(at); i < len(requestPath) && requestPath[i] == '/' {
