@@ -838,7 +838,7 @@ func TestEveryErrorIsErrPartyline(t *testing.T) {
 			}
 		}
 	}
-	if other := error(fs.ErrExist); errors.Is(other, ErrPartyline) || !errors.Is(failed, fs.ErrExist) || !errors.Is(failed, fs.ErrNotExist) {
+	if other := errors.New("other"); errors.Is(other, ErrPartyline) || !errors.Is(failed, fs.ErrExist) || !errors.Is(failed, fs.ErrNotExist) {
 		t.Error("what failed does not come through")
 	}
 }
