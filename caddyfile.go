@@ -172,11 +172,10 @@ func parseInvites(p *Party, d *caddyfile.Dispenser, args []string) error {
 
 func addInvite(p *Party, d *caddyfile.Dispenser, invite Invite) error {
 	p.Invites = append(p.Invites, invite)
-	if strings.Contains(invite.URI, "{") {
+	if strings.Contains(invite.URI+invite.Guest, "{") {
 		return nil // has a placeholder, which Provision replaces
 	}
-	_, err := invite.parse()
-	return wrapErr(d, err)
+	return wrapErr(d, p.admit(invite))
 }
 
 func wrapErr(d *caddyfile.Dispenser, err error) error {

@@ -34,10 +34,14 @@ var (
 	// ErrLeft is returned by Connect once the operator has left.
 	ErrLeft error = &partylineError{"the operator has left the partyline"}
 
-	// ErrLoop is what an ask gets that is nested in more asks than
-	// any sensible call: handlers are asking each other in a circle.
+	// ErrLoop is what an ask gets that is nested in more asks than any sensible
+	// call, and then every other ask that the outermost one led to: handlers
+	// are asking each other in a circle.
 	ErrLoop error = &partylineError{fmt.Sprintf("asks nested deeper than %d: handlers are asking each other in a circle", maxDepth)}
 )
+
+// errNoOperator is what a nil Operator says.
+var errNoOperator error = &partylineError{"there is no operator: the application was not invited, or did not take its invite (the log says why)"}
 
 // partylineError is an error that is ErrPartyline.
 type partylineError struct{ message string }

@@ -55,10 +55,10 @@ func (i *Invite) UnmarshalJSON(b []byte) error {
 	if bytes.HasPrefix(bytes.TrimSpace(b), []byte(`"`)) {
 		return json.Unmarshal(b, &i.URI)
 	}
-	type object Invite
+	type invite Invite // without this method
 	decoder := json.NewDecoder(bytes.NewReader(b))
 	decoder.DisallowUnknownFields()
-	if err := decoder.Decode((*object)(i)); err != nil {
+	if err := decoder.Decode((*invite)(i)); err != nil {
 		return fmt.Errorf("an invite is the string of its URI, or an object with uri and guest: %w", err)
 	}
 	return nil
@@ -91,7 +91,7 @@ func (i Invite) parse() (*invited, error) {
 	case uri.Scheme == "" && uri.Host != "":
 		return nil, fmt.Errorf("invite %q has a host but no scheme: write \"https:%s\"", i.URI, i.URI)
 	case uri.Scheme != "" && uri.Scheme != "http" && uri.Scheme != "https":
-		return nil, fmt.Errorf("invite %q has the scheme %s: only http and https URLs, and paths, can be invited", i.URI, uri.Scheme)
+		return nil, fmt.Errorf("invite %q has the scheme %s: write a path, or a URL beginning with https:// or http://", i.URI, uri.Scheme)
 	case uri.Scheme != "" && uri.Hostname() == "":
 		return nil, fmt.Errorf("invite %q has a scheme but no host: write it as in https://example.com/blog/__invite__/", i.URI)
 	case uri.User != nil || uri.Fragment != "":
@@ -113,8 +113,8 @@ func guestOf(path string) string {
 	return cmp.Or(strings.Trim(strings.Join(segments, "/"), "/"), rootGuest)
 }
 
-// checkInvites parses the invites and makes their paths private.
-func (p *Party) checkInvites() error {
+// admitInvites admits the configured invites, with placeholders replaced.
+func (p *Party) admitInvites() error {
 	placeholders := caddy.NewReplacer()
 	for _, i := range p.Invites {
 		var err error
@@ -124,18 +124,26 @@ func (p *Party) checkInvites() error {
 		if i.Guest, err = placeholders.ReplaceOrErr(i.Guest, true, true); err != nil {
 			return fmt.Errorf("the guest of invite %q: %w", i.URI, err)
 		}
-		parsed, err := i.parse()
-		if err != nil {
+		if err := p.admit(i); err != nil {
 			return err
 		}
-		if p.invites(parsed.guest) {
-			return fmt.Errorf("guest %q is invited twice: write \"invite %s as <guest>\" with another name (\"guest\" in JSON)", parsed.guest, i.URI)
-		}
-		if !p.private.Add(parsed.uri.Path) {
-			return fmt.Errorf("invite %q would hide everything from outside: write the path of an invite route, such as /__invite__/", i.URI)
-		}
-		p.invited = append(p.invited, parsed)
 	}
+	return nil
+}
+
+// admit makes the invite one to be sent, and its path private.
+func (p *Party) admit(i Invite) error {
+	parsed, err := i.parse()
+	if err != nil {
+		return err
+	}
+	if p.invites(parsed.guest) {
+		return fmt.Errorf("guest %q is invited twice: write \"invite %s as <guest>\" with another name (\"guest\" in JSON)", parsed.guest, i.URI)
+	}
+	if !p.private.Add(parsed.uri.Path) {
+		return fmt.Errorf("invite %q would hide everything from outside: write the path of an invite route, such as /__invite__/", i.URI)
+	}
+	p.invited = append(p.invited, parsed)
 	return nil
 }
 
@@ -150,7 +158,8 @@ type Invitation struct {
 	Operator *Operator
 
 	// URI is the invite's. Its path is the one that requests have when they
-	// reach the party.
+	// reach the party. Where it has a scheme and a host, links to the guest
+	// begin with them.
 	URI *url.URL
 
 	// Prefix is what was stripped from the path before that. It is the beginning
@@ -170,7 +179,8 @@ func invitationOf(r *http.Request) *Invitation {
 
 // InvitationFrom returns what an invite brings its guest, and takes it: the guest
 // has joined if it then answers with a 2xx status. It returns false on an
-// ordinary request, whatever that contains.
+// ordinary request, whatever that contains. The request's context ends with the
+// invite and is not to be kept for asking later.
 func InvitationFrom(r *http.Request) (*Invitation, bool) {
 	i := invitationOf(r)
 	if i == nil {
@@ -196,7 +206,7 @@ type outcome struct {
 	err      error
 	services []string // connected by the guest
 	duration time.Duration
-	answer   []byte // how the response began
+	answer   string // how the response began
 	location string // where a redirect led
 }
 
@@ -245,7 +255,7 @@ func (p *Party) send(ctx caddy.Context, line *line, i *invited) outcome {
 	o := outcome{status: w.Status(), err: err, duration: time.Since(began)}
 	o.services = invitation.Operator.services()
 	body := w.Body()
-	o.answer = body[:min(len(body), maxLoggedAnswer)]
+	o.answer = strings.ToValidUTF8(string(body[:min(len(body), maxLoggedAnswer)]), "\uFFFD")
 	if requestCtx.Err() != nil { // the guest may still be at it
 		invitation.Operator.Leave()
 		o.services = nil
@@ -284,7 +294,7 @@ func (o *outcome) judge(taken bool) {
 
 type timeoutError struct{ timeout time.Duration }
 
-func (e *timeoutError) Error() string { return fmt.Sprintf("no answer within %v", e.timeout) }
+func (e *timeoutError) Error() string { return fmt.Sprintf("it took longer than %v", e.timeout) }
 
 func timedOut(err error) bool {
 	_, ok := errors.AsType[*timeoutError](err)
@@ -307,7 +317,7 @@ func (p *Party) log(i *invited) {
 	fields = append(fields,
 		zap.Int("status", i.status),
 		zap.Error(i.err),
-		zap.String("answer", strings.ToValidUTF8(string(i.answer), "\uFFFD")),
+		zap.String("answer", i.answer),
 		zap.String("hint", p.hint(i)))
 	if panicked, ok := errors.AsType[*subrequest.PanicError](i.err); ok && panicked.Value != http.ErrAbortHandler {
 		fields = append(fields, zap.ByteString("stack", panicked.Stack))

@@ -182,7 +182,7 @@ func TestOutcomeOfAnInvite(t *testing.T) {
 				<-r.Context().Done()
 				return r.Context().Err()
 			},
-			want: failed, status: 0, err: "no answer within 100ms", hint: "invite_timeout",
+			want: failed, status: 0, err: "it took longer than 100ms", hint: "invite_timeout",
 		},
 		"a stream without end": {
 			app: func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
@@ -543,7 +543,7 @@ func TestBadInvites(t *testing.T) {
 		"not a URI":               {`"invites": ["/%zz"]`, `invite "/%zz" is not a URI`},
 		"control character":       {`"invites": ["/\u0001"]`, `is not a URI`},
 		"relative":                {`"invites": ["blog/__invite__/"]`, `write "/blog/__invite__/"`},
-		"another scheme":          {`"invites": [{"uri": "ftp://example.com/x"}]`, "scheme ftp: only http and https"},
+		"another scheme":          {`"invites": [{"uri": "ftp://example.com/x"}]`, "scheme ftp: write a path"},
 		"no host":                 {`"invites": ["https:///x"]`, "no host"},
 		"opaque":                  {`"invites": ["http:x"]`, "no host"},
 		"no scheme":               {`"invites": ["//example.com/x"]`, `write "https://example.com/x"`},
@@ -559,7 +559,10 @@ func TestBadInvites(t *testing.T) {
 		"unknown field":           {`"invite": []`, `unknown field "invite"`},
 		"unknown field of invite": {`"invites": [{"uri": "/x", "gest": "bob"}]`, `unknown field "gest"`},
 		"negative duration":       {`"invite_timeout": "-5s"`, "invite_timeout is -5s"},
-		"bad prefix":              {`"prefix": "apps"`, `prefix "apps"`},
+		"relative prefix":         {`"prefix": "apps"`, `prefix "apps"`},
+		"prefix with a slash":     {`"prefix": "/apps/"`, `prefix "/apps/"`},
+		"prefix with a query":     {`"prefix": "/apps?x"`, `prefix "/apps?x"`},
+		"Caddy's variable":        {`"partyline_key": "client_ip"`, `partyline_key "client_ip" is one of Caddy's own`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			config := `{"admin": {"disabled": true, "config": {"persist": false}}, "apps": {"http": {"servers": {"srv0": {"listen": ["` + c.address + `"],

@@ -22,6 +22,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"path"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -90,7 +91,7 @@ type Party struct {
 	// Default: false.
 	StrictInvites bool `json:"strict_invites,omitempty"`
 
-	// How long each invite may take. A guest that takes longer has left the
+	// How long each invite may take; they are sent one after the other. A guest that takes longer has left the
 	// partyline, even if it had joined it before. Default: `5s`.
 	InviteTimeout caddy.Duration `json:"invite_timeout,omitempty"`
 
@@ -142,7 +143,7 @@ func (p *Party) Provision(ctx caddy.Context) error {
 	if err := p.checkSettings(); err != nil {
 		return err
 	}
-	if err := p.checkInvites(); err != nil {
+	if err := p.admitInvites(); err != nil {
 		return err
 	}
 
@@ -176,14 +177,17 @@ func (p *Party) checkSettings() error {
 	if p.InviteTimeout == 0 {
 		p.InviteTimeout = defaultInviteTimeout
 	}
-	if p.PartylineKey == "" {
+	switch p.PartylineKey {
+	case "":
 		p.PartylineKey = defaultPartylineKey
+	case caddyhttp.ClientIPVarKey, caddyhttp.TrustedProxyVarKey, "start_time", "uuid":
+		return fmt.Errorf("partyline_key %q is one of Caddy's own variables: write another name", p.PartylineKey)
 	}
 	return checkPrefix(p.Prefix)
 }
 
 func checkPrefix(prefix string) error {
-	if prefix != "" && (!strings.HasPrefix(prefix, "/") || strings.HasSuffix(prefix, "/")) {
+	if prefix != "" && (prefix == "/" || path.Clean("/"+prefix) != prefix || strings.ContainsAny(prefix, "?#")) {
 		return fmt.Errorf("prefix %q: write the path that was stripped with a slash at its beginning and none at its end, such as /apps", prefix)
 	}
 	return nil

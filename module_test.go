@@ -554,6 +554,7 @@ func TestInvitePathsDoNotExistFromOutside(t *testing.T) {
 		"/app/__invite__/", "/app/__invite__", "/app/__invite__/below", "/APP/__Invite__/", "//app//__invite__/",
 		"/app/./__invite__/", "/x/../app/__invite__/", "/app/%5f%5finvite__/", "/app%2f__invite__/", "/app/__invite__;x/",
 		"/app;y/__invite__/", "/app/__invite__/?x", "/__invite__", "/__INVITE__/x",
+		"//host/app/__invite__/", "/app%5c__invite__/",
 	} {
 		for _, method := range []string{"GET", "POST", "HEAD", "OPTIONS"} {
 			for _, host := range []string{"", "example.com", "other.example"} {

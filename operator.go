@@ -242,6 +242,8 @@ func (o *Operator) ConnectRemote(service string, h Handler) error {
 
 func (o *Operator) connect(name string, h Handler, remote bool) error {
 	switch {
+	case o == nil:
+		return errNoOperator
 	case o.guest == noGuest:
 		return &partylineError{"connecting needs a guest name: this operator can only ask"}
 	case name == "":
@@ -338,7 +340,7 @@ func (o *Operator) AskAround(ctx context.Context, service string, payload any) (
 		ask
 		inline [4]any
 	})
-	a.ask = ask{ctx, o.guest, s}
+	a.Context, a.guest, a.service = ctx, o.guest, s
 	var failures []error
 	answers := a.inline[:0]
 	err = a.around(connections, payload, &answers, func(_ unique.Handle[string], _ any, err error) bool {
@@ -380,6 +382,9 @@ func joined(failures []error, err error) error {
 // lookup returns a service and who is connected under it, or, with nobody, the
 // error that says so.
 func (o *Operator) lookup(name string) (*service, []connection, error) {
+	if o == nil {
+		return nil, nil, errNoOperator
+	}
 	if loaded, ok := o.partyline.services.Load(name); ok {
 		s := loaded.(*service)
 		if connections := s.load(); len(connections) > 0 {
@@ -399,7 +404,7 @@ func (o *Operator) each(ctx context.Context, service string, payload any, yield 
 	if len(connections) == 0 {
 		return err
 	}
-	a := &ask{ctx, o.guest, s}
+	a := &ask{Context: ctx, guest: o.guest, service: s}
 	return a.around(connections, payload, nil, yield)
 }
 
@@ -417,6 +422,7 @@ type ask struct {
 	context.Context
 	guest   unique.Handle[string] // who asks
 	service *service
+	looped  atomic.Bool // of the outermost ask: one below it was nested too deep
 }
 
 // askKey is the context key of the innermost ask.
@@ -479,8 +485,10 @@ type calls struct {
 // returns true if this ask is so deep that nobody is to be asked.
 func (c *calls) skipAsking(up *ask) (askNobody bool, err error) {
 	depth, asking, guests := 1, 0, 0
+	var outermost *ask
 	for ; up != nil; up = askOf(up.Context) {
 		depth++
+		outermost = up
 		if up.service.name != c.service.name || up.service.partyline != c.service.partyline {
 			continue
 		}
@@ -491,6 +499,9 @@ func (c *calls) skipAsking(up *ask) (askNobody bool, err error) {
 		}
 	}
 	if depth > maxDepth {
+		outermost.looped.Store(true) // else a circle of many handlers goes on for ever
+	}
+	if outermost.looped.Load() {
 		return true, ErrLoop
 	}
 	return asking >= maxAsking && c.guest != noGuest, nil

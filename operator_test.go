@@ -538,6 +538,46 @@ func TestAnEndlessCircleGetsErrLoop(t *testing.T) {
 
 // Missing services.
 
+// TestALoopEndsTheWholeCall has handlers ask in a circle as nobody in particular,
+// which skips nobody: each level asks all of them.
+func TestALoopEndsTheWholeCall(t *testing.T) {
+	p := NewPartyline("main", Options{})
+	anonymous := p.Operator("")
+	calls := 0
+	for g := range 3 {
+		connect(t, p.Operator(fmt.Sprint("guest", g)), "s", func(ctx context.Context, payload any) (any, error) {
+			calls++
+			return First[any](ctx, anonymous, "s", payload)
+		})
+	}
+	if _, err := anonymous.AskAround(t.Context(), "s", nil); !errors.Is(err, ErrLoop) {
+		t.Error(err)
+	}
+	if calls > 3*maxDepth {
+		t.Errorf("%d calls", calls)
+	}
+	connect(t, p.Operator("other"), "other", pong)
+	wantAnswers(t, anonymous, "other", "pong")
+}
+
+// TestAnApplicationWithoutAnOperatorGetsAnError is what becomes of one that was
+// not invited, and asks all the same.
+func TestAnApplicationWithoutAnOperatorGetsAnError(t *testing.T) {
+	var o *Operator
+	_, first := First[string](t.Context(), o, "s", nil)
+	_, all := All[string](t.Context(), o, "s", nil)
+	_, around := o.AskAround(t.Context(), "s", nil)
+	var replies error
+	for reply := range o.Replies(t.Context(), "s", nil) {
+		replies = reply.Err
+	}
+	for _, err := range []error{first, all, around, replies, o.Connect("s", pong)} {
+		if !errors.Is(err, ErrPartyline) || !strings.Contains(err.Error(), "was not invited") {
+			t.Error(err)
+		}
+	}
+}
+
 func TestMissingServices(t *testing.T) {
 	for _, ignore := range []bool{false, true} {
 		p := NewPartyline("main", Options{IgnoreMissingServices: ignore})

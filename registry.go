@@ -17,6 +17,7 @@ package wsgiparty
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -145,7 +146,12 @@ func Lookup(party string) (*Operator, bool) {
 }
 
 // appOf returns the app of the config that is being provisioned.
-func appOf(ctx caddy.Context) (*App, error) {
+func appOf(ctx caddy.Context) (_ *App, err error) {
+	defer func() {
+		if recover() != nil { // Caddy panics for a context without a config
+			err = errors.New("the context belongs to no config: join in Provision, with the context given there")
+		}
+	}()
 	app, err := ctx.App(appName)
 	if err != nil {
 		return nil, err

@@ -109,6 +109,14 @@ func TestJoinNeedsTheNameOfAParty(t *testing.T) {
 	c.expect("/", 200, "running")
 }
 
+func TestJoinNeedsTheContextOfAConfig(t *testing.T) {
+	for _, ctx := range []caddy.Context{{}, {Context: context.Background()}} {
+		if _, err := Join(ctx, "main", "bob"); err == nil || !strings.Contains(err.Error(), "join in Provision") {
+			t.Error(err)
+		}
+	}
+}
+
 func TestWhoJoinsWithoutANameAsksEveryone(t *testing.T) {
 	guest(t, "one", "1", "number")
 	var asker *Operator

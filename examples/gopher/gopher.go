@@ -60,7 +60,7 @@ func (*Gopher) CaddyModule() caddy.ModuleInfo {
 }
 
 func (g *Gopher) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-	if invitation, ok := wsgiparty.InvitationFrom(r); ok {
+	if invitation, ok := wsgiparty.InvitationFrom(r); ok && g.operator == nil {
 		if err := g.join(invitation); err != nil {
 			return err
 		}
@@ -78,7 +78,11 @@ func (g *Gopher) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.H
 // join connects what the others can ask this application for.
 func (g *Gopher) join(invitation *wsgiparty.Invitation) error {
 	g.operator = invitation.Operator
-	g.mount = invitation.Prefix + strings.TrimSuffix(invitation.URI.Path, "/__invite__/")
+	mount, _, _ := strings.Cut(invitation.URI.Path, "/__invite__")
+	g.mount = invitation.Prefix + mount
+	if host := invitation.URI.Host; host != "" {
+		g.mount = invitation.URI.Scheme + "://" + host + g.mount
+	}
 	if err := g.operator.Connect("url", g.answerURL); err != nil {
 		return err
 	}
@@ -108,9 +112,6 @@ func (g *Gopher) urlFor(ctx context.Context, name string) (string, error) {
 	if url, err := g.answerURL(ctx, page{name}); err == nil {
 		return url.(string), nil
 	}
-	if g.operator == nil {
-		return "", fmt.Errorf("%s is not invited", g.Name)
-	}
 	return wsgiparty.First[string](ctx, g.operator, "url", page{name})
 }
 
@@ -128,9 +129,7 @@ func (g *Gopher) servePage(w http.ResponseWriter, r *http.Request, name string) 
 		}
 		shown.Links[link] = url
 	}
-	if g.operator != nil {
-		shown.Pongs, _ = g.operator.AskAround(r.Context(), "ping", nil)
-	}
+	shown.Pongs, _ = g.operator.AskAround(r.Context(), "ping", nil)
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	return pageTemplate.Execute(w, shown)
 }

@@ -74,6 +74,8 @@ func TestAllLinksOfTheExampleLead(t *testing.T) {
 	}{
 		"as it is":                    {nil, ""},
 		"with other mounts and pages": {[]string{"/one", "/uno", "/who-is-one", "/quien", "/2026/november", "/a/b/c"}, ""},
+		"with an invite that does not end in a slash":        {[]string{"/one/__invite__/", "/one/__invite__"}, ""},
+		"with an invite that comes to a guest a second time": {[]string{"/one/__invite__/", "/one/__invite__/ /typo/__invite__/"}, ""},
 		"behind a prefix": {[]string{
 			"wsgi_party main {", "handle_path /apps/* {\nwsgi_party main {\nprefix /apps",
 			"\n\t}\n}\n", "\n\t}\n}\n}\n",

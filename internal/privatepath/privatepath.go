@@ -44,17 +44,18 @@ func (s *Set) Add(private string) bool {
 }
 
 // Contains reports whether an unescaped request path is, or is below, a private
-// path in the eyes of any application: without regard to case, empty and dot
-// segments, the parameters after a semicolon, and a trailing slash. A path with
-// ".." that names a private path's last segment is one, too.
+// path, without regard to case, empty and dot segments, backslashes for slashes,
+// the parameters after a semicolon, and a trailing slash. A path with ".." or two
+// slashes at its beginning that names a private path's last segment is one, too.
 func (s *Set) Contains(requestPath string) bool {
 	if !s.mayContain(requestPath) {
 		return false
 	}
 	requestPath = normalize(requestPath)
 	segments := strings.Split(requestPath, "/")
-	if slices.Contains(segments, "..") {
-		// What that leads to depends on what an application does first, if at all.
+	if slices.Contains(segments, "..") || strings.HasPrefix(requestPath, "//") {
+		// Where that leads depends on what an application does first, and whether
+		// it takes what follows two slashes for a host.
 		return slices.ContainsFunc(segments, func(segment string) bool {
 			return slices.Contains(s.lastSegments, segment)
 		})
@@ -70,7 +71,7 @@ func (s *Set) mayContain(requestPath string) bool {
 			if start && hasPrefixFold(requestPath[i:], last) {
 				return true
 			}
-			start = requestPath[i] == '/'
+			start = requestPath[i] == '/' || requestPath[i] == '\\'
 		}
 	}
 	return false
@@ -108,9 +109,10 @@ func (s *Set) isBelow(requestPath string) bool {
 	return false
 }
 
-// normalize lower-cases p and drops what follows a semicolon in each segment.
+// normalize lower-cases p, makes backslashes slashes, and drops what follows a
+// semicolon in each segment.
 func normalize(p string) string {
-	p = strings.ToLower(p)
+	p = strings.ReplaceAll(strings.ToLower(p), `\`, "/")
 	if !strings.Contains(p, ";") {
 		return p
 	}
