@@ -54,7 +54,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 		if p.Name = d.Val(); p.Name == "" {
 			return nil, d.Err("the party's name is empty: write a name, or leave it out")
 		}
-		if strings.Contains(p.Name, "\n") {
+		if strings.Contains(p.Name, "\n") { // else deleting it moves the block to another line
 			return nil, d.Err("the party's name has a line break: write it on one line")
 		}
 		if d.NextArg() {
@@ -65,7 +65,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 	given := make(map[string]bool)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		name := d.Val()
-		parse, ok := options[name]
+		option, ok := options[name]
 		if !ok {
 			d.NextSegment()
 			continue
@@ -78,7 +78,10 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 		if opensBlock(d) {
 			return nil, d.Errf("%s takes no block", name)
 		}
-		if err := parse(p, d, args); err != nil {
+		if option.args != len(args) && option.args != atLeastOne || len(args) == 0 && option.args == atLeastOne {
+			return nil, d.ArgErr()
+		}
+		if err := option.set(p, d, args); err != nil {
 			return nil, err
 		}
 		d.DeleteN(1 + len(args))
@@ -92,24 +95,25 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 	return p, nil
 }
 
-// option sets p from a subdirective's arguments. Only invite may be repeated.
-type option func(p *Party, d *caddyfile.Dispenser, args []string) error
+// option is one of the party's own subdirectives. Only invite may be repeated.
+type option struct {
+	args int // how many
+	set  func(p *Party, d *caddyfile.Dispenser, args []string) error
+}
 
-// options are the party's own subdirectives.
+const atLeastOne = -1
+
 var options = map[string]option{
-	"invite": parseInvites,
-	"ignore_missing_services": func(p *Party, d *caddyfile.Dispenser, args []string) error {
+	"invite": {atLeastOne, setInvites},
+	"ignore_missing_services": {0, func(p *Party, _ *caddyfile.Dispenser, _ []string) error {
 		p.IgnoreMissingServices = true
-		return count(d, args, 0)
-	},
-	"strict_invites": func(p *Party, d *caddyfile.Dispenser, args []string) error {
+		return nil
+	}},
+	"strict_invites": {0, func(p *Party, _ *caddyfile.Dispenser, _ []string) error {
 		p.StrictInvites = true
-		return count(d, args, 0)
-	},
-	"invite_timeout": func(p *Party, d *caddyfile.Dispenser, args []string) error {
-		if err := count(d, args, 1); err != nil {
-			return err
-		}
+		return nil
+	}},
+	"invite_timeout": {1, func(p *Party, d *caddyfile.Dispenser, args []string) error {
 		timeout, err := caddy.ParseDuration(args[0])
 		if err != nil {
 			return d.Errf("invite_timeout %q is no duration: write one such as 5s", args[0])
@@ -119,25 +123,19 @@ var options = map[string]option{
 		}
 		p.InviteTimeout = caddy.Duration(timeout)
 		return nil
-	},
-	"partyline_key": func(p *Party, d *caddyfile.Dispenser, args []string) error {
-		if err := count(d, args, 1); err != nil {
-			return err
-		}
+	}},
+	"partyline_key": {1, func(p *Party, d *caddyfile.Dispenser, args []string) error {
 		if p.PartylineKey = args[0]; p.PartylineKey == "" {
 			return d.Err("partyline_key is empty: write the name of a request variable, or leave it out")
 		}
-		return nil
-	},
-	"prefix": func(p *Party, d *caddyfile.Dispenser, args []string) error {
-		if err := count(d, args, 1); err != nil {
-			return err
-		}
+		return wrapErr(d, checkPartylineKey(p.PartylineKey))
+	}},
+	"prefix": {1, func(p *Party, d *caddyfile.Dispenser, args []string) error {
 		if p.Prefix = args[0]; p.Prefix == "" {
 			return d.Err("prefix is empty: write the path that was stripped, or leave it out")
 		}
 		return wrapErr(d, checkPrefix(p.Prefix))
-	},
+	}},
 }
 
 // opensBlock reports whether the next token is an opening curly brace.
@@ -149,15 +147,12 @@ func opensBlock(d *caddyfile.Dispenser) bool {
 	return d.Val() == "{" && !d.Token().Quoted()
 }
 
-func parseInvites(p *Party, d *caddyfile.Dispenser, args []string) error {
+func setInvites(p *Party, d *caddyfile.Dispenser, args []string) error {
 	if len(args) == 3 && args[1] == "as" {
 		if args[2] == "" {
 			return d.Errf(`the guest's name is empty: write "invite %s as <guest>", or leave out "as"`, args[0])
 		}
 		return addInvite(p, d, Invite{URI: args[0], Guest: args[2]})
-	}
-	if len(args) == 0 {
-		return d.ArgErr()
 	}
 	for _, arg := range args {
 		if arg == "as" {
@@ -183,11 +178,4 @@ func wrapErr(d *caddyfile.Dispenser, err error) error {
 		return nil
 	}
 	return d.WrapErr(err)
-}
-
-func count(d *caddyfile.Dispenser, args []string, want int) error {
-	if len(args) != want {
-		return d.ArgErr()
-	}
-	return nil
 }

@@ -35,8 +35,8 @@ var (
 	ErrLeft error = &partylineError{"the operator has left the partyline"}
 
 	// ErrLoop is what an ask gets that is nested in more asks than any sensible
-	// call, and then every other ask that the outermost one led to: handlers
-	// are asking each other in a circle.
+	// call: handlers are asking each other in a circle. In that call, asks for a
+	// service that is being asked for already then get it, too.
 	ErrLoop error = &partylineError{fmt.Sprintf("asks nested deeper than %d: handlers are asking each other in a circle", maxDepth)}
 )
 

@@ -40,8 +40,9 @@ type Invite struct {
 	// Required. The path of the application's invite route as requests have it
 	// when they reach the party, such as `/blog/__invite__/`; or an http or https
 	// URL, whose host then is the host of the invite. An invite to an https URL
-	// counts as having come over TLS. Global placeholders such as `{env.HOST}`
-	// are replaced when the config loads.
+	// counts as having come over TLS. From outside, this path and all below it
+	// are 404, so it cannot be `/`. Global placeholders such as `{env.HOST}` are
+	// replaced when the config loads.
 	URI string `json:"uri"`
 
 	// The guest's name, in which global placeholders are replaced, too. Default:
@@ -204,6 +205,7 @@ type outcome struct {
 	result   result
 	status   int // 0 where nobody answered
 	err      error
+	taken    bool
 	services []string // connected by the guest
 	duration time.Duration
 	answer   string // how the response began
@@ -213,10 +215,10 @@ type outcome struct {
 type result string
 
 const (
-	joinedParty result = "guest joined"
-	notAnswered result = "invite not answered"
-	refused     result = "invite refused"
-	failed      result = "invite failed"
+	resultJoined      result = "guest joined"
+	resultNotAnswered result = "invite not answered"
+	resultRefused     result = "invite refused"
+	resultFailed      result = "invite failed"
 )
 
 const (
@@ -229,7 +231,7 @@ func (p *Party) sendInvites(ctx caddy.Context, line *line) error {
 	for _, i := range p.invited {
 		i.outcome = p.send(ctx, line, i)
 		p.log(i)
-		if p.StrictInvites && i.result != joinedParty {
+		if p.StrictInvites && i.result != resultJoined {
 			return fmt.Errorf("%s, and strict_invites is set: %w: %s", i.result, i.problem(), p.hint(i))
 		}
 	}
@@ -241,11 +243,8 @@ func (p *Party) send(ctx caddy.Context, line *line, i *invited) outcome {
 	timeout := time.Duration(p.InviteTimeout)
 	requestCtx, cancel := context.WithTimeoutCause(ctx.Context, timeout, &timeoutError{timeout})
 	defer cancel()
-	invitation := &Invitation{
-		Operator: p.app.operator(ctx, line, i.guest),
-		URI:      i.uri,
-		Prefix:   p.Prefix,
-	}
+	uri := *i.uri // for the guest to keep
+	invitation := &Invitation{Operator: p.app.operator(ctx, line, i.guest), URI: &uri, Prefix: p.Prefix}
 	w := subrequest.NewResponseWriter(maxInviteResponse)
 	r := subrequest.New(context.WithValue(requestCtx, invitationKey{}, invitation), p.server, i.uri, w)
 	caddyhttp.SetVar(r.Context(), p.PartylineKey, invitation.Operator)
@@ -259,17 +258,17 @@ func (p *Party) send(ctx caddy.Context, line *line, i *invited) outcome {
 	if requestCtx.Err() != nil { // the guest may still be at it
 		invitation.Operator.Leave()
 		o.services = nil
+		o.err = context.Cause(requestCtx)
 	} else {
 		o.location = w.Header().Get("Location")
 	}
-	o.judge(invitation.taken.Load())
+	o.judge(invitation.taken.Load() || len(o.services) > 0)
 	return o
 }
 
-// judge sets the result. A guest that took the operator is one that asked for it
-// or connected something.
+// judge sets the result.
 func (o *outcome) judge(taken bool) {
-	taken = taken || len(o.services) > 0
+	o.taken = taken
 	err := o.err
 	if handlerErr, ok := errors.AsType[caddyhttp.HandlerError](err); ok && handlerErr.StatusCode != 0 {
 		o.status = handlerErr.StatusCode
@@ -282,13 +281,13 @@ func (o *outcome) judge(taken bool) {
 	}
 	switch {
 	case err != nil || o.status >= 500:
-		o.result = failed
+		o.result = resultFailed
 	case taken && o.status >= 200 && o.status < 300:
-		o.result = joinedParty
-	case o.status == 0 || o.status == http.StatusNotFound || o.status < 400 && !taken:
-		o.result = notAnswered
+		o.result = resultJoined
+	case o.status < 400 || o.status == http.StatusNotFound:
+		o.result = resultNotAnswered
 	default:
-		o.result = refused
+		o.result = resultRefused
 	}
 }
 
@@ -310,7 +309,7 @@ func (p *Party) log(i *invited) {
 		zap.Strings("services", i.services),
 		zap.Duration("duration", i.duration),
 	}
-	if i.result == joinedParty {
+	if i.result == resultJoined {
 		p.logger.Info(string(i.result), fields...)
 		return
 	}
@@ -330,30 +329,33 @@ func (p *Party) hint(i *invited) string {
 	switch {
 	case timedOut(i.err):
 		return "the guest has to answer its invite at once and do slow work later; invite_timeout says how long it may take"
-	case i.err != nil && i.status == 0:
+	case i.result == resultFailed && i.status < 500:
 		return "correct what fails at this path, or do not invite it"
+	case i.result == resultFailed:
+		return "is the application running, and does its invite route work? The invites are sent again when the config is loaded again"
+	case i.result == resultNotAnswered && i.taken:
+		return "the guest took the operator, but to join it has to answer with a 2xx status, such as 204"
 	case i.status == 0 && strings.Contains(p.identity, `"handler":"invoke"`):
 		return "nothing in the party answers at this path; a named route, which invoke leads to, is not ready while the config loads: put the guest's handler in the party itself"
 	case i.status == 0, i.status == http.StatusNotFound:
 		return "nothing in the party takes the operator at this path: correct the invite's URI, or mount a guest there"
-	case i.status < 300:
-		return "what answered did not take the operator (OperatorFrom): does another route answer before the guest, or is it no guest?"
-	case i.status < 400:
+	case i.location != "":
 		return "a redirect, to " + i.location + ", is not followed: invite the URI where it leads, such as one with a trailing slash or beginning with https://"
-	case i.status == http.StatusUnauthorized, i.status == http.StatusForbidden:
-		return "something in the party demands authentication: let invites pass it with the matcher `not vars_regexp " + p.PartylineKey + " .+`"
-	case i.status < 500:
-		return "something in the party refused the request: let invites pass it with the matcher `not vars_regexp " + p.PartylineKey + " .+`"
+	case i.result == resultNotAnswered:
+		return "what answered did not take the operator (OperatorFrom): does another route answer before the guest, or is it no guest?"
 	default:
-		return "is the application running, and does its invite route work? The invites are sent again when the config is loaded again"
+		return "what refuses it may be in front of the guest, such as authentication: let invites pass it with the matcher `not vars_regexp " + p.PartylineKey + " .+`"
 	}
 }
 
 // problem is an invite that did not join as an error.
 func (i *invited) problem() error {
-	problem := fmt.Errorf("inviting guest %q at %s: status %d", i.guest, i.uri, i.status)
+	problem := fmt.Errorf("inviting guest %q at %s", i.guest, i.uri)
+	if i.status != 0 {
+		problem = fmt.Errorf("%w: status %d", problem, i.status)
+	}
 	if i.err != nil {
-		return fmt.Errorf("%w: %w", problem, i.err)
+		problem = fmt.Errorf("%w: %w", problem, i.err)
 	}
 	return problem
 }

@@ -15,11 +15,13 @@
 package wsgiparty
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -27,13 +29,15 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/wsgiparty/wsgiparty/internal/testport"
 )
 
 // outcomeOf returns the one log entry that says what became of an invite.
 func outcomeOf(t *testing.T) entry {
 	t.Helper()
 	var entries []entry
-	for _, r := range []result{joinedParty, notAnswered, refused, failed} {
+	for _, r := range []result{resultJoined, resultNotAnswered, resultRefused, resultFailed} {
 		entries = append(entries, logEntries(t, string(r))...)
 	}
 	if len(entries) != 1 {
@@ -60,6 +64,7 @@ func TestOutcomeOfAnInvite(t *testing.T) {
 	for name, test := range map[string]struct {
 		app        serveFunc
 		directives string // default: test_app app
+		timeout    string // default: 30s
 		want       result
 		status     int
 		services   string
@@ -73,7 +78,7 @@ func TestOutcomeOfAnInvite(t *testing.T) {
 				_, err := io.WriteString(w, "welcome")
 				return err
 			},
-			want: joinedParty, services: "ping url",
+			want: resultJoined, services: "ping url",
 		},
 		"takes the operator, connects nothing, answers 204": {
 			app: func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
@@ -81,7 +86,7 @@ func TestOutcomeOfAnInvite(t *testing.T) {
 				w.WriteHeader(http.StatusNoContent)
 				return nil
 			},
-			want: joinedParty,
+			want: resultJoined,
 		},
 		"connects by way of the request variable": {
 			app: func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
@@ -89,14 +94,14 @@ func TestOutcomeOfAnInvite(t *testing.T) {
 				w.WriteHeader(http.StatusOK)
 				return operator.Connect("ping", pong)
 			},
-			want: joinedParty, services: "ping",
+			want: resultJoined, services: "ping",
 		},
 		"connects and writes nothing, which net/http makes a 200": {
 			app: func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 				take(r, "ping")
 				return nil
 			},
-			want: joinedParty, services: "ping",
+			want: resultJoined, services: "ping",
 		},
 		"early hints are no answer yet": {
 			app: func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
@@ -105,31 +110,31 @@ func TestOutcomeOfAnInvite(t *testing.T) {
 				w.WriteHeader(http.StatusOK)
 				return nil
 			},
-			want: joinedParty,
+			want: resultJoined,
 		},
 		"a catch-all's plain 200": {
 			directives: `respond "hello"`,
-			want:       notAnswered, status: 200, answer: "hello", hint: "did not take the operator",
+			want:       resultNotAnswered, status: 200, answer: "hello", hint: "did not take the operator",
 		},
 		"nobody takes it": {
 			directives: `respond /elsewhere "hello"`,
-			want:       notAnswered, status: 0, hint: "correct the invite's URI",
+			want:       resultNotAnswered, status: 0, hint: "correct the invite's URI",
 		},
 		"404": {
 			directives: `respond "no such page" 404`,
-			want:       notAnswered, status: 404, answer: "no such page", hint: "mount a guest there",
+			want:       resultNotAnswered, status: 404, answer: "no such page", hint: "mount a guest there",
 		},
 		"file_server without the file": {
 			directives: "root /nonexistent\nfile_server",
-			want:       notAnswered, status: 404,
+			want:       resultNotAnswered, status: 404,
 		},
 		"a redirect": {
 			directives: "redir * /blog",
-			want:       notAnswered, status: 302, hint: "a redirect, to /blog, is not followed",
+			want:       resultNotAnswered, status: 302, hint: "a redirect, to /blog, is not followed",
 		},
 		"403": {
 			directives: "error 403",
-			want:       refused, status: 403, hint: "vars_regexp partyline .+",
+			want:       resultRefused, status: 403, hint: "vars_regexp partyline .+",
 		},
 		"the guest takes the operator and refuses": {
 			app: func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
@@ -137,11 +142,11 @@ func TestOutcomeOfAnInvite(t *testing.T) {
 				w.WriteHeader(http.StatusTeapot)
 				return nil
 			},
-			want: refused, status: 418,
+			want: resultRefused, status: 418,
 		},
 		"basic_auth": {
 			directives: "basic_auth {\nbob $2a$14$Zkx19XLiW6VYouLHR5NmfOFU0z2GTNmpkT/5qqR7hx4IjWJPDhjvG\n}\nrespond hello",
-			want:       refused, status: 401, err: "not authenticated", hint: "authentication",
+			want:       resultRefused, status: 401, err: "not authenticated", hint: "authentication",
 		},
 		"basic_auth that lets the party through": {
 			directives: "@people not vars_regexp partyline .+\nbasic_auth @people {\nbob $2a$14$Zkx19XLiW6VYouLHR5NmfOFU0z2GTNmpkT/5qqR7hx4IjWJPDhjvG\n}\ntest_app app",
@@ -150,39 +155,73 @@ func TestOutcomeOfAnInvite(t *testing.T) {
 				w.WriteHeader(http.StatusOK)
 				return nil
 			},
-			want: joinedParty,
+			want: resultJoined,
 		},
 		"abort": {
 			directives: "abort",
-			want:       failed, status: 0, err: "net/http: abort Handler", hint: "correct what fails",
+			want:       resultFailed, status: 0, err: "net/http: abort Handler", hint: "correct what fails",
 		},
 		"a panic": {
 			app:  func(http.ResponseWriter, *http.Request, caddyhttp.Handler) error { panic("oh no") },
-			want: failed, status: 0, err: "panic: oh no",
+			want: resultFailed, status: 0, err: "panic: oh no",
 		},
 		"an error": {
 			app:  func(http.ResponseWriter, *http.Request, caddyhttp.Handler) error { return errors.New("oh no") },
-			want: failed, status: 0, err: "oh no",
+			want: resultFailed, status: 0, err: "oh no",
 		},
 		"500": {
 			directives: `respond "<h1>Server Error</h1>" 500`,
-			want:       failed, status: 500, answer: "<h1>Server Error</h1>", hint: "is the application running",
+			want:       resultFailed, status: 500, answer: "<h1>Server Error</h1>", hint: "is the application running",
 		},
 		"reverse_proxy with no backend": {
 			directives: "reverse_proxy 127.0.0.1:1",
-			want:       failed, status: 502, err: "connection refused", hint: "is the application running",
-		},
-		"reverse_proxy with no upstream available": {
-			directives: "reverse_proxy {\ndynamic srv nonexistent.invalid\n}",
-			want:       failed, status: 503,
+			want:       resultFailed, status: 502, err: "dial tcp", hint: "is the application running",
 		},
 		"a hang until the request's context ends": {
+			timeout: "100ms",
 			app: func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 				take(r, "ping")
 				<-r.Context().Done()
 				return r.Context().Err()
 			},
-			want: failed, status: 0, err: "it took longer than 100ms", hint: "invite_timeout",
+			want: resultFailed, status: 0, err: "it took longer than 100ms", hint: "invite_timeout",
+		},
+		"an answer, and then a hang": {
+			timeout: "20ms",
+			app: func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+				take(r, "ping")
+				w.WriteHeader(http.StatusNoContent)
+				<-r.Context().Done()
+				return nil
+			},
+			want: resultFailed, status: 204, err: "it took longer than 20ms", hint: "invite_timeout",
+		},
+		"an answer, and then an error": {
+			app: func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+				take(r, "ping")
+				w.WriteHeader(http.StatusNotFound)
+				return errors.New("oh no")
+			},
+			want: resultFailed, services: "ping", status: 404, err: "oh no", hint: "correct what fails",
+		},
+		"the guest takes the operator and answers nothing": {
+			app: func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+				take(r)
+				return nil
+			},
+			want: resultNotAnswered, status: 0, hint: "has to answer with a 2xx status",
+		},
+		"the guest takes the operator and redirects": {
+			app: func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+				take(r)
+				http.Redirect(w, r, "/elsewhere", http.StatusFound)
+				return nil
+			},
+			want: resultNotAnswered, status: 302, hint: "has to answer with a 2xx status",
+		},
+		"304": {
+			directives: `respond 304`,
+			want:       resultNotAnswered, status: 304, hint: "did not take the operator",
 		},
 		"a stream without end": {
 			app: func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
@@ -196,7 +235,7 @@ func TestOutcomeOfAnInvite(t *testing.T) {
 					}
 				}
 			},
-			want: failed, status: 200, err: "longer than 1048576 bytes",
+			want: resultFailed, status: 200, err: "longer than 1048576 bytes",
 		},
 		"hijacking": {
 			app: func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
@@ -207,7 +246,7 @@ func TestOutcomeOfAnInvite(t *testing.T) {
 				w.WriteHeader(http.StatusOK)
 				return nil
 			},
-			want: joinedParty,
+			want: resultJoined,
 		},
 		"templates, encode, groups and placeholders on the way": {
 			directives: `
@@ -234,22 +273,18 @@ max_size 1MB
 				_, err := io.WriteString(w, `{{.ClientIP}} {{.RemoteIP}}`)
 				return err
 			},
-			want: joinedParty, services: "ping",
+			want: resultJoined, services: "ping",
 		},
 		"a template that fails": {
 			directives: "templates\nheader Content-Type text/html\nrespond `{{httpInclude \"/\"}}`",
-			want:       failed, status: 500,
+			want:       resultFailed, status: 500,
 		},
 		"invoke": {
 			directives: "invoke named",
-			want:       notAnswered, status: 0, hint: "a named route, which invoke leads to, is not ready",
+			want:       resultNotAnswered, status: 0, hint: "a named route, which invoke leads to, is not ready",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			directives := test.directives
-			if directives == "" {
-				directives = "test_app app"
-			}
 			if test.app != nil {
 				app(t, "app", test.app)
 			}
@@ -267,7 +302,7 @@ max_size 1MB
 					invite_timeout %s
 					%s
 				}
-			}`, map[bool]string{true: "100ms", false: "30s"}[strings.HasPrefix(name, "a hang")], directives))
+			}`, cmp.Or(test.timeout, "30s"), cmp.Or(test.directives, "test_app app")))
 			got := outcomeOf(t)
 			if got["msg"] != string(test.want) {
 				t.Fatalf("%v, want %q", got, test.want)
@@ -275,7 +310,7 @@ max_size 1MB
 			if services := fmt.Sprint(got["services"]); services != "["+test.services+"]" {
 				t.Errorf("services: %v, want [%s]", services, test.services)
 			}
-			if test.want == joinedParty {
+			if test.want == resultJoined {
 				return
 			}
 			if got["status"] != float64(test.status) {
@@ -325,15 +360,111 @@ func TestAnInviteThatIgnoresItsContextIsAbandoned(t *testing.T) {
 	c := newCaddy(t)
 	defer close(release)
 	c.site("wsgi_party main {\ninvite /__invite__/\ninvite_timeout 10ms\ntest_app app\n}\nrespond up")
-	if got := outcomeOf(t); got["msg"] != string(failed) {
+	if got := outcomeOf(t); got["msg"] != string(resultFailed) {
 		t.Error(got)
+	}
+}
+
+func TestTheTimeoutIsForEachInvite(t *testing.T) {
+	app(t, "app", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+		time.Sleep(60 * time.Millisecond)
+		operator, _ := OperatorFrom(r)
+		return operator.Connect("ping", pong)
+	})
+	c := newCaddy(t)
+	c.site("wsgi_party main {\ninvite_timeout 100ms\ninvite /a/__invite__/ /b/__invite__/\ntest_app app\n}")
+	c.expectAnswers("main", "ping", "pong", "pong")
+}
+
+// TestWhoAnswersAsTheTimeEndsHasJoinedOrLeft has guests return at about the time
+// their invite's ends.
+func TestWhoAnswersAsTheTimeEndsHasJoinedOrLeft(t *testing.T) {
+	var next time.Duration
+	behave(t, "app", func(caddy.Context) (serveFunc, error) {
+		wait := next
+		return func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+			operator, _ := OperatorFrom(r)
+			deadline, _ := r.Context().Deadline()
+			for time.Until(deadline) > wait {
+				runtime.Gosched()
+			}
+			return operator.Connect("ping", pong)
+		}, nil
+	})
+	ctx := provisionContext(t)
+	for i := range 300 {
+		next = time.Duration(i%30-15) * 10 * time.Microsecond
+		loaded, err := ctx.LoadModuleByID("http.handlers.wsgi_party", fmt.Appendf(nil,
+			`{"name": "party%d", "invites": ["/__invite__/"], "invite_timeout": 500000, "routes": [{"handle": [{"handler": "test_app", "key": "app"}]}]}`, i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := loaded.(*Party)
+		_, connected := p.app.lines[p.Name].Services()["ping"]
+		if joined := p.invited[0].result == resultJoined; joined != connected {
+			t.Fatalf("%s, but connected: %v", p.invited[0].result, connected)
+		}
+	}
+}
+
+func TestAnInviteEndsWithItsConfig(t *testing.T) {
+	app(t, "hang", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+		<-r.Context().Done()
+		return nil
+	})
+	ctx := provisionContext(t)
+	var end context.CancelFunc
+	ctx.Context, end = context.WithCancel(ctx.Context)
+	time.AfterFunc(20*time.Millisecond, end)
+	began := time.Now()
+	loaded, err := ctx.LoadModuleByID("http.handlers.wsgi_party", []byte(`{"invites": ["/__invite__/"], "routes": [{"handle": [{"handler": "test_app", "key": "hang"}]}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := loaded.(*Party)
+	if took := time.Since(began); took > 4*time.Second || p.invited[0].result != resultFailed {
+		t.Errorf("%s after %v", p.invited[0].result, took)
+	}
+	if p.InviteTimeout != caddy.Duration(5*time.Second) {
+		t.Errorf("the default timeout is %v", time.Duration(p.InviteTimeout))
+	}
+}
+
+func TestOnlyTheFirstBytesOfAnAnswerAreLogged(t *testing.T) {
+	c := newCaddy(t)
+	c.site("wsgi_party main {\ninvite /__invite__/\nrespond " + strings.Repeat("é", 3000) + "\n}")
+	if answer, _ := outcomeOf(t)["answer"].(string); len(answer) != 200 || strings.Trim(answer, "é") != "" {
+		t.Errorf("%d bytes are logged: %s", len(answer), answer)
+	}
+}
+
+func TestTheStackOfAPanicIsLogged(t *testing.T) {
+	app(t, "app", func(http.ResponseWriter, *http.Request, caddyhttp.Handler) error { panic("oh no") })
+	c := newCaddy(t)
+	c.site("wsgi_party main {\ninvite /__invite__/\ntest_app app\n}")
+	if stack, _ := outcomeOf(t)["stack"].(string); !strings.Contains(stack, "invite_test.go") {
+		t.Errorf("stack: %q", stack)
+	}
+}
+
+func TestTheGuestsURIIsItsOwn(t *testing.T) {
+	app(t, "app", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+		invitation, _ := InvitationFrom(r)
+		invitation.URI.Path = "/changed"
+		return invitation.Operator.Connect("ping", pong)
+	})
+	c := newCaddy(t)
+	c.site("wsgi_party main {\ninvite /__invite__/\ntest_app app\n}")
+	if got := outcomeOf(t)["uri"]; got != "/__invite__/" {
+		t.Errorf("uri: %v", got)
 	}
 }
 
 func TestAStrictInviteThatDoesNotJoinFailsTheLoad(t *testing.T) {
 	c := newCaddy(t)
 	c.site("respond running")
-	err := c.tryLoad("ADDRESS {\nwsgi_party main {\nstrict_invites\ninvite /one/__invite__/\nrespond /one/* nobody 410\n}\n}")
+	guest(t, "one", "pong", "ping")
+	err := c.tryLoad("ADDRESS {\nwsgi_party main {\nstrict_invites\ninvite /one/__invite__/ /two/__invite__/\nroute {\nrespond /one/* nobody 410\ntest_app one\n}\n}\n}")
 	for _, want := range []string{`guest "one" at /one/__invite__/`, "410", "strict_invites", "vars_regexp"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not contain %q: %v", want, err)
@@ -341,7 +472,6 @@ func TestAStrictInviteThatDoesNotJoinFailsTheLoad(t *testing.T) {
 	}
 	c.expect("/", 200, "running")
 
-	guest(t, "one", "pong", "ping")
 	c.site("wsgi_party main {\nstrict_invites\ninvite /one/__invite__/\ntest_app one\n}")
 	c.expectAnswers("main", "ping", "pong")
 }
@@ -438,7 +568,7 @@ func TestTheInviteIsACompleteRequest(t *testing.T) {
 			c := newCaddy(t)
 			// Host matchers inside the party work, remote_ip takes it for nobody.
 			c.site("wsgi_party main {\ninvite " + uri + "\nprefix /apps\n@here remote_ip private_ranges\nrespond @here local\n@hosts host localhost example.com\ntest_app @hosts app\n}")
-			if !invited || outcomeOf(t)["msg"] != string(joinedParty) {
+			if !invited || outcomeOf(t)["msg"] != string(resultJoined) {
 				t.Error(outcomeOf(t))
 			}
 		})
@@ -447,7 +577,7 @@ func TestTheInviteIsACompleteRequest(t *testing.T) {
 
 func TestAnHTTPSInviteIsForwardedAsHTTPS(t *testing.T) {
 	got := make(chan string, 1)
-	backend := &http.Server{Addr: freeAddress(t), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	backend := &http.Server{Addr: testport.Address(t), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		got <- r.Header.Get("X-Forwarded-Proto") + " " + r.Header.Get("X-Forwarded-Host") + " " + r.URL.Path
 	})}
 	c := newCaddy(t)
@@ -477,10 +607,14 @@ func TestPartylineKeyRenamesTheRequestVariable(t *testing.T) {
 
 func TestPlaceholdersOfTheEnvironmentInAnInvite(t *testing.T) {
 	t.Setenv("GUEST_HOST", "example.com")
+	t.Setenv("GUEST_NAME", "bob")
 	guest(t, "app", "pong", "ping")
 	c := newCaddy(t)
-	c.site("wsgi_party main {\ninvite https://{env.GUEST_HOST}/__invite__/\n@host host example.com\ntest_app @host app\n}")
+	c.site("wsgi_party main {\ninvite https://{env.GUEST_HOST}/__invite__/ as {env.GUEST_NAME}\n@host host example.com\ntest_app @host app\n}")
 	c.expectAnswers("main", "ping", "pong")
+	if got := outcomeOf(t)["guest"]; got != "bob" {
+		t.Errorf("guest: %v", got)
+	}
 	err := c.tryLoad("ADDRESS {\nwsgi_party main {\ninvite {env.NO_SUCH_VARIABLE}\n}\n}")
 	if err == nil || !strings.Contains(err.Error(), "NO_SUCH_VARIABLE") {
 		t.Errorf("an unset variable: %v", err)

@@ -74,8 +74,8 @@ const (
 //	basic_auth @people { … }
 type Party struct {
 	// The name of the party. Handlers with the same name share a partyline, also
-	// across sites; they must not invite the same guest. Default: `default`,
-	// which only one handler can leave it at.
+	// across sites; different ones must not invite the same guest. Default:
+	// `default`, which different handlers cannot both leave it at.
 	Name string `json:"name,omitempty"`
 
 	// The applications to invite, in this order. Each is an object, or the plain
@@ -91,8 +91,9 @@ type Party struct {
 	// Default: false.
 	StrictInvites bool `json:"strict_invites,omitempty"`
 
-	// How long each invite may take; they are sent one after the other. A guest that takes longer has left the
-	// partyline, even if it had joined it before. Default: `5s`.
+	// How long each invite may take; they are sent one after the other. A guest
+	// that takes longer has left the partyline, even if it had connected
+	// something before. Default: `5s`.
 	InviteTimeout caddy.Duration `json:"invite_timeout,omitempty"`
 
 	// The request variable that holds the operator during an invite.
@@ -177,13 +178,21 @@ func (p *Party) checkSettings() error {
 	if p.InviteTimeout == 0 {
 		p.InviteTimeout = defaultInviteTimeout
 	}
-	switch p.PartylineKey {
-	case "":
+	if p.PartylineKey == "" {
 		p.PartylineKey = defaultPartylineKey
-	case caddyhttp.ClientIPVarKey, caddyhttp.TrustedProxyVarKey, "start_time", "uuid":
-		return fmt.Errorf("partyline_key %q is one of Caddy's own variables: write another name", p.PartylineKey)
+	}
+	if err := checkPartylineKey(p.PartylineKey); err != nil {
+		return err
 	}
 	return checkPrefix(p.Prefix)
+}
+
+func checkPartylineKey(key string) error {
+	switch key {
+	case caddyhttp.ClientIPVarKey, caddyhttp.TrustedProxyVarKey, "start_time", "uuid":
+		return fmt.Errorf("partyline_key %q is one of Caddy's own variables: write another name", key)
+	}
+	return nil
 }
 
 func checkPrefix(prefix string) error {
@@ -230,9 +239,8 @@ func (p *Party) serveNext(w http.ResponseWriter, r *http.Request) error {
 	return next.ServeHTTP(w, r)
 }
 
-// identityOf returns a handler's JSON, which is the same for the handlers of one
-// site block that became several servers. Only the groups of routes differ
-// there: they are numbered through.
+// identityOf returns a handler's JSON, which is the same wherever a handler is
+// repeated, but for the groups of routes: the Caddyfile numbers them through.
 func identityOf(p *Party) (string, error) {
 	encoded, err := json.Marshal(p)
 	if err != nil {

@@ -56,10 +56,19 @@ type Partyline struct {
 	services sync.Map   // of service name to *service; written with mu held
 }
 
-// observer is told of every ask while it is observing.
+// observer is told of every ask while it is observing. The error concerns the
+// ask as a whole.
 type observer interface {
 	observing() bool
-	begin(guest, service string) (asked func(answered, declined, failed int))
+	begin(guest, service string) (asked func(answered, declined, failed int, err error))
+}
+
+// observing returns the observer if it is to be told of an ask, else nil.
+func (p *Partyline) observing() observer {
+	if p.observer != nil && p.observer.observing() {
+		return p.observer
+	}
+	return nil
 }
 
 // NewPartyline returns a partyline with nobody on it. The name is only a label.
@@ -193,7 +202,9 @@ func (s *service) rebuild() {
 	s.connections.Store(&connections)
 }
 
-// Operator is a guest's handle on the partyline.
+// Operator is a guest's handle on the partyline. A nil Operator, which an
+// application has that was not invited, belongs to no guest and no partyline:
+// connecting and asking through it is an error that says so.
 type Operator struct {
 	partyline *Partyline
 	guest     unique.Handle[string] // zero for a caller that is no guest
@@ -204,7 +215,12 @@ type Operator struct {
 }
 
 // Guest returns the guest's name, empty for a caller that is no guest.
-func (o *Operator) Guest() string { return guestName(o.guest) }
+func (o *Operator) Guest() string {
+	if o == nil {
+		return ""
+	}
+	return guestName(o.guest)
+}
 
 // noGuest is in place of the name of a caller that is no guest.
 var noGuest unique.Handle[string]
@@ -221,7 +237,12 @@ func guestName(guest unique.Handle[string]) string {
 func (o *Operator) String() string { return o.Guest() }
 
 // Partyline returns the partyline the operator belongs to.
-func (o *Operator) Partyline() *Partyline { return o.partyline }
+func (o *Operator) Partyline() *Partyline {
+	if o == nil {
+		return nil
+	}
+	return o.partyline
+}
 
 // Connect connects a handler under a service, behind all that are connected
 // already. A service can have many handlers, of one guest or of several. It
@@ -247,9 +268,9 @@ func (o *Operator) connect(name string, h Handler, remote bool) error {
 	case o.guest == noGuest:
 		return &partylineError{"connecting needs a guest name: this operator can only ask"}
 	case name == "":
-		return &partylineError{"the service to connect under has no name"}
+		return &partylineError{fmt.Sprintf("guest %q connects a handler under a service without a name", o.Guest())}
 	case h == nil:
-		return &partylineError{"the handler to connect under service " + name + " is nil"}
+		return &partylineError{fmt.Sprintf("the handler that guest %q connects under service %q is nil", o.Guest(), name)}
 	}
 	p := o.partyline
 	p.mu.Lock()
@@ -280,6 +301,9 @@ func (o *Operator) connect(name string, h Handler, remote bool) error {
 // them. Afterwards the operator can ask, but not connect. Leaving twice does
 // nothing.
 func (o *Operator) Leave() {
+	if o == nil {
+		return
+	}
 	p := o.partyline
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -391,10 +415,14 @@ func (o *Operator) lookup(name string) (*service, []connection, error) {
 			return s, connections, nil
 		}
 	}
-	if o.partyline.ignoreMissingServices.Load() {
-		return nil, nil, nil
+	var err error
+	if !o.partyline.ignoreMissingServices.Load() {
+		err = &NoSuchServiceError{Party: o.partyline.name, Service: name}
 	}
-	return nil, nil, &NoSuchServiceError{Party: o.partyline.name, Service: name}
+	if observer := o.partyline.observing(); observer != nil {
+		observer.begin(o.Guest(), name)(0, 0, 0, err)
+	}
+	return nil, nil, err
 }
 
 // each calls yield with every reply until it returns false. The error concerns
@@ -422,7 +450,7 @@ type ask struct {
 	context.Context
 	guest   unique.Handle[string] // who asks
 	service *service
-	looped  atomic.Bool // of the outermost ask: one below it was nested too deep
+	looped  atomic.Bool // in the outermost ask: one below it was nested too deep
 }
 
 // askKey is the context key of the innermost ask.
@@ -460,10 +488,10 @@ func (a *ask) around(connections []connection, payload any, answers *[]any, yiel
 	c := calls{ask: a, connections: connections, payload: payload, skipped: skipped{a.guest}}
 	if up := askOf(a.Context); up != nil {
 		if askNobody, err := c.skipAsking(up); askNobody {
-			return err
+			c.connections, c.ended = nil, err
 		}
 	}
-	if observer := a.service.partyline.observer; observer != nil && observer.observing() {
+	if observer := a.service.partyline.observing(); observer != nil {
 		return c.observed(observer, answers, yield)
 	}
 	return c.all(answers, yield)
@@ -477,7 +505,7 @@ type calls struct {
 	skipped     skipped
 	next        int   // the connection to call next
 	panicked    error // how the one before failed, if it did with a panic
-	ended       error // the context's error, once it has ended
+	ended       error // why not everybody was asked: the context's error, or ErrLoop
 	remote      remoteAsks
 }
 
@@ -499,23 +527,24 @@ func (c *calls) skipAsking(up *ask) (askNobody bool, err error) {
 		}
 	}
 	if depth > maxDepth {
-		outermost.looped.Store(true) // else a circle of many handlers goes on for ever
+		outermost.looped.Store(true)
+		return true, ErrLoop
 	}
-	if outermost.looped.Load() {
+	if asking > 0 && outermost.looped.Load() { // else a circle of many goes on for ever
 		return true, ErrLoop
 	}
 	return asking >= maxAsking && c.guest != noGuest, nil
 }
 
 // observed is all, counting the replies for the observer.
-func (c *calls) observed(observer observer, answers *[]any, yield yieldFunc) error {
+func (c *calls) observed(observer observer, answers *[]any, yield yieldFunc) (err error) {
 	var answered, declined, failed int
 	asked := observer.begin(guestName(c.guest), c.service.name)
 	defer func() {
 		if answers != nil {
 			answered = len(*answers)
 		}
-		asked(answered, declined, failed)
+		asked(answered, declined, failed, err)
 	}()
 	return c.all(answers, func(guest unique.Handle[string], answer any, err error) bool {
 		switch err {
@@ -676,7 +705,8 @@ func (r *remoteAsks) start(c *calls) {
 }
 
 // All is AskAround for answers of type T. An answer that is no T is its guest's
-// *HandlerError naming both types; a json.RawMessage is decoded into a T.
+// *HandlerError naming both types; a json.RawMessage that is no T is decoded into
+// one.
 func All[T any](ctx context.Context, o *Operator, service string, payload any) ([]T, error) {
 	var answers []T
 	var failures []error

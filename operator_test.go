@@ -19,6 +19,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"go/parser"
+	"go/token"
 	"io/fs"
 	"net/http"
 	"reflect"
@@ -558,6 +560,33 @@ func TestALoopEndsTheWholeCall(t *testing.T) {
 	}
 	connect(t, p.Operator("other"), "other", pong)
 	wantAnswers(t, anonymous, "other", "pong")
+
+	// It is no fault of a guest that asks for something else in the same call.
+	good := p.Operator("good")
+	connect(t, p.Operator("bad"), "greeting", func(ctx context.Context, _ any) (any, error) {
+		return First[any](ctx, anonymous, "s", nil)
+	})
+	connect(t, good, "greeting", func(ctx context.Context, _ any) (any, error) {
+		return First[any](ctx, good, "other", nil)
+	})
+	answers, err := anonymous.AskAround(t.Context(), "greeting", nil)
+	if !errors.Is(err, ErrLoop) || !slices.Equal(answers, []any{"pong"}) {
+		t.Error(answers, err)
+	}
+}
+
+func TestTheSwitchboardUsesTheStandardLibraryOnly(t *testing.T) {
+	for _, file := range []string{"operator.go", "errors.go"} {
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, i := range parsed.Imports {
+			if strings.Contains(i.Path.Value, ".") {
+				t.Errorf("%s imports %s", file, i.Path.Value)
+			}
+		}
+	}
 }
 
 // TestAnApplicationWithoutAnOperatorGetsAnError is what becomes of one that was
@@ -575,6 +604,9 @@ func TestAnApplicationWithoutAnOperatorGetsAnError(t *testing.T) {
 		if !errors.Is(err, ErrPartyline) || !strings.Contains(err.Error(), "was not invited") {
 			t.Error(err)
 		}
+	}
+	if o.Leave(); o.Guest() != "" || o.String() != "" || o.Partyline() != nil {
+		t.Error("it is somebody's")
 	}
 }
 
@@ -1297,8 +1329,8 @@ func TestWhatCannotBeConnected(t *testing.T) {
 		want     error
 		message  string
 	}{
-		{p.Operator("a"), "", pong, ErrPartyline, "no name"},
-		{p.Operator("a"), "url", nil, ErrPartyline, "url"},
+		{p.Operator("a"), "", pong, ErrPartyline, `guest "a" connects a handler under a service without a name`},
+		{p.Operator("a"), "url", nil, ErrPartyline, `guest "a" connects under service "url" is nil`},
 		{p.Operator(""), "url", pong, ErrPartyline, "guest name"},
 		{gone, "url", pong, ErrLeft, "left"},
 	} {

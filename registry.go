@@ -17,12 +17,11 @@ package wsgiparty
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -42,8 +41,8 @@ func init() {
 // has no settings and need not be configured: it is there as soon as a
 // `wsgi_party` handler or a module that joins a partyline is.
 type App struct {
-	logger  *zap.Logger
-	stopped atomic.Bool
+	ctx    context.Context
+	logger *zap.Logger
 
 	mu    sync.RWMutex
 	lines map[string]*line
@@ -67,6 +66,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 
 // Provision sets up the app.
 func (a *App) Provision(ctx caddy.Context) error {
+	a.ctx = ctx.Context
 	a.logger = ctx.Logger()
 	a.lines = make(map[string]*line)
 	return nil
@@ -77,13 +77,14 @@ func (a *App) Start() error {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
 	for name, l := range a.lines {
+		guests := slices.Compact(slices.Sorted(slices.Values(l.joined)))
 		if len(l.parties) == 0 {
 			a.logger.Warn("no wsgi_party handler names the party that was joined",
 				zap.String("party", name),
-				zap.Strings("guests", l.joined),
+				zap.Strings("guests", guests),
 				zap.String("hint", "correct the name where it is joined, or give it to a wsgi_party handler"))
 		}
-		for _, guest := range slices.Compact(slices.Sorted(slices.Values(l.joined))) {
+		for _, guest := range guests {
 			if slices.ContainsFunc(l.parties, func(p *Party) bool { return p.invites(guest) }) {
 				a.logger.Warn("a module joined under the name of an invited guest: only one of the two is asked",
 					zap.String("party", name),
@@ -95,11 +96,8 @@ func (a *App) Start() error {
 	return nil
 }
 
-// Stop disconnects nobody: requests in flight outlive it.
-func (a *App) Stop() error {
-	a.stopped.Store(true)
-	return nil
-}
+// Stop does nothing: requests in flight outlive it.
+func (*App) Stop() error { return nil }
 
 // Join returns an operator on the partyline of the config that ctx belongs to,
 // for a module that is not invited. It is to be called in Provision, with the
@@ -148,8 +146,12 @@ func Lookup(party string) (*Operator, bool) {
 // appOf returns the app of the config that is being provisioned.
 func appOf(ctx caddy.Context) (_ *App, err error) {
 	defer func() {
-		if recover() != nil { // Caddy panics for a context without a config
-			err = errors.New("the context belongs to no config: join in Provision, with the context given there")
+		switch value := recover().(type) {
+		case nil:
+		case runtime.Error: // Caddy's, for a context without a config
+			err = fmt.Errorf("the context belongs to no config: join in Provision, with the context given there (%w)", value)
+		default:
+			panic(value)
 		}
 	}()
 	app, err := ctx.App(appName)
@@ -173,11 +175,12 @@ func (a *App) line(name string) *line {
 }
 
 // operator returns a new operator that leaves when ctx ends, unless that is the
-// end of the config.
+// end of the config: Caddy ends that with a cause of its own.
 func (a *App) operator(ctx context.Context, l *line, guest string) *Operator {
 	o := l.Operator(guest)
 	context.AfterFunc(ctx, func() {
-		if !a.stopped.Load() {
+		cause := context.Cause(ctx)
+		if cause == context.Canceled || cause == context.DeadlineExceeded || a.ctx.Err() == nil {
 			o.Leave()
 		}
 	})
@@ -210,12 +213,12 @@ func (a *App) remove(p *Party) {
 }
 
 // conflict returns an error if p and other cannot name the same party. Identical
-// handlers can: they come from one site block that became several servers.
+// handlers can: they come from one site block that became several servers, say.
 func (p *Party) conflict(other *Party) error {
 	if p.identity == other.identity {
 		return nil
 	}
-	both := fmt.Sprintf("%s and %s", other, p)
+	both := other.describe() + " and " + p.describe()
 	if p.Name == "" && other.Name == "" {
 		return fmt.Errorf("%s both leave out the party's name: give each a name of its own, or both the same name if they are to share a partyline", both)
 	}
@@ -230,8 +233,8 @@ func (p *Party) conflict(other *Party) error {
 	return nil
 }
 
-// String says which handler it is, for errors.
-func (p *Party) String() string {
+// describe says which handler it is, for errors.
+func (p *Party) describe() string {
 	var guests []string
 	for _, i := range p.invited {
 		guests = append(guests, i.guest)
@@ -247,9 +250,9 @@ type askLogger struct {
 
 func (l *askLogger) observing() bool { return l.logger.Core().Enabled(zap.DebugLevel) }
 
-func (l *askLogger) begin(guest, service string) func(answered, declined, failed int) {
+func (l *askLogger) begin(guest, service string) func(answered, declined, failed int, err error) {
 	began := time.Now()
-	return func(answered, declined, failed int) {
+	return func(answered, declined, failed int, err error) {
 		if c := l.logger.Check(zap.DebugLevel, "asked around"); c != nil {
 			c.Write(
 				zap.String("party", l.party),
@@ -258,7 +261,8 @@ func (l *askLogger) begin(guest, service string) func(answered, declined, failed
 				zap.Int("answered", answered),
 				zap.Int("declined", declined),
 				zap.Int("failed", failed),
-				zap.Duration("duration", time.Since(began)))
+				zap.Duration("duration", time.Since(began)),
+				zap.Error(err))
 		}
 	}
 }

@@ -22,7 +22,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"runtime"
 	"slices"
@@ -35,6 +34,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/wsgiparty/wsgiparty/internal/testport"
 )
 
 // startApp is an app whose Start is a function of the test.
@@ -148,15 +149,10 @@ func TestAFailedLoadLeavesNoTrace(t *testing.T) {
 	c := newCaddy(t)
 	const site = "ADDRESS {\nroute {\nwsgi_party main {\ninvite /__invite__/\nroute {\ntest_app %s\n}\n}\n%s\n}\n}"
 	c.load(fmt.Sprintf(site, "old", ""))
-	occupied, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer occupied.Close()
 	for i, config := range []string{
 		fmt.Sprintf(site, "new", "test_app fails"),
 		fmt.Sprintf(site, "new", `test_app "fails to start"`),
-		fmt.Sprintf(site, "new", "") + "\nhttp://" + occupied.Addr().String() + " {\nbind 192.0.2.1\n}",
+		fmt.Sprintf(site, "new", "") + "\nhttp://" + testport.Address(t) + " {\nbind unix//nonexistent/folder/socket\n}",
 	} {
 		if err := c.tryLoad(config); err == nil {
 			t.Fatal("the load does not fail")
@@ -319,11 +315,88 @@ func TestTheOperatorLeavesWhenItsContextEndsBeforeItsConfig(t *testing.T) {
 	}
 }
 
+// TestRequestsInFlightOutliveAConfigThatFailsToStart has a request wait in a config
+// whose http app has started while another app of it fails to.
+func TestRequestsInFlightOutliveAConfigThatFailsToStart(t *testing.T) {
+	var reached, release chan struct{}
+	behave(t, "app", func(caddy.Context) (serveFunc, error) {
+		var operator *Operator
+		return func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+			if invited, ok := OperatorFrom(r); ok {
+				operator = invited
+				return operator.Connect("who", pong)
+			}
+			close(reached)
+			<-release
+			answers, err := operator.Partyline().Operator("").AskAround(context.Background(), "who", nil)
+			_, err = fmt.Fprint(w, answers, err)
+			return err
+		}, nil
+	})
+	c := newCaddy(t)
+	answered := make(chan string, 1)
+	onProvision(t, "fails to start", duringStart(t, func() error {
+		go func() {
+			response, err := http.Get("http://" + c.address)
+			if err != nil {
+				answered <- "" // http has not started yet
+				return
+			}
+			defer response.Body.Close()
+			body, _ := io.ReadAll(response.Body)
+			answered <- string(body)
+		}()
+		select {
+		case <-reached:
+		case answer := <-answered:
+			answered <- answer
+		}
+		return errors.New("oh no")
+	}))
+	outlived := 0
+	for range 20 {
+		reached, release = make(chan struct{}), make(chan struct{})
+		if err := c.tryLoad("ADDRESS {\nroute {\nwsgi_party main {\ninvite /__invite__/\ntest_app app\n}\ntest_app \"fails to start\"\n}\n}"); err == nil {
+			t.Fatal("the config starts")
+		}
+		time.Sleep(5 * time.Millisecond) // for what must not happen, in the background
+		close(release)
+		if answer := <-answered; answer == "[pong] <nil>" {
+			outlived++
+		} else if answer != "" {
+			t.Fatalf("the request got %q", answer)
+		}
+	}
+	if outlived == 0 {
+		t.Error("no request was in flight")
+	}
+}
+
+// TestInvitedGuestsLeaveWhenTheirContextEndsBeforeTheConfig is for a party that a
+// module loads for a time.
+func TestInvitedGuestsLeaveWhenTheirContextEndsBeforeTheConfig(t *testing.T) {
+	guest(t, "app", "pong", "ping")
+	var end context.CancelCauseFunc
+	onProvision(t, "loader", func(ctx caddy.Context) error {
+		inner, cancel := caddy.NewContextWithCause(ctx)
+		end = cancel
+		_, err := inner.LoadModuleByID("http.handlers.wsgi_party", []byte(`{"name": "main", "invites": ["/__invite__/"], "routes": [{"handle": [{"handler": "test_app", "key": "app"}]}]}`))
+		return err
+	})
+	onProvision(t, "other", joins("main", "other", "who", "other"))
+	c := newCaddy(t)
+	c.site("route {\ntest_app other\ntest_app loader\n}")
+	c.expectAnswers("main", "ping", "pong")
+	line := c.line("main").Partyline()
+	end(errors.New("no longer needed"))
+	eventually(t, "the guest leaves", func() bool { return line.Services()["ping"] == nil })
+}
+
 func TestTwoServersFromOneSiteBlockHaveReplicas(t *testing.T) {
 	guest(t, "one", "1", "number")
 	guest(t, "two", "2", "number")
 	c := newCaddy(t)
-	second := freeAddress(t)
+	second := testport.Address(t)
 	// Groups of routes are numbered through, so that the two handlers differ in them.
 	c.load("ADDRESS, http://" + second + ` {
 		handle /x {
@@ -351,6 +424,16 @@ func TestTwoServersFromOneSiteBlockHaveReplicas(t *testing.T) {
 	}
 }
 
+// TestIdenticalHandlersDifferInTheGroupsOfRoutes has one party written twice, whose
+// groups of routes the Caddyfile numbers through.
+func TestIdenticalHandlersDifferInTheGroupsOfRoutes(t *testing.T) {
+	guest(t, "one", "1", "number")
+	c := newCaddy(t)
+	const party = " {\nwsgi_party {\ninvite /one/__invite__/\nhandle /one/* {\ntest_app one\n}\nhandle {\nrespond x\n}\n}\n}\n"
+	c.load("ADDRESS" + party + "http://" + testport.Address(t) + party)
+	c.expectAnswers(DefaultParty, "number", "1")
+}
+
 func TestTwoSitesShareAPartyByName(t *testing.T) {
 	guest(t, "one", "1", "number")
 	guest(t, "two", "2", "number")
@@ -362,7 +445,7 @@ func TestTwoSitesShareAPartyByName(t *testing.T) {
 			test_app one
 		}
 	}
-	http://` + freeAddress(t) + ` {
+	http://` + testport.Address(t) + ` {
 		wsgi_party main {
 			invite /two/__invite__/
 			test_app two
@@ -399,7 +482,7 @@ func TestHandlersThatWouldMuteAnotherAreAnError(t *testing.T) {
 			c := newCaddy(t)
 			c.site("respond running")
 			err := c.tryLoad(fmt.Sprintf(site, "ADDRESS", test.one[0], test.one[1], "/one/*") +
-				fmt.Sprintf(site, "http://"+freeAddress(t), test.two[0], test.two[1], "/two/*"))
+				fmt.Sprintf(site, "http://"+testport.Address(t), test.two[0], test.two[1], "/two/*"))
 			for _, want := range test.want {
 				if err == nil || !strings.Contains(err.Error(), want) {
 					t.Errorf("the error does not contain %q: %v", want, err)
@@ -411,7 +494,7 @@ func TestHandlersThatWouldMuteAnotherAreAnError(t *testing.T) {
 	t.Run("a default name and the same name said", func(t *testing.T) {
 		c := newCaddy(t)
 		c.load(fmt.Sprintf(site, "ADDRESS", "", "invite /a/__invite__/", "*") +
-			fmt.Sprintf(site, "http://"+freeAddress(t), DefaultParty, "invite /b/__invite__/", "*"))
+			fmt.Sprintf(site, "http://"+testport.Address(t), DefaultParty, "invite /b/__invite__/", "*"))
 		c.expectAnswers(DefaultParty, "ping", "pong", "pong")
 	})
 }
@@ -460,9 +543,15 @@ func TestAsksAreLoggedAtDebugLevelWithoutWhatWasSaid(t *testing.T) {
 	if _, err := c.line("main").Partyline().Operator("three").AskAround(context.Background(), "number", "secret payload"); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := c.line("main").AskAround(context.Background(), "missing", nil); err == nil {
+		t.Error("the service is not missing")
+	}
 	entries := logEntries(t, "asked around")
-	if len(entries) != 1 {
+	if len(entries) != 2 {
 		t.Fatal(entries)
+	}
+	if missing := entries[1]; missing["service"] != "missing" || !strings.Contains(fmt.Sprint(missing["error"]), "nobody") {
+		t.Error(missing)
 	}
 	for key, want := range map[string]any{"level": "debug", "logger": "wsgi_party", "party": "main", "guest": "three",
 		"service": "number", "answered": 1., "declined": 1., "failed": 0.} {
@@ -522,7 +611,7 @@ func TestTheAdminAPIChangesInvites(t *testing.T) {
 		}, nil
 	})
 	c := newCaddy(t)
-	admin := freeAddress(t)
+	admin := testport.Address(t)
 	call := func(method, path, body string) (status int, answer string) {
 		t.Helper()
 		eventually(t, "the admin endpoint answers", func() bool { // a reload replaces it
@@ -613,12 +702,17 @@ func TestSoak(t *testing.T) {
 		})
 	}
 	onProvision(t, "broken", func(caddy.Context) error { return errors.New("oh no") })
-	// The same guest is always connected through one replica or another.
+	// One guest is always connected, through one replica after the other.
+	var handover sync.Mutex
+	replicas := make(map[*Partyline]*Operator)
 	onProvision(t, "replicated", func(ctx caddy.Context) error {
 		operator, err := Join(ctx, "main", "replicated")
 		if err != nil {
 			return err
 		}
+		handover.Lock()
+		defer handover.Unlock()
+		replicas[operator.Partyline()] = operator
 		own := generation.Load()
 		return operator.Connect("generation", func(context.Context, any) (any, error) { return own, nil })
 	})
@@ -688,15 +782,19 @@ func TestSoak(t *testing.T) {
 		forever(func() {
 			line := c.line("main").Partyline()
 			answers, err := All[int64](context.Background(), line.Operator(""), "generation", nil)
-			if err != nil {
-				t.Error(err)
+			if err != nil || len(answers) == 0 {
+				t.Error(answers, err)
+				return
 			}
 			next := line.Operator("replicated")
 			if err := next.Connect("generation", func(context.Context, any) (any, error) { return answers[0], nil }); err != nil {
 				t.Error(err)
 			}
-			next.Leave()
-			own := line.Operator("replicated too")
+			handover.Lock()
+			replicas[line].Leave()
+			replicas[line] = next
+			handover.Unlock()
+			own := line.Operator("for a moment")
 			service := fmt.Sprint("service", rand.IntN(100))
 			if err := own.Connect(service, pong); err != nil {
 				t.Error(err)
@@ -741,6 +839,7 @@ func TestSoak(t *testing.T) {
 		}
 	}
 
+	clear(replicas)
 	http.DefaultClient.CloseIdleConnections()
 	eventually(t, "goroutines end", func() bool { return runtime.NumGoroutine() <= goroutinesBefore+2 })
 	eventually(t, "memory is free again", func() bool { return memory() < memoryBefore+2<<20 })

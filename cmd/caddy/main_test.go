@@ -18,7 +18,6 @@ import (
 	"bufio"
 	"encoding/json"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -32,13 +31,14 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
 	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/testport"
 )
 
 // TestTheFirstCommandOfTheREADME runs the example in a process of its own, at
 // other addresses.
 func TestTheFirstCommandOfTheREADME(t *testing.T) {
 	dir := t.TempDir()
-	binary := filepath.Join(dir, "wsgiparty")
+	binary := filepath.Join(dir, "wsgiparty.exe") // a name that runs everywhere
 	if output, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, output)
 	}
@@ -46,7 +46,7 @@ func TestTheFirstCommandOfTheREADME(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	site, admin := freeAddress(t), freeAddress(t)
+	site, admin := testport.Address(t), testport.Address(t)
 	config := filepath.Join(dir, "Caddyfile.example")
 	if err := os.WriteFile(config, []byte("{\nadmin "+admin+"\n}\n"+strings.Replace(string(example), "http://localhost:8080 {", "http://"+site+" {", 1)), 0o600); err != nil {
 		t.Fatal(err)
@@ -89,7 +89,7 @@ func TestTheFirstCommandOfTheREADME(t *testing.T) {
 	if body, err := io.ReadAll(response.Body); err != nil || !strings.Contains(string(body), `<a href="/two/2026/november">two:news</a>`) {
 		t.Errorf("%s %v", body, err)
 	}
-	if err := command.Process.Signal(os.Interrupt); err != nil {
+	if _, err := http.Post("http://"+admin+"/stop", "", nil); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := io.Copy(io.Discard, stderr); err != nil {
@@ -98,16 +98,6 @@ func TestTheFirstCommandOfTheREADME(t *testing.T) {
 	if err := command.Wait(); err != nil {
 		t.Error(err)
 	}
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // blocks returns what stands in the README's code blocks of a language.

@@ -17,7 +17,6 @@ package gopher
 import (
 	"html"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"regexp"
@@ -27,18 +26,15 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
+
+	"github.com/wsgiparty/wsgiparty/internal/testport"
 )
 
 // runExample runs Caddyfile.example, with something replaced in it, and returns
 // the address of its site.
 func runExample(t *testing.T, replace ...string) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := "http://" + strings.Replace(listener.Addr().String(), "127.0.0.1", "localhost", 1)
-	listener.Close()
+	address := "http://" + strings.Replace(testport.Address(t), "127.0.0.1", "localhost", 1)
 	example, err := os.ReadFile("../../Caddyfile.example")
 	if err != nil {
 		t.Fatal(err)
