@@ -354,19 +354,15 @@ type Reply struct {
 // *NoSuchServiceError, unless the partyline ignores missing services.
 //
 // Asking takes no lock, sees the connections as they were when it began, and
-// allocates once for up to four answers, twice beyond.
+// allocates once for up to 16 handlers or four answers, twice beyond.
 func (o *Operator) AskAround(ctx context.Context, service string, payload any) ([]any, error) {
 	s, connections, err := o.lookup(service)
 	if len(connections) == 0 {
 		return nil, err
 	}
-	a := new(struct {
-		ask
-		inline [4]any
-	})
+	a, answers := newAsk(len(connections))
 	a.Context, a.guest, a.service = ctx, o.guest, s
 	var failures []error
-	answers := a.inline[:0]
 	err = a.around(connections, payload, &answers, func(_ unique.Handle[string], _ any, err error) bool {
 		if err != ErrHighAndDry {
 			failures = append(failures, err)
@@ -374,6 +370,23 @@ func (o *Operator) AskAround(ctx context.Context, service string, payload any) (
 		return true
 	})
 	return answers, joined(failures, err)
+}
+
+// newAsk returns an ask, allocated together with room for some answers: for those
+// of up to 16 guests, or of the few among many that do not decline.
+func newAsk(guests int) (*ask, []any) {
+	if guests > 4 && guests <= 16 {
+		a := new(struct {
+			ask
+			answers [16]any
+		})
+		return &a.ask, a.answers[:0]
+	}
+	a := new(struct {
+		ask
+		answers [4]any
+	})
+	return &a.ask, a.answers[:0]
 }
 
 // Replies is AskAround one reply at a time: each handler is called when the
