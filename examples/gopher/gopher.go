@@ -117,14 +117,15 @@ func (g *Gopher) urlFor(ctx context.Context, name string) (string, error) {
 
 func (g *Gopher) servePage(w http.ResponseWriter, r *http.Request, name string) error {
 	shown := struct {
-		Name           string
-		Links, Unknown map[string]string
-		Pongs          []any
-	}{g.Name + ":" + name, map[string]string{}, map[string]string{}, nil}
+		Name    string
+		Links   map[string]string
+		Unknown []string
+		Pongs   []any
+	}{Name: g.Name + ":" + name, Links: make(map[string]string)}
 	for _, link := range g.Links {
 		url, err := g.urlFor(r.Context(), link)
 		if err != nil {
-			shown.Unknown[link] = err.Error()
+			shown.Unknown = append(shown.Unknown, link)
 			continue
 		}
 		shown.Links[link] = url
@@ -138,7 +139,7 @@ var pageTemplate = template.Must(template.New("page").Parse(`<!doctype html>
 <title>{{.Name}}</title>
 <h1>{{.Name}}</h1>
 {{range $name, $url := .Links}}<p><a href="{{$url}}">{{$name}}</a> is at {{$url}}</p>
-{{end}}{{range $name, $error := .Unknown}}<p>Where {{$name}} is, nobody knows: {{$error}}</p>
+{{end}}{{range .Unknown}}<p>Where {{.}} is, nobody knows.</p>
 {{end}}<p>Others who answer: {{len .Pongs}}</p>
 `))
 

@@ -92,7 +92,7 @@ func TestAllLinksOfTheExampleLead(t *testing.T) {
 				if status != 200 || title == nil || want != "" && title[1] != want {
 					t.Fatalf("%s is %d %q, want %q", path, status, body, want)
 				}
-				if strings.HasPrefix(title[1], "root:") && !strings.Contains(body, "Where three:index is, nobody knows: no answer") {
+				if strings.HasPrefix(title[1], "root:") && !strings.Contains(body, "Where three:index is, nobody knows.") {
 					t.Errorf("%s: %s", path, body)
 				}
 				if title[1] != "three" && !strings.Contains(body, "Others who answer: 2") {
