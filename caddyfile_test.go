@@ -105,7 +105,7 @@ func FuzzCaddyfile(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, input string) {
 		if !strings.Contains(input, "wsgi_party") || importsFiles(input) {
-			t.Skip()
+			return
 		}
 		config, _, err := adaptCaddyfile(input)
 		if err != nil {
