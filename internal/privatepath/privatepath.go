@@ -45,22 +45,29 @@ func (s *Set) Add(private string) bool {
 
 // Contains reports whether an unescaped request path is, or is below, a private
 // path, without regard to case, empty and dot segments, backslashes for slashes,
-// the parameters after a semicolon, and a trailing slash. A path with ".." or two
-// slashes at its beginning that names a private path's last segment is one, too.
+// the parameters after a semicolon, and a trailing slash. A path with ".." that
+// names a private path's last segment is one, too, and so is one that is private
+// once a host has been taken off it, as in "//host/path".
 func (s *Set) Contains(requestPath string) bool {
 	if !s.mayContain(requestPath) {
 		return false
 	}
 	requestPath = normalize(requestPath)
 	segments := strings.Split(requestPath, "/")
-	if slices.Contains(segments, "..") || strings.HasPrefix(requestPath, "//") {
-		// Where that leads depends on what an application does first, and whether
-		// it takes what follows two slashes for a host.
+	if slices.Contains(segments, "..") {
+		// What that leads to depends on what an application does first, if at all.
 		return slices.ContainsFunc(segments, func(segment string) bool {
 			return slices.Contains(s.lastSegments, segment)
 		})
 	}
-	return s.isBelow(path.Clean("/" + requestPath))
+	if s.isBelow(path.Clean("/" + requestPath)) {
+		return true
+	}
+	if !strings.HasPrefix(requestPath, "//") {
+		return false
+	}
+	_, afterHost, _ := strings.Cut(strings.TrimLeft(requestPath, "/"), "/")
+	return s.isBelow(path.Clean("/" + afterHost))
 }
 
 // mayContain is cheap, so that ordinary requests are.

@@ -56,6 +56,9 @@ func TestContainsEverySpelling(t *testing.T) {
 		"/one/two/../__invite__", "/ONE/two/..;/__invite__", "/one//../__invite__", "/one/;x/../__invite__", "/one/./../__invite__",
 		"/x/;y/../..;/one/__invite__", "/one/;a/../b/..;/__invite__",
 		"/__invite__/..", "/__invite__/../x", "/one/__invite__/a/../../x",
+		// Some take backslashes for slashes, and what follows two of them for a host.
+		`/one\__invite__`, `\__invite__\`, `/one\x\..\__invite__`,
+		"//host/one/__invite__/", "//host:80/ONE//__invite__/x", "///host/one/__invite__", `\\host\__invite__`,
 	} {
 		check(t, s, p, true)
 	}
@@ -69,6 +72,7 @@ func TestContainsNothingElse(t *testing.T) {
 		"/one/__invite", "/one/__invite__x", "/one/x__invite__", "/one/__invite__.html", "/one/__invite__ ", "/two/hiddens", // parts of a segment
 		"/one__invite__", "/one;/x;__invite__", "/one/;__invite__", "/one/x;/__invite__x", "/one/two", "/two/hid/den", // siblings
 		"/one/.__invite__", "/one/.hidden", "/.well-known/x", "/one/..__invite__", "/one/...", "/two/..hidden", // dotfiles
+		"//host/x/one/__invite__", "//one/two", "/host//one/__invite__", // hosts of something else
 		"/one/..", "/one/../two", "/a/..;/b", "/a/../one/__invite__x", "/é/../index.html", // climbing without naming it
 	} {
 		check(t, s, p, false)
@@ -161,7 +165,7 @@ func TestCaseIsThatOfToLower(t *testing.T) {
 }
 
 // reference takes all orders of dropping parameters, resolving dots as Go and as
-// RFC 3986 do, and not at all, one segment after the other.
+// RFC 3986 do, and not at all, with and without a host, one segment after the other.
 func reference(private []string, requestPath string) bool {
 	drop := func(p string) string {
 		var segments []string
@@ -175,7 +179,12 @@ func reference(private []string, requestPath string) bool {
 	segmentsOf := func(p string) []string {
 		return slices.DeleteFunc(strings.Split(p, "/"), func(segment string) bool { return segment == "" || segment == "." })
 	}
-	spellings := []string{strings.ToLower(requestPath)}
+	requestPath = strings.ReplaceAll(strings.ToLower(requestPath), `\`, "/")
+	spellings := []string{requestPath}
+	if p := drop(requestPath); strings.HasPrefix(p, "//") {
+		_, afterHost, _ := strings.Cut(strings.TrimLeft(p, "/"), "/")
+		spellings = append(spellings, "/"+afterHost)
+	}
 	for range 3 {
 		for _, p := range spellings {
 			spellings = append(spellings, drop(p), resolve(p), goClean(p))
@@ -184,7 +193,7 @@ func reference(private []string, requestPath string) bool {
 	slices.Sort(spellings)
 	for _, p := range slices.Compact(spellings) {
 		for _, private := range private {
-			want, got := segmentsOf(goClean(drop(strings.ToLower(private)))), segmentsOf(p)
+			want, got := segmentsOf(goClean(drop(strings.ReplaceAll(strings.ToLower(private), `\`, "/")))), segmentsOf(p)
 			if len(got) >= len(want) && slices.Equal(got[:len(want)], want) {
 				return true
 			}
@@ -198,6 +207,7 @@ func FuzzContains(f *testing.F) {
 		"/one/__invite__/", "/ONE//__Invite__;x/..", "/one//../__invite__", "/a/..;/one/__invite__", "/é/ÄRGER/x", "/\u212a/..;x", "/ab\u023a", "/.hidden", "\xff/k",
 	} {
 		f.Add(p, "/one/__invite__", uint8(3))
+		f.Add("//host"+p, "/one/__invite__", uint8(3))
 		f.Add(p, p, uint8(0))
 	}
 	fixed := []string{"/__invite__/", "/Ärger", "/k", "/ab\u2c65"}
@@ -218,7 +228,7 @@ func FuzzContains(f *testing.F) {
 		if (s.isBelow(path.Clean("/"+normalize(requestPath))) || got) && !s.mayContain(requestPath) {
 			t.Errorf("paths %q: mayContain hides %q", paths, requestPath)
 		}
-		if !got {
+		if !got || strings.HasPrefix(normalize(requestPath), "//") {
 			return
 		}
 		// However else it is written, it stays private.
