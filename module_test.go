@@ -268,24 +268,38 @@ func (c *testCaddy) site(directives string) {
 // get returns the status and body of a response.
 func (c *testCaddy) get(path string) (int, string) {
 	c.t.Helper()
-	response, err := http.Get("http://" + c.address + path)
+	status, body, err := c.tryGet(path)
 	if err != nil {
 		c.t.Fatal(err)
+	}
+	return status, body
+}
+
+func (c *testCaddy) tryGet(path string) (int, string, error) {
+	response, err := http.Get("http://" + c.address + path)
+	if err != nil {
+		return 0, "", err
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	return response.StatusCode, string(body)
+	return response.StatusCode, string(body), err
 }
 
-// expect fails the test unless path gives that response.
+// expect fails the test unless path gives that response. It tries for a while:
+// after a reload, the old server resets a connection now and then, or answers it.
 func (c *testCaddy) expect(path string, status int, body string) {
 	c.t.Helper()
-	if gotStatus, gotBody := c.get(path); gotStatus != status || gotBody != body {
-		c.t.Errorf("GET %s: %d %q, want %d %q", path, gotStatus, gotBody, status, body)
+	var gotStatus int
+	var gotBody string
+	var err error
+	for range 50 {
+		gotStatus, gotBody, err = c.tryGet(path)
+		if err == nil && gotStatus == status && gotBody == body {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
+	c.t.Errorf("GET %s: %d %q %v, want %d %q", path, gotStatus, gotBody, err, status, body)
 }
 
 // line returns the running config's partyline of that name.
