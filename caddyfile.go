@@ -78,7 +78,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 		if opensBlock(d) {
 			return nil, d.Errf("%s takes no block", name)
 		}
-		if option.args != len(args) && option.args != atLeastOne || len(args) == 0 && option.args == atLeastOne {
+		if len(args) != option.args && (option.args != atLeastOne || len(args) == 0) {
 			return nil, d.ArgErr()
 		}
 		if err := option.set(p, d, args); err != nil {

@@ -285,21 +285,22 @@ func (c *testCaddy) tryGet(path string) (int, string, error) {
 	return response.StatusCode, string(body), err
 }
 
-// expect fails the test unless path gives that response. It tries for a while:
-// after a reload, the old server resets a connection now and then, or answers it.
+// expect fails the test unless path gives that response.
 func (c *testCaddy) expect(path string, status int, body string) {
 	c.t.Helper()
-	var gotStatus int
-	var gotBody string
-	var err error
-	for range 50 {
-		gotStatus, gotBody, err = c.tryGet(path)
-		if err == nil && gotStatus == status && gotBody == body {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
+	if gotStatus, gotBody := c.get(path); gotStatus != status || gotBody != body {
+		c.t.Errorf("GET %s: %d %q, want %d %q", path, gotStatus, gotBody, status, body)
 	}
-	c.t.Errorf("GET %s: %d %q %v, want %d %q", path, gotStatus, gotBody, err, status, body)
+}
+
+// expectSoon is expect after a config took over from another one: for a moment
+// Caddy's old server resets a connection now and then, or answers it.
+func (c *testCaddy) expectSoon(path string, status int, body string) {
+	c.t.Helper()
+	eventually(c.t, fmt.Sprintf("GET %s: %d %q", path, status, body), func() bool {
+		gotStatus, gotBody, err := c.tryGet(path)
+		return err == nil && gotStatus == status && gotBody == body
+	})
 }
 
 // line returns the running config's partyline of that name.

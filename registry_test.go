@@ -161,7 +161,7 @@ func TestAFailedLoadLeavesNoTrace(t *testing.T) {
 			t.Fatalf("%d invites were sent", invites)
 		}
 		c.expectAnswers("main", "who", "old")
-		c.expect("/", 200, "old")
+		c.expectSoon("/", 200, "old")
 	}
 }
 
@@ -220,8 +220,8 @@ func TestAsksInFlightFinishWhereTheyBegan(t *testing.T) {
 
 	response := make(chan string, 1)
 	go func() {
-		_, body := c.get("/wait")
-		response <- body
+		_, body, err := c.tryGet("/wait")
+		response <- fmt.Sprint(body, err)
 	}()
 	request := <-reached
 
@@ -233,10 +233,10 @@ func TestAsksInFlightFinishWhereTheyBegan(t *testing.T) {
 	}
 	blocker.Leave()
 	close(request.release)
-	if got := <-response; got != "1 [1 last]" {
+	if got := <-response; got != "1 [1 last]<nil>" {
 		t.Errorf("the request got %s", got)
 	}
-	c.expect("/", 200, "2 [2]")
+	c.expectSoon("/", 200, "2 [2]")
 }
 
 // TestLookupIsOfTheRunningConfig looks while another config loads and starts.
@@ -643,8 +643,8 @@ func TestTheAdminAPIChangesInvites(t *testing.T) {
 
 	waited := make(chan string, 1)
 	go func() {
-		_, body := c.get("/wait")
-		waited <- body
+		_, body, err := c.tryGet("/wait")
+		waited <- fmt.Sprint(body, err)
 	}()
 	<-reached
 
@@ -652,10 +652,10 @@ func TestTheAdminAPIChangesInvites(t *testing.T) {
 		t.Fatal(status, body)
 	}
 	c.expectAnswers("main", "who", "two", "three")
-	c.expect("/one/__invite__/", 200, "2")
-	c.expect("/x/__invite__/", 404, "")
+	c.expectSoon("/one/__invite__/", 200, "2")
+	c.expectSoon("/x/__invite__/", 404, "")
 	close(release)
-	if got := <-waited; got != "1" {
+	if got := <-waited; got != "1<nil>" {
 		t.Errorf("the request in flight finished in config %s", got)
 	}
 
@@ -757,10 +757,24 @@ func TestSoak(t *testing.T) {
 			t.Errorf("%s: %v, want %d of one config", who, answers, want)
 		}
 	}
-	ctx, stop := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, stop := context.WithTimeout(context.Background(), 20*time.Second)
 	defer stop()
 	var asks, requests, handovers, loads atomic.Int64
+	counts := map[string]*atomic.Int64{"asks": &asks, "requests": &requests, "connections": &handovers, "loads": &loads}
 	var group sync.WaitGroup
+	group.Go(func() { // five seconds, and longer where the machine is slow
+		enough := time.After(5 * time.Second)
+		select {
+		case <-ctx.Done():
+		case <-enough:
+			for _, n := range counts {
+				for n.Load() < 10 && ctx.Err() == nil && !t.Failed() {
+					time.Sleep(10 * time.Millisecond)
+				}
+			}
+			stop()
+		}
+	})
 	forever := func(do func()) {
 		group.Go(func() {
 			for ctx.Err() == nil && !t.Failed() {
@@ -833,8 +847,8 @@ func TestSoak(t *testing.T) {
 	})
 	group.Wait()
 	t.Logf("%d asks, %d requests, %d connections, %d times two loads", asks.Load(), requests.Load(), handovers.Load(), loads.Load())
-	for name, n := range map[string]*atomic.Int64{"asks": &asks, "requests": &requests, "connections": &handovers, "loads": &loads} {
-		if n.Load() < 3 {
+	for name, n := range counts {
+		if n.Load() < 10 {
 			t.Errorf("only %d %s", n.Load(), name)
 		}
 	}

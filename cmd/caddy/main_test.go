@@ -61,6 +61,7 @@ func TestTheFirstCommandOfTheREADME(t *testing.T) {
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
 	}
+	defer command.Process.Kill() // or a failing test leaves it to answer for others
 	watchdog := time.AfterFunc(time.Minute, func() { command.Process.Kill() })
 	defer watchdog.Stop()
 
