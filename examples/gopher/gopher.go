@@ -60,12 +60,14 @@ func (*Gopher) CaddyModule() caddy.ModuleInfo {
 }
 
 func (g *Gopher) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-	if invitation, ok := wsgiparty.InvitationFrom(r); ok && g.operator == nil {
-		if err := g.join(invitation); err != nil {
-			return err
+	if g.operator == nil { // an invite that comes later is for somebody else
+		if invitation, ok := wsgiparty.InvitationFrom(r); ok {
+			if err := g.join(invitation); err != nil {
+				return err
+			}
+			w.WriteHeader(http.StatusNoContent) // accepted
+			return nil
 		}
-		w.WriteHeader(http.StatusNoContent) // accepted
-		return nil
 	}
 	for name, path := range g.Pages {
 		if r.URL.Path == path {
