@@ -74,7 +74,7 @@ const (
 type invited struct {
 	uri   *url.URL
 	guest string
-	outcome
+	last  atomic.Pointer[outcome]
 }
 
 // parse checks the invite and returns what it means.
@@ -202,24 +202,77 @@ func OperatorFrom(r *http.Request) (*Operator, bool) {
 
 // outcome is what became of an invite.
 type outcome struct {
-	result   result
+	*invited
+	operator *Operator
+	result   InviteResult
 	status   int // 0 where nobody answered
 	err      error
 	taken    bool
 	services []string // connected by the guest
+	time     time.Time
 	duration time.Duration
 	answer   string // how the response began
 	location string // where a redirect led
 }
 
-type result string
+// InviteInfo is an invite and what came of it when it was sent last.
+type InviteInfo struct {
+	// Server is the name of the HTTP server the party's handler is in.
+	Server string
+
+	// URI and Guest are the invite's.
+	URI, Guest string
+
+	// Result is what came of it.
+	Result InviteResult
+
+	// Status is that of the answer, 0 where nobody answered.
+	Status int
+
+	// Err is why it failed, nil if there was no error.
+	Err error
+
+	// Hint says what to do about an invite by which nobody joined.
+	Hint string
+
+	// Time is when it was sent.
+	Time time.Time
+
+	// Duration is how long the answer took.
+	Duration time.Duration
+
+	// Sent is whether SendInvites has sent it. A guest that is on the line has
+	// had its invite.
+	Sent bool
+}
+
+// InviteResult is what became of an invite.
+type InviteResult string
 
 const (
-	resultJoined      result = "guest joined"
-	resultNotAnswered result = "invite not answered"
-	resultRefused     result = "invite refused"
-	resultFailed      result = "invite failed"
+	// InviteJoined: the guest took the operator, or connected something, and
+	// answered with a 2xx status.
+	InviteJoined InviteResult = "joined"
+
+	// InviteNotAnswered: nobody took it, or the answer was 404 or a redirect.
+	InviteNotAnswered InviteResult = "not_answered"
+
+	// InviteRefused: the answer was another 4xx status.
+	InviteRefused InviteResult = "refused"
+
+	// InviteFailed: there was an error, a panic, a time-out, or a 5xx status.
+	InviteFailed InviteResult = "failed"
 )
+
+var inviteResults = [...]InviteResult{InviteJoined, InviteNotAnswered, InviteRefused, InviteFailed}
+
+// message says it in the words of the log.
+func (r InviteResult) message() string {
+	if r == InviteJoined {
+		return "guest joined"
+	}
+	return "invite " + strings.ReplaceAll(string(r), "_", " ")
+}
 
 const (
 	maxInviteResponse = 1 << 20
@@ -227,43 +280,121 @@ const (
 )
 
 // sendInvites sends the invites, one after the other.
-func (p *Party) sendInvites(ctx caddy.Context, line *line) error {
+func (p *Party) sendInvites() error {
 	for _, i := range p.invited {
-		i.outcome = p.send(ctx, line, i)
-		p.log(i)
-		if p.StrictInvites && i.result != resultJoined {
-			return fmt.Errorf("%s, and strict_invites is set: %w: %s", i.result, i.problem(), p.hint(i))
+		o := p.send(i)
+		if p.StrictInvites && o.result != InviteJoined {
+			return fmt.Errorf("%s, and strict_invites is set: %w: %s", o.result.message(), o.problem(), p.hint(o))
 		}
 	}
 	return nil
 }
 
-// send sends one invite through the party's routes.
-func (p *Party) send(ctx caddy.Context, line *line, i *invited) outcome {
+// SendInvites sends the invites of a party of the running config again, or only the
+// one of that guest, if it is not empty, to the guests that are not on the line. Each
+// gets a new operator; what it had connected with one before is disconnected. It
+// returns all these guests' invites, and waits for them, each up to its
+// invite_timeout.
+func SendInvites(party, guest string) []InviteInfo {
+	a, ok := running()
+	if !ok {
+		return nil
+	}
+	a.mu.RLock()
+	var handlers []*Party
+	if l, ok := a.lines[party]; ok {
+		handlers = l.inOrder()
+	}
+	a.mu.RUnlock()
+	var infos []InviteInfo
+	for _, p := range handlers {
+		infos = append(infos, p.sendAgain(guest)...)
+	}
+	return infos
+}
+
+// sendAgain sends the guest's invite, or all for "", to those that are not on the
+// line.
+func (p *Party) sendAgain(guest string) []InviteInfo {
+	p.sending.Lock()
+	defer p.sending.Unlock()
+	var infos []InviteInfo
+	for _, i := range p.invited {
+		if guest != "" && i.guest != guest {
+			continue
+		}
+		last := i.last.Load()
+		if last == nil {
+			continue // it is being sent for the first time
+		}
+		sent := last.result != InviteJoined || !last.operator.joined()
+		if sent {
+			p.send(i)
+			last.operator.Leave() // now that another one is there
+		}
+		info := p.info(i)
+		info.Sent = sent
+		infos = append(infos, info)
+	}
+	return infos
+}
+
+// send sends one invite through the party's routes, with a new operator.
+func (p *Party) send(i *invited) *outcome {
 	timeout := time.Duration(p.InviteTimeout)
-	requestCtx, cancel := context.WithTimeoutCause(ctx.Context, timeout, &timeoutError{timeout})
+	requestCtx, cancel := context.WithTimeoutCause(p.ctx, timeout, &timeoutError{timeout})
 	defer cancel()
 	uri := *i.uri // for the guest to keep
-	invitation := &Invitation{Operator: p.app.operator(ctx, line, i.guest), URI: &uri, Prefix: p.Prefix}
+	operator := p.app.operator(p.ctx, p.line, i.guest)
+	invitation := &Invitation{Operator: operator, URI: &uri, Prefix: p.Prefix}
 	w := subrequest.NewResponseWriter(maxInviteResponse)
 	r := subrequest.New(context.WithValue(requestCtx, invitationKey{}, invitation), p.server, i.uri, w)
-	caddyhttp.SetVar(r.Context(), p.PartylineKey, invitation.Operator)
+	caddyhttp.SetVar(r.Context(), p.PartylineKey, operator)
 
-	began := time.Now()
-	err := subrequest.Send(p.chain, r, w)
-	o := outcome{status: w.Status(), err: err, duration: time.Since(began)}
-	o.services = invitation.Operator.services()
+	o := &outcome{invited: i, operator: operator, time: time.Now()}
+	o.err = subrequest.Send(p.chain, r, w)
+	o.duration = time.Since(o.time)
+	o.status = w.Status()
+	o.services = operator.services()
 	body := w.Body()
 	o.answer = strings.ToValidUTF8(string(body[:min(len(body), maxLoggedAnswer)]), "\uFFFD")
 	if requestCtx.Err() != nil { // the guest may still be at it
-		invitation.Operator.Leave()
+		operator.Leave()
 		o.services = nil
 		o.err = context.Cause(requestCtx)
 	} else {
 		o.location = w.Header().Get("Location")
 	}
 	o.judge(invitation.taken.Load() || len(o.services) > 0)
+	i.last.Store(o)
+	p.tell(o)
 	return o
+}
+
+// tell puts a guest that has joined on the line, and makes known what became of the
+// invite.
+func (p *Party) tell(o *outcome) {
+	p.line.history.invites[slices.Index(inviteResults[:], o.result)].Add(1)
+	p.log(o)
+	if o.result == InviteJoined {
+		o.operator.join()
+		p.app.events.joined(p.line.Partyline, o.guest)
+	} else {
+		p.app.events.invited(p.line.Partyline, o)
+	}
+}
+
+func (p *Party) info(i *invited) InviteInfo {
+	o := i.last.Load()
+	info := InviteInfo{
+		Server: p.server.Name(), URI: i.uri.String(), Guest: i.guest,
+		Result: o.result, Status: o.status, Err: o.err,
+		Time: o.time, Duration: o.duration,
+	}
+	if o.result != InviteJoined {
+		info.Hint = p.hint(o)
+	}
+	return info
 }
 
 // judge sets the result.
@@ -281,13 +412,13 @@ func (o *outcome) judge(taken bool) {
 	}
 	switch {
 	case err != nil || o.status >= 500:
-		o.result = resultFailed
+		o.result = InviteFailed
 	case taken && o.status >= 200 && o.status < 300:
-		o.result = resultJoined
+		o.result = InviteJoined
 	case o.status < 400 || o.status == http.StatusNotFound:
-		o.result = resultNotAnswered
+		o.result = InviteNotAnswered
 	default:
-		o.result = resultRefused
+		o.result = InviteRefused
 	}
 }
 
@@ -301,47 +432,47 @@ func timedOut(err error) bool {
 }
 
 // log logs what became of the invite.
-func (p *Party) log(i *invited) {
+func (p *Party) log(o *outcome) {
 	fields := []zap.Field{
 		zap.String("party", p.partyName()),
-		zap.String("guest", i.guest),
-		zap.String("uri", i.uri.String()),
-		zap.Strings("services", i.services),
-		zap.Duration("duration", i.duration),
+		zap.String("guest", o.guest),
+		zap.String("uri", o.uri.String()),
+		zap.Strings("services", o.services),
+		zap.Duration("duration", o.duration),
 	}
-	if i.result == resultJoined {
-		p.logger.Info(string(i.result), fields...)
+	if o.result == InviteJoined {
+		p.logger.Info(o.result.message(), fields...)
 		return
 	}
 	fields = append(fields,
-		zap.Int("status", i.status),
-		zap.Error(i.err),
-		zap.String("answer", i.answer),
-		zap.String("hint", p.hint(i)))
-	if panicked, ok := errors.AsType[*subrequest.PanicError](i.err); ok && panicked.Value != http.ErrAbortHandler {
+		zap.Int("status", o.status),
+		zap.Error(o.err),
+		zap.String("answer", o.answer),
+		zap.String("hint", p.hint(o)))
+	if panicked, ok := errors.AsType[*subrequest.PanicError](o.err); ok && panicked.Value != http.ErrAbortHandler {
 		fields = append(fields, zap.ByteString("stack", panicked.Stack))
 	}
-	p.logger.Warn(string(i.result), fields...)
+	p.logger.Warn(o.result.message(), fields...)
 }
 
 // hint says what to do about an invite that did not join.
-func (p *Party) hint(i *invited) string {
+func (p *Party) hint(o *outcome) string {
 	switch {
-	case timedOut(i.err):
+	case timedOut(o.err):
 		return "the guest has to answer its invite at once and do slow work later; invite_timeout says how long it may take"
-	case i.result == resultFailed && i.status < 500:
+	case o.result == InviteFailed && o.status < 500:
 		return "correct what fails at this path, or do not invite it"
-	case i.result == resultFailed:
+	case o.result == InviteFailed:
 		return "is the application running, and does its invite route work? The invites are sent again when the config is loaded again"
-	case i.result == resultNotAnswered && i.taken:
+	case o.result == InviteNotAnswered && o.taken:
 		return "the guest took the operator, but to join it has to answer with a 2xx status, such as 204"
-	case i.status == 0 && strings.Contains(p.identity, `"handler":"invoke"`):
+	case o.status == 0 && strings.Contains(p.identity, `"handler":"invoke"`):
 		return "nothing in the party answers at this path; a named route, which invoke leads to, is not ready while the config loads: put the guest's handler in the party itself"
-	case i.status == 0, i.status == http.StatusNotFound:
+	case o.status == 0, o.status == http.StatusNotFound:
 		return "nothing in the party takes the operator at this path: correct the invite's URI, or mount a guest there"
-	case i.location != "":
-		return "a redirect, to " + i.location + ", is not followed: invite the URI where it leads, such as one with a trailing slash or beginning with https://"
-	case i.result == resultNotAnswered:
+	case o.location != "":
+		return "a redirect, to " + o.location + ", is not followed: invite the URI where it leads, such as one with a trailing slash or beginning with https://"
+	case o.result == InviteNotAnswered:
 		return "what answered did not take the operator (OperatorFrom): does another route answer before the guest, or is it no guest?"
 	default:
 		return "what refuses it may be in front of the guest, such as authentication: let invites pass it with the matcher `not vars_regexp " + p.PartylineKey + " .+`"
@@ -349,13 +480,13 @@ func (p *Party) hint(i *invited) string {
 }
 
 // problem is an invite that did not join as an error.
-func (i *invited) problem() error {
-	problem := fmt.Errorf("inviting guest %q at %s", i.guest, i.uri)
-	if i.status != 0 {
-		problem = fmt.Errorf("%w: status %d", problem, i.status)
+func (o *outcome) problem() error {
+	problem := fmt.Errorf("inviting guest %q at %s", o.guest, o.uri)
+	if o.status != 0 {
+		problem = fmt.Errorf("%w: status %d", problem, o.status)
 	}
-	if i.err != nil {
-		problem = fmt.Errorf("%w: %w", problem, i.err)
+	if o.err != nil {
+		problem = fmt.Errorf("%w: %w", problem, o.err)
 	}
 	return problem
 }

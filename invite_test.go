@@ -37,8 +37,8 @@ import (
 func outcomeOf(t *testing.T) entry {
 	t.Helper()
 	var entries []entry
-	for _, r := range []result{resultJoined, resultNotAnswered, resultRefused, resultFailed} {
-		entries = append(entries, logEntries(t, string(r))...)
+	for _, r := range []InviteResult{InviteJoined, InviteNotAnswered, InviteRefused, InviteFailed} {
+		entries = append(entries, logEntries(t, r.message())...)
 	}
 	if len(entries) != 1 {
 		t.Fatalf("%d invites are logged, want 1: %v", len(entries), entries)
@@ -65,7 +65,7 @@ func TestOutcomeOfAnInvite(t *testing.T) {
 		app        serveFunc
 		directives string // default: test_app app
 		timeout    string // default: 30s
-		want       result
+		want       InviteResult
 		status     int
 		services   string
 		err        string
@@ -78,7 +78,7 @@ func TestOutcomeOfAnInvite(t *testing.T) {
 				_, err := io.WriteString(w, "welcome")
 				return err
 			},
-			want: resultJoined, services: "ping url",
+			want: InviteJoined, services: "ping url",
 		},
 		"takes the operator, connects nothing, answers 204": {
 			app: func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
@@ -86,7 +86,7 @@ func TestOutcomeOfAnInvite(t *testing.T) {
 				w.WriteHeader(http.StatusNoContent)
 				return nil
 			},
-			want: resultJoined,
+			want: InviteJoined,
 		},
 		"connects by way of the request variable": {
 			app: func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
@@ -94,14 +94,14 @@ func TestOutcomeOfAnInvite(t *testing.T) {
 				w.WriteHeader(http.StatusOK)
 				return operator.Connect("ping", pong)
 			},
-			want: resultJoined, services: "ping",
+			want: InviteJoined, services: "ping",
 		},
 		"connects and writes nothing, which net/http makes a 200": {
 			app: func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 				take(r, "ping")
 				return nil
 			},
-			want: resultJoined, services: "ping",
+			want: InviteJoined, services: "ping",
 		},
 		"early hints are no answer yet": {
 			app: func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
@@ -110,31 +110,31 @@ func TestOutcomeOfAnInvite(t *testing.T) {
 				w.WriteHeader(http.StatusOK)
 				return nil
 			},
-			want: resultJoined,
+			want: InviteJoined,
 		},
 		"a catch-all's plain 200": {
 			directives: `respond "hello"`,
-			want:       resultNotAnswered, status: 200, answer: "hello", hint: "did not take the operator",
+			want:       InviteNotAnswered, status: 200, answer: "hello", hint: "did not take the operator",
 		},
 		"nobody takes it": {
 			directives: `respond /elsewhere "hello"`,
-			want:       resultNotAnswered, status: 0, hint: "correct the invite's URI",
+			want:       InviteNotAnswered, status: 0, hint: "correct the invite's URI",
 		},
 		"404": {
 			directives: `respond "no such page" 404`,
-			want:       resultNotAnswered, status: 404, answer: "no such page", hint: "mount a guest there",
+			want:       InviteNotAnswered, status: 404, answer: "no such page", hint: "mount a guest there",
 		},
 		"file_server without the file": {
 			directives: "root /nonexistent\nfile_server",
-			want:       resultNotAnswered, status: 404,
+			want:       InviteNotAnswered, status: 404,
 		},
 		"a redirect": {
 			directives: "redir * /blog",
-			want:       resultNotAnswered, status: 302, hint: "a redirect, to /blog, is not followed",
+			want:       InviteNotAnswered, status: 302, hint: "a redirect, to /blog, is not followed",
 		},
 		"403": {
 			directives: "error 403",
-			want:       resultRefused, status: 403, hint: "vars_regexp partyline .+",
+			want:       InviteRefused, status: 403, hint: "vars_regexp partyline .+",
 		},
 		"the guest takes the operator and refuses": {
 			app: func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
@@ -142,11 +142,11 @@ func TestOutcomeOfAnInvite(t *testing.T) {
 				w.WriteHeader(http.StatusTeapot)
 				return nil
 			},
-			want: resultRefused, status: 418,
+			want: InviteRefused, status: 418,
 		},
 		"basic_auth": {
 			directives: "basic_auth {\nbob $2a$14$Zkx19XLiW6VYouLHR5NmfOFU0z2GTNmpkT/5qqR7hx4IjWJPDhjvG\n}\nrespond hello",
-			want:       resultRefused, status: 401, err: "not authenticated", hint: "authentication",
+			want:       InviteRefused, status: 401, err: "not authenticated", hint: "authentication",
 		},
 		"basic_auth that lets the party through": {
 			directives: "@people not vars_regexp partyline .+\nbasic_auth @people {\nbob $2a$14$Zkx19XLiW6VYouLHR5NmfOFU0z2GTNmpkT/5qqR7hx4IjWJPDhjvG\n}\ntest_app app",
@@ -155,27 +155,27 @@ func TestOutcomeOfAnInvite(t *testing.T) {
 				w.WriteHeader(http.StatusOK)
 				return nil
 			},
-			want: resultJoined,
+			want: InviteJoined,
 		},
 		"abort": {
 			directives: "abort",
-			want:       resultFailed, status: 0, err: "net/http: abort Handler", hint: "correct what fails",
+			want:       InviteFailed, status: 0, err: "net/http: abort Handler", hint: "correct what fails",
 		},
 		"a panic": {
 			app:  func(http.ResponseWriter, *http.Request, caddyhttp.Handler) error { panic("oh no") },
-			want: resultFailed, status: 0, err: "panic: oh no",
+			want: InviteFailed, status: 0, err: "panic: oh no",
 		},
 		"an error": {
 			app:  func(http.ResponseWriter, *http.Request, caddyhttp.Handler) error { return errors.New("oh no") },
-			want: resultFailed, status: 0, err: "oh no",
+			want: InviteFailed, status: 0, err: "oh no",
 		},
 		"500": {
 			directives: `respond "<h1>Server Error</h1>" 500`,
-			want:       resultFailed, status: 500, answer: "<h1>Server Error</h1>", hint: "is the application running",
+			want:       InviteFailed, status: 500, answer: "<h1>Server Error</h1>", hint: "is the application running",
 		},
 		"reverse_proxy with no backend": {
 			directives: "reverse_proxy 127.0.0.1:1",
-			want:       resultFailed, status: 502, err: "dial tcp", hint: "is the application running",
+			want:       InviteFailed, status: 502, err: "dial tcp", hint: "is the application running",
 		},
 		"a hang until the request's context ends": {
 			timeout: "100ms",
@@ -184,7 +184,7 @@ func TestOutcomeOfAnInvite(t *testing.T) {
 				<-r.Context().Done()
 				return r.Context().Err()
 			},
-			want: resultFailed, status: 0, err: "it took longer than 100ms", hint: "invite_timeout",
+			want: InviteFailed, status: 0, err: "it took longer than 100ms", hint: "invite_timeout",
 		},
 		"an answer, and then a hang": {
 			timeout: "500ms",
@@ -194,7 +194,7 @@ func TestOutcomeOfAnInvite(t *testing.T) {
 				<-r.Context().Done()
 				return nil
 			},
-			want: resultFailed, status: 204, err: "it took longer than 500ms", hint: "invite_timeout",
+			want: InviteFailed, status: 204, err: "it took longer than 500ms", hint: "invite_timeout",
 		},
 		"an answer, and then an error": {
 			app: func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
@@ -202,14 +202,14 @@ func TestOutcomeOfAnInvite(t *testing.T) {
 				w.WriteHeader(http.StatusNotFound)
 				return errors.New("oh no")
 			},
-			want: resultFailed, services: "ping", status: 404, err: "oh no", hint: "correct what fails",
+			want: InviteFailed, services: "ping", status: 404, err: "oh no", hint: "correct what fails",
 		},
 		"the guest takes the operator and answers nothing": {
 			app: func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 				take(r)
 				return nil
 			},
-			want: resultNotAnswered, status: 0, hint: "has to answer with a 2xx status",
+			want: InviteNotAnswered, status: 0, hint: "has to answer with a 2xx status",
 		},
 		"the guest takes the operator and redirects": {
 			app: func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
@@ -217,11 +217,11 @@ func TestOutcomeOfAnInvite(t *testing.T) {
 				http.Redirect(w, r, "/elsewhere", http.StatusFound)
 				return nil
 			},
-			want: resultNotAnswered, status: 302, hint: "has to answer with a 2xx status",
+			want: InviteNotAnswered, status: 302, hint: "has to answer with a 2xx status",
 		},
 		"304": {
 			directives: `respond 304`,
-			want:       resultNotAnswered, status: 304, hint: "did not take the operator",
+			want:       InviteNotAnswered, status: 304, hint: "did not take the operator",
 		},
 		"a stream without end": {
 			app: func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
@@ -235,7 +235,7 @@ func TestOutcomeOfAnInvite(t *testing.T) {
 					}
 				}
 			},
-			want: resultFailed, status: 200, err: "longer than 1048576 bytes",
+			want: InviteFailed, status: 200, err: "longer than 1048576 bytes",
 		},
 		"hijacking": {
 			app: func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
@@ -246,7 +246,7 @@ func TestOutcomeOfAnInvite(t *testing.T) {
 				w.WriteHeader(http.StatusOK)
 				return nil
 			},
-			want: resultJoined,
+			want: InviteJoined,
 		},
 		"templates, encode, groups and placeholders on the way": {
 			directives: `
@@ -273,15 +273,15 @@ max_size 1MB
 				_, err := io.WriteString(w, `{{.ClientIP}} {{.RemoteIP}}`)
 				return err
 			},
-			want: resultJoined, services: "ping",
+			want: InviteJoined, services: "ping",
 		},
 		"a template that fails": {
 			directives: "templates\nheader Content-Type text/html\nrespond `{{httpInclude \"/\"}}`",
-			want:       resultFailed, status: 500,
+			want:       InviteFailed, status: 500,
 		},
 		"invoke": {
 			directives: "invoke named",
-			want:       resultNotAnswered, status: 0, hint: "a named route, which invoke leads to, is not ready",
+			want:       InviteNotAnswered, status: 0, hint: "a named route, which invoke leads to, is not ready",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -304,13 +304,13 @@ max_size 1MB
 				}
 			}`, cmp.Or(test.timeout, "30s"), cmp.Or(test.directives, "test_app app")))
 			got := outcomeOf(t)
-			if got["msg"] != string(test.want) {
-				t.Fatalf("%v, want %q", got, test.want)
+			if got["msg"] != test.want.message() {
+				t.Fatalf("%v, want %q", got, test.want.message())
 			}
 			if services := fmt.Sprint(got["services"]); services != "["+test.services+"]" {
 				t.Errorf("services: %v, want [%s]", services, test.services)
 			}
-			if test.want == resultJoined {
+			if test.want == InviteJoined {
 				return
 			}
 			if got["status"] != float64(test.status) {
@@ -360,7 +360,7 @@ func TestAnInviteThatIgnoresItsContextIsAbandoned(t *testing.T) {
 	c := newCaddy(t)
 	defer close(release)
 	c.site("wsgi_party main {\ninvite /__invite__/\ninvite_timeout 10ms\ntest_app app\n}\nrespond up")
-	if got := outcomeOf(t); got["msg"] != string(resultFailed) {
+	if got := outcomeOf(t); got["msg"] != InviteFailed.message() {
 		t.Error(got)
 	}
 }
@@ -401,8 +401,8 @@ func TestWhoAnswersAsTheTimeEndsHasJoinedOrLeft(t *testing.T) {
 		}
 		p := loaded.(*Party)
 		_, connected := p.app.lines[p.Name].Services()["ping"]
-		if joined := p.invited[0].result == resultJoined; joined != connected {
-			t.Fatalf("%s, but connected: %v", p.invited[0].result, connected)
+		if joined := p.invited[0].last.Load().result == InviteJoined; joined != connected {
+			t.Fatalf("%s, but connected: %v", p.invited[0].last.Load().result, connected)
 		}
 	}
 }
@@ -422,8 +422,8 @@ func TestAnInviteEndsWithItsConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := loaded.(*Party)
-	if took := time.Since(began); took > 4*time.Second || p.invited[0].result != resultFailed {
-		t.Errorf("%s after %v", p.invited[0].result, took)
+	if took := time.Since(began); took > 4*time.Second || p.invited[0].last.Load().result != InviteFailed {
+		t.Errorf("%s after %v", p.invited[0].last.Load().result, took)
 	}
 	if p.InviteTimeout != caddy.Duration(5*time.Second) {
 		t.Errorf("the default timeout is %v", time.Duration(p.InviteTimeout))
@@ -568,7 +568,7 @@ func TestTheInviteIsACompleteRequest(t *testing.T) {
 			c := newCaddy(t)
 			// Host matchers inside the party work, remote_ip takes it for nobody.
 			c.site("wsgi_party main {\ninvite " + uri + "\nprefix /apps\n@here remote_ip private_ranges\nrespond @here local\n@hosts host localhost example.com\ntest_app @hosts app\n}")
-			if !invited || outcomeOf(t)["msg"] != string(resultJoined) {
+			if !invited || outcomeOf(t)["msg"] != InviteJoined.message() {
 				t.Error(outcomeOf(t))
 			}
 		})

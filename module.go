@@ -19,12 +19,14 @@ package wsgiparty
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"path"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -108,11 +110,14 @@ type Party struct {
 	// The routes in which the guests are.
 	Routes caddyhttp.RouteList `json:"routes,omitempty"`
 
+	ctx      context.Context
 	app      *App
+	line     *line
 	server   *caddyhttp.Server
 	logger   *zap.Logger
 	identity string // the same for identical handlers
 	invited  []*invited
+	sending  sync.Mutex
 	private  privatepath.Set
 	chain    caddyhttp.Handler
 	nextKey  string // of the request variable that holds the next handler
@@ -131,6 +136,7 @@ var instances atomic.Uint64
 
 // Provision sets up the routes and sends the invites.
 func (p *Party) Provision(ctx caddy.Context) error {
+	p.ctx = ctx.Context
 	p.logger = ctx.Logger()
 	p.server, _ = ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if p.server == nil {
@@ -151,15 +157,14 @@ func (p *Party) Provision(ctx caddy.Context) error {
 	if p.app, err = appOf(ctx); err != nil {
 		return err
 	}
-	line, err := p.app.add(p) // before the routes: their handlers may join
-	if err != nil {
+	if p.line, err = p.app.add(p); err != nil { // before the routes: their handlers may join
 		return err
 	}
 	if err := p.Routes.Provision(ctx); err != nil {
 		return fmt.Errorf("setting up the routes of party %q: %w", p.partyName(), err)
 	}
 	p.chain = p.Routes.Compile(caddyhttp.HandlerFunc(p.serveNext))
-	return p.sendInvites(ctx, line)
+	return p.sendInvites()
 }
 
 // Cleanup makes the party's guests free for another handler to invite. It

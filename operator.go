@@ -21,11 +21,16 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
+	"math/bits"
 	"reflect"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 	"unique"
+	"unsafe"
 )
 
 // Handler answers what a guest is asked under a service. The context is the
@@ -50,17 +55,29 @@ type Options struct {
 type Partyline struct {
 	name                  string
 	ignoreMissingServices atomic.Bool
+	ledger                *ledger
 	observer              observer // may be nil; set before the partyline is shared
+	origins               sync.Map // of scheme and host, to nil: where guests' URLs may lead
 
 	mu       sync.Mutex // serializes connecting and leaving; asking never takes it
 	services sync.Map   // of service name to *service; written with mu held
+	guests   map[unique.Handle[string]]*presentGuest
 }
 
-// observer is told of every ask while it is observing. The error concerns the
-// ask as a whole.
+// presentGuest is a guest on the line.
+type presentGuest struct {
+	operators int
+	joined    time.Time
+}
+
+// observer is told what happens on the line.
 type observer interface {
+	// observing reports whether begin is to be called for every ask.
 	observing() bool
 	begin(guest, service string) (asked func(answered, declined, failed int, err error))
+
+	// left is called when the last operator of a guest has left.
+	left(guest string, services []string)
 }
 
 // observing returns the observer if it is to be told of an ask, else nil.
@@ -73,13 +90,53 @@ func (p *Partyline) observing() observer {
 
 // NewPartyline returns a partyline with nobody on it. The name is only a label.
 func NewPartyline(name string, opts Options) *Partyline {
-	p := &Partyline{name: name}
+	return newPartyline(name, opts, new(ledger))
+}
+
+func newPartyline(name string, opts Options, ledger *ledger) *Partyline {
+	p := &Partyline{name: name, ledger: ledger, guests: make(map[unique.Handle[string]]*presentGuest)}
 	p.ignoreMissingServices.Store(opts.IgnoreMissingServices)
 	return p
 }
 
 // Name returns the name the partyline was made with.
 func (p *Partyline) Name() string { return p.name }
+
+// GuestInfo is what a partyline knows of a guest.
+type GuestInfo struct {
+	// Name is the guest's.
+	Name string
+
+	// Services are those it is connected under, in alphabetical order.
+	Services []string
+
+	// Replicas is how many operators of this guest are on the line.
+	Replicas int
+
+	// Joined is since when the guest has been on the line.
+	Joined time.Time
+}
+
+// Guests returns who is on the line: the guests that have joined, or connected
+// something, and have not left. They are in alphabetical order.
+func (p *Partyline) Guests() []GuestInfo {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	services := make(map[unique.Handle[string]][]string)
+	p.services.Range(func(name, s any) bool {
+		for guest := range s.(*service).presences {
+			services[guest] = append(services[guest], name.(string))
+		}
+		return true
+	})
+	guests := make([]GuestInfo, 0, len(p.guests))
+	for guest, present := range p.guests {
+		slices.Sort(services[guest])
+		guests = append(guests, GuestInfo{guest.Value(), services[guest], present.operators, present.joined})
+	}
+	slices.SortFunc(guests, func(a, b GuestInfo) int { return cmp.Compare(a.Name, b.Name) })
+	return guests
+}
 
 // Operator returns a new operator for the guest. Operators with the same guest
 // name are replicas of one guest: for each service, only the one that connected
@@ -102,7 +159,7 @@ func (p *Partyline) Services() map[string][]string {
 	p.services.Range(func(name, s any) bool {
 		var guests []string
 		seen := make(map[unique.Handle[string]]struct{})
-		for _, c := range s.(*service).load() {
+		for _, c := range s.(*service).load().connections {
 			if _, ok := seen[c.guest]; !ok {
 				seen[c.guest] = struct{}{}
 				guests = append(guests, c.guest.Value())
@@ -118,20 +175,52 @@ func (p *Partyline) Services() map[string][]string {
 type service struct {
 	partyline *Partyline
 	name      string
+	tally     *serviceTally
 
-	// connections is whom to ask, in order. What was stored is never changed;
-	// a longer slice may share its array.
-	connections atomic.Pointer[[]connection]
+	// order is whom to ask. What was stored is never changed; a longer slice of
+	// connections may share its array.
+	order atomic.Pointer[order]
 
 	// Guarded by Partyline.mu:
 	presences map[unique.Handle[string]][]*presence // of each guest, in the order they connected; the first is asked
 	lastPlace uint64
 }
 
+// order is whom to ask, one after the other.
+type order struct {
+	connections []connection
+	row         atomic.Pointer[row] // nil until somebody asks
+}
+
 type connection struct {
 	guest   unique.Handle[string]
 	handler Handler
+	tally   *tally
 	remote  bool
+}
+
+// rowOf returns the row that asks in this order are counted in.
+func (o *order) rowOf(s *service) *row {
+	if row := o.row.Load(); row != nil || s.partyline.ledger == nil {
+		return row
+	}
+	return o.newRow(s)
+}
+
+func (o *order) newRow(s *service) *row {
+	tallies := make([]*tally, len(o.connections))
+	for i, c := range o.connections {
+		if !c.remote {
+			tallies[i] = c.tally
+		}
+	}
+	added := s.partyline.ledger.newRow(s.tally, tallies)
+	if !o.row.CompareAndSwap(nil, added) {
+		added.retire()
+		return o.row.Load()
+	}
+	runtime.AddCleanup(o, (*row).retire, added)
+	return added
 }
 
 // presence is what one operator has connected under one service.
@@ -140,11 +229,14 @@ type presence struct {
 	places      []uint64 // where each connection stands in the service's order
 }
 
-func (s *service) load() []connection {
-	if connections := s.connections.Load(); connections != nil {
-		return *connections
+// noConnections is the order of a service that has none yet.
+var noConnections order
+
+func (s *service) load() *order {
+	if order := s.order.Load(); order != nil {
+		return order
 	}
-	return nil
+	return &noConnections
 }
 
 func (s *service) add(guest unique.Handle[string], p *presence, c connection) {
@@ -152,8 +244,7 @@ func (s *service) add(guest unique.Handle[string], p *presence, c connection) {
 	p.connections = append(p.connections, c)
 	p.places = append(p.places, s.lastPlace)
 	if s.presences[guest][0] == p {
-		connections := append(s.load(), c)
-		s.connections.Store(&connections)
+		s.order.Store(&order{connections: append(s.load().connections, c)})
 	}
 }
 
@@ -172,8 +263,7 @@ func (s *service) remove(guest unique.Handle[string], p *presence) {
 		return
 	}
 	if len(presences) == 0 {
-		connections := slices.DeleteFunc(slices.Clone(s.load()), func(c connection) bool { return c.guest == guest })
-		s.connections.Store(&connections)
+		s.order.Store(&order{connections: slices.DeleteFunc(slices.Clone(s.load().connections), func(c connection) bool { return c.guest == guest })})
 	} else {
 		for i := range min(len(presences[0].places), len(p.places)) {
 			presences[0].places[i] = min(presences[0].places[i], p.places[i])
@@ -199,7 +289,7 @@ func (s *service) rebuild() {
 	for i, c := range all {
 		connections[i] = c.connection
 	}
-	s.connections.Store(&connections)
+	s.order.Store(&order{connections: connections})
 }
 
 // Operator is a guest's handle on the partyline. A nil Operator, which an
@@ -211,7 +301,10 @@ type Operator struct {
 
 	// Guarded by partyline.mu:
 	presences map[string]*presence // by service
+	onLine    bool
 	left      bool
+
+	stay func() bool // keeps the operator from leaving by itself; may be nil
 }
 
 // Guest returns the guest's name, empty for a caller that is no guest.
@@ -278,9 +371,10 @@ func (o *Operator) connect(name string, h Handler, remote bool) error {
 	if o.left {
 		return ErrLeft
 	}
+	replies, asks := p.ledger.tally(o.Guest(), name)
 	loaded, ok := p.services.Load(name)
 	if !ok {
-		loaded = &service{partyline: p, name: name, presences: make(map[unique.Handle[string]][]*presence)}
+		loaded = &service{partyline: p, name: name, tally: asks, presences: make(map[unique.Handle[string]][]*presence)}
 		p.services.Store(name, loaded)
 	}
 	s := loaded.(*service)
@@ -293,8 +387,39 @@ func (o *Operator) connect(name string, h Handler, remote bool) error {
 		o.presences[name] = own
 		s.presences[o.guest] = append(s.presences[o.guest], own)
 	}
-	s.add(o.guest, own, connection{guest: o.guest, handler: h, remote: remote})
+	s.add(o.guest, own, connection{guest: o.guest, handler: h, tally: replies, remote: remote})
+	o.arrive()
 	return nil
+}
+
+// join puts the guest on the line, even if it connects nothing.
+func (o *Operator) join() {
+	o.partyline.mu.Lock()
+	defer o.partyline.mu.Unlock()
+	if !o.left && o.guest != noGuest {
+		o.arrive()
+	}
+}
+
+// arrive is join with the partyline locked.
+func (o *Operator) arrive() {
+	if o.onLine {
+		return
+	}
+	o.onLine = true
+	guest, ok := o.partyline.guests[o.guest]
+	if !ok {
+		guest = &presentGuest{joined: time.Now()}
+		o.partyline.guests[o.guest] = guest
+	}
+	guest.operators++
+}
+
+// joined reports whether the operator is on the line.
+func (o *Operator) joined() bool {
+	o.partyline.mu.Lock()
+	defer o.partyline.mu.Unlock()
+	return o.onLine && !o.left
 }
 
 // Leave disconnects the operator's handlers. Asks under way may still call
@@ -304,10 +429,25 @@ func (o *Operator) Leave() {
 	if o == nil {
 		return
 	}
+	if o.stay != nil {
+		o.stay()
+	}
+	if services, last := o.leave(); last && o.partyline.observer != nil {
+		o.partyline.observer.left(o.Guest(), services)
+	}
+}
+
+// leave returns the services the operator was connected under, and whether it was
+// the guest's last one.
+func (o *Operator) leave() (services []string, last bool) {
 	p := o.partyline
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if o.left {
+		return nil, false
+	}
 	o.left = true
+	services = slices.Sorted(maps.Keys(o.presences))
 	for name, own := range o.presences {
 		loaded, _ := p.services.Load(name)
 		s := loaded.(*service)
@@ -317,18 +457,21 @@ func (o *Operator) Leave() {
 		}
 	}
 	o.presences = nil
+	if o.onLine {
+		guest := p.guests[o.guest]
+		if guest.operators--; guest.operators == 0 {
+			delete(p.guests, o.guest)
+			last = true
+		}
+	}
+	return services, last
 }
 
 // services returns the names of the services the operator is connected under.
 func (o *Operator) services() []string {
 	o.partyline.mu.Lock()
 	defer o.partyline.mu.Unlock()
-	names := make([]string, 0, len(o.presences))
-	for name := range o.presences {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
+	return slices.Sorted(maps.Keys(o.presences))
 }
 
 // Reply is what one handler made of an ask.
@@ -343,6 +486,9 @@ type Reply struct {
 	// its *HandlerError if it failed. In the last reply of an ask it may be a
 	// *NoSuchServiceError, ErrLoop, or the context's error.
 	Err error
+
+	// Duration is how long a remote handler took; zero for others.
+	Duration time.Duration
 }
 
 // AskAround calls the handlers that every other guest has connected under the
@@ -356,14 +502,14 @@ type Reply struct {
 // Asking takes no lock, sees the connections as they were when it began, and
 // allocates once for up to 16 handlers or four answers, twice beyond.
 func (o *Operator) AskAround(ctx context.Context, service string, payload any) ([]any, error) {
-	s, connections, err := o.lookup(service)
-	if len(connections) == 0 {
+	s, order, err := o.lookup(service)
+	if order == nil {
 		return nil, err
 	}
-	a, answers := newAsk(len(connections))
+	a, answers := newAsk(len(order.connections))
 	a.Context, a.guest, a.service = ctx, o.guest, s
 	var failures []error
-	err = a.around(connections, payload, &answers, func(_ unique.Handle[string], _ any, err error) bool {
+	err = a.around(order, payload, &answers, func(_ unique.Handle[string], _ any, err error, _ time.Duration) bool {
 		if err != ErrHighAndDry {
 			failures = append(failures, err)
 		}
@@ -399,8 +545,8 @@ func (o *Operator) Replies(ctx context.Context, service string, payload any) ite
 
 func (o *Operator) replies(ctx context.Context, service string, payload any, yield func(Reply) bool) {
 	more := true
-	err := o.each(ctx, service, payload, func(guest unique.Handle[string], answer any, err error) bool {
-		more = yield(Reply{Guest: guest.Value(), Answer: answer, Err: err})
+	err := o.each(ctx, service, payload, func(guest unique.Handle[string], answer any, err error, took time.Duration) bool {
+		more = yield(Reply{Guest: guest.Value(), Answer: answer, Err: err, Duration: took})
 		return more
 	})
 	if err != nil && more {
@@ -416,16 +562,16 @@ func joined(failures []error, err error) error {
 	return errors.Join(append(failures, err)...)
 }
 
-// lookup returns a service and who is connected under it, or, with nobody, the
-// error that says so.
-func (o *Operator) lookup(name string) (*service, []connection, error) {
+// lookup returns a service and whom to ask, or, if that is nobody, the error that
+// says so.
+func (o *Operator) lookup(name string) (*service, *order, error) {
 	if o == nil {
 		return nil, nil, errNoOperator
 	}
 	if loaded, ok := o.partyline.services.Load(name); ok {
 		s := loaded.(*service)
-		if connections := s.load(); len(connections) > 0 {
-			return s, connections, nil
+		if order := s.load(); len(order.connections) > 0 {
+			return s, order, nil
 		}
 	}
 	var err error
@@ -441,17 +587,17 @@ func (o *Operator) lookup(name string) (*service, []connection, error) {
 // each calls yield with every reply until it returns false. The error concerns
 // the ask as a whole.
 func (o *Operator) each(ctx context.Context, service string, payload any, yield yieldFunc) error {
-	s, connections, err := o.lookup(service)
-	if len(connections) == 0 {
+	s, order, err := o.lookup(service)
+	if order == nil {
 		return err
 	}
 	a := &ask{Context: ctx, guest: o.guest, service: s}
-	return a.around(connections, payload, nil, yield)
+	return a.around(order, payload, nil, yield)
 }
 
 // yieldFunc takes a reply - the error is nil, ErrHighAndDry itself or a
 // *HandlerError - and says whether to go on.
-type yieldFunc func(guest unique.Handle[string], answer any, err error) bool
+type yieldFunc func(guest unique.Handle[string], answer any, err error, took time.Duration) bool
 
 // maxDepth is how many asks may be nested. It only has to end what the skipping
 // of guests does not, long before Go's stack overflows, which cannot be
@@ -495,17 +641,17 @@ func (s *skipped) has(guest unique.Handle[string]) bool {
 	return guest == s[0] || guest == s[1] || guest == s[2]
 }
 
-// around calls the handlers of connections. It appends their answers to answers,
-// if that is not nil, and yields all other replies.
-func (a *ask) around(connections []connection, payload any, answers *[]any, yield yieldFunc) error {
-	c := calls{ask: a, connections: connections, payload: payload, skipped: skipped{a.guest}}
+// around calls the handlers in order. It appends their answers to answers, if that
+// is not nil, and yields all other replies.
+func (a *ask) around(order *order, payload any, answers *[]any, yield yieldFunc) error {
+	c := calls{ask: a, order: order, connections: order.connections, payload: payload, skipped: skipped{a.guest}}
 	if up := askOf(a.Context); up != nil {
 		if askNobody, err := c.skipAsking(up); askNobody {
 			c.connections, c.ended = nil, err
 		}
 	}
 	if observer := a.service.partyline.observing(); observer != nil {
-		return c.observed(observer, answers, yield)
+		return c.observe(observer, answers, yield)
 	}
 	return c.all(answers, yield)
 }
@@ -513,14 +659,22 @@ func (a *ask) around(connections []connection, payload any, answers *[]any, yiel
 // calls are the calls to handlers that one ask makes.
 type calls struct {
 	*ask
-	connections []connection
+	order       *order
+	connections []connection // the order's, or nobody
 	payload     any
 	skipped     skipped
-	next        int   // the connection to call next
-	panicked    error // how the one before failed, if it did with a panic
-	ended       error // why not everybody was asked: the context's error, or ErrLoop
-	remote      remoteAsks
+	next        int         // the connection to call next
+	panicked    error       // how the one before failed, if it did with a panic
+	ended       error       // why not everybody was asked: the context's error, or ErrLoop
+	remote      *remoteAsks // nil until the first remote handler is reached
+
+	part     int        // of the row, which is counted next
+	outcome  rowOutcome // of the part
+	observed *observed  // nil if nobody observes
 }
+
+// observed is what an observer is told.
+type observed struct{ answered, declined, failed int }
 
 // skipAsking finds the guests further up that are asking for this service. It
 // returns true if this ask is so deep that nobody is to be asked.
@@ -549,27 +703,13 @@ func (c *calls) skipAsking(up *ask) (askNobody bool, err error) {
 	return asking >= maxAsking && c.guest != noGuest, nil
 }
 
-// observed is all, counting the replies for the observer.
-func (c *calls) observed(observer observer, answers *[]any, yield yieldFunc) (err error) {
-	var answered, declined, failed int
+// observe is all, telling the observer what came of it.
+func (c *calls) observe(observer observer, answers *[]any, yield yieldFunc) (err error) {
+	o := new(observed)
+	c.observed = o
 	asked := observer.begin(guestName(c.guest), c.service.name)
-	defer func() {
-		if answers != nil {
-			answered = len(*answers)
-		}
-		asked(answered, declined, failed, err)
-	}()
-	return c.all(answers, func(guest unique.Handle[string], answer any, err error) bool {
-		switch err {
-		case nil:
-			answered++
-		case ErrHighAndDry:
-			declined++
-		default:
-			failed++
-		}
-		return yield(guest, answer, err)
-	})
+	defer func() { asked(o.answered, o.declined, o.failed, err) }()
+	return c.all(answers, yield)
 }
 
 func (c *calls) all(answers *[]any, yield yieldFunc) error {
@@ -591,57 +731,119 @@ func (c *calls) untilPanic(answers *[]any, yield yieldFunc) (done bool, err erro
 				return
 			}
 		}
-		c.remote.cancel()
+		if c.remote != nil {
+			c.remote.cancel()
+		}
+		c.count(min(c.next+1, len(c.connections)))
 	}()
 	if c.panicked != nil {
-		guest := c.connections[c.next].guest
-		c.next++
-		if !yield(guest, nil, c.failed(guest, c.panicked)) {
+		connection := &c.connections[c.next]
+		err := c.failure(connection.guest, c.panicked)
+		c.note(connection, err)
+		if !yield(connection.guest, nil, err, 0) {
 			return true, nil
 		}
+		c.next++
 	}
-	for ; c.next < len(c.connections); c.next++ {
-		connection := &c.connections[c.next]
+	connections := c.connections
+	for i := c.next; i < len(connections); i++ {
+		c.next = i
+		if i == (c.part+1)*rowPart {
+			c.count(i)
+		}
+		connection := &connections[i]
 		if c.skipped.has(connection.guest) {
+			c.outcome.skipped |= c.bit()
 			continue
 		}
-		var answer any
-		var err error
-		if ended := c.Err(); ended != nil && !c.remote.started(connection) {
+		if ended := c.Err(); ended != nil && (c.remote == nil || !connection.remote) {
 			c.ended = ended
+			c.outcome.skipped |= c.bit()
 			continue
 		}
 		if connection.remote {
-			var replied bool
-			if answer, err, replied = c.remote.await(c); !replied {
-				c.ended = c.Err()
-				continue
+			if !c.awaitRemote(connection, answers, yield) {
+				return true, nil
 			}
-		} else {
-			calling = true
-			answer, err = connection.handler(c.ask, c.payload)
-			calling = false
-		}
-		if err != nil {
-			calling = true // the error's own methods
-			answer, err = nil, c.failed(connection.guest, err)
-			calling = false
-		} else if answers != nil {
-			if len(*answers) == cap(*answers) {
-				*answers = append(make([]any, 0, len(c.connections)), *answers...)
-			}
-			*answers = append(*answers, answer)
 			continue
 		}
-		if !yield(connection.guest, answer, err) {
+		calling = true
+		answer, err := connection.handler(c.ask, c.payload)
+		if err != nil {
+			answer, err = nil, c.failure(connection.guest, err)
+		}
+		calling = false
+		if err == nil && answers != nil {
+			c.add(answers, answer)
+			continue
+		}
+		if err != nil {
+			c.note(connection, err)
+		}
+		if !yield(connection.guest, answer, err, 0) {
 			return true, nil
 		}
 	}
 	return true, c.ended
 }
 
-// failed returns ErrHighAndDry itself if err declines, else the *HandlerError.
-func (a *ask) failed(guest unique.Handle[string], err error) error {
+func (c *calls) add(answers *[]any, answer any) {
+	if len(*answers) == cap(*answers) {
+		*answers = append(make([]any, 0, len(c.connections)), *answers...)
+	}
+	*answers = append(*answers, answer)
+}
+
+// yieldRemote waits for the remote connection's reply, and says whether to go on.
+func (c *calls) awaitRemote(connection *connection, answers *[]any, yield yieldFunc) bool {
+	reply, replied := c.await()
+	switch {
+	case !replied:
+		c.ended = c.Err()
+		c.outcome.skipped |= c.bit()
+		return true
+	case reply.err == nil && answers != nil:
+		c.add(answers, reply.answer)
+		return true
+	case reply.err != nil:
+		c.note(connection, reply.err)
+	}
+	return yield(connection.guest, reply.answer, reply.err, reply.took)
+}
+
+// bit is that of the connection to call next.
+func (c *calls) bit() uint64 { return 1 << (c.next % rowPart) }
+
+// note takes down that the connection's handler declined, or failed.
+func (c *calls) note(connection *connection, err error) {
+	if err == ErrHighAndDry {
+		c.outcome.declined |= c.bit()
+		return
+	}
+	c.outcome.failed |= c.bit()
+	connection.tally.fail(err)
+}
+
+// count counts what came of the part of the connections that ends there.
+func (c *calls) count(end int) {
+	o := &c.outcome
+	o.reached = end - c.part*rowPart
+	if row := c.order.rowOf(c.service); row != nil {
+		row.add(c.part, o, uintptr(unsafe.Pointer(c.ask)))
+	}
+	runtime.KeepAlive(c.order) // or its row might be retired before
+	if c.observed != nil {
+		declined, failed := bits.OnesCount64(o.declined), bits.OnesCount64(o.failed)
+		c.observed.answered += o.reached - bits.OnesCount64(o.skipped) - declined - failed
+		c.observed.declined += declined
+		c.observed.failed += failed
+	}
+	c.part++
+	*o = rowOutcome{}
+}
+
+// failure returns ErrHighAndDry itself if err declines, else the *HandlerError.
+func (a *ask) failure(guest unique.Handle[string], err error) error {
 	if err == ErrHighAndDry || errors.Is(err, ErrHighAndDry) {
 		return ErrHighAndDry
 	}
@@ -653,67 +855,81 @@ func (a *ask) failed(guest unique.Handle[string], err error) error {
 type remoteAsks struct {
 	first   int
 	replies []chan remoteReply // of connections[first:]; nil where none is to come
-	stop    context.CancelFunc
+	cancel  context.CancelFunc
 }
 
 type remoteReply struct {
 	answer any
-	err    error
+	err    error // ErrHighAndDry itself or a *HandlerError
+	took   time.Duration
 }
 
 // errExited is the failure of a remote handler that called runtime.Goexit.
 var errExited = errors.New("the handler ended its goroutine")
 
-func (r *remoteAsks) cancel() {
-	if r.stop != nil {
-		r.stop()
-	}
-}
-
-// started reports whether the connection's handler may have replied already.
-func (r *remoteAsks) started(c *connection) bool { return c.remote && r.stop != nil }
-
 // await returns the reply of the next connection, or false if the context ended
 // first.
-func (r *remoteAsks) await(c *calls) (any, error, bool) {
-	if r.stop == nil {
-		r.start(c)
+func (c *calls) await() (remoteReply, bool) {
+	if c.remote == nil {
+		c.startRemote()
 	}
-	replied := r.replies[c.next-r.first]
+	replied := c.remote.replies[c.next-c.remote.first]
 	select {
 	case reply := <-replied:
-		return reply.answer, reply.err, true
+		return reply, true
 	case <-c.Done():
 	}
 	select {
 	case reply := <-replied:
-		return reply.answer, reply.err, true
+		return reply, true
 	default:
-		return nil, nil, false
+		return remoteReply{}, false
 	}
 }
 
-func (r *remoteAsks) start(c *calls) {
-	ctx, stop := context.WithCancel(c.ask)
-	payload := c.payload
-	r.first, r.stop = c.next, stop
-	r.replies = make([]chan remoteReply, len(c.connections)-r.first)
-	for i, connection := range c.connections[r.first:] {
+func (c *calls) startRemote() {
+	ctx, cancel := context.WithCancel(c.ask)
+	c.remote = &remoteAsks{c.next, make([]chan remoteReply, len(c.connections)-c.next), cancel}
+	for i, connection := range c.connections[c.next:] {
 		if !connection.remote || c.skipped.has(connection.guest) {
 			continue
 		}
 		replied := make(chan remoteReply, 1) // so that nobody need wait for it
-		r.replies[i] = replied
-		go func() {
-			reply := remoteReply{err: errExited}
-			defer func() {
-				if value := recover(); value != nil {
-					reply = remoteReply{err: newPanicError(value)}
-				}
-				replied <- reply
-			}()
-			reply.answer, reply.err = connection.handler(ctx, payload)
-		}()
+		c.remote.replies[i] = replied
+		go c.ask.callRemote(ctx, connection, c.payload, replied)
+	}
+}
+
+func (a *ask) callRemote(ctx context.Context, connection connection, payload any, replied chan<- remoteReply) {
+	connection.tally.ask()
+	began := time.Now()
+	reply := remoteReply{err: a.failure(connection.guest, errExited)}
+	defer func() {
+		if value := recover(); value != nil {
+			reply = remoteReply{err: a.failure(connection.guest, newPanicError(value))}
+		}
+		reply.took = time.Since(began)
+		if reply.err == nil || reply.err == ErrHighAndDry || ctx.Err() != context.Canceled {
+			connection.tally.reply(reply.took, reply.counts())
+		} // else the asker has gone, which is nobody's failure
+		replied <- reply
+	}()
+	answer, err := connection.handler(ctx, payload)
+	if err != nil {
+		answer, err = nil, a.failure(connection.guest, err)
+	}
+	reply = remoteReply{answer: answer, err: err}
+}
+
+// counts says what the reply is.
+func (r *remoteReply) counts() counts {
+	switch r.err {
+	case nil:
+		return counts{answered: 1}
+	case ErrHighAndDry:
+		return counts{declined: 1}
+	default:
+		return counts{failed: 1}
 	}
 }
 
@@ -723,7 +939,7 @@ func (r *remoteAsks) start(c *calls) {
 func All[T any](ctx context.Context, o *Operator, service string, payload any) ([]T, error) {
 	var answers []T
 	var failures []error
-	err := o.each(ctx, service, payload, func(guest unique.Handle[string], answer any, err error) bool {
+	err := o.each(ctx, service, payload, func(guest unique.Handle[string], answer any, err error, _ time.Duration) bool {
 		if err == nil {
 			var typed T
 			if typed, err = answerAs[T](guest, service, answer); err == nil {
@@ -746,7 +962,7 @@ func First[T any](ctx context.Context, o *Operator, service string, payload any)
 	var first T
 	var failures []error
 	found := false
-	err := o.each(ctx, service, payload, func(guest unique.Handle[string], answer any, err error) bool {
+	err := o.each(ctx, service, payload, func(guest unique.Handle[string], answer any, err error, _ time.Duration) bool {
 		if err == nil {
 			if first, err = answerAs[T](guest, service, answer); err == nil {
 				found = true

@@ -100,9 +100,9 @@ func pong(context.Context, any) (any, error) { return "pong", nil }
 
 // newBenchLine returns the same guests under the same services as a partyline,
 // with an operator of another guest, and as a reference. One service is ping.
-func newBenchLine(b *testing.B, guests, services int) (*Operator, *reference) {
+func newBenchLine(b *testing.B, guests, services int, ledger *ledger) (*Operator, *reference) {
 	b.Helper()
-	p := NewPartyline("bench", Options{})
+	p := newPartyline("bench", Options{}, ledger)
 	snapshot := make(map[string][]Handler)
 	for s := range services {
 		name := "ping"
@@ -129,8 +129,9 @@ func BenchmarkAskAround(b *testing.B) {
 	defer cancel()
 	for _, guests := range []int{1, 4, 16, 64} {
 		b.Run(fmt.Sprintf("guests=%d", guests), func(b *testing.B) {
-			operator, ref := newBenchLine(b, guests, 1)
-			among1000, _ := newBenchLine(b, guests, 1001)
+			operator, ref := newBenchLine(b, guests, 1, new(ledger))
+			uncounted, _ := newBenchLine(b, guests, 1, nil)
+			among1000, _ := newBenchLine(b, guests, 1001, new(ledger))
 			asking := func(ask func(context.Context, string, any) ([]any, error)) func() {
 				return func() {
 					if answers, err := ask(ctx, "ping", nil); err != nil || len(answers) != guests {
@@ -142,6 +143,7 @@ func BenchmarkAskAround(b *testing.B) {
 				contender{metric: "reference-ns/op", against: 0, do: asking(ref.askAround)},
 				contender{metric: "ns/op", against: 1, do: asking(operator.AskAround)},
 				contender{metric: "x-reference", against: 0, do: asking(operator.AskAround)},
+				contender{metric: "uncounted-ns/op", against: 3, do: asking(uncounted.AskAround)},
 				contender{metric: "x-1000-services", against: 2, do: asking(among1000.AskAround)},
 				contender{metric: "x-parallel", against: 1, parallel: true, do: asking(operator.AskAround)},
 			)
@@ -151,7 +153,7 @@ func BenchmarkAskAround(b *testing.B) {
 
 // BenchmarkFirst takes the first of 16 answers.
 func BenchmarkFirst(b *testing.B) {
-	operator, ref := newBenchLine(b, 16, 1)
+	operator, ref := newBenchLine(b, 16, 1, new(ledger))
 	sideBySide(b,
 		contender{metric: "reference-ns/op", against: 0, do: func() { ref.askAround(context.Background(), "ping", nil) }},
 		contender{metric: "ns/op", against: 1, do: func() { First[string](context.Background(), operator, "ping", nil) }},
@@ -160,7 +162,7 @@ func BenchmarkFirst(b *testing.B) {
 
 // BenchmarkReplies ranges over 16 replies.
 func BenchmarkReplies(b *testing.B) {
-	operator, ref := newBenchLine(b, 16, 1)
+	operator, ref := newBenchLine(b, 16, 1, new(ledger))
 	sideBySide(b,
 		contender{metric: "reference-ns/op", against: 0, do: func() { ref.askAround(context.Background(), "ping", nil) }},
 		contender{metric: "ns/op", against: 1, do: func() {

@@ -22,6 +22,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -43,6 +44,7 @@ func init() {
 type App struct {
 	ctx    context.Context
 	logger *zap.Logger
+	events *eventQueue
 
 	mu    sync.RWMutex
 	lines map[string]*line
@@ -51,10 +53,19 @@ type App struct {
 // line is a partyline of a config, with all who brought it about.
 type line struct {
 	*Partyline
+	history *history
 	anyone  *Operator // asks everyone
 	parties []*Party  // the handlers that name it
 	joined  []string  // the guest names it was joined under
 }
+
+// history is what is counted of all partylines of one name, from config to config.
+type history struct {
+	asks    ledger
+	invites [len(inviteResults)]atomic.Uint64
+}
+
+var histories sync.Map // of party name to *history
 
 // CaddyModule returns the Caddy module information.
 func (*App) CaddyModule() caddy.ModuleInfo {
@@ -69,7 +80,12 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx = ctx.Context
 	a.logger = ctx.Logger()
 	a.lines = make(map[string]*line)
-	return nil
+	err := registerMetrics(ctx)
+	if err != nil {
+		return err
+	}
+	a.events, err = newEventQueue(ctx, a.logger)
+	return err
 }
 
 // Start warns about what only the whole config shows.
@@ -77,7 +93,7 @@ func (a *App) Start() error {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
 	for name, l := range a.lines {
-		guests := slices.Compact(slices.Sorted(slices.Values(l.joined)))
+		guests := slices.DeleteFunc(slices.Compact(slices.Sorted(slices.Values(l.joined))), func(guest string) bool { return guest == "" })
 		if len(l.parties) == 0 {
 			a.logger.Warn("no wsgi_party handler names the party that was joined",
 				zap.String("party", name),
@@ -121,7 +137,12 @@ func Join(ctx caddy.Context, party, guest string) (*Operator, error) {
 	defer a.mu.Unlock()
 	l := a.line(party)
 	l.joined = append(l.joined, guest)
-	return a.operator(ctx, l, guest), nil
+	o := a.operator(ctx, l, guest)
+	if guest != "" {
+		o.join()
+		a.events.joined(l.Partyline, guest)
+	}
+	return o, nil
 }
 
 // Lookup returns an operator on a partyline of the running config that asks
@@ -129,11 +150,10 @@ func Join(ctx caddy.Context, party, guest string) (*Operator, error) {
 // config has no such partyline. A config that is still loading, or failed to, is
 // never asked. Since a reload makes new partylines, the operator is not to be kept.
 func Lookup(party string) (*Operator, bool) {
-	app, err := caddy.ActiveContext().AppIfConfigured(appName)
-	if err != nil {
+	a, ok := running()
+	if !ok {
 		return nil, false
 	}
-	a := app.(*App)
 	a.mu.RLock()
 	defer a.mu.RUnlock()
 	l, ok := a.lines[party]
@@ -141,6 +161,68 @@ func Lookup(party string) (*Operator, bool) {
 		return nil, false
 	}
 	return l.anyone, true
+}
+
+// PartyInfo is what there is to know of a party of the running config.
+type PartyInfo struct {
+	// Partyline is the party's. It tells who is on the line, and what was asked.
+	Partyline *Partyline
+
+	// Invites are those of all handlers that name the party, by server and as
+	// configured.
+	Invites []InviteInfo
+
+	// InvitesSent is how many invites came to which result since the process
+	// began, from config to config. All results are in it.
+	InvitesSent map[InviteResult]uint64
+}
+
+// Parties returns the parties of the running config in alphabetical order. A config
+// that is still loading, or failed to, is never asked.
+func Parties() []PartyInfo {
+	a, ok := running()
+	if !ok {
+		return nil
+	}
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	parties := make([]PartyInfo, 0, len(a.lines))
+	for _, l := range a.lines {
+		info := PartyInfo{Partyline: l.Partyline, InvitesSent: make(map[InviteResult]uint64)}
+		for _, p := range l.inOrder() {
+			for _, i := range p.invited {
+				if i.last.Load() == nil {
+					continue // it is being sent for the first time
+				}
+				info.Invites = append(info.Invites, p.info(i))
+			}
+		}
+		for i, result := range inviteResults {
+			info.InvitesSent[result] = l.history.invites[i].Load()
+		}
+		parties = append(parties, info)
+	}
+	slices.SortFunc(parties, func(a, b PartyInfo) int {
+		return cmp.Compare(a.Partyline.Name(), b.Partyline.Name())
+	})
+	return parties
+}
+
+// inOrder returns the handlers in an order that is the same for every load of a
+// config.
+func (l *line) inOrder() []*Party {
+	return slices.SortedStableFunc(slices.Values(l.parties), func(a, b *Party) int {
+		return cmp.Compare(a.server.Name(), b.server.Name())
+	})
+}
+
+// running returns the app of the running config.
+func running() (*App, bool) {
+	app, err := caddy.ActiveContext().AppIfConfigured(appName)
+	if err != nil {
+		return nil, false
+	}
+	return app.(*App), true
 }
 
 // appOf returns the app of the config that is being provisioned.
@@ -166,9 +248,11 @@ func appOf(ctx caddy.Context) (_ *App, err error) {
 func (a *App) line(name string) *line {
 	l, ok := a.lines[name]
 	if !ok {
-		p := NewPartyline(name, Options{})
-		p.observer = &askLogger{a.logger, name}
-		l = &line{Partyline: p, anyone: p.Operator("")}
+		loaded, _ := histories.LoadOrStore(name, new(history))
+		h := loaded.(*history)
+		p := newPartyline(name, Options{}, &h.asks)
+		p.observer = &lineObserver{a, p}
+		l = &line{Partyline: p, history: h, anyone: p.Operator("")}
 		a.lines[name] = l
 	}
 	return l
@@ -178,7 +262,7 @@ func (a *App) line(name string) *line {
 // end of the config: Caddy ends that with a cause of its own.
 func (a *App) operator(ctx context.Context, l *line, guest string) *Operator {
 	o := l.Operator(guest)
-	context.AfterFunc(ctx, func() {
+	o.stay = context.AfterFunc(ctx, func() {
 		cause := context.Cause(ctx)
 		if cause == context.Canceled || cause == context.DeadlineExceeded || a.ctx.Err() == nil {
 			o.Leave()
@@ -200,6 +284,11 @@ func (a *App) add(p *Party) (*line, error) {
 	}
 	l.parties = append(l.parties, p)
 	l.ignoreMissingServices.Store(p.IgnoreMissingServices)
+	for _, i := range p.invited {
+		if i.uri.IsAbs() {
+			l.origins.Store(originOf(i.uri), nil)
+		}
+	}
 	return l, nil
 }
 
@@ -242,20 +331,20 @@ func (p *Party) describe() string {
 	return fmt.Sprintf("the wsgi_party handler %q in server %q (inviting %s)", p.partyName(), p.server.Name(), cmp.Or(strings.Join(guests, ", "), "nobody"))
 }
 
-// askLogger logs asks at debug level.
-type askLogger struct {
-	logger *zap.Logger
-	party  string
+// lineObserver logs asks at debug level, and guests that leave.
+type lineObserver struct {
+	app  *App
+	line *Partyline
 }
 
-func (l *askLogger) observing() bool { return l.logger.Core().Enabled(zap.DebugLevel) }
+func (o *lineObserver) observing() bool { return o.app.logger.Core().Enabled(zap.DebugLevel) }
 
-func (l *askLogger) begin(guest, service string) func(answered, declined, failed int, err error) {
+func (o *lineObserver) begin(guest, service string) func(answered, declined, failed int, err error) {
 	began := time.Now()
 	return func(answered, declined, failed int, err error) {
-		if c := l.logger.Check(zap.DebugLevel, "asked around"); c != nil {
+		if c := o.app.logger.Check(zap.DebugLevel, "asked around"); c != nil {
 			c.Write(
-				zap.String("party", l.party),
+				zap.String("party", o.line.Name()),
 				zap.String("guest", guest),
 				zap.String("service", service),
 				zap.Int("answered", answered),
@@ -267,9 +356,18 @@ func (l *askLogger) begin(guest, service string) func(answered, declined, failed
 	}
 }
 
+func (o *lineObserver) left(guest string, services []string) {
+	if o.app.events.left(o.line, guest, services) {
+		o.app.logger.Info("guest left",
+			zap.String("party", o.line.Name()),
+			zap.String("guest", guest),
+			zap.Strings("services", services))
+	}
+}
+
 // Interface guards
 var (
 	_ caddy.App         = (*App)(nil)
 	_ caddy.Provisioner = (*App)(nil)
-	_ observer          = (*askLogger)(nil)
+	_ observer          = (*lineObserver)(nil)
 )

@@ -1,0 +1,144 @@
+// Copyright 2026 The wsgi_party Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package wsgiparty
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+)
+
+// URLService is the service that guests connect to answer where their pages are: the
+// payload is a URLRequest, the answer a string.
+const URLService = "url"
+
+// URLRequest is the payload of URLService. Handlers get it by
+// PayloadAs[URLRequest], since guests that are no Go modules ask with JSON.
+type URLRequest struct {
+	// Name is the page's.
+	Name string `json:"name"`
+
+	// Values are what the page's URL depends on.
+	Values map[string]any `json:"values,omitempty"`
+}
+
+// UnmarshalJSON takes {"name", "values"}, [name, values] or {"name", "kwargs",
+// "query"}, where kwargs and query together are the values.
+func (r *URLRequest) UnmarshalJSON(b []byte) error {
+	decode := func(into any) error {
+		decoder := json.NewDecoder(bytes.NewReader(b))
+		decoder.UseNumber() // or long numbers would lose digits
+		if err := decoder.Decode(into); err != nil {
+			return fmt.Errorf(`a URL is asked for with {"name": …, "values": {…}} or [name, values]: %w`, err)
+		}
+		return nil
+	}
+	*r = URLRequest{}
+	if bytes.HasPrefix(bytes.TrimSpace(b), []byte("[")) {
+		pair := []any{&r.Name, &r.Values}
+		if err := decode(&pair); err != nil {
+			return err
+		}
+		if len(pair) != 2 {
+			return fmt.Errorf("a URL is asked for with [name, values], not with a list of %d", len(pair))
+		}
+		return nil
+	}
+	var object struct {
+		Name                  string
+		Values, Kwargs, Query map[string]any
+	}
+	if err := decode(&object); err != nil {
+		return err
+	}
+	r.Name = object.Name
+	for _, values := range []map[string]any{object.Query, object.Kwargs, object.Values} {
+		for key, value := range values {
+			if r.Values == nil {
+				r.Values = make(map[string]any)
+			}
+			r.Values[key] = value
+		}
+	}
+	return nil
+}
+
+// URLFor asks around for the URL of the page of that name and returns the first one
+// that is safe to link to: a path that begins with a slash, or a URL with the scheme
+// and host of one of the party's invites. Anything else is its guest's
+// *HandlerError. Like First it then returns what failed, or ErrHighAndDry.
+func URLFor(ctx context.Context, o *Operator, name string, values map[string]any) (string, error) {
+	var failures []error
+	for reply := range o.Replies(ctx, URLService, URLRequest{name, values}) {
+		if reply.Err == nil {
+			var answer string
+			if answer, reply.Err = urlOf(o.partyline, reply.Answer); reply.Err == nil {
+				return answer, nil
+			}
+			reply.Err = &HandlerError{Guest: reply.Guest, Service: URLService, Err: reply.Err}
+		}
+		if reply.Err != ErrHighAndDry {
+			failures = append(failures, reply.Err)
+		}
+	}
+	if len(failures) > 0 {
+		return "", errors.Join(failures...)
+	}
+	return "", ErrHighAndDry
+}
+
+// urlOf returns the answer as a URL, if it is one to link to.
+func urlOf(p *Partyline, answer any) (string, error) {
+	text, ok := answer.(string)
+	if !ok {
+		var err error
+		if text, err = decodeAnswer[string](answer); err != nil {
+			return "", err
+		}
+	}
+	// Browsers drop control characters, and take a backslash for a slash.
+	if i := strings.IndexFunc(text, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '\\' }); i >= 0 {
+		return "", fmt.Errorf("the URL %q has a %q, which is to be escaped", text, text[i])
+	}
+	parsed, err := url.Parse(text)
+	if err != nil {
+		return "", err
+	}
+	if strings.HasPrefix(text, "/") && !strings.HasPrefix(text, "//") {
+		return text, nil
+	}
+	if parsed.IsAbs() && parsed.User == nil {
+		if _, ok := p.origins.Load(originOf(parsed)); ok {
+			return text, nil
+		}
+	}
+	return "", fmt.Errorf("the URL %q is neither a path beginning with one slash, nor does it begin with the scheme and host of an invite to party %q", text, p.name)
+}
+
+// originOf returns the scheme and host of a URL, as RFC 6454 compares them.
+func originOf(u *url.URL) string {
+	scheme, host := strings.ToLower(u.Scheme), strings.ToLower(u.Host)
+	switch scheme {
+	case "http":
+		host = strings.TrimSuffix(host, ":80")
+	case "https":
+		host = strings.TrimSuffix(host, ":443")
+	}
+	return scheme + "://" + host
+}
