@@ -1,0 +1,405 @@
+// Copyright 2026 The wsgi_party Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package wsgiparty
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+func init() {
+	caddy.RegisterModule(new(adminAPI))
+}
+
+// adminAPI is a module that provides the /wsgi_party/ endpoints of Caddy's admin
+// API. They show the parties of the running config, ask their guests, and invite
+// again those that did not join.
+type adminAPI struct{}
+
+// CaddyModule returns the Caddy module information.
+func (*adminAPI) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "admin.api.wsgi_party",
+		New: func() caddy.Module { return new(adminAPI) },
+	}
+}
+
+// Provision adds the metrics to the registry that this admin endpoint shows, which
+// after a failed reload is that of the config that failed.
+func (*adminAPI) Provision(ctx caddy.Context) error { return registerMetrics(ctx) }
+
+const adminPath = "/wsgi_party/"
+
+// Routes returns the routes of the endpoints.
+func (a *adminAPI) Routes() []caddy.AdminRoute {
+	return []caddy.AdminRoute{{Pattern: adminPath, Handler: caddy.AdminHandlerFunc(a.serve)}}
+}
+
+func (a *adminAPI) serve(w http.ResponseWriter, r *http.Request) error {
+	path, err := splitAdminPath(r.URL.EscapedPath())
+	if err != nil {
+		return apiError(http.StatusNotFound, err)
+	}
+	var serve func(*http.Request, []string) (any, error)
+	methods := []string{http.MethodPost}
+	switch {
+	case len(path) == 0:
+		serve, methods = a.list, []string{http.MethodGet, http.MethodHead}
+	case len(path) == 1:
+		serve, methods = a.show, []string{http.MethodGet, http.MethodHead}
+	case len(path) == 2 && path[1] == "invite":
+		serve = a.invite
+	case len(path) == 3 && path[1] == "ask":
+		serve = func(r *http.Request, path []string) (any, error) { return a.ask(w, r, path) }
+	default:
+		return apiError(http.StatusNotFound, errNoEndpoint)
+	}
+	if !slices.Contains(methods, r.Method) {
+		w.Header().Set("Allow", strings.Join(methods, ", "))
+		return apiError(http.StatusMethodNotAllowed, fmt.Errorf("method %s is not allowed here, only %s", r.Method, strings.Join(methods, " and ")))
+	}
+	response, err := serve(r, path)
+	if err != nil {
+		return err
+	}
+	var body bytes.Buffer
+	encoder := json.NewEncoder(&body)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, err = w.Write(body.Bytes())
+	return err
+}
+
+var errNoEndpoint = errors.New("there is nothing at this path: write /wsgi_party/, /wsgi_party/{party}, /wsgi_party/{party}/invite or /wsgi_party/{party}/ask/{service}")
+
+// splitAdminPath returns the parts of an escaped path below adminPath, unescaped.
+func splitAdminPath(escaped string) ([]string, error) {
+	rest := strings.TrimSuffix(strings.TrimPrefix(escaped, adminPath), "/")
+	if rest == "" {
+		return nil, nil
+	}
+	parts := strings.Split(rest, "/")
+	for i, part := range parts {
+		var err error
+		if parts[i], err = url.PathUnescape(part); err != nil {
+			return nil, err
+		}
+		if part == "" {
+			return nil, errNoEndpoint
+		}
+	}
+	return parts, nil
+}
+
+func apiError(status int, err error) error {
+	return caddy.APIError{HTTPStatus: status, Err: err}
+}
+
+// findParty returns the party of the running config, or an error that says which
+// there are.
+func findParty(name string) (PartyInfo, error) {
+	parties := Parties()
+	names := make([]string, len(parties))
+	for i, p := range parties {
+		if names[i] = p.Partyline.Name(); names[i] == name {
+			return p, nil
+		}
+	}
+	return PartyInfo{}, notFound("party", name, names)
+}
+
+func notFound(what, name string, names []string) error {
+	there := "there is none"
+	if len(names) > 0 {
+		there = "there is " + strings.Join(names, ", ")
+	}
+	return apiError(http.StatusNotFound, fmt.Errorf("no %s is called %q: %s", what, name, there))
+}
+
+// The JSON of the endpoints. Durations are in seconds, as in Caddy's logs.
+type (
+	partyJSON struct {
+		Party    string        `json:"party"`
+		Invites  []inviteJSON  `json:"invites"`
+		Guests   []guestJSON   `json:"guests"`
+		Services []serviceJSON `json:"services"`
+		Counts   []countJSON   `json:"counts"`
+	}
+	inviteJSON struct {
+		Server   string       `json:"server"`
+		URI      string       `json:"uri"`
+		Guest    string       `json:"guest"`
+		Result   InviteResult `json:"result"`
+		Status   int          `json:"status"`
+		Error    string       `json:"error"`
+		Hint     string       `json:"hint,omitempty"`
+		Time     time.Time    `json:"time"`
+		Duration float64      `json:"duration"`
+	}
+	sentJSON struct {
+		inviteJSON
+		Sent bool `json:"sent"`
+	}
+	guestJSON struct {
+		Guest    string    `json:"guest"`
+		Services []string  `json:"services"`
+		Replicas int       `json:"replicas"`
+		Joined   time.Time `json:"joined"`
+	}
+	serviceJSON struct {
+		Service string   `json:"service"`
+		Guests  []string `json:"guests"`
+	}
+	countJSON struct {
+		Guest     string `json:"guest"`
+		Service   string `json:"service"`
+		Asked     uint64 `json:"asked"`
+		Answered  uint64 `json:"answered"`
+		Declined  uint64 `json:"declined"`
+		Failed    uint64 `json:"failed"`
+		LastError string `json:"last_error"`
+	}
+	askJSON struct {
+		Answers  []json.RawMessage `json:"answers"`
+		Replies  []replyJSON       `json:"replies"`
+		Duration float64           `json:"duration"`
+	}
+	replyJSON struct {
+		Guest    string          `json:"guest"`
+		Status   string          `json:"status"`
+		Answer   json.RawMessage `json:"answer,omitempty"`
+		Note     string          `json:"note,omitempty"`
+		Error    string          `json:"error,omitempty"`
+		Duration float64         `json:"duration"`
+	}
+)
+
+func (*adminAPI) list(*http.Request, []string) (any, error) {
+	parties := []partyJSON{}
+	for _, p := range Parties() {
+		parties = append(parties, toJSON(p))
+	}
+	return parties, nil
+}
+
+func (*adminAPI) show(_ *http.Request, path []string) (any, error) {
+	p, err := findParty(path[0])
+	if err != nil {
+		return nil, err
+	}
+	return toJSON(p), nil
+}
+
+func toJSON(p PartyInfo) partyJSON {
+	party := partyJSON{p.Partyline.Name(), []inviteJSON{}, []guestJSON{}, []serviceJSON{}, []countJSON{}}
+	for _, i := range p.Invites {
+		party.Invites = append(party.Invites, inviteToJSON(i))
+	}
+	for _, g := range p.Partyline.Guests() {
+		party.Guests = append(party.Guests, guestJSON{g.Name, append([]string{}, g.Services...), g.Replicas, g.Joined})
+	}
+	for service, guests := range p.Partyline.Services() {
+		party.Services = append(party.Services, serviceJSON{service, guests})
+	}
+	slices.SortFunc(party.Services, func(a, b serviceJSON) int { return strings.Compare(a.Service, b.Service) })
+	_, replies := p.Partyline.Counts()
+	for _, c := range replies {
+		party.Counts = append(party.Counts, countJSON{c.Guest, c.Service, c.Asked, c.Answered, c.Declined, c.Failed, message(c.LastFailure)})
+	}
+	return party
+}
+
+func inviteToJSON(i InviteInfo) inviteJSON {
+	return inviteJSON{i.Server, i.URI, i.Guest, i.Result, i.Status, message(i.Err), i.Hint, i.Time, i.Duration.Seconds()}
+}
+
+// message returns an error's, which may be an application's own and panic.
+func message(err error) (text string) {
+	if err == nil {
+		return ""
+	}
+	defer func() {
+		if recover() != nil {
+			text = fmt.Sprintf("a %T, whose message cannot be had", err)
+		}
+	}()
+	return err.Error()
+}
+
+// invite sends invites again.
+func (*adminAPI) invite(r *http.Request, path []string) (any, error) {
+	p, err := findParty(path[0])
+	if err != nil {
+		return nil, err
+	}
+	guest := r.URL.Query().Get("guest")
+	if guest != "" && !slices.ContainsFunc(p.Invites, func(i InviteInfo) bool { return i.Guest == guest }) {
+		var guests []string
+		for _, i := range p.Invites {
+			guests = append(guests, i.Guest)
+		}
+		return nil, notFound("invited guest", guest, slices.Compact(guests))
+	}
+	invites := []sentJSON{}
+	for _, i := range SendInvites(path[0], guest) {
+		invites = append(invites, sentJSON{inviteToJSON(i), i.Sent})
+	}
+	return struct {
+		Invites []sentJSON `json:"invites"`
+	}{invites}, nil
+}
+
+const maxPayload = 1 << 20
+
+// ask asks around.
+func (*adminAPI) ask(w http.ResponseWriter, r *http.Request, path []string) (any, error) {
+	p, err := findParty(path[0])
+	if err != nil {
+		return nil, err
+	}
+	service := path[2]
+	services := p.Partyline.Services()
+	if _, ok := services[service]; !ok {
+		names := make([]string, 0, len(services))
+		for name := range services {
+			names = append(names, name)
+		}
+		slices.Sort(names)
+		return nil, notFound("service", service, names)
+	}
+	first, err := boolParameter(r, "first")
+	if err != nil {
+		return nil, apiError(http.StatusBadRequest, err)
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxPayload))
+	if err != nil {
+		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			return nil, apiError(http.StatusRequestEntityTooLarge, fmt.Errorf("the payload is larger than %d bytes", maxPayload))
+		}
+		return nil, apiError(http.StatusBadRequest, fmt.Errorf("reading the payload: %w", err))
+	}
+	payload, err := parsePayload(body)
+	if err != nil {
+		return nil, apiError(http.StatusBadRequest, err)
+	}
+
+	response := askJSON{Answers: []json.RawMessage{}, Replies: []replyJSON{}}
+	began := time.Now()
+	asked := began
+	for reply := range p.Partyline.Operator("").Replies(r.Context(), service, payload) {
+		if _, ok := errors.AsType[*NoSuchServiceError](reply.Err); ok && reply.Guest == "" {
+			return nil, apiError(http.StatusNotFound, reply.Err) // everybody has just left
+		}
+		if reply.Guest == "" {
+			return nil, reply.Err
+		}
+		if reply.Duration == 0 {
+			reply.Duration = time.Since(asked)
+		}
+		view := replyToJSON(reply)
+		response.Replies = append(response.Replies, view)
+		if reply.Err == nil {
+			response.Answers = append(response.Answers, view.Answer)
+			if first {
+				break
+			}
+		}
+		asked = time.Now()
+	}
+	response.Duration = time.Since(began).Seconds()
+	return response, nil
+}
+
+func replyToJSON(reply Reply) replyJSON {
+	view := replyJSON{Guest: reply.Guest, Status: "answered", Duration: reply.Duration.Seconds()}
+	switch reply.Err {
+	case nil:
+		var err error
+		if view.Answer, err = encodeAnswer(reply.Answer); err != nil {
+			view.Answer = json.RawMessage(strconv.Quote(fmt.Sprintf("%T", reply.Answer)))
+			view.Note = "this is the type of the answer, which JSON cannot carry: " + err.Error()
+		}
+	case ErrHighAndDry:
+		view.Status = "declined"
+	default:
+		view.Status = "failed"
+		view.Error = message(reply.Err)
+	}
+	return view
+}
+
+// encodeAnswer returns the answer as JSON, by methods that may be the guest's own and
+// panic.
+func encodeAnswer(answer any) (encoded json.RawMessage, err error) {
+	defer func() {
+		if value := recover(); value != nil {
+			err = fmt.Errorf("panic: %v", value)
+		}
+	}()
+	return json.Marshal(answer)
+}
+
+// parsePayload returns the JSON value of a request's body, nil for an empty one.
+// Numbers are json.Number, so that they keep their digits.
+func parsePayload(body []byte) (any, error) {
+	if len(bytes.TrimSpace(body)) == 0 {
+		return nil, nil
+	}
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.UseNumber()
+	var payload any
+	if err := decoder.Decode(&payload); err != nil {
+		return nil, fmt.Errorf("the payload is no JSON: %w", err)
+	}
+	if _, err := decoder.Token(); err != io.EOF {
+		return nil, fmt.Errorf("the payload is more than one JSON value, from byte %d on", decoder.InputOffset())
+	}
+	return payload, nil
+}
+
+// boolParameter reports whether a query parameter is there; it may say true or
+// false.
+func boolParameter(r *http.Request, name string) (bool, error) {
+	query := r.URL.Query()
+	value := query.Get(name)
+	if value == "" {
+		return query.Has(name), nil
+	}
+	b, err := strconv.ParseBool(value)
+	if err != nil {
+		return false, fmt.Errorf("%s is %q: write true or false, or nothing after it", name, value)
+	}
+	return b, nil
+}
+
+// Interface guards
+var (
+	_ caddy.AdminRouter = (*adminAPI)(nil)
+	_ caddy.Provisioner = (*adminAPI)(nil)
+)
