@@ -1,0 +1,309 @@
+// Copyright 2026 The wsgi_party Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package wsgiparty
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+)
+
+func init() {
+	caddycmd.RegisterCommand(caddycmd.Command{
+		Name:  "wsgi-party",
+		Short: "Shows, asks and invites the guests of parties",
+		Long: `
+Shows who is on the partylines of a running Caddy, asks the guests, and
+invites again those that did not join.
+
+It connects to Caddy's admin API at '` + caddy.DefaultAdminListen + `'. You may
+explicitly specify the --address, or use the --config flag to load the
+admin address from your config.
+
+The exit status is 0 if all went well, 2 if no Caddy answers at the admin
+address, and 1 otherwise: if nobody answered an ask, say, or if a guest
+failed or did not join.`,
+		CobraFunc: func(command *cobra.Command) {
+			flags := command.PersistentFlags()
+			flags.String("address", "", "Address of the administration API listener (if --config is not used)")
+			flags.StringP("config", "c", "", "Configuration file (if --address is not used)")
+			flags.StringP("adapter", "a", "", "Name of config adapter to apply (if --config is used)")
+			flags.Bool("json", false, "Print the JSON of the admin API")
+
+			ask := &cobra.Command{
+				Use:   "ask <party> <service> [<payload>]",
+				Short: "Asks the guests of a party for a service, with a payload of JSON",
+				Args:  cobra.RangeArgs(2, 3),
+				RunE:  caddycmd.WrapCommandFuncForCobra(commandAsk),
+			}
+			ask.Flags().Bool("first", false, "Stop at the first answer")
+			command.AddCommand(
+				&cobra.Command{
+					Use:   "list",
+					Short: "Lists the parties",
+					Args:  cobra.NoArgs,
+					RunE:  caddycmd.WrapCommandFuncForCobra(commandList),
+				},
+				&cobra.Command{
+					Use:   "show <party>",
+					Short: "Shows the invites, guests and services of a party, and what was asked",
+					Args:  cobra.ExactArgs(1),
+					RunE:  caddycmd.WrapCommandFuncForCobra(commandShow),
+				},
+				ask,
+				&cobra.Command{
+					Use:   "invite <party> [<guest>]",
+					Short: "Invites again the guests that are not on the line, or that one",
+					Args:  cobra.RangeArgs(1, 2),
+					RunE:  caddycmd.WrapCommandFuncForCobra(commandInvite),
+				})
+		},
+	})
+}
+
+// exitUnreachable is the exit status when no Caddy answers.
+const exitUnreachable = 2
+
+// callAdminAPI makes a request to the running Caddy's admin API and decodes the
+// response; with --json it is printed, too. Unless it succeeds it returns the exit
+// status.
+func callAdminAPI(fl caddycmd.Flags, method, path string, body []byte, response any) (int, error) {
+	address, err := caddycmd.DetermineAdminAPIAddress(fl.String("address"), nil, fl.String("config"), fl.String("adapter"))
+	if err != nil {
+		return caddy.ExitCodeFailedStartup, fmt.Errorf("couldn't determine admin API address: %w", err)
+	}
+	r, err := caddycmd.AdminAPIRequest(address, method, adminPath+path, nil, bytes.NewReader(body))
+	if err != nil {
+		_, answer, answered := strings.Cut(err.Error(), "caddy responded with error: HTTP ")
+		if !answered {
+			return exitUnreachable, fmt.Errorf("no Caddy answers at the admin address %s: is it running? --address says where: %w", address, err)
+		}
+		_, answer, _ = strings.Cut(answer, ": ")
+		var apiError struct{ Error string }
+		if json.Unmarshal([]byte(answer), &apiError) == nil && apiError.Error != "" {
+			err = errors.New(apiError.Error)
+		}
+		return caddy.ExitCodeFailedStartup, err
+	}
+	defer r.Body.Close()
+	encoded, err := io.ReadAll(r.Body)
+	if err != nil {
+		return exitUnreachable, fmt.Errorf("the admin API at %s broke off: %w", address, err)
+	}
+	if err := json.Unmarshal(encoded, response); err != nil {
+		return caddy.ExitCodeFailedStartup, fmt.Errorf("the admin API at %s answers with something else: %w", address, err)
+	}
+	if fl.Bool("json") {
+		os.Stdout.Write(encoded)
+	}
+	return caddy.ExitCodeSuccess, nil
+}
+
+func commandList(fl caddycmd.Flags) (int, error) {
+	var parties []partyJSON
+	if status, err := callAdminAPI(fl, http.MethodGet, "", nil, &parties); err != nil || fl.Bool("json") {
+		return status, err
+	}
+	t := newTable("PARTY", "GUESTS", "SERVICES", "INVITES")
+	for _, p := range parties {
+		joined := 0
+		for _, i := range p.Invites {
+			if i.Result == InviteJoined {
+				joined++
+			}
+		}
+		t.row(p.Party, len(p.Guests), len(p.Services), fmt.Sprintf("%d of %d joined", joined, len(p.Invites)))
+	}
+	return caddy.ExitCodeSuccess, t.print()
+}
+
+func commandShow(fl caddycmd.Flags) (int, error) {
+	var p partyJSON
+	if status, err := callAdminAPI(fl, http.MethodGet, url.PathEscape(fl.Arg(0)), nil, &p); err != nil || fl.Bool("json") {
+		return status, err
+	}
+	invites := newInviteTable()
+	for _, i := range p.Invites {
+		invites.invite(i, i.Result.word())
+	}
+	guests := newTable("GUEST", "SERVICES", "REPLICAS", "JOINED")
+	for _, g := range p.Guests {
+		guests.row(g.Guest, strings.Join(g.Services, ", "), g.Replicas, g.Joined.Local().Format(time.DateTime))
+	}
+	services := newTable("SERVICE", "GUESTS")
+	for _, s := range p.Services {
+		services.row(s.Service, strings.Join(s.Guests, ", "))
+	}
+	counts := newTable("GUEST", "SERVICE", "ASKED", "ANSWERED", "DECLINED", "FAILED", "LAST ERROR")
+	for _, c := range p.Counts {
+		counts.row(c.Guest, c.Service, c.Asked, c.Answered, c.Declined, c.Failed, firstLine(c.LastError))
+	}
+	for i, t := range []*table{invites, guests, services, counts} {
+		if i > 0 {
+			fmt.Println()
+		}
+		if err := t.print(); err != nil {
+			return caddy.ExitCodeFailedStartup, err
+		}
+	}
+	return caddy.ExitCodeSuccess, nil
+}
+
+func commandAsk(fl caddycmd.Flags) (int, error) {
+	payload := []byte(fl.Arg(2))
+	if _, err := parsePayload(payload); err != nil {
+		return caddy.ExitCodeFailedStartup, fmt.Errorf("%w: write a string as '\"text\"'", err)
+	}
+	path := url.PathEscape(fl.Arg(0)) + "/ask/" + url.PathEscape(fl.Arg(1))
+	if fl.Bool("first") {
+		path += "?first"
+	}
+	var asked askJSON
+	if status, err := callAdminAPI(fl, http.MethodPost, path, payload, &asked); err != nil {
+		return status, err
+	}
+	t := newTable("GUEST", "STATUS", "DURATION", "ANSWER")
+	failed := 0
+	for _, r := range asked.Replies {
+		answer := string(r.Answer)
+		if r.Note != "" {
+			answer += " (" + r.Note + ")"
+		}
+		if r.Status == "failed" {
+			failed++
+			answer = firstLine(r.Error)
+		}
+		t.row(r.Guest, r.Status, seconds(r.Duration), answer)
+	}
+	if !fl.Bool("json") {
+		if err := t.print(); err != nil {
+			return caddy.ExitCodeFailedStartup, err
+		}
+	}
+	switch {
+	case failed > 0:
+		return caddy.ExitCodeFailedStartup, fmt.Errorf("%d of the handlers asked for %s failed", failed, fl.Arg(1))
+	case len(asked.Answers) == 0:
+		return caddy.ExitCodeFailedStartup, fmt.Errorf("nobody in party %s answered %s", fl.Arg(0), fl.Arg(1))
+	}
+	return caddy.ExitCodeSuccess, nil
+}
+
+func commandInvite(fl caddycmd.Flags) (int, error) {
+	path := url.PathEscape(fl.Arg(0)) + "/invite"
+	if guest := fl.Arg(1); guest != "" {
+		path += "?guest=" + url.QueryEscape(guest)
+	}
+	var sent struct{ Invites []sentJSON }
+	if status, err := callAdminAPI(fl, http.MethodPost, path, nil, &sent); err != nil {
+		return status, err
+	}
+	t := newInviteTable()
+	var missing []string
+	for _, i := range sent.Invites {
+		result := i.Result.word()
+		if !i.Sent {
+			result = "on the line"
+		}
+		if i.Result != InviteJoined {
+			missing = append(missing, i.Guest)
+		}
+		t.invite(i.inviteJSON, result)
+	}
+	if !fl.Bool("json") {
+		if err := t.print(); err != nil {
+			return caddy.ExitCodeFailedStartup, err
+		}
+	}
+	if len(missing) > 0 {
+		return caddy.ExitCodeFailedStartup, fmt.Errorf("not joined: %s", strings.Join(missing, ", "))
+	}
+	return caddy.ExitCodeSuccess, nil
+}
+
+// table is text in aligned columns.
+type table struct {
+	text   bytes.Buffer
+	writer *tabwriter.Writer
+}
+
+func newTable(titles ...any) *table {
+	t := new(table)
+	t.writer = tabwriter.NewWriter(&t.text, 0, 0, 2, ' ', 0)
+	t.row(titles...)
+	return t
+}
+
+func (t *table) row(cells ...any) {
+	for i, cell := range cells {
+		text := fmt.Sprint(cell)
+		if text == "" {
+			text = "-"
+		}
+		if i > 0 {
+			fmt.Fprint(t.writer, "\t")
+		}
+		fmt.Fprint(t.writer, strings.Map(printable, text))
+	}
+	fmt.Fprintln(t.writer)
+}
+
+// printable keeps what guests say from moving the terminal's cursor.
+func printable(r rune) rune {
+	if r < ' ' || r == 0x7f {
+		return ' '
+	}
+	return r
+}
+
+func (t *table) print() error {
+	t.writer.Flush()
+	_, err := t.text.WriteTo(os.Stdout)
+	return err
+}
+
+func newInviteTable() *table {
+	return newTable("INVITE", "GUEST", "RESULT", "STATUS", "DURATION", "ERROR")
+}
+
+func (t *table) invite(i inviteJSON, result string) {
+	problem := firstLine(i.Error)
+	if problem == "" {
+		problem = i.Hint
+	}
+	t.row(i.URI, i.Guest, result, i.Status, seconds(i.Duration), problem)
+}
+
+// word is the result for people.
+func (r InviteResult) word() string { return strings.ReplaceAll(string(r), "_", " ") }
+
+func firstLine(text string) string {
+	line, _, _ := strings.Cut(text, "\n")
+	return line
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
