@@ -1,0 +1,266 @@
+// Copyright 2026 The wsgi_party Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package wsgiparty
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"text/template"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/templates"
+	"go.uber.org/zap"
+)
+
+func init() {
+	caddy.RegisterModule(new(TemplateFunctions))
+}
+
+// TemplateFunctions lets the pages of the `templates` handler ask the guests of a
+// party. Pages are no guest: they ask everyone.
+//
+// ##### `urlFor`
+//
+// The URL of a page of one of the applications, from the page's name and, in pairs,
+// what the URL depends on. If nobody knows the page, this one is an error.
+//
+// ```
+// <a href="{{urlFor "blog:post" "slug" "hello" | html}}">Hello</a>
+// ```
+//
+// ##### `maybeURL`
+//
+// Like `urlFor`, but empty if nobody knows the page.
+//
+// ```
+// {{with maybeURL "shop:cart"}}<a href="{{. | html}}">Cart</a>{{end}}
+// ```
+//
+// ##### `askAround`
+//
+// The list of all answers to what guests are asked under a service. The payload may
+// be left out. A guest that fails is logged and left out of it. Asking for a service
+// that nobody is connected under is an error, unless the party has
+// `ignore_missing_services`.
+//
+// ```
+// {{range askAround "headline" "today"}}<li>{{. | html}}</li>{{end}}
+// ```
+//
+// ##### `askFirst`
+//
+// The first answer. If nobody answers, the page is an error.
+//
+// ```
+// {{(askFirst "user" (dict "id" 7)).name | html}}
+// ```
+//
+// Answers are values, not templates. As everywhere in these pages, nothing is
+// escaped unless the page does it: `html`, as above, makes a value text.
+type TemplateFunctions struct {
+	// The name of the party to ask. Default: the party in whose routes the
+	// `templates` handler is.
+	Party string `json:"party,omitempty"`
+
+	operator *Operator
+	logger   *zap.Logger
+}
+
+// CaddyModule returns the Caddy module information.
+func (*TemplateFunctions) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.templates.functions.wsgi_party",
+		New: func() caddy.Module { return new(TemplateFunctions) },
+	}
+}
+
+// Provision finds the party.
+func (f *TemplateFunctions) Provision(ctx caddy.Context) error {
+	f.logger = ctx.Logger()
+	if f.Party == "" {
+		for _, module := range slices.Backward(ctx.Modules()) {
+			if p, ok := module.(*Party); ok {
+				f.Party = p.partyName()
+				break
+			}
+		}
+	}
+	if f.Party == "" {
+		return errors.New("these templates are in no party's routes: say which party they ask (wsgi_party <party>)")
+	}
+	var err error
+	f.operator, err = Join(ctx, f.Party, "")
+	return err
+}
+
+// CustomTemplateFunctions returns the functions.
+func (f *TemplateFunctions) CustomTemplateFunctions() template.FuncMap {
+	return template.FuncMap{
+		"askAround": f.askAround,
+		"askFirst":  f.askFirst,
+		"urlFor":    f.urlFor,
+		"maybeURL":  f.maybeURL,
+	}
+}
+
+// UnmarshalCaddyfile sets up the functions from Caddyfile tokens. Syntax:
+//
+//	wsgi_party [<party>]
+func (f *TemplateFunctions) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume extension name
+	if d.NextArg() {
+		if f.Party = d.Val(); f.Party == "" {
+			return d.Err("the party's name is empty: write a name, or leave it out")
+		}
+	}
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	if d.NextBlock(d.Nesting()) {
+		return d.Err("wsgi_party takes no block here")
+	}
+	return nil
+}
+
+func (f *TemplateFunctions) askAround(service string, payload ...any) ([]any, error) {
+	p, err := onePayload(payload)
+	if err != nil {
+		return nil, err
+	}
+	answers := []any{}
+	for reply := range f.operator.Replies(context.Background(), service, p) {
+		if reply.Err == nil {
+			var answer any
+			if answer, reply.Err = templateValue(reply.Answer); reply.Err == nil {
+				answers = append(answers, answer)
+				continue
+			}
+		}
+		switch {
+		case reply.Err == ErrHighAndDry:
+		case reply.Guest == "":
+			return nil, reply.Err
+		default:
+			f.logger.Warn("guest failed", zap.String("party", f.Party), zap.String("guest", reply.Guest), zap.String("service", service), zap.Error(reply.Err))
+		}
+	}
+	return answers, nil
+}
+
+func (f *TemplateFunctions) askFirst(service string, payload ...any) (any, error) {
+	p, err := onePayload(payload)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := First[any](context.Background(), f.operator, service, p)
+	if err == nil {
+		answer, err = templateValue(answer)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("nobody in party %q answers service %q for %s: %w", f.Party, service, describePayload(p), err)
+	}
+	return answer, nil
+}
+
+func (f *TemplateFunctions) urlFor(name string, pairs ...any) (string, error) {
+	values, err := valuesOf(name, pairs)
+	if err != nil {
+		return "", err
+	}
+	url, err := URLFor(context.Background(), f.operator, name, values)
+	if err != nil {
+		return "", fmt.Errorf("nobody in party %q answers service %q for %q: %w", f.Party, URLService, name, err)
+	}
+	return url, nil
+}
+
+func (f *TemplateFunctions) maybeURL(name string, pairs ...any) (string, error) {
+	values, err := valuesOf(name, pairs)
+	if err != nil {
+		return "", err
+	}
+	url, err := URLFor(context.Background(), f.operator, name, values)
+	if _, missing := errors.AsType[*NoSuchServiceError](err); err != nil && !missing && err != ErrHighAndDry {
+		f.logger.Warn("guests failed", zap.String("party", f.Party), zap.String("service", URLService), zap.String("name", name), zap.Error(err))
+	}
+	return url, nil
+}
+
+// onePayload returns the payload among a function's arguments, nil if there is none.
+func onePayload(payload []any) (any, error) {
+	switch len(payload) {
+	case 0:
+		return nil, nil
+	case 1:
+		return payload[0], nil
+	default:
+		return nil, fmt.Errorf("there are %d payloads: make one of them, with dict or list", len(payload))
+	}
+}
+
+// describePayload says what was asked for: the name in the payload, if it has one.
+func describePayload(payload any) string {
+	switch payload := payload.(type) {
+	case nil:
+		return "no payload"
+	case map[string]any:
+		if name, ok := payload["name"]; ok {
+			return describePayload(name)
+		}
+	}
+	encoded, err := json.Marshal(payload)
+	if err != nil || len(encoded) > 100 {
+		return fmt.Sprintf("a %T", payload)
+	}
+	return string(encoded)
+}
+
+// valuesOf returns the values of a URL, given in pairs.
+func valuesOf(name string, pairs []any) (map[string]any, error) {
+	if len(pairs)%2 != 0 {
+		return nil, fmt.Errorf("the URL of %q: the values come in pairs of key and value, but there are %d arguments after the name", name, len(pairs))
+	}
+	values := make(map[string]any, len(pairs)/2)
+	for i := 0; i < len(pairs); i += 2 {
+		key, ok := pairs[i].(string)
+		if !ok {
+			return nil, fmt.Errorf("the URL of %q: the key %v is a %T: write a string", name, pairs[i], pairs[i])
+		}
+		values[key] = pairs[i+1]
+	}
+	return values, nil
+}
+
+// templateValue returns an answer as a template can use it: JSON is decoded.
+func templateValue(answer any) (any, error) {
+	raw, ok := answer.(json.RawMessage)
+	if !ok {
+		return answer, nil
+	}
+	var value any
+	err := json.Unmarshal(raw, &value)
+	return value, err
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner         = (*TemplateFunctions)(nil)
+	_ caddyfile.Unmarshaler     = (*TemplateFunctions)(nil)
+	_ templates.CustomFunctions = (*TemplateFunctions)(nil)
+)
