@@ -22,6 +22,7 @@ import (
 	"html/template"
 	"net/http"
 	"strings"
+	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
@@ -49,7 +50,12 @@ type Gopher struct {
 	// The pages that each of its pages links to.
 	Links []string `json:"links,omitempty"`
 
-	// What the invite brought, which comes before all requests.
+	joined atomic.Pointer[guest] // nil until the invite, which may come late
+}
+
+// guest is what the invite brought.
+type guest struct {
+	*Gopher
 	operator *wsgiparty.Operator
 	mount    string
 }
@@ -60,7 +66,7 @@ func (*Gopher) CaddyModule() caddy.ModuleInfo {
 }
 
 func (g *Gopher) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-	if g.operator == nil { // an invite that comes later is for somebody else
+	if g.joined.Load() == nil { // an invite that comes later is for somebody else
 		if invitation, ok := wsgiparty.InvitationFrom(r); ok {
 			if err := g.join(invitation); err != nil {
 				return err
@@ -71,7 +77,7 @@ func (g *Gopher) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.H
 	}
 	for name, path := range g.Pages {
 		if r.URL.Path == path {
-			return g.servePage(w, r, name)
+			return g.guest().servePage(w, r, name)
 		}
 	}
 	return caddyhttp.Error(http.StatusNotFound, fmt.Errorf("%s has no such page", g.Name))
@@ -79,30 +85,38 @@ func (g *Gopher) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.H
 
 // join connects what the others can ask this application for.
 func (g *Gopher) join(invitation *wsgiparty.Invitation) error {
-	g.operator = invitation.Operator
 	mount, _, _ := strings.Cut(invitation.URI.Path, "/__invite__")
-	g.mount = invitation.Prefix + mount
+	mount = invitation.Prefix + mount
 	if host := invitation.URI.Host; host != "" {
-		g.mount = invitation.URI.Scheme + "://" + host + g.mount
+		mount = invitation.URI.Scheme + "://" + host + mount
 	}
-	if err := g.operator.Connect("url", g.answerURL); err != nil {
+	joined := &guest{g, invitation.Operator, mount}
+	if err := joined.operator.Connect(wsgiparty.URLService, joined.answerURL); err != nil {
 		return err
 	}
-	return g.operator.Connect("ping", func(context.Context, any) (any, error) { return "pong", nil })
+	if err := joined.operator.Connect("ping", func(context.Context, any) (any, error) { return "pong", nil }); err != nil {
+		return err
+	}
+	g.joined.Store(joined)
+	return nil
 }
 
-// page is what the service url is asked for.
-type page struct {
-	Name string `json:"name"`
+// guest returns what the invite brought; without one the operator is nil, by which
+// nobody can be asked.
+func (g *Gopher) guest() *guest {
+	if joined := g.joined.Load(); joined != nil {
+		return joined
+	}
+	return &guest{Gopher: g}
 }
 
-func (g *Gopher) answerURL(_ context.Context, payload any) (any, error) {
-	page, err := wsgiparty.PayloadAs[page](payload)
+func (g *guest) answerURL(_ context.Context, payload any) (any, error) {
+	request, err := wsgiparty.PayloadAs[wsgiparty.URLRequest](payload)
 	if err != nil {
 		return nil, err
 	}
-	application, name, _ := strings.Cut(page.Name, ":")
-	path, ok := g.Pages[name]
+	application, page, _ := strings.Cut(request.Name, ":")
+	path, ok := g.Pages[page]
 	if application != g.Name || !ok {
 		return nil, wsgiparty.ErrHighAndDry // somebody else may know it
 	}
@@ -110,14 +124,14 @@ func (g *Gopher) answerURL(_ context.Context, payload any) (any, error) {
 }
 
 // urlFor returns the URL of a page, its own or another application's.
-func (g *Gopher) urlFor(ctx context.Context, name string) (string, error) {
-	if url, err := g.answerURL(ctx, page{name}); err == nil {
+func (g *guest) urlFor(ctx context.Context, name string) (string, error) {
+	if url, err := g.answerURL(ctx, wsgiparty.URLRequest{Name: name}); err == nil {
 		return url.(string), nil
 	}
-	return wsgiparty.First[string](ctx, g.operator, "url", page{name})
+	return wsgiparty.URLFor(ctx, g.operator, name, nil)
 }
 
-func (g *Gopher) servePage(w http.ResponseWriter, r *http.Request, name string) error {
+func (g *guest) servePage(w http.ResponseWriter, r *http.Request, name string) error {
 	shown := struct {
 		Name    string
 		Links   map[string]string
