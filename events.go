@@ -29,7 +29,8 @@ import (
 // eventQueue emits events, one after the other, as soon as the config has started:
 // before that, those who are to have them have not subscribed.
 type eventQueue struct {
-	ctx    context.Context
+	ctx    context.Context // ends with the config
+	end    context.CancelFunc
 	logger *zap.Logger
 	app    *caddyevents.App
 
@@ -37,12 +38,11 @@ type eventQueue struct {
 	started  bool
 	emitting bool
 	queue    []event
-	on       map[*Partyline]map[string]struct{} // the guests whose joining is no news
 }
 
 type event struct {
 	name string
-	data func() map[string]any // nil if it has lost its reason
+	data func() map[string]any // when it is emitted
 }
 
 func newEventQueue(ctx caddy.Context, logger *zap.Logger) (*eventQueue, error) {
@@ -50,7 +50,9 @@ func newEventQueue(ctx caddy.Context, logger *zap.Logger) (*eventQueue, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := &eventQueue{ctx: ctx.Context, logger: logger, app: app.(*caddyevents.App), on: make(map[*Partyline]map[string]struct{})}
+	q := &eventQueue{logger: logger, app: app.(*caddyevents.App)}
+	// The context of whoever needed the app first may end before the config.
+	q.ctx, q.end = context.WithCancel(context.WithoutCancel(ctx.Context))
 	if err := q.app.On("started", q); err != nil {
 		q.started = true // a module that joins a running config
 	}
@@ -69,62 +71,41 @@ func (q *eventQueue) Handle(context.Context, caddy.Event) error {
 // joined tells of a guest that has joined, with the services it is connected under
 // when that is told.
 func (q *eventQueue) joined(p *Partyline, guest string) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	guests, ok := q.on[p]
-	if !ok {
-		guests = make(map[string]struct{})
-		q.on[p] = guests
-	}
-	if _, ok := guests[guest]; ok {
-		return
-	}
-	guests[guest] = struct{}{}
-	q.add(event{"guest_joined", func() map[string]any {
+	q.add("guest_joined", func() map[string]any {
+		var services []string
 		for _, g := range p.Guests() {
 			if g.Name == guest {
-				return eventData(p, guest, g.Services)
+				services = g.Services
 			}
 		}
-		return nil
-	}})
+		return eventData(p, guest, services)
+	})
 }
 
-// left tells of a guest that has left, and returns false if nobody was told that it
-// had joined.
-func (q *eventQueue) left(p *Partyline, guest string, services []string) bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if _, ok := q.on[p][guest]; !ok {
-		return false
-	}
-	delete(q.on[p], guest)
-	q.add(event{"guest_left", func() map[string]any { return eventData(p, guest, services) }})
-	return true
+// left tells of a guest that has left.
+func (q *eventQueue) left(p *Partyline, guest string, services []string) {
+	q.add("guest_left", func() map[string]any { return eventData(p, guest, services) })
 }
 
 // invited tells of an invite by which no guest joined.
 func (q *eventQueue) invited(p *Partyline, o *outcome) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.add(event{"invite_" + string(o.result), func() map[string]any {
+	q.add("invite_"+string(o.result), func() map[string]any {
 		data := eventData(p, o.guest, o.services)
 		data["uri"] = o.uri.String()
 		data["status"] = o.status
-		data["error"] = ""
-		if o.err != nil {
-			data["error"] = o.err.Error()
-		}
+		data["error"] = message(o.err)
 		return data
-	}})
+	})
 }
 
 func eventData(p *Partyline, guest string, services []string) map[string]any {
 	return map[string]any{"party": p.Name(), "guest": guest, "services": slices.Clone(services)}
 }
 
-func (q *eventQueue) add(e event) {
-	q.queue = append(q.queue, e)
+func (q *eventQueue) add(name string, data func() map[string]any) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.queue = append(q.queue, event{name, data})
 	q.drain()
 }
 
@@ -135,19 +116,31 @@ func (q *eventQueue) drain() {
 	}
 	q.emitting = true
 	go func() {
-		for {
+		defer func() { // also if a handler ends this goroutine
 			q.mu.Lock()
-			if len(q.queue) == 0 || q.ctx.Err() != nil {
-				q.emitting, q.queue = false, nil
-				q.mu.Unlock()
-				return
-			}
-			e := q.queue[0]
-			q.queue = q.queue[1:]
-			q.mu.Unlock()
+			defer q.mu.Unlock()
+			q.emitting = false
+			q.drain()
+		}()
+		for e, ok := q.next(); ok; e, ok = q.next() {
 			q.emit(e)
 		}
 	}()
+}
+
+// next returns the next event, false if there is none.
+func (q *eventQueue) next() (event, bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.ctx.Err() != nil {
+		q.queue = nil
+	}
+	if len(q.queue) == 0 {
+		return event{}, false
+	}
+	e := q.queue[0]
+	q.queue = q.queue[1:]
+	return e, true
 }
 
 func (q *eventQueue) emit(e event) {
@@ -159,11 +152,9 @@ func (q *eventQueue) emit(e event) {
 				zap.ByteString("stack", debug.Stack()))
 		}
 	}()
-	if data := e.data(); data != nil {
-		// Not the context of Provision: by now that may name another module as
-		// the one it belongs to.
-		q.app.Emit(caddy.Context{Context: q.ctx}, e.name, data)
-	}
+	// Not the context of Provision: by now that may name another module as the one
+	// it belongs to.
+	q.app.Emit(caddy.Context{Context: q.ctx}, e.name, e.data())
 }
 
 var _ caddyevents.Handler = (*eventQueue)(nil)

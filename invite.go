@@ -378,7 +378,6 @@ func (p *Party) tell(o *outcome) {
 	p.log(o)
 	if o.result == InviteJoined {
 		o.operator.join()
-		p.app.events.joined(p.line.Partyline, o.guest)
 	} else {
 		p.app.events.invited(p.line.Partyline, o)
 	}

@@ -17,6 +17,7 @@ package wsgiparty
 import (
 	"errors"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -99,9 +100,10 @@ func inSeconds(buckets map[time.Duration]uint64) map[float64]uint64 {
 	return seconds
 }
 
-// label returns a name as a label's value, which has to be UTF-8.
+// label returns a name as a label's value, which has to be UTF-8; different names have
+// different ones.
 func label(name string) string {
-	if utf8.ValidString(name) {
+	if utf8.ValidString(name) && !strings.HasPrefix(name, `"`) {
 		return name
 	}
 	return strconv.Quote(name)

@@ -67,6 +67,7 @@ type Partyline struct {
 // presentGuest is a guest on the line.
 type presentGuest struct {
 	operators int
+	announced int // of them, those that have joined, and not just connected something
 	joined    time.Time
 }
 
@@ -76,7 +77,9 @@ type observer interface {
 	observing() bool
 	begin(guest, service string) (asked func(answered, declined, failed int, err error))
 
-	// left is called when the last operator of a guest has left.
+	// joined and left are called, with the partyline locked, when the first
+	// operator of a guest joins and when the last one that did leaves.
+	joined(guest string)
 	left(guest string, services []string)
 }
 
@@ -302,6 +305,7 @@ type Operator struct {
 	// Guarded by partyline.mu:
 	presences map[string]*presence // by service
 	onLine    bool
+	announced bool
 	left      bool
 
 	stay func() bool // keeps the operator from leaving by itself; may be nil
@@ -396,23 +400,28 @@ func (o *Operator) connect(name string, h Handler, remote bool) error {
 func (o *Operator) join() {
 	o.partyline.mu.Lock()
 	defer o.partyline.mu.Unlock()
-	if !o.left && o.guest != noGuest {
-		o.arrive()
+	if o.left || o.announced || o.guest == noGuest {
+		return
+	}
+	o.announced = true
+	guest := o.arrive()
+	if guest.announced++; guest.announced == 1 && o.partyline.observer != nil {
+		o.partyline.observer.joined(o.Guest())
 	}
 }
 
 // arrive is join with the partyline locked.
-func (o *Operator) arrive() {
-	if o.onLine {
-		return
-	}
-	o.onLine = true
+func (o *Operator) arrive() *presentGuest {
 	guest, ok := o.partyline.guests[o.guest]
 	if !ok {
 		guest = &presentGuest{joined: time.Now()}
 		o.partyline.guests[o.guest] = guest
 	}
-	guest.operators++
+	if !o.onLine {
+		o.onLine = true
+		guest.operators++
+	}
+	return guest
 }
 
 // joined reports whether the operator is on the line.
@@ -432,22 +441,14 @@ func (o *Operator) Leave() {
 	if o.stay != nil {
 		o.stay()
 	}
-	if services, last := o.leave(); last && o.partyline.observer != nil {
-		o.partyline.observer.left(o.Guest(), services)
-	}
-}
-
-// leave returns the services the operator was connected under, and whether it was
-// the guest's last one.
-func (o *Operator) leave() (services []string, last bool) {
 	p := o.partyline
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if o.left {
-		return nil, false
+		return
 	}
 	o.left = true
-	services = slices.Sorted(maps.Keys(o.presences))
+	services := slices.Sorted(maps.Keys(o.presences))
 	for name, own := range o.presences {
 		loaded, _ := p.services.Load(name)
 		s := loaded.(*service)
@@ -457,14 +458,18 @@ func (o *Operator) leave() (services []string, last bool) {
 		}
 	}
 	o.presences = nil
-	if o.onLine {
-		guest := p.guests[o.guest]
-		if guest.operators--; guest.operators == 0 {
-			delete(p.guests, o.guest)
-			last = true
+	if !o.onLine {
+		return
+	}
+	guest := p.guests[o.guest]
+	if guest.operators--; guest.operators == 0 {
+		delete(p.guests, o.guest)
+	}
+	if o.announced {
+		if guest.announced--; guest.announced == 0 && p.observer != nil {
+			p.observer.left(o.Guest(), services)
 		}
 	}
-	return services, last
 }
 
 // services returns the names of the services the operator is connected under.
@@ -794,7 +799,7 @@ func (c *calls) add(answers *[]any, answer any) {
 	*answers = append(*answers, answer)
 }
 
-// yieldRemote waits for the remote connection's reply, and says whether to go on.
+// awaitRemote waits for the remote connection's reply, and says whether to go on.
 func (c *calls) awaitRemote(connection *connection, answers *[]any, yield yieldFunc) bool {
 	reply, replied := c.await()
 	switch {
@@ -821,7 +826,9 @@ func (c *calls) note(connection *connection, err error) {
 		return
 	}
 	c.outcome.failed |= c.bit()
-	connection.tally.fail(err)
+	if !connection.remote {
+		connection.tally.fail(err)
+	}
 }
 
 // count counts what came of the part of the connections that ends there.
@@ -910,7 +917,7 @@ func (a *ask) callRemote(ctx context.Context, connection connection, payload any
 		}
 		reply.took = time.Since(began)
 		if reply.err == nil || reply.err == ErrHighAndDry || ctx.Err() != context.Canceled {
-			connection.tally.reply(reply.took, reply.counts())
+			connection.tally.reply(reply.took, reply.err)
 		} // else the asker has gone, which is nobody's failure
 		replied <- reply
 	}()
@@ -919,18 +926,6 @@ func (a *ask) callRemote(ctx context.Context, connection connection, payload any
 		answer, err = nil, a.failure(connection.guest, err)
 	}
 	reply = remoteReply{answer: answer, err: err}
-}
-
-// counts says what the reply is.
-func (r *remoteReply) counts() counts {
-	switch r.err {
-	case nil:
-		return counts{answered: 1}
-	case ErrHighAndDry:
-		return counts{declined: 1}
-	default:
-		return counts{failed: 1}
-	}
 }
 
 // All is AskAround for answers of type T. An answer that is no T is its guest's

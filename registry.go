@@ -80,10 +80,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx = ctx.Context
 	a.logger = ctx.Logger()
 	a.lines = make(map[string]*line)
-	err := registerMetrics(ctx)
-	if err != nil {
-		return err
-	}
+	var err error
 	a.events, err = newEventQueue(ctx, a.logger)
 	return err
 }
@@ -112,8 +109,11 @@ func (a *App) Start() error {
 	return nil
 }
 
-// Stop does nothing: requests in flight outlive it.
-func (*App) Stop() error { return nil }
+// Stop ends the events. It disconnects nobody: requests in flight outlive it.
+func (a *App) Stop() error {
+	a.events.end()
+	return nil
+}
 
 // Join returns an operator on the partyline of the config that ctx belongs to,
 // for a module that is not invited. It is to be called in Provision, with the
@@ -138,10 +138,7 @@ func Join(ctx caddy.Context, party, guest string) (*Operator, error) {
 	l := a.line(party)
 	l.joined = append(l.joined, guest)
 	o := a.operator(ctx, l, guest)
-	if guest != "" {
-		o.join()
-		a.events.joined(l.Partyline, guest)
-	}
+	o.join()
 	return o, nil
 }
 
@@ -238,6 +235,9 @@ func appOf(ctx caddy.Context) (_ *App, err error) {
 	}()
 	app, err := ctx.App(appName)
 	if err != nil {
+		return nil, err
+	}
+	if err := registerMetrics(ctx); err != nil {
 		return nil, err
 	}
 	return app.(*App), nil
@@ -356,13 +356,14 @@ func (o *lineObserver) begin(guest, service string) func(answered, declined, fai
 	}
 }
 
+func (o *lineObserver) joined(guest string) { o.app.events.joined(o.line, guest) }
+
 func (o *lineObserver) left(guest string, services []string) {
-	if o.app.events.left(o.line, guest, services) {
-		o.app.logger.Info("guest left",
-			zap.String("party", o.line.Name()),
-			zap.String("guest", guest),
-			zap.Strings("services", services))
-	}
+	o.app.logger.Info("guest left",
+		zap.String("party", o.line.Name()),
+		zap.String("guest", guest),
+		zap.Strings("services", services))
+	o.app.events.left(o.line, guest, services)
 }
 
 // Interface guards

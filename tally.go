@@ -476,14 +476,20 @@ func (t *tally) ask() {
 }
 
 // reply counts what a remote handler made of it.
-func (t *tally) reply(took time.Duration, c counts) {
+func (t *tally) reply(took time.Duration, err error) {
 	if t == nil {
 		return
 	}
 	r := &t.remote
-	r.answered.Add(c.answered)
-	r.declined.Add(c.declined)
-	r.failed.Add(c.failed)
+	switch err {
+	case nil:
+		r.answered.Add(1)
+	case ErrHighAndDry:
+		r.declined.Add(1)
+	default:
+		t.fail(err)
+		r.failed.Add(1)
+	}
 	r.sum.Add(int64(took))
 	bucket, _ := slices.BinarySearch(durationBounds[:], took)
 	r.buckets[bucket].Add(1)
