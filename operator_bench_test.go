@@ -18,6 +18,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -30,6 +31,7 @@ type contender struct {
 	against  int    // the contender it is a ratio to; itself for ns/op
 	parallel bool
 	do       func()
+	minus    func() // if not nil, what do costs more is reported, in ns/op and allocs/op
 }
 
 // sideBySide runs the contenders in turns, so that a noisy machine is as noisy
@@ -41,10 +43,23 @@ func sideBySide(b *testing.B, contenders ...contender) {
 	defer runtime.KeepAlive(heap)
 	const turn = 200
 	times := make([]time.Duration, len(contenders))
+	differences := make([][]time.Duration, len(contenders))
+	take := func(do func()) time.Duration {
+		began := time.Now()
+		for range turn {
+			do()
+		}
+		return time.Since(began)
+	}
 	for done := 0; done < b.N; done += turn {
 		for i, c := range contenders {
-			began := time.Now()
+			if c.minus != nil { // each twice, so that it is the same to be first and to be last
+				before, more, again, after := take(c.minus), take(c.do), take(c.do), take(c.minus)
+				differences[i] = append(differences[i], more+again-before-after)
+				continue
+			}
 			if c.parallel {
+				began := time.Now()
 				var group sync.WaitGroup
 				for range runtime.GOMAXPROCS(0) {
 					group.Go(func() {
@@ -57,15 +72,17 @@ func sideBySide(b *testing.B, contenders ...contender) {
 				times[i] += time.Since(began) / 50
 				continue
 			}
-			for range turn {
-				c.do()
-			}
-			times[i] += time.Since(began)
+			times[i] += take(c.do)
 		}
 	}
 	turns := (b.N + turn - 1) / turn
 	for i, c := range contenders {
-		if c.against == i {
+		if c.minus != nil {
+			slices.Sort(differences[i])
+			median := differences[i][turns/2] // the mean is made by the few turns that something interrupted
+			b.ReportMetric(float64(median)/(2*turn), c.metric+"-ns/op")
+			b.ReportMetric(testing.AllocsPerRun(100, c.do)-testing.AllocsPerRun(100, c.minus), c.metric+"-allocs/op")
+		} else if c.against == i {
 			b.ReportMetric(float64(times[i])/float64(turns*turn), c.metric)
 		} else {
 			b.ReportMetric(float64(times[i])/float64(times[c.against]), c.metric)
@@ -89,6 +106,9 @@ func (r *reference) askAround(ctx context.Context, service string, payload any) 
 	for _, h := range handlers {
 		answer, err := h(ctx, payload)
 		if err != nil {
+			if err == ErrHighAndDry {
+				continue
+			}
 			return nil, err
 		}
 		answers = append(answers, answer)
@@ -98,9 +118,12 @@ func (r *reference) askAround(ctx context.Context, service string, payload any) 
 
 func pong(context.Context, any) (any, error) { return "pong", nil }
 
-// newBenchLine returns the same guests under the same services as a partyline,
-// with an operator of another guest, and as a reference. One service is ping.
-func newBenchLine(b *testing.B, guests, services int, ledger *ledger) (*Operator, *reference) {
+// benchLine is a number of guests, of which the first decline.
+type benchLine struct{ guests, declining int }
+
+// under connects the same guests under the same services to a partyline, and to a
+// reference. One service is ping.
+func (l benchLine) under(b *testing.B, services int, ledger *ledger) (*Partyline, *reference) {
 	b.Helper()
 	p := newPartyline("bench", Options{}, ledger)
 	snapshot := make(map[string][]Handler)
@@ -109,60 +132,93 @@ func newBenchLine(b *testing.B, guests, services int, ledger *ledger) (*Operator
 		if s > 0 {
 			name = fmt.Sprint("other", s)
 		}
-		for g := range guests {
-			if err := p.Operator(fmt.Sprint("guest", g)).Connect(name, pong); err != nil {
-				b.Fatal(err)
+		for g := range l.guests {
+			h := pong
+			if g < l.declining {
+				h = failWith(ErrHighAndDry)
 			}
-			snapshot[name] = append(snapshot[name], pong)
+			connect(b, p.Operator(fmt.Sprint("guest", g)), name, h)
+			snapshot[name] = append(snapshot[name], h)
 		}
 	}
 	r := new(reference)
 	r.services.Store(&snapshot)
-	return p.Operator("asker"), r
+	return p, r
 }
 
-// BenchmarkAskAround asks 1, 4, 16 and 64 guests, with nothing else connected and
-// with 1000 other services, from one goroutine and from all processors, with a
-// context that can be cancelled.
+// BenchmarkAskAround asks 1, 4, 16 and 64 guests, and 16 that decline, with nothing
+// else connected and with 1000 other services, from one goroutine and from all
+// processors, with a context that can be cancelled. What counting costs is the
+// difference to a partyline that does not count.
 func BenchmarkAskAround(b *testing.B) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	for _, guests := range []int{1, 4, 16, 64} {
-		b.Run(fmt.Sprintf("guests=%d", guests), func(b *testing.B) {
-			operator, ref := newBenchLine(b, guests, 1, new(ledger))
-			uncounted, _ := newBenchLine(b, guests, 1, nil)
-			among1000, _ := newBenchLine(b, guests, 1001, new(ledger))
+	for _, line := range []benchLine{{guests: 1}, {guests: 4}, {guests: 16}, {guests: 64}, {guests: 16, declining: 16}} {
+		name := fmt.Sprintf("guests=%d", line.guests)
+		if line.declining > 0 {
+			name += fmt.Sprintf(",declining=%d", line.declining)
+		}
+		b.Run(name, func(b *testing.B) {
+			counted, ref := line.under(b, 1, new(ledger))
+			uncounted, _ := line.under(b, 1, nil)
+			among1000, _ := line.under(b, 1001, new(ledger))
 			asking := func(ask func(context.Context, string, any) ([]any, error)) func() {
 				return func() {
-					if answers, err := ask(ctx, "ping", nil); err != nil || len(answers) != guests {
+					if answers, err := ask(ctx, "ping", nil); err != nil || len(answers) != line.guests-line.declining {
 						panic(fmt.Sprint(answers, err))
 					}
 				}
 			}
+			around := func(p *Partyline) func() { return asking(p.Operator("asker").AskAround) }
 			sideBySide(b,
 				contender{metric: "reference-ns/op", against: 0, do: asking(ref.askAround)},
-				contender{metric: "ns/op", against: 1, do: asking(operator.AskAround)},
-				contender{metric: "x-reference", against: 0, do: asking(operator.AskAround)},
-				contender{metric: "uncounted-ns/op", against: 3, do: asking(uncounted.AskAround)},
-				contender{metric: "x-1000-services", against: 2, do: asking(among1000.AskAround)},
-				contender{metric: "x-parallel", against: 1, parallel: true, do: asking(operator.AskAround)},
+				contender{metric: "ns/op", against: 1, do: around(counted)},
+				contender{metric: "x-reference", against: 0, do: around(counted)},
+				contender{metric: "uncounted-ns/op", against: 3, do: around(uncounted)},
+				contender{metric: "counting", do: around(counted), minus: around(uncounted)},
+				contender{metric: "x-1000-services", against: 2, do: around(among1000)},
+				contender{metric: "x-parallel", against: 1, parallel: true, do: around(counted)},
 			)
 		})
 	}
 }
 
-// BenchmarkFirst takes the first of 16 answers.
+// BenchmarkFirst takes the first of 16 answers, asked for by somebody else and by
+// the first of the guests, and the only one, of the last.
 func BenchmarkFirst(b *testing.B) {
-	operator, ref := newBenchLine(b, 16, 1, new(ledger))
-	sideBySide(b,
-		contender{metric: "reference-ns/op", against: 0, do: func() { ref.askAround(context.Background(), "ping", nil) }},
-		contender{metric: "ns/op", against: 1, do: func() { First[string](context.Background(), operator, "ping", nil) }},
-	)
+	for _, c := range []struct {
+		name, asker string
+		line        benchLine
+	}{
+		{"guests=16", "asker", benchLine{guests: 16}},
+		{"guests=16,asker=guest", "guest0", benchLine{guests: 16}},
+		{"guests=16,declining=15", "asker", benchLine{guests: 16, declining: 15}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			counted, ref := c.line.under(b, 1, new(ledger))
+			uncounted, _ := c.line.under(b, 1, nil)
+			first := func(p *Partyline) func() {
+				o := p.Operator(c.asker)
+				return func() {
+					if _, err := First[string](context.Background(), o, "ping", nil); err != nil {
+						panic(err)
+					}
+				}
+			}
+			sideBySide(b,
+				contender{metric: "reference-ns/op", against: 0, do: func() { ref.askAround(context.Background(), "ping", nil) }},
+				contender{metric: "uncounted-ns/op", against: 1, do: first(uncounted)},
+				contender{metric: "counting", do: first(counted), minus: first(uncounted)},
+				contender{metric: "ns/op", against: 3, do: first(counted)},
+			)
+		})
+	}
 }
 
 // BenchmarkReplies ranges over 16 replies.
 func BenchmarkReplies(b *testing.B) {
-	operator, ref := newBenchLine(b, 16, 1, new(ledger))
+	line, ref := benchLine{guests: 16}.under(b, 1, new(ledger))
+	operator := line.Operator("asker")
 	sideBySide(b,
 		contender{metric: "reference-ns/op", against: 0, do: func() { ref.askAround(context.Background(), "ping", nil) }},
 		contender{metric: "ns/op", against: 1, do: func() {

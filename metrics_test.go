@@ -1,0 +1,1018 @@
+// Copyright 2026 The wsgi_party Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package wsgiparty
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+
+	"github.com/wsgiparty/wsgiparty/internal/testport"
+)
+
+// metricValues are the values of a party's series by name and other labels, as in
+// `asks_total{service="url"}`.
+type metricValues map[string]float64
+
+// readFigures returns the figures of each party in a page of metrics.
+func readFigures(page io.Reader) (map[string]metricValues, error) {
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(page)
+	if err != nil {
+		return nil, err
+	}
+	parties := make(map[string]metricValues)
+	for name, family := range families {
+		name, ok := strings.CutPrefix(name, "caddy_wsgi_party_")
+		if !ok {
+			continue
+		}
+		for _, m := range family.GetMetric() {
+			var party string
+			labels := make(map[string]string)
+			for _, l := range m.GetLabel() {
+				if l.GetName() == "party" {
+					party = l.GetValue()
+				} else {
+					labels[l.GetName()] = l.GetValue()
+				}
+			}
+			if parties[party] == nil {
+				parties[party] = make(metricValues)
+			}
+			set := func(suffix string, value float64) { parties[party][name+suffix+labelled(labels)] = value }
+			switch family.GetType().String() {
+			case "COUNTER":
+				set("", m.GetCounter().GetValue())
+			case "GAUGE":
+				set("", m.GetGauge().GetValue())
+			case "HISTOGRAM":
+				set("_count", float64(m.GetHistogram().GetSampleCount()))
+				set("_sum", m.GetHistogram().GetSampleSum())
+				for _, b := range m.GetHistogram().GetBucket() {
+					labels["le"] = fmt.Sprint(b.GetUpperBound())
+					set("_bucket", float64(b.GetCumulativeCount()))
+				}
+			default:
+				return nil, fmt.Errorf("%s is a %s", name, family.GetType())
+			}
+		}
+	}
+	return parties, nil
+}
+
+func labelled(labels map[string]string) string {
+	var written []string
+	for _, name := range slices.Sorted(maps.Keys(labels)) {
+		written = append(written, fmt.Sprintf("%s=%q", name, labels[name]))
+	}
+	if len(written) == 0 {
+		return ""
+	}
+	return "{" + strings.Join(written, ",") + "}"
+}
+
+// countedReplies are the figures of a guest's replies.
+func countedReplies(guest, service string, answered, declined, failed float64) metricValues {
+	f := make(metricValues)
+	for outcome, n := range map[string]float64{"answered": answered, "declined": declined, "failed": failed} {
+		f["replies_total"+labelled(map[string]string{"guest": guest, "service": service, "outcome": outcome})] = n
+	}
+	return f
+}
+
+func countedAsks(service string, n float64) metricValues {
+	return metricValues{"asks_total" + labelled(map[string]string{"service": service}): n}
+}
+
+func timedReplies(guest, service string, n float64) metricValues {
+	return metricValues{"reply_duration_seconds_count" + labelled(map[string]string{"guest": guest, "service": service}): n}
+}
+
+func countedGuests(n float64) metricValues { return metricValues{"guests": n} }
+
+func countedInvites(joined, notAnswered, refused, failed float64) metricValues {
+	return metricValues{`invites_total{outcome="joined"}`: joined, `invites_total{outcome="not_answered"}`: notAnswered,
+		`invites_total{outcome="refused"}`: refused, `invites_total{outcome="failed"}`: failed}
+}
+
+// metered is a Caddy whose metrics are at a site's /metrics and at the admin
+// endpoint. A party's counters go on until the process ends, so each has a party of
+// its own.
+type metered struct {
+	*testCaddy
+	party string
+	admin string // of the config that was loaded last, or failed to
+}
+
+var meteredParties atomic.Int64
+
+func newMetered(t testing.TB) *metered {
+	t.Helper()
+	m := &metered{testCaddy: newCaddy(t), party: fmt.Sprint("metered", meteredParties.Add(1))}
+	app(t, "ask", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+		query := r.URL.Query()
+		operator, ok := Lookup(query.Get("party"))
+		if !ok {
+			return caddyhttp.Error(http.StatusNotFound, nil)
+		}
+		answers, err := operator.Partyline().Operator(query.Get("guest")).AskAround(r.Context(), query.Get("service"), query.Get("payload"))
+		_, _ = fmt.Fprint(w, answers, err)
+		return nil
+	})
+	t.Cleanup(func() { m.testCaddy.load("ADDRESS {\nrespond done\n}") }) // ends the admin endpoint
+	return m
+}
+
+// config returns a config of one site, in which PARTY stands for the party's name.
+func (m *metered) config(directives string) []byte {
+	m.t.Helper()
+	return m.adapt("ADDRESS {\nroute {\nmetrics /metrics\ntest_app /ask ask\n" + strings.ReplaceAll(directives, "PARTY", m.party) + "\n}\n}")
+}
+
+// try loads a config that has an admin endpoint at an address of its own, so that
+// it is certain which config's endpoint answers.
+func (m *metered) try(config []byte) error {
+	m.t.Helper()
+	m.admin = testport.Address(m.t)
+	return caddy.Load(bytes.Replace(config, []byte(`"disabled":true`), []byte(`"listen":"`+m.admin+`"`), 1), true)
+}
+
+func (m *metered) load(directives string) {
+	m.t.Helper()
+	if err := m.try(m.config(directives)); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// ask asks for the service by a request, as a guest or, for "", as nobody.
+func (m *metered) ask(guest, service string) {
+	m.t.Helper()
+	path := "/ask?" + url.Values{"party": {m.party}, "guest": {guest}, "service": {service}}.Encode()
+	status := 0
+	eventually(m.t, "the site answers", func() (ok bool) { // after a reload it may be reset
+		var err error
+		status, _, err = m.tryGet(path)
+		return err == nil
+	})
+	if status != http.StatusOK {
+		m.t.Fatalf("asking for %s: %d", service, status)
+	}
+}
+
+// scrapeMetrics returns all parties' figures.
+func scrapeMetrics(address string) (map[string]metricValues, error) {
+	r, err := http.NewRequest(http.MethodGet, "http://"+address+"/metrics", nil)
+	if err != nil {
+		return nil, err
+	}
+	r.Close = true
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	page, err := io.ReadAll(response.Body)
+	if err != nil {
+		return nil, err
+	}
+	if response.StatusCode != http.StatusOK {
+		return nil, &scrapeError{response.StatusCode, string(page)}
+	}
+	return readFigures(bytes.NewReader(page))
+}
+
+// scrapeError is a page of metrics that is none.
+type scrapeError struct {
+	status int
+	page   string
+}
+
+func (e *scrapeError) Error() string {
+	return fmt.Sprintf("the metrics are a %d: %.500s", e.status, e.page)
+}
+
+// figures returns the party's figures at both endpoints, or at the site's alone.
+func (m *metered) figures(party string) map[string]metricValues {
+	m.t.Helper()
+	both := make(map[string]metricValues)
+	for name, address := range map[string]string{"the site": m.address, "the admin endpoint": m.admin} {
+		if address == "" {
+			continue
+		}
+		eventually(m.t, name+" answers", func() bool {
+			all, err := scrapeMetrics(address)
+			if broken, ok := errors.AsType[*scrapeError](err); ok {
+				m.t.Fatalf("%s: %v", name, broken)
+			}
+			both[name] = all[party]
+			return err == nil
+		})
+	}
+	return both
+}
+
+// expect fails the test unless both endpoints show just these figures of the party.
+// Of durations it looks at the numbers.
+func (m *metered) expect(parts ...metricValues) {
+	m.t.Helper()
+	m.expectOf(m.party, parts...)
+}
+
+func (m *metered) expectOf(party string, parts ...metricValues) {
+	m.t.Helper()
+	want := make(metricValues)
+	for _, part := range parts {
+		maps.Copy(want, part)
+	}
+	for where, got := range m.figures(party) {
+		maps.DeleteFunc(got, func(series string, _ float64) bool {
+			return strings.Contains(series, "_seconds_sum") || strings.Contains(series, "_seconds_bucket")
+		})
+		for _, series := range slices.Sorted(maps.Keys(want)) {
+			if n, ok := got[series]; !ok {
+				m.t.Errorf("%s has no %s", where, series)
+			} else if n != want[series] {
+				m.t.Errorf("%s: %s is %v, want %v", where, series, n, want[series])
+			}
+		}
+		for _, series := range slices.Sorted(maps.Keys(got)) {
+			if _, ok := want[series]; !ok {
+				m.t.Errorf("%s has %s, %v", where, series, got[series])
+			}
+		}
+	}
+}
+
+func declining(context.Context, any) (any, error) {
+	return nil, fmt.Errorf("not mine: %w", ErrHighAndDry)
+}
+func failing(context.Context, any) (any, error) { return nil, errors.New("oh no") }
+
+// joinParty joins the party under that name in Provision.
+func joinParty(ctx caddy.Context, party, guest string, connect func(*Operator) error) error {
+	operator, err := Join(ctx, party, guest)
+	if err != nil {
+		return err
+	}
+	return connect(operator)
+}
+
+func TestMetricsCountAsksAndWhatCameOfThem(t *testing.T) {
+	m := newMetered(t)
+	onProvision(t, "members", func(ctx caddy.Context) error {
+		return errors.Join(
+			joinParty(ctx, m.party, "answers", func(o *Operator) error {
+				return errors.Join(o.Connect("number", pong), o.Connect("number", pong), o.Connect("idle", pong))
+			}),
+			joinParty(ctx, m.party, "declines", func(o *Operator) error { return o.Connect("number", declining) }),
+			joinParty(ctx, m.party, "fails", func(o *Operator) error { return o.Connect("number", failing) }),
+			joinParty(ctx, m.party, "panics", func(o *Operator) error {
+				return o.Connect("number", func(context.Context, any) (any, error) { panic("oh no") })
+			}),
+			joinParty(ctx, m.party, "remote", func(o *Operator) error { return o.ConnectRemote("number", pong) }),
+			joinParty(ctx, m.party, "silent", func(o *Operator) error { return nil }),
+		)
+	})
+	m.load("test_app members\nwsgi_party PARTY")
+	idle := func(n float64) metricValues { return countedReplies("answers", "idle", n, 0, 0) }
+	m.expect(countedGuests(6), countedInvites(0, 0, 0, 0), countedAsks("number", 0), countedAsks("idle", 0), idle(0),
+		countedReplies("answers", "number", 0, 0, 0), countedReplies("declines", "number", 0, 0, 0), countedReplies("fails", "number", 0, 0, 0),
+		countedReplies("panics", "number", 0, 0, 0), countedReplies("remote", "number", 0, 0, 0))
+
+	for range 3 {
+		m.ask("", "number")
+	}
+	m.ask("answers", "number") // does not ask itself
+	if _, err := First[string](context.Background(), m.line(m.party), "number", nil); err != nil {
+		t.Error(err)
+	}
+	m.expect(countedGuests(6), countedInvites(0, 0, 0, 0), countedAsks("number", 5), countedAsks("idle", 0), idle(0),
+		countedReplies("answers", "number", 2*3+1, 0, 0), countedReplies("declines", "number", 0, 4, 0), countedReplies("fails", "number", 0, 0, 4),
+		countedReplies("panics", "number", 0, 0, 4), countedReplies("remote", "number", 4, 0, 0), timedReplies("remote", "number", 4))
+
+	m.ask("answers", "idle") // there is nobody else, but it was asked for
+	m.expect(countedGuests(6), countedInvites(0, 0, 0, 0), countedAsks("number", 5), countedAsks("idle", 1), idle(0),
+		countedReplies("answers", "number", 2*3+1, 0, 0), countedReplies("declines", "number", 0, 4, 0), countedReplies("fails", "number", 0, 0, 4),
+		countedReplies("panics", "number", 0, 0, 4), countedReplies("remote", "number", 4, 0, 0), timedReplies("remote", "number", 4))
+}
+
+func TestMetricsHaveATypeAndAHelpText(t *testing.T) {
+	m := newMetered(t)
+	onProvision(t, "remote", func(ctx caddy.Context) error {
+		return joinParty(ctx, m.party, "remote", func(o *Operator) error { return o.ConnectRemote("number", pong) })
+	})
+	m.load("test_app remote\nwsgi_party PARTY")
+	m.ask("", "number")
+	for _, accept := range []string{"text/plain", "application/openmetrics-text; version=1.0.0"} {
+		for _, address := range []string{m.address, m.admin} {
+			r, err := http.NewRequest(http.MethodGet, "http://"+address+"/metrics", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Accept", accept)
+			r.Close = true
+			response, err := http.DefaultClient.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			page, err := io.ReadAll(response.Body)
+			response.Body.Close()
+			if err != nil || response.StatusCode != http.StatusOK {
+				t.Fatal(response.StatusCode, err)
+			}
+			for name, kind := range map[string]string{
+				"caddy_wsgi_party_asks_total": "counter", "caddy_wsgi_party_replies_total": "counter", "caddy_wsgi_party_guests": "gauge",
+				"caddy_wsgi_party_invites_total": "counter", "caddy_wsgi_party_reply_duration_seconds": "histogram",
+			} {
+				if strings.HasPrefix(response.Header.Get("Content-Type"), "application/openmetrics-text") {
+					name = strings.TrimSuffix(name, "_total")
+				}
+				for _, want := range []string{"\n# TYPE " + name + " " + kind + "\n", "\n# HELP " + name + " "} {
+					if !bytes.Contains(page, []byte(want)) {
+						t.Errorf("%s as %s has no %q", address, accept, want)
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestOnlyRemoteHandlersAreTimed(t *testing.T) {
+	const least = 30 * time.Millisecond
+	slow := func(context.Context, any) (any, error) {
+		time.Sleep(least)
+		return "at last", nil
+	}
+	m := newMetered(t)
+	onProvision(t, "members", func(ctx caddy.Context) error {
+		return errors.Join(
+			joinParty(ctx, m.party, "local", func(o *Operator) error { return o.Connect("number", slow) }),
+			joinParty(ctx, m.party, "both", func(o *Operator) error {
+				return errors.Join(o.Connect("number", pong), o.ConnectRemote("number", pong))
+			}),
+			joinParty(ctx, m.party, "slow", func(o *Operator) error { return o.ConnectRemote("number", slow) }),
+			joinParty(ctx, m.party, "declines", func(o *Operator) error { return o.ConnectRemote("number", declining) }),
+			joinParty(ctx, m.party, "fails", func(o *Operator) error { return o.ConnectRemote("number", failing) }),
+		)
+	})
+	m.load("test_app members\nwsgi_party PARTY")
+	const n = 3
+	for range n {
+		m.ask("", "number")
+	}
+	m.expect(countedGuests(5), countedInvites(0, 0, 0, 0), countedAsks("number", n),
+		countedReplies("local", "number", n, 0, 0), countedReplies("both", "number", 2*n, 0, 0), countedReplies("slow", "number", n, 0, 0),
+		countedReplies("declines", "number", 0, n, 0), countedReplies("fails", "number", 0, 0, n),
+		timedReplies("both", "number", n), timedReplies("slow", "number", n), timedReplies("declines", "number", n), timedReplies("fails", "number", n))
+
+	for where, got := range m.figures(m.party) {
+		series := func(suffix string, le ...string) float64 {
+			labels := map[string]string{"guest": "slow", "service": "number"}
+			if len(le) > 0 {
+				labels["le"] = le[0]
+			}
+			value, ok := got["reply_duration_seconds"+suffix+labelled(labels)]
+			if !ok {
+				t.Errorf("%s has no %s %v", where, suffix, labels)
+			}
+			return value
+		}
+		if sum := series("_sum"); sum < n*least.Seconds() || sum > 60 {
+			t.Errorf("%s: the durations are %v together", where, sum)
+		}
+		last := 0.
+		for _, le := range []string{"0.0005", "0.001", "0.0025", "0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1", "2.5", "5", "10", "+Inf"} {
+			count := series("_bucket", le)
+			if count < last || le == "0.025" && count != 0 || le == "10" && count != n || le == "+Inf" && count != n {
+				t.Errorf("%s: %v replies took up to %s", where, count, le)
+			}
+			last = count
+		}
+	}
+}
+
+func TestInvitesAreCountedByWhatBecameOfThem(t *testing.T) {
+	guest(t, "guest", "pong", "ping")
+	app(t, "panics", func(http.ResponseWriter, *http.Request, caddyhttp.Handler) error { panic("oh no") })
+	onProvision(t, "broken", func(caddy.Context) error { return errors.New("oh no") })
+	m := newMetered(t)
+	const party = `
+	wsgi_party PARTY {
+		invite /one/__invite__/ /two/__invite__/ /nobody/__invite__/ /guarded/__invite__/ /down/__invite__/ /panics/__invite__/
+		test_app /one/* guest
+		test_app /two/* guest
+		error /guarded/* 403
+		respond /down/* 502
+		test_app /panics/* panics
+	}`
+	pings := func() metricValues {
+		f := countedAsks("ping", 0)
+		maps.Copy(f, countedReplies("one", "ping", 0, 0, 0))
+		maps.Copy(f, countedReplies("two", "ping", 0, 0, 0))
+		return f
+	}()
+	m.load(party)
+	m.expect(countedGuests(2), pings, countedInvites(2, 1, 1, 2))
+
+	// Only who is not on the line is invited again.
+	r, err := http.NewRequest(http.MethodPost, "http://"+m.admin+"/wsgi_party/"+m.party+"/invite", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Close = true
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		t.Error(response.Status)
+	}
+	m.expect(countedGuests(2), pings, countedInvites(2, 2, 2, 4))
+
+	m.load(party)
+	m.expect(countedGuests(2), pings, countedInvites(4, 3, 3, 6))
+
+	// These have gone out, too.
+	if err := m.try(m.config(party + "\ntest_app broken")); err == nil {
+		t.Fatal("the load does not fail")
+	}
+	m.expect(countedGuests(2), pings, countedInvites(6, 4, 4, 8))
+}
+
+// withApps returns the config with further apps, or without those of value null.
+func withApps(t testing.TB, config []byte, apps map[string]string) []byte {
+	t.Helper()
+	var decoded map[string]json.RawMessage
+	if err := json.Unmarshal(config, &decoded); err != nil {
+		t.Fatal(err)
+	}
+	var all map[string]json.RawMessage
+	if err := json.Unmarshal(decoded["apps"], &all); err != nil {
+		t.Fatal(err)
+	}
+	for name, app := range apps {
+		if app == "null" {
+			delete(all, name)
+		} else {
+			all[name] = json.RawMessage(app)
+		}
+	}
+	var err error
+	if decoded["apps"], err = json.Marshal(all); err != nil {
+		t.Fatal(err)
+	}
+	changed, err := json.Marshal(decoded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes.ReplaceAll(changed, []byte(`"disabled": true`), []byte(`"disabled":true`))
+}
+
+// TestCountersGoOnAcrossReloadsAndFailedReloads looks at the running config's site
+// and at the admin endpoint, which after a failed reload is that of the config that
+// failed.
+func TestCountersGoOnAcrossReloadsAndFailedReloads(t *testing.T) {
+	invited := 0.
+	app(t, "invited", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+		invited++
+		operator, _ := OperatorFrom(r)
+		return operator.Connect("number", pong)
+	})
+	onProvision(t, "broken", func(caddy.Context) error { return errors.New("oh no") })
+	onProvision(t, "fails to start", duringStart(t, func() error { return errors.New("oh no") }))
+	m := newMetered(t)
+	onProvision(t, "members", func(ctx caddy.Context) error {
+		return errors.Join(
+			joinParty(ctx, m.party, "declines", func(o *Operator) error { return o.Connect("number", declining) }),
+			joinParty(ctx, m.party, "remote", func(o *Operator) error { return o.ConnectRemote("number", failing) }),
+		)
+	})
+	onProvision(t, "another", func(ctx caddy.Context) error {
+		return joinParty(ctx, m.party, "another", func(o *Operator) error { return o.Connect("another", pong) })
+	})
+	const party = "test_app members\nwsgi_party PARTY {\ninvite /__invite__/ as invited\ntest_app /__invite__/ invited\n}\n"
+	m.load(party)
+	asked := 0.
+	check := func() {
+		t.Helper()
+		show := func() {
+			t.Helper()
+			m.expect(countedGuests(3), countedInvites(invited, 0, 0, 0), countedAsks("number", asked), countedReplies("invited", "number", asked, 0, 0),
+				countedReplies("declines", "number", 0, asked, 0), countedReplies("remote", "number", 0, 0, asked), timedReplies("remote", "number", asked))
+		}
+		if asked > 0 {
+			show()
+		}
+		m.ask("", "number")
+		asked++
+		show()
+	}
+	check()
+	config := m.config(party)
+	for _, test := range []struct {
+		name   string
+		config []byte
+	}{
+		{"an unknown app", withApps(t, config, map[string]string{"http": "null", "nonexistent": "{}"})},
+		{"an unknown app beside the party's", withApps(t, config, map[string]string{"nonexistent": "{}"})},
+		{"an invalid tls app", withApps(t, config, map[string]string{"tls": `{"certificates": {"nonexistent": {}}}`})},
+		{"a module before the party", m.config("test_app broken\n" + party)},
+		{"a module after the invites", m.config(party + "test_app another\ntest_app broken")},
+		{"an app that does not start", m.config(party + "test_app another\ntest_app \"fails to start\"")},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			m.t = t
+			if err := m.try(test.config); err == nil {
+				t.Fatal("the load does not fail")
+			}
+			check()
+			m.load(party)
+			check()
+		})
+	}
+	m.t = t
+}
+
+// TestTheGaugeShowsTheRunningConfigOnly looks while another config loads, too.
+func TestTheGaugeShowsTheRunningConfigOnly(t *testing.T) {
+	m := newMetered(t)
+	var operators []*Operator
+	joining := 0
+	onProvision(t, "members", func(ctx caddy.Context) error {
+		operators = nil
+		for i := range joining {
+			if err := joinParty(ctx, m.party, fmt.Sprint("guest", i), func(o *Operator) error {
+				operators = append(operators, o)
+				return nil
+			}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	var meanwhile []any
+	onProvision(t, "look", func(caddy.Context) error {
+		all, err := scrapeMetrics(m.address)
+		meanwhile = append(meanwhile, all[m.party]["guests"], err)
+		return nil
+	})
+	onProvision(t, "broken", func(caddy.Context) error { return errors.New("oh no") })
+	joining = 3
+	m.load("test_app members\nwsgi_party PARTY")
+	m.expect(countedGuests(3), countedInvites(0, 0, 0, 0))
+
+	joining = 5
+	if err := m.try(m.config("test_app members\nwsgi_party PARTY\ntest_app broken")); err == nil {
+		t.Fatal("the load does not fail")
+	}
+	m.expect(countedGuests(3), countedInvites(0, 0, 0, 0))
+
+	joining = 2
+	m.load("test_app members\nwsgi_party PARTY\ntest_app look")
+	if !slices.Equal(meanwhile, []any{3., nil}) {
+		t.Errorf("while the next config loads there are %v", meanwhile)
+	}
+	m.expect(countedGuests(2), countedInvites(0, 0, 0, 0))
+
+	replica := m.line(m.party).Partyline().Operator("guest0")
+	if err := replica.Connect("number", pong); err != nil {
+		t.Fatal(err)
+	}
+	number := countedReplies("guest0", "number", 0, 0, 0)
+	m.expect(countedGuests(2), countedInvites(0, 0, 0, 0), countedAsks("number", 0), number)
+	operators[0].Leave()
+	m.expect(countedGuests(2), countedInvites(0, 0, 0, 0), countedAsks("number", 0), number)
+	operators[1].Leave()
+	m.expect(countedGuests(1), countedInvites(0, 0, 0, 0), countedAsks("number", 0), number)
+	replica.Leave()
+	m.expect(countedGuests(0), countedInvites(0, 0, 0, 0))
+
+	m.load("")
+	m.expect()
+}
+
+func TestTwoServersFromOneSiteBlockHaveOneGuestInTheGauge(t *testing.T) {
+	guest(t, "guest", "pong", "ping")
+	m := newMetered(t)
+	config := m.adapt("ADDRESS, http://" + testport.Address(t) + " {\nroute {\nmetrics /metrics\ntest_app /ask ask\nwsgi_party " + m.party +
+		" {\ninvite /guest/__invite__/\ntest_app guest\n}\n}\n}")
+	if err := m.try(config); err != nil {
+		t.Fatal(err)
+	}
+	m.ask("", "ping")
+	m.expect(countedGuests(1), countedInvites(2, 0, 0, 0), countedAsks("ping", 1), countedReplies("guest", "ping", 1, 0, 0))
+}
+
+func TestAGuestThatLeavesTakesItsSeriesWithIt(t *testing.T) {
+	m := newMetered(t)
+	var leaving *Operator
+	join := func(ctx caddy.Context) error {
+		return errors.Join(
+			joinParty(ctx, m.party, "stays", func(o *Operator) error { return o.Connect("both", pong) }),
+			joinParty(ctx, m.party, "leaves", func(o *Operator) error {
+				leaving = o
+				return errors.Join(o.ConnectRemote("both", pong), o.Connect("own", pong))
+			}),
+		)
+	}
+	onProvision(t, "members", join)
+	onProvision(t, "one member", joins(m.party, "stays", "both", "pong"))
+	m.load("test_app members\nwsgi_party PARTY")
+	for range 2 {
+		m.ask("", "both")
+	}
+	for range 3 {
+		m.ask("", "own")
+	}
+	rest := countedInvites(0, 0, 0, 0)
+	all := func(both, own, ofThose float64) []metricValues {
+		return []metricValues{rest, countedGuests(2), countedAsks("both", both), countedAsks("own", own), countedReplies("stays", "both", both, 0, 0),
+			countedReplies("leaves", "both", ofThose, 0, 0), timedReplies("leaves", "both", ofThose), countedReplies("leaves", "own", own, 0, 0)}
+	}
+	m.expect(all(2, 3, 2)...)
+
+	leaving.Leave()
+	m.expect(rest, countedGuests(1), countedAsks("both", 2), countedReplies("stays", "both", 2, 0, 0))
+	m.ask("", "both")
+	m.ask("", "own") // nobody is connected
+	m.expect(rest, countedGuests(1), countedAsks("both", 3), countedReplies("stays", "both", 3, 0, 0))
+
+	returned := m.line(m.party).Partyline().Operator("leaves")
+	if err := returned.ConnectRemote("both", pong); err != nil {
+		t.Fatal(err)
+	}
+	m.expect(rest, countedGuests(2), countedAsks("both", 3), countedReplies("stays", "both", 3, 0, 0),
+		countedReplies("leaves", "both", 2, 0, 0), timedReplies("leaves", "both", 2))
+	if err := returned.Connect("own", pong); err != nil {
+		t.Fatal(err)
+	}
+	m.expect(all(3, 3, 2)...)
+	m.ask("", "both")
+	m.ask("", "own")
+	m.expect(all(4, 4, 3)...)
+
+	m.load("test_app \"one member\"\nwsgi_party PARTY")
+	m.expect(rest, countedGuests(1), countedAsks("both", 4), countedReplies("stays", "both", 4, 0, 0))
+	m.load("")
+	m.expect()
+	m.load("test_app members\nwsgi_party PARTY")
+	m.expect(all(4, 4, 3)...)
+	m.ask("", "both")
+	m.ask("", "own")
+	m.expect(all(5, 5, 4)...)
+}
+
+func TestNothingARequestCarriesBecomesALabel(t *testing.T) {
+	m := newMetered(t)
+	onProvision(t, "member", joins(m.party, "guest", "number", 1))
+	m.load("test_app member\nwsgi_party PARTY {\nignore_missing_services\n}")
+	m.ask("", "number")
+	want := []metricValues{countedGuests(1), countedInvites(0, 0, 0, 0), countedAsks("number", 1), countedReplies("guest", "number", 1, 0, 0)}
+	m.expect(want...)
+	for i := range 10 {
+		m.ask("", fmt.Sprint("unheard-of", i))
+		m.ask(fmt.Sprint("stranger", i), fmt.Sprint("unheard-of", i))
+		m.expectNoParty(fmt.Sprint("unheard-of", i))
+	}
+	m.expect(want...)
+	m.ask("stranger", "number") // who asks is no label either
+	m.expect(countedGuests(1), countedInvites(0, 0, 0, 0), countedAsks("number", 2), countedReplies("guest", "number", 2, 0, 0))
+}
+
+// expectNoParty asks for a party that is not there.
+func (m *metered) expectNoParty(party string) {
+	m.t.Helper()
+	if status, _ := m.get("/ask?service=number&party=" + url.QueryEscape(party)); status != http.StatusNotFound {
+		m.t.Errorf("party %q: %d", party, status)
+	}
+	m.expectOf(party)
+}
+
+func TestServicesBeyond512OfAGuestAreCountedTogether(t *testing.T) {
+	const many, beyond = 512, 3
+	m := newMetered(t)
+	var busy *Operator
+	name := func(i int) string { return fmt.Sprintf("service%04d", i) }
+	onProvision(t, "members", func(ctx caddy.Context) error {
+		return errors.Join(
+			joinParty(ctx, m.party, "busy", func(o *Operator) (err error) {
+				busy = o
+				for i := range many + beyond {
+					err = errors.Join(err, o.Connect(name(i), pong))
+				}
+				return err
+			}),
+			// Others are counted apart all the same, and may be called like the rest.
+			joinParty(ctx, m.party, "another", func(o *Operator) error {
+				return errors.Join(o.Connect("own", pong), o.Connect("other", pong))
+			}),
+		)
+	})
+	m.load("test_app members\nwsgi_party PARTY")
+	everybody := m.line(m.party)
+	for i := range many + beyond {
+		if _, err := everybody.AskAround(context.Background(), name(i), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.ask("", name(0))
+	m.ask("", name(many+1))
+	m.ask("", "own")
+	m.ask("", "other")
+	another := []metricValues{countedInvites(0, 0, 0, 0), countedAsks("own", 1), countedReplies("another", "own", 1, 0, 0), countedReplies("another", "other", 1, 0, 0)}
+	want := append(slices.Clone(another), countedGuests(2))
+	for i := range many {
+		want = append(want, countedAsks(name(i), 1), countedReplies("busy", name(i), 1, 0, 0))
+	}
+	want = append(want, countedAsks(name(0), 2), countedReplies("busy", name(0), 2, 0, 0))
+	want = append(want, countedAsks("other", beyond+2), countedReplies("busy", "other", beyond+1, 0, 0))
+	m.expect(want...)
+
+	// It is about the names ever seen, not those connected now.
+	busy.Leave()
+	m.expect(append(slices.Clone(another), countedGuests(1), countedAsks("other", beyond+2))...)
+	returned := everybody.Partyline().Operator("busy")
+	for _, service := range []string{name(0), "new"} {
+		if err := returned.Connect(service, pong); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.ask("", "new")
+	m.expect(append(slices.Clone(another), countedGuests(2), countedAsks(name(0), 2), countedReplies("busy", name(0), 2, 0, 0),
+		countedAsks("other", beyond+3), countedReplies("busy", "other", beyond+2, 0, 0))...)
+
+	m.load("test_app members\nwsgi_party PARTY")
+	m.expect(append(want, countedAsks("other", beyond+3), countedReplies("busy", "other", beyond+2, 0, 0))...)
+}
+
+// TestOddNamesDoNotBreakTheScrape has names that are no UTF-8 or have to be escaped.
+func TestOddNamesDoNotBreakTheScrape(t *testing.T) {
+	guest(t, "guest", "pong", "ping")
+	m := newMetered(t)
+	odd := []string{"say \"hi\"", "two\nlines", `back\slash`, `end\`, "{a=\"b\"}, # x", "héllo, 世界", "\t \r", "\x00", "no\xff\xfeUTF-8"}
+	oddParty := m.party + "\"\n\\\xff"
+	onProvision(t, "members", func(ctx caddy.Context) (err error) {
+		for _, name := range odd {
+			for _, party := range []string{m.party, oddParty} {
+				err = errors.Join(err, joinParty(ctx, party, name, func(o *Operator) error {
+					return errors.Join(o.Connect(name, pong), o.ConnectRemote(name, pong))
+				}))
+			}
+		}
+		return err
+	})
+	m.load("test_app members\nwsgi_party PARTY {\ninvite /%ff/__invite__/\ntest_app guest\n}")
+	for _, party := range []string{m.party, oddParty} {
+		for _, name := range odd {
+			if _, err := m.line(party).AskAround(context.Background(), name, nil); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	want := []metricValues{countedGuests(float64(len(odd)))}
+	for _, name := range odd {
+		if name == "no\xff\xfeUTF-8" {
+			name = `"no\xff\xfeUTF-8"`
+		}
+		want = append(want, countedAsks(name, 1), countedReplies(name, name, 2, 0, 0), timedReplies(name, name, 1))
+	}
+	m.expectOf(fmt.Sprintf("%q", oddParty), append(want, countedInvites(0, 0, 0, 0))...)
+	m.expect(append(want, countedGuests(float64(len(odd)+1)), countedInvites(1, 0, 0, 0), countedAsks("ping", 0), countedReplies(`"\xff"`, "ping", 0, 0, 0))...)
+}
+
+// TestNamesThatAreWrittenAlikeDoNotBreakTheScrape has a name that is no UTF-8, and
+// another one that is the label of the first.
+func TestNamesThatAreWrittenAlikeDoNotBreakTheScrape(t *testing.T) {
+	m := newMetered(t)
+	onProvision(t, "members", func(ctx caddy.Context) (err error) {
+		for _, name := range []string{"\xff", `"\xff"`} {
+			for _, party := range []string{m.party, m.party + name} {
+				err = errors.Join(err, joinParty(ctx, party, name, func(o *Operator) error {
+					return errors.Join(o.Connect("number", pong), o.ConnectRemote(name, pong))
+				}))
+			}
+		}
+		return err
+	})
+	m.load("test_app members\nwsgi_party PARTY")
+	m.ask("", "number")
+	for where, got := range m.figures(m.party) {
+		if got[`asks_total{service="number"}`] != 1 || got["guests"] != 2 {
+			t.Errorf("%s: %v", where, got)
+		}
+	}
+}
+
+func TestTwoPartiesAreCountedApart(t *testing.T) {
+	guest(t, "guest", "pong", "ping")
+	m := newMetered(t)
+	second := m.party + "-second"
+	const site = "wsgi_party %s {\ninvite %s as guest\nhandle %s* {\ntest_app guest\n}\n}\n"
+	m.load(fmt.Sprintf(site, "PARTY", "/a/__invite__/", "/a/") + fmt.Sprintf(site, second, "/b/__invite__/", "/b/"))
+	m.ask("", "ping")
+	m.ask("", "ping")
+	if _, err := m.line(second).AskAround(context.Background(), "ping", nil); err != nil {
+		t.Error(err)
+	}
+	m.expect(countedGuests(1), countedInvites(1, 0, 0, 0), countedAsks("ping", 2), countedReplies("guest", "ping", 2, 0, 0))
+	m.expectOf(second, countedGuests(1), countedInvites(1, 0, 0, 0), countedAsks("ping", 1), countedReplies("guest", "ping", 1, 0, 0))
+
+	// What stays without its handler for a while goes on.
+	m.load(fmt.Sprintf(site, second, "/b/__invite__/", "/b/"))
+	m.expect()
+	m.expectOf(second, countedGuests(1), countedInvites(2, 0, 0, 0), countedAsks("ping", 1), countedReplies("guest", "ping", 1, 0, 0))
+	m.load(fmt.Sprintf(site, "PARTY", "/a/__invite__/", "/a/"))
+	m.expect(countedGuests(1), countedInvites(2, 0, 0, 0), countedAsks("ping", 2), countedReplies("guest", "ping", 2, 0, 0))
+	m.expectOf(second)
+}
+
+// TestTheMetricsAreThereWhoeverJoinsFirst has a module join for a time, with a
+// context and so a registry of its own, before the party is there.
+func TestTheMetricsAreThereWhoeverJoinsFirst(t *testing.T) {
+	m := newMetered(t)
+	var end context.CancelFunc
+	onProvision(t, "temporary", func(ctx caddy.Context) error {
+		ctx, end = caddy.NewContext(ctx)
+		return joins(m.party, "temporary", "number", 1)(ctx)
+	})
+	for i, load := range []func(){
+		func() { m.load("test_app temporary\nwsgi_party PARTY") },
+		func() { // the admin endpoint sees to it, too
+			m.admin = ""
+			if err := caddy.Load(m.config("test_app temporary\nwsgi_party PARTY"), true); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		load()
+		n := float64(i + 1)
+		m.ask("", "number")
+		m.expect(countedGuests(1), countedInvites(0, 0, 0, 0), countedAsks("number", n), countedReplies("temporary", "number", n, 0, 0))
+		line := m.line(m.party).Partyline()
+		end()
+		eventually(t, "the guest leaves", func() bool { return len(line.Guests()) == 0 })
+		m.expect(countedGuests(0), countedInvites(0, 0, 0, 0))
+	}
+}
+
+// TestScrapesUnderLoad has many scrape while others ask, guests come and go, and
+// configs, good and broken, are loaded. No counter ever goes down, none shows half an
+// ask, and in the end not one ask is missing.
+func TestScrapesUnderLoad(t *testing.T) {
+	m := newMetered(t)
+	onProvision(t, "broken", func(caddy.Context) error { return errors.New("oh no") })
+	onProvision(t, "members", func(ctx caddy.Context) error {
+		return errors.Join(
+			joinParty(ctx, m.party, "local", func(o *Operator) error { return o.Connect("number", pong) }),
+			joinParty(ctx, m.party, "declines", func(o *Operator) error { return o.Connect("number", declining) }),
+			joinParty(ctx, m.party, "remote", func(o *Operator) error { return o.ConnectRemote("number", pong) }),
+		)
+	})
+	guest(t, "guest", "pong", "ping")
+	const party = "test_app members\nwsgi_party PARTY {\ninvite /guest/__invite__/\ntest_app /guest/* guest\n}\n"
+	m.admin = testport.Address(t)
+	withAdmin := func(config []byte) []byte {
+		return bytes.Replace(config, []byte(`"disabled":true`), []byte(`"listen":"`+m.admin+`"`), 1)
+	}
+	good, broken := withAdmin(m.config(party)), withAdmin(m.config(party+"test_app broken"))
+	unknown := withAdmin(withApps(t, m.config(party), map[string]string{"http": "null", "nonexistent": "{}"}))
+	if err := caddy.Load(good, true); err != nil {
+		t.Fatal(err)
+	}
+
+	stop := make(chan struct{})
+	running := func() bool {
+		select {
+		case <-stop:
+			return false
+		default:
+			return !t.Failed()
+		}
+	}
+	var group sync.WaitGroup
+	forever := func(do func()) {
+		group.Go(func() {
+			for running() {
+				do()
+				time.Sleep(100 * time.Microsecond) // or the loads and scrapes starve
+			}
+		})
+	}
+	var asked, scrapes, adminScrapes, loads atomic.Int64
+	for range 2 {
+		forever(func() {
+			answers, err := m.line(m.party).AskAround(context.Background(), "number", nil)
+			if err != nil || len(answers) != 2 {
+				t.Error(answers, err)
+			}
+			asked.Add(1)
+		})
+	}
+	forever(func() { // replicas and strangers come and go
+		line := m.line(m.party).Partyline()
+		replica, stranger := line.Operator("local"), line.Operator("stranger")
+		if err := errors.Join(replica.Connect("number", pong), stranger.Connect("strange", pong)); err != nil {
+			t.Error(err)
+		}
+		if _, err := line.Operator("").AskAround(context.Background(), "strange", nil); err != nil {
+			t.Error(err)
+		}
+		replica.Leave()
+		stranger.Leave()
+	})
+	for address, counted := range map[string]*atomic.Int64{m.address: &scrapes, m.admin: &adminScrapes} {
+		for range 2 {
+			last := make(metricValues)
+			forever(func() {
+				all, err := scrapeMetrics(address)
+				if broken, ok := errors.AsType[*scrapeError](err); ok {
+					t.Error(broken)
+				}
+				if err != nil {
+					return // Caddy itself resets connections on reload
+				}
+				got := all[m.party]
+				if got[`guests`] < 4 || got[`guests`] > 5 {
+					t.Errorf("%v guests", got["guests"])
+				}
+				for series, value := range got {
+					if series != "guests" && value < last[series] {
+						t.Errorf("%s went from %v to %v", series, last[series], value)
+					}
+					last[series] = value
+				}
+				answered, declined := got[`replies_total{guest="local",outcome="answered",service="number"}`], got[`replies_total{guest="declines",outcome="declined",service="number"}`]
+				if n := got[`asks_total{service="number"}`]; n != answered || n != declined {
+					t.Errorf("of %v asks %v were answered and %v declined", n, answered, declined)
+				}
+				counted.Add(1)
+			})
+		}
+	}
+	forever(func() {
+		for _, config := range [][]byte{broken, unknown, good} {
+			if err := caddy.Load(config, true); (err == nil) != (&config[0] == &good[0]) {
+				t.Error(err)
+			}
+		}
+		before, adminBefore := scrapes.Load(), adminScrapes.Load()
+		for running() && (scrapes.Load() < before+2 || adminScrapes.Load() < adminBefore+2) {
+			time.Sleep(time.Millisecond)
+		}
+		loads.Add(1)
+	})
+	for deadline := time.Now().Add(time.Minute); loads.Load() < 6 || asked.Load() < 100; time.Sleep(time.Millisecond) {
+		if t.Failed() || time.Now().After(deadline) {
+			t.Errorf("only %d loads and %d asks", loads.Load(), asked.Load())
+			break
+		}
+	}
+	close(stop)
+	group.Wait()
+	t.Logf("%d asks, %d and %d scrapes, %d times three loads", asked.Load(), scrapes.Load(), adminScrapes.Load(), loads.Load())
+	n := float64(asked.Load())
+	for where, got := range m.figures(m.party) {
+		for series, want := range map[string]float64{
+			`guests`: 4, `asks_total{service="number"}`: n,
+			`replies_total{guest="local",outcome="answered",service="number"}`:    n,
+			`replies_total{guest="declines",outcome="declined",service="number"}`: n,
+			`replies_total{guest="remote",outcome="answered",service="number"}`:   n,
+			`reply_duration_seconds_count{guest="remote",service="number"}`:       n,
+		} {
+			if got[series] != want {
+				t.Errorf("%s: %s is %v, want %v", where, series, got[series], want)
+			}
+		}
+	}
+}
