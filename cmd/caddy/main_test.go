@@ -17,13 +17,18 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime/debug"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -34,39 +39,120 @@ import (
 	"github.com/wsgiparty/wsgiparty/internal/testport"
 )
 
+// testDir is where the command is built, and all it writes goes.
+var testDir string
+
+func TestMain(m *testing.M) {
+	if os.Getenv(watched) != "" {
+		watch()
+	}
+	var err error
+	if testDir, err = os.MkdirTemp("", "wsgiparty"); err != nil {
+		log.Fatal(err)
+	}
+	code := m.Run()
+	os.RemoveAll(testDir)
+	os.Exit(code)
+}
+
+// build makes the command once for all tests. It looks for data races if they do.
+var build = sync.OnceValues(func() (string, error) {
+	binary := filepath.Join(testDir, "wsgiparty.exe") // a name that runs everywhere
+	arguments := []string{"build", "-o", binary}
+	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+		arguments = append(arguments, "-race")
+	}
+	if output, err := exec.Command("go", append(arguments, ".")...).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w\n%s", err, output)
+	}
+	return binary, nil
+})
+
+// watched is the environment variable that makes this program run a command until its
+// stdin ends, which it does with the tests, however they end: Caddy would be left to
+// answer for others.
+const watched = "WSGIPARTY_TEST_WATCH"
+
+func watch() {
+	c := exec.Command(os.Args[1], os.Args[2:]...)
+	c.Stdout, c.Stderr = os.Stdout, os.Stderr
+	if err := c.Start(); err != nil {
+		log.Fatal(err)
+	}
+	go func() {
+		io.Copy(io.Discard, os.Stdin)
+		c.Process.Kill()
+	}()
+	if err := c.Wait(); err != nil {
+		log.Fatal(err)
+	}
+	os.Exit(0)
+}
+
+// caddyProcess is a Caddy that runs, until the test ends at the latest.
+type caddyProcess struct {
+	*exec.Cmd
+	stderr io.Reader
+	kill   func()
+}
+
+// runCaddy starts Caddy with a config file.
+func runCaddy(t *testing.T, config string) caddyProcess {
+	t.Helper()
+	c := caddyCommand(t, "run", "--config", config)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Path, c.Args = self, append([]string{self}, c.Args...)
+	c.Env = append(c.Env, watched+"=yes")
+	stdin, err := c.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stderr, err := c.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	kill := func() { stdin.Close() }
+	t.Cleanup(kill)
+	watchdog := time.AfterFunc(5*time.Minute, kill)
+	t.Cleanup(func() { watchdog.Stop() })
+	return caddyProcess{c, stderr, kill}
+}
+
+// caddyCommand returns the command with arguments, not started yet.
+func caddyCommand(t *testing.T, arguments ...string) *exec.Cmd {
+	t.Helper()
+	binary, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := exec.Command(binary, arguments...)
+	c.Env = append(os.Environ(), "HOME="+testDir, "XDG_DATA_HOME="+testDir, "XDG_CONFIG_HOME="+testDir,
+		"GORACE=atexit_sleep_ms=0") // else each one that looks for races takes a second longer
+	return c
+}
+
 // TestTheFirstCommandOfTheREADME runs the example in a process of its own, at
 // other addresses.
 func TestTheFirstCommandOfTheREADME(t *testing.T) {
-	dir := t.TempDir()
-	binary := filepath.Join(dir, "wsgiparty.exe") // a name that runs everywhere
-	if output, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, output)
-	}
 	example, err := os.ReadFile("../../Caddyfile.example")
 	if err != nil {
 		t.Fatal(err)
 	}
 	site, admin := testport.Address(t), testport.Address(t)
-	config := filepath.Join(dir, "Caddyfile.example")
+	config := filepath.Join(t.TempDir(), "Caddyfile.example")
 	if err := os.WriteFile(config, []byte("{\nadmin "+admin+"\n}\n"+strings.Replace(string(example), "http://localhost:8080 {", "http://"+site+" {", 1)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 
-	command := exec.Command(binary, "run", "--config", config)
-	command.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
-	stderr, err := command.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := command.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer command.Process.Kill() // or a failing test leaves it to answer for others
-	watchdog := time.AfterFunc(time.Minute, func() { command.Process.Kill() })
-	defer watchdog.Stop()
-
+	process := runCaddy(t, config)
 	var joined []string
-	lines := bufio.NewScanner(stderr)
+	lines := bufio.NewScanner(process.stderr)
 	for lines.Scan() {
 		var entry struct{ Msg, Guest string }
 		if err := json.Unmarshal(lines.Bytes(), &entry); err != nil {
@@ -93,10 +179,10 @@ func TestTheFirstCommandOfTheREADME(t *testing.T) {
 	if _, err := http.Post("http://"+admin+"/stop", "", nil); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := io.Copy(io.Discard, stderr); err != nil {
+	if _, err := io.Copy(io.Discard, process.stderr); err != nil {
 		t.Error(err)
 	}
-	if err := command.Wait(); err != nil {
+	if err := process.Wait(); err != nil {
 		t.Error(err)
 	}
 }
