@@ -1,0 +1,2108 @@
+// Copyright 2026 The wsgi_party Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package wsgiparty
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"net/http"
+	"net/url"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/wsgiparty/wsgiparty/internal/testport"
+)
+
+// adminTest is a Caddy with an admin endpoint.
+type adminTest struct {
+	*testCaddy
+	admin string
+	began time.Time
+	loads int
+}
+
+func newAdminTest(t testing.TB) *adminTest {
+	t.Helper()
+	c := &adminTest{testCaddy: newCaddy(t), admin: testport.Address(t), began: time.Now()}
+	t.Cleanup(func() { c.testCaddy.load("ADDRESS {\nrespond done\n}") }) // ends the admin endpoint
+	return c
+}
+
+// adapt is testCaddy's, with the admin endpoint.
+func (c *adminTest) adapt(config string) []byte {
+	c.t.Helper()
+	return bytes.Replace(c.testCaddy.adapt(config), []byte(`"disabled":true`), []byte(`"listen":"`+c.admin+`"`), 1)
+}
+
+// tryLoad is testCaddy's. When it returns, only the admin endpoint of the new config
+// answers, even if that has failed.
+func (c *adminTest) tryLoad(config string) error {
+	c.t.Helper()
+	err := caddy.Load(c.adapt(config), true)
+	c.loads++
+	eventually(c.t, "the endpoint before stops", func() bool {
+		stopped := 0
+		for _, e := range logEntries(c.t, "stopped previous server") {
+			if strings.HasSuffix(e["address"].(string), c.admin) { // not that of a test before
+				stopped++
+			}
+		}
+		return stopped >= c.loads-1
+	})
+	eventually(c.t, "the new endpoint answers", func() bool { // else it may be stopped before it has begun
+		_, err := c.tryCall(context.Background(), "GET", "/wsgi_party/", nil)
+		return err == nil
+	})
+	return err
+}
+
+func (c *adminTest) load(config string) {
+	c.t.Helper()
+	if err := c.tryLoad(config); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *adminTest) site(directives string) {
+	c.t.Helper()
+	c.load("ADDRESS {\n" + directives + "\n}")
+}
+
+type adminResponse struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// adminClient uses each connection once: a reload ends them.
+var adminClient = &http.Client{
+	Transport:     &http.Transport{DisableKeepAlives: true},
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+}
+
+func (c *adminTest) tryCall(ctx context.Context, method, path string, body io.Reader) (adminResponse, error) {
+	r, err := http.NewRequestWithContext(ctx, method, "http://"+c.admin+path, body)
+	if err != nil {
+		return adminResponse{}, err
+	}
+	response, err := adminClient.Do(r)
+	if err != nil {
+		return adminResponse{}, err
+	}
+	defer response.Body.Close()
+	read, err := io.ReadAll(response.Body)
+	return adminResponse{response.StatusCode, response.Header, string(read)}, err
+}
+
+// call makes a request to the admin endpoint.
+func (c *adminTest) call(method, path, body string) adminResponse {
+	c.t.Helper()
+	response, err := c.tryCall(context.Background(), method, path, strings.NewReader(body))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return response
+}
+
+// expectJSON fails the test unless the response is that JSON. The words DURATION,
+// TIME and HINT stand for any that makes sense.
+func (c *adminTest) expectJSON(method, path, body, want string) {
+	c.t.Helper()
+	c.isJSON(method+" "+path, c.call(method, path, body), want)
+}
+
+func (c *adminTest) isJSON(what string, response adminResponse, want string) {
+	c.t.Helper()
+	if response.status != http.StatusOK || response.header.Get("Content-Type") != "application/json" {
+		c.t.Errorf("%s: %d %s %s", what, response.status, response.header.Get("Content-Type"), response.body)
+		return
+	}
+	c.same(what, c.plain(response.body), c.plain(want))
+}
+
+// same fails the test, and shows where they differ, unless two texts are the same.
+func (c *adminTest) same(what, got, want string) {
+	c.t.Helper()
+	if got == want {
+		return
+	}
+	gotLines, wantLines := strings.Split(got, "\n"), strings.Split(want, "\n")
+	line := 0
+	for line < min(len(gotLines), len(wantLines)) && gotLines[line] == wantLines[line] {
+		line++
+	}
+	begin := max(0, line-8)
+	c.t.Errorf("%s: from line %d on\n%s\nwant\n%s", what, line+1, strings.Join(gotLines[begin:min(line+4, len(gotLines))], "\n"), strings.Join(wantLines[begin:min(line+4, len(wantLines))], "\n"))
+}
+
+// plain returns JSON, indented and without what differs from run to run.
+func (c *adminTest) plain(text string) string {
+	c.t.Helper()
+	decoder := json.NewDecoder(strings.NewReader(text))
+	decoder.UseNumber()
+	var value any
+	if err := decoder.Decode(&value); err != nil {
+		c.t.Fatalf("%s: %v", text, err)
+	}
+	c.replace(value)
+	plain, err := json.MarshalIndent(value, "", "  ")
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return string(plain)
+}
+
+func (c *adminTest) replace(value any) {
+	c.t.Helper()
+	switch value := value.(type) {
+	case []any:
+		for _, element := range value {
+			c.replace(element)
+		}
+	case map[string]any:
+		for key, member := range value {
+			switch key {
+			case "time", "joined":
+				text, _ := member.(string)
+				if at, err := time.Parse(time.RFC3339Nano, text); err == nil && at.After(c.began) && at.Before(time.Now()) {
+					value[key] = "TIME"
+				}
+			case "duration":
+				number, _ := member.(json.Number)
+				if seconds, err := number.Float64(); err == nil && seconds > 0 && seconds < time.Since(c.began).Seconds() {
+					value[key] = "DURATION"
+				}
+			case "hint":
+				if text, _ := member.(string); text != "" {
+					value[key] = "HINT"
+				}
+			default:
+				c.replace(member)
+			}
+		}
+	}
+}
+
+// expectError fails the test unless the response is an error in which all of these
+// are.
+func (c *adminTest) expectError(what string, response adminResponse, status int, want ...string) {
+	c.t.Helper()
+	decoder := json.NewDecoder(strings.NewReader(response.body))
+	decoder.DisallowUnknownFields()
+	var answer struct {
+		Error string `json:"error"`
+	}
+	err := decoder.Decode(&answer)
+	if err != nil || answer.Error == "" || response.status != status || response.header.Get("Content-Type") != "application/json" {
+		c.t.Errorf("%s: %d %s %q, want %d and an error: %v", what, response.status, response.header.Get("Content-Type"), response.body, status, err)
+	}
+	for _, want := range want {
+		if !strings.Contains(answer.Error, want) {
+			c.t.Errorf("%s: the error does not contain %q: %s", what, want, answer.Error)
+		}
+	}
+}
+
+var freshParties atomic.Uint64
+
+// freshParty returns the name of a party for which nothing has been counted yet in
+// this process.
+func freshParty() string { return fmt.Sprint("fresh", freshParties.Add(1)) }
+
+// connect connects a handler on the running config's partyline.
+func (c *adminTest) connect(party, guest, service string, h Handler) *Operator {
+	c.t.Helper()
+	operator := c.line(party).Partyline().Operator(guest)
+	if err := operator.Connect(service, h); err != nil {
+		c.t.Fatal(err)
+	}
+	return operator
+}
+
+// answers is a handler that always answers that.
+func answers(answer any) Handler {
+	return func(context.Context, any) (any, error) { return answer, nil }
+}
+
+// guestScript says what a guest does on each invite.
+type guestScript struct {
+	mu        sync.Mutex
+	operators []*Operator
+}
+
+// onInvites makes `test_app key` do on its first invite what the first function says,
+// and so on, and on all that follow what the last one says.
+func onInvites(t testing.TB, key string, does ...func(http.ResponseWriter, *http.Request, *Operator) error) *guestScript {
+	t.Helper()
+	s := new(guestScript)
+	app(t, key, func(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+		operator, ok := OperatorFrom(r)
+		if !ok {
+			return next.ServeHTTP(w, r)
+		}
+		s.mu.Lock()
+		do := does[min(len(s.operators), len(does)-1)]
+		s.operators = append(s.operators, operator)
+		s.mu.Unlock()
+		return do(w, r, operator)
+	})
+	return s
+}
+
+// invites returns how many invites there were.
+func (s *guestScript) invites() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.operators)
+}
+
+// operator returns that of the invite with that number, from 0, or from -1 backwards.
+func (s *guestScript) operator(i int) *Operator {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i < 0 {
+		i += len(s.operators)
+	}
+	return s.operators[i]
+}
+
+// connects is a guest that connects a handler under each service, and has joined.
+func connects(answer any, services ...string) func(http.ResponseWriter, *http.Request, *Operator) error {
+	return func(w http.ResponseWriter, _ *http.Request, operator *Operator) error {
+		for _, service := range services {
+			if err := operator.Connect(service, answers(answer)); err != nil {
+				return err
+			}
+		}
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+}
+
+// responds is a guest that connects nothing and answers with that status.
+func responds(status int) func(http.ResponseWriter, *http.Request, *Operator) error {
+	return func(w http.ResponseWriter, _ *http.Request, _ *Operator) error {
+		w.WriteHeader(status)
+		return nil
+	}
+}
+
+// fails is a guest that connects nothing and returns that error.
+func fails(err error) func(http.ResponseWriter, *http.Request, *Operator) error {
+	return func(http.ResponseWriter, *http.Request, *Operator) error { return err }
+}
+
+// bothOf is a guest that does one and then the other.
+func bothOf(one, two func(http.ResponseWriter, *http.Request, *Operator) error) func(http.ResponseWriter, *http.Request, *Operator) error {
+	return func(w http.ResponseWriter, r *http.Request, operator *Operator) error {
+		if err := one(w, r, operator); err != nil {
+			return err
+		}
+		return two(w, r, operator)
+	}
+}
+
+func TestTheAdminAPIShowsWhoIsOnTheLineAndWhatCameOfIt(t *testing.T) {
+	party := freshParty()
+	var declines, breaks atomic.Bool
+	onProvision(t, "teller", joins(party, "teller", "time", "noon"))
+	onInvites(t, "one", connects("1", "zebra", "number"))
+	onInvites(t, "two", func(w http.ResponseWriter, _ *http.Request, operator *Operator) error {
+		w.WriteHeader(http.StatusCreated)
+		return operator.Connect("number", func(context.Context, any) (any, error) {
+			if declines.Load() {
+				return nil, fmt.Errorf("not me: %w", ErrHighAndDry)
+			}
+			return "2", nil
+		})
+	})
+	onInvites(t, "silent", responds(http.StatusNoContent))
+	onInvites(t, "broken", func(w http.ResponseWriter, _ *http.Request, operator *Operator) error {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return operator.Connect("number", func(context.Context, any) (any, error) {
+			if breaks.Load() {
+				return nil, errors.New("it <broke>")
+			}
+			return "broken", nil
+		})
+	})
+	onInvites(t, "locked", fails(errNoEntry))
+	onInvites(t, "fails", fails(errors.New("oh no")))
+	onInvites(t, "unspeakable", fails(unspeakableError{}))
+	c := newAdminTest(t)
+	c.site(`
+	route {
+		test_app teller
+		wsgi_party ` + party + ` {
+			invite /one/__invite__/ https://example.com/two/__invite__/?x=1&y
+			invite /silent/__invite__/ /broken/__invite__/ /nobody/__invite__/
+			invite /locked/__invite__/ as "the keeper"
+			invite /fails/__invite__/ /unspeakable/__invite__/
+			test_app /one/* one
+			test_app /two/* two
+			test_app /silent/* silent
+			test_app /broken/* broken
+			test_app /locked/* locked
+			test_app /fails/* fails
+			test_app /unspeakable/* unspeakable
+		}
+	}`)
+	ask := func() {
+		t.Helper()
+		if _, err := c.line(party).AskAround(context.Background(), "number", nil); (err != nil) != breaks.Load() {
+			t.Error(err)
+		}
+	}
+	ask()
+	declines.Store(true)
+	ask()
+	breaks.Store(true)
+	ask()
+	ask()
+	want := `{
+		"party": "` + party + `",
+		"invites": [
+			{"server": "srv0", "uri": "/one/__invite__/", "guest": "one", "result": "joined", "status": 204, "error": "", "time": "TIME", "duration": "DURATION"},
+			{"server": "srv0", "uri": "https://example.com/two/__invite__/?x=1&y", "guest": "two", "result": "joined", "status": 201, "error": "", "time": "TIME", "duration": "DURATION"},
+			{"server": "srv0", "uri": "/silent/__invite__/", "guest": "silent", "result": "joined", "status": 204, "error": "", "time": "TIME", "duration": "DURATION"},
+			{"server": "srv0", "uri": "/broken/__invite__/", "guest": "broken", "result": "failed", "status": 503, "error": "", "hint": "HINT", "time": "TIME", "duration": "DURATION"},
+			{"server": "srv0", "uri": "/nobody/__invite__/", "guest": "nobody", "result": "not_answered", "status": 0, "error": "", "hint": "HINT", "time": "TIME", "duration": "DURATION"},
+			{"server": "srv0", "uri": "/locked/__invite__/", "guest": "the keeper", "result": "refused", "status": 403, "error": "` + errNoEntry.Error() + `", "hint": "HINT", "time": "TIME", "duration": "DURATION"},
+			{"server": "srv0", "uri": "/fails/__invite__/", "guest": "fails", "result": "failed", "status": 0, "error": "oh no", "hint": "HINT", "time": "TIME", "duration": "DURATION"},
+			{"server": "srv0", "uri": "/unspeakable/__invite__/", "guest": "unspeakable", "result": "failed", "status": 0, "error": "a wsgiparty.unspeakableError, whose message cannot be had", "hint": "HINT", "time": "TIME", "duration": "DURATION"}
+		],
+		"guests": [
+			{"guest": "broken", "services": ["number"], "replicas": 1, "joined": "TIME"},
+			{"guest": "one", "services": ["number", "zebra"], "replicas": 1, "joined": "TIME"},
+			{"guest": "silent", "services": [], "replicas": 1, "joined": "TIME"},
+			{"guest": "teller", "services": ["time"], "replicas": 1, "joined": "TIME"},
+			{"guest": "two", "services": ["number"], "replicas": 1, "joined": "TIME"}
+		],
+		"services": [
+			{"service": "number", "guests": ["one", "two", "broken"]},
+			{"service": "time", "guests": ["teller"]},
+			{"service": "zebra", "guests": ["one"]}
+		],
+		"counts": [
+			{"guest": "broken", "service": "number", "asked": 4, "answered": 2, "declined": 0, "failed": 2, "last_error": "guest \"broken\" failed to answer \"number\": it <broke>"},
+			{"guest": "one", "service": "number", "asked": 4, "answered": 4, "declined": 0, "failed": 0, "last_error": ""},
+			{"guest": "one", "service": "zebra", "asked": 0, "answered": 0, "declined": 0, "failed": 0, "last_error": ""},
+			{"guest": "teller", "service": "time", "asked": 0, "answered": 0, "declined": 0, "failed": 0, "last_error": ""},
+			{"guest": "two", "service": "number", "asked": 4, "answered": 1, "declined": 3, "failed": 0, "last_error": ""}
+		]
+	}`
+	c.expectJSON("GET", "/wsgi_party/"+party, "", want)
+	c.expectJSON("GET", "/wsgi_party/"+party+"/", "", want)
+	c.expectJSON("GET", "/wsgi_party/", "", "["+want+"]")
+	if body := c.call("GET", "/wsgi_party/"+party, "").body; !strings.Contains(body, "it <broke>") || !strings.Contains(body, "?x=1&y") {
+		t.Errorf("characters of HTML are escaped for no reason: %s", body)
+	}
+
+	// What is shown of an invite is what is logged.
+	var shown struct {
+		Invites []struct {
+			Guest, Error, Hint string
+			Time               time.Time
+			Duration           float64
+		}
+		Guests []struct {
+			Guest  string
+			Joined time.Time
+		}
+	}
+	c.decode(c.call("GET", "/wsgi_party/"+party, ""), &shown)
+	logged := make(map[string]entry)
+	for _, result := range inviteResults {
+		for _, e := range logEntries(t, result.message()) {
+			logged[e["guest"].(string)] = e
+		}
+	}
+	joined := make(map[string]time.Time)
+	for _, g := range shown.Guests {
+		joined[g.Guest] = g.Joined
+	}
+	if !joined["teller"].Before(shown.Invites[0].Time) {
+		t.Errorf("who joined first did so at %v, after the first invite at %v", joined["teller"], shown.Invites[0].Time)
+	}
+	for i, invite := range shown.Invites {
+		e := logged[invite.Guest]
+		if hint, _ := e["hint"].(string); invite.Hint != hint || invite.Duration != e["duration"] {
+			t.Errorf("invite of %s: hint %q after %v s, logged are %q after %v", invite.Guest, invite.Hint, invite.Duration, hint, e["duration"])
+		}
+		if i > 0 && !invite.Time.After(shown.Invites[i-1].Time) {
+			t.Errorf("%s was invited at %v, before the one before", invite.Guest, invite.Time)
+		}
+		if at, ok := joined[invite.Guest]; ok && !at.After(invite.Time) {
+			t.Errorf("%s joined at %v, and was invited at %v", invite.Guest, at, invite.Time)
+		}
+	}
+}
+
+// errNoEntry is how a handler of Caddy's refuses.
+var errNoEntry = caddyhttp.HandlerError{StatusCode: http.StatusForbidden, Err: errors.New("no entry")}
+
+// unspeakableError is one of an application that has not tested its errors.
+type unspeakableError struct{}
+
+func (unspeakableError) Error() string { panic("no message") }
+
+func (c *adminTest) decode(response adminResponse, value any) {
+	c.t.Helper()
+	if err := json.Unmarshal([]byte(response.body), value); err != nil || response.status != http.StatusOK {
+		c.t.Fatalf("%d %s: %v", response.status, response.body, err)
+	}
+}
+
+func TestTheAdminAPIShowsNothingAsEmptyLists(t *testing.T) {
+	onProvision(t, "early", func(ctx caddy.Context) error {
+		_, err := Join(ctx, "joined only", "")
+		return err
+	})
+	const empty = `{"party": %q, "invites": [], "guests": [], "services": [], "counts": []}`
+	for name, test := range map[string]struct {
+		directives string
+		parties    []string
+	}{
+		"no party":                         {"respond nothing", nil},
+		"a party without anything":         {"wsgi_party", []string{DefaultParty}},
+		"a party that was only joined":     {"test_app early", []string{"joined only"}},
+		"parties, in alphabetical order":   {"wsgi_party b\nwsgi_party c\nwsgi_party a\nwsgi_party B", []string{"B", "a", "b", "c"}},
+		"a party within another, likewise": {"wsgi_party b {\nwsgi_party a\n}", []string{"a", "b"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newAdminTest(t)
+			c.site(test.directives)
+			var want []string
+			for _, party := range test.parties {
+				one := fmt.Sprintf(empty, party)
+				want = append(want, one)
+				c.expectJSON("GET", "/wsgi_party/"+url.PathEscape(party), "", one)
+				c.expectJSON("POST", "/wsgi_party/"+url.PathEscape(party)+"/invite", "", `{"invites": []}`)
+			}
+			c.expectJSON("GET", "/wsgi_party/", "", "["+strings.Join(want, ",")+"]")
+		})
+	}
+}
+
+// TestWhatTheAdminAPIShowsIsInTheSameOrderEachTime has two parties in two servers.
+func TestWhatTheAdminAPIShowsIsInTheSameOrderEachTime(t *testing.T) {
+	services := strings.Fields("k b d e f g h i j a l m n o p")
+	onInvites(t, "many", connects("x", services...))
+	c := newAdminTest(t)
+	var site strings.Builder
+	site.WriteString("ADDRESS, http://" + testport.Address(t) + " {\n")
+	for _, party := range []string{"z", "a"} {
+		fmt.Fprintf(&site, "wsgi_party %s {\n", party)
+		for _, guest := range strings.Fields("c e a d b") {
+			fmt.Fprintf(&site, "invite /%s/%s/__invite__/ as %[2]s\ntest_app /%[1]s/%[2]s/* many\n", party, guest)
+		}
+		site.WriteString("}\n")
+	}
+	site.WriteString("}")
+	c.load(site.String())
+
+	want := c.plain(c.call("GET", "/wsgi_party/", "").body)
+	var shown []struct {
+		Party   string
+		Invites []struct{ Server, Guest string }
+		Guests  []struct {
+			Guest    string
+			Services []string
+			Replicas int
+		}
+		Services []struct {
+			Service string
+			Guests  []string
+		}
+		Counts []struct{ Guest, Service string }
+	}
+	c.decode(c.call("GET", "/wsgi_party/", ""), &shown)
+	var order []string
+	for _, p := range shown {
+		var line []string
+		for _, i := range p.Invites {
+			line = append(line, i.Server+i.Guest)
+		}
+		for _, g := range p.Guests {
+			line = append(line, fmt.Sprint(g.Guest, g.Replicas))
+			if !slices.Equal(g.Services, slices.Sorted(slices.Values(services))) {
+				t.Errorf("services of %s: %v", g.Guest, g.Services)
+			}
+		}
+		for _, s := range p.Services {
+			line = append(line, s.Service)
+			if fmt.Sprint(s.Guests) != "[c e a d b]" { // as they are asked
+				t.Errorf("guests of %s: %v", s.Service, s.Guests)
+			}
+		}
+		order = append(order, p.Party+": "+strings.Join(line, " "))
+		for i, g := range strings.Fields("a b c d e") {
+			for j, s := range slices.Sorted(slices.Values(services)) {
+				if got := p.Counts[i*len(services)+j]; got.Guest != g || got.Service != s {
+					t.Errorf("count of %s, %s, want %s, %s", got.Guest, got.Service, g, s)
+				}
+			}
+		}
+	}
+	for i, party := range []string{"a", "z"} {
+		if got, want := order[i], party+": srv0c srv0e srv0a srv0d srv0b srv1c srv1e srv1a srv1d srv1b a2 b2 c2 d2 e2 a b d e f g h i j k l m n o p"; got != want {
+			t.Errorf("%s\nwant %s", got, want)
+		}
+	}
+	for range 3 {
+		for range 5 {
+			c.same("again", c.plain(c.call("GET", "/wsgi_party/", "").body), want)
+		}
+		c.load(site.String())
+	}
+}
+
+func TestAReplicaThatLeavesIsNoLongerCounted(t *testing.T) {
+	script := onInvites(t, "app", connects("pong", "ping"))
+	c := newAdminTest(t)
+	c.load("ADDRESS, http://" + testport.Address(t) + " {\nwsgi_party main {\ninvite /app/__invite__/\ntest_app app\n}\n}")
+	for left, want := range []string{
+		`[{"guest": "app", "services": ["ping"], "replicas": 2, "joined": "TIME"}]`,
+		`[{"guest": "app", "services": ["ping"], "replicas": 1, "joined": "TIME"}]`,
+		`[]`,
+	} {
+		if left > 0 {
+			script.operator(left - 1).Leave()
+		}
+		var shown struct{ Guests json.RawMessage }
+		c.decode(c.call("GET", "/wsgi_party/main", ""), &shown)
+		c.same("guests", c.plain(string(shown.Guests)), c.plain(want))
+	}
+}
+
+func TestHeadOfTheAdminAPI(t *testing.T) {
+	c := newAdminTest(t)
+	c.site("wsgi_party main")
+	for path, status := range map[string]int{"/wsgi_party/": 200, "/wsgi_party/main": 200, "/wsgi_party/other": 404} {
+		response := c.call("HEAD", path, "")
+		if response.status != status || response.body != "" || response.header.Get("Content-Type") != "application/json" {
+			t.Errorf("HEAD %s: %d %q %v, want %d", path, response.status, response.body, response.header, status)
+		}
+	}
+}
+
+func TestAnAdminAskHasTheAnswersInOrderAndEachReply(t *testing.T) {
+	c := newAdminTest(t)
+	party := freshParty()
+	c.site("wsgi_party " + party)
+	c.connect(party, "zoe", "number", answers("first"))
+	c.connect(party, "shy", "number", func(context.Context, any) (any, error) { return nil, fmt.Errorf("no: %w", ErrHighAndDry) })
+	c.connect(party, "broken", "number", func(context.Context, any) (any, error) { return "lost", errors.New("oh no") })
+	adam := c.connect(party, "adam", "number", answers(map[string]any{"b": []int{1, 2}, "a": nil}))
+	if err := adam.Connect("number", answers(nil)); err != nil {
+		t.Fatal(err)
+	}
+	c.connect(party, "adam", "other", answers("wrong"))
+	c.expectJSON("POST", "/wsgi_party/"+party+"/ask/number", "", `{
+		"answers": ["first", {"a": null, "b": [1, 2]}, null],
+		"replies": [
+			{"guest": "zoe", "status": "answered", "answer": "first", "duration": "DURATION"},
+			{"guest": "shy", "status": "declined", "duration": "DURATION"},
+			{"guest": "broken", "status": "failed", "error": "guest \"broken\" failed to answer \"number\": oh no", "duration": "DURATION"},
+			{"guest": "adam", "status": "answered", "answer": {"a": null, "b": [1, 2]}, "duration": "DURATION"},
+			{"guest": "adam", "status": "answered", "answer": null, "duration": "DURATION"}
+		],
+		"duration": "DURATION"
+	}`)
+	c.connect(party, "shy", "secret", func(context.Context, any) (any, error) { return nil, ErrHighAndDry })
+	c.expectJSON("POST", "/wsgi_party/"+party+"/ask/secret/", "", `{
+		"answers": [],
+		"replies": [{"guest": "shy", "status": "declined", "duration": "DURATION"}],
+		"duration": "DURATION"
+	}`)
+	var shown struct {
+		Counts []struct {
+			Guest, Service                    string
+			Asked, Answered, Declined, Failed int
+		}
+	}
+	c.decode(c.call("GET", "/wsgi_party/"+party, ""), &shown)
+	if got := fmt.Sprint(shown.Counts); got != "[{adam number 2 2 0 0} {adam other 0 0 0 0} {broken number 1 0 0 1} {shy number 1 0 1 0} {shy secret 1 0 1 0} {zoe number 1 1 0 0}]" {
+		t.Errorf("counts: %s", got)
+	}
+}
+
+type askedJSON struct {
+	Answers []any
+	Replies []struct {
+		Guest, Status, Note, Error string
+		Answer                     any
+		Duration                   float64
+	}
+	Duration float64
+}
+
+func TestAdminAskFirst(t *testing.T) {
+	c := newAdminTest(t)
+	c.site("wsgi_party main")
+	var calls []string
+	for _, guest := range []string{"shy", "one", "two"} {
+		c.connect("main", guest, "number", func(context.Context, any) (any, error) {
+			calls = append(calls, guest)
+			if guest == "shy" {
+				return nil, ErrHighAndDry
+			}
+			return guest, nil
+		})
+	}
+	for query, want := range map[string]string{
+		"":              "shy one two",
+		"?":             "shy one two",
+		"?second":       "shy one two",
+		"?first=false":  "shy one two",
+		"?first=0":      "shy one two",
+		"?first":        "shy one",
+		"?first=":       "shy one",
+		"?first=true":   "shy one",
+		"?first=1":      "shy one",
+		"?x=y&first":    "shy one",
+		"?first=no":     "",
+		"?first=truely": "",
+		"?first=%00":    "",
+	} {
+		calls = nil
+		response := c.call("POST", "/wsgi_party/main/ask/number"+query, "")
+		if got := strings.Join(calls, " "); got != want {
+			t.Errorf("%s: asked were %q, want %q", query, got, want)
+		}
+		if want == "" {
+			c.expectError(query, response, http.StatusBadRequest, "first", "write true or false")
+			continue
+		}
+		var asked askedJSON
+		c.decode(response, &asked)
+		var replied []string
+		for _, reply := range asked.Replies {
+			replied = append(replied, reply.Guest)
+		}
+		if got := strings.Join(replied, " "); got != want {
+			t.Errorf("%s: replies of %q, want %q", query, got, want)
+		}
+		if got := "shy " + strings.Trim(fmt.Sprint(asked.Answers), "[]"); got != want {
+			t.Errorf("%s: answers %v", query, asked.Answers)
+		}
+	}
+}
+
+func TestAdminAskDurationsAreThoseOfTheHandlers(t *testing.T) {
+	c := newAdminTest(t)
+	c.site("wsgi_party main")
+	const pause = 20 * time.Millisecond
+	for _, guest := range []string{"quick", "slow", "quick, too"} {
+		c.connect("main", guest, "wait", func(context.Context, any) (any, error) {
+			if guest == "slow" {
+				time.Sleep(pause)
+			}
+			return nil, nil
+		})
+	}
+	var asked askedJSON
+	c.decode(c.call("POST", "/wsgi_party/main/ask/wait", ""), &asked)
+	sum := 0.
+	for _, reply := range asked.Replies {
+		sum += reply.Duration
+	}
+	if slow := asked.Replies[1].Duration; slow < pause.Seconds() || slow > 10 {
+		t.Errorf("the slow one took %v s", slow)
+	}
+	if sum > asked.Duration+1e-9 { // of adding up decimals
+		t.Errorf("the handlers took %v s, one after the other, and the ask %v", sum, asked.Duration)
+	}
+}
+
+// TestAdminAskOfRemoteHandlers has the first one wait for the second.
+func TestAdminAskOfRemoteHandlers(t *testing.T) {
+	c := newAdminTest(t)
+	c.site("wsgi_party main")
+	const pause = 20 * time.Millisecond
+	done := make(chan struct{}, 2)
+	for _, guest := range []string{"zoe", "adam", "broken", "shy"} {
+		if err := c.line("main").Partyline().Operator(guest).ConnectRemote("far", func(ctx context.Context, payload any) (any, error) {
+			switch guest {
+			case "zoe":
+				select {
+				case <-done:
+				case <-ctx.Done():
+					return nil, ctx.Err()
+				}
+			case "adam":
+				time.Sleep(pause)
+				done <- struct{}{}
+			case "broken":
+				panic("oh no")
+			case "shy":
+				return nil, ErrHighAndDry
+			}
+			return payload, nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	response := c.call("POST", "/wsgi_party/main/ask/far", `"x"`)
+	var asked askedJSON
+	c.decode(response, &asked)
+	var got []string
+	for _, reply := range asked.Replies {
+		first, _, _ := strings.Cut(reply.Error, "\n")
+		got = append(got, fmt.Sprintln(reply.Guest, reply.Status, reply.Answer, first))
+		if reply.Duration <= 0 || reply.Duration > asked.Duration {
+			t.Errorf("%s took %v s, the ask %v", reply.Guest, reply.Duration, asked.Duration)
+		}
+	}
+	if want := []string{"zoe answered x \n", "adam answered x \n", "broken failed <nil> guest \"broken\" failed to answer \"far\": panic: oh no\n", "shy declined <nil> \n"}; !slices.Equal(got, want) {
+		t.Errorf("%q\nwant %q", got, want)
+	}
+	if fmt.Sprint(asked.Answers) != "[x x]" {
+		t.Errorf("answers: %v", asked.Answers)
+	}
+	for i := range 2 { // though when its turn came the second one had replied already
+		if asked.Replies[i].Duration < pause.Seconds() {
+			t.Errorf("%s took %v s", asked.Replies[i].Guest, asked.Replies[i].Duration)
+		}
+	}
+	asked = askedJSON{}
+	c.decode(c.call("POST", "/wsgi_party/main/ask/far?first", `"x"`), &asked)
+	if len(asked.Replies) != 1 || fmt.Sprint(asked.Answers) != "[x]" {
+		t.Errorf("first: %+v", asked)
+	}
+}
+
+func TestAdminAskPassesOnThePayload(t *testing.T) {
+	c := newAdminTest(t)
+	c.site("wsgi_party main")
+	var got []any
+	c.connect("main", "echo", "echo", func(_ context.Context, payload any) (any, error) {
+		got = append(got, payload)
+		return payload, nil
+	})
+	long := strings.Repeat("x", maxPayload-2)
+	nested := strings.Repeat("[", 9999) + strings.Repeat("]", 9999)
+	for body, want := range map[string]any{
+		"":                     nil,
+		" \r\n\t":              nil,
+		"null":                 nil,
+		"true":                 true,
+		` "a\u00e9\n" `:        "aé\n",
+		`""`:                   "",
+		"0":                    json.Number("0"),
+		"12345678901234567890": json.Number("12345678901234567890"),
+		"-1.10":                json.Number("-1.10"),
+		"1E+400":               json.Number("1E+400"),
+		"[]":                   []any{},
+		`{"id": 9007199254740993, "x": [1.0, null]}`: map[string]any{"id": json.Number("9007199254740993"), "x": []any{json.Number("1.0"), nil}},
+		`"` + long + `"`: long,
+	} {
+		got = nil
+		response := c.call("POST", "/wsgi_party/main/ask/echo", body)
+		if len(body) > 100 {
+			body = body[:100]
+		}
+		if response.status != http.StatusOK || len(got) != 1 || !reflect.DeepEqual(got[0], want) {
+			t.Errorf("%q: %d %.200s, the handler got %.200v, want %.200v", body, response.status, response.body, got, want)
+			continue
+		}
+		var asked struct{ Answers []json.RawMessage }
+		c.decode(response, &asked)
+		if again, err := parsePayload(asked.Answers[0]); err != nil || !reflect.DeepEqual(again, want) {
+			t.Errorf("%q: answered %.200s, want %.200v", body, asked.Answers[0], want)
+		}
+	}
+	got = nil
+	if response := c.call("POST", "/wsgi_party/main/ask/echo", nested); response.status != http.StatusOK || len(got) != 1 {
+		t.Errorf("nested: %d %.200s", response.status, response.body)
+	}
+
+	type typed struct{ ID uint64 }
+	var id typed
+	c.connect("main", "typed", "typed", func(_ context.Context, payload any) (_ any, err error) {
+		id, err = PayloadAs[typed](payload)
+		return nil, err
+	})
+	if response := c.call("POST", "/wsgi_party/main/ask/typed", `{"id": 18446744073709551615}`); id.ID != math.MaxUint64 {
+		t.Errorf("%v: %s", id, response.body)
+	}
+}
+
+type cyclic struct{ Self *cyclic }
+
+type badJSON func() ([]byte, error)
+
+func (f badJSON) MarshalJSON() ([]byte, error) { return f() }
+
+func TestAnAnswerThatJSONCannotCarryIsShownAsItsType(t *testing.T) {
+	ring := new(cyclic)
+	ring.Self = ring
+	list := make([]any, 1)
+	list[0] = list
+	c := newAdminTest(t)
+	c.site("wsgi_party main")
+	var answer any
+	c.connect("main", "before", "any", answers("before"))
+	c.connect("main", "odd", "any", func(context.Context, any) (any, error) { return answer, nil })
+	c.connect("main", "after", "any", answers("after"))
+	for _, test := range []struct {
+		answer    any
+		want, why string
+	}{
+		{func(int) string { return "" }, "func(int) string", "unsupported type"},
+		{make(chan int), "chan int", "unsupported type"},
+		{math.NaN(), "float64", "unsupported value: NaN"},
+		{math.Inf(-1), "float64", "-Inf"},
+		{complex(1, 2), "complex128", "unsupported type"},
+		{ring, "*wsgiparty.cyclic", "cycle"},
+		{list, "[]interface {}", "cycle"},
+		{map[string]any{"x": func() {}}, "map[string]interface {}", "func()"},
+		{map[struct{ X int }]int{}, "map[struct { X int }]int", "unsupported type"},
+		{struct {
+			F func() `json:"<ü>"`
+		}{}, "struct { F func() \"json:\\\"<ü>\\\"\" }", "func()"},
+		{http.DefaultServeMux.ServeHTTP, "func(http.ResponseWriter, *http.Request)", "unsupported type"},
+		{badJSON(func() ([]byte, error) { panic("oh no") }), "wsgiparty.badJSON", "panic: oh no"},
+		{badJSON(func() ([]byte, error) { panic(unspeakableError{}) }), "wsgiparty.badJSON", "panic"},
+		{badJSON(func() ([]byte, error) { var none *cyclic; return nil, fmt.Errorf("%v", none.Self) }), "wsgiparty.badJSON", "nil pointer"},
+		{badJSON(func() ([]byte, error) { return nil, errors.New("oh no") }), "wsgiparty.badJSON", "oh no"},
+		{badJSON(func() ([]byte, error) { return []byte("{"), nil }), "wsgiparty.badJSON", "unexpected end"},
+		{json.RawMessage("{}}"), "json.RawMessage", "invalid character"},
+		{json.Number("one"), "json.Number", "invalid number"},
+	} {
+		answer = test.answer
+		var asked askedJSON
+		c.decode(c.call("POST", "/wsgi_party/main/ask/any", ""), &asked)
+		if !reflect.DeepEqual(asked.Answers, []any{"before", test.want, "after"}) || len(asked.Replies) != 3 {
+			t.Errorf("%T: %v", answer, asked)
+			continue
+		}
+		odd := asked.Replies[1]
+		if odd.Status != "answered" || odd.Answer != test.want || odd.Error != "" || !strings.Contains(odd.Note, "JSON cannot carry") || !strings.Contains(odd.Note, test.why) {
+			t.Errorf("%T: %+v", answer, odd)
+		}
+		if asked.Replies[0].Note != "" || asked.Replies[2].Note != "" {
+			t.Errorf("notes about the others: %+v", asked.Replies)
+		}
+	}
+}
+
+func TestAnswersThatJSONCanCarryComeAsTheyAre(t *testing.T) {
+	c := newAdminTest(t)
+	c.site("wsgi_party main")
+	var answer any
+	c.connect("main", "app", "any", func(context.Context, any) (any, error) { return answer, nil })
+	for _, test := range []struct{ answer, want any }{
+		{`<a href="/x?y=1&z=2">é</a>`, `<a href="/x?y=1&z=2">é</a>`},
+		{json.RawMessage(`{"a": [1]}`), map[string]any{"a": []any{1.}}},
+		{json.RawMessage(nil), nil},
+		{(*cyclic)(nil), nil},
+		{struct {
+			A int `json:"a"`
+			b int
+		}{1, 2}, map[string]any{"a": 1.}},
+		{[]string(nil), nil},
+		{time.Unix(0, 0).UTC(), "1970-01-01T00:00:00Z"},
+		{"\xff", "\ufffd"},
+		{"", ""},
+		{false, false},
+	} {
+		answer = test.answer
+		var asked askedJSON
+		c.decode(c.call("POST", "/wsgi_party/main/ask/any", ""), &asked)
+		if len(asked.Replies) != 1 || !reflect.DeepEqual(asked.Answers, []any{test.want}) || !reflect.DeepEqual(asked.Replies[0].Answer, test.want) || asked.Replies[0].Note != "" {
+			t.Errorf("%#v: %+v, want %#v", answer, asked, test.want)
+		}
+	}
+}
+
+func TestAdminAskSaysHowAHandlerPanicked(t *testing.T) {
+	c := newAdminTest(t)
+	party := freshParty()
+	c.site("wsgi_party " + party)
+	for _, value := range []any{"oh no", unspeakableError{}, http.ErrAbortHandler, ErrHighAndDry} {
+		operator := c.connect(party, "wild", "any", func(context.Context, any) (any, error) { panic(value) })
+		c.connect(party, "tame", "any", answers("tame"))
+		var asked askedJSON
+		c.decode(c.call("POST", "/wsgi_party/"+party+"/ask/any", ""), &asked)
+		var wild string
+		for _, reply := range asked.Replies {
+			if reply.Guest == "wild" && reply.Status == "failed" {
+				wild = reply.Error
+			}
+		}
+		if !strings.HasPrefix(wild, `guest "wild" failed to answer "any": panic: `) || !strings.Contains(wild, "admin_test.go:") || fmt.Sprint(asked.Answers) != "[tame]" {
+			t.Errorf("%T: %+v", value, asked)
+		}
+		var shown struct {
+			Counts []struct {
+				Guest     string
+				LastError string `json:"last_error"`
+			}
+		}
+		c.decode(c.call("GET", "/wsgi_party/"+party, ""), &shown)
+		if shown.Counts[1].Guest != "wild" || shown.Counts[1].LastError != wild {
+			t.Errorf("%T: the last error is %+v, want %s", value, shown.Counts, wild)
+		}
+		operator.Leave()
+	}
+}
+
+// TestAClientThatGoesAwayEndsItsAsk has it go while the first handler is at it.
+func TestAClientThatGoesAwayEndsItsAsk(t *testing.T) {
+	c := newAdminTest(t)
+	party := freshParty()
+	c.site("wsgi_party " + party)
+	asked := make(chan string, 2)
+	ended := make(chan struct{})
+	c.connect(party, "patient", "wait", func(ctx context.Context, _ any) (any, error) {
+		asked <- "patient"
+		<-ctx.Done()
+		close(ended)
+		return nil, ctx.Err()
+	})
+	last := c.connect(party, "next", "wait", func(context.Context, any) (any, error) {
+		asked <- "next"
+		return nil, nil
+	})
+	ctx, leave := context.WithCancel(context.Background())
+	gone := make(chan error, 1)
+	go func() {
+		_, err := c.tryCall(ctx, "POST", "/wsgi_party/"+party+"/ask/wait", strings.NewReader("1"))
+		gone <- err
+	}()
+	<-asked
+	leave()
+	if err := <-gone; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	eventually(t, "the handler is told", func() bool {
+		select {
+		case <-ended:
+			return true
+		default:
+			return false
+		}
+	})
+	eventually(t, "the ask is counted", func() bool {
+		_, replies := last.Partyline().Counts()
+		return replies[1].Failed == 1
+	})
+	if len(asked) != 0 {
+		t.Error("the next guest is asked")
+	}
+}
+
+// TestNamesInAdminPathsAreEscaped has parties, guests and services of odd names.
+func TestNamesInAdminPathsAreEscaped(t *testing.T) {
+	names := []string{
+		"a/b", "/", "//", "a b", " ", "100%", "%2F", "größe/日本", "what?", "?first", "a&b=c", "a+b", "a;b", "#", "..", ".", "a/../b",
+		"ask", "invite", "wsgi_party", `"quoted"`, `back\slash`, "<b>", "a:b", "😀",
+	}
+	app(t, "app", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+		operator, _ := OperatorFrom(r)
+		for _, service := range []string{operator.Guest(), "another"} {
+			if err := operator.Connect(service, answers(operator.Guest())); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	var site strings.Builder
+	for i, name := range names {
+		quoted := `"` + strings.NewReplacer(`"`, `\"`).Replace(name) + `"`
+		fmt.Fprintf(&site, "wsgi_party * %s {\ninvite /%d/__invite__/ as %[1]s\ninvite /x%[2]d/__invite__/\ntest_app app\n}\n", quoted, i)
+	}
+	c := newAdminTest(t)
+	c.site(site.String())
+	for _, name := range names {
+		// A path is cleaned on its way, where dots are not escaped.
+		path := "/wsgi_party/" + strings.ReplaceAll(url.PathEscape(name), ".", "%2E")
+		var shown partyJSON
+		c.decode(c.call("GET", path, ""), &shown)
+		if shown.Party != name || len(shown.Invites) != 2 || shown.Invites[0].Guest != name || len(shown.Guests) != 2 {
+			t.Errorf("%q: %+v", name, shown)
+		}
+		var asked askedJSON
+		c.decode(c.call("POST", path+"/ask/"+strings.ReplaceAll(url.PathEscape(name), ".", "%2E")+"?first", ""), &asked)
+		if fmt.Sprint(asked.Answers) != "["+name+"]" {
+			t.Errorf("asking %q: %v", name, asked.Answers)
+		}
+		var sent struct{ Invites []sentJSON }
+		c.decode(c.call("POST", path+"/invite?guest="+url.QueryEscape(name), ""), &sent)
+		if len(sent.Invites) != 1 || sent.Invites[0].Guest != name {
+			t.Errorf("inviting %q: %+v", name, sent)
+		}
+	}
+	var all []partyJSON
+	c.decode(c.call("GET", "/wsgi_party/", ""), &all)
+	if len(all) != len(names) {
+		t.Errorf("%d parties, want %d", len(all), len(names))
+	}
+}
+
+// adminEvents keeps the events of a config.
+type adminEvents struct {
+	mu   sync.Mutex
+	seen []string
+}
+
+func (s *adminEvents) Handle(_ context.Context, e caddy.Event) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seen = append(s.seen, fmt.Sprint(e.Name(), " ", e.Data["guest"], " ", e.Data["services"]))
+	return nil
+}
+
+func (s *adminEvents) events() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.seen)
+}
+
+// keepsEvents makes `test_app events` keep those of parties.
+func keepsEvents(t testing.TB) *adminEvents {
+	s := new(adminEvents)
+	onProvision(t, "events", func(ctx caddy.Context) error {
+		loaded, err := ctx.App("events")
+		if err != nil {
+			return err
+		}
+		for _, name := range []string{"guest_joined", "guest_left", "invite_refused", "invite_failed", "invite_not_answered"} {
+			if err := loaded.(*caddyevents.App).On(name, s); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return s
+}
+
+func TestGuestsThatDidNotJoinAreInvitedAgainByTheAdminAPI(t *testing.T) {
+	there := onInvites(t, "there", connects("there", "ping"))
+	late := onInvites(t, "late", responds(503), connects("late", "ping"))
+	wild := onInvites(t, "wild", func(http.ResponseWriter, *http.Request, *Operator) error { panic("oh no") }, connects(nil))
+	never := onInvites(t, "never", fails(errNoEntry))
+	events := keepsEvents(t)
+	c := newAdminTest(t)
+	c.site(`
+	route {
+		test_app events
+		wsgi_party main {
+			invite /late/__invite__/ /there/__invite__/ /never/__invite__/
+			invite https://example.com/wild/__invite__/
+			test_app /there/* there
+			test_app /late/* late
+			test_app /wild/* wild
+			test_app /never/* never
+		}
+	}`)
+	atLoad := []string{"invite_failed late []", "guest_joined there [ping]", "invite_refused never []", "invite_failed wild []"}
+	expectEvents := func(want []string) {
+		t.Helper()
+		eventually(t, "events", func() bool { return len(events.events()) >= len(want) })
+		if got := events.events(); !slices.Equal(got, want) {
+			t.Errorf("events: %q\nwant %q", got, want)
+		}
+	}
+	expectEvents(atLoad)
+	var before, after partyJSON
+	c.decode(c.call("GET", "/wsgi_party/main", ""), &before)
+
+	invites := []string{
+		`{"server": "srv0", "uri": "/late/__invite__/", "guest": "late", "result": "joined", "status": 204, "error": "", "time": "TIME", "duration": "DURATION"`,
+		`{"server": "srv0", "uri": "/there/__invite__/", "guest": "there", "result": "joined", "status": 204, "error": "", "time": "TIME", "duration": "DURATION"`,
+		`{"server": "srv0", "uri": "/never/__invite__/", "guest": "never", "result": "refused", "status": 403, "error": "` + errNoEntry.Error() + `", "hint": "HINT", "time": "TIME", "duration": "DURATION"`,
+		`{"server": "srv0", "uri": "https://example.com/wild/__invite__/", "guest": "wild", "result": "joined", "status": 204, "error": "", "time": "TIME", "duration": "DURATION"`,
+	}
+	reported := func(sent ...bool) string {
+		var all []string
+		for i, invite := range invites {
+			all = append(all, fmt.Sprintf(`%s, "sent": %v}`, invite, sent[i]))
+		}
+		return `{"invites": [` + strings.Join(all, ",") + `]}`
+	}
+	c.expectJSON("POST", "/wsgi_party/main/invite", "", reported(true, false, true, true))
+	c.expectAnswers("main", "ping", "there", "late")
+
+	// It is shown, logged and told as at load.
+	var shown struct{ Invites, Guests json.RawMessage }
+	c.decode(c.call("GET", "/wsgi_party/main", ""), &shown)
+	c.same("invites", c.plain(string(shown.Invites)), c.plain("["+strings.Join(invites, "},")+"}]"))
+	c.same("guests", c.plain(string(shown.Guests)), c.plain(`[
+		{"guest": "late", "services": ["ping"], "replicas": 1, "joined": "TIME"},
+		{"guest": "there", "services": ["ping"], "replicas": 1, "joined": "TIME"},
+		{"guest": "wild", "services": [], "replicas": 1, "joined": "TIME"}]`))
+	c.decode(c.call("GET", "/wsgi_party/main", ""), &after)
+	for i := range before.Invites {
+		if again := after.Invites[i].Time.After(before.Invites[i].Time); again != (before.Invites[i].Guest != "there") {
+			t.Errorf("%s was invited at %v, and first at %v", before.Invites[i].Guest, after.Invites[i].Time, before.Invites[i].Time)
+		}
+	}
+	var joined []string
+	for _, e := range logEntries(t, "guest joined") {
+		joined = append(joined, fmt.Sprintln(e["level"], e["logger"], e["party"], e["guest"], e["uri"], e["services"], e["duration"] != nil))
+	}
+	if want := []string{
+		"info http.handlers.wsgi_party main there /there/__invite__/ [ping] true\n",
+		"info http.handlers.wsgi_party main late /late/__invite__/ [ping] true\n",
+		"info http.handlers.wsgi_party main wild https://example.com/wild/__invite__/ [] true\n",
+	}; !slices.Equal(joined, want) {
+		t.Errorf("joined: %q\nwant %q", joined, want)
+	}
+	if refused := logEntries(t, "invite refused"); len(refused) != 2 || refused[1]["status"] != 403. || refused[1]["hint"] != refused[0]["hint"] {
+		t.Errorf("refused: %v", refused)
+	}
+	again := append(slices.Clone(atLoad), "guest_joined late [ping]", "invite_refused never []", "guest_joined wild []")
+	expectEvents(again)
+
+	// Each invite brought a new operator, and the one before has left.
+	if there.invites() != 1 || late.invites() != 2 || wild.invites() != 2 || never.invites() != 2 {
+		t.Errorf("invites: %d, %d, %d, %d", there.invites(), late.invites(), wild.invites(), never.invites())
+	}
+	for _, script := range []*guestScript{late, wild, never} {
+		one, two := script.operator(0), script.operator(1)
+		if one == two || one.Guest() != two.Guest() || one.Partyline() != two.Partyline() {
+			t.Errorf("operators %v and %v", one, two)
+		}
+		if err := one.Connect("late", pong); !errors.Is(err, ErrLeft) {
+			t.Errorf("connecting with the operator before: %v", err)
+		}
+	}
+
+	c.expectJSON("POST", "/wsgi_party/main/invite", "", reported(false, false, true, false))
+	expectEvents(append(again, "invite_refused never []"))
+	if there.invites() != 1 || late.invites() != 2 || wild.invites() != 2 || never.invites() != 3 {
+		t.Errorf("invites: %d, %d, %d, %d", there.invites(), late.invites(), wild.invites(), never.invites())
+	}
+	if left := logEntries(t, "guest left"); len(left) != 0 {
+		t.Errorf("left: %v", left)
+	}
+}
+
+func TestTheAdminAPIInvitesOneGuest(t *testing.T) {
+	one := onInvites(t, "one", responds(500), connects("one", "ping"))
+	two := onInvites(t, "two", responds(500), connects("two", "ping"))
+	onProvision(t, "joins", joins("main", "teller", "time", "noon"))
+	c := newAdminTest(t)
+	c.site(`
+	route {
+		test_app joins
+		wsgi_party main {
+			invite /one/__invite__/ /two/__invite__/
+			test_app /one/* one
+			test_app /two/* two
+		}
+	}`)
+	c.expectError("nobody of that name", c.call("POST", "/wsgi_party/main/invite?guest=three", ""), 404, `"three"`, "one, two")
+	c.expectError("it was never invited", c.call("POST", "/wsgi_party/main/invite?guest=teller", ""), 404, `"teller"`, "one, two")
+	for i, sent := range []bool{true, false} {
+		c.expectJSON("POST", "/wsgi_party/main/invite?guest=two", "", fmt.Sprintf(`{"invites": [
+			{"server": "srv0", "uri": "/two/__invite__/", "guest": "two", "result": "joined", "status": 204, "error": "", "time": "TIME", "duration": "DURATION", "sent": %v}]}`, sent))
+		if one.invites() != 1 || two.invites() != 2 {
+			t.Errorf("%d: invites: %d, %d", i, one.invites(), two.invites())
+		}
+	}
+	c.expectAnswers("main", "ping", "two")
+	if response := c.call("POST", "/wsgi_party/main/invite?guest=", ""); response.status != 200 || one.invites() != 2 || two.invites() != 2 {
+		t.Errorf("%s, invites: %d, %d", response.body, one.invites(), two.invites())
+	}
+}
+
+func TestAGuestThatLeftIsInvitedAgain(t *testing.T) {
+	script := onInvites(t, "app", connects("pong", "ping"))
+	other := onInvites(t, "other", connects("other", "ping"))
+	events := keepsEvents(t)
+	c := newAdminTest(t)
+	c.site("route {\ntest_app events\nwsgi_party main {\ninvite /app/__invite__/ /other/__invite__/\ntest_app /app/* app\ntest_app /other/* other\n}\n}")
+	eventually(t, "the config's events", func() bool { return len(events.events()) == 2 })
+	for n := range 2 {
+		script.operator(n).Leave()
+		c.expectAnswers("main", "ping", "other")
+		var sent struct{ Invites []sentJSON }
+		c.decode(c.call("POST", "/wsgi_party/main/invite", ""), &sent)
+		if i := sent.Invites; len(i) != 2 || !i[0].Sent || i[0].Result != InviteJoined || i[1].Sent {
+			t.Errorf("%+v", i)
+		}
+		c.expectAnswers("main", "ping", "other", "pong")
+	}
+	eventually(t, "the events", func() bool {
+		return slices.Equal(events.events(), []string{"guest_joined app [ping]", "guest_joined other [ping]",
+			"guest_left app [ping]", "guest_joined app [ping]", "guest_left app [ping]", "guest_joined app [ping]"})
+	})
+	if script.invites() != 3 || other.invites() != 1 {
+		t.Errorf("invites: %d, %d", script.invites(), other.invites())
+	}
+}
+
+// TestWhatAFailedGuestHadConnectedIsReplacedWithoutAGap asks all the while the guest
+// is invited again.
+func TestWhatAFailedGuestHadConnectedIsReplacedWithoutAGap(t *testing.T) {
+	var during func(string)
+	onInvites(t, "app",
+		bothOf(connects("old", "ping", "old"), fails(errors.New("oh no"))),
+		func(w http.ResponseWriter, r *http.Request, operator *Operator) error {
+			during("before it connects")
+			if err := connects("new", "ping", "new")(w, r, operator); err != nil {
+				return err
+			}
+			during("before it has answered")
+			return nil
+		})
+	guest(t, "behind", "behind", "ping")
+	events := keepsEvents(t)
+	c := newAdminTest(t)
+	c.site("route {\ntest_app events\nwsgi_party main {\ninvite /app/__invite__/ /behind/__invite__/\ntest_app /app/* app\ntest_app /behind/* behind\n}\n}")
+	c.expectAnswers("main", "ping", "old", "behind")
+	during = func(when string) {
+		if got, err := c.line("main").AskAround(context.Background(), "ping", nil); err != nil || !slices.Equal(got, []any{"old", "behind"}) {
+			t.Errorf("%s: %v, %v", when, got, err)
+		}
+	}
+	stop := make(chan struct{})
+	var group sync.WaitGroup
+	for range 2 {
+		group.Go(func() {
+			for replaced := false; ; {
+				got, err := c.line("main").AskAround(context.Background(), "ping", nil)
+				if err != nil || len(got) != 2 || got[1] != "behind" || got[0] != "old" && got[0] != "new" || got[0] == "old" && replaced {
+					t.Errorf("%v, %v", got, err)
+					return
+				}
+				replaced = got[0] == "new"
+				select {
+				case <-stop:
+					return
+				default:
+				}
+			}
+		})
+	}
+	response := c.call("POST", "/wsgi_party/main/invite", "")
+	close(stop)
+	group.Wait()
+	var sent struct{ Invites []sentJSON }
+	if c.decode(response, &sent); !sent.Invites[0].Sent || sent.Invites[0].Result != InviteJoined {
+		t.Errorf("%s", response.body)
+	}
+	// It has kept its place.
+	c.expectAnswers("main", "ping", "new", "behind")
+	c.expectAnswers("main", "new", "new")
+	c.expectAnswers("main", "old")
+	var shown struct {
+		Guests []struct {
+			Guest    string
+			Replicas int
+			Services []string
+		}
+	}
+	c.decode(c.call("GET", "/wsgi_party/main", ""), &shown)
+	if got := fmt.Sprint(shown.Guests); got != "[{app 1 [new ping]} {behind 1 [ping]}]" {
+		t.Errorf("guests: %s", got)
+	}
+	eventually(t, "the events", func() bool {
+		return slices.Equal(events.events(), []string{"invite_failed app [old ping]", "guest_joined behind [ping]", "guest_joined app [new ping]"})
+	})
+}
+
+func TestWhatAGuestHadConnectedThatFailsAgainIsDisconnected(t *testing.T) {
+	onInvites(t, "app", bothOf(connects("old", "ping"), fails(errors.New("oh no"))), responds(500))
+	c := newAdminTest(t)
+	c.site("wsgi_party main {\ninvite /app/__invite__/\ntest_app app\n}")
+	c.expectAnswers("main", "ping", "old")
+	c.expectJSON("POST", "/wsgi_party/main/invite", "", `{"invites": [
+		{"server": "srv0", "uri": "/app/__invite__/", "guest": "app", "result": "failed", "status": 500, "error": "", "hint": "HINT", "time": "TIME", "duration": "DURATION", "sent": true}]}`)
+	c.expectAnswers("main", "ping")
+	var shown struct{ Guests []guestJSON }
+	if c.decode(c.call("GET", "/wsgi_party/main", ""), &shown); len(shown.Guests) != 0 {
+		t.Errorf("%+v", shown)
+	}
+}
+
+// TestReplicasAreInvitedAgainEachByItself has the invite of one of two servers fail.
+func TestReplicasAreInvitedAgainEachByItself(t *testing.T) {
+	script := onInvites(t, "app", responds(500), connects("pong", "ping"))
+	c := newAdminTest(t)
+	c.load("ADDRESS, http://" + testport.Address(t) + " {\nwsgi_party main {\ninvite /app/__invite__/\ntest_app app\n}\n}")
+	var shown partyJSON
+	c.decode(c.call("GET", "/wsgi_party/main", ""), &shown)
+	if len(shown.Guests) != 1 || shown.Guests[0].Replicas != 1 {
+		t.Errorf("guests: %+v", shown.Guests)
+	}
+	var sent struct{ Invites []sentJSON }
+	c.decode(c.call("POST", "/wsgi_party/main/invite?guest=app", ""), &sent)
+	if len(sent.Invites) != 2 || script.invites() != 3 {
+		t.Fatalf("%d invites: %+v", script.invites(), sent)
+	}
+	for i, server := range []string{"srv0", "srv1"} {
+		was := shown.Invites[i]
+		if got := sent.Invites[i]; was.Server != server || got.Server != server || got.Result != InviteJoined || got.Sent != (was.Result == InviteFailed) {
+			t.Errorf("%+v, was %+v", got, was)
+		}
+	}
+	c.decode(c.call("GET", "/wsgi_party/main", ""), &shown)
+	if len(shown.Guests) != 1 || shown.Guests[0].Replicas != 2 {
+		t.Errorf("guests: %+v", shown.Guests)
+	}
+	c.expectAnswers("main", "ping", "pong")
+}
+
+func TestAGuestThatHangsWhenInvitedAgainIsAbandoned(t *testing.T) {
+	release := make(chan struct{})
+	defer close(release)
+	hangs := onInvites(t, "hangs", responds(500), func(w http.ResponseWriter, r *http.Request, operator *Operator) error {
+		err := connects("hanging", "ping")(w, r, operator)
+		<-release
+		return err
+	}, connects("at last", "ping"))
+	next := onInvites(t, "next", responds(500), connects("next", "ping"))
+	c := newAdminTest(t)
+	c.site("wsgi_party main {\ninvite_timeout 200ms\ninvite /hangs/__invite__/ /next/__invite__/\ntest_app /hangs/* hangs\ntest_app /next/* next\n}")
+	c.expectJSON("POST", "/wsgi_party/main/invite", "", `{"invites": [
+		{"server": "srv0", "uri": "/hangs/__invite__/", "guest": "hangs", "result": "failed", "status": 204, "error": "it took longer than 200ms", "hint": "HINT", "time": "TIME", "duration": "DURATION", "sent": true},
+		{"server": "srv0", "uri": "/next/__invite__/", "guest": "next", "result": "joined", "status": 204, "error": "", "time": "TIME", "duration": "DURATION", "sent": true}]}`)
+	c.expectAnswers("main", "ping", "next")
+	if err := hangs.operator(1).Connect("ping", pong); !errors.Is(err, ErrLeft) {
+		t.Errorf("connecting late: %v", err)
+	}
+	c.expectJSON("POST", "/wsgi_party/main/invite?guest=hangs", "", `{"invites": [
+		{"server": "srv0", "uri": "/hangs/__invite__/", "guest": "hangs", "result": "joined", "status": 204, "error": "", "time": "TIME", "duration": "DURATION", "sent": true}]}`)
+	c.expectAnswers("main", "ping", "next", "at last")
+	if next.invites() != 2 {
+		t.Errorf("%d invites", next.invites())
+	}
+}
+
+// TestAGuestInvitedByManyAtOnceGetsOneInvite has all requests wait for one invite.
+func TestAGuestInvitedByManyAtOnceGetsOneInvite(t *testing.T) {
+	const posts = 8
+	received := func() (n int) {
+		for _, e := range logEntries(t, "received request") {
+			if e["method"] == "POST" {
+				n++
+			}
+		}
+		return n
+	}
+	entered, release := make(chan struct{}), make(chan struct{})
+	script := onInvites(t, "app", responds(500), func(w http.ResponseWriter, r *http.Request, operator *Operator) error {
+		close(entered)
+		<-release
+		return connects("pong", "ping")(w, r, operator)
+	})
+	c := newAdminTest(t)
+	c.site("wsgi_party main {\ninvite_timeout 30s\ninvite /app/__invite__/\ntest_app app\n}")
+	var sent atomic.Int64
+	var group sync.WaitGroup
+	for range posts {
+		group.Go(func() {
+			response, err := c.tryCall(context.Background(), "POST", "/wsgi_party/main/invite", nil)
+			var answer struct{ Invites []sentJSON }
+			if err := errors.Join(err, json.Unmarshal([]byte(response.body), &answer)); err != nil || len(answer.Invites) != 1 || answer.Invites[0].Result != InviteJoined {
+				t.Errorf("%+v, %v", answer, err)
+			} else if answer.Invites[0].Sent {
+				sent.Add(1)
+			}
+		})
+	}
+	<-entered
+	eventually(t, "all requests arrive", func() bool { return received() == posts })
+	// Meanwhile what came of the invite before is shown.
+	var shown partyJSON
+	if c.decode(c.call("GET", "/wsgi_party/main", ""), &shown); shown.Invites[0].Result != InviteFailed {
+		t.Errorf("%+v", shown)
+	}
+	close(release)
+	group.Wait()
+	if sent.Load() != 1 || script.invites() != 2 {
+		t.Errorf("%d were sent, %d arrived", sent.Load(), script.invites()-1)
+	}
+	c.expectAnswers("main", "ping", "pong")
+}
+
+// TestWhatIsUnderWayWhenAConfigIsReplacedComesToAnEnd has an ask, which finishes where
+// it began, and an invite that is sent again, which ends with its config.
+func TestWhatIsUnderWayWhenAConfigIsReplacedComesToAnEnd(t *testing.T) {
+	asked, invited := make(chan struct{}), make(chan struct{})
+	release := make(chan struct{})
+	generation := 0
+	onProvision(t, "teller", func(ctx caddy.Context) error {
+		generation++
+		own := generation
+		operator, err := Join(ctx, "main", "teller")
+		if err != nil {
+			return err
+		}
+		return operator.Connect("generation", func(context.Context, any) (any, error) {
+			if own == 1 {
+				close(asked)
+				<-release
+			}
+			return own, nil
+		})
+	})
+	onInvites(t, "app", responds(500), func(_ http.ResponseWriter, r *http.Request, _ *Operator) error {
+		close(invited)
+		<-r.Context().Done()
+		return nil
+	}, connects("pong", "ping"))
+	c := newAdminTest(t)
+	const site = "ADDRESS {\nroute {\ntest_app teller\nwsgi_party main {\ninvite /app/__invite__/\ninvite_timeout 30s\ntest_app app\n}\n}\n}"
+	c.load(site)
+	var ask, invite adminResponse
+	var group sync.WaitGroup
+	for path, response := range map[string]*adminResponse{"ask/generation": &ask, "invite": &invite} {
+		group.Go(func() {
+			var err error
+			if *response, err = c.tryCall(context.Background(), "POST", "/wsgi_party/main/"+path, nil); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	<-asked
+	<-invited
+	if err := caddy.Load(c.adapt(site), true); err != nil { // the endpoint stops when the requests end
+		t.Fatal(err)
+	}
+	close(release)
+	group.Wait()
+	c.isJSON("ask", ask, `{"answers": [1], "replies": [{"guest": "teller", "status": "answered", "answer": 1, "duration": "DURATION"}], "duration": "DURATION"}`)
+	var sent struct{ Invites []sentJSON }
+	if c.decode(invite, &sent); len(sent.Invites) != 1 || !sent.Invites[0].Sent || sent.Invites[0].Result != InviteFailed || sent.Invites[0].Duration > 20 {
+		t.Errorf("%+v", sent)
+	}
+	c.expectAnswers("main", "generation", 2)
+	c.expectAnswers("main", "ping", "pong")
+}
+
+// TestAGuestBehindANamedRouteJoinsWhenInvitedAgain is for what is not there yet while
+// the config loads.
+func TestAGuestBehindANamedRouteJoinsWhenInvitedAgain(t *testing.T) {
+	guest(t, "named", "pong", "ping")
+	c := newAdminTest(t)
+	c.load("&(named) {\nroute {\ntest_app named\n}\n}\nADDRESS {\nwsgi_party main {\ninvite /app/__invite__/\ninvoke named\n}\n}")
+	c.expectAnswers("main", "ping")
+	var sent struct{ Invites []sentJSON }
+	if c.decode(c.call("POST", "/wsgi_party/main/invite", ""), &sent); sent.Invites[0].Result != InviteJoined {
+		t.Errorf("%+v", sent)
+	}
+	c.expectAnswers("main", "ping", "pong")
+}
+
+func TestOnlyTheMethodsOfAnAdminEndpointAreAllowed(t *testing.T) {
+	asks := 0
+	script := onInvites(t, "app", responds(500))
+	c := newAdminTest(t)
+	c.site("wsgi_party main {\ninvite /app/__invite__/\ntest_app app\n}")
+	c.connect("main", "guest", "ping", func(context.Context, any) (any, error) { asks++; return nil, nil })
+	methods := []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"}
+	for path, allowed := range map[string]string{
+		"/wsgi_party/":              "GET, HEAD",
+		"/wsgi_party/main":          "GET, HEAD",
+		"/wsgi_party/main/":         "GET, HEAD",
+		"/wsgi_party/invite":        "GET, HEAD", // a party's name
+		"/wsgi_party/main/invite":   "POST",
+		"/wsgi_party/main/ask/ping": "POST",
+	} {
+		for _, method := range methods {
+			if slices.Contains(strings.Split(allowed, ", "), method) {
+				continue
+			}
+			response := c.call(method, path, "")
+			if got := response.header.Values("Allow"); !slices.Equal(got, []string{allowed}) {
+				t.Errorf("%s %s: Allow: %q, want %q", method, path, got, allowed)
+			}
+			if method == "HEAD" {
+				if response.status != http.StatusMethodNotAllowed {
+					t.Errorf("%s %s: %d", method, path, response.status)
+				}
+				continue
+			}
+			c.expectError(method+" "+path, response, http.StatusMethodNotAllowed, method, strings.ReplaceAll(allowed, ", ", " and "))
+		}
+	}
+	if asks != 0 || script.invites() != 1 {
+		t.Errorf("%d asks, %d invites", asks, script.invites())
+	}
+}
+
+func TestTheAdminAPISaysWhatThereIsWhereNothingIsFound(t *testing.T) {
+	c := newAdminTest(t)
+	c.site("wsgi_party main\nwsgi_party other\nwsgi_party quiet {\nignore_missing_services\n}")
+	c.connect("main", "guest", "url", pong)
+	c.connect("main", "guest", "ping", pong)
+	paths := "write /wsgi_party/, /wsgi_party/{party}, /wsgi_party/{party}/invite or /wsgi_party/{party}/ask/{service}"
+	for _, test := range []struct {
+		method, path string
+		want         []string
+	}{
+		{"GET", "/wsgi_party/mian", []string{`no party is called "mian": there is main, other, quiet`}},
+		{"GET", "/wsgi_party/Main", []string{`no party is called "Main"`}},
+		{"GET", "/wsgi_party/invite", []string{`no party is called "invite"`}},
+		{"POST", "/wsgi_party/mian/invite", []string{`no party is called "mian": there is main, other, quiet`}},
+		{"POST", "/wsgi_party/mian/invite?guest=x", []string{`no party is called "mian"`}},
+		{"POST", "/wsgi_party/mian/ask/ping", []string{`no party is called "mian": there is main, other, quiet`}},
+		{"POST", "/wsgi_party/main/ask/pong", []string{`no service is called "pong": there is ping, url`}},
+		{"POST", "/wsgi_party/main/ask/ping%2F", []string{`no service is called "ping/"`}},
+		{"POST", "/wsgi_party/other/ask/ping", []string{`no service is called "ping": there is none`}},
+		{"POST", "/wsgi_party/quiet/ask/ping", []string{`no service is called "ping": there is none`}},
+		{"POST", "/wsgi_party/main/invite?guest=x", []string{`no invited guest is called "x": there is none`}},
+		{"GET", "/wsgi_party/main/x", []string{paths}},
+		{"GET", "/wsgi_party/main/guests/one", []string{paths}},
+		{"POST", "/wsgi_party/main/ask", []string{paths}},
+		{"POST", "/wsgi_party/main/ask/", []string{paths}},
+		{"POST", "/wsgi_party/main/ask/ping/x", []string{paths}},
+		{"POST", "/wsgi_party/main/ask/a/b", []string{paths}},
+		{"POST", "/wsgi_party/main/invite/x", []string{paths}},
+		{"POST", "/wsgi_party/main/Ask/ping", []string{paths}},
+		{"CONNECT", "/wsgi_party//main", []string{paths}}, // the one method whose paths are not cleaned
+	} {
+		c.expectError(test.method+" "+test.path, c.call(test.method, test.path, ""), http.StatusNotFound, test.want...)
+	}
+}
+
+func TestAPayloadThatIsNoJSONIsRejected(t *testing.T) {
+	asks := 0
+	c := newAdminTest(t)
+	c.site("wsgi_party main")
+	c.connect("main", "guest", "ping", func(context.Context, any) (any, error) { asks++; return nil, nil })
+	for _, body := range []string{
+		"hello", "{", `"`, `{"a": 1`, "[1,]", "{,}", "NaN", "1.", "'x'", "\x00", "\ufeff1", "tru",
+		strings.Repeat("[", 10001) + strings.Repeat("]", 10001), // Go's own limit
+		strings.Repeat(`{"a":`, 100000),
+	} {
+		c.expectError(fmt.Sprintf("%.20q", body), c.call("POST", "/wsgi_party/main/ask/ping", body), http.StatusBadRequest, "the payload is no JSON")
+	}
+	for _, body := range []string{"1 2", "{} {}", "null null", `"a" b`, "1]", "{}}", "[],", "01", "1\x00"} {
+		c.expectError(fmt.Sprintf("%.20q", body), c.call("POST", "/wsgi_party/main/ask/ping", body), http.StatusBadRequest, "the payload is more than one JSON value")
+	}
+	if asks != 0 {
+		t.Errorf("%d asks", asks)
+	}
+}
+
+// sizeUnknown makes a request chunked.
+type sizeUnknown struct{ io.Reader }
+
+func TestAPayloadOverOneMebibyteIsRejected(t *testing.T) {
+	asks, length := 0, 0
+	c := newAdminTest(t)
+	c.site("wsgi_party main")
+	c.connect("main", "guest", "ping", func(_ context.Context, payload any) (any, error) {
+		asks++
+		length = len(payload.(string))
+		return nil, nil
+	})
+	const mebibyte = 1 << 20
+	for _, more := range []int{0, 1} {
+		body := `"` + strings.Repeat("x", mebibyte-2+more) + `"`
+		for name, reader := range map[string]io.Reader{"": strings.NewReader(body), "chunked": sizeUnknown{strings.NewReader(body)}} {
+			asks = 0
+			response, err := c.tryCall(context.Background(), "POST", "/wsgi_party/main/ask/ping", reader)
+			switch {
+			case err != nil:
+				t.Errorf("%d bytes more %s: %v", more, name, err)
+			case more > 0:
+				c.expectError(name, response, http.StatusRequestEntityTooLarge, "1048576")
+			case response.status != http.StatusOK || length != mebibyte-2:
+				t.Errorf("%s: %d %s, got %d bytes", name, response.status, response.body, length)
+			}
+			if asks != 1-more {
+				t.Errorf("%d bytes more %s: asked %d times", more, name, asks)
+			}
+		}
+	}
+}
+
+// TestTheAdminAPIIsOfTheRunningConfig has the endpoint of a config that failed
+// answer (hazard 19), at all times that a config's life has.
+func TestTheAdminAPIIsOfTheRunningConfig(t *testing.T) {
+	c := newAdminTest(t)
+	old := onInvites(t, "old", connects("old", "who"))
+	young := onInvites(t, "new", connects("new", "who"))
+	onProvision(t, "fails", func(caddy.Context) error { return errors.New("oh no") })
+	onProvision(t, "fails to start", duringStart(t, func() error { return errors.New("oh no") }))
+	var seen []string
+	onProvision(t, "looks", func(caddy.Context) error {
+		eventually(t, "one of two endpoints answers", func() bool {
+			response, err := c.tryCall(context.Background(), "GET", "/wsgi_party/", nil)
+			if err == nil {
+				seen = append(seen, c.plain(response.body))
+			}
+			return err == nil
+		})
+		return nil
+	})
+	const party = "route {\nwsgi_party %s {\ninvite /app/__invite__/\ntest_app %s\n}\n}\n%s"
+	site := func(directives string) string { return "ADDRESS {\nroute {\n" + directives + "\n}\n}" }
+	fail := func(directives string) {
+		t.Helper()
+		if err := c.tryLoad(site(directives)); err == nil || !strings.Contains(err.Error(), "oh no") {
+			t.Fatalf("the load does not fail: %v", err)
+		}
+	}
+	expectNothing := func(when string) {
+		t.Helper()
+		c.expectJSON("GET", "/wsgi_party/", "", "[]")
+		for _, test := range [][2]string{{"GET", ""}, {"POST", "/ask/who"}, {"POST", "/invite"}} {
+			c.expectError(when, c.call(test[0], "/wsgi_party/main"+test[1], ""), http.StatusNotFound, `"main": there is none`)
+		}
+	}
+	failures := []string{"test_app fails", `test_app "fails to start"`}
+
+	for _, failure := range failures {
+		fail(fmt.Sprintf(party, "main", "new", failure))
+		expectNothing("nothing has run yet")
+	}
+	c.site("respond nothing")
+	expectNothing("no config had a party")
+	for _, failure := range failures {
+		fail(fmt.Sprintf(party, "main", "new", failure))
+		expectNothing("only a config that failed had a party")
+	}
+
+	c.load(site(fmt.Sprintf(party, "main", "old", "")))
+	expectOld := func() {
+		t.Helper()
+		var shown []partyJSON
+		c.decode(c.call("GET", "/wsgi_party/", ""), &shown)
+		if len(shown) != 1 || shown[0].Party != "main" || len(shown[0].Guests) != 1 {
+			t.Errorf("%+v", shown)
+		}
+		var asked askedJSON
+		if c.decode(c.call("POST", "/wsgi_party/main/ask/who", ""), &asked); fmt.Sprint(asked.Answers) != "[old]" {
+			t.Errorf("%+v", asked)
+		}
+		invitesOld, invitesYoung := old.invites(), young.invites()
+		old.operator(-1).Leave()
+		if response := c.call("POST", "/wsgi_party/main/invite", ""); response.status != 200 || old.invites() != invitesOld+1 || young.invites() != invitesYoung {
+			t.Errorf("%s, invited %d and %d", response.body, old.invites()-invitesOld, young.invites()-invitesYoung)
+		}
+		c.expectAnswers("main", "who", "old")
+	}
+	expectOld()
+	for _, failure := range failures {
+		fail(fmt.Sprintf(party, "main", "new", failure))
+		expectOld()
+		fail(fmt.Sprintf(party, "other", "new", failure))
+		expectOld()
+		c.expectError("of the config that failed", c.call("GET", "/wsgi_party/other", ""), http.StatusNotFound, `"other": there is main`)
+	}
+
+	// While it loads, the config before is shown, and no longer when it runs.
+	before := c.plain(c.call("GET", "/wsgi_party/", "").body)
+	c.load(site("test_app looks\n" + fmt.Sprintf(party, "other", "new", "test_app looks")))
+	if !slices.Equal(seen, []string{before, before}) {
+		t.Errorf("%s\nwant twice %s", seen, before)
+	}
+	var asked askedJSON
+	if c.decode(c.call("POST", "/wsgi_party/other/ask/who", ""), &asked); fmt.Sprint(asked.Answers) != "[new]" {
+		t.Errorf("%+v", asked)
+	}
+	c.expectError("of the config before", c.call("GET", "/wsgi_party/main", ""), http.StatusNotFound, `"main": there is other`)
+
+	c.site("respond nothing")
+	expectNothing("the party was removed")
+}
+
+func TestCountsSurviveReloads(t *testing.T) {
+	party := freshParty()
+	guest(t, "app", "pong", "ping")
+	onProvision(t, "fails", func(caddy.Context) error { return errors.New("oh no") })
+	c := newAdminTest(t)
+	const site = "ADDRESS {\nroute {\nwsgi_party %s {\ninvite /app/__invite__/\ntest_app app\n}\n%s\n}\n}"
+	for asks := range 4 {
+		if asks == 2 {
+			c.load(fmt.Sprintf(site, "other", ""))
+		}
+		c.load(fmt.Sprintf(site, party, ""))
+		if err := c.tryLoad(fmt.Sprintf(site, party, "test_app fails")); err == nil {
+			t.Fatal("the load does not fail")
+		}
+		var shown partyJSON
+		c.decode(c.call("GET", "/wsgi_party/"+party, ""), &shown)
+		if got := shown.Counts; len(got) != 1 || got[0].Asked != uint64(asks) || got[0].Answered != got[0].Asked {
+			t.Errorf("%d asks: %+v", asks, got)
+		}
+		if response := c.call("POST", "/wsgi_party/"+party+"/ask/ping", ""); response.status != 200 {
+			t.Error(response)
+		}
+	}
+}
+
+// TestTheAdminAPIUnderLoad has requests of all kinds made while configs, good and
+// broken, are loaded. Where Caddy itself resets a connection, they are made again.
+func TestTheAdminAPIUnderLoad(t *testing.T) {
+	party := freshParty()
+	var generation atomic.Int64 // of the config that is loading
+	for _, name := range []string{"one", "two"} {
+		behave(t, name, func(caddy.Context) (serveFunc, error) {
+			own := generation.Load()
+			return func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+				operator, _ := OperatorFrom(r)
+				connect := operator.Connect
+				if name == "two" {
+					connect = operator.ConnectRemote
+				}
+				return connect("generation", answers(own))
+			}, nil
+		})
+	}
+	// One guest joins at every second invite, and leaves again.
+	fickle := onInvites(t, "fickle", responds(503))
+	app(t, "fickle", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+		operator, _ := OperatorFrom(r)
+		fickle.mu.Lock()
+		fickle.operators = append(fickle.operators, operator)
+		n := len(fickle.operators)
+		fickle.mu.Unlock()
+		if n%2 == 0 {
+			return errors.New("not now")
+		}
+		return connects("fickle", "fickle")(w, r, operator)
+	})
+	onProvision(t, "teller", joins(party, "teller", "time", "noon"))
+	onProvision(t, "broken", func(caddy.Context) error { return errors.New("oh no") })
+	c := newAdminTest(t)
+	site := `ADDRESS {
+		route {
+			test_app teller
+			wsgi_party ` + party + ` {
+				invite /one/__invite__/ /two/__invite__/ /fickle/__invite__/ /nobody/__invite__/
+				test_app /one/* one
+				test_app /two/* two
+				test_app /fickle/* fickle
+			}
+			%s
+		}
+	}`
+	good, broken := c.adapt(fmt.Sprintf(site, "")), c.adapt(fmt.Sprintf(site, "test_app broken"))
+	load := func() {
+		generation.Add(1)
+		if err := caddy.Load(good, true); err != nil {
+			t.Error(err)
+		}
+		generation.Add(1)
+		if err := caddy.Load(broken, true); err == nil {
+			t.Error("the broken config loads")
+		}
+	}
+	load()
+
+	ctx, stop := context.WithTimeout(context.Background(), 20*time.Second)
+	defer stop()
+	var loads, asked, retried atomic.Int64
+	var group sync.WaitGroup
+	var done []*atomic.Int64
+	forever := func(what string, do func()) {
+		n := new(atomic.Int64)
+		done = append(done, n)
+		group.Go(func() {
+			for ctx.Err() == nil && !t.Failed() {
+				do()
+				n.Add(1)
+			}
+			t.Logf("%d times %s", n.Load(), what)
+		})
+	}
+	// request returns false if the test ended first.
+	request := func(method, path, body string, status int, value any) bool {
+		for ctx.Err() == nil && !t.Failed() {
+			response, err := c.tryCall(context.Background(), method, "/wsgi_party/"+path, strings.NewReader(body))
+			if err != nil {
+				retried.Add(1)
+				continue
+			}
+			decoder := json.NewDecoder(strings.NewReader(response.body))
+			decoder.DisallowUnknownFields()
+			if err := decoder.Decode(value); err != nil || response.status != status || response.header.Get("Content-Type") != "application/json" {
+				t.Errorf("%s %s: %d %s: %v", method, path, response.status, response.body, err)
+			}
+			return true
+		}
+		return false
+	}
+	// check fails the test unless what is shown of the party can be.
+	check := func(counted map[string]countJSON, shown partyJSON) {
+		var guests, invited []string
+		for _, g := range shown.Guests {
+			if g.Guest != "fickle" {
+				guests = append(guests, fmt.Sprint(g.Guest, g.Services, g.Replicas))
+			}
+		}
+		for _, i := range shown.Invites {
+			invited = append(invited, i.Guest)
+			want := []InviteResult{InviteJoined}
+			switch i.Guest {
+			case "fickle":
+				want = append(want, InviteFailed)
+			case "nobody": // a reload may end an invite that is sent again
+				want = []InviteResult{InviteNotAnswered, InviteFailed}
+			}
+			if !slices.Contains(want, i.Result) || i.Time.IsZero() || i.Duration <= 0 {
+				t.Errorf("%+v", i)
+			}
+		}
+		if got := fmt.Sprint(guests, invited); got != "[one[generation] 1 teller[time] 1 two[generation] 1] [one two fickle nobody]" {
+			t.Error(got)
+		}
+		for _, s := range shown.Services {
+			if want := map[string]string{"generation": "[one two]", "time": "[teller]", "fickle": "[fickle]"}[s.Service]; fmt.Sprint(s.Guests) != want {
+				t.Errorf("%+v", s)
+			}
+		}
+		for _, n := range shown.Counts {
+			key, ended := n.Guest+" "+n.Service, n.Answered+n.Declined+n.Failed
+			if was := counted[key]; n.Asked < was.Asked || n.Answered < was.Answered || n.Asked < ended || n.Asked > ended && n.Guest != "two" || n.Failed+n.Declined > 0 {
+				t.Errorf("%+v, before that %+v", n, was)
+			}
+			counted[key] = n
+		}
+	}
+	began := time.Now()
+	forever("two loads", func() {
+		load()
+		loads.Add(1)
+		logged.Lock()
+		logged.Reset()
+		logged.Unlock()
+	})
+	countedByList, countedByShow := make(map[string]countJSON), make(map[string]countJSON)
+	forever("GET of all parties", func() {
+		var shown []partyJSON
+		if request("GET", "", "", 200, &shown) {
+			if len(shown) != 1 || shown[0].Party != party {
+				t.Errorf("%+v", shown)
+				return
+			}
+			check(countedByList, shown[0])
+		}
+	})
+	forever("GET of the party", func() {
+		var shown partyJSON
+		if request("GET", party, "", 200, &shown) {
+			check(countedByShow, shown)
+		}
+	})
+	for range 2 {
+		last := json.Number("0")
+		forever("ask", func() {
+			var answer struct {
+				Answers []json.Number
+				Replies []struct {
+					Guest, Status string
+					Answer        json.Number
+					Duration      float64
+				}
+				Duration float64
+			}
+			if !request("POST", party+"/ask/generation", `{"some": [1, 2]}`, 200, &answer) {
+				return
+			}
+			asked.Add(1)
+			a, r := answer.Answers, answer.Replies
+			if len(a) != 2 || a[0] != a[1] || len(r) != 2 || r[0].Guest != "one" || r[1].Guest != "two" || r[0].Status+r[1].Status != "answeredanswered" || r[1].Answer != a[1] {
+				t.Errorf("%+v", answer)
+				return
+			}
+			now, _ := a[0].Int64()
+			before, _ := last.Int64()
+			if last = a[0]; now < before || now%2 == 0 {
+				t.Errorf("config %d answered after config %d", now, before)
+			}
+		})
+	}
+	for _, query := range []string{"", "?guest=fickle"} {
+		forever("invite"+query, func() {
+			var sent struct{ Invites []sentJSON }
+			if !request("POST", party+"/invite"+query, "", 200, &sent) {
+				return
+			}
+			for _, i := range sent.Invites {
+				if i.Guest == "one" && i.Sent || i.Guest == "nobody" && !i.Sent {
+					t.Errorf("%+v", i)
+				}
+			}
+			if n := len(sent.Invites); query == "" && n != 4 || query != "" && n != 1 {
+				t.Errorf("%+v", sent)
+			}
+		})
+	}
+	forever("leave", func() {
+		fickle.operator(-1).Leave()
+		var problem struct{ Error string }
+		request("POST", party+"/ask/missing", "", 404, &problem)
+	})
+	group.Go(func() { // two seconds, and longer where the machine is slow
+		defer stop()
+		for ctx.Err() == nil && !t.Failed() {
+			enough := time.Since(began) > 2*time.Second
+			for _, n := range done {
+				enough = enough && n.Load() >= 3
+			}
+			if enough {
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	})
+	group.Wait()
+	t.Logf("%d requests were made again", retried.Load())
+	for _, n := range done {
+		if n.Load() < 3 {
+			t.Error("something was done less than three times")
+		}
+	}
+
+	// No ask that was answered is missing from the counts.
+	eventually(t, "the endpoint answers", func() bool {
+		response, err := c.tryCall(context.Background(), "GET", "/wsgi_party/"+party, nil)
+		if err != nil {
+			return false
+		}
+		var shown partyJSON
+		c.decode(response, &shown)
+		check(countedByShow, shown)
+		check(countedByList, shown)
+		return true
+	})
+	for _, guest := range []string{"one", "two"} {
+		n := int64(countedByShow[guest+" generation"].Answered)
+		if n < asked.Load() || n > asked.Load()+retried.Load() {
+			t.Errorf("%s is said to have answered %d times, and did %d times, with up to %d more", guest, n, asked.Load(), retried.Load())
+		}
+	}
+}
+
+// FuzzSplitAdminPath takes any path apart, and puts one together that has to come
+// apart again.
+func FuzzSplitAdminPath(f *testing.F) {
+	for _, names := range [][3]string{
+		{"main", "ask", "ping"}, {"main", "invite", ""}, {"", "", ""}, {"a/b", "100%", "größe"}, {"..", ".", "%2F"},
+		{"/", "//", "a//"}, {"?first", "#x", "a;b"}, {"\x00", "\xff", "new\nline"}, {" ", "+", "%zz"},
+	} {
+		f.Add(adminPath+names[0]+"/"+names[1]+"/"+names[2], names[0], names[1], names[2])
+	}
+	for _, path := range []string{"", "/", "/wsgi_party", "//", "/wsgi_party//", "/wsgi_party/a//b", "/wsgi_party/%2F/", "/wsgi_party/%", "/wsgi_party/%2", "/wsgi_party/a%zz", "/other/a"} {
+		f.Add(path, "", "", "")
+	}
+	join := func(names []string) string {
+		escaped := make([]string, len(names))
+		for i, name := range names {
+			escaped[i] = url.PathEscape(name)
+		}
+		return adminPath + strings.Join(escaped, "/")
+	}
+	f.Fuzz(func(t *testing.T, path, a, b, c string) {
+		parts, err := splitAdminPath(path)
+		if err == nil {
+			if slices.Contains(parts, "") {
+				t.Errorf("%q has an empty part: %q", path, parts)
+			}
+			if again, err := splitAdminPath(join(parts)); err != nil || !slices.Equal(again, parts) {
+				t.Errorf("%q: %q, and again %q, %v", path, parts, again, err)
+			}
+		} else if parts != nil {
+			t.Errorf("%q: %q and %v", path, parts, err)
+		}
+
+		names := slices.DeleteFunc([]string{a, b, c}, func(name string) bool { return name == "" })
+		for _, slash := range []string{"", "/"} {
+			if slash != "" && len(names) == 0 {
+				continue // adminPath ends with one
+			}
+			u, err := url.ParseRequestURI(join(names) + slash)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := splitAdminPath(u.EscapedPath()); err != nil || !slices.Equal(got, names) {
+				t.Errorf("%q: %q, %v, want %q", u, got, err, names)
+			}
+		}
+	})
+}
+
+// FuzzParsePayload compares with what encoding/json takes for JSON.
+func FuzzParsePayload(f *testing.F) {
+	for _, body := range []string{
+		"", " \n", "null", "true", `"a"`, "1", "-0", "1e400", "12345678901234567890.10", "[]", `{"a": [1, {"b": null}], "a": 2}`,
+		"1 2", "{} x", "1]", "[1,]", "{", `"`, "nul", "01", "NaN", "\ufeff1", "\xa0", "\u00a01", "\v", "1\x00", "\"\xff\"", `"\ud800"`,
+		strings.Repeat("[", 10001) + strings.Repeat("]", 10001),
+	} {
+		f.Add([]byte(body))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		payload, err := parsePayload(body)
+		if len(bytes.TrimSpace(body)) == 0 {
+			if payload != nil || err != nil {
+				t.Errorf("%q: %v, %v", body, payload, err)
+			}
+			return
+		}
+		if valid := json.Valid(body); valid != (err == nil) {
+			t.Fatalf("%q is JSON: %v, but: %v", body, valid, err)
+		}
+		if err != nil {
+			if payload != nil {
+				t.Errorf("%q: %v and %v", body, payload, err)
+			}
+			return
+		}
+		checkDigits(t, body, payload)
+		encoded, err := json.Marshal(payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := parsePayload(encoded); err != nil || !reflect.DeepEqual(again, payload) {
+			t.Errorf("%q: %#v, and again %#v, %v", body, payload, again, err)
+		}
+	})
+}
+
+// checkDigits fails the test unless all numbers are as they were written.
+func checkDigits(t *testing.T, body []byte, payload any) {
+	switch payload := payload.(type) {
+	case json.Number:
+		if !bytes.Contains(body, []byte(payload)) {
+			t.Errorf("%q: %s", body, payload)
+		}
+	case []any:
+		for _, element := range payload {
+			checkDigits(t, body, element)
+		}
+	case map[string]any:
+		for _, element := range slices.Collect(maps.Values(payload)) {
+			checkDigits(t, body, element)
+		}
+	case nil, bool, string:
+	default:
+		t.Errorf("%q: a %T", body, payload)
+	}
+}
