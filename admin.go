@@ -262,9 +262,11 @@ func (*adminAPI) invite(r *http.Request, path []string) (any, error) {
 	if guest != "" && !slices.ContainsFunc(p.Invites, func(i InviteInfo) bool { return i.Guest == guest }) {
 		var guests []string
 		for _, i := range p.Invites {
-			guests = append(guests, i.Guest)
+			if !slices.Contains(guests, i.Guest) { // two servers may invite the same
+				guests = append(guests, i.Guest)
+			}
 		}
-		return nil, notFound("invited guest", guest, slices.Compact(guests))
+		return nil, notFound("invited guest", guest, guests)
 	}
 	invites := []sentJSON{}
 	for _, i := range SendInvites(path[0], guest) {
@@ -371,16 +373,24 @@ func parsePayload(body []byte) (any, error) {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return nil, nil
 	}
-	decoder := json.NewDecoder(bytes.NewReader(body))
-	decoder.UseNumber()
-	var payload any
-	if err := decoder.Decode(&payload); err != nil {
-		return nil, fmt.Errorf("the payload is no JSON: %w", err)
-	}
-	if _, err := decoder.Token(); err != io.EOF {
-		return nil, fmt.Errorf("the payload is more than one JSON value, from byte %d on", decoder.InputOffset())
+	payload, err := parseJSON(body)
+	if err != nil {
+		return nil, fmt.Errorf("the payload is %w", err)
 	}
 	return payload, nil
+}
+
+// parseJSON returns the one JSON value that the text is.
+func parseJSON(text []byte) (value any, err error) {
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber()
+	if err := decoder.Decode(&value); err != nil {
+		return nil, fmt.Errorf("no JSON: %w", err)
+	}
+	if _, err := decoder.Token(); err != io.EOF {
+		return nil, fmt.Errorf("more than one JSON value, from byte %d on", decoder.InputOffset())
+	}
+	return value, nil
 }
 
 // boolParameter reports whether a query parameter is there; it may say true or

@@ -23,9 +23,11 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
@@ -58,30 +60,50 @@ failed or did not join.`,
 				Use:   "ask <party> <service> [<payload>]",
 				Short: "Asks the guests of a party for a service, with a payload of JSON",
 				Args:  cobra.RangeArgs(2, 3),
-				RunE:  caddycmd.WrapCommandFuncForCobra(commandAsk),
+				RunE:  run(commandAsk),
 			}
 			ask.Flags().Bool("first", false, "Stop at the first answer")
+			command.RunE = func(command *cobra.Command, args []string) error {
+				if len(args) > 0 {
+					return fmt.Errorf("%q is none of list, show, ask and invite", args[0])
+				}
+				return command.Help()
+			}
 			command.AddCommand(
 				&cobra.Command{
 					Use:   "list",
 					Short: "Lists the parties",
 					Args:  cobra.NoArgs,
-					RunE:  caddycmd.WrapCommandFuncForCobra(commandList),
+					RunE:  run(commandList),
 				},
 				&cobra.Command{
 					Use:   "show <party>",
 					Short: "Shows the invites, guests and services of a party, and what was asked",
 					Args:  cobra.ExactArgs(1),
-					RunE:  caddycmd.WrapCommandFuncForCobra(commandShow),
+					RunE:  run(commandShow),
 				},
 				ask,
 				&cobra.Command{
 					Use:   "invite <party> [<guest>]",
 					Short: "Invites again the guests that are not on the line, or that one",
 					Args:  cobra.RangeArgs(1, 2),
-					RunE:  caddycmd.WrapCommandFuncForCobra(commandInvite),
+					RunE:  run(commandInvite),
 				})
 		},
+	})
+}
+
+// run makes a command of the function. The errors may have in them what guests say.
+func run(f caddycmd.CommandFunc) func(*cobra.Command, []string) error {
+	return caddycmd.WrapCommandFuncForCobra(func(fl caddycmd.Flags) (int, error) {
+		if slices.Contains(fl.Args()[:min(2, fl.NArg())], "") { // else it would be another path
+			return caddy.ExitCodeFailedStartup, errors.New("a name is empty: write it, or leave it out")
+		}
+		status, err := f(fl)
+		if err != nil {
+			err = errors.New(strings.Map(printable, err.Error()))
+		}
+		return status, err
 	})
 }
 
@@ -96,16 +118,13 @@ func callAdminAPI(fl caddycmd.Flags, method, path string, body []byte, response 
 	if err != nil {
 		return caddy.ExitCodeFailedStartup, fmt.Errorf("couldn't determine admin API address: %w", err)
 	}
-	r, err := caddycmd.AdminAPIRequest(address, method, adminPath+path, nil, bytes.NewReader(body))
+	r, answered, err := requestAdminAPI(address, method, path, body)
+	if !answered && method == http.MethodGet {
+		r, answered, err = requestAdminAPI(address, method, path, body) // a reload ends connections
+	}
 	if err != nil {
-		_, answer, answered := strings.Cut(err.Error(), "caddy responded with error: HTTP ")
 		if !answered {
 			return exitUnreachable, fmt.Errorf("no Caddy answers at the admin address %s: is it running? --address says where: %w", address, err)
-		}
-		_, answer, _ = strings.Cut(answer, ": ")
-		var apiError struct{ Error string }
-		if json.Unmarshal([]byte(answer), &apiError) == nil && apiError.Error != "" {
-			err = errors.New(apiError.Error)
 		}
 		return caddy.ExitCodeFailedStartup, err
 	}
@@ -118,9 +137,26 @@ func callAdminAPI(fl caddycmd.Flags, method, path string, body []byte, response 
 		return caddy.ExitCodeFailedStartup, fmt.Errorf("the admin API at %s answers with something else: %w", address, err)
 	}
 	if fl.Bool("json") {
-		os.Stdout.Write(encoded)
+		if _, err := os.Stdout.Write(encoded); err != nil {
+			return caddy.ExitCodeFailedStartup, err
+		}
 	}
 	return caddy.ExitCodeSuccess, nil
+}
+
+// requestAdminAPI reports also whether a Caddy answered, if only with an error.
+func requestAdminAPI(address, method, path string, body []byte) (_ *http.Response, answered bool, _ error) {
+	r, err := caddycmd.AdminAPIRequest(address, method, adminPath+path, nil, bytes.NewReader(body))
+	if err == nil {
+		return r, true, nil
+	}
+	_, answer, answered := strings.Cut(err.Error(), "caddy responded with error: HTTP ")
+	_, answer, _ = strings.Cut(answer, ": ")
+	var apiError struct{ Error string }
+	if json.Unmarshal([]byte(answer), &apiError) == nil && apiError.Error != "" {
+		err = errors.New(apiError.Error)
+	}
+	return nil, answered, err
 }
 
 func commandList(fl caddycmd.Flags) (int, error) {
@@ -274,7 +310,7 @@ func (t *table) row(cells ...any) {
 
 // printable keeps what guests say from moving the terminal's cursor.
 func printable(r rune) rune {
-	if r < ' ' || r == 0x7f {
+	if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
 		return ' '
 	}
 	return r

@@ -937,10 +937,11 @@ func All[T any](ctx context.Context, o *Operator, service string, payload any) (
 	err := o.each(ctx, service, payload, func(guest unique.Handle[string], answer any, err error, _ time.Duration) bool {
 		if err == nil {
 			var typed T
-			if typed, err = answerAs[T](guest, service, answer); err == nil {
+			if typed, err = answerAs[T](answer); err == nil {
 				answers = append(answers, typed)
 				return true
 			}
+			err = &HandlerError{Guest: guest.Value(), Service: service, Err: err}
 		}
 		if err != ErrHighAndDry {
 			failures = append(failures, err)
@@ -954,15 +955,21 @@ func All[T any](ctx context.Context, o *Operator, service string, payload any) (
 // one it returns what failed, joined, as AskAround does - an answer that is no
 // T among it - or ErrHighAndDry if nothing did.
 func First[T any](ctx context.Context, o *Operator, service string, payload any) (T, error) {
+	return firstAs(ctx, o, service, payload, answerAs[T])
+}
+
+// firstAs is First for answers that a function makes a T of, or refuses.
+func firstAs[T any](ctx context.Context, o *Operator, service string, payload any, as func(answer any) (T, error)) (T, error) {
 	var first T
 	var failures []error
 	found := false
 	err := o.each(ctx, service, payload, func(guest unique.Handle[string], answer any, err error, _ time.Duration) bool {
 		if err == nil {
-			if first, err = answerAs[T](guest, service, answer); err == nil {
+			if first, err = as(answer); err == nil {
 				found = true
 				return false
 			}
+			err = &HandlerError{Guest: guest.Value(), Service: service, Err: err}
 		}
 		if err != ErrHighAndDry {
 			failures = append(failures, err)
@@ -972,22 +979,19 @@ func First[T any](ctx context.Context, o *Operator, service string, payload any)
 	if found {
 		return first, nil
 	}
+	var none T
 	if err := joined(failures, err); err != nil {
-		return first, err
+		return none, err
 	}
-	return first, ErrHighAndDry
+	return none, ErrHighAndDry
 }
 
-// answerAs returns the answer as a T, or the guest's *HandlerError.
-func answerAs[T any](guest unique.Handle[string], service string, answer any) (T, error) {
+// answerAs returns the answer as a T.
+func answerAs[T any](answer any) (T, error) {
 	if typed, ok := answer.(T); ok {
 		return typed, nil
 	}
-	typed, err := decodeAnswer[T](answer)
-	if err != nil {
-		return typed, &HandlerError{Guest: guest.Value(), Service: service, Err: err}
-	}
-	return typed, nil
+	return decodeAnswer[T](answer)
 }
 
 // decodeAnswer is apart from answerAs because the variable it decodes into is

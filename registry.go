@@ -41,6 +41,33 @@ func init() {
 // App holds the partylines of one config, so that each config has its own. It
 // has no settings and need not be configured: it is there as soon as a
 // `wsgi_party` handler or a module that joins a partyline is.
+//
+// It emits these events, once the config has started. All have `party`, `guest` and
+// `services` as data, those of invites also `uri`, `status` (0 where nobody answered)
+// and `error`.
+//
+// Event | When
+// ------|-----
+// `guest_joined` | a guest took its invite, or a module joined
+// `guest_left` | the last operator of a guest that had joined has left
+// `invite_not_answered` | nobody took an invite
+// `invite_refused` | an invite was answered with a 4xx status other than 404
+// `invite_failed` | an invite ended in an error, a time-out, or a 5xx status
+//
+// A config begins with nobody on the line: after a reload its guests join again, and
+// none of the config before leaves.
+//
+// These are among Caddy's metrics, of the parties and the connected services of the
+// running config. Counters go on from config to config. A guest's services beyond 512
+// are counted together as `other`.
+//
+// Metric | Labels | What
+// -------|--------|-----
+// `caddy_wsgi_party_asks_total` | `party`, `service` | asks for a service
+// `caddy_wsgi_party_replies_total` | `party`, `guest`, `service`, `outcome` | handlers that `answered`, `declined` or `failed`
+// `caddy_wsgi_party_guests` | `party` | guests on the line
+// `caddy_wsgi_party_invites_total` | `party`, `outcome` | invites that `joined`, were `not_answered` or `refused`, or `failed`
+// `caddy_wsgi_party_reply_duration_seconds` | `party`, `guest`, `service` | how long remote handlers took; others are not timed
 type App struct {
 	ctx    context.Context
 	logger *zap.Logger

@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"text/template"
 
 	"github.com/caddyserver/caddy/v2"
@@ -132,7 +133,7 @@ func (f *TemplateFunctions) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	if d.NextBlock(d.Nesting()) {
+	if opensBlock(d) {
 		return d.Err("wsgi_party takes no block here")
 	}
 	return nil
@@ -168,10 +169,7 @@ func (f *TemplateFunctions) askFirst(service string, payload ...any) (any, error
 	if err != nil {
 		return nil, err
 	}
-	answer, err := First[any](context.Background(), f.operator, service, p)
-	if err == nil {
-		answer, err = templateValue(answer)
-	}
+	answer, err := firstAs(context.Background(), f.operator, service, p, templateValue)
 	if err != nil {
 		return nil, fmt.Errorf("nobody in party %q answers service %q for %s: %w", f.Party, service, describePayload(p), err)
 	}
@@ -196,7 +194,7 @@ func (f *TemplateFunctions) maybeURL(name string, pairs ...any) (string, error) 
 		return "", err
 	}
 	url, err := URLFor(context.Background(), f.operator, name, values)
-	if _, missing := errors.AsType[*NoSuchServiceError](err); err != nil && !missing && err != ErrHighAndDry {
+	if _, missing := err.(*NoSuchServiceError); err != nil && !missing && err != ErrHighAndDry {
 		f.logger.Warn("guests failed", zap.String("party", f.Party), zap.String("service", URLService), zap.String("name", name), zap.Error(err))
 	}
 	return url, nil
@@ -253,9 +251,34 @@ func templateValue(answer any) (any, error) {
 	if !ok {
 		return answer, nil
 	}
-	var value any
-	err := json.Unmarshal(raw, &value)
-	return value, err
+	value, err := parseJSON(raw)
+	if err != nil {
+		return nil, fmt.Errorf("the answer is a json.RawMessage that is %w", err)
+	}
+	return withNumbers(value), nil
+}
+
+// withNumbers returns a decoded JSON value with numbers that templates can compare and
+// calculate with, where these print as they were written.
+func withNumbers(value any) any {
+	switch value := value.(type) {
+	case json.Number:
+		if n, err := value.Int64(); err == nil && strconv.FormatInt(n, 10) == value.String() {
+			return n
+		}
+		if f, err := value.Float64(); err == nil && fmt.Sprint(f) == value.String() {
+			return f
+		}
+	case []any:
+		for i, element := range value {
+			value[i] = withNumbers(element)
+		}
+	case map[string]any:
+		for key, member := range value {
+			value[key] = withNumbers(member)
+		}
+	}
+	return value
 }
 
 // Interface guards

@@ -163,7 +163,7 @@ func TestAGuestThatFailsIsLeftOutOfThePageAndLogged(t *testing.T) {
 	if len(entries) != 3 {
 		t.Fatal(entries)
 	}
-	for i, want := range []struct{ guest, problem string }{{"two", "out of order"}, {"three", "at the table"}, {"four", "unexpected end of JSON"}} {
+	for i, want := range []struct{ guest, problem string }{{"two", "out of order"}, {"three", "at the table"}, {"four", "no JSON: unexpected EOF"}} {
 		e := entries[i]
 		if e["level"] != "warn" || e["logger"] != "http.handlers.templates.functions.wsgi_party" || e["party"] != "main" ||
 			e["guest"] != want.guest || e["service"] != "number" || !strings.Contains(fmt.Sprint(e["error"]), want.problem) {
@@ -341,14 +341,19 @@ func TestAnswersOfJSONAreDecodedForPages(t *testing.T) {
 		"bad":    always(json.RawMessage(`{`)),
 		"url":    always(json.RawMessage(`"\/from\/json"`)),
 		"bytes":  always([]byte(`"text"`)),
+		"first":  always(json.RawMessage(`{`)),
+		"digits": always(json.RawMessage(`[7, 12345678, 12345678901234567890, 1.50, 2.5, 1e3, -0]`)),
 	})
-	c := templateSite(t, "", "one")
+	guestWith(t, "two", map[string]Handler{"first": always(json.RawMessage(`"whole"`))})
+	c := templateSite(t, "", "one", "two")
+	c.expectPage(`{{askFirst "digits"}}{{with askFirst "digits"}}{{if and (eq (index . 0) 7) (lt (index . 4) 3.0)}} compare{{end}}{{end}}`, "[7 12345678 12345678901234567890 1.50 2.5 1e3 -0] compare")
+	c.expectPage(`{{askFirst "first"}}`, "whole")
 	c.expectPage(`{{with askFirst "user"}}{{.name | html}} {{range .tags}}{{.}},{{end}} {{if .admin}}admin{{end}} {{if .boss}}boss{{end}}{{.age}}{{end}}`, "Ada &lt;b&gt; a,b, admin 36")
 	c.expectPage(`{{range askAround "user"}}{{.name}}{{end}} {{range askAround "list"}}{{index . 1}}{{end}}`, "Ada <b> a")
 	c.expectPage(`{{askFirst "string"}} {{if not (askFirst "null")}}null{{end}} {{urlFor "x"}}`, "text null /from/json")
 	c.expectPage(`{{len (askAround "bad")}}`, "0")
 	c.expectPage(`{{printf "%T" (askFirst "bytes")}}`, "[]uint8")
-	c.expectNoPage(`{{askFirst "bad" "today"}}`, `service "bad" for "today"`, "unexpected end of JSON")
+	c.expectNoPage(`{{askFirst "bad" "today"}}`, `service "bad" for "today"`, "no JSON: unexpected EOF")
 }
 
 // extension is the templates handler with this module's functions, which are
@@ -465,8 +470,8 @@ func TestTheTemplatesExtensionInACaddyfile(t *testing.T) {
 	for config, want := range map[string]string{
 		"wsgi_party one two":         "wrong argument count or unexpected line ending after 'two', at Caddyfile:4",
 		`wsgi_party ""`:              "the party's name is empty: write a name, or leave it out, at Caddyfile:4",
-		"wsgi_party {\nname main\n}": "wsgi_party takes no block here, at Caddyfile:5",
-		"wsgi_party main {\nx\n}":    "wsgi_party takes no block here, at Caddyfile:5",
+		"wsgi_party {\nname main\n}": "wsgi_party takes no block here, at Caddyfile:4",
+		"wsgi_party main {\nx\n}":    "wsgi_party takes no block here, at Caddyfile:4",
 	} {
 		_, _, err := adaptCaddyfile(":8080\ntemplates {\nextensions {\n" + config + "\n}\n}")
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -18,7 +18,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -84,33 +83,16 @@ func (r *URLRequest) UnmarshalJSON(b []byte) error {
 // and host of one of the party's invites. Anything else is its guest's
 // *HandlerError. Like First it then returns what failed, or ErrHighAndDry.
 func URLFor(ctx context.Context, o *Operator, name string, values map[string]any) (string, error) {
-	var failures []error
-	for reply := range o.Replies(ctx, URLService, URLRequest{name, values}) {
-		if reply.Err == nil {
-			var answer string
-			if answer, reply.Err = urlOf(o.partyline, reply.Answer); reply.Err == nil {
-				return answer, nil
-			}
-			reply.Err = &HandlerError{Guest: reply.Guest, Service: URLService, Err: reply.Err}
-		}
-		if reply.Err != ErrHighAndDry {
-			failures = append(failures, reply.Err)
-		}
-	}
-	if len(failures) > 0 {
-		return "", errors.Join(failures...)
-	}
-	return "", ErrHighAndDry
+	return firstAs(ctx, o, URLService, URLRequest{name, values}, func(answer any) (string, error) {
+		return urlOf(o.partyline, answer)
+	})
 }
 
 // urlOf returns the answer as a URL, if it is one to link to.
 func urlOf(p *Partyline, answer any) (string, error) {
-	text, ok := answer.(string)
-	if !ok {
-		var err error
-		if text, err = decodeAnswer[string](answer); err != nil {
-			return "", err
-		}
+	text, err := answerAs[string](answer)
+	if err != nil {
+		return "", err
 	}
 	// Browsers drop control characters, and take a backslash for a slash.
 	if i := strings.IndexFunc(text, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '\\' }); i >= 0 {
@@ -131,9 +113,17 @@ func urlOf(p *Partyline, answer any) (string, error) {
 	return "", fmt.Errorf("the URL %q is neither a path beginning with one slash, nor does it begin with the scheme and host of an invite to party %q", text, p.name)
 }
 
-// originOf returns the scheme and host of a URL, as RFC 6454 compares them.
+func asciiLower(r rune) rune {
+	if 'A' <= r && r <= 'Z' {
+		r += 'a' - 'A'
+	}
+	return r
+}
+
+// originOf returns the scheme and host of a URL, as RFC 6454 compares them: only ASCII
+// letters are the same in both cases.
 func originOf(u *url.URL) string {
-	scheme, host := strings.ToLower(u.Scheme), strings.ToLower(u.Host)
+	scheme, host := strings.Map(asciiLower, u.Scheme), strings.Map(asciiLower, u.Host)
 	switch scheme {
 	case "http":
 		host = strings.TrimSuffix(host, ":80")

@@ -262,7 +262,7 @@ func TestURLsLeadToTheSiteOrAnInvitesOrigin(t *testing.T) {
 		"https://eighty.example/", "https://eighty.example:80/", "http://eighty.example:443/",
 		"https://[2001:db8::1]/", "https://[2001:db8::2]:8443/", "https://2001:db8::1:8443/", "https://[2001:db8::1%25x]:8443/",
 		"https://other.example/", "https://localhost/", "https://127.0.0.1/",
-		"https://ex%61mple.com/", "https://example%2ecom/", "https://example。com/", "https://еxample.com/",
+		"https://ex%61mple.com/", "https://example%2ecom/", "https://example。com/", "http://plaİn.example:8080/", "http://pla%C4%B0n.example:8080/", "https://еxample.com/",
 		"/%zz", "https://example.com/%zz", "https://example.com:x/", "https://exa mple.com/",
 		nil, 7, true, []byte("/x"), []string{"/x"}, map[string]any{"url": "/x"}, &url.URL{Path: "/x"}, URLRequest{Name: "/x"},
 		json.RawMessage(`7`), json.RawMessage(`null`), json.RawMessage(`["/x"]`), json.RawMessage(`/x`), json.RawMessage(``),
@@ -375,7 +375,7 @@ func FuzzURLFor(f *testing.F) {
 	for _, seed := range []string{
 		"/", "/a/b?c#d", "//evil.example", `/\evil.example`, "/\t/evil.example", "/..//evil.example", "/.//evil.example", "javascript:alert(1)", "data:,x", "",
 		"https://kiosk.example", "HTTPS://KIOSK.EXAMPLE:443/x", "https://kiosk.example:443@evil.example", "https://kiosk.example.evil.example/", "https:kiosk.example", "https:/kiosk.example", "https:///kiosk.example",
-		"http://plain.example:8080/x", "http://plain.example:8080x", "https://[2001:db8::1]:443/", "https://[2001:db8::1%25x]/", "https://ki%6fsk.example/", "https://site.example/", "http:/x", "?q", "#f",
+		"http://plain.example:8080/x", "http://plain.example:8080x", "https://[2001:db8::1]:443/", "https://[2001:db8::1%25x]/", "https://ki%6fsk.example/", "https://kİosk.example/", "https://k%C4%B0osk.example/", "https://\u212aiosk.example/", "https://site.example/", "http:/x", "?q", "#f",
 	} {
 		f.Add(seed)
 	}

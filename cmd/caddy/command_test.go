@@ -574,6 +574,9 @@ func TestTheCommandRefusesWrongArguments(t *testing.T) {
 		want      string
 	}{
 		{[]string{"list", "main"}, "unknown command"},
+		{[]string{"shwo", "main"}, `"shwo" is none of list, show, ask and invite`},
+		{[]string{"show", ""}, "a name is empty"},
+		{[]string{"invite", "main", ""}, "a name is empty"},
 		{[]string{"show"}, "accepts 1 arg(s), received 0"},
 		{[]string{"show", "main", "other"}, "accepts 1 arg(s), received 2"},
 		{[]string{"ask", "main"}, "accepts between 2 and 3 arg(s), received 1"},
@@ -621,7 +624,7 @@ func TestTheCommandsHelp(t *testing.T) {
 // wherever they can.
 func TestGuestsDoNotReachTheTerminal(t *testing.T) {
 	t.Parallel()
-	const escapes = "\x1b[31m\x1b]0;title\x07\b\r\x7f"
+	const escapes = "\x1b[31m\x1b]0;title\x07\b\r\x7f\u009b\u202e"
 	admin, _, _ := startCaddy(t, options+`
 	SITE {
 		wsgi_party "main`+escapes+`" {
