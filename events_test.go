@@ -258,8 +258,13 @@ func TestEventsTellWhoJoinedAndWhoseInviteCameToNothing(t *testing.T) {
 		`invite_failed down [] /down/__invite__/ 502 ""`,
 		`invite_not_answered nobody [] https://example.com/nobody/__invite__/ 0 ""`,
 	)
-	late := c.join("late", "a", "b")
-	c.expect("guest_joined late [a b]")
+	late := c.join("late")
+	c.expect("guest_joined late []")
+	for _, service := range []string{"b", "a"} {
+		if err := late.Connect(service, pong); err != nil {
+			t.Fatal(err)
+		}
+	}
 	late.Leave()
 	c.expect("guest_left late [a b]")
 }
@@ -329,12 +334,15 @@ func TestEventsAreToldOfAConfigThatHasStarted(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		return events.(*caddyevents.App).On("", handleFunc(func(_ context.Context, e caddy.Event) error {
-			if e.Name() == "started" || slices.Contains(partyEvents, e.Name()) && e.Data["guest"] != "the last" {
-				c.note(fmt.Sprint(own, ": ", e.Name(), " ", e.Data["guest"]))
-			}
-			return nil
-		}))
+		for _, name := range append([]string{"started"}, partyEvents...) {
+			err = errors.Join(err, events.(*caddyevents.App).On(name, handleFunc(func(_ context.Context, e caddy.Event) error {
+				if e.Data["guest"] != "the last" {
+					c.note(fmt.Sprint(own, ": ", e.Name(), " ", e.Data["guest"]))
+				}
+				return nil
+			})))
+		}
+		return err
 	})
 	onProvision(t, "broken", func(caddy.Context) error { return errors.New("oh no") })
 	fail := true
@@ -836,6 +844,37 @@ func TestEventsAreToldOnceUnderLoad(t *testing.T) {
 		if len(own) != 2*times {
 			t.Errorf("%s: %d events", name, len(own))
 		}
+	}
+	c.expected = len(c.events)
+}
+
+// TestAHandOverIsToldAsItHappened has one operator of a guest leave while the next one
+// joins: who is told both that it left and that it joined is told so in that order.
+func TestAHandOverIsToldAsItHappened(t *testing.T) {
+	c := newEventful(t)
+	c.load("wsgi_party main")
+	operator := c.join("one")
+	for range 500 {
+		var group sync.WaitGroup
+		group.Go(operator.Leave)
+		operator = c.join("one")
+		group.Wait()
+	}
+	c.join("marker")
+	eventually(t, "all is told", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return slices.Contains(c.events, "guest_joined marker []")
+	})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i, event := range c.events[:len(c.events)-1] {
+		if want := []string{"guest_joined one []", "guest_left one []"}[i%2]; event != want {
+			t.Fatalf("event %d is %s, want %s", i, event, want)
+		}
+	}
+	if len(c.events)%2 != 0 {
+		t.Error("one is on the line, but told to have left last")
 	}
 	c.expected = len(c.events)
 }

@@ -141,7 +141,7 @@ func TestAsksAndRepliesAreCounted(t *testing.T) {
 			func(context.Context, func(), *Operator, *Operator, *Operator) {},
 			"s 0, a/s 0 0 0 0, b/s 0 0 0 0, c/s 0 0 0 0, d/s 0 0 0 0",
 		},
-		"AskAround by nobody's guest": {
+		"AskAround by who is no guest": {
 			func(ctx context.Context, _ func(), anyone, _, _ *Operator) { anyone.AskAround(ctx, "s", nil) },
 			"s 1, a/s 2 1 1 0, b/s 1 0 1 0, c/s 1 0 0 1, d/s 2 1 0 1",
 		},
