@@ -1393,6 +1393,31 @@ func TestWhatAGuestHadConnectedThatFailsAgainIsDisconnected(t *testing.T) {
 	}
 }
 
+// TestWhoIsConnectedButHasNotJoinedIsInvitedAgain has guests connect something and
+// then not join, each in another way.
+func TestWhoIsConnectedButHasNotJoinedIsInvitedAgain(t *testing.T) {
+	for name, does := range map[string]func(http.ResponseWriter, *http.Request, *Operator) error{
+		"not found": responds(404),
+		"redirect":  responds(302),
+		"refused":   responds(403),
+		"5xx":       responds(500),
+		"error":     fails(errors.New("oh no")),
+		"panic":     func(http.ResponseWriter, *http.Request, *Operator) error { panic("oh no") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			onInvites(t, "app", func(w http.ResponseWriter, r *http.Request, operator *Operator) error {
+				return errors.Join(operator.Connect("ping", answers("old")), does(w, r, operator))
+			}, connects("new", "ping"))
+			c := newAdminTest(t)
+			c.site("wsgi_party main {\ninvite /app/__invite__/\ntest_app app\n}")
+			c.expectAnswers("main", "ping", "old")
+			c.expectJSON("POST", "/wsgi_party/main/invite", "", `{"invites": [
+				{"server": "srv0", "uri": "/app/__invite__/", "guest": "app", "result": "joined", "status": 204, "error": "", "time": "TIME", "duration": "DURATION", "sent": true}]}`)
+			c.expectAnswers("main", "ping", "new")
+		})
+	}
+}
+
 // TestReplicasAreInvitedAgainEachByItself has the invite of one of two servers fail.
 func TestReplicasAreInvitedAgainEachByItself(t *testing.T) {
 	script := onInvites(t, "app", responds(500), connects("pong", "ping"))
@@ -1417,6 +1442,9 @@ func TestReplicasAreInvitedAgainEachByItself(t *testing.T) {
 	c.decode(c.call("GET", "/wsgi_party/main", ""), &shown)
 	if len(shown.Guests) != 1 || shown.Guests[0].Replicas != 2 {
 		t.Errorf("guests: %+v", shown.Guests)
+	}
+	if body := c.call("POST", "/wsgi_party/main/invite?guest=x", "").body; !strings.Contains(body, `: there is app"`) {
+		t.Errorf("it does not name each guest once: %s", body)
 	}
 	c.expectAnswers("main", "ping", "pong")
 }

@@ -67,7 +67,7 @@ type Partyline struct {
 // presentGuest is a guest on the line.
 type presentGuest struct {
 	operators int
-	announced int // of them, those that have joined, and not just connected something
+	announced bool // one of them has joined, and not just connected something
 	joined    time.Time
 }
 
@@ -78,7 +78,7 @@ type observer interface {
 	begin(guest, service string) (asked func(answered, declined, failed int, err error))
 
 	// joined and left are called, with the partyline locked, when the first
-	// operator of a guest joins and when the last one that did leaves.
+	// operator of a guest joins, and when its last one leaves after that.
 	joined(guest string)
 	left(guest string, services []string)
 }
@@ -305,7 +305,6 @@ type Operator struct {
 	// Guarded by partyline.mu:
 	presences map[string]*presence // by service
 	onLine    bool
-	announced bool
 	left      bool
 
 	stay func() bool // keeps the operator from leaving by itself; may be nil
@@ -400,14 +399,14 @@ func (o *Operator) connect(name string, h Handler, remote bool) error {
 func (o *Operator) join() {
 	o.partyline.mu.Lock()
 	defer o.partyline.mu.Unlock()
-	if o.left || o.announced || o.guest == noGuest {
+	if o.left || o.guest == noGuest {
 		return
 	}
-	o.announced = true
 	guest := o.arrive()
-	if guest.announced++; guest.announced == 1 && o.partyline.observer != nil {
+	if !guest.announced && o.partyline.observer != nil {
 		o.partyline.observer.joined(o.Guest())
 	}
+	guest.announced = true
 }
 
 // arrive is join with the partyline locked.
@@ -462,13 +461,12 @@ func (o *Operator) Leave() {
 		return
 	}
 	guest := p.guests[o.guest]
-	if guest.operators--; guest.operators == 0 {
-		delete(p.guests, o.guest)
+	if guest.operators--; guest.operators > 0 {
+		return
 	}
-	if o.announced {
-		if guest.announced--; guest.announced == 0 && p.observer != nil {
-			p.observer.left(o.Guest(), services)
-		}
+	delete(p.guests, o.guest)
+	if guest.announced && p.observer != nil {
+		p.observer.left(o.Guest(), services)
 	}
 }
 
