@@ -1639,8 +1639,9 @@ func TestOnlyTheMethodsOfAnAdminEndpointAreAllowed(t *testing.T) {
 func TestTheAdminAPISaysWhatThereIsWhereNothingIsFound(t *testing.T) {
 	c := newAdminTest(t)
 	c.site("wsgi_party main\nwsgi_party other\nwsgi_party quiet {\nignore_missing_services\n}")
-	c.connect("main", "guest", "url", pong)
-	c.connect("main", "guest", "ping", pong)
+	for _, service := range strings.Fields("url ping d i g b e f a h j c") {
+		c.connect("main", "guest", service, pong)
+	}
 	paths := "write /wsgi_party/, /wsgi_party/{party}, /wsgi_party/{party}/invite or /wsgi_party/{party}/ask/{service}"
 	for _, test := range []struct {
 		method, path string
@@ -1652,7 +1653,7 @@ func TestTheAdminAPISaysWhatThereIsWhereNothingIsFound(t *testing.T) {
 		{"POST", "/wsgi_party/mian/invite", []string{`no party is called "mian": there is main, other, quiet`}},
 		{"POST", "/wsgi_party/mian/invite?guest=x", []string{`no party is called "mian"`}},
 		{"POST", "/wsgi_party/mian/ask/ping", []string{`no party is called "mian": there is main, other, quiet`}},
-		{"POST", "/wsgi_party/main/ask/pong", []string{`no service is called "pong": there is ping, url`}},
+		{"POST", "/wsgi_party/main/ask/pong", []string{`no service is called "pong": there is a, b, c, d, e, f, g, h, i, j, ping, url`}},
 		{"POST", "/wsgi_party/main/ask/ping%2F", []string{`no service is called "ping/"`}},
 		{"POST", "/wsgi_party/other/ask/ping", []string{`no service is called "ping": there is none`}},
 		{"POST", "/wsgi_party/quiet/ask/ping", []string{`no service is called "ping": there is none`}},
