@@ -258,7 +258,11 @@ func (*adminAPI) invite(r *http.Request, path []string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	guest := r.URL.Query().Get("guest")
+	query, err := queryOf(r)
+	if err != nil {
+		return nil, err
+	}
+	guest := query.Get("guest")
 	if guest != "" && !slices.ContainsFunc(p.Invites, func(i InviteInfo) bool { return i.Guest == guest }) {
 		var guests []string
 		for _, i := range p.Invites {
@@ -295,7 +299,11 @@ func (*adminAPI) ask(w http.ResponseWriter, r *http.Request, path []string) (any
 		slices.Sort(names)
 		return nil, notFound("service", service, names)
 	}
-	first, err := boolParameter(r, "first")
+	query, err := queryOf(r)
+	if err != nil {
+		return nil, err
+	}
+	first, err := boolParameter(query, "first")
 	if err != nil {
 		return nil, apiError(http.StatusBadRequest, err)
 	}
@@ -345,7 +353,7 @@ func replyToJSON(reply Reply) replyJSON {
 		var err error
 		if view.Answer, err = encodeAnswer(reply.Answer); err != nil {
 			view.Answer = json.RawMessage(strconv.Quote(fmt.Sprintf("%T", reply.Answer)))
-			view.Note = "this is the type of the answer, which JSON cannot carry: " + err.Error()
+			view.Note = "this is the type of the answer, which JSON cannot carry: " + message(err)
 		}
 	case ErrHighAndDry:
 		view.Status = "declined"
@@ -364,7 +372,11 @@ func encodeAnswer(answer any) (encoded json.RawMessage, err error) {
 			err = fmt.Errorf("panic: %v", value)
 		}
 	}()
-	return json.Marshal(answer)
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false)
+	err = encoder.Encode(answer)
+	return bytes.TrimSpace(text.Bytes()), err
 }
 
 // parsePayload returns the JSON value of a request's body, nil for an empty one.
@@ -387,16 +399,25 @@ func parseJSON(text []byte) (value any, err error) {
 	if err := decoder.Decode(&value); err != nil {
 		return nil, fmt.Errorf("no JSON: %w", err)
 	}
-	if _, err := decoder.Token(); err != io.EOF {
-		return nil, fmt.Errorf("more than one JSON value, from byte %d on", decoder.InputOffset())
+	end := decoder.InputOffset()
+	if rest := bytes.TrimLeft(text[end:], " \t\r\n"); len(rest) > 0 {
+		return nil, fmt.Errorf("more than one JSON value, from byte %d on", len(text)-len(rest))
 	}
 	return value, nil
 }
 
+// queryOf returns the parameters of a request, all of them or none.
+func queryOf(r *http.Request) (url.Values, error) {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, apiError(http.StatusBadRequest, fmt.Errorf("the query %q: %w", r.URL.RawQuery, err))
+	}
+	return query, nil
+}
+
 // boolParameter reports whether a query parameter is there; it may say true or
 // false.
-func boolParameter(r *http.Request, name string) (bool, error) {
-	query := r.URL.Query()
+func boolParameter(query url.Values, name string) (bool, error) {
 	value := query.Get(name)
 	if value == "" {
 		return query.Has(name), nil

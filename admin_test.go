@@ -2191,3 +2191,65 @@ func checkDigits(t *testing.T, body []byte, payload any) {
 		t.Errorf("%q: a %T", body, payload)
 	}
 }
+
+func TestAnAnswerWhoseErrorPanicsIsShownAsItsType(t *testing.T) {
+	c := newAdminTest(t)
+	c.site("wsgi_party main")
+	c.connect("main", "odd", "any", answers(badJSON(func() ([]byte, error) { return nil, unspeakableError{} })))
+	c.connect("main", "after", "any", answers("after"))
+	var asked askedJSON
+	c.decode(c.call("POST", "/wsgi_party/main/ask/any", ""), &asked)
+	if fmt.Sprint(asked.Answers) != "[wsgiparty.badJSON after]" {
+		t.Errorf("%+v", asked)
+	}
+}
+
+func TestHTMLInAnswersIsShownAsItIs(t *testing.T) {
+	c := newAdminTest(t)
+	c.site("wsgi_party main")
+	c.connect("main", "app", "any", answers(`<a href="/x?y=1&z=2">`))
+	if body := c.call("POST", "/wsgi_party/main/ask/any", "").body; !strings.Contains(body, `"<a href=\"/x?y=1&z=2\">"`) {
+		t.Error(body)
+	}
+}
+
+func TestWhereAPayloadIsMoreThanOneValueIsSaid(t *testing.T) {
+	for body, want := range map[string]string{
+		"1 2": "from byte 2 on", "1 22222": "from byte 2 on", "1   null": "from byte 4 on", "{} x": "from byte 3 on", "1]": "from byte 1 on", "1 ]": "from byte 2 on",
+		`1 "a"`: "from byte 2 on", "1  [1,2]": "from byte 3 on",
+	} {
+		_, err := parsePayload([]byte(body))
+		if err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%q: %v, want %s", body, err, want)
+		}
+	}
+}
+
+func TestABrokenQueryIsRefused(t *testing.T) {
+	c := newAdminTest(t)
+	c.site("wsgi_party main")
+	c.connect("main", "app", "any", answers(1))
+	for _, query := range []string{"?first=%zz", "?first;", "?first=true;x"} {
+		if r := c.call("POST", "/wsgi_party/main/ask/any"+query, ""); r.status != 400 {
+			t.Error(query, r)
+		}
+	}
+	for _, query := range []string{"?guest=%zz", "?guest=one;two"} {
+		if r := c.call("POST", "/wsgi_party/main/invite"+query, ""); r.status != 400 {
+			t.Error(query, r)
+		}
+	}
+}
+
+// TestARequestThatBeganBeforeAReloadSeesItsConfigWhole has a reload after it was found
+// out which config is running.
+func TestARequestThatBeganBeforeAReloadSeesItsConfigWhole(t *testing.T) {
+	guest(t, "app", "pong", "ping")
+	c := newAdminTest(t)
+	c.site("wsgi_party main {\ninvite /app/__invite__/\ntest_app app\n}")
+	before, _ := running()
+	c.site("wsgi_party main {\ninvite /app/__invite__/\ntest_app app\n}")
+	if n := len(before.lines["main"].inOrder()); n != 1 {
+		t.Errorf("%d handlers, so that a request shows guests without invites, and invites nobody", n)
+	}
+}

@@ -159,6 +159,14 @@ func requestAdminAPI(address, method, path string, body []byte) (_ *http.Respons
 	return nil, answered, err
 }
 
+// escapeSegment escapes a name for a path, of which dots alone would be no part.
+func escapeSegment(name string) string {
+	if strings.Trim(name, ".") == "" {
+		return strings.ReplaceAll(name, ".", "%2E")
+	}
+	return url.PathEscape(name)
+}
+
 func commandList(fl caddycmd.Flags) (int, error) {
 	var parties []partyJSON
 	if status, err := callAdminAPI(fl, http.MethodGet, "", nil, &parties); err != nil || fl.Bool("json") {
@@ -179,7 +187,7 @@ func commandList(fl caddycmd.Flags) (int, error) {
 
 func commandShow(fl caddycmd.Flags) (int, error) {
 	var p partyJSON
-	if status, err := callAdminAPI(fl, http.MethodGet, url.PathEscape(fl.Arg(0)), nil, &p); err != nil || fl.Bool("json") {
+	if status, err := callAdminAPI(fl, http.MethodGet, escapeSegment(fl.Arg(0)), nil, &p); err != nil || fl.Bool("json") {
 		return status, err
 	}
 	invites := newInviteTable()
@@ -214,7 +222,7 @@ func commandAsk(fl caddycmd.Flags) (int, error) {
 	if _, err := parsePayload(payload); err != nil {
 		return caddy.ExitCodeFailedStartup, fmt.Errorf("%w: write a string as '\"text\"'", err)
 	}
-	path := url.PathEscape(fl.Arg(0)) + "/ask/" + url.PathEscape(fl.Arg(1))
+	path := escapeSegment(fl.Arg(0)) + "/ask/" + escapeSegment(fl.Arg(1))
 	if fl.Bool("first") {
 		path += "?first"
 	}
@@ -250,7 +258,7 @@ func commandAsk(fl caddycmd.Flags) (int, error) {
 }
 
 func commandInvite(fl caddycmd.Flags) (int, error) {
-	path := url.PathEscape(fl.Arg(0)) + "/invite"
+	path := escapeSegment(fl.Arg(0)) + "/invite"
 	if guest := fl.Arg(1); guest != "" {
 		path += "?guest=" + url.QueryEscape(guest)
 	}

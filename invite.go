@@ -294,7 +294,7 @@ func (p *Party) sendInvites() error {
 // one of that guest, if it is not empty, to the guests that are not on the line. Each
 // gets a new operator; what it had connected with one before is disconnected. It
 // returns all these guests' invites, and waits for them, each up to its
-// invite_timeout.
+// invite_timeout. A guest is not to call it while it is being invited.
 func SendInvites(party, guest string) []InviteInfo {
 	a, ok := running()
 	if !ok {

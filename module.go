@@ -170,7 +170,7 @@ func (p *Party) Provision(ctx caddy.Context) error {
 // Cleanup makes the party's guests free for another handler to invite. It
 // disconnects nobody: requests in flight outlive it.
 func (p *Party) Cleanup() error {
-	if p.app != nil {
+	if p.app != nil && !p.app.endedWith(p.ctx) { // else requests in flight may still look
 		p.app.remove(p)
 	}
 	return nil

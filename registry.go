@@ -290,12 +290,17 @@ func (a *App) line(name string) *line {
 func (a *App) operator(ctx context.Context, l *line, guest string) *Operator {
 	o := l.Operator(guest)
 	o.stay = context.AfterFunc(ctx, func() {
-		cause := context.Cause(ctx)
-		if cause == context.Canceled || cause == context.DeadlineExceeded || a.ctx.Err() == nil {
+		if !a.endedWith(ctx) {
 			o.Leave()
 		}
 	})
 	return o
+}
+
+// endedWith reports whether ctx ended because the config did.
+func (a *App) endedWith(ctx context.Context) bool {
+	cause := context.Cause(ctx)
+	return cause != nil && cause != context.Canceled && cause != context.DeadlineExceeded && a.ctx.Err() != nil
 }
 
 // add makes a handler one of those that name its party, and returns the
