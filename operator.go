@@ -217,11 +217,11 @@ func (o *order) newRow(s *service) *row {
 			tallies[i] = c.tally
 		}
 	}
-	added := s.partyline.ledger.newRow(s.tally, tallies)
+	added := newRow(s.partyline.ledger, s.tally, tallies)
 	if !o.row.CompareAndSwap(nil, added) {
-		added.retire()
 		return o.row.Load()
 	}
+	s.tally.add(added)
 	runtime.AddCleanup(o, (*row).retire, added)
 	return added
 }
@@ -733,6 +733,8 @@ func (c *calls) untilPanic(answers *[]any, yield yieldFunc) (done bool, err erro
 				c.panicked = newPanicError(value)
 				return
 			}
+			connection := &c.connections[c.next]
+			c.note(connection, c.failure(connection.guest, errExited))
 		}
 		if c.remote != nil {
 			c.remote.cancel()
@@ -749,14 +751,18 @@ func (c *calls) untilPanic(answers *[]any, yield yieldFunc) (done bool, err erro
 		c.next++
 	}
 	connections := c.connections
+	partEnd := (c.part + 1) * rowPart
 	for i := c.next; i < len(connections); i++ {
 		c.next = i
-		if i == (c.part+1)*rowPart {
+		if i == partEnd {
 			c.count(i)
+			c.part++
+			c.outcome = rowOutcome{}
+			partEnd += rowPart
 		}
 		connection := &connections[i]
 		if c.skipped.has(connection.guest) {
-			c.outcome.skipped |= c.bit()
+			c.outcome.skipped |= 1 << (uint(i) % rowPart)
 			continue
 		}
 		if ended := c.Err(); ended != nil && (c.remote == nil || !connection.remote) {
@@ -772,15 +778,23 @@ func (c *calls) untilPanic(answers *[]any, yield yieldFunc) (done bool, err erro
 		}
 		calling = true
 		answer, err := connection.handler(c.ask, c.payload)
-		if err != nil {
+		switch {
+		case err == nil:
+			calling = false
+			if answers != nil {
+				if len(*answers) == cap(*answers) {
+					c.grow(answers)
+				}
+				*answers = append(*answers, answer)
+				continue
+			}
+		case declines(err):
+			calling = false
+			answer, err = nil, ErrHighAndDry
+			c.outcome.declined |= c.bit()
+		default:
 			answer, err = nil, c.failure(connection.guest, err)
-		}
-		calling = false
-		if err == nil && answers != nil {
-			c.add(answers, answer)
-			continue
-		}
-		if err != nil {
+			calling = false
 			c.note(connection, err)
 		}
 		if !yield(connection.guest, answer, err, 0) {
@@ -790,23 +804,25 @@ func (c *calls) untilPanic(answers *[]any, yield yieldFunc) (done bool, err erro
 	return true, c.ended
 }
 
-func (c *calls) add(answers *[]any, answer any) {
-	if len(*answers) == cap(*answers) {
-		*answers = append(make([]any, 0, len(c.connections)), *answers...)
-	}
-	*answers = append(*answers, answer)
+// grow makes room for the answers of all.
+func (c *calls) grow(answers *[]any) {
+	*answers = append(make([]any, 0, len(c.connections)), *answers...)
 }
 
 // awaitRemote waits for the remote connection's reply, and says whether to go on.
 func (c *calls) awaitRemote(connection *connection, answers *[]any, yield yieldFunc) bool {
 	reply, replied := c.await()
-	switch {
-	case !replied:
+	if !replied {
 		c.ended = c.Err()
 		c.outcome.skipped |= c.bit()
 		return true
+	}
+	switch {
 	case reply.err == nil && answers != nil:
-		c.add(answers, reply.answer)
+		if len(*answers) == cap(*answers) {
+			c.grow(answers)
+		}
+		*answers = append(*answers, reply.answer)
 		return true
 	case reply.err != nil:
 		c.note(connection, reply.err)
@@ -834,7 +850,7 @@ func (c *calls) count(end int) {
 	o := &c.outcome
 	o.reached = end - c.part*rowPart
 	if row := c.order.rowOf(c.service); row != nil {
-		row.add(c.part, o, uintptr(unsafe.Pointer(c.ask)))
+		row.count(c.part, o, uintptr(unsafe.Pointer(c.ask)))
 	}
 	runtime.KeepAlive(c.order) // or its row might be retired before
 	if c.observed != nil {
@@ -843,13 +859,14 @@ func (c *calls) count(end int) {
 		c.observed.declined += declined
 		c.observed.failed += failed
 	}
-	c.part++
-	*o = rowOutcome{}
 }
+
+// declines reports whether the error is ErrHighAndDry, which is mostly not wrapped.
+func declines(err error) bool { return err == ErrHighAndDry || errors.Is(err, ErrHighAndDry) }
 
 // failure returns ErrHighAndDry itself if err declines, else the *HandlerError.
 func (a *ask) failure(guest unique.Handle[string], err error) error {
-	if err == ErrHighAndDry || errors.Is(err, ErrHighAndDry) {
+	if declines(err) {
 		return ErrHighAndDry
 	}
 	return &HandlerError{Guest: guest.Value(), Service: a.service.name, Err: err}
@@ -869,7 +886,9 @@ type remoteReply struct {
 	took   time.Duration
 }
 
-// errExited is the failure of a remote handler that called runtime.Goexit.
+func (r *remoteReply) failed() bool { return r.err != nil && r.err != ErrHighAndDry }
+
+// errExited is the failure of a handler that called runtime.Goexit.
 var errExited = errors.New("the handler ended its goroutine")
 
 // await returns the reply of the next connection, or false if the context ended
@@ -879,17 +898,17 @@ func (c *calls) await() (remoteReply, bool) {
 		c.startRemote()
 	}
 	replied := c.remote.replies[c.next-c.remote.first]
+	var reply remoteReply
 	select {
-	case reply := <-replied:
-		return reply, true
+	case reply = <-replied:
 	case <-c.Done():
+		select {
+		case reply = <-replied:
+		default:
+			return remoteReply{}, false
+		}
 	}
-	select {
-	case reply := <-replied:
-		return reply, true
-	default:
-		return remoteReply{}, false
-	}
+	return reply, !reply.failed() || c.Err() != context.Canceled
 }
 
 func (c *calls) startRemote() {
@@ -914,7 +933,7 @@ func (a *ask) callRemote(ctx context.Context, connection connection, payload any
 			reply = remoteReply{err: a.failure(connection.guest, newPanicError(value))}
 		}
 		reply.took = time.Since(began)
-		if reply.err == nil || reply.err == ErrHighAndDry || ctx.Err() != context.Canceled {
+		if !reply.failed() || ctx.Err() != context.Canceled {
 			connection.tally.reply(reply.took, reply.err)
 		} // else the asker has gone, which is nobody's failure
 		replied <- reply
@@ -953,17 +972,22 @@ func All[T any](ctx context.Context, o *Operator, service string, payload any) (
 // one it returns what failed, joined, as AskAround does - an answer that is no
 // T among it - or ErrHighAndDry if nothing did.
 func First[T any](ctx context.Context, o *Operator, service string, payload any) (T, error) {
-	return firstAs(ctx, o, service, payload, answerAs[T])
+	return firstTaken[T](ctx, o, service, payload, nil)
 }
 
-// firstAs is First for answers that a function makes a T of, or refuses.
-func firstAs[T any](ctx context.Context, o *Operator, service string, payload any, as func(answer any) (T, error)) (T, error) {
+// firstTaken is First for answers that a function, if it is not nil, changes or
+// refuses.
+func firstTaken[T any](ctx context.Context, o *Operator, service string, payload any, take func(T) (T, error)) (T, error) {
 	var first T
 	var failures []error
 	found := false
 	err := o.each(ctx, service, payload, func(guest unique.Handle[string], answer any, err error, _ time.Duration) bool {
 		if err == nil {
-			if first, err = as(answer); err == nil {
+			first, err = answerAs[T](answer)
+			if err == nil && take != nil {
+				first, err = take(first)
+			}
+			if err == nil {
 				found = true
 				return false
 			}

@@ -24,10 +24,11 @@ import (
 	"time"
 )
 
-// An ask is counted when it has ended, as a whole, by what became of it: the
-// handlers of a service are a row, and the outcomes of a row are few, so that
-// counting is finding the outcome and one atomic addition, however many handlers
-// there are. Nobody ever sees half an ask.
+// An ask is counted when it has ended, by what became of it: the handlers of a
+// service in their order are a row, and the outcomes of a row are few, so that
+// counting is finding the outcome and one atomic addition for up to rowPart
+// handlers. Remote handlers, which take longer, are counted one by one. Counting
+// takes no lock.
 
 const (
 	// maxCountedServices is how many services of one guest are counted apart. All
@@ -48,8 +49,9 @@ type AskCount struct {
 type ReplyCount struct {
 	Guest, Service string
 
-	// Asked is how often handlers were called. A call that the asker did not
-	// wait for has no reply.
+	// Asked is how often handlers were called. A remote call that was cancelled,
+	// since the asker did not wait for it, has no reply unless the handler answers
+	// or declines all the same.
 	Asked, Answered, Declined, Failed uint64
 
 	// LastFailure is the *HandlerError of the last failure, nil if none failed.
@@ -78,6 +80,9 @@ type Durations struct {
 // config to config, are counted together. Services of one guest beyond the first
 // 512 are counted together, too, as "other". Both are in alphabetical order.
 func (p *Partyline) Counts() ([]AskCount, []ReplyCount) {
+	if p.ledger == nil {
+		return []AskCount{}, []ReplyCount{}
+	}
 	services := make(map[*serviceTally]struct{})
 	guests := make(map[*tally]struct{})
 	p.services.Range(func(_, value any) bool {
@@ -99,7 +104,7 @@ func (p *Partyline) Counts() ([]AskCount, []ReplyCount) {
 		replied = append(replied, ReplyCount{
 			Guest: t.guest, Service: t.service,
 			Asked: c.asked, Answered: c.answered, Declined: c.declined, Failed: c.failed,
-			LastFailure: t.failure(), Durations: t.remote.durations(),
+			LastFailure: t.failure(), Durations: t.durations(),
 		})
 	}
 	slices.SortFunc(asked, func(a, b AskCount) int { return cmp.Compare(a.Service, b.Service) })
@@ -109,10 +114,93 @@ func (p *Partyline) Counts() ([]AskCount, []ReplyCount) {
 	return asked, replied
 }
 
-func (r *remoteTally) durations() Durations {
-	d := Durations{Sum: time.Duration(r.sum.Load()), Buckets: make(map[time.Duration]uint64, len(durationBounds))}
-	for i := range r.buckets {
-		d.Count += r.buckets[i].Load()
+// ledger is where the tallies of a partyline are kept, and those of the partylines
+// that follow it under the same name. The zero value is empty and ready; a nil
+// ledger counts nothing.
+type ledger struct {
+	mu       sync.Mutex                   // never taken by an ask
+	guests   map[string]map[string]*tally // by what the service is counted as
+	services map[string]*serviceTally
+}
+
+// serviceTally counts the asks for a service.
+type serviceTally struct {
+	name string              // or otherServices
+	asks atomic.Uint64       // without those in rows
+	rows atomic.Pointer[row] // the first of those that asks may still be counted in
+}
+
+// tally counts the asks of a guest for a service.
+type tally struct {
+	guest   string
+	service string // or otherServices
+
+	asked, answered, declined, failed atomic.Uint64 // without those in rows
+
+	lastFailure atomic.Value
+	sum         atomic.Int64 // of the durations
+	buckets     [len(durationBounds) + 1]atomic.Uint64
+}
+
+// durationBounds are the upper bounds of the buckets that durations are counted in.
+var durationBounds = [...]time.Duration{
+	500 * time.Microsecond, time.Millisecond, 2500 * time.Microsecond,
+	5 * time.Millisecond, 10 * time.Millisecond, 25 * time.Millisecond,
+	50 * time.Millisecond, 100 * time.Millisecond, 250 * time.Millisecond,
+	500 * time.Millisecond, time.Second, 2500 * time.Millisecond,
+	5 * time.Second, 10 * time.Second,
+}
+
+// counts say what became of asks.
+type counts struct{ asked, answered, declined, failed uint64 }
+
+func (c counts) plus(o counts) counts {
+	return counts{c.asked + o.asked, c.answered + o.answered, c.declined + o.declined, c.failed + o.failed}
+}
+
+func (t *tally) add(c counts) {
+	t.asked.Add(c.asked)
+	t.answered.Add(c.answered)
+	t.declined.Add(c.declined)
+	t.failed.Add(c.failed)
+}
+
+func (t *tally) counts() counts {
+	c := counts{answered: t.answered.Load(), declined: t.declined.Load(), failed: t.failed.Load()}
+	c.asked = t.asked.Load() // last, so that it is never less than what came of it
+	return c
+}
+
+// ask counts that a remote handler is asked.
+func (t *tally) ask() {
+	if t != nil {
+		t.asked.Add(1)
+	}
+}
+
+// reply counts what a remote handler made of it.
+func (t *tally) reply(took time.Duration, err error) {
+	if t == nil {
+		return
+	}
+	switch err {
+	case nil:
+		t.answered.Add(1)
+	case ErrHighAndDry:
+		t.declined.Add(1)
+	default:
+		t.fail(err)
+		t.failed.Add(1)
+	}
+	t.sum.Add(int64(took))
+	bucket, _ := slices.BinarySearch(durationBounds[:], took)
+	t.buckets[bucket].Add(1)
+}
+
+func (t *tally) durations() Durations {
+	d := Durations{Sum: time.Duration(t.sum.Load()), Buckets: make(map[time.Duration]uint64, len(durationBounds))}
+	for i := range t.buckets {
+		d.Count += t.buckets[i].Load()
 		if i < len(durationBounds) {
 			d.Buckets[durationBounds[i]] = d.Count
 		}
@@ -120,40 +208,17 @@ func (r *remoteTally) durations() Durations {
 	return d
 }
 
-// ledger is where the tallies of a partyline are kept, and those of the partylines
-// that follow it under the same name. The zero value is empty and ready; a nil
-// ledger counts nothing.
-type ledger struct {
-	mu       sync.Mutex
-	guests   map[string]map[string]*tally // by what the service is counted as
-	services map[string]*serviceTally
-	rows     map[*row]struct{} // those that asks may still be counted in
+// fail keeps how a handler failed last. All errors are to be of the same type.
+func (t *tally) fail(err error) {
+	if t != nil {
+		t.lastFailure.Store(err)
+	}
 }
 
-// serviceTally counts the asks for a service.
-type serviceTally struct {
-	name string // or otherServices
-	asks uint64 // without those in live rows; guarded by ledger.mu
-}
-
-func (s *serviceTally) add(asks uint64) { s.asks += asks }
-
-// tally counts the asks of a guest for a service.
-type tally struct {
-	guest       string
-	service     string // or otherServices
-	counts      counts // without those in live rows; guarded by ledger.mu
-	remote      remoteTally
-	lastFailure atomic.Value
-}
-
-func (t *tally) add(c counts) { t.counts = t.counts.plus(c) }
-
-// counts say what became of asks.
-type counts struct{ asked, answered, declined, failed uint64 }
-
-func (c counts) plus(o counts) counts {
-	return counts{c.asked + o.asked, c.answered + o.answered, c.declined + o.declined, c.failed + o.failed}
+// failure returns how a handler failed last, nil if none did.
+func (t *tally) failure() error {
+	err, _ := t.lastFailure.Load().(error)
+	return err
 }
 
 // tally returns what counts the asks of the guest for the service, and the asks
@@ -195,27 +260,19 @@ func (l *ledger) tally(guest, service string) (*tally, *serviceTally) {
 
 // read returns what has been counted so far.
 func (l *ledger) read() (map[*tally]counts, map[*serviceTally]uint64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	guests := make(map[*tally]counts)
 	services := make(map[*serviceTally]uint64)
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	for _, tallies := range l.guests {
 		for _, t := range tallies {
-			guests[t] = t.counts.plus(t.remote.counts())
+			guests[t] = t.counts()
 		}
 	}
 	for _, s := range l.services {
-		services[s] = s.asks
-	}
-	for r := range l.rows {
-		for i := range r.parts {
-			r.parts[i].counters(func(c *counter) {
-				r.each(i, c.outcome, c.n.Load(), func(t *tally, more counts) {
-					guests[t] = guests[t].plus(more)
-				}, func(s *serviceTally, more uint64) {
-					services[s] += more
-				})
-			})
+		services[s] = s.asks.Load()
+		for r := s.rows.Load(); r != nil; r = r.next {
+			services[s] += r.each(func(t *tally, more counts) { guests[t] = guests[t].plus(more) })
 		}
 	}
 	return guests, services
@@ -227,6 +284,7 @@ type row struct {
 	service *serviceTally
 	tallies []*tally // of each handler; nil for one that is counted by itself
 	parts   []part   // of rowPart handlers each
+	next    *row     // of the service
 }
 
 // rowPart is how many handlers of a row are counted at a time.
@@ -239,91 +297,107 @@ type rowOutcome struct {
 	skipped, declined, failed uint64 // the others have answered
 }
 
-// newRow returns a row of handlers. retire is to be called when nobody can count in
-// it any more.
-func (l *ledger) newRow(service *serviceTally, tallies []*tally) *row {
-	r := &row{ledger: l, service: service, tallies: tallies, parts: make([]part, max(1, (len(tallies)+rowPart-1)/rowPart))}
+// newRow returns a row of handlers, to be added to the service's.
+func newRow(ledger *ledger, service *serviceTally, tallies []*tally) *row {
+	r := &row{ledger: ledger, service: service, tallies: tallies, parts: make([]part, max(1, (len(tallies)+rowPart-1)/rowPart))}
 	for i := range r.parts {
 		r.parts[i].shards = make([]shard, shardCount())
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.rows == nil {
-		l.rows = make(map[*row]struct{})
-	}
-	l.rows[r] = struct{}{}
 	return r
 }
 
-// add counts what became of the handlers of one part of the row. The first part is
-// to be counted for every ask. The address is that of something allocated for this
-// ask: processors allocate from pages of their own, which tells them apart.
-func (r *row) add(partIndex int, o *rowOutcome, address uintptr) {
-	p := &r.parts[partIndex]
-	s := &p.shards[int(address>>pageShift)&(len(p.shards)-1)]
-	if c := s.find(o); c != nil {
-		c.n.Add(1)
-		return
-	}
-	r.addFirst(partIndex, s, *o)
-}
-
-// addFirst is add for an outcome that the shard has no counter of.
-func (r *row) addFirst(partIndex int, s *shard, o rowOutcome) {
-	r.ledger.mu.Lock()
-	defer r.ledger.mu.Unlock()
-	p := &r.parts[partIndex]
-	if c := s.find(&o); c != nil { // somebody else was quicker
-		c.n.Add(1)
-	} else if p.length < maxOutcomes {
-		s.insert(&o)
-		p.length++
-	} else {
-		r.each(partIndex, o, 1, (*tally).add, (*serviceTally).add)
-	}
-}
-
-// each calls addCounts with what n asks of that outcome mean for each handler, and
-// addAsks with what they mean for the service.
-func (r *row) each(partIndex int, o rowOutcome, n uint64, addCounts func(*tally, counts), addAsks func(*serviceTally, uint64)) {
-	if partIndex == 0 {
-		addAsks(r.service, n)
-	}
-	for i, t := range r.tallies[partIndex*rowPart:][:o.reached] {
-		bit := uint64(1) << i
-		switch {
-		case t == nil || o.skipped&bit != 0:
-		case o.declined&bit != 0:
-			addCounts(t, counts{asked: n, declined: n})
-		case o.failed&bit != 0:
-			addCounts(t, counts{asked: n, failed: n})
-		default:
-			addCounts(t, counts{asked: n, answered: n})
+// add puts the row in front of the service's. The row's retire is to be called when
+// nobody can count in it any more.
+func (s *serviceTally) add(r *row) {
+	for {
+		first := s.rows.Load()
+		r.next = first
+		if s.rows.CompareAndSwap(first, r) {
+			return
 		}
 	}
+}
+
+// remove takes the row out of the service's, with ledger.mu held.
+func (s *serviceTally) remove(r *row) {
+	if s.rows.CompareAndSwap(r, r.next) {
+		return
+	}
+	before := s.rows.Load()
+	for before.next != r {
+		before = before.next
+	}
+	before.next = r.next
 }
 
 // retire keeps what was counted in the row, and drops the rest of it.
 func (r *row) retire() {
 	r.ledger.mu.Lock()
 	defer r.ledger.mu.Unlock()
+	r.service.asks.Add(r.each((*tally).add))
+	r.service.remove(r)
+}
+
+// each calls f with what was counted of each handler, and returns how many asks.
+func (r *row) each(f func(*tally, counts)) (asks uint64) {
 	for i := range r.parts {
-		r.parts[i].counters(func(c *counter) {
-			r.each(i, c.outcome, c.n.Load(), (*tally).add, (*serviceTally).add)
+		r.parts[i].counters(func(o *rowOutcome, n uint64) {
+			r.outcome(i, o, n, f)
+			if i == 0 {
+				asks += n
+			}
 		})
 	}
-	delete(r.ledger.rows, r)
+	return asks
+}
+
+// outcome calls f with what n asks of that outcome mean for each handler of the part.
+func (r *row) outcome(partIndex int, o *rowOutcome, n uint64, f func(*tally, counts)) {
+	for i, t := range r.tallies[partIndex*rowPart:][:o.reached] {
+		bit := uint64(1) << i
+		switch {
+		case t == nil || o.skipped&bit != 0:
+		case o.declined&bit != 0:
+			f(t, counts{asked: n, declined: n})
+		case o.failed&bit != 0:
+			f(t, counts{asked: n, failed: n})
+		default:
+			f(t, counts{asked: n, answered: n})
+		}
+	}
+}
+
+// count counts what became of the handlers of one part of the row. The first part is
+// to be counted for every ask. The address is that of something allocated for this
+// ask: processors allocate from pages of their own, which tells them apart.
+func (r *row) count(partIndex int, o *rowOutcome, address uintptr) {
+	p := &r.parts[partIndex]
+	s := &p.shards[int(address>>pageShift)&(len(p.shards)-1)]
+	for i := range s.first {
+		if c := &s.first[i]; c.counts(o) {
+			c.n.Add(1)
+			return
+		}
+	}
+	if p.count(s, o) {
+		return
+	}
+	if partIndex == 0 {
+		r.service.asks.Add(1)
+	}
+	r.outcome(partIndex, o, 1, (*tally).add)
 }
 
 // part counts by outcome, in one of several shards, so that processors do not wait
 // for each other's additions.
 type part struct {
 	shards []shard
-	length int // of all shards; guarded by ledger.mu
+	length atomic.Int64 // of all shards
 }
 
 const (
-	// maxOutcomes bounds a part's memory. Outcomes beyond are counted under a lock.
+	// maxOutcomes bounds, roughly, a part's memory. Outcomes beyond are counted
+	// handler by handler.
 	maxOutcomes = 4096
 
 	// maxShards bounds it, too.
@@ -338,8 +412,8 @@ var shardCount = sync.OnceValue(func() int {
 	return min(1<<bits.Len(uint(runtime.GOMAXPROCS(0))), maxShards)
 })
 
-// counters calls f with every counter in use.
-func (p *part) counters(f func(*counter)) {
+// counters calls f with every outcome, and how often it was counted.
+func (p *part) counters(f func(*rowOutcome, uint64)) {
 	for i := range p.shards {
 		s := &p.shards[i]
 		inUse(s.first[:], f)
@@ -349,21 +423,55 @@ func (p *part) counters(f func(*counter)) {
 	}
 }
 
-func inUse(counters []counter, f func(*counter)) {
+func inUse(counters []counter, f func(*rowOutcome, uint64)) {
 	for i := range counters {
-		if counters[i].n.Load() != 0 {
-			f(&counters[i])
+		if n := counters[i].n.Load(); n != 0 && n != claimed {
+			f(&counters[i].outcome, n)
 		}
 	}
 }
 
-// counter is in use once it is not zero. From then on its outcome stays.
-type counter struct {
-	outcome rowOutcome
-	n       atomic.Uint64
+// count counts the outcome in the shard, and returns false if there is no room.
+func (p *part) count(s *shard, o *rowOutcome) bool {
+	if c := s.find(o); c != nil {
+		c.n.Add(1)
+		return true
+	}
+	if p.length.Load() >= maxOutcomes || !s.insert(o) {
+		return false
+	}
+	p.length.Add(1)
+	return true
 }
 
-// shard is a set of counters to which they are only added, with ledger.mu held.
+// counter counts an outcome, which stays what it was first. Goroutines that count
+// an outcome for the first time at once may each make a counter of it.
+type counter struct {
+	outcome rowOutcome
+	n       atomic.Uint64 // 0 is free
+}
+
+// claimed is in place of the number while the outcome is being written.
+const claimed = ^uint64(0)
+
+// counts reports whether the counter is the outcome's.
+func (c *counter) counts(o *rowOutcome) bool {
+	n := c.n.Load()
+	return n != 0 && n != claimed && c.outcome.reached == o.reached &&
+		c.outcome.skipped == o.skipped && c.outcome.declined == o.declined && c.outcome.failed == o.failed
+}
+
+// use makes a free counter the outcome's.
+func (c *counter) use(o *rowOutcome) bool {
+	if !c.n.CompareAndSwap(0, claimed) {
+		return false
+	}
+	c.outcome = *o
+	c.n.Store(1)
+	return true
+}
+
+// shard is a set of counters to which they are only added.
 type shard struct {
 	first [4]counter // the outcomes that were first are likely the most frequent
 	more  atomic.Pointer[counterTable]
@@ -382,17 +490,13 @@ const probes = 8
 // find returns the outcome's counter, nil if there is none.
 func (s *shard) find(o *rowOutcome) *counter {
 	for i := range s.first {
-		if c := &s.first[i]; c.n.Load() == 0 {
-			return nil
-		} else if c.outcome == *o {
+		if c := &s.first[i]; c.counts(o) {
 			return c
 		}
 	}
 	for t := s.more.Load(); t != nil; t = t.next.Load() {
 		for i := range uint64(probes) {
-			if c := t.at(o.hash() + i); c.n.Load() == 0 {
-				return nil
-			} else if c.outcome == *o {
+			if c := t.at(o.hash() + i); c.counts(o) {
 				return c
 			}
 		}
@@ -402,101 +506,34 @@ func (s *shard) find(o *rowOutcome) *counter {
 
 func (t *counterTable) at(i uint64) *counter { return &t.counters[i&uint64(len(t.counters)-1)] }
 
-// insert counts the first ask of an outcome.
-func (s *shard) insert(o *rowOutcome) {
+// insert counts the first ask of an outcome. It returns false if the tables that it
+// could be in are full.
+func (s *shard) insert(o *rowOutcome) bool {
 	for i := range s.first {
 		if s.first[i].use(o) {
-			return
+			return true
 		}
 	}
-	size := 2 * probes
-	for next := &s.more; ; {
+	next := &s.more
+	for size := 2 * probes; size <= 2*maxOutcomes; size *= 2 {
 		t := next.Load()
 		if t == nil {
 			t = &counterTable{counters: make([]counter, size)}
-			next.Store(t)
+			if !next.CompareAndSwap(nil, t) {
+				t = next.Load()
+			}
 		}
 		for i := range uint64(probes) {
 			if t.at(o.hash() + i).use(o) {
-				return
+				return true
 			}
 		}
-		next, size = &t.next, 2*size
+		next = &t.next
 	}
-}
-
-func (c *counter) use(o *rowOutcome) bool {
-	if c.n.Load() != 0 {
-		return false
-	}
-	c.outcome = *o
-	c.n.Store(1)
-	return true
+	return false
 }
 
 func (o *rowOutcome) hash() uint64 {
 	h := o.skipped ^ bits.RotateLeft64(o.declined, 21) ^ bits.RotateLeft64(o.failed, 42) ^ uint64(o.reached)<<7
 	return h * 0x9e3779b97f4a7c15 >> 40 // Fibonacci hashing: the upper bits are well mixed
-}
-
-// fail keeps how a handler failed last. All errors are to be of the same type.
-func (t *tally) fail(err error) {
-	if t != nil {
-		t.lastFailure.Store(err)
-	}
-}
-
-// failure returns how a handler failed last, nil if none did.
-func (t *tally) failure() error {
-	err, _ := t.lastFailure.Load().(error)
-	return err
-}
-
-// remoteTally counts handlers that wait on something else, each by itself.
-type remoteTally struct {
-	asked, answered, declined, failed atomic.Uint64
-	sum                               atomic.Int64 // of the durations
-	buckets                           [len(durationBounds) + 1]atomic.Uint64
-}
-
-// durationBounds are the upper bounds of the buckets that durations are counted in.
-var durationBounds = [...]time.Duration{
-	500 * time.Microsecond, time.Millisecond, 2500 * time.Microsecond,
-	5 * time.Millisecond, 10 * time.Millisecond, 25 * time.Millisecond,
-	50 * time.Millisecond, 100 * time.Millisecond, 250 * time.Millisecond,
-	500 * time.Millisecond, time.Second, 2500 * time.Millisecond,
-	5 * time.Second, 10 * time.Second,
-}
-
-// ask counts that a remote handler is asked.
-func (t *tally) ask() {
-	if t != nil {
-		t.remote.asked.Add(1)
-	}
-}
-
-// reply counts what a remote handler made of it.
-func (t *tally) reply(took time.Duration, err error) {
-	if t == nil {
-		return
-	}
-	r := &t.remote
-	switch err {
-	case nil:
-		r.answered.Add(1)
-	case ErrHighAndDry:
-		r.declined.Add(1)
-	default:
-		t.fail(err)
-		r.failed.Add(1)
-	}
-	r.sum.Add(int64(took))
-	bucket, _ := slices.BinarySearch(durationBounds[:], took)
-	r.buckets[bucket].Add(1)
-}
-
-func (r *remoteTally) counts() counts {
-	c := counts{answered: r.answered.Load(), declined: r.declined.Load(), failed: r.failed.Load()}
-	c.asked = r.asked.Load() // last, so that it is never less than what came of it
-	return c
 }

@@ -169,7 +169,7 @@ func (f *TemplateFunctions) askFirst(service string, payload ...any) (any, error
 	if err != nil {
 		return nil, err
 	}
-	answer, err := firstAs(context.Background(), f.operator, service, p, templateValue)
+	answer, err := firstTaken(context.Background(), f.operator, service, p, templateValue)
 	if err != nil {
 		return nil, fmt.Errorf("nobody in party %q answers service %q for %s: %w", f.Party, service, describePayload(p), err)
 	}

@@ -83,17 +83,13 @@ func (r *URLRequest) UnmarshalJSON(b []byte) error {
 // and host of one of the party's invites. Anything else is its guest's
 // *HandlerError. Like First it then returns what failed, or ErrHighAndDry.
 func URLFor(ctx context.Context, o *Operator, name string, values map[string]any) (string, error) {
-	return firstAs(ctx, o, URLService, URLRequest{name, values}, func(answer any) (string, error) {
-		return urlOf(o.partyline, answer)
+	return firstTaken(ctx, o, URLService, URLRequest{name, values}, func(answer string) (string, error) {
+		return linkable(o.partyline, answer)
 	})
 }
 
-// urlOf returns the answer as a URL, if it is one to link to.
-func urlOf(p *Partyline, answer any) (string, error) {
-	text, err := answerAs[string](answer)
-	if err != nil {
-		return "", err
-	}
+// linkable returns the URL, if it is one to link to.
+func linkable(p *Partyline, text string) (string, error) {
 	// Browsers drop control characters, and take a backslash for a slash.
 	if i := strings.IndexFunc(text, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '\\' }); i >= 0 {
 		return "", fmt.Errorf("the URL %q has a %q, which is to be escaped", text, text[i])

@@ -384,7 +384,7 @@ func FuzzURLFor(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, answer string) {
-		text, err := urlOf(p, answer)
+		text, err := linkable(p, answer)
 		if err != nil {
 			if text != "" {
 				t.Errorf("%q is refused, and is %q", answer, text)
