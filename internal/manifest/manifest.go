@@ -1,0 +1,425 @@
+// Copyright 2026 The wsgi_party Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+// Package manifest reads what a guest says of itself: where its pages are, and which
+// services it has.
+package manifest
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/wsgiparty/wsgiparty/internal/urltemplate"
+)
+
+const (
+	maxSize     = 64 << 10
+	maxURLs     = 4096
+	maxServices = 256
+	maxHandlers = 256 // of one service
+	maxDepth    = 64
+	maxName     = 64
+)
+
+// urlService is the service that a manifest's URLs answer.
+const urlService = "url"
+
+// Manifest says where a guest's pages are and which services it has. It is not to be
+// changed once parsed.
+type Manifest struct {
+	URLs     map[string]*urltemplate.Template
+	Services map[string][]Handler // each with one handler at least
+}
+
+// Handler answers for a service: with Answer, which is JSON without spaces, or with
+// what Href leads to if that is not nil.
+type Handler struct {
+	Answer json.RawMessage
+	Href   *urltemplate.Template
+}
+
+// Parse parses a manifest. It ignores members that it does not know. The errors are
+// for whoever wrote the manifest, and say where and what to write; for one manifest
+// the error is always the same.
+func Parse(body []byte) (*Manifest, error) {
+	if err := validate(body); err != nil {
+		return nil, fmt.Errorf("manifest: %w", err)
+	}
+	m, err := parse(body)
+	if err != nil {
+		return nil, fmt.Errorf("manifest: %w", err)
+	}
+	return m, nil
+}
+
+// Merge returns a manifest of what is declared and, name by name, of what is fetched
+// where nothing is declared: of that only the services in allow, unless it is nil.
+// The fetched URLs are the service "url". Either manifest may be nil.
+func Merge(declared, fetched *Manifest, allow []string) *Manifest {
+	merged := &Manifest{URLs: make(map[string]*urltemplate.Template), Services: make(map[string][]Handler)}
+	allowed := func(service string) bool { return allow == nil || slices.Contains(allow, service) }
+	if fetched != nil {
+		if allowed(urlService) {
+			maps.Copy(merged.URLs, fetched.URLs)
+		}
+		for service, handlers := range fetched.Services {
+			if allowed(service) {
+				merged.Services[service] = handlers
+			}
+		}
+	}
+	if declared != nil {
+		maps.Copy(merged.URLs, declared.URLs)
+		maps.Copy(merged.Services, declared.Services)
+	}
+	return merged
+}
+
+// MarshalJSON returns the manifest in a form that is always the same and that, if the
+// manifest came from Parse, can be parsed again. (json.Marshal, which escapes more,
+// can make it too long for that.)
+func (m Manifest) MarshalJSON() ([]byte, error) {
+	type handler struct {
+		Answer json.RawMessage `json:"answer,omitempty"`
+		Href   string          `json:"href,omitempty"`
+	}
+	var form struct {
+		URLs     map[string]string `json:"urls,omitempty"`
+		Services map[string]any    `json:"services,omitempty"`
+	}
+	form.URLs = make(map[string]string, len(m.URLs))
+	for name, template := range m.URLs {
+		form.URLs[name] = template.String()
+	}
+	form.Services = make(map[string]any, len(m.Services))
+	for service, handlers := range m.Services {
+		list := make([]handler, len(handlers))
+		for i, h := range handlers {
+			if h.Href != nil {
+				list[i].Href = h.Href.String()
+			} else {
+				list[i].Answer = h.Answer
+			}
+		}
+		if len(list) == 1 {
+			form.Services[service] = list[0]
+		} else {
+			form.Services[service] = list
+		}
+	}
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(form); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
+
+// parse parses valid JSON without duplicate members.
+func parse(body []byte) (*Manifest, error) {
+	m := &Manifest{URLs: make(map[string]*urltemplate.Template), Services: make(map[string][]Handler)}
+	top, err := object(nil, body, `{"urls": {…}, "services": {…}}`)
+	if err != nil {
+		return nil, err
+	}
+	if raw, ok := top["urls"]; ok {
+		if err := m.parseURLs(path{"urls"}, raw); err != nil {
+			return nil, err
+		}
+	}
+	if raw, ok := top["services"]; ok {
+		if err := m.parseServices(path{"services"}, raw); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+func (m *Manifest) parseURLs(at path, raw json.RawMessage) error {
+	members, err := object(at, raw, `{"post": "/posts/{slug}"}, or leave it out`)
+	if err != nil {
+		return err
+	}
+	if len(members) > maxURLs {
+		return at.errorf("it has %d URLs: no more than %d may be", len(members), maxURLs)
+	}
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		if err := checkName(at, name); err != nil {
+			return err
+		}
+		if m.URLs[name], err = template(append(at, name), members[name], `a template such as "/posts/{slug}"`); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *Manifest) parseServices(at path, raw json.RawMessage) error {
+	members, err := object(at, raw, `{"ping": {"answer": "pong"}}, or leave it out`)
+	if err != nil {
+		return err
+	}
+	if len(members) > maxServices {
+		return at.errorf("it has %d services: no more than %d may be", len(members), maxServices)
+	}
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		if err := checkName(at, name); err != nil {
+			return err
+		}
+		if m.Services[name], err = handlers(append(at, name), members[name]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func handlers(at path, raw json.RawMessage) ([]Handler, error) {
+	if kind(raw) != "a list" {
+		h, err := parseHandler(at, raw)
+		return []Handler{h}, err
+	}
+	var list []json.RawMessage
+	if err := json.Unmarshal(raw, &list); err != nil {
+		return nil, at.errorf("%w", err)
+	}
+	if len(list) == 0 {
+		return nil, at.errorf("the list is empty: leave the service out")
+	}
+	if len(list) > maxHandlers {
+		return nil, at.errorf("the list has %d handlers: no more than %d may be", len(list), maxHandlers)
+	}
+	handlers := make([]Handler, len(list))
+	for i, raw := range list {
+		var err error
+		if handlers[i], err = parseHandler(append(at, i), raw); err != nil {
+			return nil, err
+		}
+	}
+	return handlers, nil
+}
+
+func parseHandler(at path, raw json.RawMessage) (Handler, error) {
+	var h Handler
+	members, err := object(at, raw, `{"answer": …} or {"href": "/api/user{?id}"}`)
+	if err != nil {
+		return h, err
+	}
+	answer, hasAnswer := members["answer"]
+	href, hasHref := members["href"]
+	if hasAnswer == hasHref {
+		what := "it has neither an answer nor a href"
+		if hasAnswer {
+			what = "it has both an answer and a href"
+		}
+		return h, at.errorf(`%s: write {"answer": …} or {"href": "/api/user{?id}"}`, what)
+	}
+	if hasAnswer {
+		var b bytes.Buffer
+		if err := json.Compact(&b, answer); err != nil {
+			return h, append(at, "answer").errorf("%w", err)
+		}
+		h.Answer = b.Bytes()
+		return h, nil
+	}
+	at = append(at, "href")
+	if h.Href, err = template(at, href, `a path such as "/api/user{?id}"`); err != nil {
+		return h, err
+	}
+	if i := strings.IndexByte(h.Href.String(), '#'); i >= 0 {
+		return h, at.errorf("byte %d: a request has no fragment: leave out what begins with #", i)
+	}
+	return h, nil
+}
+
+func template(at path, raw json.RawMessage, example string) (*urltemplate.Template, error) {
+	if k := kind(raw); k != "a string" {
+		return nil, at.errorf("it is %s: write %s", k, example)
+	}
+	var text string
+	if err := json.Unmarshal(raw, &text); err != nil {
+		return nil, at.errorf("%w", err)
+	}
+	t, err := urltemplate.Parse(text)
+	if err != nil {
+		return nil, at.errorf("%w", err)
+	}
+	return t, nil
+}
+
+// object returns the members of an object.
+func object(at path, raw json.RawMessage, example string) (map[string]json.RawMessage, error) {
+	if k := kind(raw); k != "an object" {
+		return nil, at.errorf("it is %s: write %s", k, example)
+	}
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &members); err != nil {
+		return nil, at.errorf("%w", err)
+	}
+	return members, nil
+}
+
+// kind says what valid JSON is.
+func kind(raw json.RawMessage) string {
+	switch bytes.TrimLeft(raw, " \t\r\n")[0] {
+	case '{':
+		return "an object"
+	case '[':
+		return "a list"
+	case '"':
+		return "a string"
+	case 't', 'f':
+		return "a boolean"
+	case 'n':
+		return "null"
+	}
+	return "a number"
+}
+
+func checkName(at path, name string) error {
+	switch {
+	case name == "":
+		return at.errorf("a name is empty: write 1 to %d characters", maxName)
+	case len(name) > maxName:
+		return at.errorf("the name %s has %d bytes: write no more than %d", quoteName(name), len(name), maxName)
+	}
+	for _, r := range name {
+		if !isNameRune(r) {
+			return at.errorf("the name %s has a %q: write letters, digits and . _ : - only", quoteName(name), r)
+		}
+	}
+	return nil
+}
+
+// quoteName returns a name quoted for an error, and cut if it is too long for a name.
+func quoteName(name string) string {
+	if len(name) > maxName {
+		return strconv.Quote(strings.ToValidUTF8(name[:maxName], "")) + "…"
+	}
+	return strconv.Quote(name)
+}
+
+func isNameRune(r rune) bool {
+	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("._:-", r)
+}
+
+// validate says what is wrong with the manifest as JSON.
+func validate(body []byte) error {
+	switch {
+	case len(body) > maxSize:
+		return fmt.Errorf("it has %d bytes: no more than %d may be", len(body), maxSize)
+	case bytes.HasPrefix(body, []byte("\ufeff")):
+		return errors.New("byte 0: a byte order mark: write JSON without one")
+	case len(bytes.TrimSpace(body)) == 0:
+		return errors.New("it is empty: write {} if there is nothing to say")
+	case !utf8.Valid(body):
+		at := 0
+		for r, size := utf8.DecodeRune(body); r != utf8.RuneError || size != 1; r, size = utf8.DecodeRune(body[at:]) {
+			at += size
+		}
+		return fmt.Errorf("byte %d: no UTF-8: write the manifest in UTF-8", at)
+	}
+	var raw json.RawMessage
+	if err := json.Unmarshal(body, &raw); err != nil {
+		var syntax *json.SyntaxError
+		if !errors.As(err, &syntax) {
+			return err
+		}
+		at := max(0, int(syntax.Offset)-1)
+		line := 1 + bytes.Count(body[:at], []byte("\n"))
+		return fmt.Errorf("byte %d, line %d: %w: write one JSON object", at, line, err)
+	}
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.UseNumber()
+	return checkValue(nil, decoder)
+}
+
+// checkValue reads a value and looks for members that occur twice and for deep
+// nesting.
+func checkValue(at path, decoder *json.Decoder) error {
+	token, err := decoder.Token()
+	if err != nil {
+		return at.errorf("%w", err)
+	}
+	delim, ok := token.(json.Delim)
+	if !ok {
+		return nil
+	}
+	if len(at) == maxDepth {
+		return at[:8].errorf("it is nested more than %d deep: write it flatter", maxDepth)
+	}
+	if delim == '[' {
+		for i := 0; decoder.More(); i++ {
+			if err := checkValue(append(at, i), decoder); err != nil {
+				return err
+			}
+		}
+	} else {
+		seen := make(map[string]bool)
+		for decoder.More() {
+			token, err := decoder.Token()
+			if err != nil {
+				return at.errorf("%w", err)
+			}
+			name, _ := token.(string)
+			if seen[name] {
+				return append(at, name).errorf("it occurs twice: write it once")
+			}
+			seen[name] = true
+			if err := checkValue(append(at, name), decoder); err != nil {
+				return err
+			}
+		}
+	}
+	_, err = decoder.Token() // the end
+	if err != nil {
+		return at.errorf("%w", err)
+	}
+	return nil
+}
+
+// path is where in a manifest something is: names and indexes.
+type path []any
+
+func (p path) String() string {
+	var b strings.Builder
+	for i, step := range p {
+		name, ok := step.(string)
+		switch {
+		case !ok:
+			fmt.Fprintf(&b, "[%d]", step)
+		case name == "" || len(name) > maxName || strings.ContainsFunc(name, func(r rune) bool { return !isNameRune(r) || strings.ContainsRune(".:-", r) }):
+			fmt.Fprintf(&b, "[%s]", quoteName(name))
+		case i > 0:
+			b.WriteString("." + name)
+		default:
+			b.WriteString(name)
+		}
+	}
+	return b.String()
+}
+
+func (p path) errorf(format string, arguments ...any) error {
+	if len(p) == 0 {
+		return fmt.Errorf(format, arguments...)
+	}
+	return fmt.Errorf("%s: %w", p, fmt.Errorf(format, arguments...))
+}

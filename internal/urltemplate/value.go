@@ -1,0 +1,109 @@
+// Copyright 2026 The wsgi_party Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package urltemplate
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+)
+
+// maxElements of a list or an object: more than any URL has, so that looking through
+// them for every expression of a template takes no time to speak of.
+const maxElements = 4096
+
+var errTooMany = fmt.Errorf("it has more than %d elements", maxElements)
+
+var errNested = errors.New("a list or an object has one inside it, for which a URL has no form")
+
+// simplify returns a value as a string, a []string or a map[string]string, or nil
+// where RFC 6570 has it undefined. It goes by what the value is in JSON.
+func simplify(value any) (any, error) {
+	switch value := value.(type) {
+	case nil, string:
+		return value, nil
+	case json.Number:
+		return value.String(), nil
+	case bool:
+		return strconv.FormatBool(value), nil
+	case int:
+		return strconv.Itoa(value), nil
+	case []any:
+		if len(value) > maxElements {
+			return nil, errTooMany
+		}
+		var list []string
+		for _, element := range value {
+			text, ok, err := simplifyElement(element)
+			if err != nil {
+				return nil, err
+			}
+			if ok {
+				list = append(list, text)
+			}
+		}
+		if list == nil {
+			return nil, nil
+		}
+		return list, nil
+	case map[string]any:
+		if len(value) > maxElements {
+			return nil, errTooMany
+		}
+		object := make(map[string]string, len(value))
+		for name, element := range value {
+			text, ok, err := simplifyElement(element)
+			if err != nil {
+				return nil, err
+			}
+			if ok {
+				object[name] = text
+			}
+		}
+		if len(object) == 0 {
+			return nil, nil
+		}
+		return object, nil
+	}
+	encoded, err := json.Marshal(value)
+	if err != nil {
+		return nil, err
+	}
+	var decoded any
+	decoder := json.NewDecoder(bytes.NewReader(encoded))
+	decoder.UseNumber()
+	if err := decoder.Decode(&decoded); err != nil {
+		return nil, err
+	}
+	return simplify(decoded)
+}
+
+// simplifyElement returns false for null, which is no element.
+func simplifyElement(element any) (text string, ok bool, err error) {
+	switch element.(type) {
+	case []any, map[string]any:
+		return "", false, errNested
+	}
+	value, err := simplify(element)
+	if value == nil || err != nil {
+		return "", false, err
+	}
+	if text, ok = value.(string); !ok {
+		return "", false, errNested
+	}
+	return text, true, nil
+}
