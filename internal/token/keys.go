@@ -1,0 +1,145 @@
+// Copyright 2026 The wsgi_party Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package token
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"unicode"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// MinKey is how many bytes a key has at least.
+const MinKey = 32
+
+const redacted = "[redacted]"
+
+// Keys are those of one guest: the first signs, all are accepted. However they
+// are printed or encoded, they do not show. The zero value has none.
+type Keys struct {
+	secrets func() *secrets // fmt looks behind pointers, and calls no methods of what is in an unexported field
+}
+
+type secrets struct {
+	verifying jwt.VerificationKeySet // of []byte
+	digests   [][sha256.Size]byte
+}
+
+// NewKeys refuses a key that is empty, shorter than MinKey, or that no header can
+// carry. Its errors say which key, never what it is. A key that is there twice
+// counts once; without any the zero Keys are returned.
+func NewKeys(keys []string) (Keys, error) {
+	var s secrets
+	for i, key := range keys {
+		var wrong string
+		switch {
+		case key == "":
+			wrong = "is empty"
+		case len(key) < MinKey:
+			wrong = fmt.Sprintf("is shorter than %d bytes", MinKey)
+		case strings.TrimSpace(key) != key:
+			wrong = "begins or ends with white space"
+		case strings.ContainsFunc(key, unicode.IsControl):
+			wrong = "has a control character or a line break in it"
+		}
+		if wrong != "" {
+			return Keys{}, fmt.Errorf("key %d of %d %s", i+1, len(keys), wrong)
+		}
+		if digest := sha256.Sum256([]byte(key)); !s.has(digest) {
+			s.digests = append(s.digests, digest)
+			s.verifying.Keys = append(s.verifying.Keys, []byte(key))
+		}
+	}
+	if len(s.digests) == 0 {
+		return Keys{}, nil
+	}
+	return Keys{func() *secrets { return &s }}, nil
+}
+
+func (s *secrets) has(digest [sha256.Size]byte) bool {
+	found := 0
+	for i := range s.digests {
+		found |= subtle.ConstantTimeCompare(s.digests[i][:], digest[:])
+	}
+	return found == 1
+}
+
+// IsZero reports whether there is no key.
+func (k Keys) IsZero() bool { return k.secrets == nil }
+
+func (k Keys) String() string               { return redacted }
+func (k Keys) GoString() string             { return redacted }
+func (k Keys) Format(f fmt.State, _ rune)   { _, _ = io.WriteString(f, redacted) }
+func (k Keys) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+func (k Keys) MarshalJSON() ([]byte, error) { return json.Marshal(redacted) }
+
+// Ring has the keys of several guests and tells by its key which guest asks. The
+// zero Ring is empty. Add all keys first, then identify from any goroutine.
+type Ring struct{ entries []entry }
+
+type entry struct {
+	digest [sha256.Size]byte
+	guest  string
+}
+
+// Add adds a guest's keys. It fails, and adds nothing, if one is another guest's.
+// A guest may be added again, with the same keys or others.
+func (r *Ring) Add(guest string, keys Keys) error {
+	if keys.IsZero() {
+		return nil
+	}
+	for _, e := range r.entries {
+		if e.guest != guest && keys.secrets().has(e.digest) {
+			return fmt.Errorf("the guests %q and %q share a key; each needs its own", e.guest, guest)
+		}
+	}
+	for _, digest := range keys.secrets().digests {
+		if e := (entry{digest, guest}); !slices.Contains(r.entries, e) {
+			r.entries = append(r.entries, e)
+		}
+	}
+	return nil
+}
+
+// Identify returns the guest whose key this is. How long it takes depends on the
+// length of the key given, and on nothing else about it.
+func (r *Ring) Identify(key string) (guest string, ok bool) {
+	digest := sha256.Sum256([]byte(key))
+	found := 0
+	for i := range r.entries {
+		same := subtle.ConstantTimeCompare(r.entries[i].digest[:], digest[:])
+		found = subtle.ConstantTimeSelect(same, i+1, found)
+	}
+	if found == 0 {
+		return "", false
+	}
+	return r.entries[found-1].guest, true
+}
+
+// Interface guards
+var (
+	_ fmt.Formatter          = Keys{}
+	_ fmt.Stringer           = Keys{}
+	_ fmt.GoStringer         = Keys{}
+	_ encoding.TextMarshaler = Keys{}
+	_ json.Marshaler         = Keys{}
+)
