@@ -45,9 +45,11 @@ func (s *Set) Add(private string) bool {
 
 // Contains reports whether an unescaped request path is, or is below, a private
 // path, without regard to case, empty and dot segments, backslashes for slashes,
-// the parameters after a semicolon, and a trailing slash. A path with ".." that
-// names a private path's last segment is one, too, and so is one that is private
-// once a host has been taken off it, as in "//host/path".
+// the parameters after a semicolon, dots and white space at the end of a segment,
+// and a trailing slash. A path with ".." that names a private path's last segment is
+// one, too, and so is one that is private once a host has been taken off it, as in
+// "//host/path", or a script, as in "/index.php/path", or an extension, as in
+// "/path.json": applications have one route for these.
 func (s *Set) Contains(requestPath string) bool {
 	if !s.mayContain(requestPath) {
 		return false
@@ -57,17 +59,30 @@ func (s *Set) Contains(requestPath string) bool {
 	if slices.Contains(segments, "..") {
 		// What that leads to depends on what an application does first, if at all.
 		return slices.ContainsFunc(segments, func(segment string) bool {
-			return slices.Contains(s.lastSegments, segment)
+			return slices.ContainsFunc(s.lastSegments, func(last string) bool { return isSegment(segment, last) })
 		})
 	}
-	if s.isBelow(path.Clean("/" + requestPath)) {
+	if s.isBelow(path.Clean("/"+requestPath)) || s.isBelow(withoutScripts(segments)) {
 		return true
 	}
 	if !strings.HasPrefix(requestPath, "//") {
 		return false
 	}
 	_, afterHost, _ := strings.Cut(strings.TrimLeft(requestPath, "/"), "/")
-	return s.isBelow(path.Clean("/" + afterHost))
+	return s.isBelow(path.Clean("/"+afterHost)) || s.isBelow(withoutScripts(strings.Split(afterHost, "/")))
+}
+
+// withoutScripts returns a clean path without the segments that lead PHP to a script,
+// which gets what follows as its path.
+func withoutScripts(segments []string) string {
+	rest := slices.DeleteFunc(slices.Clone(segments), func(segment string) bool { return strings.HasSuffix(segment, ".php") })
+	return path.Clean("/" + strings.Join(rest, "/"))
+}
+
+// isSegment reports whether it is that segment, or has an extension besides.
+func isSegment(segment, private string) bool {
+	rest, ok := strings.CutPrefix(segment, private)
+	return ok && (rest == "" || rest[0] == '.')
 }
 
 // mayContain is cheap, so that ordinary requests are.
@@ -109,7 +124,7 @@ func lower(c byte) byte {
 
 func (s *Set) isBelow(requestPath string) bool {
 	for _, private := range s.paths {
-		if rest, ok := strings.CutPrefix(requestPath, private); ok && (rest == "" || rest[0] == '/') {
+		if rest, ok := strings.CutPrefix(requestPath, private); ok && (rest == "" || rest[0] == '/' || rest[0] == '.') {
 			return true
 		}
 	}
@@ -117,15 +132,17 @@ func (s *Set) isBelow(requestPath string) bool {
 }
 
 // normalize lower-cases p, makes backslashes slashes, and drops what follows a
-// semicolon in each segment.
+// semicolon in each segment, and the dots and white space at its end: Windows does,
+// and to a regular expression's $ a line may end with a line break.
 func normalize(p string) string {
 	p = strings.ReplaceAll(strings.ToLower(p), `\`, "/")
-	if !strings.Contains(p, ";") {
-		return p
-	}
 	segments := strings.Split(p, "/")
 	for i, segment := range segments {
-		segments[i], _, _ = strings.Cut(segment, ";")
+		segment, _, _ = strings.Cut(segment, ";")
+		segments[i] = strings.TrimRightFunc(segment, func(r rune) bool { return r == '.' || r <= ' ' })
+		if segments[i] == "" {
+			segments[i] = ".."[:min(2, strings.Count(segment, "."))]
+		}
 	}
 	return strings.Join(segments, "/")
 }

@@ -58,6 +58,12 @@ func TestContainsEverySpelling(t *testing.T) {
 		"/__invite__/..", "/__invite__/../x", "/one/__invite__/a/../../x",
 		// Some take backslashes for slashes, and what follows two of them for a host.
 		`/one\__invite__`, `\__invite__\`, `/one\x\..\__invite__`,
+		// Windows drops dots and spaces at a segment's end, and "$" matches before a line break.
+		"/__invite__.", "/__invite__...", "/__invite__. ./x", "/one./__invite__/", "/one /__invite__", "/__invite__ ", "/__invite__\n", "/__invite__/\r\n",
+		"/__invite__\t", "/__invite__\x00", "/one/.../one/__invite__", "/x/. ./__invite__", "/. /__invite__", "/one/ /__invite__", "/__invite__.;x", "/__invite__;.",
+		// An extension chooses a format, or a script, and a script gets the path after it.
+		"/__invite__.json", "/__invite__.json/", "/__invite__.php", "/__INVITE__.PHP/x", "/one/__invite__.tar.gz", "/one/__invite__.d/x", "/x/../__invite__.json",
+		"/index.php/__invite__/", "/one/index.php/__invite__", "/Index.PHP/one/App.php/__invite__.json", "/one/index.php./__invite__", "//host/index.php/one/__invite__",
 		"//host/one/__invite__/", "//host:80/ONE//__invite__/x", "///host/one/__invite__", `\\host\__invite__`,
 	} {
 		check(t, s, p, true)
@@ -69,9 +75,10 @@ func TestContainsNothingElse(t *testing.T) {
 	for _, p := range []string{
 		"", "/", "//", "*", ".", "/one", "/one/", "/two", "/one;/", // parents
 		"/__invite__", "/two/__invite__", "/one/hidden", "/x/one/__invite__", "/one/x/__invite__", // elsewhere
-		"/one/__invite", "/one/__invite__x", "/one/x__invite__", "/one/__invite__.html", "/one/__invite__ ", "/two/hiddens", // parts of a segment
+		"/one/__invite", "/one/__invite__x", "/one/x__invite__", "/one/__invite__-html", "/one/__invite__\tx", "/two/hiddens", // parts of a segment
 		"/one__invite__", "/one;/x;__invite__", "/one/;__invite__", "/one/x;/__invite__x", "/one/two", "/two/hid/den", // siblings
 		"/one/.__invite__", "/one/.hidden", "/.well-known/x", "/one/..__invite__", "/one/...", "/two/..hidden", // dotfiles
+		"/one/index.html/__invite__", "/one/index.php", "/one/index.php/x", "/index.phpx/one/__invite__", "/one.php/__invite__", // scripts
 		"//host/x/one/__invite__", "//one/two", "/host//one/__invite__", // hosts of something else
 		"/one/..", "/one/../two", "/a/..;/b", "/a/../one/__invite__x", "/é/../index.html", // climbing without naming it
 	} {
@@ -174,6 +181,20 @@ func reference(private []string, requestPath string) bool {
 		}
 		return strings.Join(segments, "/")
 	}
+	// trim is what Windows does to names, and "..." it takes for "..".
+	trim := func(p string) string {
+		segments := strings.Split(p, "/")
+		for i, segment := range segments {
+			segments[i] = strings.TrimRightFunc(segment, func(r rune) bool { return r <= ' ' || r == '.' })
+			if dots := strings.Count(segment, "."); segments[i] == "" && dots > 0 {
+				segments[i] = strings.Repeat(".", min(dots, 2))
+			}
+		}
+		return strings.Join(segments, "/")
+	}
+	runScripts := func(p string) string {
+		return strings.Join(slices.DeleteFunc(strings.Split(p, "/"), func(segment string) bool { return strings.HasSuffix(segment, ".php") }), "/")
+	}
 	resolve := func(p string) string { return new(url.URL).ResolveReference(&url.URL{Path: p}).Path }
 	goClean := func(p string) string { return path.Clean("/" + p) }
 	segmentsOf := func(p string) []string {
@@ -181,20 +202,25 @@ func reference(private []string, requestPath string) bool {
 	}
 	requestPath = strings.ReplaceAll(strings.ToLower(requestPath), `\`, "/")
 	spellings := []string{requestPath}
-	if p := drop(requestPath); strings.HasPrefix(p, "//") {
+	if p := trim(drop(requestPath)); strings.HasPrefix(p, "//") {
 		_, afterHost, _ := strings.Cut(strings.TrimLeft(p, "/"), "/")
 		spellings = append(spellings, "/"+afterHost)
 	}
 	for range 3 {
 		for _, p := range spellings {
-			spellings = append(spellings, drop(p), resolve(p), goClean(p))
+			spellings = append(spellings, drop(p), trim(p), runScripts(p), resolve(p), goClean(p))
 		}
+		slices.Sort(spellings)
+		spellings = slices.Compact(spellings)
 	}
-	slices.Sort(spellings)
-	for _, p := range slices.Compact(spellings) {
+	for _, p := range spellings {
 		for _, private := range private {
-			want, got := segmentsOf(goClean(drop(strings.ReplaceAll(strings.ToLower(private), `\`, "/")))), segmentsOf(p)
-			if len(got) >= len(want) && slices.Equal(got[:len(want)], want) {
+			want, got := segmentsOf(goClean(trim(drop(strings.ReplaceAll(strings.ToLower(private), `\`, "/"))))), segmentsOf(p)
+			if len(got) < len(want) {
+				continue
+			}
+			last := len(want) - 1
+			if slices.Equal(got[:last], want[:last]) && (got[last] == want[last] || strings.HasPrefix(got[last], want[last]+".")) {
 				return true
 			}
 		}
@@ -204,6 +230,7 @@ func reference(private []string, requestPath string) bool {
 
 func FuzzContains(f *testing.F) {
 	for _, p := range []string{
+		"/one/__invite__.json", "/one./index.php/__invite__ /", "/.../one/__invite__.",
 		"/one/__invite__/", "/ONE//__Invite__;x/..", "/one//../__invite__", "/a/..;/one/__invite__", "/é/ÄRGER/x", "/\u212a/..;x", "/ab\u023a", "/.hidden", "\xff/k",
 	} {
 		f.Add(p, "/one/__invite__", uint8(3))
@@ -234,7 +261,7 @@ func FuzzContains(f *testing.F) {
 		// However else it is written, it stays private.
 		lowered := strings.ToLower(requestPath)
 		spellings := []string{
-			requestPath + "/", requestPath + ";x", requestPath + "/x", requestPath + "/;", "/" + requestPath, "/./" + requestPath, "/;x/" + requestPath,
+			requestPath + "/", requestPath + ";x", requestPath + "/x", requestPath + ".", requestPath + " ", requestPath + "\n", requestPath + "/;", "/" + requestPath, "/./" + requestPath, "/;x/" + requestPath,
 			lowered, strings.ReplaceAll(requestPath, "/", "//"), strings.ReplaceAll(requestPath, "/", ";x/"), strings.ReplaceAll(requestPath, "/", "/./"),
 		}
 		if upper := strings.ToUpper(requestPath); strings.ToLower(upper) == lowered {
