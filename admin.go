@@ -15,8 +15,6 @@
 package wsgiparty
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -85,14 +83,12 @@ func (a *adminAPI) serve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	var body bytes.Buffer
-	encoder := json.NewEncoder(&body)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(response); err != nil {
+	body, err := encode(response)
+	if err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_, err = w.Write(body.Bytes())
+	_, err = w.Write(append(body, '\n'))
 	return err
 }
 
@@ -184,19 +180,6 @@ type (
 		Declined  uint64 `json:"declined"`
 		Failed    uint64 `json:"failed"`
 		LastError string `json:"last_error"`
-	}
-	askJSON struct {
-		Answers  []json.RawMessage `json:"answers"`
-		Replies  []replyJSON       `json:"replies"`
-		Duration float64           `json:"duration"`
-	}
-	replyJSON struct {
-		Guest    string          `json:"guest"`
-		Status   string          `json:"status"`
-		Answer   json.RawMessage `json:"answer,omitempty"`
-		Note     string          `json:"note,omitempty"`
-		Error    string          `json:"error,omitempty"`
-		Duration float64         `json:"duration"`
 	}
 )
 
@@ -319,91 +302,11 @@ func (*adminAPI) ask(w http.ResponseWriter, r *http.Request, path []string) (any
 		return nil, apiError(http.StatusBadRequest, err)
 	}
 
-	response := askJSON{Answers: []json.RawMessage{}, Replies: []replyJSON{}}
-	began := time.Now()
-	asked := began
-	for reply := range p.Partyline.Operator("").Replies(r.Context(), service, payload) {
-		if _, ok := errors.AsType[*NoSuchServiceError](reply.Err); ok && reply.Guest == "" {
-			return nil, apiError(http.StatusNotFound, reply.Err) // everybody has just left
-		}
-		if reply.Guest == "" {
-			return nil, reply.Err
-		}
-		if reply.Duration == 0 {
-			reply.Duration = time.Since(asked)
-		}
-		view := replyToJSON(reply)
-		response.Replies = append(response.Replies, view)
-		if reply.Err == nil {
-			response.Answers = append(response.Answers, view.Answer)
-			if first {
-				break
-			}
-		}
-		asked = time.Now()
+	response, err := collect(r.Context(), p.Partyline.Operator(""), service, payload, first)
+	if _, ok := errors.AsType[*NoSuchServiceError](err); ok {
+		return nil, apiError(http.StatusNotFound, err) // everybody has just left
 	}
-	response.Duration = time.Since(began).Seconds()
-	return response, nil
-}
-
-func replyToJSON(reply Reply) replyJSON {
-	view := replyJSON{Guest: reply.Guest, Status: "answered", Duration: reply.Duration.Seconds()}
-	switch reply.Err {
-	case nil:
-		var err error
-		if view.Answer, err = encodeAnswer(reply.Answer); err != nil {
-			view.Answer = json.RawMessage(strconv.Quote(fmt.Sprintf("%T", reply.Answer)))
-			view.Note = "this is the type of the answer, which JSON cannot carry: " + message(err)
-		}
-	case ErrHighAndDry:
-		view.Status = "declined"
-	default:
-		view.Status = "failed"
-		view.Error = message(reply.Err)
-	}
-	return view
-}
-
-// encodeAnswer returns the answer as JSON, by methods that may be the guest's own and
-// panic.
-func encodeAnswer(answer any) (encoded json.RawMessage, err error) {
-	defer func() {
-		if value := recover(); value != nil {
-			err = fmt.Errorf("panic: %v", value)
-		}
-	}()
-	var text bytes.Buffer
-	encoder := json.NewEncoder(&text)
-	encoder.SetEscapeHTML(false)
-	err = encoder.Encode(answer)
-	return bytes.TrimSpace(text.Bytes()), err
-}
-
-// parsePayload returns the JSON value of a request's body, nil for an empty one.
-// Numbers are json.Number, so that they keep their digits.
-func parsePayload(body []byte) (any, error) {
-	if len(bytes.TrimSpace(body)) == 0 {
-		return nil, nil
-	}
-	payload, err := parseJSON(body)
-	if err != nil {
-		return nil, fmt.Errorf("the payload is %w", err)
-	}
-	return payload, nil
-}
-
-// parseJSON returns the one JSON value that the text is.
-func parseJSON(text []byte) (value any, err error) {
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	decoder.UseNumber()
-	if err := decoder.Decode(&value); err != nil {
-		return nil, fmt.Errorf("no JSON: %w", err)
-	}
-	end := decoder.InputOffset()
-	if rest := bytes.TrimLeft(text[end:], " \t\r\n"); len(rest) > 0 {
-		return nil, fmt.Errorf("more than one JSON value, from byte %d on", len(text)-len(rest))
-	}
-	return value, nil
+	return response, err
 }
 
 // queryOf returns the parameters of a request, all of them or none.

@@ -26,6 +26,20 @@ import (
 func init() {
 	httpcaddyfile.RegisterHandlerDirective("wsgi_party", parseCaddyfile)
 	httpcaddyfile.RegisterDirectiveOrder("wsgi_party", httpcaddyfile.After, "route")
+	httpcaddyfile.RegisterHandlerDirective("wsgi_party_guest", parseHandler[Guest])
+	httpcaddyfile.RegisterDirectiveOrder("wsgi_party_guest", httpcaddyfile.After, "uri")
+	httpcaddyfile.RegisterHandlerDirective("wsgi_party_ask", parseHandler[Ask])
+	httpcaddyfile.RegisterDirectiveOrder("wsgi_party_ask", httpcaddyfile.Before, "respond")
+}
+
+// parseHandler sets up a handler that unmarshals itself.
+func parseHandler[H any, P interface {
+	*H
+	caddyfile.Unmarshaler
+	caddyhttp.MiddlewareHandler
+}](h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	handler := P(new(H))
+	return handler, handler.UnmarshalCaddyfile(h.Dispenser)
 }
 
 // parseCaddyfile sets up the handler from Caddyfile tokens. Syntax:

@@ -154,20 +154,26 @@ func checkAdaptedAgain(t *testing.T, input string, config []byte) {
 // what it was. It returns how many there are.
 func checkParties(t *testing.T, config []byte) int {
 	t.Helper()
-	parties := partiesIn(decodeJSON(t, config))
-	for _, object := range parties {
+	return checkHandlers[Party](t, config, "wsgi_party")
+}
+
+// checkHandlers is checkParties for handlers of that name.
+func checkHandlers[H any](t *testing.T, config []byte, name string) int {
+	t.Helper()
+	handlers := handlersIn(decodeJSON(t, config), name)
+	for _, object := range handlers {
 		fields := maps.Clone(object)
 		delete(fields, "handler")
 		encoded, err := json.Marshal(fields)
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := new(Party)
-		if err := caddy.StrictUnmarshalJSON(encoded, p); err != nil {
+		h := new(H)
+		if err := caddy.StrictUnmarshalJSON(encoded, h); err != nil {
 			t.Fatalf("%v, decoding\n%s", err, encoded)
 		}
 		var warnings []caddyconfig.Warning
-		again := caddyconfig.JSONModuleObject(p, "handler", "wsgi_party", &warnings)
+		again := caddyconfig.JSONModuleObject(h, "handler", name, &warnings)
 		if len(warnings) > 0 {
 			t.Fatal(warnings)
 		}
@@ -175,7 +181,7 @@ func checkParties(t *testing.T, config []byte) int {
 			t.Errorf("decoded\n%s\nencoded\n%s", encoded, again)
 		}
 	}
-	return len(parties)
+	return len(handlers)
 }
 
 func decodeJSON(t *testing.T, encoded []byte) any {
@@ -189,21 +195,21 @@ func decodeJSON(t *testing.T, encoded []byte) any {
 	return value
 }
 
-// partiesIn returns the handlers in decoded JSON that are parties.
-func partiesIn(value any) []map[string]any {
-	var parties []map[string]any
+// handlersIn returns the handlers of that name in decoded JSON.
+func handlersIn(value any, name string) []map[string]any {
+	var handlers []map[string]any
 	switch value := value.(type) {
 	case map[string]any:
-		if value["handler"] == "wsgi_party" {
-			parties = append(parties, value)
+		if value["handler"] == name {
+			handlers = append(handlers, value)
 		}
 		for _, member := range value {
-			parties = append(parties, partiesIn(member)...)
+			handlers = append(handlers, handlersIn(member, name)...)
 		}
 	case []any:
 		for _, element := range value {
-			parties = append(parties, partiesIn(element)...)
+			handlers = append(handlers, handlersIn(element, name)...)
 		}
 	}
-	return parties
+	return handlers
 }

@@ -36,6 +36,7 @@ type eventQueue struct {
 
 	mu       sync.Mutex
 	started  bool
+	starting []func() // to be called then
 	emitting bool
 	queue    []event
 }
@@ -64,8 +65,23 @@ func (q *eventQueue) Handle(context.Context, caddy.Event) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.started = true
+	for _, f := range q.starting {
+		f()
+	}
+	q.starting = nil
 	q.drain()
 	return nil
+}
+
+// onStart calls f when the config has started, or now if it has.
+func (q *eventQueue) onStart(f func()) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.started {
+		f()
+	} else {
+		q.starting = append(q.starting, f)
+	}
 }
 
 // joined tells of a guest that has joined, with the services it is connected under

@@ -32,6 +32,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/wsgiparty/wsgiparty/internal/privatepath"
 	"github.com/wsgiparty/wsgiparty/internal/subrequest"
 )
 
@@ -72,9 +73,10 @@ const (
 
 // invited is an invite and what came of it.
 type invited struct {
-	uri   *url.URL
-	guest string
-	last  atomic.Pointer[outcome]
+	uri     *url.URL
+	guest   string
+	private privatepath.Set // what of the party's is the guest's
+	last    atomic.Pointer[outcome]
 }
 
 // parse checks the invite and returns what it means.
@@ -144,6 +146,7 @@ func (p *Party) admit(i Invite) error {
 	if !p.private.Add(parsed.uri.Path) {
 		return fmt.Errorf("invite %q would hide everything from outside: write the path of an invite route, such as /__invite__/", i.URI)
 	}
+	parsed.private.Add(parsed.uri.Path)
 	p.invited = append(p.invited, parsed)
 	return nil
 }
@@ -167,7 +170,11 @@ type Invitation struct {
 	// of every path that the guest links to.
 	Prefix string
 
-	taken atomic.Bool
+	party   *Party
+	invited *invited
+	taken   atomic.Bool
+	pending chan struct{} // nil, or closed when the guest knows whether it joins
+	judged  chan struct{} // nil, or closed when the application has been asked
 }
 
 type invitationKey struct{}
@@ -211,8 +218,11 @@ type outcome struct {
 	services []string // connected by the guest
 	time     time.Time
 	duration time.Duration
-	answer   string // how the response began
-	location string // where a redirect led
+	answer   string        // how the response began
+	location string        // where a redirect led
+	advice   string        // what to do about it, if the guest knows that better
+	pending  chan struct{} // nil, or closed when the guest knows whether it joins
+	judged   chan struct{} // nil, or closed when the application has been asked
 }
 
 // InviteInfo is an invite and what came of it when it was sent last.
@@ -283,7 +293,10 @@ const (
 func (p *Party) sendInvites() error {
 	for _, i := range p.invited {
 		o := p.send(i)
-		if p.StrictInvites && o.result != InviteJoined {
+		if err, ok := errors.AsType[*guestError](o.err); ok {
+			return fmt.Errorf("inviting guest %q at %s: %w", o.guest, o.uri, err)
+		}
+		if p.StrictInvites && o.result != InviteJoined && o.pending == nil {
 			return fmt.Errorf("%s, and strict_invites is set: %w: %s", o.result.message(), o.problem(), p.hint(o))
 		}
 	}
@@ -294,7 +307,7 @@ func (p *Party) sendInvites() error {
 // one of that guest, if it is not empty, to the guests that are not on the line. Each
 // gets a new operator; what it had connected with one before is disconnected. It
 // returns all these guests' invites, and waits for them, each up to its
-// invite_timeout. A guest is not to call it while it is being invited.
+// invite_timeout, also for applications that are invited over HTTP. A guest is not to call it while it is being invited.
 func SendInvites(party, guest string) []InviteInfo {
 	a, ok := running()
 	if !ok {
@@ -329,8 +342,9 @@ func (p *Party) sendAgain(guest string) []InviteInfo {
 		}
 		sent := last.result != InviteJoined || !last.operator.joined()
 		if sent {
-			p.send(i)
+			o := p.send(i)
 			last.operator.Leave() // now that another one is there
+			o.wait(time.Duration(p.InviteTimeout))
 		}
 		info := p.info(i)
 		info.Sent = sent
@@ -339,16 +353,31 @@ func (p *Party) sendAgain(guest string) []InviteInfo {
 	return infos
 }
 
+// wait waits, for a while, until the application has been asked.
+func (o *outcome) wait(timeout time.Duration) {
+	if o.judged == nil {
+		return
+	}
+	timer := time.NewTimer(timeout)
+	defer timer.Stop()
+	select {
+	case <-o.judged:
+	case <-timer.C:
+	}
+}
+
 // send sends one invite through the party's routes, with a new operator.
 func (p *Party) send(i *invited) *outcome {
+	last := i.last.Load()
 	timeout := time.Duration(p.InviteTimeout)
 	requestCtx, cancel := context.WithTimeoutCause(p.ctx, timeout, &timeoutError{timeout})
 	defer cancel()
 	uri := *i.uri // for the guest to keep
 	operator := p.app.operator(p.ctx, p.line, i.guest)
-	invitation := &Invitation{Operator: operator, URI: &uri, Prefix: p.Prefix}
+	invitation := &Invitation{Operator: operator, URI: &uri, Prefix: p.Prefix, party: p, invited: i}
 	w := subrequest.NewResponseWriter(maxInviteResponse)
-	r := subrequest.New(context.WithValue(requestCtx, invitationKey{}, invitation), p.server, i.uri, w)
+	request := (&http.Request{Method: http.MethodGet, URL: i.uri}).WithContext(context.WithValue(requestCtx, invitationKey{}, invitation))
+	r := subrequest.New(request, p.server, i.uri, p.Prefix, w)
 	caddyhttp.SetVar(r.Context(), p.PartylineKey, operator)
 
 	o := &outcome{invited: i, operator: operator, time: time.Now()}
@@ -366,10 +395,23 @@ func (p *Party) send(i *invited) *outcome {
 		o.location = w.Header().Get("Location")
 	}
 	o.judge(invitation.taken.Load() || len(o.services) > 0)
-	i.last.Store(o)
-	p.tell(o)
+	if o.result == InviteJoined {
+		o.judged = invitation.judged
+		if o.pending = invitation.pending; o.pending != nil {
+			o.result, o.status, o.advice = InviteNotAnswered, 0, "the application is asked for its manifest when the config has started"
+		}
+	}
+	i.last.CompareAndSwap(last, o) // the application may have answered meanwhile
+	if o.pending == nil {
+		p.tell(o)
+	}
 	return o
 }
+
+// guestError fails the load of the config.
+type guestError struct{ message string }
+
+func (e *guestError) Error() string { return e.message }
 
 // tell puts a guest that has joined on the line, and makes known what became of the
 // invite.
@@ -457,6 +499,8 @@ func (p *Party) log(o *outcome) {
 // hint says what to do about an invite that did not join.
 func (p *Party) hint(o *outcome) string {
 	switch {
+	case o.advice != "":
+		return o.advice
 	case timedOut(o.err):
 		return "the guest has to answer its invite at once and do slow work later; invite_timeout says how long it may take"
 	case o.result == InviteFailed && o.status < 500:

@@ -705,7 +705,8 @@ func provisionContext(t testing.TB) caddy.Context {
 	return ctx
 }
 
-// benchChain is a handler with many routes, of which the first matches.
+// benchChain is a handler with many routes, of which the first matches. Each has an
+// application, and what stands in front of it.
 type benchChain struct {
 	handler caddyhttp.MiddlewareHandler
 	request *http.Request
@@ -727,12 +728,13 @@ func (d discard) Header() http.Header       { return http.Header(d) }
 func (discard) Write(p []byte) (int, error) { return len(p), nil }
 func (discard) WriteHeader(int)             {}
 
-func newBenchChain(t testing.TB, routes int, party bool) *benchChain {
+func newBenchChain(t testing.TB, routes int, party bool, handlers ...string) *benchChain {
 	t.Helper()
 	app(t, "bench", func(http.ResponseWriter, *http.Request, caddyhttp.Handler) error { return nil })
+	handlers = append(handlers, `{"handler": "test_app", "key": "bench"}`)
 	var list []string
 	for i := range routes {
-		list = append(list, fmt.Sprintf(`{"match": [{"path": ["/app%d/*"]}], "handle": [{"handler": "test_app", "key": "bench"}], "terminal": true}`, i))
+		list = append(list, fmt.Sprintf(`{"match": [{"path": ["/app%d/*"]}], "handle": [%s], "terminal": true}`, i, strings.Join(handlers, ",")))
 	}
 	config := `{"routes": [` + strings.Join(list, ",") + `]}`
 	ctx := provisionContext(t)

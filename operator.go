@@ -56,12 +56,21 @@ type Partyline struct {
 	name                  string
 	ignoreMissingServices atomic.Bool
 	ledger                *ledger
-	observer              observer // may be nil; set before the partyline is shared
-	origins               sync.Map // of scheme and host, to nil: where guests' URLs may lead
+	observer              observer                              // may be nil; set before the partyline is shared
+	carry                 func(context.Context) context.Context // makes the context of an ask's remote handlers; may be nil; set before, too
+	origins               sync.Map                              // of scheme and host, to nil: where guests' URLs may lead
 
-	mu       sync.Mutex // serializes connecting and leaving; asking never takes it
-	services sync.Map   // of service name to *service; written with mu held
-	guests   map[unique.Handle[string]]*presentGuest
+	mu        sync.Mutex // serializes connecting and leaving; asking never takes it
+	services  sync.Map   // of service name to *service; written with mu held
+	guests    map[unique.Handle[string]]*presentGuest
+	lastPlace uint64
+	reserved  map[reservation]uint64 // places in the order of services
+}
+
+// reservation is of a guest's place in the order of a service.
+type reservation struct {
+	guest   unique.Handle[string]
+	service string
 }
 
 // presentGuest is a guest on the line.
@@ -186,7 +195,6 @@ type service struct {
 
 	// Guarded by Partyline.mu:
 	presences map[unique.Handle[string]][]*presence // of each guest, in the order they connected; the first is asked
-	lastPlace uint64
 }
 
 // order is whom to ask, one after the other.
@@ -243,10 +251,17 @@ func (s *service) load() *order {
 }
 
 func (s *service) add(guest unique.Handle[string], p *presence, c connection) {
-	s.lastPlace++
+	place, reserved := s.partyline.reserved[reservation{guest, s.name}]
+	if !reserved {
+		place = s.partyline.nextPlace()
+	}
 	p.connections = append(p.connections, c)
-	p.places = append(p.places, s.lastPlace)
-	if s.presences[guest][0] == p {
+	p.places = append(p.places, place)
+	switch {
+	case s.presences[guest][0] != p:
+	case reserved:
+		s.rebuild()
+	default:
 		s.order.Store(&order{connections: append(s.load().connections, c)})
 	}
 }
@@ -287,7 +302,7 @@ func (s *service) rebuild() {
 			all = append(all, placed{c, presences[0].places[i]})
 		}
 	}
-	slices.SortFunc(all, func(a, b placed) int { return cmp.Compare(a.place, b.place) })
+	slices.SortStableFunc(all, func(a, b placed) int { return cmp.Compare(a.place, b.place) })
 	connections := make([]connection, len(all))
 	for i, c := range all {
 		connections[i] = c.connection
@@ -393,6 +408,37 @@ func (o *Operator) connect(name string, h Handler, remote bool) error {
 	s.add(o.guest, own, connection{guest: o.guest, handler: h, tally: replies, remote: remote})
 	o.arrive()
 	return nil
+}
+
+// Reserve keeps a place in the order of a service, behind all that are connected
+// already or have reserved one, for whatever the guest connects under it, also with
+// other operators and after it has left. It returns an error for an operator
+// without a guest name.
+func (o *Operator) Reserve(service string) error {
+	switch {
+	case o == nil:
+		return errNoOperator
+	case o.guest == noGuest:
+		return &partylineError{"reserving a place needs a guest name: this operator can only ask"}
+	}
+	p := o.partyline
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	r := reservation{o.guest, service}
+	if _, ok := p.reserved[r]; ok {
+		return nil
+	}
+	if p.reserved == nil {
+		p.reserved = make(map[reservation]uint64)
+	}
+	p.reserved[r] = p.nextPlace()
+	return nil
+}
+
+// nextPlace returns the place behind all others. The partyline must be locked.
+func (p *Partyline) nextPlace() uint64 {
+	p.lastPlace++
+	return p.lastPlace
 }
 
 // join puts the guest on the line, even if it connects nothing.
@@ -585,6 +631,27 @@ func (o *Operator) lookup(name string) (*service, *order, error) {
 		observer.begin(o.Guest(), name)(0, 0, 0, err)
 	}
 	return nil, nil, err
+}
+
+// together returns how many handlers of one guest an ask for the service starts
+// together, at most. Zero is for an ask that waits for nothing outside this process.
+func (p *Partyline) together(name string) int {
+	loaded, ok := p.services.Load(name)
+	if !ok {
+		return 0
+	}
+	most := 0
+	var handlers map[unique.Handle[string]]int
+	for _, c := range loaded.(*service).load().connections {
+		if c.remote {
+			if handlers == nil {
+				handlers = make(map[unique.Handle[string]]int)
+			}
+			handlers[c.guest]++
+			most = max(most, handlers[c.guest])
+		}
+	}
+	return most
 }
 
 // each calls yield with every reply until it returns false. The error concerns
@@ -912,7 +979,11 @@ func (c *calls) await() (remoteReply, bool) {
 }
 
 func (c *calls) startRemote() {
-	ctx, cancel := context.WithCancel(c.ask)
+	ctx := context.Context(c.ask)
+	if carry := c.service.partyline.carry; carry != nil {
+		ctx = carry(ctx)
+	}
+	ctx, cancel := context.WithCancel(ctx)
 	c.remote = &remoteAsks{c.next, make([]chan remoteReply, len(c.connections)-c.next), cancel}
 	for i, connection := range c.connections[c.next:] {
 		if !connection.remote || c.skipped.has(connection.guest) {

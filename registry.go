@@ -18,6 +18,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net/http"
 	"runtime"
 	"slices"
 	"strings"
@@ -27,6 +28,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/wsgiparty/wsgiparty/internal/token"
 )
 
 // DefaultParty is the name of a party whose handler leaves it out.
@@ -73,8 +77,14 @@ type App struct {
 	logger *zap.Logger
 	events *eventQueue
 
-	mu    sync.RWMutex
-	lines map[string]*line
+	mu     sync.RWMutex
+	lines  map[string]*line
+	guests []*Guest   // the handlers that speak for one
+	keys   token.Ring // of all guests: none may have another's
+
+	keysInParties token.Ring // the same, where guests of one name in two parties are two
+
+	forwarded atomic.Pointer[[]string] // the headers that some guest is to be sent
 }
 
 // line is a partyline of a config, with all who brought it about.
@@ -84,6 +94,16 @@ type line struct {
 	anyone  *Operator // asks everyone
 	parties []*Party  // the handlers that name it
 	joined  []string  // the guest names it was joined under
+
+	keys   token.Ring // of its guests
+	keysOf map[string]token.Keys
+	turns  sync.Map // of guest to *semaphore.Weighted
+}
+
+// turnsOf returns what the asks of all the guest's batches wait for.
+func (l *line) turnsOf(guest string) *semaphore.Weighted {
+	turns, _ := l.turns.LoadOrStore(guest, semaphore.NewWeighted(maxTogether))
+	return turns.(*semaphore.Weighted)
 }
 
 // history is what is counted of all partylines of one name, from config to config.
@@ -132,6 +152,9 @@ func (a *App) Start() error {
 					zap.String("hint", "join under another name, or invite that guest under another name"))
 			}
 		}
+	}
+	for _, g := range a.guests {
+		g.warn()
 	}
 	return nil
 }
@@ -279,6 +302,7 @@ func (a *App) line(name string) *line {
 		h := loaded.(*history)
 		p := newPartyline(name, Options{}, &h.asks)
 		p.observer = &lineObserver{a, p}
+		p.carry = a.carry
 		l = &line{Partyline: p, history: h, anyone: p.Operator("")}
 		a.lines[name] = l
 	}
@@ -331,6 +355,90 @@ func (a *App) remove(p *Party) {
 	if l, ok := a.lines[p.partyName()]; ok {
 		l.parties = slices.DeleteFunc(l.parties, func(other *Party) bool { return other == p })
 	}
+}
+
+// addGuest makes a handler one of those that the config is checked for.
+func (a *App) addGuest(g *Guest) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.guests = append(a.guests, g)
+	if len(g.Forward) > 0 {
+		var names []string
+		for _, g := range a.guests {
+			for _, name := range g.Forward {
+				names = append(names, http.CanonicalHeaderKey(name))
+			}
+		}
+		slices.Sort(names)
+		names = slices.Compact(names)
+		a.forwarded.Store(&names)
+	}
+}
+
+// awaits reports whether a handler takes the invite of that guest if it comes.
+func (a *App) awaits(guest string) bool {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	return slices.ContainsFunc(a.guests, func(g *Guest) bool { return g.awaits(guest) })
+}
+
+// removeGuest undoes addGuest.
+func (a *App) removeGuest(g *Guest) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.guests = slices.DeleteFunc(a.guests, func(other *Guest) bool { return other == g })
+}
+
+// addKeys makes keys those of a guest of the party. One that is another guest's is an
+// error.
+func (a *App) addKeys(party, guest string, keys token.Keys) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	l := a.line(party)
+	if err := a.keys.Add(guest, keys); err != nil {
+		return err
+	}
+	if err := a.keysInParties.Add(guest+" of party "+party, keys); err != nil {
+		return err
+	}
+	if l.keysOf == nil {
+		l.keysOf = make(map[string]token.Keys)
+	}
+	if !keys.IsZero() {
+		l.keysOf[guest] = keys
+	}
+	return l.keys.Add(guest, keys)
+}
+
+// identify returns the guest of the party whose key the request has, and its keys.
+func (a *App) identify(party string, r *http.Request) (string, token.Keys, bool) {
+	scheme, key, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return "", token.Keys{}, false
+	}
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	l := a.lines[party]
+	guest, ok := l.keys.Identify(strings.TrimSpace(key))
+	return guest, l.keysOf[guest], ok
+}
+
+// lineOf returns a partyline that a module has joined.
+func (a *App) lineOf(party string) *line {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	return a.lines[party]
+}
+
+// partyAround returns the innermost party in whose routes the module is that is
+// being provisioned, nil if there is none.
+func partyAround(ctx caddy.Context) *Party {
+	for _, module := range slices.Backward(ctx.Modules()) {
+		if p, ok := module.(*Party); ok {
+			return p
+		}
+	}
+	return nil
 }
 
 // conflict returns an error if p and other cannot name the same party. Identical

@@ -19,7 +19,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"text/template"
 
@@ -95,11 +94,8 @@ func (*TemplateFunctions) CaddyModule() caddy.ModuleInfo {
 func (f *TemplateFunctions) Provision(ctx caddy.Context) error {
 	f.logger = ctx.Logger()
 	if f.Party == "" {
-		for _, module := range slices.Backward(ctx.Modules()) {
-			if p, ok := module.(*Party); ok {
-				f.Party = p.partyName()
-				break
-			}
+		if p := partyAround(ctx); p != nil {
+			f.Party = p.partyName()
 		}
 	}
 	if f.Party == "" {

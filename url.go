@@ -37,6 +37,18 @@ type URLRequest struct {
 	Values map[string]any `json:"values,omitempty"`
 }
 
+// urlRequestOf is PayloadAs[URLRequest], quick for payloads that came as JSON.
+func urlRequestOf(payload any) (URLRequest, error) {
+	if object, ok := payload.(map[string]any); ok && len(object) == 2 {
+		name, isName := object["name"].(string)
+		values, isValues := object["values"].(map[string]any)
+		if isName && isValues {
+			return URLRequest{name, values}, nil
+		}
+	}
+	return PayloadAs[URLRequest](payload)
+}
+
 // UnmarshalJSON takes {"name", "values"}, [name, values] or {"name", "kwargs",
 // "query"}, where kwargs and query together are the values.
 func (r *URLRequest) UnmarshalJSON(b []byte) error {

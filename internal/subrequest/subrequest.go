@@ -40,44 +40,64 @@ const (
 	localIP    = "192.0.2.2"
 )
 
-// New returns a GET request for uri that is complete for every handler on its
-// way, and must be sent only once. The server is the one it would have arrived
-// at. An absolute uri gives the request its Host; one with the scheme https makes
-// it count as having come over TLS.
-func New(ctx context.Context, server *caddyhttp.Server, uri *url.URL, w *ResponseWriter) *http.Request {
+// New returns a request like r, with its method, path, query, headers, body and
+// context, that is complete for every handler on its way, and must be sent only once.
+// The server is the one it would have arrived at. An absolute origin gives the request
+// its Host; one with the scheme https makes it count as having come over TLS. The
+// prefix is what counts as stripped from the beginning of its original path.
+func New(r *http.Request, server *caddyhttp.Server, origin *url.URL, prefix string, w *ResponseWriter) *http.Request {
 	host, port := "localhost", 80
-	if uri.Host != "" {
-		host = uri.Host
+	if origin.Host != "" {
+		host = origin.Host
 	}
-	r := &http.Request{
-		Method:     http.MethodGet,
-		URL:        &url.URL{Path: cmp.Or(uri.Path, "/"), RawPath: uri.RawPath, RawQuery: uri.RawQuery},
-		Proto:      "HTTP/1.1",
-		ProtoMajor: 1,
-		ProtoMinor: 1,
-		Header:     make(http.Header),
-		Body:       http.NoBody,
-		Host:       host,
-		RemoteAddr: remoteAddr,
-		RequestURI: uri.RequestURI(),
+	ctx := r.Context()
+	r = &http.Request{
+		Method:        r.Method,
+		URL:           &url.URL{Path: cmp.Or(r.URL.Path, "/"), RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery, ForceQuery: r.URL.ForceQuery},
+		Proto:         "HTTP/1.1",
+		ProtoMajor:    1,
+		ProtoMinor:    1,
+		Header:        r.Header.Clone(),
+		Body:          r.Body,
+		GetBody:       r.GetBody,
+		ContentLength: r.ContentLength,
+		Host:          host,
+		RemoteAddr:    remoteAddr,
 	}
-	if uri.Scheme == "https" {
+	if r.Header == nil {
+		r.Header = make(http.Header)
+	}
+	if r.Body == nil {
+		r.Body = http.NoBody
+	}
+	if origin.Scheme == "https" {
 		port = 443
 		r.TLS = &tls.ConnectionState{
 			Version:           tls.VersionTLS13,
 			HandshakeComplete: true,
 			CipherSuite:       tls.TLS_AES_128_GCM_SHA256,
-			ServerName:        uri.Hostname(),
+			ServerName:        origin.Hostname(),
 		}
 	}
-	if p, err := strconv.Atoi(uri.Port()); err == nil {
+	if p, err := strconv.Atoi(origin.Port()); err == nil {
 		port = p
 	}
 	ctx = context.WithValue(ctx, http.LocalAddrContextKey, &net.TCPAddr{IP: net.ParseIP(localIP), Port: port})
 	if server == nil {
 		server = new(caddyhttp.Server) // handlers assert the type and then use it
 	}
-	return caddyhttp.PrepareRequest(r.WithContext(ctx), caddy.NewReplacer(), w, server)
+	stripped := r.URL
+	if prefix != "" {
+		original := *stripped
+		original.Path = prefix + original.Path
+		original.RawPath = (&url.URL{Path: prefix}).EscapedPath() + stripped.EscapedPath()
+		r.URL = &original
+	}
+	r.RequestURI = r.URL.RequestURI()
+	r = caddyhttp.PrepareRequest(r.WithContext(ctx), caddy.NewReplacer(), w, server)
+	r.URL = stripped
+	r.RequestURI = stripped.RequestURI()
+	return r
 }
 
 // Send sends r through the handler in a goroutine of its own. It returns when

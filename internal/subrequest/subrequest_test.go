@@ -50,7 +50,7 @@ func newRequest(t *testing.T, ctx context.Context, rawURL string) (*http.Request
 		t.Fatal(err)
 	}
 	w := NewResponseWriter(limit)
-	return New(ctx, nil, uri, w), w
+	return New((&http.Request{Method: http.MethodGet, URL: uri}).WithContext(ctx), nil, uri, "", w), w
 }
 
 type handler = caddyhttp.HandlerFunc
@@ -476,7 +476,7 @@ func TestPlaceholders(t *testing.T) {
 		for _, server := range []*caddyhttp.Server{nil, new(caddyhttp.Server)} {
 			uri, _ := url.Parse(rawURL)
 			w := NewResponseWriter(limit)
-			r := New(t.Context(), server, uri, w)
+			r := New((&http.Request{Method: http.MethodGet, URL: uri}).WithContext(t.Context()), server, uri, "", w)
 			for _, name := range names {
 				replacer(r).ReplaceAll("{"+name+"}", "")
 			}

@@ -1,0 +1,308 @@
+// Copyright 2026 The wsgi_party Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package wsgiparty
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+	"unique"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/wsgiparty/wsgiparty/internal/token"
+)
+
+func init() {
+	caddy.RegisterModule(new(Ask))
+}
+
+// Ask is an HTTP handler by which guests that are applications of their own ask
+// around. It is to be put where only they reach it: a unix socket, a loopback
+// address, or behind mTLS. A guest says who it is by its key. It never calls the next
+// handler.
+//
+//   - `POST /<service>`, with a payload of JSON, asks around. With `?first` it stops
+//     at the first answer.
+//   - `POST /`, with a list of up to 256 objects with `service`, `payload` and `first`,
+//     asks for each of them.
+//   - `GET /` shows the services with their guests, and the guests with their services.
+//
+// The key is in the header `Authorization: Bearer <key>`. A guest that asks while it is
+// being asked hands back the `Party-Token` it was asked with.
+type Ask struct {
+	// The name of the party. Default: the party in whose routes the handler is, or
+	// else `default`.
+	Party string `json:"party,omitempty"`
+
+	app *App
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Ask) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.wsgi_party_ask",
+		New: func() caddy.Module { return new(Ask) },
+	}
+}
+
+// Provision finds the party.
+func (a *Ask) Provision(ctx caddy.Context) error {
+	if p := partyAround(ctx); a.Party == "" && p != nil {
+		a.Party = p.partyName()
+	}
+	if a.Party == "" {
+		a.Party = DefaultParty
+	}
+	var err error
+	if a.app, err = appOf(ctx); err != nil {
+		return err
+	}
+	_, err = Join(ctx, a.Party, "")
+	return err
+}
+
+// statusClientClosedRequest is what Caddy's reverse_proxy logs for a client that has
+// gone.
+const statusClientClosedRequest = 499
+
+// ServeHTTP asks around.
+func (a *Ask) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	response, err := a.serve(w, r)
+	status, mediaType := http.StatusOK, "application/json"
+	if problem, ok := errors.AsType[*problem](err); ok {
+		status, mediaType = problem.Status, "application/problem+json"
+		response, err = encode(problem)
+	}
+	if err != nil {
+		if r.Context().Err() != nil { // the client has gone
+			return caddyhttp.Error(statusClientClosedRequest, err)
+		}
+		return err
+	}
+	w.Header().Set("Content-Type", mediaType)
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Content-Length", strconv.Itoa(len(response)))
+	w.WriteHeader(status)
+	_, err = w.Write(response)
+	return err
+}
+
+// problem is an error as RFC 9457 has it.
+type problem struct {
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail"`
+}
+
+func (p *problem) Error() string { return p.Detail }
+
+func newProblem(status int, format string, arguments ...any) *problem {
+	return &problem{"about:blank", http.StatusText(status), status, fmt.Sprintf(format, arguments...)}
+}
+
+// serve returns the response's JSON.
+func (a *Ask) serve(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	guest, keys, ok := a.app.identify(a.Party, r)
+	if !ok {
+		w.Header().Set("WWW-Authenticate", "Bearer")
+		return nil, newProblem(http.StatusUnauthorized, "no guest of party %q has this key, or none was sent: write the key of the guest's wsgi_party_guest in the header Authorization, as Bearer <key>; it counts once the guest's invite has reached that", a.Party)
+	}
+	line := a.app.lineOf(a.Party)
+	service := strings.TrimPrefix(r.URL.Path, "/")
+	if service == "" && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+		return encode(whoIsThere(line))
+	}
+	if r.Method != http.MethodPost {
+		allowed := http.MethodPost
+		if service == "" {
+			allowed = "GET, HEAD, POST"
+		}
+		w.Header().Set("Allow", allowed)
+		return nil, newProblem(http.StatusMethodNotAllowed, "method %s is not allowed here, only %s", r.Method, allowed)
+	}
+	ctx, err := a.contextOf(r, line, guest, keys)
+	if err != nil {
+		return nil, err
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxPayload))
+	if err != nil {
+		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			return nil, newProblem(http.StatusRequestEntityTooLarge, "the payload is larger than %d bytes", maxPayload)
+		}
+		return nil, newProblem(http.StatusBadRequest, "reading the payload: %v", err)
+	}
+	operator := line.Operator(guest)
+	if service == "" {
+		turns := line.turnsOf(guest)
+		if askOf(ctx) != nil { // what led here may have the turns, and waits
+			turns = semaphore.NewWeighted(maxTogether)
+		}
+		return askBatch(ctx, operator, turns, body)
+	}
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, newProblem(http.StatusBadRequest, "the query %q: %v", r.URL.RawQuery, err)
+	}
+	first, err := boolParameter(query, "first")
+	if err != nil {
+		return nil, newProblem(http.StatusBadRequest, "%v", err)
+	}
+	payload, err := parsePayload(body)
+	if err != nil {
+		return nil, newProblem(http.StatusBadRequest, "%v", err)
+	}
+	response, err := askForJSON(ctx, operator, service, payload, first)
+	if err != nil {
+		return nil, err
+	}
+	return response.append(nil), nil
+}
+
+// lineJSON is who is on a partyline.
+type lineJSON struct {
+	Services map[string][]string `json:"services"` // the guests, as they are asked
+	Guests   map[string][]string `json:"guests"`   // the services
+}
+
+func whoIsThere(line *line) lineJSON {
+	there := lineJSON{line.Services(), make(map[string][]string)}
+	for _, g := range line.Guests() {
+		there.Guests[g.Name] = append([]string{}, g.Services...)
+	}
+	return there
+}
+
+// contextOf returns the context to ask in: the one that the request's token says
+// that led here.
+func (a *Ask) contextOf(r *http.Request, line *line, guest string, keys token.Keys) (context.Context, error) {
+	ctx := context.WithValue(r.Context(), notForwardedKey{}, true)
+	text := r.Header.Get(tokenHeader)
+	if text == "" {
+		return ctx, nil
+	}
+	t, err := keys.Verify(guest, text, time.Now())
+	if errors.Is(err, token.ErrTooDeep) {
+		return nil, newProblem(http.StatusLoopDetected, "%v", err)
+	}
+	if err != nil {
+		return nil, newProblem(http.StatusBadRequest, "%v", err)
+	}
+	if len(t.Path) >= token.MaxPath {
+		return nil, newProblem(http.StatusLoopDetected, "%v", token.ErrTooDeep)
+	}
+	for _, step := range t.Path {
+		nested := &ask{Context: ctx, service: &service{partyline: line.Partyline, name: step.Service}}
+		if step.Guest != "" {
+			nested.guest = unique.Make(step.Guest)
+		}
+		ctx = nested
+	}
+	return ctx, nil
+}
+
+// askForJSON asks around and returns what came of it as JSON.
+func askForJSON(ctx context.Context, o *Operator, service string, payload any, first bool) (*askJSON, error) {
+	response, err := collect(ctx, o, service, payload, first)
+	if _, ok := errors.AsType[*NoSuchServiceError](err); ok {
+		return nil, newProblem(http.StatusNotFound, "%v", err)
+	}
+	if errors.Is(err, ErrLoop) {
+		return nil, newProblem(http.StatusLoopDetected, "%v", err)
+	}
+	return response, err
+}
+
+const (
+	maxBatch = 256 // asks of a batch
+
+	// maxTogether is how many asks of one guest the batches of another have under
+	// way together. The guest lets no more through, and the rest would fail.
+	maxTogether = maxAsksOfAGuest
+)
+
+// askElement asks for one element of a list.
+func askElement(ctx context.Context, o *Operator, i int, service string, payload any, first bool) (*askJSON, error) {
+	if service == "" {
+		return nil, newProblem(http.StatusBadRequest, "element %d of the list has no service", i)
+	}
+	return askForJSON(ctx, o, service, payload, first)
+}
+
+// askBatch asks for each element of a list.
+func askBatch(ctx context.Context, o *Operator, turns *semaphore.Weighted, body []byte) ([]byte, error) {
+	var asks []struct {
+		Service string `json:"service"`
+		Payload any    `json:"payload"`
+		First   bool   `json:"first"`
+	}
+	err := decodeOne(body, &asks)
+	if err == nil && asks == nil {
+		err = errors.New("it is null")
+	}
+	if err != nil {
+		return nil, newProblem(http.StatusBadRequest, `write a list of objects as in [{"service": "url", "payload": {"name": "home"}, "first": true}]: %v`, err)
+	}
+	if len(asks) > maxBatch {
+		return nil, newProblem(http.StatusRequestEntityTooLarge, "the list has %d asks: write up to %d, and more in another request", len(asks), maxBatch)
+	}
+	results := make([][]byte, len(asks))
+	group, ctx := errgroup.WithContext(ctx)
+	var next atomic.Int64
+	for range min(maxTogether, len(asks)) {
+		group.Go(func() error {
+			for i := int(next.Add(1)) - 1; i < len(asks); i = int(next.Add(1)) - 1 {
+				together := int64(min(o.partyline.together(asks[i].Service), maxTogether))
+				if err := turns.Acquire(ctx, together); err != nil {
+					return err
+				}
+				response, err := askElement(ctx, o, i, asks[i].Service, asks[i].Payload, asks[i].First)
+				turns.Release(together)
+				if problem, ok := errors.AsType[*problem](err); ok {
+					results[i], err = encode(problem)
+				} else if err == nil {
+					results[i] = response.append(nil)
+				}
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	return slices.Concat([]byte("["), bytes.Join(results, []byte(",")), []byte("]")), nil
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*Ask)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Ask)(nil)
+)

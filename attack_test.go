@@ -1,0 +1,1641 @@
+// Copyright 2026 The wsgi_party Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package wsgiparty
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/wsgiparty/wsgiparty/internal/manifest"
+	"github.com/wsgiparty/wsgiparty/internal/token"
+)
+
+// attackKey returns a key, and sets the environment variable for it.
+func attackKey(t testing.TB, variable string) string {
+	t.Helper()
+	key := variable + "-" + strings.Repeat("0123456789abcdef", 3)
+	t.Setenv(variable, key)
+	return key
+}
+
+// attackedApp is a server of the test that a guest handler stands in front of.
+type attackedApp struct {
+	*httptest.Server
+	mu   sync.Mutex
+	seen []*http.Request
+}
+
+// newAttackedApp starts an application that answers its invite with the manifest, if
+// that is not empty, and everything else with the function.
+func newAttackedApp(t testing.TB, manifest string, serve http.HandlerFunc) *attackedApp {
+	t.Helper()
+	a := new(attackedApp)
+	a.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if manifest != "" && r.Header.Get("Accept") == manifestType {
+			w.Header().Set("Content-Type", manifestType)
+			_, _ = io.WriteString(w, manifest)
+			return
+		}
+		body, _ := io.ReadAll(r.Body)
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		seen := r.Clone(context.Background())
+		seen.Body = io.NopCloser(bytes.NewReader(body))
+		a.mu.Lock()
+		a.seen = append(a.seen, seen)
+		a.mu.Unlock()
+		if serve != nil {
+			serve(w, r)
+		}
+	}))
+	t.Cleanup(a.Close)
+	return a
+}
+
+func (a *attackedApp) address() string { return a.Listener.Addr().String() }
+
+// requests returns what has come, but for invites.
+func (a *attackedApp) requests() []*http.Request {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.seen)
+}
+
+// serveJSON answers everything with that JSON.
+func serveJSON(text string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, text)
+	}
+}
+
+// mounted is a guest at the path of its name.
+func mounted(guest, options string, a *attackedApp) string {
+	return fmt.Sprintf("handle_path /%s/* {\nwsgi_party_guest {\n%s\n}\nreverse_proxy %s\n}\n", guest, options, a.address())
+}
+
+// answered waits until an ask for the service gives answers, and returns them.
+func (c *testCaddy) answered(party, service string, payload any) []any {
+	c.t.Helper()
+	var answers []any
+	eventually(c.t, "answers to "+service, func() bool {
+		answers, _ = c.line(party).AskAround(context.Background(), service, payload)
+		return len(answers) > 0
+	})
+	return answers
+}
+
+// connected waits until these guests, and no others, answer for the service.
+func (c *testCaddy) connected(party, service string, guests ...string) {
+	c.t.Helper()
+	eventually(c.t, fmt.Sprintf("%q answer for %s", guests, service), func() bool {
+		return slices.Equal(slices.Sorted(slices.Values(c.line(party).Partyline().Services()[service])), guests)
+	})
+}
+
+// failure returns how the only guest of the service fails.
+func (c *testCaddy) failure(party, service string, payload any) error {
+	c.t.Helper()
+	answers, err := c.line(party).AskAround(context.Background(), service, payload)
+	if err == nil || len(answers) > 0 {
+		c.t.Errorf("asking for %s with %v: answers %s, error %v, want a failure", service, payload, answers, err)
+	}
+	return err
+}
+
+// raw sends a request as it is written and returns the response.
+func (c *testCaddy) raw(request string) (int, http.Header, string) {
+	c.t.Helper()
+	conn, err := net.Dial("tcp", c.address)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, request); err != nil {
+		c.t.Fatal(err)
+	}
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		c.t.Fatalf("%q: %v", request, err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return response.StatusCode, response.Header, string(body)
+}
+
+// do makes a request and returns its status and body.
+func (c *testCaddy) do(method, path, body string, header http.Header) (int, string) {
+	c.t.Helper()
+	status, text, err := c.tryDo(context.Background(), method, path, body, header)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return status, text
+}
+
+func (c *testCaddy) tryDo(ctx context.Context, method, path, body string, header http.Header) (int, string, error) {
+	r, err := http.NewRequestWithContext(ctx, method, "http://"+c.address+path, strings.NewReader(body))
+	if err != nil {
+		return 0, "", err
+	}
+	for name, values := range header {
+		r.Header[name] = values
+	}
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return 0, "", err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	return response.StatusCode, string(text), err
+}
+
+// askAs is an ask through wsgi_party_ask at /ask with that key.
+func (c *testCaddy) askAs(key, service, payload, partyToken string) (int, askJSON) {
+	c.t.Helper()
+	header := http.Header{"Authorization": {"Bearer " + key}}
+	if partyToken != "" {
+		header["Party-Token"] = []string{partyToken}
+	}
+	status, body := c.do("POST", "/ask/"+service, payload, header)
+	var answer askJSON
+	if status == 200 {
+		if err := json.Unmarshal([]byte(body), &answer); err != nil {
+			c.t.Fatalf("%s: %v", body, err)
+		}
+	}
+	return status, answer
+}
+
+// withHeaderAliases has Caddy let headers with "_" and "." in that its users' own
+// applications may expect.
+func withHeaderAliases(t testing.TB, config []byte) []byte {
+	t.Helper()
+	var decoded map[string]any
+	if err := json.Unmarshal(config, &decoded); err != nil {
+		t.Fatal(err)
+	}
+	for _, server := range decoded["apps"].(map[string]any)["http"].(map[string]any)["servers"].(map[string]any) {
+		server := server.(map[string]any)
+		server["expected_underscore_headers"] = []string{"party_*", "x_*", "X_forwarded-Prefix", "X-Forwarded_prefix", "X_forwarded.prefix", "X.forwarded_prefix"}
+		server["expected_dot_headers"] = []string{"party.*", "x.*", "X-Forwarded.prefix"}
+	}
+	changed, err := json.Marshal(decoded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return changed
+}
+
+// caddyconfigAdapt is testCaddy.adapt for configs that may be wrong.
+func caddyconfigAdapt(c *testCaddy, config string) ([]byte, []caddyconfig.Warning, error) {
+	config = globalOptions + strings.ReplaceAll(config, "ADDRESS", "http://"+c.address)
+	return caddyconfig.GetAdapter("caddyfile").Adapt([]byte(config), map[string]any{"filename": "Caddyfile"})
+}
+
+// startPHP starts php-fpm and returns where it listens. If it is missing it is
+// installed.
+func startPHP(t testing.TB) (socket string) {
+	t.Helper()
+	find := func() string {
+		for _, pattern := range []string{"/usr/sbin/php-fpm*", "/usr/local/sbin/php-fpm*", "/usr/bin/php-fpm*"} {
+			if found, _ := filepath.Glob(pattern); len(found) > 0 {
+				return found[len(found)-1]
+			}
+		}
+		return ""
+	}
+	binary := find()
+	if binary == "" {
+		install := exec.Command("sh", "-c", "apt-get update -qq && apt-get install -y -qq --no-install-recommends php-fpm")
+		install.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
+		if output, err := install.CombinedOutput(); err != nil {
+			t.Fatalf("installing php-fpm: %v\n%s", err, output)
+		}
+		if binary = find(); binary == "" {
+			t.Fatal("php-fpm is not where it should be")
+		}
+	}
+	dir, err := os.MkdirTemp("", "fpm") // short enough for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	socket = filepath.Join(dir, "s")
+	config := "[global]\ndaemonize = no\nerror_log = " + dir + "/log\n[www]\nlisten = " + socket + "\npm = static\npm.max_children = 4\n"
+	arguments := []string{"--nodaemonize", "--fpm-config", dir + "/conf", "--no-php-ini"}
+	if os.Getuid() == 0 {
+		config += "user = root\ngroup = root\n"
+		arguments = append(arguments, "--allow-to-run-as-root")
+	}
+	if err := os.WriteFile(dir+"/conf", []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fpm := exec.Command(binary, arguments...)
+	if err := fpm.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = fpm.Process.Signal(os.Interrupt)
+		_ = fpm.Wait()
+	})
+	eventually(t, "php-fpm listens", func() bool {
+		conn, err := net.Dial("unix", socket)
+		if err != nil {
+			return false
+		}
+		return conn.Close() == nil
+	})
+	return socket
+}
+
+// scripts writes PHP scripts and returns their directory.
+func scripts(t testing.TB, byName map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range byName {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("<?php\n"+text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// reservedSeen are the values of all headers and trailers that an application may
+// take for the party's.
+type reservedSeen struct{ Token, Prefix []string }
+
+func reservedIn(headers ...http.Header) (seen reservedSeen) {
+	for _, h := range headers {
+		for name, values := range h {
+			switch strings.ToLower(strings.NewReplacer("_", "-", ".", "-").Replace(name)) {
+			case "party-token":
+				seen.Token = append(seen.Token, values...)
+			case "x-forwarded-prefix":
+				seen.Prefix = append(seen.Prefix, values...)
+			}
+		}
+	}
+	return seen
+}
+
+// TestForgedHeadersDoNotReachApplications has the same applications at /http and /php
+// behind a guest handler, and at /open/http and /open/php without one: an attack that
+// fails there, too, would show nothing.
+func TestForgedHeadersDoNotReachApplications(t *testing.T) {
+	socket := startPHP(t)
+	root := scripts(t, map[string]string{"index.php": `
+		$seen = ["Token" => [], "Prefix" => []];
+		foreach ($_SERVER as $name => $value) {
+			if ($name == "HTTP_PARTY_TOKEN") $seen["Token"][] = $value;
+			if ($name == "HTTP_X_FORWARDED_PREFIX") $seen["Prefix"][] = $value;
+		}
+		echo json_encode($seen);`})
+	c := newCaddy(t)
+	a := newAttackedApp(t, "", func(w http.ResponseWriter, r *http.Request) {
+		_ = json.NewEncoder(w).Encode(reservedIn(r.Header, r.Trailer))
+	})
+	http1, php := "reverse_proxy "+a.address(), "root "+root+"\nphp_fastcgi unix/"+socket
+	config := c.adapt("ADDRESS {\nwsgi_party " + freshParty() + ` {
+		invite /http/__invite__/ /php/__invite__/
+		handle_path /http/* {
+			wsgi_party_guest {
+				answer ping pong
+			}
+			` + http1 + `
+		}
+		handle_path /php/* {
+			wsgi_party_guest {
+				answer ping pong
+			}
+			` + php + `
+		}
+		handle_path /open/http/* {
+			` + http1 + `
+		}
+		handle_path /open/php/* {
+			` + php + `
+		}
+	}
+	}`)
+	if err := caddy.Load(withHeaderAliases(t, config), true); err != nil {
+		t.Fatal(err)
+	}
+	type attack struct{ head, trailer string }
+	attacks := map[string]attack{
+		"as they are":       {"Party-Token: forged\r\nX-Forwarded-Prefix: forged\r\n", ""},
+		"several of one":    {"Party-Token: forged\r\nParty-Token: again\r\n", ""},
+		"announced trailer": {"Trailer: Party-Token, x_forwarded.prefix\r\n", "Party-Token: forged\r\nx_forwarded.prefix: forged\r\n"},
+		"late trailers":     {"Trailer: X-Sum\r\n", "X-Sum: 1\r\nPARTY_TOKEN: forged\r\nparty.token: forged\r\n"},
+	}
+	for _, name := range []string{
+		"Party_Token", "PARTY_TOKEN", "PARTY.TOKEN", "party.token", "X_Forwarded_Prefix", "X.FORWARDED.PREFIX",
+		"X-Forwarded_Prefix", "X_Forwarded-Prefix", "X-Forwarded.Prefix", "X_Forwarded.Prefix", "X.Forwarded_Prefix",
+	} {
+		attacks[name] = attack{name + ": forged\r\n", ""}
+	}
+	send := func(path string, a attack) (seen reservedSeen) {
+		request := "GET " + path + " HTTP/1.1\r\nHost: " + c.address + "\r\nConnection: close\r\n" + a.head
+		if a.trailer != "" {
+			request += "Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n" + a.trailer
+		}
+		status, _, body := c.raw(request + "\r\n")
+		if err := json.Unmarshal([]byte(body), &seen); status != 200 || err != nil {
+			t.Fatalf("%s: status %d, %v, body %q", path, status, err, body)
+		}
+		return seen
+	}
+	for name, attack := range attacks {
+		for _, path := range []string{"/http/", "/php/"} {
+			succeeds := false
+			// FastCGI takes one of two names that become the same at random. Caddy by
+			// itself drops what is written with "-" where it lets "_" or "." pass.
+			for range 32 {
+				if seen := send("/open"+path, attack); len(seen.Token)+len(seen.Prefix) > 0 {
+					succeeds = true
+					break
+				}
+			}
+			if !succeeds && !(path == "/php/" && attack.trailer != "") && strings.ContainsAny(attack.head+attack.trailer, "_.") {
+				t.Errorf("%s%s succeeds nowhere", path, name)
+			}
+			for range 4 {
+				seen := send(path, attack)
+				if len(seen.Token) > 0 || !slices.Equal(seen.Prefix, []string{strings.TrimSuffix(path, "/")}) {
+					t.Errorf("%s, %s: the application has %+v", path, name, seen)
+				}
+			}
+		}
+	}
+
+	// Named in Connection, the party's own header would be dropped by the proxy.
+	for _, path := range []string{"/http/", "/php/"} {
+		seen := send(path, attack{"Connection: X-Forwarded-Prefix, Party-Token\r\n", ""})
+		if !slices.Equal(seen.Prefix, []string{strings.TrimSuffix(path, "/")}) {
+			t.Errorf("%s: named in Connection, the prefix is %q", path, seen.Prefix)
+		}
+	}
+}
+
+func TestPrivatePathsAreHiddenFromOutside(t *testing.T) {
+	c := newCaddy(t)
+	a := newAttackedApp(t, "", nil)
+	c.site("wsgi_party " + freshParty() + " {\ninvite /a/__invite__/ /__invite__/\n" + mounted("a", "answer ping pong", a) + `
+		handle {
+			wsgi_party_guest {
+				answer ping pong
+			}
+			reverse_proxy ` + a.address() + "\n}\n}")
+	targets := []string{
+		"/a/__invite__", "/a/__invite__/", "/A/__Invite__/", "/a/__INVITE__/x", "//a/__invite__/", "/a//__invite__", "/a/__invite__//x", "///__invite__/",
+		"/a%2f__invite__/", "/a%2F__invite__%2Fx", "/a/%5f_invite__/", "/%61/%5F%5Finvite%5f%5f", "/a/__%69nvite__/", "/a%5c__invite__", "/%5c__invite__",
+		"/a/./__invite__/", "/a/%2e/__invite__/", "/a/x/../__invite__/", "/a/x/%2e%2e/__invite__", "/a/x/%2E./__invite__", "/x/../a/__invite__/", "/a/%2e%2e/__invite__/", "/x%2f..%2f__invite__",
+		"/a/__invite__;x", "/a/__invite__;x=1/y", "/a;x/__invite__/", "/a/__invite__%3bx/", "/a/x/..;/__invite__/", "/;/__invite__", "/a/.;x/__invite__",
+		"/a/__invite__.", "/a/__invite__...", "/a/__invite__./x", "/a./__invite__/", "/a/__invite__%2e", "/a/__invite__%20", "/a/__invite__%0a", "/__invite__/%0A", "/a/__invite__%00",
+		"/a/__invite__.json", "/a/__invite__.php/x", "/a/index.php/__invite__/", "/index.php/__invite__",
+		"//host/a/__invite__/", "http://" + c.address + "/a/__invite__/", "/a/__invite__/?x", "/a/__invite__?/..",
+	}
+	for _, target := range targets {
+		for _, method := range []string{"GET", "POST", "OPTIONS"} {
+			status, _, body := c.raw(method + " " + target + " HTTP/1.1\r\nHost: " + c.address + "\r\nAccept: " + manifestType + "\r\nConnection: close\r\n\r\n")
+			if status != 404 || body != "" {
+				t.Errorf("%s %s: %d %q, want 404", method, target, status, body)
+			}
+		}
+	}
+	for _, r := range a.requests() {
+		t.Errorf("%s %s came to the application", r.Method, r.RequestURI)
+	}
+	if status, body := c.get("/a/invite"); status != 200 || len(a.requests()) != 1 {
+		t.Errorf("a public path: %d %q", status, body)
+	}
+}
+
+// evilValues would lead out of a mount, or do worse, where they came into a URL as
+// they are.
+var evilValues = []string{
+	"..", "../..", "../evil", "/../evil", "..\\evil", "\\\\evil", "//evil", "///evil", "/evil", "%2e%2e", "%2e%2e%2fevil", "%252e%252e/evil", "%2f%2fevil",
+	"\u2e2e", "\u2e2e/evil", "..;/evil", "..;x", ".", "", "a\r\nEvil: 1", "\r\n\r\nGET /evil HTTP/1.1", "a\nb", "a\x00b", "a\u0085b", "a\u2028b", "?evil", "#evil", "a b", "{evil}",
+	"javascript:alert(1)", "http://evil/", "@evil", "x:y", "a/b", "\xff",
+}
+
+func TestURLsOfTemplatesStayBelowTheMount(t *testing.T) {
+	c := newCaddy(t)
+	party := freshParty()
+	a := newAttackedApp(t, "", nil)
+	c.site("wsgi_party " + party + " {\ninvite http://" + c.address + "/a/__invite__/ as a\n" + mounted("a", `
+		url path  /p/{v}
+		url label /p/x{.v}
+		url list  /p{/v*}
+		url semi  /p{;v}
+		url query /p{?v}
+		url hash  /p#{v}
+		url at    /{v}
+		url bare  {v}`, a) + "}")
+	base := "http://" + c.address + "/a/"
+	expanded := 0
+	for _, name := range []string{"path", "label", "list", "semi", "query", "hash", "at", "bare"} {
+		for _, value := range evilValues {
+			for _, v := range []any{value, []any{value, value}, []any{"x", value}, map[string]any{value: value}} {
+				link, err := URLFor(context.Background(), c.line(party), name, map[string]any{"v": v})
+				if err != nil {
+					continue
+				}
+				expanded++
+				below, ok := strings.CutPrefix(link, base)
+				parsed, parseErr := url.Parse(link)
+				if !ok || parseErr != nil || parsed.Host != c.address || strings.ContainsFunc(link, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '\\' }) {
+					t.Errorf("%s with %q: %q", name, v, link)
+					continue
+				}
+				below, _, _ = strings.Cut(below, "?")
+				below, _, _ = strings.Cut(below, "#")
+				for range 3 { // whatever unescapes it how often
+					for _, segment := range strings.FieldsFunc(below, func(r rune) bool { return r == '/' || r == '\\' }) {
+						segment, _, _ = strings.Cut(segment, ";")
+						if segment == ".." || segment == "." {
+							t.Errorf("%s with %q: %q climbs", name, v, link)
+						}
+					}
+					if strings.HasPrefix(below, "/") || strings.Contains(below, "//") {
+						t.Errorf("%s with %q: %q has an empty segment", name, v, link)
+					}
+					if unescaped, err := url.PathUnescape(below); err == nil {
+						below = unescaped
+					}
+				}
+			}
+		}
+	}
+	if expanded < 100 {
+		t.Errorf("only %d URLs were made", expanded)
+	}
+}
+
+// evilTemplates leave the mount by their form.
+var evilTemplates = []string{
+	"../evil", "/../evil", "/x/../../evil", "/%2e%2e/evil", "/.%2E/evil", "/%252e%252e/evil", "//evil", "///evil", "http://evil/", "https:evil", "javascript:alert(1)", "/\\evil", "\\\\evil", "/%5cevil",
+	"/{+x}", "{+x}", "{#x}", "/..;/evil", "/x/..%2fevil", "/./x", "/a\r\nb", "/a%0d%0ab", "/a%00b", "/a b", "/x//evil", "{", "/{x", "{/x}/../evil", "mailto:a@b",
+}
+
+func TestManifestsWithHrefsOrURLsThatLeaveTheMountAreRefused(t *testing.T) {
+	c := newCaddy(t)
+	for _, template := range evilTemplates {
+		quoted, err := json.Marshal(template)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, declared := range []string{`"urls": {"x": ` + string(quoted) + `}`, `"services": {"x": {"href": ` + string(quoted) + `}}`} {
+			config := fmt.Sprintf(`{"admin": {"disabled": true}, "apps": {"http": {"http_port": 1, "servers": {"s": {"listen": [%q], "automatic_https": {"disable": true}, "routes": [{"handle": [
+				{"handler": "wsgi_party", "name": %q, "invites": ["/__invite__/"], "routes": [{"handle": [{"handler": "wsgi_party_guest", %s}]}]}]}]}}}}}`, c.address, freshParty(), declared)
+			if err := caddy.Load([]byte(config), true); err == nil || !strings.Contains(err.Error(), "template") && !strings.Contains(err.Error(), "byte") {
+				t.Errorf("%s: error %v", declared, err)
+			}
+		}
+	}
+}
+
+func TestAsksStayAtTheHrefWhateverThePayload(t *testing.T) {
+	c := newCaddy(t)
+	party := freshParty()
+	a := newAttackedApp(t, "", serveJSON("1"))
+	other := newAttackedApp(t, "", serveJSON("2"))
+	c.site("wsgi_party " + party + " {\ninvite /a/__invite__/\n" + mounted("a", `
+		service path  /api/{v}
+		service list  /api{/v*}
+		service query /api{?v}
+		timeout 5s`, a) + "handle {\nreverse_proxy " + other.address() + "\n}\n}")
+	for _, service := range []string{"path", "list", "query"} {
+		for _, value := range evilValues {
+			for _, v := range []any{value, []any{"x", value}} {
+				_, _ = c.line(party).AskAround(context.Background(), service, map[string]any{"v": v})
+			}
+		}
+	}
+	seen := a.requests()
+	if len(seen) < 50 {
+		t.Errorf("only %d asks came", len(seen))
+	}
+	for _, r := range seen {
+		if !strings.HasPrefix(r.RequestURI, "/api/") && !strings.HasPrefix(r.RequestURI, "/api?") || r.Header.Get("Evil") != "" || strings.Contains(r.URL.Path, "..") && slices.Contains(strings.Split(r.URL.Path, "/"), "..") {
+			t.Errorf("the application was asked %s %s", r.Method, r.RequestURI)
+		}
+	}
+	for _, r := range other.requests() {
+		t.Errorf("another one was asked %s %s", r.Method, r.RequestURI)
+	}
+}
+
+// TestHrefsLeadToNoOtherGuestsPrivatePaths: one at the root could have requests come
+// there, from the party, if without a token.
+func TestHrefsLeadToNoOtherGuestsPrivatePaths(t *testing.T) {
+	c := newCaddy(t)
+	party := freshParty()
+	root, blog := newAttackedApp(t, "", serveJSON("1")), newAttackedApp(t, "", serveJSON("2"))
+	c.site("wsgi_party " + party + " {\ninvite /__invite__/ /blog/__invite__/\n" + mounted("blog", "service own /__invite__/own", blog) + `
+		handle {
+			wsgi_party_guest {
+				service own  /__invite__/own
+				service evil /blog/__invite__/own
+				service case /blog/%5F_INVITE__/{x}
+			}
+			reverse_proxy ` + root.address() + "\n}\n}")
+	for _, service := range []string{"evil", "case"} {
+		if err := c.failure(party, service, map[string]any{"x": "own"}); !errors.Is(err, ErrMisrouted) {
+			t.Errorf("%s: error %v, want that it was misrouted", service, err)
+		}
+	}
+	if got := c.answered(party, "own", nil); len(got) != 2 || len(blog.requests()) != 1 || len(root.requests()) != 1 {
+		t.Errorf("answers %s, %d and %d requests", got, len(blog.requests()), len(root.requests()))
+	}
+}
+
+// evilLinks are no answers to the service url: neither of an application, whose are
+// relative to its mount, nor of anybody else.
+var evilLinks = []string{
+	"javascript:alert(1)", "JavaScript:alert(1)", "java\tscript:alert(1)", " javascript:alert(1)", "data:text/html,x", "//evil", "///evil", "/\\evil", "\\\\evil", "/\t/evil", "http://evil/", "https://evil/",
+	"/a\r\nb", "/../evil\r\n", "http:evil", "",
+}
+
+func TestURLAnswersThatLeadElsewhereAreRefused(t *testing.T) {
+	var raw atomic.Value
+	raw.Store("")
+	templateApp(t)
+	guestWith(t, "module", map[string]Handler{"url": func(context.Context, any) (any, error) {
+		if link := raw.Load().(string); link != "-" {
+			return link, nil
+		}
+		return nil, ErrHighAndDry
+	}})
+	c := newCaddy(t)
+	party := freshParty()
+	var link atomic.Value
+	a := newAttackedApp(t, "", func(w http.ResponseWriter, r *http.Request) {
+		serveJSON(link.Load().(string))(w, r)
+	})
+	var constants strings.Builder
+	for _, evil := range evilLinks {
+		quoted, _ := json.Marshal(evil)
+		fmt.Fprintf(&constants, "answer url `%s`\n", quoted)
+	}
+	c.site("wsgi_party " + party + " {\ninvite /a/__invite__/ /constant/__invite__/ /module/__invite__/\n" +
+		mounted("a", "service url /api/url", a) + mounted("constant", constants.String(), a) + `
+		handle_path /module/* {
+			test_app module
+		}
+		handle /page {
+			templates {
+				extensions {
+					wsgi_party ` + party + `
+				}
+			}
+			test_app template
+		}
+	}`)
+	for _, evil := range append([]string{"/../evil", "/%2e%2e/evil", "x/../../evil", "mailto:a@b"}, evilLinks...) {
+		quoted, _ := json.Marshal(evil)
+		link.Store(string(quoted))
+		raw.Store("-")
+		if answers, err := c.line(party).AskAround(context.Background(), URLService, URLRequest{Name: "home"}); err == nil || len(answers) > 0 {
+			t.Errorf("%q: an application's is the answer %q", evil, answers)
+		}
+		if slices.Contains(evilLinks, evil) {
+			raw.Store(evil)
+		}
+		if got, err := URLFor(context.Background(), c.line(party), "home", nil); err == nil {
+			t.Errorf("%q: URLFor gives %q", evil, got)
+		}
+		if status, body := c.get("/page?t=" + url.QueryEscape(`{{urlFor "home"}}`)); status != 500 || body != "" {
+			t.Errorf("%q: the page is %d %q", evil, status, body)
+		}
+	}
+	link.Store(`"/home"`)
+	raw.Store("-")
+	if got, err := URLFor(context.Background(), c.line(party), "home", nil); got != "/a/home" || err != nil {
+		t.Errorf("a good link: %q, %v", got, err)
+	}
+}
+
+func TestRedirectsAreNotFollowed(t *testing.T) {
+	c := newCaddy(t)
+	party := freshParty()
+	trap := newAttackedApp(t, "", serveJSON(`"caught"`))
+	target := trap.URL + "/x"
+	redirect := func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Location", target)
+		if strings.HasPrefix(r.URL.Path, "/local") || r.Header.Get("Accept") == manifestType {
+			w.Header().Set("Location", "/trap/x")
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusTemporaryRedirect)
+		_, _ = io.WriteString(w, `"redirected"`)
+	}
+	a := newAttackedApp(t, "", redirect)
+	c.site("wsgi_party " + party + " {\ninvite /a/__invite__/ /b/__invite__/\n" +
+		mounted("a", "service far /far\nservice near /local\nservice get /far{?x}", a) + mounted("b", "", a) +
+		"handle_path /trap/* {\nreverse_proxy " + trap.address() + "\n}\n}")
+	for _, service := range []string{"far", "near", "get"} {
+		if err := c.failure(party, service, map[string]any{}); err != nil && !strings.Contains(err.Error(), "307") {
+			t.Errorf("%s: error %v", service, err)
+		}
+	}
+	eventually(t, "the manifest's redirect is reported", func() bool {
+		for _, e := range logEntries(t, "invite not answered") {
+			if e["party"] == party && e["guest"] == "b" && strings.Contains(fmt.Sprint(e["hint"]), "not followed") {
+				return true
+			}
+		}
+		for _, e := range logEntries(t, "invite failed") {
+			if e["party"] == party && e["guest"] == "b" && strings.Contains(fmt.Sprint(e["hint"]), "not followed") {
+				return true
+			}
+		}
+		return false
+	})
+	for _, r := range trap.requests() {
+		t.Errorf("%s %s was followed", r.Method, r.RequestURI)
+	}
+}
+
+// endless writes until it cannot, and notes how much that was.
+func endless(written *atomic.Int64, first string, chunk string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		if r.Header.Get("Accept") == manifestType {
+			w.Header().Set("Content-Type", manifestType)
+		}
+		_, err := io.WriteString(w, first)
+		for err == nil && r.Context().Err() == nil {
+			var n int
+			n, err = io.WriteString(w, chunk)
+			written.Add(int64(n))
+		}
+	}
+}
+
+func TestAnswersAndManifestsOverTheLimitFail(t *testing.T) {
+	c := newCaddy(t)
+	party := freshParty()
+	var answered, manifests atomic.Int64
+	quoted := func(n int) string { return `"` + strings.Repeat("x", n-2) + `"` }
+	nested := func(n int) string { return strings.Repeat("[", n) + strings.Repeat("]", n) }
+	a := newAttackedApp(t, "", func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/endless":
+			endless(&answered, `"`, strings.Repeat("x", 4096))(w, r)
+		case "/limit":
+			serveJSON(quoted(4096))(w, r)
+		case "/over":
+			serveJSON(quoted(4097))(w, r)
+		case "/cut": // valid JSON, as far as it goes
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = io.WriteString(w, "12")
+			w.(http.Flusher).Flush()
+			panic(http.ErrAbortHandler)
+		case "/short":
+			w.Header().Set("Content-Length", "5")
+			serveJSON("12")(w, r)
+		case "/deepest":
+			serveJSON(nested(64))(w, r)
+		case "/deep":
+			serveJSON(nested(65))(w, r)
+		case "/escaped":
+			serveJSON(`["\"[[[[\\", {"`+strings.Repeat("[", 100)+`\\\"": []}]`)(w, r)
+		case "/two":
+			serveJSON("1 2")(w, r)
+		}
+	})
+	m := newAttackedApp(t, "", endless(&manifests, `{"services": {"x": {"answer": "`, strings.Repeat("x", 4096)))
+	var site strings.Builder
+	site.WriteString("wsgi_party " + party + " {\ninvite /a/__invite__/ /endless/__invite__/\ninvite_timeout 5s\n" + mounted("endless", "", m))
+	options := "max_answer 4096B\ntimeout 5s\n"
+	for _, service := range []string{"endless", "limit", "over", "cut", "short", "deepest", "deep", "escaped", "two"} {
+		options += "service " + service + " /" + service + "\n"
+	}
+	site.WriteString(mounted("a", options, a))
+	for guest, text := range map[string]string{
+		"large": `{"services": {"x": {"answer": ` + quoted(64<<10) + `}}}`,
+		"deep":  `{"services": {"x": {"answer": ` + nested(65) + `}}}`,
+		"bomb":  nested(200_000),
+	} {
+		fmt.Fprintf(&site, "invite /%s/__invite__/\n%s", guest, mounted(guest, "", newAttackedApp(t, text, nil)))
+	}
+	site.WriteString("}")
+	c.site(site.String())
+	for service, want := range map[string]bool{
+		"endless": false, "limit": true, "over": false, "cut": false, "short": false, "deepest": true, "deep": false, "escaped": true, "two": false,
+	} {
+		began := time.Now()
+		answers, err := c.line(party).AskAround(context.Background(), service, nil)
+		if got := err == nil && len(answers) == 1; got != want || time.Since(began) > 3*time.Second {
+			t.Errorf("%s: answers %.50s, error %v, after %v", service, answers, err, time.Since(began))
+		}
+	}
+	for _, guest := range []string{"large", "deep", "bomb", "endless"} {
+		eventually(t, guest+"'s manifest is refused", func() bool {
+			for _, e := range logEntries(t, "invite failed") {
+				if e["party"] == party && e["guest"] == guest {
+					return true
+				}
+			}
+			return false
+		})
+	}
+	if _, ok := c.line(party).Partyline().Services()["x"]; ok {
+		t.Error("a manifest over the limit was taken")
+	}
+	// What is beyond the limit is in the buffers of sockets and proxies at most.
+	if n := answered.Load(); n > 16<<20 {
+		t.Errorf("%d bytes of an endless answer were read", n)
+	}
+	if n := manifests.Load(); n > 64<<20 {
+		t.Errorf("%d bytes of endless manifests were read", n)
+	}
+}
+
+// TestUnusableKeysFailTheLoad says what to write, and never the key.
+func TestUnusableKeysFailTheLoad(t *testing.T) {
+	good := attackKey(t, "ATTACK_A")
+	t.Setenv("ATTACK_SHARED", good)
+	t.Setenv("ATTACK_EMPTY", "")
+	t.Setenv("ATTACK_BLANK", "   ")
+	short := good[:31]
+	t.Setenv("ATTACK_SHORT", short)
+	t.Setenv("ATTACK_BROKEN", good+"\n"+good)
+	file := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(file, []byte(short+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := newCaddy(t)
+	a := newAttackedApp(t, "", nil)
+	for name, each := range map[string]struct {
+		a, b  string
+		write []string
+	}{
+		"empty":                    {"{env.ATTACK_EMPTY}", "", []string{"empty"}},
+		"unset":                    {"{env.ATTACK_UNSET}", "", []string{"empty"}},
+		"blank":                    {"{env.ATTACK_BLANK}", "", []string{"empty"}},
+		"no such file":             {"{file." + file + ".missing}", "", []string{"empty"}},
+		"short":                    {"{env.ATTACK_SHORT}", "", []string{"shorter than 32 bytes"}},
+		"short in a file":          {"{file." + file + "}", "", []string{"shorter than 32 bytes"}},
+		"short second":             {"{env.ATTACK_A} {env.ATTACK_SHORT}", "", []string{"key 2", "shorter than 32 bytes"}},
+		"with a line break":        {"{env.ATTACK_BROKEN}", "", []string{"line break"}},
+		"literal":                  {good, "", []string{"placeholder", "{env."}},
+		"literal from the adapter": {"{$ATTACK_A}", "", []string{"placeholder", "{env."}},
+		"literal with more":        {"{env.ATTACK_A}" + good, "", []string{"placeholder", "{env."}},
+		"literal before":           {good + "{env.ATTACK_A}", "", []string{"placeholder", "{env."}},
+		"shared":                   {"{env.ATTACK_A}", "{env.ATTACK_SHARED}", []string{`"a"`, `"b"`, "its own"}},
+	} {
+		options := func(keys string) string {
+			if keys == "" {
+				return "answer ping pong"
+			}
+			return "answer ping pong\nkey " + keys
+		}
+		caddyfile := "ADDRESS {\nwsgi_party " + freshParty() + " {\ninvite /a/__invite__/ /b/__invite__/\n" + mounted("a", options(each.a), a) + mounted("b", options(each.b), a) + "}\n}"
+		adapted, _, err := caddyconfigAdapt(c, caddyfile)
+		if err == nil {
+			err = caddy.Load(adapted, true)
+		}
+		if err == nil {
+			t.Errorf("%s: the config loads", name)
+			continue
+		}
+		for _, part := range each.write {
+			if !strings.Contains(err.Error(), part) {
+				t.Errorf("%s: the error %q does not say %s", name, err, part)
+			}
+		}
+		if strings.Contains(err.Error(), short) {
+			t.Errorf("%s: the error has the key", name)
+		}
+	}
+	logged.Lock()
+	defer logged.Unlock()
+	if strings.Contains(logged.String(), short) {
+		t.Error("the log has the key")
+	}
+}
+
+// TestGuestsOfOneNameInTwoPartiesShareNoKey: a token of one would be good for the other.
+func TestGuestsOfOneNameInTwoPartiesShareNoKey(t *testing.T) {
+	key := attackKey(t, "ATTACK_A")
+	c := newCaddy(t)
+	a := newAttackedApp(t, "", nil)
+	one, two := freshParty(), freshParty()
+	config := func(path string) string {
+		return "invite /" + path + "/__invite__/ as blog\n" + mounted(path, "answer ping pong\nkey {env.ATTACK_A}", a) + "}\n"
+	}
+	err := c.tryLoad("ADDRESS {\nwsgi_party /a/* " + one + " {\n" + config("a") + "wsgi_party /b/* " + two + " {\n" + config("b") + "}")
+	if err == nil || !strings.Contains(err.Error(), "its own") || !strings.Contains(err.Error(), one) || !strings.Contains(err.Error(), two) || strings.Contains(err.Error(), key) {
+		t.Errorf("error %v", err)
+	}
+}
+
+// keysOf are the keys of a guest.
+func keysOf(t testing.TB, texts ...string) token.Keys {
+	t.Helper()
+	keys, err := token.NewKeys(texts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys
+}
+
+func signed(t testing.TB, key, guest string, at time.Time, path ...token.Ask) string {
+	t.Helper()
+	text, err := keysOf(t, key).Sign(token.Token{Guest: guest, Method: "POST", URI: "/x", Path: path}, at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// tokenIn returns what the token that a request came with says, if it proves that
+// the request is the party's.
+func tokenIn(r *http.Request, guest string, keys token.Keys) (token.Token, error) {
+	if n := len(r.Header["Party-Token"]); n != 1 {
+		return token.Token{}, fmt.Errorf("%d tokens", n)
+	}
+	got, err := keys.Verify(guest, r.Header.Get("Party-Token"), time.Now())
+	if err != nil {
+		return got, err
+	}
+	body, err := io.ReadAll(r.Body)
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	if err == nil && !got.IsFor(r.Method, r.RequestURI, body) {
+		err = errors.New("the token is for another request")
+	}
+	return got, err
+}
+
+// twoGuests are a and b, each with a key, and wsgi_party_ask at /ask.
+func (c *testCaddy) twoGuests(party, optionsA, optionsB string, a, b *attackedApp) {
+	c.t.Helper()
+	c.site("wsgi_party " + party + " {\ninvite /a/__invite__/ /b/__invite__/\n" +
+		mounted("a", "key {env.ATTACK_A}\n"+optionsA, a) + mounted("b", "key {env.ATTACK_B}\n"+optionsB, b) +
+		"}\nhandle_path /ask/* {\nwsgi_party_ask " + party + "\n}")
+}
+
+func TestAStolenKeyIsOnlyItsOwnGuests(t *testing.T) {
+	keyA, keyB := attackKey(t, "ATTACK_A"), attackKey(t, "ATTACK_B")
+	c := newCaddy(t)
+	party := freshParty()
+	a, b := newAttackedApp(t, "", serveJSON(`"a"`)), newAttackedApp(t, "", serveJSON(`"b"`))
+	c.twoGuests(party, "service who /who", "service who /who", a, b)
+
+	// Whose key it is, that guest asks, and is not asked.
+	for key, want := range map[string]string{keyA: `["b"]`, keyB: `["a"]`} {
+		status, answer := c.askAs(key, "who", "null", "")
+		if got, _ := json.Marshal(answer.Answers); status != 200 || string(got) != want {
+			t.Errorf("status %d, answers %s, want %s", status, got, want)
+		}
+	}
+	// With it nobody makes, or passes on, the other's tokens.
+	for name, text := range map[string]string{
+		"for the other, signed with this key":       signed(t, keyA, "b", time.Now()),
+		"for the other, signed with the other's":    signed(t, keyB, "b", time.Now()),
+		"for this one, signed with the other's key": signed(t, keyB, "a", time.Now()),
+	} {
+		if status, _ := c.askAs(keyA, "who", "null", text); status != 400 {
+			t.Errorf("a token %s: status %d, want 400", name, status)
+		}
+	}
+	for _, r := range b.requests() {
+		if _, err := tokenIn(r, "b", keysOf(t, keyB)); err != nil {
+			t.Errorf("the token of the guest's own key: %v", err)
+		}
+		if _, err := tokenIn(r, "b", keysOf(t, keyA)); !errors.Is(err, token.ErrInvalid) {
+			t.Errorf("a token of the other's key: %v", err)
+		}
+	}
+	if len(b.requests()) != 1 {
+		t.Errorf("%d requests", len(b.requests()))
+	}
+	for _, key := range []string{"", keyA[:len(keyA)-1], keyA + "x", strings.ToLower(keyA), "a", "null"} {
+		if status, _ := c.askAs(key, "who", "null", ""); status != 401 {
+			t.Errorf("key %q: status %d, want 401", key, status)
+		}
+	}
+}
+
+func TestAKeyIsForItsOwnPartyOnly(t *testing.T) {
+	keyA, keyB := attackKey(t, "ATTACK_A"), attackKey(t, "ATTACK_B")
+	c := newCaddy(t)
+	a := newAttackedApp(t, "", serveJSON("1"))
+	one, two := freshParty(), freshParty()
+	site := func(path, party, options string) string {
+		return "wsgi_party /" + path + "/* " + party + " {\ninvite /" + path + "/__invite__/\n" + mounted(path, options, a) + "}\nhandle_path /ask" + path + "/* {\nwsgi_party_ask " + party + "\n}\n"
+	}
+	c.site(site("a", one, "service who /who\nkey {env.ATTACK_A}") + site("b", two, "service who /who\nkey {env.ATTACK_B}"))
+	for path, want := range map[string]map[string]int{"/aska/who": {keyA: 200, keyB: 401}, "/askb/who": {keyA: 401, keyB: 200}} {
+		for key, want := range want {
+			if status, body := c.do("POST", path, "null", http.Header{"Authorization": {"Bearer " + key}}); status != want {
+				t.Errorf("%s with %s: %d %s, want %d", path, key[:8], status, body, want)
+			}
+		}
+	}
+}
+
+func TestForgedTokensAreRefusedWhereGuestsAsk(t *testing.T) {
+	key, _ := attackKey(t, "ATTACK_A"), attackKey(t, "ATTACK_B")
+	c := newCaddy(t)
+	a, b := newAttackedApp(t, "", nil), newAttackedApp(t, "", serveJSON("1"))
+	c.twoGuests(freshParty(), "answer ping pong", "service who /who", a, b)
+	good := signed(t, key, "a", time.Now(), token.Ask{Guest: "b", Service: "other"})
+	parts := strings.Split(good, ".")
+	reheaded := func(header string) string {
+		return base64.RawURLEncoding.EncodeToString([]byte(header)) + "." + parts[1] + "."
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	hs512 := strings.TrimSuffix(reheaded(`{"alg":"HS512","typ":"JWT"}`), ".")
+	mac := hmac.New(sha512.New, []byte(key))
+	mac.Write([]byte(hs512))
+	hs512 += "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+	altered := base64.RawURLEncoding.EncodeToString(bytes.Replace(payload, []byte(`"other"`), []byte(`"x"`), 1))
+	for name, text := range map[string]string{
+		"old":                 signed(t, key, "a", time.Now().Add(-2*time.Minute)),
+		"of the future":       signed(t, key, "a", time.Now().Add(2*time.Minute)),
+		"altered":             parts[0] + "." + altered + "." + parts[2],
+		"altered signature":   parts[0] + "." + parts[1] + "." + strings.Repeat("A", len(parts[2])),
+		"unsigned":            parts[0] + "." + parts[1] + ".",
+		"alg none":            reheaded(`{"alg":"none","typ":"JWT"}`),
+		"alg None, signed":    reheaded(`{"alg":"None","typ":"JWT"}`) + parts[2],
+		"alg none, signed":    reheaded(`{"alg":"none","typ":"JWT"}`) + parts[2],
+		"alg RS256":           reheaded(`{"alg":"RS256","typ":"JWT"}`) + parts[2],
+		"alg HS512, signed":   hs512,
+		"without an alg":      reheaded(`{"typ":"JWT"}`) + parts[2],
+		"no token at all":     "x",
+		"two in one":          good + "," + good,
+		"without a signature": parts[0] + "." + parts[1],
+		"too long":            good + strings.Repeat("A", 9000),
+	} {
+		if status, _ := c.askAs(key, "who", "null", text); status != 400 {
+			t.Errorf("%s: status %d, want 400", name, status)
+		}
+	}
+	if n := len(b.requests()); n != 0 {
+		t.Errorf("%d asks came of forged tokens", n)
+	}
+	if status, answer := c.askAs(key, "who", "null", good); status != 200 || len(answer.Answers) != 1 {
+		t.Errorf("a good token: status %d, %+v", status, answer)
+	}
+}
+
+// TestGuestsThatAskEachOtherForEverEnd has them ask for another service each time,
+// and hand back their tokens or drop them.
+func TestGuestsThatAskEachOtherForEverEnd(t *testing.T) {
+	keyA, keyB := attackKey(t, "ATTACK_A"), attackKey(t, "ATTACK_B")
+	for name, handsBack := range map[string]bool{"with their tokens": true, "without them": false} {
+		t.Run(name, func(t *testing.T) {
+			c := newCaddy(t)
+			var depth, deepest, asks, refused, tooDeep atomic.Int64
+			asking := func(key string) http.HandlerFunc {
+				return func(w http.ResponseWriter, r *http.Request) {
+					asks.Add(1)
+					now := depth.Add(1)
+					defer depth.Add(-1)
+					for {
+						seen := deepest.Load()
+						if now <= seen || deepest.CompareAndSwap(seen, now) {
+							break
+						}
+					}
+					header := http.Header{"Authorization": {"Bearer " + key}}
+					if handsBack {
+						header["Party-Token"] = r.Header["Party-Token"]
+					}
+					var n int
+					_, _ = fmt.Sscanf(r.URL.Path, "/s%d", &n)
+					status, body, err := c.tryDo(context.WithoutCancel(r.Context()), "POST", fmt.Sprintf("/ask/s%d", (n+1)%12), "null", header)
+					switch {
+					case status == http.StatusLoopDetected:
+						tooDeep.Add(1)
+					case err != nil || strings.Contains(body, `"failed"`):
+						refused.Add(1)
+					}
+					w.WriteHeader(http.StatusNoContent)
+				}
+			}
+			a, b := newAttackedApp(t, "", asking(keyA)), newAttackedApp(t, "", asking(keyB))
+			options := "timeout 1s\n"
+			for i := range 12 {
+				options += fmt.Sprintf("service s%d /s%d\n", i, i)
+			}
+			party := freshParty()
+			c.twoGuests(party, options, options, a, b)
+			began := time.Now()
+			_, _ = c.line(party).AskAround(context.Background(), "s0", nil)
+			eventually(t, "all asks have ended", func() bool { return depth.Load() == 0 })
+			if took := time.Since(began); took > 5*time.Second {
+				t.Errorf("it took %v", took)
+			}
+			if n := deepest.Load(); n > 2*(maxAsksOfAGuest+1)+2 {
+				t.Errorf("%d asks were under way at once", n)
+			}
+			switch {
+			case handsBack && (tooDeep.Load() == 0 || asks.Load() > 40):
+				t.Errorf("%d asks, %d of them too deep", asks.Load(), tooDeep.Load())
+			case !handsBack && refused.Load() == 0:
+				t.Errorf("%d asks, none of them refused", asks.Load())
+			}
+		})
+	}
+}
+
+// TestGuestsThatAskForWhatTheyAreAskedForEnd, as in one process.
+func TestGuestsThatAskForWhatTheyAreAskedForEnd(t *testing.T) {
+	keyA, keyB := attackKey(t, "ATTACK_A"), attackKey(t, "ATTACK_B")
+	c := newCaddy(t)
+	asking := func(key string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			_, _ = c.do("POST", "/ask/who", "null", http.Header{"Authorization": {"Bearer " + key}, "Party-Token": r.Header["Party-Token"]})
+			w.WriteHeader(http.StatusNoContent)
+		}
+	}
+	a, b := newAttackedApp(t, "", asking(keyA)), newAttackedApp(t, "", asking(keyB))
+	party := freshParty()
+	c.twoGuests(party, "service who /who", "service who /who", a, b)
+	if answers, err := c.line(party).AskAround(context.Background(), "who", nil); err != nil || len(answers) > 0 {
+		t.Errorf("answers %s, error %v", answers, err)
+	}
+	if n, m := len(a.requests()), len(b.requests()); n != 2 || m != 2 { // by the caller and by the other
+		t.Errorf("a was asked %d times, b %d times, want each twice", n, m)
+	}
+}
+
+// heldApplication answers when it is let, and says how many wait for that.
+func heldApplication(t testing.TB) (a *attackedApp, waiting *atomic.Int64, let func()) {
+	t.Helper()
+	waiting = new(atomic.Int64)
+	hold := make(chan struct{})
+	let = sync.OnceFunc(func() { close(hold) })
+	a = newAttackedApp(t, "", func(w http.ResponseWriter, r *http.Request) {
+		waiting.Add(1)
+		defer waiting.Add(-1)
+		if strings.HasPrefix(r.URL.Path, "/held") {
+			select {
+			case <-hold:
+			case <-r.Context().Done():
+			}
+		}
+		serveJSON("1")(w, r)
+	})
+	t.Cleanup(let)
+	return a, waiting, let
+}
+
+func TestOneAskerCannotFillAGuest(t *testing.T) {
+	keyA, keyB := attackKey(t, "ATTACK_A"), attackKey(t, "ATTACK_B")
+	c := newCaddy(t)
+	party := freshParty()
+	held, waiting, let := heldApplication(t)
+	other := newAttackedApp(t, "", nil)
+	c.site("wsgi_party " + party + " {\ninvite /a/__invite__/ /b/__invite__/ /c/__invite__/\n" +
+		mounted("a", "key {env.ATTACK_A}\nanswer ping pong", other) + mounted("b", "key {env.ATTACK_B}\nanswer ping pong", other) +
+		mounted("c", "timeout 9s\nservice held /held\nservice quick /quick", held) + "}\nhandle_path /ask/* {\nwsgi_party_ask " + party + "\n}")
+	var group sync.WaitGroup
+	var failed atomic.Int64
+	for range 40 {
+		group.Go(func() {
+			if _, answer := c.askAs(keyA, "held", "null", ""); len(answer.Replies) != 1 || answer.Replies[0].Status == "failed" {
+				failed.Add(1)
+			}
+		})
+	}
+	eventually(t, "what is too much has failed", func() bool { return failed.Load() == 40-maxAsksOfAGuest })
+	eventually(t, "the others are under way", func() bool { return waiting.Load() == maxAsksOfAGuest })
+	if status, answer := c.askAs(keyA, "quick", "null", ""); status != 200 || len(answer.Answers) != 0 {
+		t.Errorf("the asker itself: %d %+v", status, answer)
+	}
+	if status, answer := c.askAs(keyB, "quick", "null", ""); status != 200 || len(answer.Answers) != 1 {
+		t.Errorf("another asker: %d %+v", status, answer)
+	}
+	let()
+	group.Wait()
+	if status, answer := c.askAs(keyA, "quick", "null", ""); status != 200 || len(answer.Answers) != 1 {
+		t.Errorf("the asker, later: %d %+v", status, answer)
+	}
+}
+
+func TestAllAskersTogetherCannotFillAGuestFurther(t *testing.T) {
+	c := newCaddy(t)
+	party := freshParty()
+	held, waiting, let := heldApplication(t)
+	c.site("wsgi_party " + party + " {\ninvite /c/__invite__/\n" + mounted("c", "timeout 9s\nservice held /held", held) + "}")
+	var group sync.WaitGroup
+	var failed atomic.Int64
+	for range maxAsks + 10 {
+		group.Go(func() {
+			if _, err := c.line(party).AskAround(context.Background(), "held", nil); err != nil {
+				failed.Add(1)
+			}
+		})
+	}
+	eventually(t, "what is too much has failed", func() bool { return failed.Load() == 10 })
+	if n := waiting.Load(); n > maxAsks {
+		t.Errorf("%d asks are under way", n)
+	}
+	let()
+	group.Wait()
+}
+
+// TestAsksThatNobodyWaitsForStillCount has an application behind a handler that, as
+// php_fastcgi, does not end a request when nobody waits for it.
+func TestAsksThatNobodyWaitsForStillCount(t *testing.T) {
+	key, _ := attackKey(t, "ATTACK_A"), attackKey(t, "ATTACK_B")
+	hold := make(chan struct{})
+	var running atomic.Int64
+	app(t, "stubborn", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+		running.Add(1)
+		defer running.Add(-1)
+		<-hold
+		return nil
+	})
+	c := newCaddy(t)
+	t.Cleanup(sync.OnceFunc(func() { close(hold) }))
+	party := freshParty()
+	a := newAttackedApp(t, "", nil)
+	c.site("wsgi_party " + party + " {\ninvite /a/__invite__/ /b/__invite__/\n" + mounted("a", "key {env.ATTACK_A}\nanswer ping pong", a) + `
+		handle_path /b/* {
+			wsgi_party_guest {
+				service held /held
+				timeout 10m
+			}
+			test_app stubborn
+		}
+	}
+	handle_path /ask/* {
+		wsgi_party_ask ` + party + "\n}")
+	for range maxAsksOfAGuest + 4 {
+		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+		_, body, err := c.tryDo(ctx, "POST", "/ask/held", "null", http.Header{"Authorization": {"Bearer " + key}})
+		cancel()
+		if err == nil && !strings.Contains(body, "under way already") {
+			t.Errorf("an ask: %s", body)
+		}
+	}
+	eventually(t, "16 are under way", func() bool { return running.Load() == maxAsksOfAGuest })
+	if status, answer := c.askAs(key, "held", "null", ""); status != 200 || len(answer.Replies) != 1 || !strings.Contains(answer.Replies[0].Error, "16 asks") {
+		t.Errorf("one more: %d %+v", status, answer)
+	}
+}
+
+func TestABadPayloadDoesNotMuteAGuest(t *testing.T) {
+	c := newCaddy(t)
+	party := freshParty()
+	a := newAttackedApp(t, "", func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		switch string(body) {
+		case `"400"`:
+			w.WriteHeader(400)
+		case `"500"`:
+			w.WriteHeader(500)
+		case `"nojson"`:
+			serveJSON("{")(w, r)
+		case `"long"`:
+			serveJSON(`"`+strings.Repeat("x", 5000)+`"`)(w, r)
+		case `"404"`:
+			w.WriteHeader(404)
+		case `"429"`:
+			w.WriteHeader(429)
+		case `"503"`:
+			w.WriteHeader(503)
+		case `"slow"`:
+			select {
+			case <-r.Context().Done():
+			case <-time.After(time.Second):
+			}
+		default:
+			serveJSON("1")(w, r)
+		}
+	})
+	c.site("wsgi_party " + party + " {\ninvite /a/__invite__/\n" + mounted("a", "service try /try\nservice muted /muted\nmax_answer 4096B\ntimeout 5s", a) + "}")
+	for _, payload := range []string{"400", "500", "nojson", "long", "404", "429"} {
+		for range 2 * breakerFailures {
+			_ = c.failure(party, "try", payload)
+		}
+		if answers, err := c.line(party).AskAround(context.Background(), "try", "good"); err != nil || len(answers) != 1 {
+			t.Errorf("after %s: answers %s, error %v", payload, answers, err)
+		}
+	}
+	// An asker that waits for no answer says nothing of the guest.
+	for range 2 * breakerFailures {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
+		_, _ = c.line(party).AskAround(ctx, "try", "slow")
+		cancel()
+	}
+	if answers, err := c.line(party).AskAround(context.Background(), "try", "good"); err != nil || len(answers) != 1 {
+		t.Errorf("after askers in a hurry: answers %s, error %v", answers, err)
+	}
+	// What does mute it mutes one service only.
+	for range breakerFailures {
+		_ = c.failure(party, "muted", "503")
+	}
+	before := len(a.requests())
+	_ = c.failure(party, "muted", "good")
+	if len(a.requests()) != before {
+		t.Error("the muted service was asked")
+	}
+	if answers, err := c.line(party).AskAround(context.Background(), "try", "good"); err != nil || len(answers) != 1 {
+		t.Errorf("another service: answers %s, error %v", answers, err)
+	}
+}
+
+func TestAnotherRouteCannotAnswerForAGuest(t *testing.T) {
+	c := newCaddy(t)
+	party := freshParty()
+	a, other := newAttackedApp(t, "", serveJSON(`"a"`)), newAttackedApp(t, "", serveJSON(`"other"`))
+	c.site("wsgi_party " + party + ` {
+		invite /a/__invite__/ /__invite__/
+		handle_path /a/taken* {
+			reverse_proxy ` + other.address() + `
+		}
+		handle /a/static {
+			respond ` + "`\"static\"` 200" + `
+		}
+		` + mounted("a", "service own /own\nservice taken /taken\nservice static /static", a) + `
+		handle {
+			wsgi_party_guest {
+				service into /a/own
+				service root /own
+			}
+			reverse_proxy ` + other.address() + `
+		}
+	}`)
+	for _, service := range []string{"taken", "static", "into"} {
+		if err := c.failure(party, service, nil); !errors.Is(err, ErrMisrouted) {
+			t.Errorf("%s: error %v, want that it was misrouted", service, err)
+		}
+	}
+	for service, want := range map[string]string{"own": `"a"`, "root": `"other"`} {
+		if got := c.answered(party, service, nil); fmt.Sprintf("%s", got) != "["+want+"]" {
+			t.Errorf("%s: %s", service, got)
+		}
+	}
+}
+
+// TestHeadersThatAreNotNamedStay are a visitor's, and a guest's that asks.
+func TestHeadersThatAreNotNamedStay(t *testing.T) {
+	keyA, keyB := attackKey(t, "ATTACK_A"), attackKey(t, "ATTACK_B")
+	c := newCaddy(t)
+	party := freshParty()
+	app(t, "page", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+		answers, err := c.line(party).AskAround(r.Context(), "ask", nil)
+		fmt.Fprintf(w, "%s %v", answers, err)
+		return nil
+	})
+	setsCookie := func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Set-Cookie", "stolen=1")
+		w.Header().Set("X-Evil", "1")
+		serveJSON(`"1"`)(w, r)
+	}
+	a, b := newAttackedApp(t, "", setsCookie), newAttackedApp(t, "", setsCookie)
+	c.site("wsgi_party " + party + " {\ninvite /a/__invite__/ /b/__invite__/\n" +
+		mounted("a", "key {env.ATTACK_A}\nservice ask /ask\nforward Authorization Cookie X-Own Cache-Control Accept", a) +
+		mounted("b", "key {env.ATTACK_B}\nservice ask /ask", b) + `
+		handle /page {
+			test_app page
+		}
+	}
+	handle_path /ask/* {
+		wsgi_party_ask ` + party + "\n}")
+	r, err := http.NewRequest("GET", "http://"+c.address+"/page", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string]string{
+		"Authorization": "Basic visitor", "Cookie": "session=visitor", "X-Own": "visitor", "X-Other": "visitor", "Proxy-Authorization": "visitor",
+		"Cache-Control": "visitor", "Accept": manifestType,
+	} {
+		r.Header.Set(name, value)
+	}
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if body, _ := io.ReadAll(response.Body); response.StatusCode != 200 || strings.Count(string(body), "1") != 2 || response.Header.Get("Set-Cookie") != "" || response.Header.Get("X-Evil") != "" {
+		t.Errorf("the page: %d %s, %s%s", response.StatusCode, body, response.Header, lastHTTPError(t))
+	}
+	expect := func(what string, a *attackedApp, authorization, cookie, own string) {
+		t.Helper()
+		requests := a.requests()
+		if len(requests) == 0 {
+			t.Fatalf("%s: no request", what)
+		}
+		h := requests[len(requests)-1].Header
+		if h.Get("Authorization") != authorization || h.Get("Cookie") != cookie || h.Get("X-Own") != own || h.Get("X-Other") != "" || h.Get("Proxy-Authorization") != "" ||
+			h.Get("Cache-Control") != "no-store" || h.Get("Accept") != "application/json" {
+			t.Errorf("%s: %v", what, h)
+		}
+	}
+	expect("what the guest is to have", a, "Basic visitor", "session=visitor", "visitor")
+	expect("what the guest is not to have", b, "", "", "")
+
+	// The key of a guest that asks is nobody else's.
+	for key, asked := range map[string]*attackedApp{keyA: b, keyB: a} {
+		header := http.Header{"Authorization": {"Bearer " + key}, "Cookie": {"session=guest"}, "X-Own": {"guest"}}
+		if status, body := c.do("POST", "/ask/ask", "null", header); status != 200 || !strings.Contains(body, "answered") {
+			t.Errorf("asking: %d %s", status, body)
+		}
+		if status, body := c.do("POST", "/ask/", `[{"service": "ask"}]`, header); status != 200 || !strings.Contains(body, "answered") {
+			t.Errorf("asking: %d %s", status, body)
+		}
+		expect("what a guest that asks has", asked, "", "", "")
+	}
+	for _, a := range []*attackedApp{a, b} {
+		for _, r := range a.requests() {
+			if text := fmt.Sprint(r.Header, r.URL); strings.Contains(text, keyA) || strings.Contains(text, keyB) {
+				t.Errorf("a key came along: %s", text)
+			}
+		}
+	}
+}
+
+// TestKeysDoNotShow looks at all that can be seen of a party, also of one where
+// everything goes wrong.
+func TestKeysDoNotShow(t *testing.T) {
+	keyA, keyB := attackKey(t, "ATTACK_A"), attackKey(t, "ATTACK_B")
+	second := attackKey(t, "ATTACK_SECOND")
+	file := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(file, []byte(second+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := newAdminTest(t)
+	party := freshParty()
+	a := newAttackedApp(t, "", func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/fail" {
+			w.WriteHeader(http.StatusInternalServerError)
+			return
+		}
+		serveJSON("1")(w, r)
+	})
+	b := newAttackedApp(t, `{"services": {"who": {"href": "/who"}, "fail": {"href": "/fail"}}}`, a.Config.Handler.ServeHTTP)
+	c.site("log\nwsgi_party " + party + " {\ninvite /a/__invite__/ /b/__invite__/ /down/__invite__/\n" +
+		mounted("a", "key {env.ATTACK_A} {file."+file+"}\nservice who /who\nservice fail /fail", a) + mounted("b", "key {env.ATTACK_B}", b) + `
+		handle_path /down/* {
+			wsgi_party_guest {
+				service fail /fail
+			}
+			reverse_proxy 127.0.0.1:1
+		}
+	}
+	handle_path /ask/* {
+		wsgi_party_ask ` + party + "\n}")
+	c.connected(party, "who", "a", "b")
+	var shown strings.Builder
+	note := func(status int, body string) { fmt.Fprintln(&shown, status, body) }
+	for _, key := range []string{keyA, keyB, second} {
+		header := http.Header{"Authorization": {"Bearer " + key}}
+		for _, service := range []string{"who", "fail", "missing", "who?first=maybe", "%zz"} {
+			if status, body, err := c.tryDo(context.Background(), "POST", "/ask/"+service, `{"x": 1}`, header); err == nil {
+				note(status, body)
+			}
+		}
+		note(c.do("POST", "/ask/who", "{", header))
+		note(c.do("POST", "/ask/", `[{"service": "fail"}, {"service": "missing"}]`, header))
+		note(c.do("GET", "/ask/", "", header))
+		note(c.do("PUT", "/ask/who", "", header))
+		header["Party-Token"] = []string{signed(t, key, "b", time.Now())}
+		note(c.do("POST", "/ask/who", "null", header))
+		note(c.do("POST", "/ask/who", "null", http.Header{"Authorization": {"Basic " + key}}))
+		note(c.do("POST", "/ask/who", "null", http.Header{"Authorization": {"Bearer " + key + "x"}}))
+		note(c.do("GET", "/a/__invite__/", "", header))
+		note(c.do("GET", "/b/x", "", http.Header{"Authorization": {"Bearer " + key}}))
+	}
+	for _, path := range []string{"/config/", "/wsgi_party/", "/wsgi_party/" + party, "/wsgi_party/" + party + "/", "/metrics", "/wsgi_party/missing", "/debug/vars"} {
+		response := c.call("GET", path, "")
+		note(response.status, response.body)
+	}
+	for _, service := range []string{"who", "fail"} {
+		response := c.call("POST", "/wsgi_party/"+party+"/ask/"+service, "null")
+		note(response.status, response.body)
+	}
+	response := c.call("POST", "/wsgi_party/"+party+"/invite", "")
+	note(response.status, response.body)
+	for _, service := range []string{"who", "fail"} {
+		answers, err := c.line(party).AskAround(context.Background(), service, nil)
+		fmt.Fprintf(&shown, "%s %v %+v %#v\n", answers, err, err, err)
+	}
+	stored, err := filepath.Glob(filepath.Join(caddy.DefaultStorage.Path, "wsgi_party", "*", "*"))
+	if err != nil || len(stored) == 0 {
+		t.Errorf("stored manifests: %q, %v", stored, err)
+	}
+	for _, path := range stored {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		shown.Write(text)
+	}
+	logged.Lock()
+	shown.WriteString(logged.String())
+	logged.Unlock()
+	for _, part := range []string{`"logger":"http.log.access`, `"upstream roundtrip"`, "REDACTED", "{env.ATTACK_A}", `"level":"debug"`, "500", "caddy_wsgi_party"} {
+		if !strings.Contains(shown.String(), part) {
+			t.Errorf("there is no %s in what was looked at", part)
+		}
+	}
+	for variable, key := range map[string]string{"A": keyA, "B": keyB, "second": second} {
+		for name, form := range map[string]string{
+			"as it is": key, "in base64": base64.StdEncoding.EncodeToString([]byte(key)), "in base64url": base64.RawURLEncoding.EncodeToString([]byte(key)),
+			"in hexadecimal": fmt.Sprintf("%x", key), "its hash": fmt.Sprintf("%x", sha256.Sum256([]byte(key))), "as bytes": fmt.Sprint([]byte(key)), "in part": key[:20],
+		} {
+			if i := strings.Index(shown.String(), form); i >= 0 {
+				t.Errorf("key %s shows %s: …%s…", variable, name, shown.String()[max(0, i-200):min(shown.Len(), i+len(form)+50)])
+			}
+		}
+	}
+}
+
+// TestOrdinaryRequestsAreNotTakenForThePartys whatever they say of themselves.
+func TestOrdinaryRequestsAreNotTakenForThePartys(t *testing.T) {
+	key, _ := attackKey(t, "ATTACK_A"), attackKey(t, "ATTACK_B")
+	c := newCaddy(t)
+	party := freshParty()
+	a := newAttackedApp(t, "", serveJSON("1"))
+	var invitations atomic.Int64
+	app(t, "spy", func(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+		if _, ok := InvitationFrom(r); ok || DeliveredTo(r, "a") || DeliveredTo(r, "") || caddyhttp.GetVar(r.Context(), "partyline") != nil {
+			invitations.Add(1)
+		}
+		return next.ServeHTTP(w, r)
+	})
+	// The password is "x".
+	c.site("wsgi_party " + party + ` {
+		invite /a/__invite__/
+		handle_path /a/* {
+			@people not vars_regexp partyline .+
+			basic_auth @people {
+				visitor $2a$04$EBDVlyq/lEnq4OlXsIQEeOnQkwgW/5IhcHiZo2dpZCbVZwW4Z5wqe
+			}
+			wsgi_party_guest {
+				key {env.ATTACK_A}
+				service own /own
+			}
+			reverse_proxy ` + a.address() + `
+		}
+		handle_path /spy/* {
+			test_app spy
+			reverse_proxy ` + a.address() + `
+		}
+	}
+	handle_path /ask/* {
+		wsgi_party_ask ` + party + "\n}")
+	if got := c.answered(party, "own", nil); len(got) != 1 || len(a.requests()) != 1 {
+		t.Fatalf("the party itself: %s, %d requests", got, len(a.requests()))
+	}
+	good := signed(t, key, "a", time.Now())
+	claims := "Accept: " + manifestType + "\r\nCache-Control: no-store\r\nContent-Type: application/json\r\nParty-Token: " + good + "\r\nX-Forwarded-Prefix: /a\r\npartyline: a\r\nX-Forwarded-For: 192.0.2.1\r\n" +
+		"Forwarded: for=192.0.2.1\r\nX-Real-Ip: 192.0.2.1\r\nVia: 1.1 Caddy\r\n"
+	for _, target := range []string{"/a/own", "/a/own?partyline=a", "/a/own?vars.partyline=a", "/a/own#partyline", "/A/own", "//a/own"} {
+		for _, method := range []string{"GET", "POST", "INVITE"} {
+			status, _, _ := c.raw(method + " " + target + " HTTP/1.1\r\nHost: " + c.address + "\r\nConnection: close\r\nCookie: partyline=a\r\nContent-Length: 4\r\n" + claims + "\r\nnull")
+			if status != 401 {
+				t.Errorf("%s %s: status %d, want 401", method, target, status)
+			}
+		}
+	}
+	if n := len(a.requests()); n != 1 {
+		t.Errorf("%d requests came to the application", n-1)
+	}
+	if status, _, _ := c.raw("GET /spy/x HTTP/1.1\r\nHost: " + c.address + "\r\nConnection: close\r\n" + claims + "\r\n"); status != 200 || invitations.Load() != 0 {
+		t.Errorf("status %d, %d taken for the party's", status, invitations.Load())
+	}
+	// A token is no key.
+	if status, _ := c.askAs(good, "own", "null", good); status != 401 {
+		t.Errorf("asking with a token for a key: status %d", status)
+	}
+	if status, _ := c.askAs("", "own", "null", good); status != 401 {
+		t.Errorf("asking with a token without a key: status %d", status)
+	}
+}
+
+// TestStoredManifestsAreTheirOwnGuests, also where the storage's names are the same.
+func TestStoredManifestsAreTheirOwnGuests(t *testing.T) {
+	seen := make(map[string]manifestKey)
+	for _, key := range []manifestKey{
+		{"main", "a/b", "/a/b/__invite__/"}, {"main", "ab", "/ab/__invite__/"}, {"main", "AB", "/AB/__invite__/"}, {"main", "AB", "/ab/__invite__/"},
+		{"Main", "ab", "/ab/__invite__/"}, {"main", "ab", "/a.b/__invite__/"}, {"main", "..", "/../__invite__/"}, {"main", "", "/__invite__/"}, {"..", "ab", "/__invite__/"},
+		{"main", "ab", "https://example.com/ab/__invite__/"}, {"main", "ab", "https://example.com:8443/ab/__invite__/"}, {"main ab", "", "/"}, {"main", "ab ", "/"},
+	} {
+		stored := key.storageKey()
+		if other, ok := seen[stored]; ok || !strings.HasPrefix(stored, "wsgi_party/") || strings.Contains(stored, "..") {
+			t.Errorf("%q and %q are both stored at %q", key, other, stored)
+		}
+		seen[stored] = key
+	}
+}
+
+// TestTokensNameThePathAsSent, also below a prefix that is escaped.
+func TestTokensNameThePathAsSent(t *testing.T) {
+	key := attackKey(t, "ATTACK_A")
+	c := newCaddy(t)
+	party := freshParty()
+	a := newAttackedApp(t, "", serveJSON("1"))
+	c.site("handle_path /my%20apps/* {\nwsgi_party " + party + " {\nprefix \"/my apps\"\ninvite /a/__invite__/\n" + mounted("a", "key {env.ATTACK_A}\nservice own /own{?q}\nservice post /own", a) + "}\n}")
+	for _, service := range []string{"own", "post"} {
+		if answers := c.answered(party, service, map[string]any{"q": "ä /"}); len(answers) != 1 {
+			t.Errorf("%s: %s", service, answers)
+		}
+	}
+	for _, r := range a.requests() {
+		got, err := tokenIn(r, "a", keysOf(t, key))
+		if err != nil || got.Mount != "/my%20apps/a" || !strings.HasPrefix(got.URI, "/my%20apps/a/own") {
+			t.Errorf("%s: %+v, %v", r.RequestURI, got, err)
+		}
+	}
+}
+
+// TestAGuestThatIsInvitedAnewLeavesNothingBehind of what the invite before is still at.
+func TestAGuestThatIsInvitedAnewLeavesNothingBehind(t *testing.T) {
+	c := newCaddy(t)
+	party := freshParty()
+	a := newAttackedApp(t, `{"services": {"who": {"answer": "new"}}}`, nil)
+	c.site("wsgi_party " + party + " {\ninvite /a/__invite__/\n" + mounted("a", "", a) + "}")
+	c.connected(party, "who", "a")
+	var handler *Guest
+	running, _ := running()
+	running.mu.RLock()
+	for _, g := range running.guests {
+		handler = g
+	}
+	running.mu.RUnlock()
+	last := handler.visit.Load()
+	last.end()
+	last.leave()
+	m := manifestWith(t, `{"services": {"who": {"answer": "old"}}}`)
+	if err := last.adopt(m); err == nil {
+		t.Error("it joined again")
+	}
+	if services := c.line(party).Partyline().Services(); len(services) != 0 {
+		t.Errorf("on the line is still %v", services)
+	}
+}
+
+func manifestWith(t testing.TB, text string) *manifest.Manifest {
+	t.Helper()
+	m, err := manifest.Parse([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func TestHeadersThatWouldChangeAnAskAreNotForwarded(t *testing.T) {
+	for _, name := range []string{
+		"Party-Token", "party_token", "PARTY.TOKEN", "X-Forwarded-Prefix", "x_forwarded_prefix", "Connection", "Host", "Content-Length", "Transfer-Encoding", "TE", "Trailer", "Upgrade",
+		"Keep-Alive", "Content-Type", "Content-Encoding", "Accept-Encoding", "Range", "If-None-Match", "If-Modified-Since", "Expect", "a b", "", "a:b", "a\r\nb",
+	} {
+		if err := checkForwarded([]string{"Cookie", name}); err == nil || !strings.Contains(err.Error(), "forward") {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	if err := checkForwarded([]string{"Cookie", "Authorization", "Accept-Language"}); err != nil {
+		t.Error(err)
+	}
+}

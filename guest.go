@@ -1,0 +1,354 @@
+// Copyright 2026 The wsgi_party Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package wsgiparty
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/certmagic"
+	"go.uber.org/zap"
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/wsgiparty/wsgiparty/internal/manifest"
+	"github.com/wsgiparty/wsgiparty/internal/reservedheader"
+	"github.com/wsgiparty/wsgiparty/internal/token"
+)
+
+func init() {
+	caddy.RegisterModule(new(Guest))
+}
+
+const (
+	defaultGuestTimeout = caddy.Duration(2 * time.Second)
+	defaultMaxAnswer    = 1 << 20
+	maxMaxAnswer        = 1 << 30
+
+	prefixHeader = "X-Forwarded-Prefix"
+	tokenHeader  = "Party-Token"
+)
+
+// Guest is an HTTP handler that makes the application behind it a guest of the party
+// in whose routes it is: one in any language, behind `reverse_proxy`,
+// `php_fastcgi` or any other handler. What the application answers for is declared
+// here, or in a manifest that it is asked for after the config has started. It
+// always calls the next handler, but for the invite while the config loads, which it
+// takes itself.
+//
+// Of every request it deletes the header `Party-Token`, and sets `X-Forwarded-Prefix`
+// to the path at which the application is mounted, the prefix of its invite's.
+type Guest struct {
+	// The guest's name. Default: that of the invite. Where several stand in front
+	// of one path, each takes the invite of its own name.
+	Name string `json:"name,omitempty"`
+
+	// The guest's keys, of at least 32 bytes each, which no other guest may have.
+	// They must be placeholders, such as `{env.BLOG_PARTY_KEY}` or
+	// `{file./run/secrets/blog}`. The first one signs what is sent to the
+	// application; to ask, it can use any. Default: none, and it cannot ask.
+	Keys []string `json:"keys,omitempty"`
+
+	// The application's pages: a URL template (RFC 6570) by name, relative to the
+	// mount.
+	URLs map[string]string `json:"urls,omitempty"`
+
+	// What the application answers for, as in a manifest: by service an object
+	// with `answer`, a constant, or with `href`, a URL template relative to the
+	// mount, or a list of such objects.
+	Services json.RawMessage `json:"services,omitempty"`
+
+	// Whether to ask the application for a manifest. What is declared here wins over
+	// what that says. Default: if nothing is declared here.
+	FetchManifest *bool `json:"fetch_manifest,omitempty"`
+
+	// The only services to take from the application's manifest. Default: all.
+	Allow []string `json:"allow,omitempty"`
+
+	// How long one ask may take. Default: `2s`.
+	Timeout caddy.Duration `json:"timeout,omitempty"`
+
+	// How long an answer may be, in bytes, up to 1 GiB. Default: 1 MiB.
+	MaxAnswer int64 `json:"max_answer,omitempty"`
+
+	// The headers that an ask takes along from the request that led to it.
+	// Default: none.
+	Forward []string `json:"forward,omitempty"`
+
+	logger   *zap.Logger
+	storage  certmagic.Storage
+	app      *App
+	party    *Party
+	keys     token.Keys
+	declared *manifest.Manifest
+
+	mu     sync.Mutex
+	passed []string              // the guests whose invites were passed on
+	visit  atomic.Pointer[visit] // what the invite brought; nil before
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Guest) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.wsgi_party_guest",
+		New: func() caddy.Module { return new(Guest) },
+	}
+}
+
+// Provision sets up the handler.
+func (g *Guest) Provision(ctx caddy.Context) error {
+	g.logger = ctx.Logger()
+	g.storage = ctx.Storage()
+	if g.Timeout == 0 {
+		g.Timeout = defaultGuestTimeout
+	}
+	if g.MaxAnswer == 0 {
+		g.MaxAnswer = defaultMaxAnswer
+	}
+	if g.Timeout < 0 {
+		return fmt.Errorf("timeout is %v: write a duration above zero, such as 2s", time.Duration(g.Timeout))
+	}
+	if g.MaxAnswer < 0 || g.MaxAnswer > maxMaxAnswer {
+		return fmt.Errorf("max_answer is %d bytes: write a size above zero and up to 1 GiB", g.MaxAnswer)
+	}
+	if g.party = partyAround(ctx); g.party == nil {
+		return errors.New("wsgi_party_guest stands in no party's routes: put it in a wsgi_party block, in front of the application")
+	}
+	if err := checkForwarded(g.Forward); err != nil {
+		return err
+	}
+	var err error
+	if g.keys, err = resolveKeys(g.Keys); err != nil {
+		return err
+	}
+	if g.declared, err = g.parseDeclared(); err != nil {
+		return err
+	}
+	if g.app, err = appOf(ctx); err != nil {
+		return err
+	}
+	g.app.addGuest(g)
+	return nil
+}
+
+// Cleanup forgets the handler. It disconnects nobody: requests in flight outlive it.
+func (g *Guest) Cleanup() error {
+	if g.app != nil {
+		g.app.removeGuest(g)
+	}
+	return nil
+}
+
+// checkForwarded refuses the headers that are not to be forwarded.
+func checkForwarded(names []string) error {
+	for _, name := range names {
+		if !httpguts.ValidHeaderFieldName(name) {
+			return fmt.Errorf("forward: %q is no header's name", name)
+		}
+		if reservedheader.Reserves(name) {
+			return fmt.Errorf("forward: the header %s is the party's own, which every ask has: leave it out", name)
+		}
+		switch http.CanonicalHeaderKey(name) {
+		case "Connection", "Content-Length", "Content-Type", "Host", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
+			"Accept-Encoding", "Content-Encoding", "Expect", "Range",
+			"If-Match", "If-Modified-Since", "If-None-Match", "If-Range", "If-Unmodified-Since":
+			return fmt.Errorf("forward: the header %s belongs to one request, and an ask has its own: leave it out", name)
+		}
+	}
+	return nil
+}
+
+// checkKeys refuses keys that are no placeholders.
+func checkKeys(keys []string) error {
+	for i, key := range keys {
+		if !(strings.HasPrefix(key, "{env.") || strings.HasPrefix(key, "{file.")) || strings.Index(key, "}") != len(key)-1 {
+			return fmt.Errorf("key %d is written in the config: write a placeholder such as {env.BLOG_PARTY_KEY} or {file./run/secrets/blog}, so that it stays out of it", i+1)
+		}
+	}
+	return nil
+}
+
+// resolveKeys replaces the placeholders that keys have to be.
+func resolveKeys(keys []string) (token.Keys, error) {
+	if err := checkKeys(keys); err != nil {
+		return token.Keys{}, err
+	}
+	placeholders := caddy.NewReplacer()
+	resolved := make([]string, len(keys))
+	for i, key := range keys {
+		if resolved[i] = strings.TrimSpace(placeholders.ReplaceAll(key, "")); resolved[i] == "" {
+			return token.Keys{}, fmt.Errorf("key %d is empty: nothing is in %s", i+1, key)
+		}
+	}
+	return token.NewKeys(resolved)
+}
+
+// parseDeclared returns the manifest that the config declares.
+func (g *Guest) parseDeclared() (*manifest.Manifest, error) {
+	if !g.declares() {
+		return nil, nil
+	}
+	encoded, err := json.Marshal(struct {
+		URLs     map[string]string `json:"urls,omitempty"`
+		Services json.RawMessage   `json:"services,omitempty"`
+	}{g.URLs, g.Services})
+	if err != nil {
+		return nil, err
+	}
+	return manifest.Parse(encoded)
+}
+
+func (g *Guest) declares() bool { return len(g.URLs) > 0 || len(g.Services) > 0 }
+
+// fetches reports whether the application is asked for its manifest.
+func (g *Guest) fetches() bool {
+	if g.FetchManifest != nil {
+		return *g.FetchManifest
+	}
+	return !g.declares()
+}
+
+// ServeHTTP takes the guest's invite, and passes everything else on.
+func (g *Guest) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if i := invitationOf(r); i != nil {
+		switch taken, err := g.take(i, r); {
+		case err != nil:
+			return err
+		case taken:
+			w.WriteHeader(http.StatusNoContent)
+			return nil
+		case i.taken.Load() || !g.app.awaits(i.Operator.Guest()):
+			return nil // an application is not to be asked while the config loads
+		}
+		// Another guest's handler may be next. With an ended context, no application is.
+		ctx, cancel := context.WithCancel(r.Context())
+		cancel()
+		if err := next.ServeHTTP(w, r.WithContext(ctx)); i.taken.Load() {
+			return err
+		}
+		return nil
+	}
+	v := g.visit.Load()
+	d := deliveryOf(r)
+	switch {
+	case d == nil:
+		reservedheader.Strip(r)
+		if v != nil && v.mount != "" {
+			r.Header[prefixHeader] = []string{v.mount}
+		}
+	case v != nil && DeliveredTo(r, v.guest()):
+		reservedheader.Strip(r)
+		if v.mount != "" {
+			r.Header[prefixHeader] = []string{v.mount}
+		}
+		if d.prepare != nil {
+			if err := d.prepare(r); err != nil {
+				return err
+			}
+		}
+	}
+	return next.ServeHTTP(w, r)
+}
+
+// take takes the invite if it is the guest's, and has not been taken.
+func (g *Guest) take(i *Invitation, r *http.Request) (bool, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	guest := i.Operator.Guest()
+	if i.taken.Load() {
+		return false, nil
+	}
+	if v := g.visit.Load(); g.Name != "" && g.Name != guest || v != nil && v.guest() != guest {
+		g.passed = append(g.passed, guest)
+		return false, nil
+	}
+	mount, err := mountOf(i.URI.EscapedPath(), r.URL.EscapedPath())
+	if err != nil {
+		return false, err
+	}
+	if err := g.app.addKeys(i.party.partyName(), guest, g.keys); err != nil {
+		return false, &guestError{err.Error()}
+	}
+	i.taken.Store(true)
+	v := newVisit(g, i, mount)
+	if err := v.begin(); err != nil {
+		v.end()
+		return false, err
+	}
+	if last := g.visit.Swap(v); last != nil {
+		last.end()
+		last.leave()
+	}
+	return true, nil
+}
+
+// awaits reports whether the handler takes the invite of that guest if it comes.
+func (g *Guest) awaits(guest string) bool {
+	v := g.visit.Load()
+	return g.Name == guest || g.Name == "" && (v == nil || v.guest() == guest)
+}
+
+// warn warns of a handler that no invite reached.
+func (g *Guest) warn() {
+	if g.visit.Load() != nil {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	uri := "<mount>/" + inviteSegment + "/"
+	hint := "write `invite " + uri + "` in the wsgi_party block; <mount> is what the paths of the application's pages begin with"
+	if g.Name != "" {
+		hint = "write `invite " + uri + " as " + g.Name + "` in the wsgi_party block; <mount> is what the paths of the application's pages begin with"
+	}
+	if len(g.passed) > 0 {
+		hint = fmt.Sprintf("the invites that come here are for %q: write `invite <uri> as %s` in the wsgi_party block, or leave out the name in wsgi_party_guest", g.passed, g.Name)
+	} else {
+		for _, i := range g.party.invited {
+			if o := i.last.Load(); o != nil && !o.taken && (g.Name == "" || g.Name == i.guest) {
+				hint = fmt.Sprintf("is it the application of the invite to %s, which was answered before it came here, with status %d? Then: %s. Otherwise %s", i.uri, o.status, g.party.hint(o), hint)
+				break
+			}
+		}
+	}
+	g.logger.Warn("no invite reached a wsgi_party_guest handler: its application is not on the line",
+		zap.String("party", g.party.partyName()),
+		zap.String("guest", g.Name),
+		zap.String("hint", hint))
+}
+
+// mountOf returns the beginning of the invite's path that was stripped before the
+// handler saw it. Both are escaped.
+func mountOf(invite, seen string) (string, error) {
+	mount, ok := strings.CutSuffix(invite, seen)
+	if !ok { // the guest would build wrong links
+		return "", &guestError{fmt.Sprintf("the invite to %s reaches the wsgi_party_guest handler as %s, which is not the end of it, so that the mount is not known: put the handler in front of what rewrites the path (try_files, rewrite), and strip a prefix only with handle_path or uri strip_prefix", invite, seen)}
+	}
+	return strings.TrimSuffix(mount, "/"), nil
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*Guest)(nil)
+	_ caddy.CleanerUpper          = (*Guest)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Guest)(nil)
+)

@@ -1,0 +1,216 @@
+// Copyright 2026 The wsgi_party Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package wsgiparty
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/wsgiparty/wsgiparty/internal/testport"
+)
+
+// benchGuests is a party of applications behind unix sockets.
+type benchGuests struct {
+	*testCaddy
+	askAddress string
+}
+
+// benchKey is the environment variable of the applications' keys, by number.
+func benchKey(b *testing.B, n int) string {
+	name := fmt.Sprint("WSGI_PARTY_BENCH_KEY_", n)
+	b.Setenv(name, fmt.Sprintf("%032d", n))
+	return "{env." + name + "}"
+}
+
+// newBenchGuests runs a party of so many applications that answer for ping, of which
+// the first n hang.
+func newBenchGuests(b *testing.B, guests, hanging int, timeout string) *benchGuests {
+	b.Helper()
+	c := &benchGuests{newCaddy(b), testport.Address(b)}
+	serve := func(name string, h http.HandlerFunc) string {
+		socket := filepath.Join(b.TempDir(), name)
+		l, err := net.Listen("unix", socket)
+		if err != nil {
+			b.Fatal(err)
+		}
+		server := &http.Server{Handler: h}
+		go server.Serve(l)
+		b.Cleanup(func() { server.Close() })
+		return socket
+	}
+	well := serve("well", func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		if r.URL.Path == "/query" { // waits for a database, say
+			time.Sleep(2 * time.Millisecond)
+		}
+		w.Header().Set("Content-Type", "application/json")
+		io.WriteString(w, `"pong"`)
+	})
+	hung := serve("hung", func(_ http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body) // until then a lost connection is not noticed
+		<-r.Context().Done()
+	})
+	var config strings.Builder
+	fmt.Fprintf(&config, "ADDRESS {\nwsgi_party main {\n")
+	for g := range guests {
+		socket, state := well, "well"
+		if g < hanging {
+			socket, state = hung, "hung"
+		}
+		fmt.Fprintf(&config, "invite /g%d/__invite__/\n", g)
+		fmt.Fprintf(&config, `handle_path /g%[1]d/* {
+			wsgi_party_guest {
+				key %[2]s
+				service ping /ping
+				service ping%[1]d /ping
+				service %[3]s /ping
+				service query /query
+				service query%[1]d /query
+				url page%[1]d /pages/{id}{?q}
+				timeout %[4]s
+			}
+			reverse_proxy unix/%[5]s
+		}
+		`, g, benchKey(b, g), state, timeout, socket)
+	}
+	fmt.Fprintf(&config, "}\nreverse_proxy unix/%s\n}\nhttp://%s {\nwsgi_party_ask main\n}\n", well, c.askAddress)
+	if err := caddy.Load(bytes.ReplaceAll(c.adapt(config.String()), []byte(`"DEBUG"`), []byte(`"ERROR"`)), true); err != nil {
+		b.Fatal(err)
+	}
+	return c
+}
+
+// ask asks around for a service that so many answer for.
+func (c *benchGuests) ask(service string, answers int) func() {
+	operator := c.line("main")
+	return func() {
+		if got, err := operator.AskAround(context.Background(), service, nil); err != nil || len(got) != answers {
+			panic(fmt.Sprint(len(got), err))
+		}
+	}
+}
+
+// post sends a request as an application does that keeps its connection alive.
+func post(url, key, body string) func() {
+	return func() {
+		r, err := http.NewRequest(http.MethodPost, url, strings.NewReader(body))
+		if err != nil {
+			panic(err)
+		}
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Authorization", "Bearer "+key)
+		response, err := http.DefaultClient.Do(r)
+		if err != nil {
+			panic(err)
+		}
+		answer, err := io.ReadAll(response.Body)
+		response.Body.Close()
+		if err != nil || response.StatusCode != http.StatusOK {
+			panic(fmt.Sprint(response.StatusCode, string(answer), err))
+		}
+	}
+}
+
+// BenchmarkAskOverHTTP asks applications behind unix sockets, each with a key. The
+// reference is a request to one of them through the same route. To ask 16 that do
+// nothing takes as long as the processors need for 16 requests; of 16 that wait for
+// something else, all wait together.
+func BenchmarkAskOverHTTP(b *testing.B) {
+	c := newBenchGuests(b, 16, 0, "10s")
+	sideBySide(b,
+		contender{metric: "reference-ns/op", against: 0, do: post("http://"+c.address+"/g0/ping", "", "null")},
+		contender{metric: "ns/op", against: 1, do: c.ask("ping0", 1)},
+		contender{metric: "x-reference", against: 0, do: c.ask("ping0", 1)},
+		contender{metric: "x-16-guests", against: 1, do: c.ask("ping", 16)},
+		contender{metric: "waiting-ns/op", against: 4, do: c.ask("query0", 1)},
+		contender{metric: "x-16-waiting", against: 4, do: c.ask("query", 16)},
+	)
+}
+
+// BenchmarkAskEndpoint has an application ask from outside the process, for a link and
+// for what another application answers: once, and 50 times in one request.
+func BenchmarkAskEndpoint(b *testing.B) {
+	for name, ask := range map[string]struct{ path, payload, element string }{
+		"links": {"/url?first", `{"name": "page1", "values": {"id": 7}}`, `{"service": "url", "payload": {"name": "page1", "values": {"id": 7}}, "first": true}`},
+		"hrefs": {"/ping1", "null", `{"service": "ping1"}`},
+	} {
+		b.Run(name, func(b *testing.B) {
+			c := newBenchGuests(b, 2, 0, "10s")
+			key := fmt.Sprintf("%032d", 0)
+			base := "http://" + c.askAddress
+			sideBySide(b,
+				contender{metric: "ns/op", against: 0, do: post(base+ask.path, key, ask.payload)},
+				contender{metric: "x-50", against: 0, do: post(base+"/", key, "["+strings.Repeat(ask.element+",", 49)+ask.element+"]")},
+			)
+		})
+	}
+}
+
+// BenchmarkURLFor asks for a link to a page that a manifest's template describes.
+func BenchmarkURLFor(b *testing.B) {
+	c := newBenchGuests(b, 1, 0, "10s")
+	operator := c.line("main")
+	values := map[string]any{"id": json.Number("7"), "q": "a b"}
+	sideBySide(b, contender{metric: "ns/op", against: 0, do: func() {
+		if link, err := URLFor(context.Background(), operator, "page0", values); err != nil || link != "/g0/pages/7?q=a%20b" {
+			panic(fmt.Sprint(link, err))
+		}
+	}})
+}
+
+// BenchmarkGuest passes requests through a party with a guest handler, and without.
+func BenchmarkGuest(b *testing.B) {
+	without, with := newBenchChain(b, 1, true), newBenchChain(b, 1, true, `{"handler": "wsgi_party_guest", "urls": {"home": "/"}}`)
+	sideBySide(b,
+		contender{metric: "without-ns/op", against: 0, do: without.serve},
+		contender{metric: "guest", do: with.serve, minus: without.serve},
+		contender{metric: "ns/op", against: 2, do: with.serve},
+	)
+}
+
+// BenchmarkHangingGuest asks 16 applications, one of which hangs, with a time-out of
+// 100 ms: while that is not known yet, and when it is left alone.
+func BenchmarkHangingGuest(b *testing.B) {
+	const timeout = 100 * time.Millisecond
+	c := newBenchGuests(b, 16, 1, timeout.String())
+	operator := c.line("main")
+	ask := func() time.Duration {
+		began := time.Now()
+		if answers, err := operator.AskAround(context.Background(), "ping", nil); len(answers) != 15 || err == nil {
+			b.Fatal(len(answers), err)
+		}
+		return time.Since(began)
+	}
+	var known time.Duration
+	for range breakerFailures {
+		known += ask()
+	}
+	b.ReportMetric(float64(known)/float64(breakerFailures*timeout), "x-timeout")
+	sideBySide(b,
+		contender{metric: "15-guests-ns/op", against: 0, do: c.ask("well", 15)},
+		contender{metric: "x-15-guests", against: 0, do: func() { ask() }},
+	)
+}

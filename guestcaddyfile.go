@@ -1,0 +1,234 @@
+// Copyright 2026 The wsgi_party Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package wsgiparty
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/dustin/go-humanize"
+
+	"github.com/wsgiparty/wsgiparty/internal/manifest"
+)
+
+// UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
+//
+//	wsgi_party_guest [<name>] {
+//		key            <secret>...
+//		url            <name> <template>
+//		answer         <service> <json>
+//		service        <service> <href>
+//		fetch_manifest [on|off]
+//		allow          <service>...
+//		timeout        <duration>
+//		max_answer     <size>
+//		forward        <header>...
+//	}
+//
+// Of these, url, answer, service, key, allow and forward may be repeated: several
+// answers and hrefs of one service are handlers of their own.
+func (g *Guest) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume directive name
+	if d.NextArg() {
+		if g.Name = d.Val(); g.Name == "" {
+			return d.Err("the guest's name is empty: write that of its invite, or leave it out")
+		}
+		if d.NextArg() {
+			return d.ArgErr()
+		}
+	}
+	services := make(map[string][]map[string]any)
+	given := make(map[string]bool)
+	for d.NextBlock(0) {
+		name := d.Val()
+		option, ok := guestOptions[name]
+		if !ok {
+			return d.Errf("unrecognized subdirective %q of wsgi_party_guest", name)
+		}
+		if given[name] && !option.repeatable {
+			return d.Errf("%s already specified", name)
+		}
+		given[name] = true
+		args := d.RemainingArgs()
+		if opensBlock(d) {
+			return d.Errf("%s takes no block", name)
+		}
+		if len(args) < option.least || option.most >= 0 && len(args) > option.most {
+			return d.ArgErr()
+		}
+		if err := option.set(g, services, args); err != nil {
+			return d.WrapErr(err)
+		}
+	}
+	if len(services) == 0 {
+		return nil
+	}
+	var err error
+	g.Services, err = json.Marshal(services)
+	return err
+}
+
+type guestOption struct {
+	least, most int // arguments; any number if most is negative
+	repeatable  bool
+	set         func(g *Guest, services map[string][]map[string]any, args []string) error
+}
+
+var guestOptions = map[string]guestOption{
+	"key": {1, -1, true, func(g *Guest, _ map[string][]map[string]any, args []string) error {
+		g.Keys = append(g.Keys, args...)
+		return checkKeys(g.Keys)
+	}},
+	"url": {2, 2, true, func(g *Guest, _ map[string][]map[string]any, args []string) error {
+		if _, ok := g.URLs[args[0]]; ok {
+			return errors.New("url " + args[0] + " already specified")
+		}
+		if g.URLs == nil {
+			g.URLs = make(map[string]string)
+		}
+		g.URLs[args[0]] = args[1]
+		return checkDeclared("urls", args[0], args[1])
+	}},
+	"answer": {2, 2, true, func(_ *Guest, services map[string][]map[string]any, args []string) error {
+		var answer any = args[1]
+		if value, err := parseJSON([]byte(args[1])); err == nil {
+			if err := checkNumbers(value); err != nil {
+				return err
+			}
+			answer = json.RawMessage(args[1])
+		}
+		return declareService(services, args[0], map[string]any{"answer": answer})
+	}},
+	"service": {2, 2, true, func(_ *Guest, services map[string][]map[string]any, args []string) error {
+		return declareService(services, args[0], map[string]any{"href": args[1]})
+	}},
+	"fetch_manifest": {0, 1, false, func(g *Guest, _ map[string][]map[string]any, args []string) error {
+		on := len(args) == 0 || args[0] == "on"
+		if !on && args[0] != "off" {
+			return errors.New("fetch_manifest is " + args[0] + ": write on or off")
+		}
+		g.FetchManifest = &on
+		return nil
+	}},
+	"allow": {1, -1, true, func(g *Guest, _ map[string][]map[string]any, args []string) error {
+		g.Allow = append(g.Allow, args...)
+		for _, service := range args {
+			if err := checkDeclared("services", service, map[string]any{"answer": nil}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}},
+	"timeout": {1, 1, false, func(g *Guest, _ map[string][]map[string]any, args []string) error {
+		timeout, err := caddy.ParseDuration(args[0])
+		if err != nil || timeout <= 0 {
+			return errors.New("timeout is " + args[0] + ": write a duration above zero, such as 2s")
+		}
+		g.Timeout = caddy.Duration(timeout)
+		return nil
+	}},
+	"max_answer": {1, 1, false, func(g *Guest, _ map[string][]map[string]any, args []string) error {
+		size, err := humanize.ParseBytes(args[0])
+		if err != nil || size == 0 || size > maxMaxAnswer {
+			return errors.New("max_answer is " + args[0] + ": write a size above zero and up to 1GiB, such as 1MiB")
+		}
+		g.MaxAnswer = int64(size)
+		return nil
+	}},
+	"forward": {1, -1, true, func(g *Guest, _ map[string][]map[string]any, args []string) error {
+		g.Forward = append(g.Forward, args...)
+		return checkForwarded(args)
+	}},
+}
+
+func declareService(services map[string][]map[string]any, name string, handler map[string]any) error {
+	services[name] = append(services[name], handler)
+	return checkDeclared("services", name, handler)
+}
+
+// checkNumbers refuses numbers that Caddy would round: it takes those of a config for
+// float64.
+func checkNumbers(value any) error {
+	switch value := value.(type) {
+	case json.Number:
+		number, err := value.Float64()
+		if err != nil || digitsOf(value.String()) != digitsOf(strconv.FormatFloat(number, 'e', -1, 64)) {
+			return fmt.Errorf(`the number %s has more digits than Caddy's config keeps: write it as a string, "%[1]s"`, value)
+		}
+	case []any:
+		for _, element := range value {
+			if err := checkNumbers(element); err != nil {
+				return err
+			}
+		}
+	case map[string]any:
+		for _, name := range slices.Sorted(maps.Keys(value)) {
+			if err := checkNumbers(value[name]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// digitsOf returns the significant digits of a JSON number.
+func digitsOf(number string) string {
+	mantissa, _, _ := strings.Cut(strings.ToLower(number), "e")
+	whole, fraction, _ := strings.Cut(strings.TrimPrefix(mantissa, "-"), ".")
+	return strings.Trim(whole+fraction, "0")
+}
+
+// checkDeclared checks one line by itself, which Provision would do without saying
+// which line it is.
+func checkDeclared(member, name string, value any) error {
+	encoded, err := json.Marshal(map[string]any{member: map[string]any{name: value}})
+	if err != nil {
+		return err
+	}
+	_, err = manifest.Parse(encoded)
+	return err
+}
+
+// UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
+//
+//	wsgi_party_ask [<matcher>] [<party>]
+func (a *Ask) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume directive name
+	if d.NextArg() {
+		if a.Party = d.Val(); a.Party == "" {
+			return d.Err("the party's name is empty: write a name, or leave it out")
+		}
+	}
+	if opensBlock(d) {
+		return d.Err("wsgi_party_ask takes no block")
+	}
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	return nil
+}
+
+// Interface guards
+var (
+	_ caddyfile.Unmarshaler = (*Guest)(nil)
+	_ caddyfile.Unmarshaler = (*Ask)(nil)
+)

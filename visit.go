@@ -1,0 +1,550 @@
+// Copyright 2026 The wsgi_party Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package wsgiparty
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"mime"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/sony/gobreaker/v2"
+
+	"github.com/wsgiparty/wsgiparty/internal/manifest"
+	"github.com/wsgiparty/wsgiparty/internal/token"
+	"github.com/wsgiparty/wsgiparty/internal/urltemplate"
+)
+
+// visit is a guest handler's application on the line, from an invite on.
+type visit struct {
+	*Guest
+	invitation *Invitation
+	path       string // where the application is mounted in the party, escaped
+	mount      string // the same with the party's prefix
+	origin     string // what comes before the mount in links; empty for an invite without one
+	slots      slots
+
+	ctx  context.Context // ended by end
+	end  context.CancelFunc
+	wake chan struct{} // to ask for the manifest again
+
+	urls     atomic.Pointer[map[string]*urltemplate.Template]
+	breakers sync.Map // of service to *gobreaker.CircuitBreaker[any]
+
+	mu       sync.Mutex
+	operator *Operator // connected to what is declared and what was fetched
+}
+
+func newVisit(g *Guest, i *Invitation, path string) *visit {
+	prefix := (&url.URL{Path: i.Prefix}).EscapedPath()
+	v := &visit{Guest: g, invitation: i, path: path, mount: prefix + path, wake: make(chan struct{}, 1), operator: i.Operator}
+	if i.URI.IsAbs() {
+		v.origin = originOf(i.URI)
+	}
+	v.ctx, v.end = context.WithCancel(i.party.ctx)
+	return v
+}
+
+// orderedServices are those for which it is not to matter which application answers
+// its invite first: they are asked in the order of the invites.
+var orderedServices = []string{URLService, "claims", "hosts"}
+
+func (v *visit) guest() string { return v.invitation.Operator.Guest() }
+
+// begin connects what is declared, and what the application's last manifest said, and
+// has that asked for when the config has started.
+func (v *visit) begin() error {
+	if !v.fetches() {
+		return v.connect(v.operator, manifest.Merge(v.declared, nil, nil))
+	}
+	for _, service := range orderedServices {
+		if err := v.operator.Reserve(service); err != nil {
+			return err
+		}
+	}
+	f := newFetching(v)
+	var last *manifest.Manifest
+	if f.last != nil {
+		last = f.last.manifest
+	}
+	if last == nil && v.declared == nil {
+		v.invitation.pending = f.judged
+	} else if err := v.connect(v.operator, manifest.Merge(v.declared, last, v.Allow)); err != nil {
+		return err
+	} else {
+		f.told = (&outcome{result: InviteJoined, services: v.operator.services()}).state()
+	}
+	if f.last == nil || f.last.fresh.Before(time.Now()) { // else it is asked later
+		v.invitation.judged = f.judged
+	}
+	v.app.events.onStart(func() { go f.run() })
+	return nil
+}
+
+// adopt replaces what the guest is connected to. It is never not there: a new operator
+// connects, then the old one leaves.
+func (v *visit) adopt(m *manifest.Manifest) error {
+	party := v.invitation.party
+	operator := party.app.operator(party.ctx, party.line, v.guest())
+	if err := v.connect(operator, m); err != nil {
+		operator.Leave()
+		return err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.ctx.Err() != nil { // the guest has been invited anew meanwhile
+		operator.Leave()
+		return v.ctx.Err()
+	}
+	operator.join()
+	v.operator.Leave()
+	v.operator = operator
+	return nil
+}
+
+// leave takes the guest off the line.
+func (v *visit) leave() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.operator.Leave()
+}
+
+// connect connects the operator to what a manifest says.
+func (v *visit) connect(o *Operator, m *manifest.Manifest) error {
+	v.urls.Store(&m.URLs)
+	if len(m.URLs) > 0 {
+		if err := o.Connect(URLService, v.answerURL); err != nil {
+			return err
+		}
+	}
+	for _, service := range slices.Sorted(maps.Keys(m.Services)) {
+		for _, h := range m.Services[service] {
+			if err := v.connectHandler(o, service, h); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (v *visit) connectHandler(o *Operator, service string, h manifest.Handler) error {
+	if h.Href == nil {
+		return o.Connect(service, func(context.Context, any) (any, error) {
+			if service == URLService {
+				return v.linkOf(h.Answer)
+			}
+			return h.Answer, nil
+		})
+	}
+	return o.ConnectRemote(service, func(ctx context.Context, payload any) (any, error) {
+		return v.askApplication(ctx, service, h.Href, payload)
+	})
+}
+
+// answerURL answers where the application's pages are.
+func (v *visit) answerURL(_ context.Context, payload any) (any, error) {
+	request, err := urlRequestOf(payload)
+	if err != nil {
+		return nil, err
+	}
+	urls := *v.urls.Load()
+	template, ok := urls[request.Name]
+	if !ok {
+		application, page, _ := strings.Cut(request.Name, ":")
+		if template, ok = urls[page]; !ok || application != v.guest() {
+			return nil, ErrHighAndDry
+		}
+	}
+	expanded, err := template.Expand(v.mount, request.Values)
+	if errors.Is(err, urltemplate.ErrMissing) {
+		return nil, ErrHighAndDry
+	}
+	if err != nil {
+		return nil, err
+	}
+	return v.origin + expanded, nil
+}
+
+// askApplication asks the application over HTTP, through the party's routes.
+func (v *visit) askApplication(ctx context.Context, service string, href *urltemplate.Template, payload any) (any, error) {
+	answer, err := v.breaker(service).Execute(func() (any, error) {
+		answer, err := v.request(ctx, service, href, payload)
+		if err != nil && ctx.Err() != nil {
+			err = &abandonedError{err}
+		}
+		return answer, err
+	})
+	if errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
+		err = fmt.Errorf("it did not answer %d times in a row, and is not asked for %v", breakerFailures, breakerPause)
+	}
+	return answer, err
+}
+
+const (
+	breakerFailures = 5
+	breakerPause    = 5 * time.Second
+)
+
+func (v *visit) breaker(service string) *gobreaker.CircuitBreaker[any] {
+	if b, ok := v.breakers.Load(service); ok {
+		return b.(*gobreaker.CircuitBreaker[any])
+	}
+	b, _ := v.breakers.LoadOrStore(service, gobreaker.NewCircuitBreaker[any](gobreaker.Settings{
+		Timeout:      breakerPause,
+		ReadyToTrip:  func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= breakerFailures },
+		IsSuccessful: func(err error) bool { _, ok := errors.AsType[*unreachableError](err); return !ok },
+		IsExcluded:   func(err error) bool { _, ok := errors.AsType[*abandonedError](err); return ok },
+	}))
+	return b.(*gobreaker.CircuitBreaker[any])
+}
+
+// abandonedError says that whoever asks did not wait, or asks too much. It is not the
+// application's doing.
+type abandonedError struct{ err error }
+
+func (e *abandonedError) Error() string { return e.err.Error() }
+func (e *abandonedError) Unwrap() error { return e.err }
+
+// unreachableError says that the application did not answer at all.
+type unreachableError struct{ err error }
+
+func (e *unreachableError) Error() string { return e.err.Error() }
+func (e *unreachableError) Unwrap() error { return e.err }
+
+// statusError says that the application, or a handler in front of it, answered with a
+// status that is no answer.
+type statusError struct {
+	status int
+	err    error // a handler's; may be nil
+}
+
+func (e *statusError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("status %d", e.status)
+	}
+	return fmt.Sprintf("status %d: %v", e.status, e.err)
+}
+
+func (e *statusError) Unwrap() error { return e.err }
+
+// result returns what an ask with that status comes to.
+func (e *statusError) result() error {
+	switch e.status {
+	case http.StatusNoContent:
+		return ErrHighAndDry
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return &unreachableError{e}
+	}
+	return e
+}
+
+func (v *visit) request(ctx context.Context, service string, href *urltemplate.Template, payload any) (any, error) {
+	r, body, err := v.newRequest(href, payload)
+	if err != nil {
+		return nil, err
+	}
+	release, err := v.slots.take(ctx)
+	if err != nil {
+		return nil, &abandonedError{err}
+	}
+	timeout := time.Duration(v.Timeout)
+	requestCtx, cancel := context.WithTimeoutCause(ctx, timeout, &timeoutError{timeout})
+	defer cancel()
+	v.forward(ctx, r.Header)
+	response, err := v.send(r.WithContext(requestCtx), int(v.MaxAnswer), body, pathOf(ctx), release)
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = &statusError{status: response.StatusCode}
+	}
+	if statusErr, ok := errors.AsType[*statusError](err); ok {
+		if statusErr.status == http.StatusNotFound {
+			v.fetchSoon()
+		}
+		return nil, statusErr.result()
+	}
+	if err != nil {
+		if _, ok := errors.AsType[net.Error](err); ok || timedOut(err) {
+			err = &unreachableError{err}
+		}
+		return nil, err
+	}
+	answer, err := io.ReadAll(response.Body)
+	if err != nil {
+		return nil, err
+	}
+	if !isJSON(response.Header) || !json.Valid(answer) {
+		return nil, errors.New("the answer is no JSON (application/json)")
+	}
+	if nesting(answer) > maxNesting {
+		return nil, fmt.Errorf("the answer is nested more than %d deep", maxNesting)
+	}
+	if service == URLService {
+		return v.linkOf(answer)
+	}
+	return json.RawMessage(answer), nil
+}
+
+// newRequest returns the request for an ask: a GET with the payload in the URL, or a
+// POST of it.
+func (v *visit) newRequest(href *urltemplate.Template, payload any) (*http.Request, []byte, error) {
+	method, values, body := http.MethodGet, map[string]any(nil), []byte(nil)
+	if href.HasExpressions() {
+		var err error
+		if values, err = objectOf(payload); err != nil {
+			return nil, nil, ErrHighAndDry
+		}
+	} else {
+		var err error
+		if body, err = json.Marshal(payload); err != nil {
+			return nil, nil, fmt.Errorf("the payload is a %T, which JSON cannot carry: %w", payload, err)
+		}
+		method = http.MethodPost
+	}
+	target, err := href.Expand(v.path, values)
+	if errors.Is(err, urltemplate.ErrMissing) {
+		return nil, nil, ErrHighAndDry
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	parsed, err := url.Parse(target)
+	if err != nil {
+		return nil, nil, err
+	}
+	r := &http.Request{Method: method, URL: parsed, Header: http.Header{
+		"Accept":        {"application/json"},
+		"Cache-Control": {"no-store"},
+	}}
+	if body != nil {
+		r.Header["Content-Type"] = []string{"application/json"}
+		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+		r.Body, _ = r.GetBody()
+		r.ContentLength = int64(len(body))
+		// Where an application closes an idle connection at the moment it is used,
+		// net/http sends a GET again, and with this a POST. It is not on the wire.
+		r.Header["Idempotency-Key"] = []string{}
+	}
+	return r, body, nil
+}
+
+// objectOf returns the members of a payload, whose numbers keep their digits.
+func objectOf(payload any) (map[string]any, error) {
+	if object, ok := payload.(map[string]any); ok {
+		return object, nil
+	}
+	encoded, err := json.Marshal(payload)
+	if err != nil {
+		return nil, err
+	}
+	decoder := json.NewDecoder(bytes.NewReader(encoded))
+	decoder.UseNumber()
+	var object map[string]any
+	if err := decoder.Decode(&object); err != nil {
+		return nil, err
+	}
+	if object == nil {
+		return nil, errors.New("null")
+	}
+	return object, nil
+}
+
+// send sends a request to the application, with a token if the guest has a key. When
+// the application is done with it, which may be later, it calls done.
+func (v *visit) send(r *http.Request, limit int, body []byte, path []token.Ask, done func()) (*http.Response, error) {
+	var prepare func(*http.Request) error
+	if !v.keys.IsZero() {
+		signed, err := v.keys.Sign(token.Token{
+			Guest: v.guest(), Method: r.Method, URI: strings.TrimSuffix(v.mount, v.path) + r.URL.RequestURI(), Mount: v.mount,
+			BodyHash: sha256.Sum256(body), Path: path,
+		}, time.Now())
+		if err != nil {
+			done()
+			return nil, err
+		}
+		prepare = func(r *http.Request) error {
+			r.Header[tokenHeader] = []string{signed}
+			return nil
+		}
+	}
+	response, err := v.invitation.send(r, limit, prepare, done)
+	if handlerErr, ok := errors.AsType[caddyhttp.HandlerError](err); ok && handlerErr.StatusCode != 0 {
+		return nil, &statusError{handlerErr.StatusCode, handlerErr.Err}
+	}
+	return response, err
+}
+
+// pathOf returns the asks that led to a handler's being called, outermost first.
+func pathOf(ctx context.Context) []token.Ask {
+	var path []token.Ask
+	for a := askOf(ctx); a != nil; a = askOf(a.Context) {
+		path = append(path, token.Ask{Guest: guestName(a.guest), Service: a.service.name})
+	}
+	slices.Reverse(path)
+	return path
+}
+
+// traceHeaders are those of the W3C's Trace Context.
+var traceHeaders = []string{"Traceparent", "Tracestate"}
+
+// carriedKey is the context key of the headers that asks take along.
+type carriedKey struct{}
+
+// notForwardedKey is the context key of asks whose request is no visitor's.
+type notForwardedKey struct{}
+
+// carry takes down the headers of the request that led to an ask, of which its remote
+// handlers may take some along. They cannot read them later: whoever asks may be
+// changing the request by then.
+func (a *App) carry(ctx context.Context) context.Context {
+	placeholders, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok {
+		return ctx
+	}
+	carried := make(http.Header)
+	take := func(names []string) {
+		for _, name := range names {
+			if value, ok := placeholders.GetString("http.request.header." + name); ok && value != "" {
+				carried[name] = []string{value}
+			}
+		}
+	}
+	take(traceHeaders)
+	if names := a.forwarded.Load(); names != nil && ctx.Value(notForwardedKey{}) == nil {
+		take(*names)
+	}
+	return context.WithValue(ctx, carriedKey{}, carried)
+}
+
+// forward copies the headers that the guest is to be sent, and an ask does not have
+// itself.
+func (v *visit) forward(ctx context.Context, header http.Header) {
+	carried, _ := ctx.Value(carriedKey{}).(http.Header)
+	for _, names := range [][]string{traceHeaders, v.Forward} {
+		for _, name := range names {
+			name = http.CanonicalHeaderKey(name)
+			values, ok := carried[name]
+			if _, own := header[name]; ok && !own {
+				header[name] = values
+			}
+		}
+	}
+}
+
+// linkOf returns an answer to the service url, which is relative to the mount, as a
+// link.
+func (v *visit) linkOf(answer []byte) (any, error) {
+	var relative string
+	if err := json.Unmarshal(answer, &relative); err != nil {
+		return nil, errors.New("the answer is no string")
+	}
+	link, err := urltemplate.Join(v.mount, relative)
+	if err != nil {
+		return nil, err
+	}
+	return v.origin + link, nil
+}
+
+// maxNesting is how deep an answer may be nested. One that whoever asks cannot parse
+// would mute all others, which come together with it.
+const maxNesting = 64
+
+// nesting returns how deep valid JSON is nested.
+func nesting(text []byte) int {
+	depth, deepest := 0, 0
+	for i := 0; i < len(text); i++ {
+		switch text[i] {
+		case '"':
+			for i++; text[i] != '"'; i++ {
+				if text[i] == '\\' {
+					i++
+				}
+			}
+		case '[', '{':
+			depth++
+			deepest = max(deepest, depth)
+		case ']', '}':
+			depth--
+		}
+	}
+	return deepest
+}
+
+func isJSON(header http.Header) bool {
+	mediaType, _, err := mime.ParseMediaType(header.Get("Content-Type"))
+	return err == nil && (mediaType == "application/json" || strings.HasSuffix(mediaType, "+json"))
+}
+
+// fetchSoon has the manifest asked for again.
+func (v *visit) fetchSoon() {
+	select {
+	case v.wake <- struct{}{}:
+	default:
+	}
+}
+
+// slots bound how many asks of a guest are under way.
+type slots struct {
+	mu    sync.Mutex
+	taken int
+	by    map[string]int
+}
+
+const (
+	maxAsks         = 64
+	maxAsksOfAGuest = 16
+)
+
+// take takes a slot for the guest that asks, or says that there is none.
+func (s *slots) take(ctx context.Context) (release func(), err error) {
+	asker := ""
+	if a := askOf(ctx); a != nil {
+		asker = guestName(a.guest)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.taken >= maxAsks {
+		return nil, fmt.Errorf("%d asks are under way already", maxAsks)
+	}
+	if asker != "" && s.by[asker] >= maxAsksOfAGuest {
+		return nil, fmt.Errorf("%d asks of guest %q are under way already", maxAsksOfAGuest, asker)
+	}
+	if s.by == nil {
+		s.by = make(map[string]int)
+	}
+	s.taken++
+	s.by[asker]++
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.taken--
+		if s.by[asker]--; s.by[asker] == 0 {
+			delete(s.by, asker)
+		}
+	}, nil
+}
