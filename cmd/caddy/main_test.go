@@ -140,12 +140,21 @@ func caddyCommand(t *testing.T, arguments ...string) *exec.Cmd {
 // TestTheFirstCommandOfTheREADME runs the example in a process of its own, at
 // other addresses.
 func TestTheFirstCommandOfTheREADME(t *testing.T) {
-	example, err := os.ReadFile("../../Caddyfile.example")
+	runExample(t, "../../Caddyfile.example")
+}
+
+func TestTheCommandOfTheGophersCaddyfile(t *testing.T) {
+	runExample(t, "../../examples/gopher/Caddyfile")
+}
+
+// runExample runs a Caddyfile with three guests at another address.
+func runExample(t *testing.T, name string) {
+	example, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	site, admin := testport.Address(t), testport.Address(t)
-	config := filepath.Join(t.TempDir(), "Caddyfile.example")
+	config := filepath.Join(t.TempDir(), "Caddyfile")
 	if err := os.WriteFile(config, []byte("{\nadmin "+admin+"\n}\n"+strings.Replace(string(example), "http://localhost:8080 {", "http://"+site+" {", 1)), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -33,12 +33,12 @@ import (
 	"github.com/wsgiparty/wsgiparty/internal/testport"
 )
 
-// runExample runs Caddyfile.example, with something replaced in it, and returns
+// runExample runs the Caddyfile beside it, with something replaced in it, and returns
 // the address of its site.
 func runExample(t *testing.T, replace ...string) string {
 	t.Helper()
 	address := "http://" + strings.Replace(testport.Address(t), "127.0.0.1", "localhost", 1)
-	example, err := os.ReadFile("../../Caddyfile.example")
+	example, err := os.ReadFile("Caddyfile")
 	if err != nil {
 		t.Fatal(err)
 	}

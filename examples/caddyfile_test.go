@@ -1,0 +1,239 @@
+// Copyright 2026 The wsgi_party Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package examples
+
+import (
+	"fmt"
+	"html"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+
+	_ "github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/testport"
+)
+
+// page is what a visit to a URL shows.
+type page struct {
+	title, body string
+	links       map[string]string // text by URL
+}
+
+var (
+	titles = regexp.MustCompile(`<title>(.*)</title>`)
+	links  = regexp.MustCompile(`<a href="([^"]*)">([^<]*)</a>`)
+)
+
+// parse returns the page at an address.
+func parse(address, body string) (page, error) {
+	p := page{body: body, links: make(map[string]string)}
+	base, err := url.Parse(address)
+	if err != nil {
+		return p, err
+	}
+	title := titles.FindStringSubmatch(body)
+	if title == nil {
+		return p, fmt.Errorf("%s is no page: %s", address, body)
+	}
+	p.title = title[1]
+	for _, link := range links.FindAllStringSubmatch(body, -1) {
+		target, err := base.Parse(html.UnescapeString(link[1]))
+		if err != nil {
+			return p, err
+		}
+		p.links[target.String()] = link[2]
+	}
+	return p, nil
+}
+
+// get visits a URL and follows redirects.
+func get(client *http.Client, address string) (page, error) {
+	response, err := client.Get(address)
+	if err != nil {
+		return page{}, err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		return page{}, err
+	}
+	if response.StatusCode != http.StatusOK {
+		return page{}, fmt.Errorf("%s is %s %s", address, response.Status, body)
+	}
+	return parse(response.Request.URL.String(), string(body))
+}
+
+// crawl follows all links from the first page on, and returns the pages by URL. Each
+// link to an application's page must lead to the one it names.
+func crawl(t *testing.T, first string, visit func(string) (page, error)) map[string]page {
+	t.Helper()
+	pages := map[string]page{}
+	var mu sync.Mutex
+	for next := []string{first}; len(next) > 0; {
+		var visits sync.WaitGroup
+		slots := make(chan struct{}, 2)
+		for _, address := range next {
+			visits.Go(func() {
+				slots <- struct{}{}
+				defer func() { <-slots }()
+				p, err := visit(address)
+				if err != nil {
+					t.Error(err)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				pages[address] = p
+			})
+		}
+		visits.Wait()
+		if t.Failed() {
+			t.FailNow()
+		}
+		next = nil
+		for _, address := range slices.Collect(maps.Keys(pages)) {
+			for link := range pages[address].links {
+				if !strings.HasPrefix(link, first) {
+					t.Errorf("%s leads to %s", address, link)
+				} else if _, ok := pages[link]; !ok && !slices.Contains(next, link) {
+					next = append(next, link)
+				}
+			}
+		}
+	}
+	for address, p := range pages {
+		for link, text := range p.links {
+			if strings.Contains(text, ":") && text != pages[link].title {
+				t.Errorf("%s has a link %s to %s, which is %s", address, text, link, pages[link].title)
+			}
+		}
+	}
+	return pages
+}
+
+// runExample runs Caddyfile.example, with something replaced in it, and returns the
+// address of its site. Of this module there is nothing in this program but the
+// package at its root.
+func runExample(t *testing.T, replace ...string) string {
+	t.Helper()
+	address := "http://" + strings.Replace(testport.Address(t), "127.0.0.1", "localhost", 1)
+	example, err := os.ReadFile("../Caddyfile.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := "{\nadmin off\npersist_config off\nstorage_check off\nstorage_clean_interval off\n}\n" +
+		strings.NewReplacer(append(replace, "http://localhost:8080", address)...).Replace(string(example))
+	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(config), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Load(adapted, true); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := caddy.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return address
+}
+
+func TestCaddyfileExampleIsFormatted(t *testing.T) {
+	for _, name := range []string{"../Caddyfile.example", "Caddyfile", "gopher/Caddyfile"} {
+		config, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if formatted := caddyfile.Format(config); string(formatted) != string(config) {
+			t.Errorf("caddy fmt would change %s", name)
+		}
+	}
+}
+
+// TestAllLinksOfCaddyfileExampleLead follows the links from each page on.
+func TestAllLinksOfCaddyfileExampleLead(t *testing.T) {
+	for name, replace := range map[string][]string{
+		"as it is":                    nil,
+		"with other mounts and pages": {"/one", "/uno", "/who-is-one", "/quien", "/2026/november", "/a/b/c"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			address := runExample(t, replace...)
+			t.Cleanup(http.DefaultClient.CloseIdleConnections)
+			visit := func(address string) (page, error) { return get(http.DefaultClient, address) }
+			pages := crawl(t, address+"/", visit)
+			var seen []string
+			for address, p := range pages {
+				seen = append(seen, p.title)
+				if !strings.Contains(p.body, "Who answers: 3") {
+					t.Errorf("%s: %s", address, p.body)
+				}
+				if unknown := strings.Contains(p.body, "Where three:index is, nobody knows."); unknown != (p.title == "root:index") {
+					t.Errorf("%s: %s", address, p.body)
+				}
+			}
+			slices.Sort(seen)
+			if got := strings.Join(seen, " "); got != "one:about one:index root:index two:index two:news" {
+				t.Errorf("there are links to %s", got)
+			}
+			listed, err := visit(address + "/map")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(listed.links) != 3 {
+				t.Errorf("the map has links to %v", listed.links)
+			}
+			for link, name := range listed.links {
+				if pages[link].title != name {
+					t.Errorf("the map has a link %s to %s, which is %s", name, link, pages[link].title)
+				}
+			}
+			if p, err := visit(address + "/three/"); err != nil || p.title != "three" || p.links[address+"/"] != "Back" {
+				t.Errorf("%v %v", p, err)
+			}
+		})
+	}
+}
+
+func TestCaddyfileExampleHasMetricsAndNoOtherPages(t *testing.T) {
+	address := runExample(t)
+	t.Cleanup(http.DefaultClient.CloseIdleConnections)
+	for path, want := range map[string]int{
+		"/map": 200, "/metrics": 200, "/__invite__/": 404, "/one/__invite__/": 404, "/one/nothing": 404, "/nothing": 404,
+	} {
+		response, err := http.Get(address + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(response.Body)
+		response.Body.Close()
+		if err != nil || response.StatusCode != want {
+			t.Errorf("%s: %d %v", path, response.StatusCode, err)
+		}
+		if path == "/metrics" && !strings.Contains(string(body), "\n"+`caddy_wsgi_party_guests{party="main"} 3`) {
+			t.Errorf("%s", body)
+		}
+	}
+}
