@@ -44,6 +44,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/wsgiparty/wsgiparty/internal/debian"
 	"github.com/wsgiparty/wsgiparty/internal/manifest"
 	"github.com/wsgiparty/wsgiparty/internal/token"
 )
@@ -233,28 +234,13 @@ func caddyconfigAdapt(c *testCaddy, config string) ([]byte, []caddyconfig.Warnin
 	return caddyconfig.GetAdapter("caddyfile").Adapt([]byte(config), map[string]any{"filename": "Caddyfile"})
 }
 
-// startPHP starts php-fpm and returns where it listens. If it is missing it is
-// installed.
+// startPHP starts php-fpm and returns where it listens.
 func startPHP(t testing.TB) (socket string) {
 	t.Helper()
-	find := func() string {
-		for _, pattern := range []string{"/usr/sbin/php-fpm*", "/usr/local/sbin/php-fpm*", "/usr/bin/php-fpm*"} {
-			if found, _ := filepath.Glob(pattern); len(found) > 0 {
-				return found[len(found)-1]
-			}
-		}
-		return ""
-	}
-	binary := find()
-	if binary == "" {
-		install := exec.Command("sh", "-c", "apt-get update -qq && apt-get install -y -qq --no-install-recommends php-fpm")
-		install.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
-		if output, err := install.CombinedOutput(); err != nil {
-			t.Fatalf("installing php-fpm: %v\n%s", err, output)
-		}
-		if binary = find(); binary == "" {
-			t.Fatal("php-fpm is not where it should be")
-		}
+	debian.Install(t, "php-fpm")
+	binaries, err := filepath.Glob("/usr/sbin/php-fpm*")
+	if err != nil {
+		t.Fatal(err)
 	}
 	dir, err := os.MkdirTemp("", "fpm") // short enough for a socket
 	if err != nil {
@@ -271,7 +257,7 @@ func startPHP(t testing.TB) (socket string) {
 	if err := os.WriteFile(dir+"/conf", []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	fpm := exec.Command(binary, arguments...)
+	fpm := exec.Command(binaries[len(binaries)-1], arguments...)
 	if err := fpm.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -45,6 +45,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wsgiparty/wsgiparty/internal/debian"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
 	"github.com/wsgiparty/wsgiparty/internal/token"
 )
@@ -137,38 +138,6 @@ func command(name string, arguments ...string) (c *exec.Cmd, end func(), err err
 	return c, func() { stdin.Close() }, err
 }
 
-// needed are the Debian packages of what the examples and their test run, each with a
-// command that succeeds where it is.
-var needed = map[string][]string{
-	"gunicorn":       {"gunicorn", "--version"},
-	"python3-flask":  {"/usr/bin/python3", "-c", "import flask"},
-	"python3-django": {"/usr/bin/python3", "-c", "import django"},
-	"php-fpm":        {"sh", "-c", "ls /usr/sbin/php-fpm*"},
-	"nodejs":         {"node", "-e", "fetch"},
-	"chromium":       {"chromium", "--version"},
-}
-
-// install installs what is missing.
-func install(t *testing.T) {
-	t.Helper()
-	var missing []string
-	for name, command := range needed {
-		if exec.Command(command[0], command[1:]...).Run() != nil {
-			missing = append(missing, name)
-		}
-	}
-	if len(missing) == 0 {
-		return
-	}
-	for _, arguments := range [][]string{{"update"}, append([]string{"install", "-y"}, missing...)} {
-		c := exec.Command("apt-get", arguments...)
-		c.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
-		if output, err := c.CombinedOutput(); err != nil {
-			t.Fatalf("missing: %v; apt-get %v: %v\n%s", missing, arguments, err, output)
-		}
-	}
-}
-
 // running is examples/run at work.
 type running struct {
 	*testing.T
@@ -182,7 +151,7 @@ type running struct {
 // run starts all examples, as a newcomer does. They end with the test, as they should.
 func run(t *testing.T) *running {
 	t.Helper()
-	install(t)
+	debian.Install(t, "gunicorn", "python3-flask", "python3-django", "php-fpm", "nodejs", "chromium")
 	dir, err := os.MkdirTemp("", "examples") // short enough for a socket
 	if err != nil {
 		t.Fatal(err)

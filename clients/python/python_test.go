@@ -41,6 +41,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/debian"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
 )
 
@@ -114,6 +115,7 @@ var interpreters = sync.OnceValues(func() ([]interpreter, error) {
 
 func pythons(t *testing.T) []interpreter {
 	t.Helper()
+	debian.Install(t, "python3")
 	all, err := interpreters()
 	if err != nil {
 		t.Fatal(err)
@@ -225,6 +227,7 @@ func (g *guest) underWSGIRef(python interpreter) *guest {
 // underGunicorn serves it by three processes, at a unix socket.
 func (g *guest) underGunicorn() *guest {
 	g.t.Helper()
+	debian.Install(g.t, "gunicorn")
 	dir, err := os.MkdirTemp("", "gunicorn") // t.TempDir may be too long for a socket
 	if err != nil {
 		g.t.Fatal(err)

@@ -1,0 +1,76 @@
+// Copyright 2026 The wsgi_party Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+// Package debian gives tests the programs of Debian packages.
+package debian
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+)
+
+// there are commands that succeed where a package is.
+var there = map[string][]string{
+	"chromium":       {"chromium", "--version"},
+	"gunicorn":       {"gunicorn", "--version"},
+	"nodejs":         {"node", "-e", "fetch"},
+	"php-fpm":        {"sh", "-c", "ls /usr/sbin/php-fpm*"},
+	"python3":        {"python3", "--version"},
+	"python3-django": {"/usr/bin/python3", "-I", "-c", "import django"},
+	"python3-flask":  {"/usr/bin/python3", "-I", "-c", "import flask"}, // not the folder of that name,
+}
+
+// Install installs those of the packages that are not there, or fails the test.
+func Install(t testing.TB, packages ...string) {
+	t.Helper()
+	if len(missing(packages)) == 0 {
+		return
+	}
+	// Tests of several packages run at once, and apt-get only once.
+	lock, err := os.OpenFile(filepath.Join(os.TempDir(), "wsgiparty-apt-get.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	packages = missing(packages)
+	if len(packages) == 0 {
+		return
+	}
+	t.Logf("installing %v", packages)
+	for _, arguments := range [][]string{{"update"}, append([]string{"install", "-y", "--no-install-recommends"}, packages...)} {
+		c := exec.Command("apt-get", arguments...)
+		c.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
+		if output, err := c.CombinedOutput(); err != nil {
+			t.Fatalf("missing: %v; apt-get %v: %v\n%s", packages, arguments, err, output)
+		}
+	}
+	if packages = missing(packages); len(packages) > 0 {
+		t.Fatalf("apt-get has installed %v, but they do not work", packages)
+	}
+}
+
+func missing(packages []string) (names []string) {
+	for _, name := range packages {
+		if command := there[name]; exec.Command(command[0], command[1:]...).Run() != nil {
+			names = append(names, name)
+		}
+	}
+	return names
+}
