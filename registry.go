@@ -46,6 +46,9 @@ func init() {
 // has no settings and need not be configured: it is there as soon as a
 // `wsgi_party` handler or a module that joins a partyline is.
 //
+// In Caddy's storage, below `wsgi_party/`, it keeps the last good manifest of each
+// application, for the next start.
+//
 // It emits these events, once the config has started. All have `party`, `guest` and
 // `services` as data, those of invites also `uri`, `status` (0 where nobody answered)
 // and `error`.
@@ -57,6 +60,10 @@ func init() {
 // `invite_not_answered` | nobody took an invite
 // `invite_refused` | an invite was answered with a 4xx status other than 404
 // `invite_failed` | an invite ended in an error, a time-out, or a 5xx status
+//
+// An application that is invited over HTTP, again and again, has joined when its
+// manifest is there; what becomes of later invites is told, and counted, when it is
+// something else than before.
 //
 // A config begins with nobody on the line: after a reload its guests join again, and
 // none of the config before leaves.
