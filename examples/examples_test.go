@@ -241,6 +241,10 @@ func run(t *testing.T) *running {
 		}
 		return err == nil
 	})
+	r.eventually("the site has its certificate", func() bool {
+		_, err := r.get(r.site + "/")
+		return err == nil
+	})
 	return r
 }
 
