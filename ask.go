@@ -25,7 +25,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 	"unique"
 
@@ -272,28 +271,35 @@ func askBatch(ctx context.Context, o *Operator, turns *semaphore.Weighted, body 
 		return nil, newProblem(http.StatusRequestEntityTooLarge, "the list has %d asks: write up to %d, and more in another request", len(asks), maxBatch)
 	}
 	results := make([][]byte, len(asks))
+	ask := func(ctx context.Context, i int) error {
+		response, err := askElement(ctx, o, i, asks[i].Service, asks[i].Payload, asks[i].First)
+		if problem, ok := errors.AsType[*problem](err); ok {
+			results[i], err = encode(problem)
+		} else if err == nil {
+			results[i] = response.append(nil)
+		}
+		return err
+	}
 	group, ctx := errgroup.WithContext(ctx)
-	var next atomic.Int64
-	for range min(maxTogether, len(asks)) {
+	var quick []int // those that wait for nothing outside this process
+	for i := range asks {
+		together := int64(min(o.partyline.together(asks[i].Service), maxTogether))
+		if together == 0 {
+			quick = append(quick, i)
+			continue
+		}
 		group.Go(func() error {
-			for i := int(next.Add(1)) - 1; i < len(asks); i = int(next.Add(1)) - 1 {
-				together := int64(min(o.partyline.together(asks[i].Service), maxTogether))
-				if err := turns.Acquire(ctx, together); err != nil {
-					return err
-				}
-				response, err := askElement(ctx, o, i, asks[i].Service, asks[i].Payload, asks[i].First)
-				turns.Release(together)
-				if problem, ok := errors.AsType[*problem](err); ok {
-					results[i], err = encode(problem)
-				} else if err == nil {
-					results[i] = response.append(nil)
-				}
-				if err != nil {
-					return err
-				}
+			if err := turns.Acquire(ctx, together); err != nil {
+				return err
 			}
-			return nil
+			defer turns.Release(together)
+			return ask(ctx, i)
 		})
+	}
+	for _, i := range quick { // which goroutines would only make slower
+		if err := ask(ctx, i); err != nil {
+			return nil, errors.Join(err, group.Wait())
+		}
 	}
 	if err := group.Wait(); err != nil {
 		return nil, err
