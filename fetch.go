@@ -36,6 +36,7 @@ import (
 	"github.com/caddyserver/certmagic"
 	"github.com/cenkalti/backoff/v5"
 	"go.uber.org/zap"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/wsgiparty/wsgiparty/internal/manifest"
 )
@@ -104,22 +105,52 @@ func (f *fetching) run() {
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
-	var earliest time.Time
+	loaded, _ := turns.LoadOrStore(f.key, &turn{Weighted: semaphore.NewWeighted(1)})
+	turn := loaded.(*turn)
 	for {
 		select {
 		case <-f.ctx.Done():
 			return
 		case <-timer.C:
 		case <-f.wake:
-			if early := time.Until(earliest); early > 0 {
-				timer.Reset(early)
-				continue
-			}
+		}
+		if !turn.begin(f.ctx) {
+			return
 		}
 		wait := f.fetch()
-		earliest = time.Now().Add(minFetchInterval)
+		turn.end()
 		timer.Reset(max(wait, minFetchInterval))
 	}
+}
+
+// turn sees to it that an application is asked for its manifest by one at a time, and
+// once a second, however many servers and configs it is in.
+type turn struct {
+	*semaphore.Weighted
+	earliest time.Time // guarded by it
+}
+
+var turns sync.Map // of manifestKey to *turn
+
+// begin waits for the turn. It returns false if the context ends before that.
+func (t *turn) begin(ctx context.Context) bool {
+	if t.Acquire(ctx, 1) != nil {
+		return false
+	}
+	timer := time.NewTimer(time.Until(t.earliest))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		t.Release(1)
+		return false
+	}
+}
+
+func (t *turn) end() {
+	t.earliest = time.Now().Add(minFetchInterval)
+	t.Release(1)
 }
 
 // fetch asks once, and returns when to ask again.

@@ -701,6 +701,11 @@ func TestTheManifestIsAskedForOnceASecond(t *testing.T) {
 			t.Error("it answers")
 		}
 	}
+	checkOnceASecond(t, b)
+}
+
+func checkOnceASecond(t *testing.T, b *testbackend.Backend) {
+	t.Helper()
 	requests := b.Requests("/__invite__/")
 	for i := 1; i < len(requests); i++ {
 		if apart := requests[i].Began.Sub(requests[i-1].Began); apart < 950*time.Millisecond {
@@ -710,6 +715,19 @@ func TestTheManifestIsAskedForOnceASecond(t *testing.T) {
 			t.Error("asked twice at a time")
 		}
 	}
+}
+
+// TestReloadsAskForTheManifestOnceASecond has each of several configs find that there is
+// no manifest yet.
+func TestReloadsAskForTheManifestOnceASecond(t *testing.T) {
+	c := newGuestTest(t)
+	b := testbackend.Start(t, "")
+	b.On("/__invite__/", testbackend.Response{Status: 503})
+	for range 5 {
+		c.load(blogAt(b))
+	}
+	eventually(t, "it is asked three times", func() bool { return len(b.Requests("/__invite__/")) >= 3 })
+	checkOnceASecond(t, b)
 }
 
 // TestANewManifestReplacesTheOldWithoutAGap asks continuously while it does.
