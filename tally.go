@@ -128,6 +128,9 @@ type serviceTally struct {
 	name string              // or otherServices
 	asks atomic.Uint64       // without those in rows
 	rows atomic.Pointer[row] // the first of those that asks may still be counted in
+
+	length  atomic.Int64 // of the rows, of which some are retired
+	retired int64        // guarded by ledger.mu
 }
 
 // tally counts the asks of a guest for a service.
@@ -284,7 +287,8 @@ type row struct {
 	service *serviceTally
 	tallies []*tally // of each handler; nil for one that is counted by itself
 	parts   []part   // of rowPart handlers each
-	next    *row     // of the service
+	next    *row     // of the service; after the row was added guarded by ledger.mu
+	retired bool     // guarded by ledger.mu; then there are no parts
 }
 
 // rowPart is how many handlers of a row are counted at a time.
@@ -313,29 +317,40 @@ func (s *serviceTally) add(r *row) {
 		first := s.rows.Load()
 		r.next = first
 		if s.rows.CompareAndSwap(first, r) {
+			s.length.Add(1)
 			return
 		}
 	}
-}
-
-// remove takes the row out of the service's, with ledger.mu held.
-func (s *serviceTally) remove(r *row) {
-	if s.rows.CompareAndSwap(r, r.next) {
-		return
-	}
-	before := s.rows.Load()
-	for before.next != r {
-		before = before.next
-	}
-	before.next = r.next
 }
 
 // retire keeps what was counted in the row, and drops the rest of it.
 func (r *row) retire() {
 	r.ledger.mu.Lock()
 	defer r.ledger.mu.Unlock()
-	r.service.asks.Add(r.each((*tally).add))
-	r.service.remove(r)
+	s := r.service
+	s.asks.Add(r.each((*tally).add))
+	r.retired, r.parts = true, nil
+	if s.retired++; 2*s.retired > s.length.Load() { // not each time, or many would take long
+		s.sweep()
+	}
+}
+
+// sweep takes the retired rows out of the service's, with ledger.mu held.
+func (s *serviceTally) sweep() {
+	swept := int64(0)
+	for first := s.rows.Load(); first != nil && first.retired; first = s.rows.Load() {
+		if s.rows.CompareAndSwap(first, first.next) { // else another one is first now
+			swept++
+		}
+	}
+	for r := s.rows.Load(); r != nil; r = r.next {
+		for r.next != nil && r.next.retired {
+			r.next = r.next.next
+			swept++
+		}
+	}
+	s.length.Add(-swept)
+	s.retired -= swept
 }
 
 // each calls f with what was counted of each handler, and returns how many asks.

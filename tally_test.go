@@ -133,7 +133,9 @@ func rowsOf(l *ledger) (rows []*row) {
 	defer l.mu.Unlock()
 	for _, s := range l.services {
 		for r := s.rows.Load(); r != nil; r = r.next {
-			rows = append(rows, r)
+			if !r.retired {
+				rows = append(rows, r)
+			}
 		}
 	}
 	return rows
@@ -1419,6 +1421,38 @@ func TestAnAskerThatHasGoneIsNobodysFailure(t *testing.T) {
 		}
 	}
 	wantFigures(t, p, "s 1, a/s 1 0 0 0")
+}
+
+func TestRetiringManyRowsTakesLittleTimeAndMemory(t *testing.T) {
+	l, s := new(ledger), new(serviceTally)
+	a := new(tally)
+	const many = 50_000
+	rows := make([]*row, many)
+	for i := range rows {
+		rows[i] = newRow(l, s, []*tally{a})
+		rows[i].count(0, &rowOutcome{reached: 1}, 0)
+		s.add(rows[i])
+	}
+	rand.Shuffle(many, func(i, j int) { rows[i], rows[j] = rows[j], rows[i] })
+	began := time.Now()
+	for i, r := range rows {
+		r.retire()
+		if i == many*9/10 {
+			left := 0
+			for r := s.rows.Load(); r != nil; r = r.next {
+				left++
+			}
+			if left > many/2 {
+				t.Errorf("%d rows are kept of %d, of which %d are retired", left, many, i+1)
+			}
+		}
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("it takes %v", took)
+	}
+	if got := a.counts(); s.rows.Load() != nil || s.asks.Load() != many || got != (counts{asked: many, answered: many}) {
+		t.Errorf("%d asks, %+v, rows %v", s.asks.Load(), got, s.rows.Load())
+	}
 }
 
 // Guests.
