@@ -15,9 +15,9 @@
 package wsgiparty
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -83,9 +83,11 @@ func (a *adminAPI) serve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	body, err := encode(response)
-	if err != nil {
-		return err
+	body, ok := response.(json.RawMessage)
+	if !ok {
+		if body, err = encode(response); err != nil {
+			return err
+		}
 	}
 	w.Header().Set("Content-Type", "application/json")
 	_, err = w.Write(append(body, '\n'))
@@ -264,8 +266,6 @@ func (*adminAPI) invite(r *http.Request, path []string) (any, error) {
 	}{invites}, nil
 }
 
-const maxPayload = 1 << 20
-
 // ask asks around.
 func (*adminAPI) ask(w http.ResponseWriter, r *http.Request, path []string) (any, error) {
 	p, err := findParty(path[0])
@@ -290,23 +290,21 @@ func (*adminAPI) ask(w http.ResponseWriter, r *http.Request, path []string) (any
 	if err != nil {
 		return nil, apiError(http.StatusBadRequest, err)
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxPayload))
+	body, status, err := readPayload(w, r)
 	if err != nil {
-		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return nil, apiError(http.StatusRequestEntityTooLarge, fmt.Errorf("the payload is larger than %d bytes", maxPayload))
-		}
-		return nil, apiError(http.StatusBadRequest, fmt.Errorf("reading the payload: %w", err))
+		return nil, apiError(status, err)
 	}
 	payload, err := parsePayload(body)
 	if err != nil {
 		return nil, apiError(http.StatusBadRequest, err)
 	}
 
-	response, err := collect(r.Context(), p.Partyline.Operator(""), service, payload, first)
+	writer := askWriter{timed: true}
+	err = writer.ask(r.Context(), p.Partyline.Operator(""), service, payload, first)
 	if _, ok := errors.AsType[*NoSuchServiceError](err); ok {
 		return nil, apiError(http.StatusNotFound, err) // everybody has just left
 	}
-	return response, err
+	return json.RawMessage(writer.json), err
 }
 
 // queryOf returns the parameters of a request, all of them or none.

@@ -21,7 +21,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"math"
 	"net/http"
 	"net/url"
@@ -2160,7 +2159,12 @@ func FuzzParsePayload(f *testing.F) {
 			}
 			return
 		}
-		checkDigits(t, body, payload)
+		decoder := json.NewDecoder(bytes.NewReader(body))
+		decoder.UseNumber()
+		var want any
+		if err := decoder.Decode(&want); err != nil || !reflect.DeepEqual(payload, want) {
+			t.Errorf("%q: %#v, want %#v, %v", body, payload, want, err)
+		}
 		encoded, err := json.Marshal(payload)
 		if err != nil {
 			t.Fatal(err)
@@ -2169,27 +2173,6 @@ func FuzzParsePayload(f *testing.F) {
 			t.Errorf("%q: %#v, and again %#v, %v", body, payload, again, err)
 		}
 	})
-}
-
-// checkDigits fails the test unless all numbers are as they were written.
-func checkDigits(t *testing.T, body []byte, payload any) {
-	switch payload := payload.(type) {
-	case json.Number:
-		if !bytes.Contains(body, []byte(payload)) {
-			t.Errorf("%q: %s", body, payload)
-		}
-	case []any:
-		for _, element := range payload {
-			checkDigits(t, body, element)
-		}
-	case map[string]any:
-		for _, element := range slices.Collect(maps.Values(payload)) {
-			checkDigits(t, body, element)
-		}
-	case nil, bool, string:
-	default:
-		t.Errorf("%q: a %T", body, payload)
-	}
 }
 
 func TestAnAnswerWhoseErrorPanicsIsShownAsItsType(t *testing.T) {

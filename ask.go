@@ -19,7 +19,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -30,6 +29,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/go-json-experiment/json/jsontext"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
@@ -149,12 +149,9 @@ func (a *Ask) serve(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxPayload))
+	body, status, err := readPayload(w, r)
 	if err != nil {
-		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return nil, newProblem(http.StatusRequestEntityTooLarge, "the payload is larger than %d bytes", maxPayload)
-		}
-		return nil, newProblem(http.StatusBadRequest, "reading the payload: %v", err)
+		return nil, newProblem(status, "%v", err)
 	}
 	operator := line.Operator(guest)
 	if service == "" {
@@ -176,11 +173,9 @@ func (a *Ask) serve(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if err != nil {
 		return nil, newProblem(http.StatusBadRequest, "%v", err)
 	}
-	response, err := askForJSON(ctx, operator, service, payload, first)
-	if err != nil {
-		return nil, err
-	}
-	return response.append(nil), nil
+	var writer askWriter
+	err = problemOf(writer.ask(ctx, operator, service, payload, first))
+	return writer.json, err
 }
 
 // lineJSON is who is on a partyline.
@@ -225,16 +220,15 @@ func (a *Ask) contextOf(r *http.Request, line *line, guest string, keys token.Ke
 	return ctx, nil
 }
 
-// askForJSON asks around and returns what came of it as JSON.
-func askForJSON(ctx context.Context, o *Operator, service string, payload any, first bool) (*askJSON, error) {
-	response, err := collect(ctx, o, service, payload, first)
+// problemOf returns the problem that the error of an ask as a whole is to the asker.
+func problemOf(err error) error {
 	if _, ok := errors.AsType[*NoSuchServiceError](err); ok {
-		return nil, newProblem(http.StatusNotFound, "%v", err)
+		return newProblem(http.StatusNotFound, "%v", err)
 	}
 	if errors.Is(err, ErrLoop) {
-		return nil, newProblem(http.StatusLoopDetected, "%v", err)
+		return newProblem(http.StatusLoopDetected, "%v", err)
 	}
-	return response, err
+	return err
 }
 
 const (
@@ -245,25 +239,65 @@ const (
 	maxTogether = maxAsksOfAGuest
 )
 
-// askElement asks for one element of a list.
-func askElement(ctx context.Context, o *Operator, i int, service string, payload any, first bool) (*askJSON, error) {
-	if service == "" {
-		return nil, newProblem(http.StatusBadRequest, "element %d of the list has no service", i)
+// askElement is what a list of asks is made of.
+type askElement struct {
+	service string
+	payload any
+	first   bool
+}
+
+// parseAsks returns the asks of a list.
+func parseAsks(text []byte) ([]askElement, error) {
+	r := newJSONReader(text)
+	if kind := r.PeekKind(); kind != jsontext.KindInvalid && kind != jsontext.KindBeginArray {
+		return nil, errors.New("it is no list")
 	}
-	return askForJSON(ctx, o, service, payload, first)
+	asks := make([]askElement, 0, min(bytes.Count(text, []byte(`"service"`)), maxBatch))
+	err := r.list(func() error {
+		var element askElement
+		switch kind := r.PeekKind(); kind {
+		case jsontext.KindInvalid, jsontext.KindBeginObject:
+		case jsontext.KindNull:
+			asks = append(asks, element)
+			return r.SkipValue()
+		default:
+			return fmt.Errorf("element %d is no object", len(asks))
+		}
+		var service, first any
+		err := r.object(func(name string) error {
+			value, err := r.value()
+			switch name {
+			case "service":
+				service = value
+			case "payload":
+				element.payload = value
+			case "first":
+				first = value
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		var ok bool
+		if element.service, ok = service.(string); !ok && service != nil {
+			return fmt.Errorf("the service of element %d is not a string", len(asks))
+		}
+		if element.first, ok = first.(bool); !ok && first != nil {
+			return fmt.Errorf("first of element %d is not true or false", len(asks))
+		}
+		asks = append(asks, element)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return asks, r.end()
 }
 
 // askBatch asks for each element of a list.
 func askBatch(ctx context.Context, o *Operator, turns *semaphore.Weighted, body []byte) ([]byte, error) {
-	var asks []struct {
-		Service string `json:"service"`
-		Payload any    `json:"payload"`
-		First   bool   `json:"first"`
-	}
-	err := decodeOne(body, &asks)
-	if err == nil && asks == nil {
-		err = errors.New("it is null")
-	}
+	asks, err := parseAsks(body)
 	if err != nil {
 		return nil, newProblem(http.StatusBadRequest, `write a list of objects as in [{"service": "url", "payload": {"name": "home"}, "first": true}]: %v`, err)
 	}
@@ -271,19 +305,26 @@ func askBatch(ctx context.Context, o *Operator, turns *semaphore.Weighted, body 
 		return nil, newProblem(http.StatusRequestEntityTooLarge, "the list has %d asks: write up to %d, and more in another request", len(asks), maxBatch)
 	}
 	results := make([][]byte, len(asks))
-	ask := func(ctx context.Context, i int) error {
-		response, err := askElement(ctx, o, i, asks[i].Service, asks[i].Payload, asks[i].First)
-		if problem, ok := errors.AsType[*problem](err); ok {
-			results[i], err = encode(problem)
-		} else if err == nil {
-			results[i] = response.append(nil)
+	ask := func(ctx context.Context, writer *askWriter, i int) error {
+		written := len(writer.json)
+		var err error
+		if ask := &asks[i]; ask.service == "" {
+			err = newProblem(http.StatusBadRequest, "element %d of the list has no service", i)
+		} else {
+			err = problemOf(writer.ask(ctx, o, ask.service, ask.payload, ask.first))
 		}
+		if problem, ok := errors.AsType[*problem](err); ok {
+			var encoded []byte
+			encoded, err = encode(problem)
+			writer.json = append(writer.json, encoded...)
+		}
+		results[i] = writer.json[written:]
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	var quick []int // those that wait for nothing outside this process
 	for i := range asks {
-		together := int64(min(o.partyline.together(asks[i].Service), maxTogether))
+		together := int64(min(o.partyline.together(asks[i].service), maxTogether))
 		if together == 0 {
 			quick = append(quick, i)
 			continue
@@ -293,11 +334,12 @@ func askBatch(ctx context.Context, o *Operator, turns *semaphore.Weighted, body 
 				return err
 			}
 			defer turns.Release(together)
-			return ask(ctx, i)
+			return ask(ctx, &askWriter{json: make([]byte, 0, 256)}, i)
 		})
 	}
+	writer := askWriter{json: make([]byte, 0, 128*len(quick))}
 	for _, i := range quick { // which goroutines would only make slower
-		if err := ask(ctx, i); err != nil {
+		if err := ask(ctx, &writer, i); err != nil {
 			return nil, errors.Join(err, group.Wait())
 		}
 	}

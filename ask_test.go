@@ -26,6 +26,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -138,32 +139,13 @@ func (c *askTest) do(a asking) adminResponse {
 	return response
 }
 
-// withoutDurations returns JSON without the members that differ from run to run.
-func withoutDurations(t testing.TB, text string) string {
+// compactJSON returns JSON as encoding/json writes it, with all digits.
+func compactJSON(t testing.TB, text string) string {
 	t.Helper()
-	decoder := json.NewDecoder(strings.NewReader(text))
-	decoder.UseNumber()
-	var value any
-	if err := decoder.Decode(&value); err != nil {
+	value, err := parseJSON([]byte(text))
+	if err != nil {
 		t.Fatalf("%s: %v", text, err)
 	}
-	var drop func(any)
-	drop = func(value any) {
-		switch value := value.(type) {
-		case []any:
-			for _, element := range value {
-				drop(element)
-			}
-		case map[string]any:
-			if _, ok := value["duration"].(json.Number); ok {
-				delete(value, "duration")
-			}
-			for _, member := range value {
-				drop(member)
-			}
-		}
-	}
-	drop(value)
 	plain, err := json.Marshal(value)
 	if err != nil {
 		t.Fatal(err)
@@ -171,7 +153,7 @@ func withoutDurations(t testing.TB, text string) string {
 	return string(plain)
 }
 
-// gives fails the test unless the answer is that JSON, apart from durations.
+// gives fails the test unless the answer is that JSON.
 func (c *askTest) gives(a asking, want string) {
 	c.t.Helper()
 	response := c.do(a)
@@ -179,7 +161,7 @@ func (c *askTest) gives(a asking, want string) {
 		c.t.Errorf("%s %s: %d %v %s", a.method, a.path, response.status, response.header, response.body)
 		return
 	}
-	if got, want := withoutDurations(c.t, response.body), withoutDurations(c.t, want); got != want {
+	if got, want := compactJSON(c.t, response.body), compactJSON(c.t, want); got != want {
 		c.t.Errorf("%s %s %.200s:\n%s\nwant\n%s", a.method, a.path, a.body, got, want)
 	}
 }
@@ -382,7 +364,7 @@ func TestABatchOfAsksHasAResultForEachInOrder(t *testing.T) {
 		if want == "" {
 			continue
 		}
-		if got, want := withoutDurations(t, string(results[i])), withoutDurations(t, want); got != want {
+		if got, want := compactJSON(t, string(results[i])), compactJSON(t, want); got != want {
 			t.Errorf("result %d is %s, want %s", i, got, want)
 		}
 	}
@@ -393,6 +375,59 @@ func TestABatchOfAsksHasAResultForEachInOrder(t *testing.T) {
 	c.gives(asking{key: one, path: "/", body: "[]"}, "[]")
 	c.gives(asking{key: one, path: "/?first", body: `[{"service": "ping", "first": false}]`},
 		`[{"answers": ["two", "keyless"], "replies": [`+answered("two", `"two"`)+","+answered("keyless", `"keyless"`)+`]}]`)
+}
+
+func TestWhatIsNoListOfAsksSaysSo(t *testing.T) {
+	c := newAskTest(t)
+	one, _ := c.threeGuests(t)
+	var asked atomic.Int64
+	c.joined("counting", "count", func(context.Context, any) (any, error) { return asked.Add(1), nil })
+	for body, want := range map[string]string{
+		``: "EOF", `null`: "no list", `{}`: "no list", `"ping"`: "no list", `7`: "no list",
+		`[{"service": "count"}, "ping"]`: "element 1 is no object", `[[]]`: "element 0 is no object",
+		`[{"service": "count"}, {"service": 7}]`:                  "the service of element 1 is not a string",
+		`[{"service": "count", "first": "true"}]`:                 "first of element 0 is not true or false",
+		`[{"service": "count"}`:                                   "EOF",
+		`[{"service": "count"}] []`:                               "more than one JSON value, from byte 23 on",
+		`[{"service": "count"}, {"service": "count", "payload"}]`: `within "/1/payload" after offset 53`,
+		`[{"service": "count"}, {"payload": [1,]}]`:               `within "/1/payload" after offset 37`,
+	} {
+		c.fails(asking{key: one, path: "/", body: body}, http.StatusBadRequest, `write a list of objects as in [{"service": "url"`, want)
+	}
+	if n := asked.Load(); n > 0 {
+		t.Errorf("%d of them were asked", n)
+	}
+}
+
+// FuzzParseAsks compares with encoding/json.
+func FuzzParseAsks(f *testing.F) {
+	for _, body := range []string{
+		`[]`, `null`, `[null]`, `[{}]`, `{}`, `[1]`, `[{"service": "a", "payload": {"n": 1.50, "l": [true, null, "x"]}, "first": true}, {"service": null, "first": null}]`,
+		`[{"service": "a", "service": "b", "other": [{}]}]`, `[{"\u0073ervice": "a"}]`, `[{"service": 7}]`, `[{"service": 7, "service": "a", "first": 1, "first": true}]`, `[{"first": 1}]`, `[{"service": "\ud800"}]`, "[{\"service\": \"\xff\"}]", `[] []`, `[{]`, `[{"a" 1}]`, `[,]`,
+	} {
+		f.Add([]byte(body))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		asks, err := parseAsks(body)
+		var objects []map[string]any
+		decoder := json.NewDecoder(bytes.NewReader(body))
+		decoder.UseNumber()
+		good := decoder.Decode(&objects) == nil && json.Valid(body) && objects != nil
+		want := make([]askElement, len(objects))
+		for i, object := range objects {
+			var isString, isBool bool
+			want[i].service, isString = object["service"].(string)
+			want[i].payload = object["payload"]
+			want[i].first, isBool = object["first"].(bool)
+			good = good && (isString || object["service"] == nil) && (isBool || object["first"] == nil)
+		}
+		if (err == nil) != good {
+			t.Fatalf("%q: %v", body, err)
+		}
+		if good && !(len(asks) == 0 && len(want) == 0) && !reflect.DeepEqual(asks, want) {
+			t.Errorf("%q: %#v, want %#v", body, asks, want)
+		}
+	})
 }
 
 func TestABatchIsAListOfUpTo256Asks(t *testing.T) {
@@ -642,7 +677,7 @@ func TestAnUnknownServiceIsNotFound(t *testing.T) {
 	c.around("ignore_missing_services\n" + declaredGuests)
 	eventually(t, "the new config answers", func() bool {
 		response, err := c.try(t.Context(), asking{key: one, path: "/nothing"})
-		return err == nil && response.status == http.StatusOK && withoutDurations(t, response.body) == `{"answers":[],"replies":[]}`
+		return err == nil && response.status == http.StatusOK && compactJSON(t, response.body) == `{"answers":[],"replies":[]}`
 	})
 }
 
@@ -965,7 +1000,7 @@ func TestABatchIsAskedInTheContextOfItsToken(t *testing.T) {
 		if err != nil {
 			return reply{500, err.Error()}
 		}
-		return reply{200, json.RawMessage(withoutDurations(t, response.body))}
+		return reply{200, json.RawMessage(compactJSON(t, response.body))}
 	})
 	c.around(one.directives("name"))
 	for _, guest := range []string{"x", "y"} {
@@ -976,7 +1011,7 @@ func TestABatchIsAskedInTheContextOfItsToken(t *testing.T) {
 	if err != nil || len(answers) != 2 {
 		t.Fatal(answers, err)
 	}
-	want := withoutDurations(t, `[
+	want := compactJSON(t, `[
 		{"answers": ["y"], "replies": [{"guest": "y", "status": "answered", "answer": "y"}]},
 		{"answers": ["x", "y"], "replies": [{"guest": "x", "status": "answered", "answer": "x"}, {"guest": "y", "status": "answered", "answer": "y"}]}]`)
 	if got := string(answers[0].(json.RawMessage)); strings.TrimSpace(got) != want {
@@ -1137,7 +1172,7 @@ func TestAnAskUnderWayOutlivesAReload(t *testing.T) {
 		if err != nil {
 			return reply{500, err.Error()}
 		}
-		return reply{response.status, json.RawMessage(withoutDurations(t, response.body))}
+		return reply{response.status, json.RawMessage(compactJSON(t, response.body))}
 	})
 	two := keyOf(t, "two")
 	config := func(name string) string {

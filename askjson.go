@@ -18,79 +18,146 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"slices"
+	"net/http"
 	"strconv"
 	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // askJSON is what came of an ask, for whoever asks from outside the process.
 type askJSON struct {
 	Answers  []json.RawMessage `json:"answers"`
 	Replies  []replyJSON       `json:"replies"`
-	Duration float64           `json:"duration"`
+	Duration float64           `json:"duration"` // 0 if not timed
 }
 
 type replyJSON struct {
 	Guest    string          `json:"guest"`
 	Status   string          `json:"status"`
-	Answer   json.RawMessage `json:"answer,omitempty"`
-	Note     string          `json:"note,omitempty"`
-	Error    string          `json:"error,omitempty"`
+	Answer   json.RawMessage `json:"answer"`
+	Note     string          `json:"note"`
+	Error    string          `json:"error"`
 	Duration float64         `json:"duration"`
 }
 
-// collect asks around and returns what came of it as JSON.
-func collect(ctx context.Context, o *Operator, service string, payload any, first bool) (*askJSON, error) {
-	response := new(askJSON)
-	began := time.Now()
+// askWriter asks around and writes what comes of it as the JSON of an askJSON. It
+// does so by hand because asks may be many, and of most the JSON is short.
+type askWriter struct {
+	json    []byte
+	timed   bool           // write durations, too
+	replies []writtenReply // of the ask under way
+}
+
+// writtenReply is a reply whose answer has been written.
+type writtenReply struct {
+	Reply
+	answer, end int // where the answer is in the JSON
+	note        string
+}
+
+// ask asks around and appends what comes of it. An error concerns the ask as a whole,
+// and leaves the JSON as it was.
+func (w *askWriter) ask(ctx context.Context, o *Operator, service string, payload any, first bool) error {
+	written := len(w.json)
+	w.json = append(w.json, `{"answers":[`...)
+	w.replies = w.replies[:0]
+	began := w.now()
 	asked := began
 	for reply := range o.Replies(ctx, service, payload) {
 		if reply.Guest == "" {
-			return nil, reply.Err
+			w.json = w.json[:written]
+			return reply.Err
 		}
-		now := time.Now()
+		now := w.now()
 		if reply.Duration == 0 {
 			reply.Duration = now.Sub(asked)
 		}
-		view := replyToJSON(reply)
-		response.Replies = append(response.Replies, view)
-		if reply.Err == nil {
-			response.Answers = append(response.Answers, view.Answer)
-			if first {
-				break
-			}
+		w.take(reply)
+		if first && reply.Err == nil {
+			break
 		}
 		asked = now
 	}
-	response.Duration = time.Since(began).Seconds()
-	return response, nil
+	w.json = append(w.json, `],"replies":[`...)
+	for i := range w.replies {
+		w.reply(i)
+	}
+	w.json = append(w.json, ']')
+	w.duration(w.now().Sub(began))
+	w.json = append(w.json, '}')
+	return nil
 }
 
-func replyToJSON(reply Reply) replyJSON {
-	view := replyJSON{Guest: reply.Guest, Status: "answered", Duration: reply.Duration.Seconds()}
+// now returns the time, if that is of interest.
+func (w *askWriter) now() time.Time {
+	if !w.timed {
+		return time.Time{}
+	}
+	return time.Now()
+}
+
+// take writes the reply's answer, if it has one, among the answers.
+func (w *askWriter) take(reply Reply) {
+	if reply.Err != nil {
+		w.replies = append(w.replies, writtenReply{Reply: reply})
+		return
+	}
+	if w.json[len(w.json)-1] != '[' {
+		w.json = append(w.json, ',')
+	}
+	written := writtenReply{Reply: reply, answer: len(w.json)}
+	w.json, written.note = appendAnswer(w.json, reply.Answer)
+	written.end = len(w.json)
+	w.replies = append(w.replies, written)
+}
+
+// reply writes the i-th reply.
+func (w *askWriter) reply(i int) {
+	reply := &w.replies[i]
+	if i > 0 {
+		w.json = append(w.json, ',')
+	}
+	w.json = appendString(append(w.json, `{"guest":`...), reply.Guest)
 	switch reply.Err {
 	case nil:
-		var err error
-		if view.Answer, err = encodeAnswer(reply.Answer); err != nil {
-			view.Answer = appendString(nil, fmt.Sprintf("%T", reply.Answer))
-			view.Note = "this is the type of the answer, which JSON cannot carry: " + message(err)
+		w.json = append(w.json, `,"status":"answered","answer":`...)
+		w.json = append(w.json, w.json[reply.answer:reply.end]...)
+		if reply.note != "" {
+			w.json = appendString(append(w.json, `,"note":`...), reply.note)
 		}
 	case ErrHighAndDry:
-		view.Status = "declined"
+		w.json = append(w.json, `,"status":"declined"`...)
 	default:
-		view.Status = "failed"
-		view.Error = message(reply.Err)
+		w.json = appendString(append(w.json, `,"status":"failed","error":`...), message(reply.Err))
 	}
-	return view
+	w.duration(reply.Duration)
+	w.json = append(w.json, '}')
+}
+
+func (w *askWriter) duration(d time.Duration) {
+	if w.timed {
+		w.json = strconv.AppendFloat(append(w.json, `,"duration":`...), d.Seconds(), 'f', 9, 64)
+	}
+}
+
+// appendAnswer appends an answer as JSON, or its type with a note that says so.
+func appendAnswer(b []byte, answer any) ([]byte, string) {
+	if text, ok := answer.(string); ok {
+		return appendString(b, text), ""
+	}
+	encoded, err := encodeAnswer(answer)
+	if err != nil {
+		return appendString(b, fmt.Sprintf("%T", answer)), "this is the type of the answer, which JSON cannot carry: " + message(err)
+	}
+	return append(b, encoded...), ""
 }
 
 // encodeAnswer returns the answer as JSON, by methods that may be the guest's own and
 // panic.
-func encodeAnswer(answer any) (encoded json.RawMessage, err error) {
-	if text, ok := answer.(string); ok {
-		return appendString(nil, text), nil
-	}
+func encodeAnswer(answer any) (encoded []byte, err error) {
 	defer func() {
 		if value := recover(); value != nil {
 			err = fmt.Errorf("panic: %v", value)
@@ -101,56 +168,11 @@ func encodeAnswer(answer any) (encoded json.RawMessage, err error) {
 
 // encode returns the value as JSON, in which HTML is left as it is.
 func encode(value any) ([]byte, error) {
-	if asked, ok := value.(*askJSON); ok {
-		return asked.append(nil), nil
-	}
 	var text bytes.Buffer
 	encoder := json.NewEncoder(&text)
 	encoder.SetEscapeHTML(false)
 	err := encoder.Encode(value)
 	return bytes.TrimSpace(text.Bytes()), err
-}
-
-// append appends the JSON. It is written here because asks may be many, and of most
-// the JSON is short.
-func (a *askJSON) append(b []byte) []byte {
-	b = append(slices.Grow(b, 256), `{"answers":[`...)
-	for i, answer := range a.Answers {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(b, answer...)
-	}
-	b = append(b, `],"replies":[`...)
-	for i := range a.Replies {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = a.Replies[i].append(b)
-	}
-	b = append(b, `],"duration":`...)
-	b = appendSeconds(b, a.Duration)
-	return append(b, '}')
-}
-
-func (r *replyJSON) append(b []byte) []byte {
-	b = appendString(append(b, `{"guest":`...), r.Guest)
-	b = appendString(append(b, `,"status":`...), r.Status)
-	if r.Answer != nil {
-		b = append(append(b, `,"answer":`...), r.Answer...)
-	}
-	if r.Note != "" {
-		b = appendString(append(b, `,"note":`...), r.Note)
-	}
-	if r.Error != "" {
-		b = appendString(append(b, `,"error":`...), r.Error)
-	}
-	b = appendSeconds(append(b, `,"duration":`...), r.Duration)
-	return append(b, '}')
-}
-
-func appendSeconds(b []byte, seconds float64) []byte {
-	return strconv.AppendFloat(b, seconds, 'f', 9, 64)
 }
 
 // appendString appends a string as JSON.
@@ -166,6 +188,21 @@ func appendString(b []byte, text string) []byte {
 	return append(b, '"')
 }
 
+const maxPayload = 1 << 20
+
+// readPayload returns the body of a request, or an error with its status.
+func readPayload(w http.ResponseWriter, r *http.Request) (body []byte, status int, err error) {
+	buffer := bytes.NewBuffer(make([]byte, 0, min(max(r.ContentLength, 0), maxPayload)+bytes.MinRead))
+	_, err = buffer.ReadFrom(http.MaxBytesReader(w, r.Body, maxPayload))
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return nil, http.StatusRequestEntityTooLarge, fmt.Errorf("the payload is larger than %d bytes", maxPayload)
+	}
+	if err != nil {
+		return nil, http.StatusBadRequest, fmt.Errorf("reading the payload: %w", err)
+	}
+	return buffer.Bytes(), 0, nil
+}
+
 // parsePayload returns the JSON value of a request's body, nil for an empty one.
 // Numbers are json.Number, so that they keep their digits.
 func parsePayload(body []byte) (any, error) {
@@ -179,23 +216,101 @@ func parsePayload(body []byte) (any, error) {
 	return payload, nil
 }
 
-// parseJSON returns the one JSON value that the text is.
-func parseJSON(text []byte) (value any, err error) {
-	err = decodeOne(text, &value)
-	return value, err
+// parseJSON returns the one JSON value that the text is. Its numbers are json.Number,
+// and keep their digits. As with encoding/json, of members of one name the last
+// counts, and what is no UTF-8 becomes U+FFFD.
+func parseJSON(text []byte) (any, error) {
+	r := newJSONReader(text)
+	value, err := r.value()
+	if err != nil {
+		return nil, fmt.Errorf("no JSON: %w", err)
+	}
+	return value, r.end()
 }
 
-// decodeOne decodes the one JSON value that the text is. Numbers keep their digits
-// where nothing says what they are.
-func decodeOne(text []byte, into any) error {
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	decoder.UseNumber()
-	if err := decoder.Decode(into); err != nil {
-		return fmt.Errorf("no JSON: %w", err)
-	}
-	end := decoder.InputOffset()
-	if rest := bytes.TrimLeft(text[end:], " \t\r\n"); len(rest) > 0 {
-		return fmt.Errorf("more than one JSON value, from byte %d on", len(text)-len(rest))
+// jsonReader reads the JSON value that the text is.
+type jsonReader struct {
+	*jsontext.Decoder
+	text  []byte
+	names map[string]string // of members, by their JSON: in lists they are often the same
+}
+
+func newJSONReader(text []byte) *jsonReader {
+	decoder := jsontext.NewDecoder(bytes.NewBuffer(text), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	return &jsonReader{decoder, text, make(map[string]string)}
+}
+
+// end returns an error if the value is not all there is.
+func (r *jsonReader) end() error {
+	if rest := bytes.TrimLeft(r.text[r.InputOffset():], " \t\r\n"); len(rest) > 0 {
+		return fmt.Errorf("more than one JSON value, from byte %d on", len(r.text)-len(rest))
 	}
 	return nil
+}
+
+func (r *jsonReader) value() (any, error) {
+	switch r.PeekKind() {
+	case jsontext.KindBeginArray:
+		list := []any{}
+		err := r.list(func() error {
+			element, err := r.value()
+			list = append(list, element)
+			return err
+		})
+		return list, err
+	case jsontext.KindBeginObject:
+		object := make(map[string]any)
+		err := r.object(func(name string) (err error) {
+			object[name], err = r.value()
+			return err
+		})
+		return object, err
+	}
+	token, err := r.ReadToken()
+	if err != nil {
+		return nil, err
+	}
+	switch token.Kind() {
+	case jsontext.KindTrue, jsontext.KindFalse:
+		return token.Bool(), nil
+	case jsontext.KindString:
+		return token.String(), nil
+	case jsontext.KindNumber:
+		return json.Number(token.String()), nil
+	}
+	return nil, nil // null
+}
+
+// list reads a list, having each element read.
+func (r *jsonReader) list(element func() error) error {
+	return r.between(jsontext.KindEndArray, element)
+}
+
+// object reads an object, having each member's value read.
+func (r *jsonReader) object(member func(name string) error) error {
+	return r.between(jsontext.KindEndObject, func() error {
+		text, err := r.ReadValue()
+		if err != nil {
+			return err
+		}
+		name, ok := r.names[string(text)]
+		if !ok {
+			unquoted, _ := jsontext.AppendUnquote(nil, text) // it is a string, or else no JSON
+			name = string(unquoted)
+			r.names[string(text)] = name
+		}
+		return member(name)
+	})
+}
+
+// between reads a token, the last one, and what is between.
+func (r *jsonReader) between(last jsontext.Kind, read func() error) error {
+	_, err := r.ReadToken()
+	for err == nil && r.PeekKind() != last {
+		err = read()
+	}
+	if err == nil {
+		_, err = r.ReadToken()
+	}
+	return err
 }

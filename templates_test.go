@@ -163,7 +163,7 @@ func TestAGuestThatFailsIsLeftOutOfThePageAndLogged(t *testing.T) {
 	if len(entries) != 3 {
 		t.Fatal(entries)
 	}
-	for i, want := range []struct{ guest, problem string }{{"two", "out of order"}, {"three", "at the table"}, {"four", "no JSON: unexpected EOF"}} {
+	for i, want := range []struct{ guest, problem string }{{"two", "out of order"}, {"three", "at the table"}, {"four", "no JSON: jsontext: unexpected EOF"}} {
 		e := entries[i]
 		if e["level"] != "warn" || e["logger"] != "http.handlers.templates.functions.wsgi_party" || e["party"] != "main" ||
 			e["guest"] != want.guest || e["service"] != "number" || !strings.Contains(fmt.Sprint(e["error"]), want.problem) {
@@ -353,7 +353,7 @@ func TestAnswersOfJSONAreDecodedForPages(t *testing.T) {
 	c.expectPage(`{{askFirst "string"}} {{if not (askFirst "null")}}null{{end}} {{urlFor "x"}}`, "text null /from/json")
 	c.expectPage(`{{len (askAround "bad")}}`, "0")
 	c.expectPage(`{{printf "%T" (askFirst "bytes")}}`, "[]uint8")
-	c.expectNoPage(`{{askFirst "bad" "today"}}`, `service "bad" for "today"`, "no JSON: unexpected EOF")
+	c.expectNoPage(`{{askFirst "bad" "today"}}`, `service "bad" for "today"`, "no JSON: jsontext: unexpected EOF")
 }
 
 // extension is the templates handler with this module's functions, which are

@@ -39,10 +39,10 @@ type URLRequest struct {
 
 // urlRequestOf is PayloadAs[URLRequest], quick for payloads that came as JSON.
 func urlRequestOf(payload any) (URLRequest, error) {
-	if object, ok := payload.(map[string]any); ok && len(object) == 2 {
+	if object, ok := payload.(map[string]any); ok {
 		name, isName := object["name"].(string)
 		values, isValues := object["values"].(map[string]any)
-		if isName && isValues {
+		if isName && (len(object) == 1 || len(object) == 2 && isValues) {
 			return URLRequest{name, values}, nil
 		}
 	}

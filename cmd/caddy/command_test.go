@@ -584,8 +584,8 @@ func TestTheCommandRefusesWrongArguments(t *testing.T) {
 		{[]string{"invite"}, "accepts between 1 and 2 arg(s), received 0"},
 		{[]string{"invite", "main", "one", "two"}, "accepts between 1 and 2 arg(s), received 3"},
 		{[]string{"list", "--first"}, "unknown flag: --first"},
-		{[]string{"ask", "main", "ping", "text"}, `the payload is no JSON: invalid character 'e' in literal true (expecting 'r'): write a string as '"text"'`},
-		{[]string{"ask", "main", "ping", "{"}, "the payload is no JSON: unexpected EOF"},
+		{[]string{"ask", "main", "ping", "text"}, `the payload is no JSON: jsontext: invalid character 'e' in literal true (expecting 'r') after offset 1: write a string as '"text"'`},
+		{[]string{"ask", "main", "ping", "{"}, "the payload is no JSON: jsontext: unexpected EOF"},
 		{[]string{"ask", "main", "ping", "1 2"}, "the payload is more than one JSON value"},
 		{[]string{"ask", "main", "ping", "{}]"}, "the payload is more than one JSON value"},
 	} {

@@ -156,19 +156,21 @@ func cleanMount(mount string) (string, error) {
 func (p *part) expand(buffer []byte, values map[string]any) ([]byte, error) {
 	start, first := len(buffer), true
 	for _, v := range p.variables {
-		value, err := v.in(values)
-		if err != nil {
-			return nil, err
-		}
-		if value == nil {
-			if p.required {
-				return nil, fmt.Errorf("%w: %s", ErrMissing, quote(v.name))
+		text, ok := textOf(values[v.name])
+		if !ok || v.prefix > 0 {
+			value, err := v.in(values)
+			if err != nil {
+				return nil, err
 			}
-			continue
-		}
-		text, ok := value.(string)
-		if !ok {
-			return p.expandByLibrary(buffer[:start], values)
+			if value == nil {
+				if p.required {
+					return nil, fmt.Errorf("%w: %s", ErrMissing, quote(v.name))
+				}
+				continue
+			}
+			if text, ok = value.(string); !ok {
+				return p.expandByLibrary(buffer[:start], values)
+			}
 		}
 		buffer = p.appendText(buffer, first, v.name, text)
 		first = false

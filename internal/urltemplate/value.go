@@ -30,18 +30,30 @@ var errTooMany = fmt.Errorf("it has more than %d elements", maxElements)
 
 var errNested = errors.New("a list or an object has one inside it, for which a URL has no form")
 
+// textOf returns the text of a value that is a string or a number in JSON.
+func textOf(value any) (text string, ok bool) {
+	switch value := value.(type) {
+	case string:
+		return value, true
+	case json.Number:
+		return value.String(), true
+	case int:
+		return strconv.Itoa(value), true
+	}
+	return "", false
+}
+
 // simplify returns a value as a string, a []string or a map[string]string, or nil
 // where RFC 6570 has it undefined. It goes by what the value is in JSON.
 func simplify(value any) (any, error) {
+	if text, ok := textOf(value); ok {
+		return text, nil
+	}
 	switch value := value.(type) {
-	case nil, string:
-		return value, nil
-	case json.Number:
-		return value.String(), nil
+	case nil:
+		return nil, nil
 	case bool:
 		return strconv.FormatBool(value), nil
-	case int:
-		return strconv.Itoa(value), nil
 	case []any:
 		if len(value) > maxElements {
 			return nil, errTooMany
