@@ -389,6 +389,28 @@ func TestWhatAnApplicationAnswersAnAsk(t *testing.T) {
 	}
 }
 
+// TestTheLimitsOfAnAskByDefault are 2s and 1MiB.
+func TestTheLimitsOfAnAskByDefault(t *testing.T) {
+	c := newGuestTest(t)
+	b := testbackend.Start(t, "")
+	quoted := func(n int) testbackend.Response { return ofType("application/json", `"`+strings.Repeat("x", n-2)+`"`) }
+	b.On("/slow", testbackend.Response{Hold: true})
+	b.On("/as-long", quoted(1<<20))
+	b.On("/too-long", quoted(1<<20+1))
+	c.load(blogAt(b, "service slow /slow", "service as-long /as-long", "service too-long /too-long"))
+	if answers, err := c.ask("as-long", nil); len(answers) != 1<<20 || err != nil {
+		t.Errorf("%d bytes, %v", len(answers), err)
+	}
+	if answers, err := c.ask("too-long", nil); answers != "" || err == nil || !strings.Contains(err.Error(), "longer than 1048576 bytes") {
+		t.Errorf("%d bytes, %v", len(answers), err)
+	}
+	began := time.Now()
+	_, err := c.ask("slow", nil)
+	if took := time.Since(began); err == nil || !strings.Contains(err.Error(), "it took longer than 2s") || took < 2*time.Second || took > 10*time.Second {
+		t.Errorf("after %v: %v", took, err)
+	}
+}
+
 // TestAConnectionThatWasIdleMayEndWhenItIsUsed has an application, as gunicorn and Node
 // do after some seconds, close a kept connection without having read the ask that was
 // just sent. Behind each service there is one answer, to keep the connection, then such
