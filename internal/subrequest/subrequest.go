@@ -106,6 +106,7 @@ func New(r *http.Request, server *caddyhttp.Server, origin *url.URL, prefix stri
 func Send(handler caddyhttp.Handler, r *http.Request, w *ResponseWriter) error {
 	done := make(chan error, 1) // so that an abandoned handler can end
 	go func() {
+		growStack()
 		err := error(&PanicError{Value: "the handler ended its goroutine"})
 		defer func() {
 			if value := recover(); value != nil {
@@ -130,6 +131,19 @@ func Send(handler caddyhttp.Handler, r *http.Request, w *ResponseWriter) error {
 		return context.Cause(ctx)
 	}
 }
+
+// growStack grows the goroutine's stack to what a request through Caddy's handlers
+// needs, while there is hardly anything on it to be copied. Growing by and by takes a
+// fifth of the time of a request to an application.
+//
+//go:noinline
+func growStack() {
+	var frame [16 << 10]byte
+	use(&frame)
+}
+
+//go:noinline
+func use(*[16 << 10]byte) {}
 
 // PanicError is the panic of a handler.
 type PanicError struct {
