@@ -239,7 +239,7 @@ const (
 	maxTogether = maxAsksOfAGuest
 )
 
-// askElement is what a list of asks is made of.
+// askElement is an ask of a list of them.
 type askElement struct {
 	service string
 	payload any
@@ -308,10 +308,10 @@ func askBatch(ctx context.Context, o *Operator, turns *semaphore.Weighted, body 
 	ask := func(ctx context.Context, writer *askWriter, i int) error {
 		written := len(writer.json)
 		var err error
-		if ask := &asks[i]; ask.service == "" {
+		if element := &asks[i]; element.service == "" {
 			err = newProblem(http.StatusBadRequest, "element %d of the list has no service", i)
 		} else {
-			err = problemOf(writer.ask(ctx, o, ask.service, ask.payload, ask.first))
+			err = problemOf(writer.ask(ctx, o, element.service, element.payload, element.first))
 		}
 		if problem, ok := errors.AsType[*problem](err); ok {
 			var encoded []byte
@@ -334,10 +334,10 @@ func askBatch(ctx context.Context, o *Operator, turns *semaphore.Weighted, body 
 				return err
 			}
 			defer turns.Release(together)
-			return ask(ctx, &askWriter{json: make([]byte, 0, 256)}, i)
+			return ask(ctx, new(askWriter), i)
 		})
 	}
-	writer := askWriter{json: make([]byte, 0, 128*len(quick))}
+	var writer askWriter
 	for _, i := range quick { // which goroutines would only make slower
 		if err := ask(ctx, &writer, i); err != nil {
 			return nil, errors.Join(err, group.Wait())

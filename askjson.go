@@ -21,6 +21,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -62,7 +63,7 @@ type writtenReply struct {
 // and leaves the JSON as it was.
 func (w *askWriter) ask(ctx context.Context, o *Operator, service string, payload any, first bool) error {
 	written := len(w.json)
-	w.json = append(w.json, `{"answers":[`...)
+	w.json = append(slices.Grow(w.json, 256), `{"answers":[`...)
 	w.replies = w.replies[:0]
 	began := w.now()
 	asked := began

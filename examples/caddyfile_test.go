@@ -28,13 +28,11 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
 	_ "github.com/wsgiparty/wsgiparty"
-	"github.com/wsgiparty/wsgiparty/internal/testport"
+	"github.com/wsgiparty/wsgiparty/internal/testsite"
 )
 
 // page is what a visit to a URL shows.
@@ -134,33 +132,6 @@ func crawl(t *testing.T, first string, visit func(string) (page, error)) map[str
 	return pages
 }
 
-// runExample runs Caddyfile.example, with something replaced in it, and returns the
-// address of its site. Of this module there is nothing in this program but the
-// package at its root.
-func runExample(t *testing.T, replace ...string) string {
-	t.Helper()
-	address := "http://" + strings.Replace(testport.Address(t), "127.0.0.1", "localhost", 1)
-	example, err := os.ReadFile("../Caddyfile.example")
-	if err != nil {
-		t.Fatal(err)
-	}
-	config := "{\nadmin off\npersist_config off\nstorage_check off\nstorage_clean_interval off\n}\n" +
-		strings.NewReplacer(append(replace, "http://localhost:8080", address)...).Replace(string(example))
-	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(config), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := caddy.Load(adapted, true); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := caddy.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	return address
-}
-
 func TestCaddyfileExampleIsFormatted(t *testing.T) {
 	for _, name := range []string{"../Caddyfile.example", "Caddyfile", "gopher/Caddyfile"} {
 		config, err := os.ReadFile(name)
@@ -173,14 +144,15 @@ func TestCaddyfileExampleIsFormatted(t *testing.T) {
 	}
 }
 
-// TestAllLinksOfCaddyfileExampleLead follows the links from each page on.
+// TestAllLinksOfCaddyfileExampleLead follows the links from each page on. Of this module
+// there is nothing in this program but the package at its root.
 func TestAllLinksOfCaddyfileExampleLead(t *testing.T) {
 	for name, replace := range map[string][]string{
 		"as it is":                    nil,
 		"with other mounts and pages": {"/one", "/uno", "/who-is-one", "/quien", "/2026/november", "/a/b/c"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			address := runExample(t, replace...)
+			address := testsite.Run(t, "../Caddyfile.example", replace...)
 			t.Cleanup(http.DefaultClient.CloseIdleConnections)
 			visit := func(address string) (page, error) { return get(http.DefaultClient, address) }
 			pages := crawl(t, address+"/", visit)
@@ -218,7 +190,7 @@ func TestAllLinksOfCaddyfileExampleLead(t *testing.T) {
 }
 
 func TestCaddyfileExampleHasMetricsAndNoOtherPages(t *testing.T) {
-	address := runExample(t)
+	address := testsite.Run(t, "../Caddyfile.example")
 	t.Cleanup(http.DefaultClient.CloseIdleConnections)
 	for path, want := range map[string]int{
 		"/map": 200, "/metrics": 200, "/__invite__/": 404, "/one/__invite__/": 404, "/one/nothing": 404, "/nothing": 404,

@@ -25,39 +25,11 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
 	"github.com/wsgiparty/wsgiparty"
-	"github.com/wsgiparty/wsgiparty/internal/testport"
+	"github.com/wsgiparty/wsgiparty/internal/testsite"
 )
-
-// runExample runs the Caddyfile beside it, with something replaced in it, and returns
-// the address of its site.
-func runExample(t *testing.T, replace ...string) string {
-	t.Helper()
-	address := "http://" + strings.Replace(testport.Address(t), "127.0.0.1", "localhost", 1)
-	example, err := os.ReadFile("Caddyfile")
-	if err != nil {
-		t.Fatal(err)
-	}
-	config := "{\nadmin off\npersist_config off\nstorage_check off\nstorage_clean_interval off\n}\n" +
-		strings.NewReplacer(append(replace, "http://localhost:8080", address)...).Replace(string(example))
-	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(config), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := caddy.Load(adapted, true); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := caddy.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	return address
-}
 
 var (
 	titles = regexp.MustCompile(`<title>(.*)</title>`)
@@ -82,7 +54,7 @@ func TestAllLinksOfTheExampleLead(t *testing.T) {
 		}, "/apps"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			address := runExample(t, test.replace...)
+			address := testsite.Run(t, "Caddyfile", test.replace...)
 			seen := map[string]bool{}
 			var follow func(path, want string)
 			follow = func(path, want string) {
@@ -124,7 +96,7 @@ func TestTheMapLeadsToThePagesItNames(t *testing.T) {
 		"with other mounts and pages": {"/one", "/uno", "/who-is-one", "/quien", "/2026/november", "/a/b/c"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			address := runExample(t, replace...)
+			address := testsite.Run(t, "Caddyfile", replace...)
 			status, body := get(t, address+"/map")
 			if status != 200 || !strings.Contains(body, "<h1>map</h1>") || !strings.Contains(body, "<p>Who answers: 3</p>") || strings.Contains(body, "three") {
 				t.Errorf("%d %s", status, body)
@@ -146,7 +118,7 @@ func TestTheMapLeadsToThePagesItNames(t *testing.T) {
 }
 
 func TestTheMetricsOfTheExample(t *testing.T) {
-	address := runExample(t)
+	address := testsite.Run(t, "Caddyfile")
 	get(t, address+"/map")
 	status, body := get(t, address+"/metrics")
 	if status != 200 {
@@ -169,7 +141,7 @@ func TestAGopherJoinsByALaterInvite(t *testing.T) {
 	if err := os.WriteFile(closed, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	address := runExample(t, "gopher one {", `@refused {
+	address := testsite.Run(t, "Caddyfile", "gopher one {", `@refused {
 		vars_regexp partyline .+
 		file {
 			root "`+filepath.ToSlash(filepath.Dir(closed))+`"
@@ -238,7 +210,7 @@ func TestAGopherJoinsByALaterInvite(t *testing.T) {
 }
 
 func TestTheInvitePathIsNotFoundAfterwards(t *testing.T) {
-	address := runExample(t)
+	address := testsite.Run(t, "Caddyfile")
 	for _, path := range []string{"/__invite__/", "/one/__invite__/", "/two/__invite__/", "/one/nothing"} {
 		if status, body := get(t, address+path); status != http.StatusNotFound {
 			t.Errorf("%s: %d %s", path, status, body)
