@@ -261,38 +261,47 @@ func parseAsks(text []byte) ([]askElement, error) {
 			asks = append(asks, element)
 			return r.SkipValue()
 		default:
-			return fmt.Errorf("element %d is no object", len(asks))
+			return fmt.Errorf("/%d is no object", len(asks))
 		}
-		var service, first any
-		err := r.object(func(name string) error {
-			value, err := r.value()
+		err := r.object(func(name string) (err error) {
 			switch name {
 			case "service":
-				service = value
+				element.service, err = readService(r)
 			case "payload":
-				element.payload = value
+				element.payload, err = r.value()
 			case "first":
-				first = value
+				element.first, err = readFirst(r)
+			default:
+				err = r.SkipValue()
 			}
 			return err
 		})
-		if err != nil {
-			return err
-		}
-		var ok bool
-		if element.service, ok = service.(string); !ok && service != nil {
-			return fmt.Errorf("the service of element %d is not a string", len(asks))
-		}
-		if element.first, ok = first.(bool); !ok && first != nil {
-			return fmt.Errorf("first of element %d is not true or false", len(asks))
-		}
 		asks = append(asks, element)
-		return nil
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	return asks, r.end()
+}
+
+func readService(r *jsonReader) (string, error) {
+	switch r.PeekKind() {
+	case jsontext.KindString:
+		return r.string()
+	case jsontext.KindNull, jsontext.KindInvalid:
+		return "", r.SkipValue()
+	}
+	return "", fmt.Errorf("%s is not a string", r.StackPointer())
+}
+
+func readFirst(r *jsonReader) (bool, error) {
+	value, err := r.value()
+	first, ok := value.(bool)
+	if err == nil && !ok && value != nil {
+		err = fmt.Errorf("%s is neither true nor false", r.StackPointer())
+	}
+	return first, err
 }
 
 // askBatch asks for each element of a list.
@@ -337,7 +346,7 @@ func askBatch(ctx context.Context, o *Operator, turns *semaphore.Weighted, body 
 			return ask(ctx, new(askWriter), i)
 		})
 	}
-	var writer askWriter
+	writer := askWriter{json: make([]byte, 0, 128*len(quick))}
 	for _, i := range quick { // which goroutines would only make slower
 		if err := ask(ctx, &writer, i); err != nil {
 			return nil, errors.Join(err, group.Wait())

@@ -229,22 +229,22 @@ func parseJSON(text []byte) (any, error) {
 	return value, r.end()
 }
 
-// jsonReader reads the JSON value that the text is.
+// jsonReader reads a JSON value.
 type jsonReader struct {
 	*jsontext.Decoder
-	text  []byte
-	names map[string]string // of members, by their JSON: in lists they are often the same
+	json  []byte
+	texts map[string]string // names of members, by their JSON: in lists they are often the same
 }
 
-func newJSONReader(text []byte) *jsonReader {
-	decoder := jsontext.NewDecoder(bytes.NewBuffer(text), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
-	return &jsonReader{decoder, text, make(map[string]string)}
+func newJSONReader(json []byte) *jsonReader {
+	decoder := jsontext.NewDecoder(bytes.NewBuffer(json), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	return &jsonReader{decoder, json, make(map[string]string)}
 }
 
 // end returns an error if the value is not all there is.
 func (r *jsonReader) end() error {
-	if rest := bytes.TrimLeft(r.text[r.InputOffset():], " \t\r\n"); len(rest) > 0 {
-		return fmt.Errorf("more than one JSON value, from byte %d on", len(r.text)-len(rest))
+	if rest := bytes.TrimLeft(r.json[r.InputOffset():], " \t\r\n"); len(rest) > 0 {
+		return fmt.Errorf("more than one JSON value, from byte %d on", len(r.json)-len(rest))
 	}
 	return nil
 }
@@ -290,18 +290,27 @@ func (r *jsonReader) list(element func() error) error {
 // object reads an object, having each member's value read.
 func (r *jsonReader) object(member func(name string) error) error {
 	return r.between(jsontext.KindEndObject, func() error {
-		text, err := r.ReadValue()
+		name, err := r.string()
 		if err != nil {
 			return err
 		}
-		name, ok := r.names[string(text)]
-		if !ok {
-			unquoted, _ := jsontext.AppendUnquote(nil, text) // it is a string, or else no JSON
-			name = string(unquoted)
-			r.names[string(text)] = name
-		}
 		return member(name)
 	})
+}
+
+// string reads a string that is likely to come again.
+func (r *jsonReader) string() (string, error) {
+	quoted, err := r.ReadValue()
+	if err != nil {
+		return "", err
+	}
+	text, ok := r.texts[string(quoted)]
+	if !ok {
+		unquoted, _ := jsontext.AppendUnquote(nil, quoted) // the decoder has read it
+		text = string(unquoted)
+		r.texts[string(quoted)] = text
+	}
+	return text, nil
 }
 
 // between reads a token, the last one, and what is between.
