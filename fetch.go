@@ -231,7 +231,7 @@ func (f *fetching) joined(o *outcome, header http.Header, m *manifest.Manifest, 
 	maxAge := maxAgeOf(header)
 	f.last = &lastManifest{m, etag, time.Now().Add(maxAge)}
 	lastManifests.Store(f.key, f.last)
-	if changed {
+	if o.changed = changed; changed {
 		f.store(m) // which may take a while, in which another config may load
 	}
 	f.backoff.Reset()
@@ -303,7 +303,11 @@ func (f *fetching) adviceOn(o *outcome) string {
 	case o.status == http.StatusBadRequest:
 		return "does the application know the host of the invite? Invite a URL whose host it allows, such as https://example.com" + f.invitation.URI.Path
 	case o.status == http.StatusUnauthorized, o.status == http.StatusForbidden:
-		return "what refuses it may be authentication in front of the application: let the party pass it with the matcher `not vars_regexp " + f.invitation.party.PartylineKey + " .+`. Or is it the application, since its key is another one?"
+		authentication := "what refuses it may be authentication in front of the application: let the party pass it with the matcher `not vars_regexp " + f.invitation.party.PartylineKey + " .+`"
+		if f.keys.IsZero() {
+			return authentication + ". Or does the application want Caddy to have a key? Write the same in wsgi_party_guest"
+		}
+		return "is the application's key the same? Else, " + authentication
 	case o.status == http.StatusOK:
 		return "correct the application's manifest; the last good one counts until then"
 	case errors.Is(o.err, ErrMisrouted):
@@ -324,6 +328,12 @@ func (f *fetching) tell(o *outcome) {
 	if state := o.state(); state != f.told {
 		f.told = state
 		f.invitation.party.tell(o)
+	} else if o.changed {
+		f.logger.Info("manifest changed",
+			zap.String("party", f.key.party),
+			zap.String("guest", f.key.guest),
+			zap.String("uri", f.key.uri),
+			zap.Strings("services", o.services))
 	}
 	select {
 	case <-f.judged:
@@ -335,7 +345,7 @@ func (f *fetching) tell(o *outcome) {
 // state is the same for outcomes of which the later one is not worth telling.
 func (o *outcome) state() string {
 	if o.result == InviteJoined {
-		return fmt.Sprint(o.result, o.services)
+		return fmt.Sprint(o.result)
 	}
 	err := o.err
 	if operation, ok := errors.AsType[*net.OpError](err); ok {

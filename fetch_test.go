@@ -487,7 +487,7 @@ func newJudged(t *testing.T, c *guestTest, response testbackend.Response, option
 	})
 	v := visitOf(t, "blog")
 	f := newFetching(v)
-	f.told = (&outcome{result: InviteJoined, services: v.operator.services()}).state()
+	f.told = (&outcome{result: InviteJoined}).state()
 	return &judged{f, t, time.Now()}
 }
 
@@ -677,6 +677,16 @@ func TestEachChangeIsLoggedOnce(t *testing.T) {
 	var got []string
 	for _, e := range invitesLogged(t, "blog") {
 		got = append(got, fmt.Sprint(e["msg"], " ", e["status"]))
+	}
+	if n := len(logEntries(t, "manifest changed")); n != 0 {
+		t.Errorf("the manifest changed %d times", n)
+	}
+	for _, path := range []string{"/1", "/1", "/2"} {
+		j.answersManifest(`{"urls": {"home": "` + path + `"}}`)
+	}
+	changed := logEntries(t, "manifest changed")
+	if len(changed) != 2 || len(invitesLogged(t, "blog")) != len(got) || changed[0]["guest"] != "blog" || changed[0]["party"] != c.party || fmt.Sprint(changed[0]["services"]) != "[url]" {
+		t.Errorf("of changes is logged %v", changed)
 	}
 	want := []string{"guest joined <nil>", "invite failed 500", "invite failed 503", "invite refused 403", "guest joined <nil>", "invite not answered 404", "invite not answered 200", "guest joined <nil>"}
 	if !slices.Equal(got, want) {

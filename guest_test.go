@@ -178,6 +178,7 @@ func TestTheOrderOfURLsIsThatOfTheInvites(t *testing.T) {
 	}
 	order("[two three]")
 	c.expectLink("home", "/")
+	awaitRequests(t, b, "/one/__invite__/", 1)
 	b.Release()
 	order("[one two three]")
 }

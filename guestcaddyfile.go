@@ -119,6 +119,9 @@ var guestOptions = map[string]guestOption{
 		return declareService(services, args[0], map[string]any{"answer": answer})
 	}},
 	"service": {2, 2, true, func(_ *Guest, services map[string][]map[string]any, args []string) error {
+		if strings.ContainsAny(args[1][:min(1, len(args[1]))], `{["`) && json.Valid([]byte(args[1])) {
+			return fmt.Errorf("service %s has JSON for its href: a constant is written `answer %[1]s …`", args[0])
+		}
 		return declareService(services, args[0], map[string]any{"href": args[1]})
 	}},
 	"fetch_manifest": {0, 1, false, func(g *Guest, _ map[string][]map[string]any, args []string) error {

@@ -224,6 +224,8 @@ var wrongGuestLines = []struct {
 	{"wsgi_party_guest {\nkey {env.A}an-open-secret{env.B}\n}", 3, []string{"key 1 is written in the config"}},
 
 	{"wsgi_party_guest {\nurl\n}", 3, []string{"wrong argument count"}},
+	{"wsgi_party_guest {\nservice soup `{\"answer\": 1}`\n}", 3, []string{"service soup has JSON for its href", "`answer soup …`"}},
+	{"wsgi_party_guest {\nservice soup [1]\n}", 3, []string{"`answer soup …`"}},
 	{"wsgi_party_guest {\nurl home\n}", 3, []string{"wrong argument count", "'home'"}},
 	{"wsgi_party_guest {\nurl home / /\n}", 3, []string{"wrong argument count"}},
 	{"wsgi_party_guest {\nurl home /\nurl home /home\n}", 4, []string{"url home already specified"}},

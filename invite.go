@@ -216,6 +216,7 @@ type outcome struct {
 	err      error
 	taken    bool
 	services []string // connected by the guest
+	changed  bool     // the guest's manifest
 	time     time.Time
 	duration time.Duration
 	answer   string        // how the response began

@@ -99,7 +99,7 @@ func (v *visit) begin() error {
 	} else if err := v.connect(v.operator, manifest.Merge(v.declared, last, v.Allow)); err != nil {
 		return err
 	} else {
-		f.told = (&outcome{result: InviteJoined, services: v.operator.services()}).state()
+		f.told = (&outcome{result: InviteJoined}).state()
 	}
 	if f.last == nil || f.last.fresh.Before(time.Now()) { // else it is asked later
 		v.invitation.judged = f.judged
