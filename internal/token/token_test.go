@@ -26,8 +26,10 @@ import (
 	"fmt"
 	"hash"
 	"maps"
+	"os"
 	"os/exec"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -138,6 +140,30 @@ func TestSignThenVerify(t *testing.T) {
 	noPath.Path = nil
 	if got, err := k.Verify("root", sign(t, k, noPath), now); err != nil || !reflect.DeepEqual(got, invite) {
 		t.Errorf("without a path: %+v, error %v", got, err)
+	}
+}
+
+// TestTheTokenOfTheProtocolsPage has docs/guests.md tell a token, its key and its
+// request, for whoever writes a client.
+func TestTheTokenOfTheProtocolsPage(t *testing.T) {
+	page, err := os.ReadFile("../../docs/guests.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := regexp.MustCompile("(?s)With the key `(.*?)` and the body `(.*?)`.*?```\n(.*?)\n```").FindSubmatch(page)
+	claims := regexp.MustCompile(`(?s)\{"alg": "HS256", "typ": "JWT"\}\n(\{.*?\n\})`).FindSubmatch(page)
+	if lines == nil || claims == nil {
+		t.Fatal("there is none")
+	}
+	text := strings.ReplaceAll(string(lines[3]), "\n", "")
+	got, err := newKeys(t, string(lines[1])).Verify("blog", text, time.Unix(1795350030, 0))
+	if err != nil || !got.IsFor("POST", "/blog/__invite__/render/a", lines[2]) || !got.IsFor("POST", "/__invite__/render/a", lines[2]) {
+		t.Errorf("%+v %v", got, err)
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(strings.Split(text, ".")[1])
+	var is, said any
+	if err != nil || json.Unmarshal(payload, &is) != nil || json.Unmarshal(claims[1], &said) != nil || !reflect.DeepEqual(is, said) {
+		t.Errorf("it says %s, not %s", payload, claims[1])
 	}
 }
 
