@@ -5,7 +5,7 @@ import { createHash, createHmac, timingSafeEqual } from 'node:crypto'
 import { createServer } from 'node:http'
 
 const { WSGI_PARTY_KEY: key, WSGI_PARTY_URL: partyURL } = process.env
-const pages = { index: '/', about: '/about-node' }
+const manifest = { urls: { index: '/', about: '/about-node' }, services: { ping: { href: '/__invite__/ping' } } }
 const links = ['flask', 'django', 'php', 'legacy', 'gopher'].flatMap((name) => [`${name}:index`, `${name}:about`])
 
 // Whether the party sent this very request: its token is a JWT, signed with the key.
@@ -15,34 +15,29 @@ function isFromParty({ method, url, headers }, body) {
   const given = Buffer.from(signature, 'base64url')
   if (given.length !== signed.length || !timingSafeEqual(given, signed)) return false
   const { aud, exp, htm, htu, mnt, bsh } = JSON.parse(Buffer.from(payload, 'base64url'))
-  return aud === 'node' && exp + 30 > Date.now() / 1000 && htm === method && htu === mnt + url &&
-    bsh === createHash('sha256').update(body).digest('base64url')
+  return aud === 'node' && exp + 30 > Date.now() / 1000 && htm === method && htu === mnt + url && bsh === createHash('sha256').update(body).digest('base64url')
 }
 
-// Asks the party all at once; returns the list of answers to each question.
+// Asks the party all at once. A page without links is better than none.
 async function ask(questions) {
-  const headers = { 'Authorization': `Bearer ${key}`, 'Content-Type': 'application/json' }
-  const request = { method: 'POST', headers, body: JSON.stringify(questions), signal: AbortSignal.timeout(5000) }
+  const request = { method: 'POST', headers: { Authorization: `Bearer ${key}` }, body: JSON.stringify(questions), signal: AbortSignal.timeout(5000) }
   const results = await fetch(partyURL, request).then((response) => response.json()).catch(console.error)
-  return questions.map((_, i) => results?.[i]?.answers ?? []) // a page without links is better than none
+  return questions.map((_, i) => results?.[i]?.answers ?? [])
 }
-
-const escape = (text) => text.replace(/[&<>"]/g, (character) => `&#${character.charCodeAt()};`)
 
 async function serve(request) {
-  if (request.url.startsWith('/__invite__/')) { // of which only the party may know
+  const { url, headers } = request
+  if (url.startsWith('/__invite__/')) {
     if (!isFromParty(request, Buffer.concat(await request.toArray()))) return [401, 'text/plain', 'Not signed with the key.']
-    if (request.url === '/__invite__/ping') return [200, 'application/json', '"pong"']
-    return [200, 'application/vnd.wsgi-party+json', JSON.stringify({ urls: pages, services: { ping: { href: '/__invite__/ping' } } })]
+    return url === '/__invite__/ping' ? [200, 'application/json', '"pong"'] : [200, 'application/vnd.wsgi-party+json', JSON.stringify(manifest)]
   }
-  const name = Object.keys(pages).find((name) => pages[name] === request.url)
+  const name = Object.keys(manifest.urls).find((name) => manifest.urls[name] === url)
   if (!name) return [404, 'text/plain', 'No such page.']
-  const questions = [{ service: 'ping' }, ...links.map((link) => ({ service: 'url', payload: { name: link }, first: true }))]
-  const [pongs, ...answers] = await ask(questions)
-  const own = Object.entries(pages).map(([page, path]) => [`node:${page}`, (request.headers['x-forwarded-prefix'] ?? '') + path])
-  const items = [...own, ...links.map((link, i) => [link, answers[i][0]])].map(([link, url]) =>
-    url ? `<p><a href="${escape(url)}">${link}</a> is at ${escape(url)}</p>` : `<p>Where ${link} is, nobody knows.</p>`)
-  return [200, 'text/html', `<!doctype html><title>node:${name}</title><h1>node:${name}</h1>${items.join('\n')}<p>Others who answer: ${pongs.length}</p>`]
+  const [pongs, ...answers] = await ask([{ service: 'ping' }, ...links.map((link) => ({ service: 'url', payload: { name: link }, first: true }))])
+  const found = [...Object.entries(manifest.urls).map(([page, path]) => [`node:${page}`, (headers['x-forwarded-prefix'] ?? '') + path]), ...links.map((link, i) => [link, answers[i][0]])]
+  const escape = (text) => text.replace(/[&<>"]/g, (character) => `&#${character.charCodeAt()};`)
+  const lines = found.map(([link, at]) => at ? `<p><a href="${escape(at)}">${link}</a> is at ${escape(at)}</p>` : `<p>Where ${link} is, nobody knows.</p>`)
+  return [200, 'text/html', `<!doctype html><title>node:${name}</title><h1>node:${name}</h1>${lines.join('\n')}<p>Others who answer: ${pongs.length}</p>`]
 }
 
 // Idle connections are kept for longer than Caddy keeps them, which is two minutes, so
