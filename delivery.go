@@ -15,12 +15,12 @@
 package wsgiparty
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -111,7 +111,7 @@ func (i *Invitation) send(r *http.Request, limit int, prepare func(*http.Request
 		ProtoMajor:    1,
 		ProtoMinor:    1,
 		Header:        w.Header(),
-		Body:          io.NopCloser(strings.NewReader(string(body))),
+		Body:          io.NopCloser(bytes.NewReader(body)),
 		ContentLength: int64(len(body)),
 		Request:       sent,
 	}, nil

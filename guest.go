@@ -250,21 +250,17 @@ func (g *Guest) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 	}
 	v := g.visit.Load()
 	d := deliveryOf(r)
-	switch {
-	case d == nil:
-		reservedheader.Strip(r)
-		if v != nil && v.mount != "" {
-			r.Header[prefixHeader] = []string{v.mount}
-		}
-	case v != nil && DeliveredTo(r, v.guest()):
-		reservedheader.Strip(r)
-		if v.mount != "" {
-			r.Header[prefixHeader] = []string{v.mount}
-		}
-		if d.prepare != nil {
-			if err := d.prepare(r); err != nil {
-				return err
-			}
+	delivered := v != nil && DeliveredTo(r, v.guest())
+	if d != nil && !delivered { // it is another guest's
+		return next.ServeHTTP(w, r)
+	}
+	reservedheader.Strip(r)
+	if v != nil && v.mount != "" {
+		r.Header[prefixHeader] = []string{v.mount}
+	}
+	if delivered && d.prepare != nil {
+		if err := d.prepare(r); err != nil {
+			return err
 		}
 	}
 	return next.ServeHTTP(w, r)
@@ -315,11 +311,11 @@ func (g *Guest) warn() {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	uri := "<mount>/" + inviteSegment + "/"
-	hint := "write `invite " + uri + "` in the wsgi_party block; <mount> is what the paths of the application's pages begin with"
+	as := ""
 	if g.Name != "" {
-		hint = "write `invite " + uri + " as " + g.Name + "` in the wsgi_party block; <mount> is what the paths of the application's pages begin with"
+		as = " as " + g.Name
 	}
+	hint := "write `invite <mount>/" + inviteSegment + "/" + as + "` in the wsgi_party block; <mount> is what the paths of the application's pages begin with"
 	if len(g.passed) > 0 {
 		hint = fmt.Sprintf("the invites that come here are for %q: write `invite <uri> as %s` in the wsgi_party block, or leave out the name in wsgi_party_guest", g.passed, g.Name)
 	} else {
