@@ -17,14 +17,22 @@ package wsgiparty
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -1320,6 +1328,66 @@ func TestAskingOverAUnixSocket(t *testing.T) {
 	defer response.Body.Close()
 	if body, err := io.ReadAll(response.Body); err != nil || response.StatusCode != 200 || !strings.Contains(string(body), `"answers":["two","keyless"]`) {
 		t.Errorf("%d %s %v", response.StatusCode, body, err)
+	}
+}
+
+// TestAskingBehindMTLS has an endpoint that wants a certificate.
+func TestAskingBehindMTLS(t *testing.T) {
+	c := newAskTest(t)
+	one, _ := keyOf(t, "one"), keyOf(t, "two")
+	keyOf(t, "next")
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"}, NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	certificate, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	encodedKey, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for name, block := range map[string]*pem.Block{"cert": {Type: "CERTIFICATE", Bytes: certificate}, "key": {Type: "PRIVATE KEY", Bytes: encodedKey}} {
+		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, port, err := net.SplitHostPort(c.endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.load("ADDRESS {\nwsgi_party main {\n" + declaredGuests + "\n}\n}\nhttps://localhost:" + port + " {\ntls " + dir + "/cert " + dir + `/key {
+		client_auth {
+			mode require_and_verify
+			trust_pool file ` + dir + `/cert
+		}
+	}
+	wsgi_party_ask main
+	}`)
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate}))
+	ask := func(own ...tls.Certificate) (int, string, error) {
+		r, err := http.NewRequest("POST", "https://localhost:"+port+"/ping", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+one)
+		transport := &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: roots, Certificates: own}}
+		response, err := transport.RoundTrip(r)
+		if err != nil {
+			return 0, "", err
+		}
+		defer response.Body.Close()
+		return response.StatusCode, readAll(t, response), nil
+	}
+	if status, body, err := ask(tls.Certificate{Certificate: [][]byte{certificate}, PrivateKey: private}); err != nil || status != 200 || !strings.Contains(body, `"answers":["two","keyless"]`) {
+		t.Errorf("with a certificate: %d %s %v", status, body, err)
+	}
+	if status, body, err := ask(); err == nil {
+		t.Errorf("without one, but with a key: %d %s", status, body)
 	}
 }
 

@@ -614,6 +614,7 @@ func TestAMountThatCannotBeKnownFailsTheLoad(t *testing.T) {
 	}
 	refused("root "+filepath.ToSlash(root)+"\ntry_files {path} /index.html\nhandle {\nwsgi_party_guest\n}", "/index.html")
 	refused("uri replace blog weblog\nhandle {\nwsgi_party_guest\n}", "/weblog/__invite__/")
+	refused("uri strip_suffix /\nhandle {\nwsgi_party_guest\n}", "/blog/__invite__,")
 	for _, fine := range []string{
 		"handle {\nwsgi_party_guest {\nurl home /\n}\n}", "handle_path /blog/* {\nwsgi_party_guest {\nurl home /\n}\n}",
 		"route {\nuri strip_prefix /blog\nwsgi_party_guest {\nurl home /\n}\ntry_files {path} /index.html\n}",
