@@ -50,6 +50,10 @@ func TestAnApplicationComesAndGoes(t *testing.T) {
 		}
 	}
 	c.expectLink("home", "/blog/1")
+	silent := logEntries(t, "guest does not answer")
+	if len(silent) != 1 || silent[0]["party"] != c.party || silent[0]["guest"] != "blog" || silent[0]["service"] != "who" || !strings.Contains(fmt.Sprint(silent[0]["error"]), "connect") {
+		t.Errorf("that it does not answer is logged as %v", silent)
+	}
 
 	b.On("/__invite__/", manifestOf(`{"urls": {"home": "/2"}, "services": {"who": {"href": "/who/2"}}}`))
 	b.On("/who/1")
@@ -59,6 +63,9 @@ func TestAnApplicationComesAndGoes(t *testing.T) {
 	c.expectLink("home", "/blog/2")
 	if len(logEntries(t, "guest left")) != 0 {
 		t.Error("it has left meanwhile")
+	}
+	if again := logEntries(t, "guest answers again"); len(again) != 1 || again[0]["service"] != "who" {
+		t.Errorf("that it answers again is logged as %v", again)
 	}
 }
 

@@ -36,6 +36,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/sony/gobreaker/v2"
+	"go.uber.org/zap"
 
 	"github.com/wsgiparty/wsgiparty/internal/manifest"
 	"github.com/wsgiparty/wsgiparty/internal/token"
@@ -56,7 +57,7 @@ type visit struct {
 	wake chan struct{} // to ask for the manifest again
 
 	urls     atomic.Pointer[map[string]*urltemplate.Template]
-	breakers sync.Map // of service to *gobreaker.CircuitBreaker[any]
+	breakers sync.Map // of service to *breaker
 
 	mu       sync.Mutex
 	operator *Operator // connected to what is declared and what was fetched
@@ -194,15 +195,19 @@ func (v *visit) answerURL(_ context.Context, payload any) (any, error) {
 
 // askApplication asks the application over HTTP, through the party's routes.
 func (v *visit) askApplication(ctx context.Context, service string, href *urltemplate.Template, payload any) (any, error) {
-	answer, err := v.breaker(service).Execute(func() (any, error) {
+	b := v.breaker(service)
+	answer, err := b.Execute(func() (any, error) {
 		answer, err := v.request(ctx, service, href, payload)
 		if err != nil && ctx.Err() != nil {
 			err = &abandonedError{err}
 		}
+		if unreachable, ok := errors.AsType[*unreachableError](err); ok {
+			b.last.Store(unreachable)
+		}
 		return answer, err
 	})
 	if errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
-		err = fmt.Errorf("it did not answer %d times in a row, and is not asked for %v", breakerFailures, breakerPause)
+		err = fmt.Errorf("it did not answer %d times in a row, and is not asked for %v: %v", breakerFailures, breakerPause, b.last.Load())
 	}
 	return answer, err
 }
@@ -212,17 +217,35 @@ const (
 	breakerPause    = 5 * time.Second
 )
 
-func (v *visit) breaker(service string) *gobreaker.CircuitBreaker[any] {
-	if b, ok := v.breakers.Load(service); ok {
-		return b.(*gobreaker.CircuitBreaker[any])
+// breaker keeps a service of an application that does not answer from being asked for.
+type breaker struct {
+	*gobreaker.CircuitBreaker[any]
+	last atomic.Pointer[unreachableError] // how it did not answer; nil before it has not
+}
+
+func (v *visit) breaker(service string) *breaker {
+	if loaded, ok := v.breakers.Load(service); ok {
+		return loaded.(*breaker)
 	}
-	b, _ := v.breakers.LoadOrStore(service, gobreaker.NewCircuitBreaker[any](gobreaker.Settings{
+	b := new(breaker)
+	b.CircuitBreaker = gobreaker.NewCircuitBreaker[any](gobreaker.Settings{
+		Name:         service,
 		Timeout:      breakerPause,
 		ReadyToTrip:  func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= breakerFailures },
 		IsSuccessful: func(err error) bool { _, ok := errors.AsType[*unreachableError](err); return !ok },
 		IsExcluded:   func(err error) bool { _, ok := errors.AsType[*abandonedError](err); return ok },
-	}))
-	return b.(*gobreaker.CircuitBreaker[any])
+		OnStateChange: func(service string, from, to gobreaker.State) {
+			logger := v.logger.With(zap.String("party", v.invitation.party.partyName()), zap.String("guest", v.guest()), zap.String("service", service))
+			switch {
+			case from == gobreaker.StateClosed:
+				logger.Warn("guest does not answer", zap.Error(b.last.Load()), zap.Duration("pause", breakerPause))
+			case to == gobreaker.StateClosed:
+				logger.Info("guest answers again")
+			}
+		},
+	})
+	loaded, _ := v.breakers.LoadOrStore(service, b)
+	return loaded.(*breaker)
 }
 
 // abandonedError says that whoever asks did not wait, or asks too much. It is not the
