@@ -45,8 +45,8 @@ const (
 	defaultMaxAnswer    = 1 << 20
 	maxMaxAnswer        = 1 << 30
 
-	prefixHeader = "X-Forwarded-Prefix"
-	tokenHeader  = "Party-Token"
+	prefixHeader = reservedheader.Prefix
+	tokenHeader  = reservedheader.Token
 )
 
 // Guest is an HTTP handler that makes the application behind it a guest of the party

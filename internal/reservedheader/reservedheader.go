@@ -67,6 +67,7 @@ func stripTrailer(r *http.Request) {
 	}
 }
 
+// Reserves reports whether the name is that of a reserved header, however it is written.
 func Reserves(name string) bool {
 	return folds(name, Token) || folds(name, Prefix)
 }
