@@ -65,6 +65,7 @@ func (*Gopher) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.handlers.gopher", New: func() caddy.Module { return new(Gopher) }}
 }
 
+// ServeHTTP takes the invite, and serves the pages.
 func (g *Gopher) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	if g.joined.Load() == nil { // an invite that comes later is for somebody else
 		if invitation, ok := wsgiparty.InvitationFrom(r); ok {
