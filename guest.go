@@ -75,7 +75,9 @@ type Guest struct {
 
 	// What the application answers for, as in a manifest: by service an object
 	// with `answer`, a constant, or with `href`, a URL template relative to the
-	// mount, or a list of such objects.
+	// mount, or a list of such objects, of which up to 16 may have an href. An ask
+	// is a GET where the href has expressions, and else a POST; `method` next to
+	// `href` says `GET` or `POST` itself.
 	Services json.RawMessage `json:"services,omitempty"`
 
 	// Whether to ask the application for a manifest. What is declared here wins over

@@ -246,7 +246,9 @@ func TestHowAnApplicationIsAsked(t *testing.T) {
 		{"/user/{id}", map[string]any{"id": "a b"}, "GET /user/a%20b "},
 		{"/user/{id}", map[string]any{"name": 1}, ""},
 		{"/user/{id}", map[string]any{"id": nil}, ""},
-		{"/user{?id}", nil, ""},
+		{"/user{?id}", nil, "GET /user "},
+		{"/user{?id}", json.RawMessage("null"), "GET /user "},
+		{"/user/{id}", nil, ""},
 		{"/user{?id}", "7", ""},
 		{"/user{?id}", []any{7}, ""},
 		{"/user{?id}", 7, ""},
@@ -257,6 +259,15 @@ func TestHowAnApplicationIsAsked(t *testing.T) {
 		{"/user", "text", `POST /user "text"`},
 		{"/user", json.RawMessage(`{"id": 1.50}`), `POST /user {"id":1.50}`},
 		{"/user?fixed=1", user{ID: 1}, `POST /user?fixed=1 {"id":1}`},
+
+		{"GET /healthz", nil, "GET /healthz "},
+		{"GET /healthz?full=1", []any{1}, "GET /healthz?full=1 "},
+		{"GET /user{?id}", map[string]any{"id": 7}, "GET /user?id=7 "},
+		{"POST /user", "text", `POST /user "text"`},
+		{"POST /user/{id}{?q}", map[string]any{"id": 7, "more": []any{1}}, `POST /user/7 {"id":7,"more":[1]}`},
+		{"POST /user{?id}", nil, "POST /user null"},
+		{"POST /user/{id}", nil, ""},
+		{"POST /user{?id}", "7", ""},
 	}
 	c := newGuestTest(t)
 	b := testbackend.Start(t, "")

@@ -19,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -36,7 +37,7 @@ import (
 //		key            <secret>...
 //		url            <name> <template>
 //		answer         <service> <json>
-//		service        <service> <href>
+//		service        <service> [GET|POST] <href>
 //		fetch_manifest [on|off]
 //		allow          <service>...
 //		timeout        <duration>
@@ -118,11 +119,19 @@ var guestOptions = map[string]guestOption{
 		}
 		return declareService(services, args[0], map[string]any{"answer": answer})
 	}},
-	"service": {2, 2, true, func(_ *Guest, services map[string][]map[string]any, args []string) error {
-		if strings.ContainsAny(args[1][:min(1, len(args[1]))], `{["`) && json.Valid([]byte(args[1])) {
+	"service": {2, 3, true, func(_ *Guest, services map[string][]map[string]any, args []string) error {
+		href := args[len(args)-1]
+		if strings.ContainsAny(href[:min(1, len(href))], `{["`) && json.Valid([]byte(href)) {
 			return fmt.Errorf("service %s has JSON for its href: a constant is written `answer %[1]s …`", args[0])
 		}
-		return declareService(services, args[0], map[string]any{"href": args[1]})
+		handler := map[string]any{"href": href}
+		switch {
+		case len(args) == 3:
+			handler["method"] = args[1]
+		case href == http.MethodGet || href == http.MethodPost:
+			return fmt.Errorf("service %s has no href: write `service %[1]s %s <href>`", args[0], href)
+		}
+		return declareService(services, args[0], handler)
 	}},
 	"fetch_manifest": {0, 1, false, func(g *Guest, _ map[string][]map[string]any, args []string) error {
 		on := len(args) == 0 || args[0] == "on"
@@ -165,7 +174,10 @@ var guestOptions = map[string]guestOption{
 
 func declareService(services map[string][]map[string]any, name string, handler map[string]any) error {
 	services[name] = append(services[name], handler)
-	return checkDeclared("services", name, handler)
+	if err := checkDeclared("services", name, handler); err != nil || len(services[name]) == 1 {
+		return err
+	}
+	return checkDeclared("services", name, services[name])
 }
 
 // checkNumbers refuses numbers that Caddy would round: it takes those of a config for

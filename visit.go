@@ -165,7 +165,7 @@ func (v *visit) connectHandler(o *Operator, service string, h manifest.Handler) 
 		})
 	}
 	return o.ConnectRemote(service, func(ctx context.Context, payload any) (any, error) {
-		return v.askApplication(ctx, service, h.Href, payload)
+		return v.askApplication(ctx, service, h, payload)
 	})
 }
 
@@ -194,10 +194,10 @@ func (v *visit) answerURL(_ context.Context, payload any) (any, error) {
 }
 
 // askApplication asks the application over HTTP, through the party's routes.
-func (v *visit) askApplication(ctx context.Context, service string, href *urltemplate.Template, payload any) (any, error) {
+func (v *visit) askApplication(ctx context.Context, service string, h manifest.Handler, payload any) (any, error) {
 	b := v.breaker(service)
 	answer, err := b.Execute(func() (any, error) {
-		answer, err := v.request(ctx, service, href, payload)
+		answer, err := v.request(ctx, service, h, payload)
 		if err != nil && ctx.Err() != nil {
 			err = &abandonedError{err}
 		}
@@ -288,8 +288,8 @@ func (e *statusError) result() error {
 	return e
 }
 
-func (v *visit) request(ctx context.Context, service string, href *urltemplate.Template, payload any) (any, error) {
-	r, body, err := v.newRequest(href, payload)
+func (v *visit) request(ctx context.Context, service string, h manifest.Handler, payload any) (any, error) {
+	r, body, err := v.newRequest(h, payload)
 	if err != nil {
 		return nil, err
 	}
@@ -333,23 +333,23 @@ func (v *visit) request(ctx context.Context, service string, href *urltemplate.T
 	return json.RawMessage(answer), nil
 }
 
-// newRequest returns the request for an ask: a GET with the payload in the URL, or a
-// POST of it.
-func (v *visit) newRequest(href *urltemplate.Template, payload any) (*http.Request, []byte, error) {
-	method, values, body := http.MethodGet, map[string]any(nil), []byte(nil)
-	if href.HasExpressions() {
-		var err error
+// newRequest returns the request for an ask: with the payload's members in the URL
+// where that has expressions, and with the payload as its body if it is a POST.
+func (v *visit) newRequest(h manifest.Handler, payload any) (*http.Request, []byte, error) {
+	var values map[string]any
+	var body []byte
+	var err error
+	if h.Href.HasExpressions() {
 		if values, err = objectOf(payload); err != nil {
 			return nil, nil, ErrHighAndDry
 		}
-	} else {
-		var err error
+	}
+	if h.Method == http.MethodPost {
 		if body, err = json.Marshal(payload); err != nil {
 			return nil, nil, fmt.Errorf("the payload is a %T, which JSON cannot carry: %w", payload, err)
 		}
-		method = http.MethodPost
 	}
-	target, err := href.Expand(v.path, values)
+	target, err := h.Href.Expand(v.path, values)
 	if errors.Is(err, urltemplate.ErrMissing) {
 		return nil, nil, ErrHighAndDry
 	}
@@ -360,7 +360,7 @@ func (v *visit) newRequest(href *urltemplate.Template, payload any) (*http.Reque
 	if err != nil {
 		return nil, nil, err
 	}
-	r := &http.Request{Method: method, URL: parsed, Header: http.Header{
+	r := &http.Request{Method: h.Method, URL: parsed, Header: http.Header{
 		"Accept":        {"application/json"},
 		"Cache-Control": {"no-store"},
 	}}
@@ -376,8 +376,12 @@ func (v *visit) newRequest(href *urltemplate.Template, payload any) (*http.Reque
 	return r, body, nil
 }
 
-// objectOf returns the members of a payload, whose numbers keep their digits.
+// objectOf returns the members of a payload, whose numbers keep their digits. Null has
+// none.
 func objectOf(payload any) (map[string]any, error) {
+	if payload == nil {
+		return nil, nil
+	}
 	if object, ok := payload.(map[string]any); ok {
 		return object, nil
 	}
@@ -388,13 +392,8 @@ func objectOf(payload any) (map[string]any, error) {
 	decoder := json.NewDecoder(bytes.NewReader(encoded))
 	decoder.UseNumber()
 	var object map[string]any
-	if err := decoder.Decode(&object); err != nil {
-		return nil, err
-	}
-	if object == nil {
-		return nil, errors.New("null")
-	}
-	return object, nil
+	err = decoder.Decode(&object)
+	return object, err
 }
 
 // send sends a request to the application, with a token if the guest has a key. When

@@ -22,6 +22,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,6 +36,7 @@ const (
 	maxURLs     = 4096
 	maxServices = 256
 	maxHandlers = 256 // of one service
+	maxHrefs    = 16  // of these, since each is a request whenever somebody asks
 	maxDepth    = 64
 	maxName     = 64
 )
@@ -50,10 +52,19 @@ type Manifest struct {
 }
 
 // Handler answers for a service: with Answer, which is JSON without spaces, or with
-// what Href leads to if that is not nil.
+// what a request by Method to Href leads to if that is not nil.
 type Handler struct {
 	Answer json.RawMessage
 	Href   *urltemplate.Template
+	Method string // http.MethodGet or http.MethodPost
+}
+
+// methodOf returns the method of requests to a href that does not say it.
+func methodOf(href *urltemplate.Template) string {
+	if href.HasExpressions() {
+		return http.MethodGet
+	}
+	return http.MethodPost
 }
 
 // Parse parses a manifest. It ignores members that it does not know. The errors are
@@ -100,6 +111,7 @@ func (m Manifest) MarshalJSON() ([]byte, error) {
 	type handler struct {
 		Answer json.RawMessage `json:"answer,omitempty"`
 		Href   string          `json:"href,omitempty"`
+		Method string          `json:"method,omitempty"`
 	}
 	var form struct {
 		URLs     map[string]string `json:"urls,omitempty"`
@@ -115,6 +127,9 @@ func (m Manifest) MarshalJSON() ([]byte, error) {
 		for i, h := range handlers {
 			if h.Href != nil {
 				list[i].Href = h.Href.String()
+				if h.Method != methodOf(h.Href) {
+					list[i].Method = h.Method
+				}
 			} else {
 				list[i].Answer = h.Answer
 			}
@@ -207,12 +222,18 @@ func handlers(at path, raw json.RawMessage) ([]Handler, error) {
 	if len(list) > maxHandlers {
 		return nil, at.errorf("the list has %d handlers: no more than %d may be", len(list), maxHandlers)
 	}
-	handlers := make([]Handler, len(list))
+	handlers, hrefs := make([]Handler, len(list)), 0
 	for i, raw := range list {
 		var err error
 		if handlers[i], err = parseHandler(append(at, i), raw); err != nil {
 			return nil, err
 		}
+		if handlers[i].Href != nil {
+			hrefs++
+		}
+	}
+	if hrefs > maxHrefs {
+		return nil, at.errorf("the list has %d hrefs, each of which is a request whenever somebody asks: no more than %d may be", hrefs, maxHrefs)
 	}
 	return handlers, nil
 }
@@ -240,14 +261,30 @@ func parseHandler(at path, raw json.RawMessage) (Handler, error) {
 		h.Answer = b.Bytes()
 		return h, nil
 	}
-	at = append(at, "href")
-	if h.Href, err = template(at, href, `a path such as "/api/user{?id}"`); err != nil {
+	atHref := append(at, "href")
+	if h.Href, err = template(atHref, href, `a path such as "/api/user{?id}"`); err != nil {
 		return h, err
 	}
 	if i := strings.IndexByte(h.Href.String(), '#'); i >= 0 {
-		return h, at.errorf("byte %d: a request has no fragment: leave out what begins with #", i)
+		return h, atHref.errorf("byte %d: a request has no fragment: leave out what begins with #", i)
+	}
+	h.Method = methodOf(h.Href)
+	if raw, ok := members["method"]; ok {
+		h.Method = ""
+		_ = json.Unmarshal(raw, &h.Method) // it stays empty if that is no string
+		if h.Method != http.MethodGet && h.Method != http.MethodPost {
+			return h, append(at, "method").errorf(`it is %s: write "GET" or "POST", or leave it out: then a href with expressions is a GET, and any other a POST`, shorten(raw))
+		}
 	}
 	return h, nil
+}
+
+// shorten returns JSON for an error, or what it is if it is long.
+func shorten(raw json.RawMessage) string {
+	if len(raw) > maxName {
+		return kind(raw)
+	}
+	return string(raw)
 }
 
 func template(at path, raw json.RawMessage, example string) (*urltemplate.Template, error) {

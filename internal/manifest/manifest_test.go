@@ -92,7 +92,10 @@ func TestParseTakes(t *testing.T) {
 		`{"services": {"s": {"answer": "<a&\u003c>` + "\u2028" + `"}}}`:                                              `{"services":{"s":{"answer":"<a&\u003c>` + "\u2028" + `"}}}`,
 		`{"services": {"s": {"answer": {"answer": 1, "href": 2}}}}`:                                                  `{"services":{"s":{"answer":{"answer":1,"href":2}}}}`,
 		`{"v": 2, "URLS": 1, "urls ": 1, "Services": [], "x": {"a": [{"b": 0}]}}`:                                    `{}`,
-		`{"services": {"s": {"href": "/", "method": "PUT", "Answer": 1, "": {}}}}`:                                   `{"services":{"s":{"href":"/"}}}`,
+		`{"services": {"s": {"href": "/", "Method": "PUT", "Answer": 1, "type": [], "": {}}}}`:                       `{"services":{"s":{"href":"/"}}}`,
+		`{"services": {"s": [{"href": "/", "method": "GET"}, {"method": "\u0050OST", "href": "/{?x}"}]}}`:            `{"services":{"s":[{"href":"/","method":"GET"},{"href":"/{?x}","method":"POST"}]}}`,
+		`{"services": {"s": [{"href": "/", "method": "POST"}, {"href": "/{?x}", "method": "GET"}]}}`:                 `{"services":{"s":[{"href":"/"},{"href":"/{?x}"}]}}`,
+		`{"services": {"s": {"answer": 1, "method": 2}}}`:                                                            `{"services":{"s":{"answer":1}}}`,
 		`{"services": {"s": {"answer": ` + strings.Repeat("[", maxDepth-3) + strings.Repeat("]", maxDepth-3) + `}}}`: `{"services":{"s":{"answer":` + strings.Repeat("[", maxDepth-3) + strings.Repeat("]", maxDepth-3) + `}}}`,
 	} {
 		if got := text(t, mustParse(t, body)); got != want {
@@ -144,6 +147,9 @@ func TestParseRefuses(t *testing.T) {
 		`{"services": {"s": [{"answer": null, "href": "/"}]}}`:       `services.s[0]: it has both an answer and a href: write {"answer": …} or {"href": "/api/user{?id}"}`,
 		`{"services": {"s": {"href": null}}}`:                        `services.s.href: it is null: write a path such as "/api/user{?id}"`,
 		`{"services": {"render": [{"href": "/"}, {"href": ["/"]}]}}`: `services.render[1].href: it is a list: write a path such as "/api/user{?id}"`,
+		`{"services": {"s": {"href": "/", "method": "PUT"}}}`:        `services.s.method: it is "PUT": write "GET" or "POST", or leave it out: then a href with expressions is a GET, and any other a POST`,
+		`{"services": {"s": [{"href": "/", "method": null}]}}`:       `services.s[0].method: it is null: write "GET" or "POST", or leave it out: then a href with expressions is a GET, and any other a POST`,
+		`{"services": {"s": {"href": "/", "method": "get"}}}`:        `services.s.method: it is "get": write "GET" or "POST", or leave it out: then a href with expressions is a GET, and any other a POST`,
 
 		// Duplicates
 		`{"urls": {}, "urls": {}}`:                                                      `urls: it occurs twice: write it once`,
@@ -207,7 +213,8 @@ func TestLimits(t *testing.T) {
 	}{
 		{`{"urls":{%s}}`, func(n int) string { return members(n, `"/"`) }, maxURLs, "urls: it has 4097 URLs: no more than 4096 may be"},
 		{`{"services":{%s}}`, func(n int) string { return members(n, `{"answer":1}`) }, maxServices, "services: it has 257 services: no more than 256 may be"},
-		{`{"services":{"s":[%s]}}`, func(n int) string { return strings.TrimSuffix(strings.Repeat(`{"href":"/"},`, n), ",") }, maxHandlers, "services.s: the list has 257 handlers: no more than 256 may be"},
+		{`{"services":{"s":[%s]}}`, func(n int) string { return strings.TrimSuffix(strings.Repeat(`{"answer":1},`, n), ",") }, maxHandlers, "services.s: the list has 257 handlers: no more than 256 may be"},
+		{`{"services":{"s":[{"answer":1},%s]}}`, func(n int) string { return strings.TrimSuffix(strings.Repeat(`{"href":"/"},`, n), ",") }, maxHrefs, "services.s: the list has 17 hrefs, each of which is a request whenever somebody asks: no more than 16 may be"},
 		{`{%s}`, func(n int) string { return strings.Repeat(" ", n-2) }, maxSize, "it has 65537 bytes: no more than 65536 may be"},
 	} {
 		if _, err := Parse(fmt.Appendf(nil, c.format, c.list(c.limit))); err != nil {
