@@ -170,7 +170,7 @@ func (v *visit) connectHandler(o *Operator, service string, h manifest.Handler) 
 }
 
 // answerURL answers where the application's pages are.
-func (v *visit) answerURL(_ context.Context, payload any) (any, error) {
+func (v *visit) answerURL(ctx context.Context, payload any) (any, error) {
 	request, err := urlRequestOf(payload)
 	if err != nil {
 		return nil, err
@@ -183,7 +183,7 @@ func (v *visit) answerURL(_ context.Context, payload any) (any, error) {
 			return nil, ErrHighAndDry
 		}
 	}
-	expanded, err := template.Expand(v.mount, request.Values)
+	expanded, err := template.Expand(ctx, v.mount, request.Values)
 	if errors.Is(err, urltemplate.ErrMissing) {
 		return nil, ErrHighAndDry
 	}
@@ -289,7 +289,7 @@ func (e *statusError) result() error {
 }
 
 func (v *visit) request(ctx context.Context, service string, h manifest.Handler, payload any) (any, error) {
-	r, body, err := v.newRequest(h, payload)
+	r, body, err := v.newRequest(ctx, h, payload)
 	if err != nil {
 		return nil, err
 	}
@@ -335,7 +335,7 @@ func (v *visit) request(ctx context.Context, service string, h manifest.Handler,
 
 // newRequest returns the request for an ask: with the payload's members in the URL
 // where that has expressions, and with the payload as its body if it is a POST.
-func (v *visit) newRequest(h manifest.Handler, payload any) (*http.Request, []byte, error) {
+func (v *visit) newRequest(ctx context.Context, h manifest.Handler, payload any) (*http.Request, []byte, error) {
 	var values map[string]any
 	var body []byte
 	var err error
@@ -349,7 +349,7 @@ func (v *visit) newRequest(h manifest.Handler, payload any) (*http.Request, []by
 			return nil, nil, fmt.Errorf("the payload is a %T, which JSON cannot carry: %w", payload, err)
 		}
 	}
-	target, err := h.Href.Expand(v.path, values)
+	target, err := h.Href.Expand(ctx, v.path, values)
 	if errors.Is(err, urltemplate.ErrMissing) {
 		return nil, nil, ErrHighAndDry
 	}

@@ -24,11 +24,12 @@ import (
 
 // parser parses one template.
 type parser struct {
-	template *Template
-	seen     map[string]bool // variables: whether the path needs them
-	shape    []byte          // the template with x for what expressions expand to
-	literal  int             // where the literal under way begins
-	in       region
+	template    *Template
+	seen        map[string]bool // variables: whether the path needs them
+	shape       []byte          // the template with x for what expressions expand to
+	literal     int             // where the literal under way begins
+	expressions int
+	in          region
 }
 
 type region byte
@@ -102,6 +103,9 @@ func (p *parser) character(i int) *problem {
 
 // expression parses what is between the braces, the first of which is at i.
 func (p *parser) expression(i int, inner string) *problem {
+	if p.expressions++; p.expressions > maxExpressions {
+		return &problem{i, fmt.Sprintf("more than %d expressions", maxExpressions), "write several variables into one, as in {?q,page}, or a shorter template"}
+	}
 	e := part{literal: escapeNonASCII(p.template.text[p.literal:i])}
 	p.literal = i + len(inner) + 2
 	if inner == "" {

@@ -17,6 +17,7 @@
 package urltemplate
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -30,8 +31,16 @@ import (
 // ErrMissing is returned, wrapped, for values that lack one that the path needs.
 var ErrMissing = errors.New("the path needs a value that is missing")
 
-// maxLength of a URL, so that neither a template nor values can make one without end.
-const maxLength = 64 << 10
+const (
+	// maxLength of a URL, so that neither a template nor values can make one without
+	// end.
+	maxLength = 64 << 10
+
+	// maxExpressions of a template: each takes time, also where it expands to nothing.
+	maxExpressions = 64
+)
+
+var errTooLong = fmt.Errorf("its values make a URL of more than %d bytes", maxLength)
 
 // Template is a URL template relative to a mount. It does not change once parsed.
 type Template struct {
@@ -88,24 +97,28 @@ func (t *Template) HasExpressions() bool { return len(t.variables) > 0 }
 // variables replaced by the values, which can be whatever has a form in JSON: numbers
 // are written as there, lists and objects as RFC 6570 has it, and null, an empty list
 // and an empty object are no value. Without one that the path needs the error is
-// ErrMissing; any other error says that a value is nothing for a URL or leads out of
-// the mount.
-func (t *Template) Expand(mount string, values map[string]any) (string, error) {
+// ErrMissing; if the context has ended, the error is its; any other error says that a
+// value is nothing for a URL or leads out of the mount.
+func (t *Template) Expand(ctx context.Context, mount string, values map[string]any) (string, error) {
 	mount, err := cleanMount(mount)
 	if err != nil {
 		return "", err
 	}
+	e := expansion{values: values}
 	buffer := append(make([]byte, 0, 256), mount...)
 	for i := range t.parts {
 		p := &t.parts[i]
 		buffer = append(buffer, p.literal...)
 		if p.variables != nil {
-			if buffer, err = p.expand(buffer, values); err != nil {
+			if err := ctx.Err(); err != nil {
+				return "", err
+			}
+			if buffer, err = p.expand(buffer, &e); err != nil {
 				return "", fmt.Errorf("template %s: %w", quote(t.text), err)
 			}
 		}
 		if len(buffer) > maxLength {
-			return "", fmt.Errorf("template %s: its values make a URL of more than %d bytes", quote(t.text), maxLength)
+			return "", fmt.Errorf("template %s: %w", quote(t.text), errTooLong)
 		}
 	}
 	url := string(buffer)
@@ -153,12 +166,13 @@ func cleanMount(mount string) (string, error) {
 
 // expand appends the expansion of the expression: as the library has it, which is
 // slow, so it gets only what has a list or an object in it.
-func (p *part) expand(buffer []byte, values map[string]any) ([]byte, error) {
+func (p *part) expand(buffer []byte, e *expansion) ([]byte, error) {
 	start, first := len(buffer), true
-	for _, v := range p.variables {
-		text, ok := textOf(values[v.name])
+	for i := range p.variables {
+		v := &p.variables[i]
+		text, ok := textOf(e.values[v.name])
 		if !ok || v.prefix > 0 {
-			value, err := v.in(values)
+			value, err := v.in(e)
 			if err != nil {
 				return nil, err
 			}
@@ -169,8 +183,11 @@ func (p *part) expand(buffer []byte, values map[string]any) ([]byte, error) {
 				continue
 			}
 			if text, ok = value.(string); !ok {
-				return p.expandByLibrary(buffer[:start], values)
+				return p.expandByLibrary(buffer[:start], e)
 			}
+		}
+		if len(buffer)+len(text) > maxLength {
+			return nil, errTooLong
 		}
 		buffer = p.appendText(buffer, first, v.name, text)
 		first = false
@@ -178,12 +195,17 @@ func (p *part) expand(buffer []byte, values map[string]any) ([]byte, error) {
 	return buffer, nil
 }
 
-func (p *part) expandByLibrary(buffer []byte, values map[string]any) ([]byte, error) {
+func (p *part) expandByLibrary(buffer []byte, e *expansion) ([]byte, error) {
 	substitutions := make(stduritemplate.Substitutions, len(p.variables))
-	for _, v := range p.variables {
-		value, err := v.in(values)
+	least := len(buffer)
+	for i := range p.variables {
+		v := &p.variables[i]
+		value, err := v.in(e)
 		if err != nil {
 			return nil, err
+		}
+		if least += p.leastLength(v, value); least > maxLength {
+			return nil, errTooLong // before the library makes it
 		}
 		if value == nil && p.required {
 			return nil, fmt.Errorf("%w: %s", ErrMissing, quote(v.name))
@@ -194,9 +216,65 @@ func (p *part) expandByLibrary(buffer []byte, values map[string]any) ([]byte, er
 	return append(buffer, expanded...), err
 }
 
+// leastLength returns how long the expansion of a variable's value is at least.
+func (p *part) leastLength(v *variable, value any) int {
+	length, elements := 0, 0
+	switch value := value.(type) {
+	case string:
+		return len(value)
+	case []string:
+		elements = len(value)
+		for _, text := range value {
+			length += len(text) + 1
+		}
+	case map[string]string:
+		elements = len(value)
+		for name, text := range value {
+			length += len(name) + len(text) + 2
+		}
+		if v.explode {
+			elements = 0 // their names are their own
+		}
+	}
+	if v.explode && strings.Contains(";?&", p.operator) && p.operator != "" {
+		length += elements * len(v.name)
+	}
+	return max(0, length-1)
+}
+
+// expansion is the values of one expansion.
+type expansion struct {
+	values map[string]any
+	simple map[string]any // those that have been simplified
+}
+
+// simplified returns a value as simplify has it, which a template that has it many
+// times calls once.
+func (e *expansion) simplified(name string) (any, error) {
+	value := e.values[name]
+	if text, ok := textOf(value); ok {
+		return text, nil
+	}
+	if value == nil {
+		return nil, nil
+	}
+	if simple, ok := e.simple[name]; ok {
+		return simple, nil
+	}
+	simple, err := simplify(value)
+	if err != nil {
+		return nil, err
+	}
+	if e.simple == nil {
+		e.simple = make(map[string]any)
+	}
+	e.simple[name] = simple
+	return simple, nil
+}
+
 // in returns the value of the variable as the library takes it.
-func (v *variable) in(values map[string]any) (any, error) {
-	value, err := simplify(values[v.name])
+func (v *variable) in(e *expansion) (any, error) {
+	value, err := e.simplified(v.name)
 	if err != nil {
 		return nil, fmt.Errorf("the value of %s: %w", quote(v.name), err)
 	}

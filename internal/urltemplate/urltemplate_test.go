@@ -15,6 +15,7 @@
 package urltemplate
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -38,6 +39,8 @@ func mustParse(t testing.TB, text string) *Template {
 	}
 	return template
 }
+
+var ctx = context.Background()
 
 type values = map[string]any
 
@@ -110,7 +113,7 @@ func TestExpand(t *testing.T) {
 		{"/{x}", values{"x": "\xff\xfeé\xff"}, "/blog/%EF%BF%BD%EF%BF%BD%C3%A9%EF%BF%BD"},
 	} {
 		template := mustParse(t, c.template)
-		if got, err := template.Expand("/blog", c.values); err != nil || got != c.want {
+		if got, err := template.Expand(ctx, "/blog", c.values); err != nil || got != c.want {
 			t.Errorf("%q with %v = %q, %v, want %q", c.template, c.values, got, err, c.want)
 		}
 		if got := template.String(); got != c.template {
@@ -141,7 +144,7 @@ func TestExpandAsInJSON(t *testing.T) {
 		{[]int{1, 2}, "?v=1,2"}, {[]any{named("n"), &text, (*string)(nil)}, "?v=n,text"}, {[2]bool{true}, "?v=true,false"},
 		{map[string]any{"": ""}, "?v=,"},
 	} {
-		if got, err := template.Expand("", values{"v": c.value}); err != nil || got != "/x"+c.want {
+		if got, err := template.Expand(ctx, "", values{"v": c.value}); err != nil || got != "/x"+c.want {
 			t.Errorf("%#v: %q, %v, want %q", c.value, got, err, "/x"+c.want)
 		}
 	}
@@ -152,7 +155,7 @@ func TestExpandMounts(t *testing.T) {
 	for mount, want := range map[string]string{
 		"": "/posts/x", "/": "/posts/x", "//": "/posts/x", "/blog": "/blog/posts/x", "/blog/": "/blog/posts/x", "/a/b": "/a/b/posts/x", "/caf%C3%A9": "/caf%C3%A9/posts/x",
 	} {
-		if got, err := template.Expand(mount, values{"slug": "x"}); err != nil || got != want {
+		if got, err := template.Expand(ctx, mount, values{"slug": "x"}); err != nil || got != want {
 			t.Errorf("mount %q: %q, %v, want %q", mount, got, err, want)
 		}
 		if got, err := Join(mount, "posts/x"); err != nil || got != want {
@@ -162,7 +165,7 @@ func TestExpandMounts(t *testing.T) {
 	for _, mount := range []string{
 		"blog", "https://evil", "//evil", "/a//b", "/..", "/a/../b", "/%2e%2e", "/a?b", "/a#b", `/a\b`, "/a b", "/a\n", "/%", "/%5c", "/\xff",
 	} {
-		if got, err := template.Expand(mount, values{"slug": "x"}); err == nil || !strings.HasPrefix(err.Error(), "the mount ") {
+		if got, err := template.Expand(ctx, mount, values{"slug": "x"}); err == nil || !strings.HasPrefix(err.Error(), "the mount ") {
 			t.Errorf("mount %q: %q, %v", mount, got, err)
 		}
 		if got, err := Join(mount, "posts/x"); err == nil || !strings.HasPrefix(err.Error(), "the mount ") {
@@ -183,7 +186,7 @@ func TestExpandMissing(t *testing.T) {
 			for name, value := range missing {
 				given[name] = value
 			}
-			if got, err := template.Expand("/blog", given); !errors.Is(err, ErrMissing) || !strings.HasSuffix(err.Error(), `: "x"`) {
+			if got, err := template.Expand(ctx, "/blog", given); !errors.Is(err, ErrMissing) || !strings.HasSuffix(err.Error(), `: "x"`) {
 				t.Errorf("%q with %v: %q, %v", text, given, got, err)
 			}
 		}
@@ -210,7 +213,7 @@ func TestExpandRefuses(t *testing.T) {
 		{"/{x}?y", "..", dots}, {"/{x}#y", "..", dots}, {"/{x}{?q}", "..", dots},
 		{"{/x}", "", ""},
 	} {
-		got, err := mustParse(t, c.template).Expand("/blog", values{"x": c.value})
+		got, err := mustParse(t, c.template).Expand(ctx, "/blog", values{"x": c.value})
 		if c.want == "" {
 			if err != nil {
 				t.Errorf("%q with %q: %v", c.template, c.value, err)
@@ -244,7 +247,7 @@ func TestExpandRefusesValuesWithoutForm(t *testing.T) {
 		{"{?x}", many, "more than 4096 elements"}, {"{?x}", object, "more than 4096 elements"},
 		{"{?x}", strings.Repeat("é", maxLength/6), "more than 65536 bytes"},
 	} {
-		got, err := mustParse(t, c.template).Expand("/blog", values{"x": c.value})
+		got, err := mustParse(t, c.template).Expand(ctx, "/blog", values{"x": c.value})
 		if err == nil || errors.Is(err, ErrMissing) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%q with %T: %.99q, %.999v", c.template, c.value, got, err)
 		}
@@ -531,7 +534,7 @@ func FuzzParse(f *testing.F) {
 		for i, name := range all {
 			given[name] = hostile[(int(at)+i)%len(hostile)]
 		}
-		if got, err := template.Expand(mount, given); err == nil {
+		if got, err := template.Expand(ctx, mount, given); err == nil {
 			staysUnder(t, mount, got)
 		}
 		for _, name := range all {
@@ -540,7 +543,7 @@ func FuzzParse(f *testing.F) {
 				less[other] = "v"
 			}
 			delete(less, name)
-			_, err := template.Expand(mount, less)
+			_, err := template.Expand(ctx, mount, less)
 			if errors.Is(err, ErrMissing) != slices.Contains(required, name) {
 				t.Errorf("%q, which requires %q, without %q: %v", text, required, name, err)
 			}
@@ -549,7 +552,7 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 		if !template.HasExpressions() {
-			got, err := template.Expand(mount, nil)
+			got, err := template.Expand(ctx, mount, nil)
 			if err != nil {
 				t.Fatalf("%q has no expressions: %v", text, err)
 			}
@@ -591,8 +594,8 @@ func FuzzExpand(f *testing.F) {
 			}
 		}
 		mount := mounts[int(kinds)%len(mounts)]
-		got, err := template.Expand(mount, given)
-		if again, errAgain := template.Expand(mount, given); again != got || fmt.Sprint(errAgain) != fmt.Sprint(err) {
+		got, err := template.Expand(ctx, mount, given)
+		if again, errAgain := template.Expand(ctx, mount, given); again != got || fmt.Sprint(errAgain) != fmt.Sprint(err) {
 			t.Errorf("%q with %q: first %q, %v, then %q, %v", text, given, got, err, again, errAgain)
 		}
 		if err != nil {
@@ -676,7 +679,7 @@ func TestTemplateDoesNotChange(t *testing.T) {
 		go func() {
 			defer func() { done <- struct{}{} }()
 			for range 100 {
-				got, err := template.Expand("/blog", values{"slug": "s", "list": []any{"a", 1}, "q": "long", "m": values{"k": "v"}})
+				got, err := template.Expand(ctx, "/blog", values{"slug": "s", "list": []any{"a", 1}, "q": "long", "m": values{"k": "v"}})
 				if want := "/blog/posts/s/a/1?q=lon&k=v"; err != nil || got != want {
 					t.Errorf("%q, %v, want %q", got, err, want)
 				}
@@ -695,7 +698,7 @@ func TestExpandAllocates(t *testing.T) {
 	given := values{"slug": "hello-world", "page": json.Number("2"), "q": "grüße"}
 	for _, text := range []string{"/posts/{slug}", "/{slug}{?q,page}"} {
 		template := mustParse(t, text)
-		if n := testing.AllocsPerRun(100, func() { _, _ = template.Expand("/blog", given) }); n > 3 {
+		if n := testing.AllocsPerRun(100, func() { _, _ = template.Expand(ctx, "/blog", given) }); n > 3 {
 			t.Errorf("%q: %v allocations", text, n)
 		}
 	}
@@ -719,7 +722,7 @@ func BenchmarkExpand(b *testing.B) {
 		b.Run(c.text+"/this", func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := template.Expand("/blog", c.values); err != nil {
+				if _, err := template.Expand(ctx, "/blog", c.values); err != nil {
 					b.Fatal(err)
 				}
 			}

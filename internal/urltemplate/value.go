@@ -22,15 +22,14 @@ import (
 	"strconv"
 )
 
-// maxElements of a list or an object: more than any URL has, so that looking through
-// them for every expression of a template takes no time to speak of.
+// maxElements of a list or an object: more than any URL has.
 const maxElements = 4096
 
 var errTooMany = fmt.Errorf("it has more than %d elements", maxElements)
 
 var errNested = errors.New("a list or an object has one inside it, for which a URL has no form")
 
-// textOf returns the text of a value that is a string or a number in JSON.
+// textOf returns the text of a value that is a string, a number or a boolean in JSON.
 func textOf(value any) (text string, ok bool) {
 	switch value := value.(type) {
 	case string:
@@ -39,6 +38,8 @@ func textOf(value any) (text string, ok bool) {
 		return value.String(), true
 	case int:
 		return strconv.Itoa(value), true
+	case bool:
+		return strconv.FormatBool(value), true
 	}
 	return "", false
 }
@@ -52,8 +53,6 @@ func simplify(value any) (any, error) {
 	switch value := value.(type) {
 	case nil:
 		return nil, nil
-	case bool:
-		return strconv.FormatBool(value), nil
 	case []any:
 		if len(value) > maxElements {
 			return nil, errTooMany
