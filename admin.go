@@ -181,6 +181,7 @@ type (
 		Answered  uint64 `json:"answered"`
 		Declined  uint64 `json:"declined"`
 		Failed    uint64 `json:"failed"`
+		Refused   uint64 `json:"refused"`
 		LastError string `json:"last_error"`
 	}
 )
@@ -215,7 +216,7 @@ func toJSON(p PartyInfo) partyJSON {
 	slices.SortFunc(party.Services, func(a, b serviceJSON) int { return strings.Compare(a.Service, b.Service) })
 	_, replies := p.Partyline.Counts()
 	for _, c := range replies {
-		party.Counts = append(party.Counts, countJSON{c.Guest, c.Service, c.Asked, c.Answered, c.Declined, c.Failed, message(c.LastFailure)})
+		party.Counts = append(party.Counts, countJSON{c.Guest, c.Service, c.Asked, c.Answered, c.Declined, c.Failed, c.Refused, message(c.LastFailure)})
 	}
 	return party
 }

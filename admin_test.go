@@ -410,11 +410,11 @@ func TestTheAdminAPIShowsWhoIsOnTheLineAndWhatCameOfIt(t *testing.T) {
 			{"service": "zebra", "guests": ["one"]}
 		],
 		"counts": [
-			{"guest": "broken", "service": "number", "asked": 4, "answered": 2, "declined": 0, "failed": 2, "last_error": "guest \"broken\" failed to answer \"number\": it <broke>"},
-			{"guest": "one", "service": "number", "asked": 4, "answered": 4, "declined": 0, "failed": 0, "last_error": ""},
-			{"guest": "one", "service": "zebra", "asked": 0, "answered": 0, "declined": 0, "failed": 0, "last_error": ""},
-			{"guest": "teller", "service": "time", "asked": 0, "answered": 0, "declined": 0, "failed": 0, "last_error": ""},
-			{"guest": "two", "service": "number", "asked": 4, "answered": 1, "declined": 3, "failed": 0, "last_error": ""}
+			{"guest": "broken", "service": "number", "asked": 4, "answered": 2, "declined": 0, "failed": 2, "refused": 0, "last_error": "guest \"broken\" failed to answer \"number\": it <broke>"},
+			{"guest": "one", "service": "number", "asked": 4, "answered": 4, "declined": 0, "failed": 0, "refused": 0, "last_error": ""},
+			{"guest": "one", "service": "zebra", "asked": 0, "answered": 0, "declined": 0, "failed": 0, "refused": 0, "last_error": ""},
+			{"guest": "teller", "service": "time", "asked": 0, "answered": 0, "declined": 0, "failed": 0, "refused": 0, "last_error": ""},
+			{"guest": "two", "service": "number", "asked": 4, "answered": 1, "declined": 3, "failed": 0, "refused": 0, "last_error": ""}
 		]
 	}`
 	c.expectJSON("GET", "/wsgi_party/"+party, "", want)

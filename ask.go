@@ -31,7 +31,6 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/go-json-experiment/json/jsontext"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/wsgiparty/wsgiparty/internal/token"
 )
@@ -155,11 +154,7 @@ func (a *Ask) serve(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	}
 	operator := line.Operator(guest)
 	if service == "" {
-		turns := line.turnsOf(guest)
-		if askOf(ctx) != nil { // what led here may have the turns, and waits
-			turns = semaphore.NewWeighted(maxTogether)
-		}
-		return askBatch(ctx, operator, turns, body)
+		return askBatch(ctx, operator, body)
 	}
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
@@ -231,13 +226,7 @@ func problemOf(err error) error {
 	return err
 }
 
-const (
-	maxBatch = 256 // asks of a batch
-
-	// maxTogether is how many asks of one guest the batches of another have under
-	// way together. The guest lets no more through, and the rest would fail.
-	maxTogether = maxAsksOfAGuest
-)
+const maxBatch = 256 // asks of a batch
 
 // askElement is an ask of a list of them.
 type askElement struct {
@@ -305,7 +294,7 @@ func readFirst(r *jsonReader) (bool, error) {
 }
 
 // askBatch asks for each element of a list.
-func askBatch(ctx context.Context, o *Operator, turns *semaphore.Weighted, body []byte) ([]byte, error) {
+func askBatch(ctx context.Context, o *Operator, body []byte) ([]byte, error) {
 	asks, err := parseAsks(body)
 	if err != nil {
 		return nil, newProblem(http.StatusBadRequest, `write a list of objects as in [{"service": "url", "payload": {"name": "home"}, "first": true}]: %v`, err)
@@ -333,16 +322,16 @@ func askBatch(ctx context.Context, o *Operator, turns *semaphore.Weighted, body 
 	group, ctx := errgroup.WithContext(ctx)
 	var quick []int // those that wait for nothing outside this process
 	for i := range asks {
-		together := int64(min(o.partyline.together(asks[i].service), maxTogether))
-		if together == 0 {
+		if !o.partyline.waits(asks[i].service) {
 			quick = append(quick, i)
 			continue
 		}
-		group.Go(func() error {
-			if err := turns.Acquire(ctx, together); err != nil {
-				return err
-			}
-			defer turns.Release(together)
+		group.Go(func() (err error) {
+			defer func() {
+				if value := recover(); value != nil { // which would end the process
+					err = newPanicError(value)
+				}
+			}()
 			return ask(ctx, new(askWriter), i)
 		})
 	}

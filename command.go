@@ -202,9 +202,9 @@ func commandShow(fl caddycmd.Flags) (int, error) {
 	for _, s := range p.Services {
 		services.row(s.Service, strings.Join(s.Guests, ", "))
 	}
-	counts := newTable("GUEST", "SERVICE", "ASKED", "ANSWERED", "DECLINED", "FAILED", "LAST ERROR")
+	counts := newTable("GUEST", "SERVICE", "ASKED", "ANSWERED", "DECLINED", "FAILED", "REFUSED", "LAST ERROR")
 	for _, c := range p.Counts {
-		counts.row(c.Guest, c.Service, c.Asked, c.Answered, c.Declined, c.Failed, firstLine(c.LastError))
+		counts.row(c.Guest, c.Service, c.Asked, c.Answered, c.Declined, c.Failed, c.Refused, firstLine(c.LastError))
 	}
 	for i, t := range []*table{invites, guests, services, counts} {
 		if i > 0 {

@@ -21,7 +21,7 @@ import (
 )
 
 // ErrPartyline is what every error of a partyline is: errors.Is(err,
-// ErrPartyline) holds for ErrHighAndDry, ErrLeft, ErrLoop,
+// ErrPartyline) holds for ErrHighAndDry, ErrLeft, ErrLoop, ErrRefused,
 // *NoSuchServiceError and *HandlerError.
 var ErrPartyline = errors.New("partyline error")
 
@@ -38,6 +38,10 @@ var (
 	// call: handlers are asking each other in a circle. In that call, asks for a
 	// service that is being asked for already then get it, too.
 	ErrLoop error = &partylineError{fmt.Sprintf("asks nested deeper than %d: handlers are asking each other in a circle", maxDepth)}
+
+	// ErrRefused is what a remote handler returns, wrapped, when it is asked more than
+	// it can answer. To the asker it has failed, but it is counted apart.
+	ErrRefused error = &partylineError{"asked more than it can answer"}
 )
 
 // errNoOperator is what a nil Operator says.

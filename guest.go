@@ -87,8 +87,15 @@ type Guest struct {
 	// The only services to take from the application's manifest. Default: all.
 	Allow []string `json:"allow,omitempty"`
 
-	// How long one ask may take. Default: `2s`.
+	// How long one ask may take, waiting for its turn included. Default: `2s`.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
+
+	// How many asks may be under way at once, up to 4096: as many as the application
+	// answers at once, if all its workers are for them. One asker has at most three
+	// quarters of them; all that are no guest are one. Of those that wait, askers take
+	// turns. An ask whose turn does not come within `timeout` is refused, and so is one
+	// for which 1,024 wait already. Default: `64`.
+	MaxAsks int `json:"max_asks,omitempty"`
 
 	// How long an answer may be, in bytes, up to 1 GiB. Default: 1 MiB.
 	MaxAnswer int64 `json:"max_answer,omitempty"`
@@ -124,11 +131,17 @@ func (g *Guest) Provision(ctx caddy.Context) error {
 	if g.Timeout == 0 {
 		g.Timeout = defaultGuestTimeout
 	}
+	if g.MaxAsks == 0 {
+		g.MaxAsks = defaultMaxAsks
+	}
 	if g.MaxAnswer == 0 {
 		g.MaxAnswer = defaultMaxAnswer
 	}
 	if g.Timeout < 0 {
 		return fmt.Errorf("timeout is %v: write a duration above zero, such as 2s", time.Duration(g.Timeout))
+	}
+	if g.MaxAsks < 0 || g.MaxAsks > maxMaxAsks {
+		return fmt.Errorf("max_asks is %d: write a number from 1 to %d", g.MaxAsks, maxMaxAsks)
 	}
 	if g.MaxAnswer < 0 || g.MaxAnswer > maxMaxAnswer {
 		return fmt.Errorf("max_answer is %d bytes: write a size above zero and up to 1 GiB", g.MaxAnswer)

@@ -754,36 +754,34 @@ func TestHowManyAsksAreUnderWay(t *testing.T) {
 			})
 		}
 	}
-	full := func(guest, want string) {
+	full := func(guest string) {
 		t.Helper()
-		began, before := time.Now(), len(b.Requests("/hold"))
+		before := len(b.Requests("/hold"))
 		for _, service := range []string{"hold", "other"} {
-			answers, err := line.Operator(guest).AskAround(context.Background(), service, nil)
-			var failed *HandlerError
-			if len(answers) != 0 || !errors.As(err, &failed) || !strings.Contains(err.Error(), want) {
-				t.Errorf("%s: %v %v, want %s", service, answers, err, want)
+			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+			answers, err := line.Operator(guest).AskAround(ctx, service, nil)
+			cancel()
+			if len(answers) != 0 || err == nil {
+				t.Errorf("%s: %v %v", service, answers, err)
 			}
-		}
-		if took := time.Since(began); took > 5*time.Second {
-			t.Errorf("it took %v", took)
 		}
 		if n := len(b.Requests("/hold")); n != before {
 			t.Error("it is asked nevertheless")
 		}
 	}
-	ask("greedy", 16)
-	awaitRequests(t, b, "/hold", 16)
-	full("greedy", `16 asks of guest "greedy" are under way already`)
+	ask("greedy", 48)
+	awaitRequests(t, b, "/hold", 48)
+	full("greedy")
 	ask("modest", 1)
-	ask("", 47)
+	ask("", 15)
 	awaitRequests(t, b, "/hold", 64)
-	full("modest", "64 asks are under way already")
-	full("", "64 asks are under way already")
+	full("modest")
+	full("")
 	c.expectAsk("constant", nil, "1")
 	b.Release()
 	asks.Wait()
-	ask("greedy", 16)
-	awaitRequests(t, b, "/hold", 80)
+	ask("greedy", 48)
+	awaitRequests(t, b, "/hold", 112)
 	b.Release()
 	asks.Wait()
 }
@@ -861,7 +859,7 @@ func TestAGuestThatDoesNotAnswerIsNotAskedForAWhile(t *testing.T) {
 			}
 		}
 		var all errgroup.Group
-		all.SetLimit(maxAsks / 5) // no ask is to fail because of the others
+		all.SetLimit(defaultMaxAsks * 3 / 4 / 5) // no ask is to fail because of the others
 		for name := range tests {
 			all.Go(func() error {
 				for _, err := range ask(name, n) {

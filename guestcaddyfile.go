@@ -41,6 +41,7 @@ import (
 //		fetch_manifest [on|off]
 //		allow          <service>...
 //		timeout        <duration>
+//		max_asks       <n>
 //		max_answer     <size>
 //		forward        <header>...
 //	}
@@ -156,6 +157,14 @@ var guestOptions = map[string]guestOption{
 			return errors.New("timeout is " + args[0] + ": write a duration above zero, such as 2s")
 		}
 		g.Timeout = caddy.Duration(timeout)
+		return nil
+	}},
+	"max_asks": {1, 1, false, func(g *Guest, _ map[string][]map[string]any, args []string) error {
+		n, err := strconv.Atoi(args[0])
+		if err != nil || n < 1 || n > maxMaxAsks {
+			return fmt.Errorf("max_asks is %s: write a number from 1 to %d", args[0], maxMaxAsks)
+		}
+		g.MaxAsks = n
 		return nil
 	}},
 	"max_answer": {1, 1, false, func(g *Guest, _ map[string][]map[string]any, args []string) error {

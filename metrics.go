@@ -85,6 +85,7 @@ func (m *metricsCollector) Collect(ch chan<- prometheus.Metric) {
 			count(m.replies, c.Answered, party, guest, service, "answered")
 			count(m.replies, c.Declined, party, guest, service, "declined")
 			count(m.replies, c.Failed, party, guest, service, "failed")
+			count(m.replies, c.Refused, party, guest, service, "refused")
 			if c.Durations.Count > 0 {
 				ch <- prometheus.MustNewConstHistogram(m.durations, c.Durations.Count, c.Durations.Sum.Seconds(), inSeconds(c.Durations.Buckets), party, guest, service)
 			}

@@ -104,7 +104,7 @@ func labelled(labels map[string]string) string {
 // countedReplies are the figures of a guest's replies.
 func countedReplies(guest, service string, answered, declined, failed float64) metricValues {
 	f := make(metricValues)
-	for outcome, n := range map[string]float64{"answered": answered, "declined": declined, "failed": failed} {
+	for outcome, n := range map[string]float64{"answered": answered, "declined": declined, "failed": failed, "refused": 0} {
 		f["replies_total"+labelled(map[string]string{"guest": guest, "service": service, "outcome": outcome})] = n
 	}
 	return f

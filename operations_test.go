@@ -211,9 +211,9 @@ func TestRemoteGuestsAreShownLikeAnyOther(t *testing.T) {
 	c.same("guests", c.plain(string(view.Guests)), c.plain(`[{"guest": "blog", "services": ["ping", "url", "user"], "replicas": 1, "joined": "TIME"}]`))
 	c.same("services", c.plain(string(view.Services)), c.plain(`[{"service": "ping", "guests": ["blog"]}, {"service": "url", "guests": ["blog"]}, {"service": "user", "guests": ["blog"]}]`))
 	c.same("counts", c.plain(string(view.Counts)), c.plain(`[
-		{"guest": "blog", "service": "ping", "asked": 1, "answered": 1, "declined": 0, "failed": 0, "last_error": ""},
-		{"guest": "blog", "service": "url", "asked": 0, "answered": 0, "declined": 0, "failed": 0, "last_error": ""},
-		{"guest": "blog", "service": "user", "asked": 5, "answered": 3, "declined": 1, "failed": 1, "last_error": "guest \"blog\" failed to answer \"user\": status 500"}]`))
+		{"guest": "blog", "service": "ping", "asked": 1, "answered": 1, "declined": 0, "failed": 0, "refused": 0, "last_error": ""},
+		{"guest": "blog", "service": "url", "asked": 0, "answered": 0, "declined": 0, "failed": 0, "refused": 0, "last_error": ""},
+		{"guest": "blog", "service": "user", "asked": 5, "answered": 3, "declined": 1, "failed": 1, "refused": 0, "last_error": "guest \"blog\" failed to answer \"user\": status 500"}]`))
 	response := c.call("POST", "/wsgi_party/"+party+"/ask/ping", "")
 	c.isJSON("an ask", response, `{"answers": ["pong"], "replies": [{"guest": "blog", "status": "answered", "answer": "pong", "duration": "DURATION"}], "duration": "DURATION"}`)
 }

@@ -633,25 +633,11 @@ func (o *Operator) lookup(name string) (*service, *order, error) {
 	return nil, nil, err
 }
 
-// together returns how many handlers of one guest an ask for the service starts
-// together, at most. Zero is for an ask that waits for nothing outside this process.
-func (p *Partyline) together(name string) int {
+// waits reports whether an ask for the service waits for something outside this
+// process.
+func (p *Partyline) waits(name string) bool {
 	loaded, ok := p.services.Load(name)
-	if !ok {
-		return 0
-	}
-	most := 0
-	var handlers map[unique.Handle[string]]int
-	for _, c := range loaded.(*service).load().connections {
-		if c.remote {
-			if handlers == nil {
-				handlers = make(map[unique.Handle[string]]int)
-			}
-			handlers[c.guest]++
-			most = max(most, handlers[c.guest])
-		}
-	}
-	return most
+	return ok && slices.ContainsFunc(loaded.(*service).load().connections, func(c connection) bool { return c.remote })
 }
 
 // each calls yield with every reply until it returns false. The error concerns
@@ -998,20 +984,21 @@ func (c *calls) startRemote() {
 func (a *ask) callRemote(ctx context.Context, connection connection, payload any, replied chan<- remoteReply) {
 	connection.tally.ask()
 	began := time.Now()
-	reply := remoteReply{err: a.failure(connection.guest, errExited)}
+	reply, refused := remoteReply{err: a.failure(connection.guest, errExited)}, false
 	defer func() {
 		if value := recover(); value != nil {
-			reply = remoteReply{err: a.failure(connection.guest, newPanicError(value))}
+			reply, refused = remoteReply{err: a.failure(connection.guest, newPanicError(value))}, false
 		}
 		reply.took = time.Since(began)
 		if !reply.failed() || ctx.Err() != context.Canceled {
-			connection.tally.reply(reply.took, reply.err)
+			connection.tally.reply(reply.took, reply.err, refused)
 		} // else the asker has gone, which is nobody's failure
 		replied <- reply
 	}()
 	answer, err := connection.handler(ctx, payload)
 	if err != nil {
 		answer, err = nil, a.failure(connection.guest, err)
+		refused = errors.Is(err, ErrRefused) // by methods that may be the guest's own and panic
 	}
 	reply = remoteReply{answer: answer, err: err}
 }

@@ -28,7 +28,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/wsgiparty/wsgiparty/internal/token"
 )
@@ -75,7 +74,7 @@ func init() {
 // Metric | Labels | What
 // -------|--------|-----
 // `caddy_wsgi_party_asks_total` | `party`, `service` | asks for a service
-// `caddy_wsgi_party_replies_total` | `party`, `guest`, `service`, `outcome` | handlers that `answered`, `declined` or `failed`
+// `caddy_wsgi_party_replies_total` | `party`, `guest`, `service`, `outcome` | handlers that `answered`, `declined` or `failed`, or remote ones that `refused`, being asked more than they can answer
 // `caddy_wsgi_party_guests` | `party` | guests on the line
 // `caddy_wsgi_party_invites_total` | `party`, `outcome` | invites that `joined`, were `not_answered` or `refused`, or `failed`
 // `caddy_wsgi_party_reply_duration_seconds` | `party`, `guest`, `service` | how long remote handlers took; others are not timed
@@ -104,13 +103,6 @@ type line struct {
 
 	keys   token.Ring // of its guests
 	keysOf map[string]token.Keys
-	turns  sync.Map // of guest to *semaphore.Weighted
-}
-
-// turnsOf returns what the asks of all the guest's batches wait for.
-func (l *line) turnsOf(guest string) *semaphore.Weighted {
-	turns, _ := l.turns.LoadOrStore(guest, semaphore.NewWeighted(maxTogether))
-	return turns.(*semaphore.Weighted)
 }
 
 // history is what is counted of all partylines of one name, from config to config.

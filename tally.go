@@ -54,7 +54,11 @@ type ReplyCount struct {
 	// or declines all the same.
 	Asked, Answered, Declined, Failed uint64
 
-	// LastFailure is the *HandlerError of the last failure, nil if none failed.
+	// Refused is how often a remote handler returned ErrRefused.
+	Refused uint64
+
+	// LastFailure is the *HandlerError of the last that failed or refused, nil if none
+	// did.
 	LastFailure error
 
 	// Durations are those of the replies of remote handlers. Others are not
@@ -103,7 +107,7 @@ func (p *Partyline) Counts() ([]AskCount, []ReplyCount) {
 		c := tallies[t]
 		replied = append(replied, ReplyCount{
 			Guest: t.guest, Service: t.service,
-			Asked: c.asked, Answered: c.answered, Declined: c.declined, Failed: c.failed,
+			Asked: c.asked, Answered: c.answered, Declined: c.declined, Failed: c.failed, Refused: t.refused.Load(),
 			LastFailure: t.failure(), Durations: t.durations(),
 		})
 	}
@@ -139,6 +143,8 @@ type tally struct {
 	service string // or otherServices
 
 	asked, answered, declined, failed atomic.Uint64 // without those in rows
+
+	refused atomic.Uint64 // which only remote handlers are counted to have
 
 	lastFailure atomic.Value
 	sum         atomic.Int64 // of the durations
@@ -182,7 +188,7 @@ func (t *tally) ask() {
 }
 
 // reply counts what a remote handler made of it.
-func (t *tally) reply(took time.Duration, err error) {
+func (t *tally) reply(took time.Duration, err error, refused bool) {
 	if t == nil {
 		return
 	}
@@ -193,7 +199,11 @@ func (t *tally) reply(took time.Duration, err error) {
 		t.declined.Add(1)
 	default:
 		t.fail(err)
-		t.failed.Add(1)
+		if refused {
+			t.refused.Add(1)
+		} else {
+			t.failed.Add(1)
+		}
 	}
 	t.sum.Add(int64(took))
 	bucket, _ := slices.BinarySearch(durationBounds[:], took)

@@ -50,7 +50,7 @@ type visit struct {
 	path       string // where the application is mounted in the party, escaped
 	mount      string // the same with the party's prefix
 	origin     string // what comes before the mount in links; empty for an invite without one
-	slots      slots
+	slots      *slots
 
 	ctx  context.Context // ended by end
 	end  context.CancelFunc
@@ -70,6 +70,7 @@ func newVisit(g *Guest, i *Invitation, path string) *visit {
 		v.origin = originOf(i.URI)
 	}
 	v.ctx, v.end = context.WithCancel(i.party.ctx)
+	v.slots = newSlots(g.MaxAsks, &overload{ctx: v.ctx, maxAsks: g.MaxAsks, logger: g.logger.With(zap.String("party", i.party.partyName()), zap.String("guest", v.guest()))})
 	return v
 }
 
@@ -293,15 +294,23 @@ func (v *visit) request(ctx context.Context, service string, h manifest.Handler,
 	if err != nil {
 		return nil, err
 	}
-	release, err := v.slots.take(ctx)
-	if err != nil {
-		return nil, &abandonedError{err}
-	}
 	timeout := time.Duration(v.Timeout)
 	requestCtx, cancel := context.WithTimeoutCause(ctx, timeout, &timeoutError{timeout})
 	defer cancel()
+	path := pathOf(ctx)
+	release, waited, err := v.slots.take(requestCtx, askerIn(path), holdsSlot(path, v.guest()))
+	if err != nil {
+		return nil, &abandonedError{err}
+	}
+	if waited > 0 && v.breaker(service).State() == gobreaker.StateOpen { // meanwhile
+		release()
+		return nil, &abandonedError{gobreaker.ErrOpenState}
+	}
 	v.forward(ctx, r.Header)
-	response, err := v.send(r.WithContext(requestCtx), int(v.MaxAnswer), body, pathOf(ctx), release)
+	response, err := v.send(r.WithContext(requestCtx), int(v.MaxAnswer), body, path, release)
+	if err != nil && waited > 0 && requestCtx.Err() == context.DeadlineExceeded {
+		return nil, &abandonedError{v.slots.late(waited, timeout)}
+	}
 	if err == nil && response.StatusCode != http.StatusOK {
 		err = &statusError{status: response.StatusCode}
 	}
@@ -528,45 +537,4 @@ func (v *visit) fetchSoon() {
 	case v.wake <- struct{}{}:
 	default:
 	}
-}
-
-// slots bound how many asks of a guest are under way.
-type slots struct {
-	mu    sync.Mutex
-	taken int
-	by    map[string]int
-}
-
-const (
-	maxAsks         = 64
-	maxAsksOfAGuest = 16
-)
-
-// take takes a slot for the guest that asks, or says that there is none.
-func (s *slots) take(ctx context.Context) (release func(), err error) {
-	asker := ""
-	if a := askOf(ctx); a != nil {
-		asker = guestName(a.guest)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.taken >= maxAsks {
-		return nil, fmt.Errorf("%d asks are under way already", maxAsks)
-	}
-	if asker != "" && s.by[asker] >= maxAsksOfAGuest {
-		return nil, fmt.Errorf("%d asks of guest %q are under way already", maxAsksOfAGuest, asker)
-	}
-	if s.by == nil {
-		s.by = make(map[string]int)
-	}
-	s.taken++
-	s.by[asker]++
-	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.taken--
-		if s.by[asker]--; s.by[asker] == 0 {
-			delete(s.by, asker)
-		}
-	}, nil
 }

@@ -1,0 +1,298 @@
+// Copyright 2026 The wsgi_party Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package wsgiparty
+
+import (
+	"container/list"
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/wsgiparty/wsgiparty/internal/token"
+)
+
+const (
+	defaultMaxAsks = 64
+	maxMaxAsks     = 4096
+	maxWaiting     = 1024 // asks of one guest
+)
+
+// slots bound how many asks of a guest are under way. Those that find none free wait in
+// line: askers take turns, so that one with many asks does not keep the others waiting,
+// and of one asker who came first is first.
+type slots struct {
+	max      int // at once
+	ofOne    int // of them by one asker
+	overload *overload
+
+	mu      sync.Mutex
+	taken   int
+	nested  int // asks under way that need no slot of their own
+	waiting int
+	askers  map[string]*asker // all that there have been, since guests are few
+	turns   list.List         // of the *asker that wait, the next one first
+}
+
+// asker is a guest that asks, or all callers together that are none.
+type asker struct {
+	name    string
+	taken   int
+	waiting list.List     // of *waiter
+	turn    *list.Element // in turns; nil if none waits
+}
+
+// waiter is an ask that waits.
+type waiter struct {
+	asker  *asker
+	place  *list.Element // in the asker's line; nil if it is no longer there
+	called chan struct{} // closed when it has a slot, or has had to make room
+	gave   bool          // it has had to make room
+}
+
+func newSlots(maxAsks int, o *overload) *slots {
+	return &slots{max: maxAsks, ofOne: (3*maxAsks + 3) / 4, overload: o, askers: make(map[string]*asker)}
+}
+
+// askerIn returns who asks at the end of a path, empty for a caller that is no guest.
+func askerIn(path []token.Ask) string {
+	if len(path) == 0 {
+		return ""
+	}
+	return path[len(path)-1].Guest
+}
+
+// holdsSlot reports whether the guest is being asked further up in a path: it asks
+// somebody in turn there.
+func holdsSlot(path []token.Ask, guest string) bool {
+	return len(path) > 1 && slices.ContainsFunc(path[1:], func(a token.Ask) bool { return a.Guest == guest })
+}
+
+// take takes a slot for an ask that ends with ctx at the latest, and calls release when
+// it has ended. One that came of an ask that holds a slot needs none: it might wait for
+// that. The error is ErrRefused, or the context's if the asker has gone.
+func (s *slots) take(ctx context.Context, guest string, holds bool) (release func(), waited time.Duration, err error) {
+	if ctx.Err() == context.Canceled {
+		return nil, 0, ctx.Err()
+	}
+	release, w, err := s.enter(guest, holds)
+	if w != nil {
+		began := time.Now()
+		select {
+		case <-w.called:
+		case <-ctx.Done():
+		}
+		waited = max(time.Since(began), 1)
+		release, err = s.end(ctx, w, waited)
+	}
+	if err != nil && ctx.Err() == context.Canceled {
+		return nil, waited, ctx.Err()
+	}
+	if err != nil {
+		s.overload.refuse(err)
+	}
+	return release, waited, err
+}
+
+// enter takes a slot if it can be had, or else a place in the line.
+func (s *slots) enter(guest string, holds bool) (release func(), _ *waiter, _ error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a, ok := s.askers[guest]
+	if !ok {
+		a = &asker{name: guest}
+		s.askers[guest] = a
+	}
+	switch {
+	case holds && s.nested < s.max:
+		s.nested++
+		return s.endNested, nil, nil
+	case holds:
+		return nil, nil, s.refusal(a, fmt.Sprintf("%d asks that came of others are under way", s.nested))
+	case s.taken < s.max && a.taken < s.ofOne: // then nobody waits who could have it
+		s.give(a)
+		return s.releaseOf(a), nil, nil
+	case s.waiting == maxWaiting && !s.makeRoom(a):
+		return nil, nil, s.refusal(a, "too many wait")
+	}
+	w := &waiter{asker: a, called: make(chan struct{})}
+	w.place = a.waiting.PushBack(w)
+	if a.turn == nil {
+		a.turn = s.turns.PushBack(a)
+	}
+	s.waiting++
+	return nil, w, nil
+}
+
+// end ends an ask's waiting, with a slot if its turn has come.
+func (s *slots) end(ctx context.Context, w *waiter, waited time.Duration) (release func(), _ error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case w.gave:
+		return nil, s.refusal(w.asker, "too many wait")
+	case w.place == nil && ctx.Err() == nil:
+		return s.releaseOf(w.asker), nil
+	case w.place == nil:
+		s.giveBack(w.asker)
+	default:
+		s.leave(w)
+	}
+	return nil, s.refusal(w.asker, fmt.Sprintf("its turn had not come after %v", waited.Round(time.Millisecond)))
+}
+
+func (s *slots) give(a *asker) {
+	a.taken++
+	s.taken++
+}
+
+func (s *slots) releaseOf(a *asker) func() {
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.giveBack(a)
+	}
+}
+
+func (s *slots) endNested() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.nested--
+}
+
+// giveBack gives a slot back, and to whose turn it is.
+func (s *slots) giveBack(a *asker) {
+	a.taken--
+	s.taken--
+	for turn := s.turns.Front(); turn != nil && s.taken < s.max; {
+		next := turn.Value.(*asker)
+		if next.taken == s.ofOne {
+			turn = turn.Next()
+			continue
+		}
+		w := next.waiting.Front().Value.(*waiter)
+		s.turns.MoveToBack(turn)
+		s.leave(w)
+		s.give(next)
+		close(w.called)
+		turn = s.turns.Front()
+	}
+}
+
+// leave takes an ask out of the line.
+func (s *slots) leave(w *waiter) {
+	a := w.asker
+	a.waiting.Remove(w.place)
+	w.place = nil
+	s.waiting--
+	if a.waiting.Len() == 0 {
+		s.turns.Remove(a.turn)
+		a.turn = nil
+	}
+}
+
+// makeRoom has the last ask of whom most wait for make room for one of an asker of whom
+// fewer do.
+func (s *slots) makeRoom(a *asker) bool {
+	most := a
+	for turn := s.turns.Front(); turn != nil; turn = turn.Next() {
+		if other := turn.Value.(*asker); other.waiting.Len() > most.waiting.Len() {
+			most = other
+		}
+	}
+	if most.waiting.Len() <= a.waiting.Len()+1 {
+		return false
+	}
+	w := most.waiting.Back().Value.(*waiter)
+	s.leave(w)
+	w.gave = true
+	close(w.called)
+	return true
+}
+
+// refusal returns the error for an ask that is refused.
+func (s *slots) refusal(a *asker, why string) error {
+	by := "callers that are no guest"
+	if a.name != "" {
+		by = fmt.Sprintf("guest %q", a.name)
+	}
+	most := ""
+	if a.taken == s.ofOne {
+		most = " (one asker may have no more)"
+	}
+	return fmt.Errorf("%w: %s; %d asks are under way, %d of them by %s%s, and %d wait: %s", ErrRefused, why, s.taken+s.nested, a.taken, by, most, s.waiting, moreAsks(s.max))
+}
+
+// late returns the error for an ask whose turn came, but with too little time left.
+func (s *slots) late(waited, timeout time.Duration) error {
+	err := fmt.Errorf("%w: its turn came after %v, and the rest of %v was not enough: %s", ErrRefused, waited.Round(time.Millisecond), timeout, moreAsks(s.max))
+	s.overload.refuse(err)
+	return err
+}
+
+// moreAsks says what to write for fewer asks to be refused.
+func moreAsks(maxAsks int) string {
+	more := ""
+	if maxAsks < maxMaxAsks {
+		more = fmt.Sprintf("if the application can answer more than %d asks at once, write `max_asks %d` in its wsgi_party_guest; else ", maxAsks, min(2*maxAsks, maxMaxAsks))
+	}
+	return more + "have it answer faster, or let asks wait longer with `timeout`"
+}
+
+// calmAfter is how long nothing must have been refused for an overload to be over.
+const calmAfter = 5 * time.Second
+
+// overload says in the log when a guest begins to refuse asks, and when it has stopped.
+type overload struct {
+	ctx     context.Context // the guest's
+	logger  *zap.Logger
+	maxAsks int
+
+	mu      sync.Mutex
+	refused int // 0 when all is calm
+	began   time.Time
+	last    time.Time
+}
+
+// refuse counts an ask that is refused.
+func (o *overload) refuse(err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.last = time.Now()
+	if o.refused++; o.refused > 1 {
+		return
+	}
+	o.began = o.last
+	o.logger.Warn("guest is asked more than it can answer", zap.Int("max_asks", o.maxAsks), zap.Error(err))
+	time.AfterFunc(calmAfter, o.calm)
+}
+
+// calm ends the overload if it is over.
+func (o *overload) calm() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.ctx.Err() != nil { // the guest is of a config that has ended
+		return
+	}
+	if rest := calmAfter - time.Since(o.last); rest > 0 {
+		time.AfterFunc(rest, o.calm)
+		return
+	}
+	o.logger.Info("guest is no longer asked more than it can answer", zap.Int("refused", o.refused), zap.Duration("duration", o.last.Sub(o.began)))
+	o.refused = 0
+}
