@@ -103,6 +103,8 @@ type line struct {
 
 	keys   token.Ring // of its guests
 	keysOf map[string]token.Keys
+
+	dotless dotlessAsks
 }
 
 // history is what is counted of all partylines of one name, from config to config.

@@ -20,7 +20,9 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"text/template"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -35,13 +37,20 @@ func init() {
 // TemplateFunctions lets the pages of the `templates` handler ask the guests of a
 // party. Pages are no guest: they ask everyone.
 //
+// The first argument of each function is the page's dot: `.`, or `$` inside `range` and
+// `with`. The ask is then the request's: it ends when the visitor leaves, guests are
+// sent the headers that their `forward` names, and a page that comes to ask itself is
+// ended. Without the dot an ask takes at most 5 s, and at most 16 such asks of
+// applications are under way in a party; the next one fails at once, and so do others
+// until those have ended.
+//
 // ##### `urlFor`
 //
 // The URL of a page of one of the applications, from the page's name and, in pairs,
 // what the URL depends on. If nobody knows the page, this one is an error.
 //
 // ```
-// <a href="{{urlFor "blog:post" "slug" "hello" | html}}">Hello</a>
+// <a href="{{urlFor . "blog:post" "slug" "hello" | html}}">Hello</a>
 // ```
 //
 // ##### `maybeURL`
@@ -49,7 +58,7 @@ func init() {
 // Like `urlFor`, but empty if nobody knows the page.
 //
 // ```
-// {{with maybeURL "shop:cart"}}<a href="{{. | html}}">Cart</a>{{end}}
+// {{with maybeURL . "shop:cart"}}<a href="{{. | html}}">Cart</a>{{end}}
 // ```
 //
 // ##### `askAround`
@@ -60,7 +69,7 @@ func init() {
 // `ignore_missing_services`.
 //
 // ```
-// {{range askAround "headline" "today"}}<li>{{. | html}}</li>{{end}}
+// {{range askAround . "headline" "today"}}<li>{{. | html}}</li>{{end}}
 // ```
 //
 // ##### `askFirst`
@@ -68,7 +77,7 @@ func init() {
 // The first answer. If nobody answers, the page is an error.
 //
 // ```
-// {{(askFirst "user" (dict "id" 7)).name | html}}
+// {{(askFirst . "user" (dict "id" 7)).name | html}}
 // ```
 //
 // Answers are values, not templates. As everywhere in these pages, nothing is
@@ -79,6 +88,7 @@ type TemplateFunctions struct {
 	Party string `json:"party,omitempty"`
 
 	operator *Operator
+	line     *line
 	logger   *zap.Logger
 }
 
@@ -101,9 +111,15 @@ func (f *TemplateFunctions) Provision(ctx caddy.Context) error {
 	if f.Party == "" {
 		return errors.New("these templates are in no party's routes: say which party they ask (wsgi_party <party>)")
 	}
-	var err error
-	f.operator, err = Join(ctx, f.Party, "")
-	return err
+	app, err := appOf(ctx)
+	if err != nil {
+		return err
+	}
+	if f.operator, err = Join(ctx, f.Party, ""); err != nil {
+		return err
+	}
+	f.line = app.lineOf(f.Party)
+	return nil
 }
 
 // CustomTemplateFunctions returns the functions.
@@ -135,13 +151,14 @@ func (f *TemplateFunctions) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-func (f *TemplateFunctions) askAround(service string, payload ...any) ([]any, error) {
-	p, err := onePayload(payload)
+func (f *TemplateFunctions) askAround(arguments ...any) ([]any, error) {
+	q, err := f.question(arguments)
 	if err != nil {
 		return nil, err
 	}
+	defer q.end()
 	answers := []any{}
-	for reply := range f.operator.Replies(context.Background(), service, p) {
+	for reply := range f.operator.Replies(q.ctx, q.name, q.payload) {
 		if reply.Err == nil {
 			var answer any
 			if answer, reply.Err = templateValue(reply.Answer); reply.Err == nil {
@@ -154,46 +171,159 @@ func (f *TemplateFunctions) askAround(service string, payload ...any) ([]any, er
 		case reply.Guest == "":
 			return nil, reply.Err
 		default:
-			f.logger.Warn("guest failed", zap.String("party", f.Party), zap.String("guest", reply.Guest), zap.String("service", service), zap.Error(reply.Err))
+			f.logger.Warn("guest failed", zap.String("party", f.Party), zap.String("guest", reply.Guest), zap.String("service", q.name), zap.Error(reply.Err))
 		}
 	}
 	return answers, nil
 }
 
-func (f *TemplateFunctions) askFirst(service string, payload ...any) (any, error) {
-	p, err := onePayload(payload)
+func (f *TemplateFunctions) askFirst(arguments ...any) (any, error) {
+	q, err := f.question(arguments)
 	if err != nil {
 		return nil, err
 	}
-	answer, err := firstTaken(context.Background(), f.operator, service, p, templateValue)
+	defer q.end()
+	answer, err := firstTaken(q.ctx, f.operator, q.name, q.payload, templateValue)
 	if err != nil {
-		return nil, fmt.Errorf("nobody in party %q answers service %q for %s: %w", f.Party, service, describePayload(p), err)
+		return nil, fmt.Errorf("nobody in party %q answers service %q for %s: %w", f.Party, q.name, describePayload(q.payload), err)
 	}
 	return answer, nil
 }
 
-func (f *TemplateFunctions) urlFor(name string, pairs ...any) (string, error) {
-	values, err := valuesOf(name, pairs)
+func (f *TemplateFunctions) urlFor(arguments ...any) (string, error) {
+	q, err := f.urlQuestion(arguments)
 	if err != nil {
 		return "", err
 	}
-	url, err := URLFor(context.Background(), f.operator, name, values)
+	defer q.end()
+	url, err := URLFor(q.ctx, f.operator, q.name, q.values)
 	if err != nil {
-		return "", fmt.Errorf("nobody in party %q answers service %q for %q: %w", f.Party, URLService, name, err)
+		return "", fmt.Errorf("nobody in party %q answers service %q for %q: %w", f.Party, URLService, q.name, err)
 	}
 	return url, nil
 }
 
-func (f *TemplateFunctions) maybeURL(name string, pairs ...any) (string, error) {
-	values, err := valuesOf(name, pairs)
+func (f *TemplateFunctions) maybeURL(arguments ...any) (string, error) {
+	q, err := f.urlQuestion(arguments)
 	if err != nil {
 		return "", err
 	}
-	url, err := URLFor(context.Background(), f.operator, name, values)
+	defer q.end()
+	url, err := URLFor(q.ctx, f.operator, q.name, q.values)
 	if _, missing := err.(*NoSuchServiceError); err != nil && !missing && err != ErrHighAndDry {
-		f.logger.Warn("guests failed", zap.String("party", f.Party), zap.String("service", URLService), zap.String("name", name), zap.Error(err))
+		f.logger.Warn("guests failed", zap.String("party", f.Party), zap.String("service", URLService), zap.String("name", q.name), zap.Error(err))
 	}
 	return url, nil
+}
+
+// question is what a function's arguments ask, to be ended when it has been.
+type question struct {
+	ctx     context.Context
+	end     func()
+	name    string // of a service, or of a page
+	payload any
+	values  map[string]any // of a page's URL
+}
+
+// question returns what the arguments ask under a service.
+func (f *TemplateFunctions) question(arguments []any) (q question, err error) {
+	dot, arguments := cutDot(arguments)
+	if q.name, arguments, err = nameIn(arguments, "a service"); err != nil {
+		return q, err
+	}
+	if q.payload, err = onePayload(arguments); err != nil {
+		return q, err
+	}
+	q.ctx, q.end, err = f.begin(dot, q.name)
+	return q, err
+}
+
+// urlQuestion returns which page's URL the arguments ask for.
+func (f *TemplateFunctions) urlQuestion(arguments []any) (q question, err error) {
+	dot, arguments := cutDot(arguments)
+	if q.name, arguments, err = nameIn(arguments, "a page's name"); err != nil {
+		return q, err
+	}
+	if q.values, err = valuesOf(q.name, arguments); err != nil {
+		return q, err
+	}
+	q.ctx, q.end, err = f.begin(dot, URLService)
+	return q, err
+}
+
+// begin returns the context of a page's ask: its request's, or one that ends soon.
+func (f *TemplateFunctions) begin(dot *templates.TemplateContext, service string) (context.Context, func(), error) {
+	if dot != nil {
+		return dot.Req.Context(), func() {}, nil
+	}
+	ctx, cancel := context.WithTimeoutCause(context.Background(), dotlessTimeout, &timeoutError{dotlessTimeout})
+	if !f.operator.partyline.remote(service) {
+		return ctx, cancel, nil
+	}
+	if !f.line.dotless.begin() {
+		cancel()
+		return nil, nil, fmt.Errorf("asking party %[1]q for %[2]q: %[3]d asks of pages without the page's dot are under way already: write the dot as first argument, as in {{urlFor . \"shop:cart\"}}, which is $ inside range and with", f.Party, service, maxDotless)
+	}
+	return ctx, func() { cancel(); f.line.dotless.end() }, nil
+}
+
+const (
+	dotlessTimeout = 5 * time.Second
+	maxDotless     = 16
+)
+
+// dotlessAsks are the asks of a party's pages that belong to no request, which nothing
+// else bounds: a page may come to ask itself.
+type dotlessAsks struct {
+	mu       sync.Mutex
+	underWay int
+
+	// Once one is refused, all are until those under way have ended. Else a page that
+	// asks itself twice would be asked 2^16 times.
+	refusing bool
+}
+
+func (d *dotlessAsks) begin() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.refusing = d.refusing || d.underWay >= maxDotless; d.refusing {
+		return false
+	}
+	d.underWay++
+	return true
+}
+
+func (d *dotlessAsks) end() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.underWay--; d.underWay == 0 {
+		d.refusing = false
+	}
+}
+
+// cutDot returns the page's dot, if it is the first of the arguments, and the others.
+func cutDot(arguments []any) (*templates.TemplateContext, []any) {
+	if len(arguments) > 0 {
+		switch dot := arguments[0].(type) {
+		case *templates.TemplateContext:
+			return dot, arguments[1:]
+		case templates.TemplateContext:
+			return &dot, arguments[1:]
+		}
+	}
+	return nil, arguments
+}
+
+// nameIn returns the name that is the first of the arguments, and the others.
+func nameIn(arguments []any, what string) (string, []any, error) {
+	if len(arguments) == 0 {
+		return "", nil, fmt.Errorf("%s is missing: write it after the page's dot, which is $ inside range and with", what)
+	}
+	name, ok := arguments[0].(string)
+	if !ok {
+		return "", nil, fmt.Errorf("%s is a string, and not a %T: write the page's dot, which is $ inside range and with, and then the string", what, arguments[0])
+	}
+	return name, arguments[1:], nil
 }
 
 // onePayload returns the payload among a function's arguments, nil if there is none.
@@ -204,7 +334,7 @@ func onePayload(payload []any) (any, error) {
 	case 1:
 		return payload[0], nil
 	default:
-		return nil, fmt.Errorf("there are %d payloads: make one of them, with dict or list", len(payload))
+		return nil, fmt.Errorf("there are %d payloads: make one of them, with dict or list; what comes before the service is the page's dot, which is $ inside range and with", len(payload))
 	}
 }
 
@@ -228,7 +358,7 @@ func describePayload(payload any) string {
 // valuesOf returns the values of a URL, given in pairs.
 func valuesOf(name string, pairs []any) (map[string]any, error) {
 	if len(pairs)%2 != 0 {
-		return nil, fmt.Errorf("the URL of %q: the values come in pairs of key and value, but there are %d arguments after the name", name, len(pairs))
+		return nil, fmt.Errorf("the URL of %q: the values come in pairs of key and value, but there are %d arguments after the name; what comes before it is the page's dot, which is $ inside range and with", name, len(pairs))
 	}
 	values := make(map[string]any, len(pairs)/2)
 	for i := 0; i < len(pairs); i += 2 {

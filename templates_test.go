@@ -144,8 +144,8 @@ func TestPagesAskAround(t *testing.T) {
 	c.expectPage(`{{range askAround "echo" (list "a" 7)}}{{.}}{{end}}`, "[]interface {} [a 7]")
 	c.expectPage(`{{range "piped" | askAround "echo"}}{{.}}{{end}}`, "string piped")
 	c.expectNoPage(`{{askAround "echo" 1 2}}`, "there are 2 payloads", "dict or list")
-	c.expectNoPage(`{{askAround}}`, "askAround")
-	c.expectNoPage(`{{askAround 7}}`, "expected string; found 7")
+	c.expectNoPage(`{{askAround}}`, "askAround", "a service is missing")
+	c.expectNoPage(`{{askAround 7}}`, "a service is a string, and not a int", "$ inside range")
 	if entries := logEntries(t, "guest failed"); len(entries) != 0 {
 		t.Error(entries)
 	}
@@ -282,7 +282,7 @@ func TestPagesLinkToPages(t *testing.T) {
 		c.expectNoPage(`{{`+function+` "one:post" "slug" "hello" "page"}}`, "there are 3 arguments")
 		c.expectNoPage(`{{`+function+` "one:post" 7 "hello"}}`, `the URL of "one:post": the key 7 is a int: write a string`)
 		c.expectNoPage(`{{`+function+` "one:post" nil "hello"}}`, "the key <nil> is a <nil>: write a string")
-		c.expectNoPage(`{{`+function+` 7}}`, "expected string; found 7")
+		c.expectNoPage(`{{`+function+` 7}}`, "a page's name is a string, and not a int")
 		c.expectNoPage(`{{`+function+`}}`, function)
 	}
 	if len(got) != before {

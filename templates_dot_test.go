@@ -1,0 +1,228 @@
+// Copyright 2026 The wsgi_party Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package wsgiparty
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// dotSite loads a party with an application as guest `app`, and a page at /page that
+// asks it.
+func (c *testCaddy) dotSite(options string, a *attackedApp) {
+	c.t.Helper()
+	templateApp(c.t)
+	c.site("wsgi_party main {\ninvite /app/__invite__/\n" + mounted("app", options, a) +
+		"handle /page {\ntemplates {\nextensions {\nwsgi_party\n}\n}\ntest_app template\n}\n}")
+}
+
+func page(template string) string { return "/page?t=" + url.QueryEscape(template) }
+
+func TestFunctionsOfPagesTakeTheDot(t *testing.T) {
+	c := newCaddy(t)
+	a := newAttackedApp(t, "", serveJSON(`"pong"`))
+	c.dotSite("service ping /ping\nurl post /posts/{slug}\nurl index /", a)
+	for template, want := range map[string]string{
+		`{{askAround . "ping"}} {{askAround $ "ping" 7}}`:                                                "[pong] [pong]",
+		`{{askFirst . "ping"}} {{7 | askFirst . "ping"}}`:                                                "pong pong",
+		`{{urlFor . "post" "slug" "a"}}{{maybeURL . "post" "slug" "b" | html}}{{maybeURL . "none"}}`:     "/app/posts/a/app/posts/b",
+		`{{range list "index" "app:index"}}{{urlFor $ .}}{{with maybeURL $ "index"}}{{.}}{{end}}{{end}}`: "/app//app//app//app/",
+	} {
+		c.expectPage(template, want)
+	}
+	for template, want := range map[string]string{
+		`{{askAround .}}`:                              "a service is missing",
+		`{{urlFor .}}`:                                 "a page's name is missing",
+		`{{askAround . 7}}`:                            "a service is a string, and not a int",
+		`{{askFirst . "ping" 1 2}}`:                    "there are 2 payloads",
+		`{{with dict "a" 1}}{{maybeURL . "x"}}{{end}}`: "which is $ inside range and with",
+		`{{range list "x"}}{{urlFor . "y"}}{{end}}`:    "which is $ inside range and with",
+		`{{urlFor . . "index"}}`:                       "a page's name is a string",
+	} {
+		c.expectNoPage(template, want)
+	}
+}
+
+func TestAPagesAskEndsWithItsVisitor(t *testing.T) {
+	c := newCaddy(t)
+	held, waiting, _ := heldApplication(t)
+	c.dotSite("timeout 10m\nservice held /held", held)
+	for _, function := range []string{`{{askAround . "held"}}`, `{{askFirst . "held"}}`} {
+		ctx, leave := context.WithCancel(t.Context())
+		var group sync.WaitGroup
+		group.Go(func() { _, _, _ = c.tryDo(ctx, "GET", page(function), "", nil) })
+		eventually(t, "the application is asked", func() bool { return waiting.Load() == 1 })
+		leave()
+		group.Wait()
+		eventually(t, "the application's request has ended", func() bool { return waiting.Load() == 0 })
+	}
+}
+
+func TestPagesForwardHeadersAndTheTrace(t *testing.T) {
+	c := newCaddy(t)
+	a := newAttackedApp(t, "", serveJSON(`"/"`))
+	c.dotSite("forward X-Wanted Cookie\nservice url /url\nservice ping /ping", a)
+	const trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+	header := http.Header{"X-Wanted": {"a"}, "X-Other": {"b"}, "Cookie": {"c=d"}, "Authorization": {"Basic eDp5"}, "Traceparent": {trace}}
+	for i, function := range []string{`{{askAround . "ping"}}`, `{{askFirst . "ping"}}`, `{{urlFor . "x"}}`, `{{maybeURL . "x"}}`} {
+		if status, body := c.do("GET", page(function), "", header); status != 200 {
+			t.Fatalf("%s: %d %s%s", function, status, body, lastHTTPError(t))
+		}
+		got := a.requests()[i].Header
+		if got.Get("X-Wanted") != "a" || got.Get("Cookie") != "c=d" || got.Get("Traceparent") != trace || got.Get("X-Other") != "" || got.Get("Authorization") != "" {
+			t.Errorf("%s: %v", function, got)
+		}
+	}
+}
+
+// selfApp makes `test_app self` a page with this template, and counts how often it is
+// made.
+func selfApp(t *testing.T, template string) *atomic.Int64 {
+	t.Helper()
+	made := new(atomic.Int64)
+	app(t, "self", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+		made.Add(1)
+		w.Header().Set("Content-Type", "text/html")
+		_, err := io.WriteString(w, template)
+		return err
+	})
+	return made
+}
+
+// TestAPageThatAsksItselfEnds has pages that ask for a service that the page itself
+// answers, once and more often.
+func TestAPageThatAsksItselfEnds(t *testing.T) {
+	for _, test := range []struct {
+		dot      string
+		perVisit int64 // of the page, by each of its asks
+	}{{"", maxDotless}, {".", 2 * maxDepth}} {
+		for asks := 1; asks <= 3; asks++ {
+			for _, function := range []string{"askAround", "askFirst"} {
+				t.Run(fmt.Sprintf("%s%s x%d", function, test.dot, asks), func(t *testing.T) {
+					made := selfApp(t, strings.Repeat(`{{`+function+` `+test.dot+` "self"}}`, asks))
+					c := newCaddy(t)
+					c.site(`
+					wsgi_party main {
+						invite /self/__invite__/
+						handle_path /self/* {
+							wsgi_party_guest {
+								service self /
+							}
+							templates {
+								extensions {
+									wsgi_party
+								}
+							}
+							test_app self
+						}
+					}`)
+					c.get("/self/")
+					if most := 1 + int64(asks)*test.perVisit; made.Load() < 2 || made.Load() > most {
+						t.Errorf("the page was made %d times, want at most %d", made.Load(), most)
+					}
+					after := made.Load()
+					eventually(t, "nothing is under way", func() bool {
+						l := dotlessOf(t, "main")
+						l.mu.Lock()
+						defer l.mu.Unlock()
+						return l.underWay == 0 && !l.refusing
+					})
+					if made.Load() != after {
+						t.Errorf("the page was made %d times more when it was there", made.Load()-after)
+					}
+				})
+			}
+		}
+	}
+}
+
+// dotlessOf returns those of the running config's party.
+func dotlessOf(t *testing.T, party string) *dotlessAsks {
+	t.Helper()
+	a, ok := running()
+	if !ok {
+		t.Fatal("no config runs")
+	}
+	return &a.lineOf(party).dotless
+}
+
+func TestAsksWithoutTheDotAreFewAtATime(t *testing.T) {
+	c := newCaddy(t)
+	held, waiting, let := heldApplication(t)
+	c.dotSite("timeout 10m\nmax_answer 1KiB\nservice held /held\nservice quick /quick\nanswer constant 1\nurl index /", held)
+	var group sync.WaitGroup
+	for range maxDotless {
+		group.Go(func() {
+			if status, body, err := c.tryGet(page(`{{askFirst "held"}}`)); err != nil || status != 200 || body != "1" {
+				t.Errorf("%d %q %v%s", status, body, err, lastHTTPError(t))
+			}
+		})
+	}
+	eventually(t, "all are under way", func() bool { return waiting.Load() == maxDotless })
+	for _, function := range []string{`{{askFirst "quick"}}`, `{{askAround "quick"}}`} {
+		c.expectNoPage(function, `16 asks of pages without the page's dot are under way already: write the dot as first argument, as in {{urlFor . "shop:cart"}}`)
+	}
+	// Of those that wait for nothing, and those of requests, there may be more.
+	c.expectPage(`{{askFirst "constant"}}{{urlFor "index"}}{{maybeURL "none"}}`, "1/app/")
+	c.expectPage(`{{askFirst . "quick"}}{{askAround . "quick"}}`, "1[1]")
+	let()
+	group.Wait()
+	c.expectPage(`{{askFirst "quick"}}`, "1")
+}
+
+// TestAnAskWithoutTheDotEndsByItself takes those 5 s.
+func TestAnAskWithoutTheDotEndsByItself(t *testing.T) {
+	c := newCaddy(t)
+	held, waiting, _ := heldApplication(t)
+	c.dotSite("timeout 10m\nservice held /held", held)
+	began := time.Now()
+	c.expectNoPage(`{{askFirst "held"}}`, `nobody in party "main" answers service "held"`)
+	if took := time.Since(began); took < dotlessTimeout {
+		t.Errorf("it took %v", took)
+	}
+	eventually(t, "the application's request has ended", func() bool { return waiting.Load() == 0 })
+}
+
+// TestAPagesAskKnowsWhoAsksAlready has a guest asked by its own page's ask: what led
+// there goes with the request, and back with the token.
+func TestAPagesAskKnowsWhoAsksAlready(t *testing.T) {
+	c := newAskTest(t)
+	calls := new(atomic.Int64)
+	one := newApplication(t, c, "one", func(a *application, r *http.Request, service string) reply {
+		calls.Add(1)
+		response, err := a.askBack(r, service)
+		if err != nil || response.status != http.StatusOK {
+			return reply{500, fmt.Sprint(response, err)}
+		}
+		return reply{200, json.RawMessage(compactJSON(t, response.body))}
+	})
+	templateApp(t)
+	c.around(one.directives("who") + "handle /page {\ntemplates {\nextensions {\nwsgi_party\n}\n}\ntest_app template\n}\n")
+	status, body := c.get(page(`{{(askFirst . "who").answers}}`))
+	if status != 200 || body != "[]" || calls.Load() != 1 {
+		t.Errorf("%d %s after %d calls%s", status, body, calls.Load(), lastHTTPError(t))
+	}
+}
