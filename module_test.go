@@ -203,6 +203,11 @@ func newCaddy(t testing.TB) *testCaddy {
 	logged.Lock()
 	logged.Reset()
 	logged.Unlock()
+	// The manifests of another test's guests, or of this one's when it ran before, are no
+	// guests' here.
+	lastManifests.Clear()
+	turns.Clear()
+	caddy.DefaultStorage.Path = t.TempDir()
 	t.Cleanup(func() {
 		if err := caddy.Stop(); err != nil {
 			t.Error(err)

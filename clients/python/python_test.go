@@ -32,6 +32,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -271,9 +272,14 @@ func eventually(t *testing.T, what string, condition func() bool) {
 	}
 }
 
+// parties are counted, for a test's party to have a name of its own: manifests are kept
+// from config to config.
+var parties atomic.Int64
+
 // testCaddy is a Caddy behind which the guests are.
 type testCaddy struct {
 	t      *testing.T
+	party  string
 	site   string
 	ask    string
 	socket string
@@ -286,7 +292,7 @@ func newCaddy(t *testing.T) *testCaddy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &testCaddy{t, testport.Address(t), testport.Address(t), filepath.Join(dir, "ask")}
+	c := &testCaddy{t, fmt.Sprint("main", parties.Add(1)), testport.Address(t), testport.Address(t), filepath.Join(dir, "ask")}
 	t.Cleanup(func() {
 		if err := caddy.Stop(); err != nil {
 			t.Error(err)
@@ -302,11 +308,11 @@ func newCaddy(t *testing.T) *testCaddy {
 func (c *testCaddy) invite(guests ...*guest) {
 	c.t.Helper()
 	config := "{\nadmin off\npersist_config off\nauto_https off\nskip_install_trust\nstorage_check off\nstorage_clean_interval off\ngrace_period 5s\nlog {\noutput discard\n}\n}\nhttp://" +
-		c.site + " {\nwsgi_party main {\n"
+		c.site + " {\nwsgi_party " + c.party + " {\n"
 	for _, g := range guests {
 		config += g.mount()
 	}
-	config += "}\n}\nhttp://" + c.ask + " {\nhandle_path /party/* {\nwsgi_party_ask main\n}\n}\nhttp:// {\nbind unix/" + c.socket + "\nwsgi_party_ask main\n}\n"
+	config += "}\n}\nhttp://" + c.ask + " {\nhandle_path /party/* {\nwsgi_party_ask " + c.party + "\n}\n}\nhttp:// {\nbind unix/" + c.socket + "\nwsgi_party_ask " + c.party + "\n}\n"
 	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(config), nil)
 	if err != nil {
 		c.t.Fatal(err)
@@ -334,7 +340,7 @@ func (c *testCaddy) allJoined() {
 // asked returns what asking as a guest, or as nobody, gives, as JSON.
 func (c *testCaddy) asked(guest, service string, payload any) string {
 	c.t.Helper()
-	operator, ok := wsgiparty.Lookup("main")
+	operator, ok := wsgiparty.Lookup(c.party)
 	if !ok {
 		c.t.Fatal("no party")
 	}
@@ -446,7 +452,7 @@ func TestApplicationsInPythonAnswerAndAskThroughCaddy(t *testing.T) {
 			t.Error(got)
 		}
 		c.pageIs("/two/ask/url?payload=[\"three\",{\"slug\":\"a\"}]", `["/three/posts/a"]`)
-		operator, _ := wsgiparty.Lookup("main")
+		operator, _ := wsgiparty.Lookup(c.party)
 		if got, err := wsgiparty.URLFor(t.Context(), operator, "two", map[string]any{"slug": "b"}); err != nil || got != "/two/posts/b" {
 			t.Errorf("%q %v", got, err)
 		}
@@ -462,7 +468,7 @@ func TestApplicationsInPythonAnswerAndAskThroughCaddy(t *testing.T) {
 	})
 
 	t.Run("every worker answers", func(t *testing.T) {
-		operator, _ := wsgiparty.Lookup("main")
+		operator, _ := wsgiparty.Lookup(c.party)
 		processes := make(map[string]bool)
 		eventually(t, "all five processes answer", func() bool {
 			var mu sync.Mutex
@@ -561,7 +567,7 @@ func TestAnApplicationThatStartsLaterJoinsByItself(t *testing.T) {
 		t.Error(got)
 	}
 	var missing *wsgiparty.NoSuchServiceError
-	operator, _ := wsgiparty.Lookup("main")
+	operator, _ := wsgiparty.Lookup(c.party)
 	if _, err := operator.AskAround(t.Context(), "nothing", nil); !errors.As(err, &missing) {
 		t.Error(err)
 	}

@@ -39,7 +39,7 @@ import (
 	"github.com/wsgiparty/wsgiparty/internal/testport"
 )
 
-// testDir is where the command is built, and all it writes goes.
+// testDir is where the command is built.
 var testDir string
 
 func TestMain(m *testing.M) {
@@ -124,7 +124,8 @@ func runCaddy(t *testing.T, config string) caddyProcess {
 	return caddyProcess{c, stderr, kill}
 }
 
-// caddyCommand returns the command with arguments, not started yet.
+// caddyCommand returns the command with arguments, not started yet. What it stores it
+// stores for itself.
 func caddyCommand(t *testing.T, arguments ...string) *exec.Cmd {
 	t.Helper()
 	binary, err := build()
@@ -132,7 +133,8 @@ func caddyCommand(t *testing.T, arguments ...string) *exec.Cmd {
 		t.Fatal(err)
 	}
 	c := exec.Command(binary, arguments...)
-	c.Env = append(os.Environ(), "HOME="+testDir, "XDG_DATA_HOME="+testDir, "XDG_CONFIG_HOME="+testDir,
+	home := t.TempDir()
+	c.Env = append(os.Environ(), "HOME="+home, "XDG_DATA_HOME="+home, "XDG_CONFIG_HOME="+home,
 		"GORACE=atexit_sleep_ms=0") // else each one that looks for races takes a second longer
 	return c
 }
