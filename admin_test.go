@@ -1196,7 +1196,7 @@ func TestGuestsThatDidNotJoinAreInvitedAgainByTheAdminAPI(t *testing.T) {
 		return `{"invites": [` + strings.Join(all, ",") + `]}`
 	}
 	c.expectJSON("POST", "/wsgi_party/main/invite", "", reported(true, false, true, true))
-	c.expectAnswers("main", "ping", "there", "late")
+	c.expectAnswers("main", "ping", "late", "there")
 
 	// It is shown, logged and told as at load.
 	var shown struct{ Invites, Guests json.RawMessage }
@@ -1297,7 +1297,7 @@ func TestAGuestThatLeftIsInvitedAgain(t *testing.T) {
 		if i := sent.Invites; len(i) != 2 || !i[0].Sent || i[0].Result != InviteJoined || i[1].Sent {
 			t.Errorf("%+v", i)
 		}
-		c.expectAnswers("main", "ping", "other", "pong")
+		c.expectAnswers("main", "ping", "pong", "other")
 	}
 	eventually(t, "the events", func() bool {
 		return slices.Equal(events.events(), []string{"guest_joined app [ping]", "guest_joined other [ping]",
@@ -1468,7 +1468,7 @@ func TestAGuestThatHangsWhenInvitedAgainIsAbandoned(t *testing.T) {
 	}
 	c.expectJSON("POST", "/wsgi_party/main/invite?guest=hangs", "", `{"invites": [
 		{"server": "srv0", "uri": "/hangs/__invite__/", "guest": "hangs", "result": "joined", "status": 204, "error": "", "time": "TIME", "duration": "DURATION", "sent": true}]}`)
-	c.expectAnswers("main", "ping", "next", "at last")
+	c.expectAnswers("main", "ping", "at last", "next")
 	if next.invites() != 2 {
 		t.Errorf("%d invites", next.invites())
 	}

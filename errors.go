@@ -34,10 +34,12 @@ var (
 	// ErrLeft is returned by Connect once the operator has left.
 	ErrLeft error = &partylineError{"the operator has left the partyline"}
 
-	// ErrLoop is what an ask gets that is nested in more asks than any sensible
-	// call: handlers are asking each other in a circle. In that call, asks for a
-	// service that is being asked for already then get it, too.
-	ErrLoop error = &partylineError{fmt.Sprintf("asks nested deeper than %d: handlers are asking each other in a circle", maxDepth)}
+	// ErrLoop is what an ask gets that would go on in a circle: more than eight guests
+	// ask each other for one service, each in turn, or what led to the ask has called
+	// too many handlers of the service already, or it is nested in more than 32 asks.
+	// In a call that was nested so deep, asks for a service that is being asked for
+	// already then get it, too.
+	ErrLoop error = &partylineError{"handlers are asking each other in a circle"}
 
 	// ErrRefused is what a remote handler returns, wrapped, when it is asked more than
 	// it can answer. To the asker it has failed, but it is counted apart.

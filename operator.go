@@ -22,10 +22,12 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"math"
 	"math/bits"
 	"reflect"
 	"runtime"
 	"slices"
+	"sort"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -59,6 +61,9 @@ type Partyline struct {
 	observer              observer                              // may be nil; set before the partyline is shared
 	carry                 func(context.Context) context.Context // makes the context of an ask's remote handlers; may be nil; set before, too
 	origins               sync.Map                              // of scheme and host, to nil: where guests' URLs may lead
+
+	ranks     atomic.Pointer[map[string]ranked]                            // of the guests that are asked before all others
+	addressee func(service string) func(payload any) unique.Handle[string] // whom alone to ask, by service and payload; may be nil; set before, too
 
 	mu        sync.Mutex // serializes connecting and leaving; asking never takes it
 	services  sync.Map   // of service name to *service; written with mu held
@@ -188,6 +193,7 @@ type service struct {
 	partyline *Partyline
 	name      string
 	tally     *serviceTally
+	addressee func(payload any) unique.Handle[string] // may be nil
 
 	// order is whom to ask. What was stored is never changed; a longer slice of
 	// connections may share its array.
@@ -204,10 +210,11 @@ type order struct {
 }
 
 type connection struct {
-	guest   unique.Handle[string]
-	handler Handler
-	tally   *tally
-	remote  bool
+	guest     unique.Handle[string]
+	handler   Handler
+	tally     *tally
+	remote    bool
+	addressed bool // called whomever an ask is addressed to
 }
 
 // rowOf returns the row that asks in this order are counted in.
@@ -250,19 +257,25 @@ func (s *service) load() *order {
 	return &noConnections
 }
 
-func (s *service) add(guest unique.Handle[string], p *presence, c connection) {
-	place, reserved := s.partyline.reserved[reservation{guest, s.name}]
+func (s *service) add(p *presence, c connection) {
+	place, reserved := s.partyline.reserved[reservation{c.guest, s.name}]
 	if !reserved {
 		place = s.partyline.nextPlace()
 	}
 	p.connections = append(p.connections, c)
 	p.places = append(p.places, place)
-	switch {
-	case s.presences[guest][0] != p:
+	connections := s.load().connections
+	rank := s.partyline.rankOf(c.guest)
+	behind := func(i int) bool { return s.partyline.rankOf(connections[i].guest) > rank }
+	switch n := len(connections); {
+	case s.presences[c.guest][0] != p:
 	case reserved:
 		s.rebuild()
+	case n > 0 && behind(n-1): // by far not always: appending copies nothing
+		i := sort.Search(n, behind)
+		s.order.Store(&order{connections: slices.Concat(connections[:i], []connection{c}, connections[i:])})
 	default:
-		s.order.Store(&order{connections: append(s.load().connections, c)})
+		s.order.Store(&order{connections: append(connections, c)})
 	}
 }
 
@@ -294,15 +307,17 @@ func (s *service) remove(guest unique.Handle[string], p *presence) {
 func (s *service) rebuild() {
 	type placed struct {
 		connection
+		rank  int
 		place uint64
 	}
 	var all []placed
-	for _, presences := range s.presences {
+	for guest, presences := range s.presences {
+		rank := s.partyline.rankOf(guest)
 		for i, c := range presences[0].connections {
-			all = append(all, placed{c, presences[0].places[i]})
+			all = append(all, placed{c, rank, presences[0].places[i]})
 		}
 	}
-	slices.SortStableFunc(all, func(a, b placed) int { return cmp.Compare(a.place, b.place) })
+	slices.SortStableFunc(all, func(a, b placed) int { return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.place, b.place)) })
 	connections := make([]connection, len(all))
 	for i, c := range all {
 		connections[i] = c.connection
@@ -355,12 +370,13 @@ func (o *Operator) Partyline() *Partyline {
 	return o.partyline
 }
 
-// Connect connects a handler under a service, behind all that are connected
-// already. A service can have many handlers, of one guest or of several. It
+// Connect connects a handler under a service. Guests that are invited are asked in the
+// order of their invites, whenever they connect, and after them all others in the
+// order in which they connect. A service can have many handlers, of one guest or of several. It
 // returns an error for an empty service name, a nil handler or an operator
 // without a guest name, and ErrLeft after Leave.
 func (o *Operator) Connect(service string, h Handler) error {
-	return o.connect(service, h, false)
+	return o.connect(service, connection{handler: h})
 }
 
 // ConnectRemote is Connect for a handler that waits on something outside this
@@ -369,10 +385,10 @@ func (o *Operator) Connect(service string, h Handler) error {
 // in which they were connected. The handler must return soon after its context
 // has ended.
 func (o *Operator) ConnectRemote(service string, h Handler) error {
-	return o.connect(service, h, true)
+	return o.connect(service, connection{handler: h, remote: true})
 }
 
-func (o *Operator) connect(name string, h Handler, remote bool) error {
+func (o *Operator) connect(name string, c connection) error {
 	switch {
 	case o == nil:
 		return errNoOperator
@@ -380,7 +396,7 @@ func (o *Operator) connect(name string, h Handler, remote bool) error {
 		return &partylineError{"connecting needs a guest name: this operator can only ask"}
 	case name == "":
 		return &partylineError{fmt.Sprintf("guest %q connects a handler under a service without a name", o.Guest())}
-	case h == nil:
+	case c.handler == nil:
 		return &partylineError{fmt.Sprintf("the handler that guest %q connects under service %q is nil", o.Guest(), name)}
 	}
 	p := o.partyline
@@ -389,10 +405,16 @@ func (o *Operator) connect(name string, h Handler, remote bool) error {
 	if o.left {
 		return ErrLeft
 	}
-	replies, asks := p.ledger.tally(o.Guest(), name)
+	var asks *serviceTally
+	c.guest = o.guest
+	c.tally, asks = p.ledger.tally(o.Guest(), name)
 	loaded, ok := p.services.Load(name)
 	if !ok {
-		loaded = &service{partyline: p, name: name, tally: asks, presences: make(map[unique.Handle[string]][]*presence)}
+		s := &service{partyline: p, name: name, tally: asks, presences: make(map[unique.Handle[string]][]*presence)}
+		if p.addressee != nil {
+			s.addressee = p.addressee(name)
+		}
+		loaded = s
 		p.services.Store(name, loaded)
 	}
 	s := loaded.(*service)
@@ -405,7 +427,7 @@ func (o *Operator) connect(name string, h Handler, remote bool) error {
 		o.presences[name] = own
 		s.presences[o.guest] = append(s.presences[o.guest], own)
 	}
-	s.add(o.guest, own, connection{guest: o.guest, handler: h, tally: replies, remote: remote})
+	s.add(own, c)
 	o.arrive()
 	return nil
 }
@@ -433,6 +455,47 @@ func (o *Operator) Reserve(service string) error {
 	}
 	p.reserved[r] = p.nextPlace()
 	return nil
+}
+
+// ranked is a guest with its place among those that are asked before all others.
+type ranked struct {
+	guest unique.Handle[string]
+	rank  int
+}
+
+// rank has these guests asked in this order, and all others behind them in the order
+// in which they connect. A guest that is there twice has its first place.
+func (p *Partyline) rank(guests []string) {
+	ranks := make(map[string]ranked, len(guests))
+	for i, guest := range guests {
+		if _, ok := ranks[guest]; !ok {
+			ranks[guest] = ranked{unique.Make(guest), i}
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ranks.Store(&ranks)
+	p.services.Range(func(_, s any) bool {
+		s.(*service).rebuild()
+		return true
+	})
+}
+
+// rankedGuest returns the guest of that name, if it is one of those that have a rank.
+func (p *Partyline) rankedGuest(name string) (ranked, bool) {
+	ranks := p.ranks.Load()
+	if ranks == nil {
+		return ranked{}, false
+	}
+	guest, ok := (*ranks)[name]
+	return guest, ok
+}
+
+func (p *Partyline) rankOf(guest unique.Handle[string]) int {
+	if guest, ok := p.rankedGuest(guest.Value()); ok {
+		return guest.rank
+	}
+	return math.MaxInt
 }
 
 // nextPlace returns the place behind all others. The partyline must be locked.
@@ -672,7 +735,7 @@ type ask struct {
 	context.Context
 	guest   unique.Handle[string] // who asks
 	service *service
-	looped  atomic.Bool // in the outermost ask: one below it was nested too deep
+	nested  atomic.Pointer[call] // in the outermost ask: nil until one is nested in it
 }
 
 // askKey is the context key of the innermost ask.
@@ -692,25 +755,51 @@ func askOf(ctx context.Context) *ask {
 	return a
 }
 
-// maxAsking is how many asks for one service may be under way in one call for a
-// guest's ask still to call handlers. It bounds a miss among n guests to n² calls.
-const maxAsking = 2
+// maxAskers is how many guests may ask each other for one service in one call, each
+// in turn.
+const maxAskers = 8
 
 // skipped are the guests an ask does not call: the one that asks, and those
 // further up that are asking for the same service already.
-type skipped [1 + maxAsking]unique.Handle[string]
+type skipped struct {
+	guests [maxAskers]unique.Handle[string]
+	n      int
+}
 
 func (s *skipped) has(guest unique.Handle[string]) bool {
-	return guest == s[0] || guest == s[1] || guest == s[2]
+	for i := range s.n {
+		if s.guests[i] == guest {
+			return true
+		}
+	}
+	return false
+}
+
+// add returns false if there are too many.
+func (s *skipped) add(guest unique.Handle[string]) bool {
+	if guest == noGuest || s.has(guest) {
+		return true
+	}
+	if s.n == len(s.guests) {
+		return false
+	}
+	s.guests[s.n] = guest
+	s.n++
+	return true
 }
 
 // around calls the handlers in order. It appends their answers to answers, if that
 // is not nil, and yields all other replies.
 func (a *ask) around(order *order, payload any, answers *[]any, yield yieldFunc) error {
-	c := calls{ask: a, order: order, connections: order.connections, payload: payload, skipped: skipped{a.guest}}
+	c := calls{ask: a, order: order, connections: order.connections, payload: payload}
+	c.skipped.add(a.guest)
+	if addressee := a.service.addressee; addressee != nil {
+		c.only = addressee(payload)
+	}
 	if up := askOf(a.Context); up != nil {
-		if askNobody, err := c.skipAsking(up); askNobody {
-			c.connections, c.ended = nil, err
+		c.up = up
+		if !c.nest() {
+			c.connections, c.ended = nil, ErrLoop
 		}
 	}
 	if observer := a.service.partyline.observing(); observer != nil {
@@ -722,14 +811,17 @@ func (a *ask) around(order *order, payload any, answers *[]any, yield yieldFunc)
 // calls are the calls to handlers that one ask makes.
 type calls struct {
 	*ask
+	up          *ask // whose handler asks; nil in the outermost ask
 	order       *order
 	connections []connection // the order's, or nobody
 	payload     any
 	skipped     skipped
-	next        int         // the connection to call next
-	panicked    error       // how the one before failed, if it did with a panic
-	ended       error       // why not everybody was asked: the context's error, or ErrLoop
-	remote      *remoteAsks // nil until the first remote handler is reached
+	only        unique.Handle[string] // the one guest to ask; noGuest for all
+	spending    *spending             // nil up to the second level
+	next        int                   // the connection to call next
+	panicked    error                 // how the one before failed, if it did with a panic
+	ended       error                 // why not everybody was asked: the context's error, or ErrLoop
+	remote      *remoteAsks           // nil until the first remote handler is reached
 
 	part     int        // of the row, which is counted next
 	outcome  rowOutcome // of the part
@@ -739,31 +831,9 @@ type calls struct {
 // observed is what an observer is told.
 type observed struct{ answered, declined, failed int }
 
-// skipAsking finds the guests further up that are asking for this service. It
-// returns true if this ask is so deep that nobody is to be asked.
-func (c *calls) skipAsking(up *ask) (askNobody bool, err error) {
-	depth, asking, guests := 1, 0, 0
-	var outermost *ask
-	for ; up != nil; up = askOf(up.Context) {
-		depth++
-		outermost = up
-		if up.service.name != c.service.name || up.service.partyline != c.service.partyline {
-			continue
-		}
-		asking++
-		if up.guest != noGuest { // at most maxAsking, see below
-			guests++
-			c.skipped[guests] = up.guest
-		}
-	}
-	if depth > maxDepth {
-		outermost.looped.Store(true)
-		return true, ErrLoop
-	}
-	if asking > 0 && outermost.looped.Load() { // else a circle of many goes on for ever
-		return true, ErrLoop
-	}
-	return asking >= maxAsking && c.guest != noGuest, nil
+// skips reports whether the connection is not called.
+func (c *calls) skips(connection *connection) bool {
+	return c.skipped.has(connection.guest) || c.only != noGuest && c.only != connection.guest && !connection.addressed
 }
 
 // observe is all, telling the observer what came of it.
@@ -799,6 +869,7 @@ func (c *calls) untilPanic(answers *[]any, yield yieldFunc) (done bool, err erro
 		if c.remote != nil {
 			c.remote.cancel()
 		}
+		c.end()
 		c.count(min(c.next+1, len(c.connections)))
 	}()
 	if c.panicked != nil {
@@ -821,12 +892,17 @@ func (c *calls) untilPanic(answers *[]any, yield yieldFunc) (done bool, err erro
 			partEnd += rowPart
 		}
 		connection := &connections[i]
-		if c.skipped.has(connection.guest) {
+		if c.skips(connection) {
 			c.outcome.skipped |= 1 << (uint(i) % rowPart)
 			continue
 		}
 		if ended := c.Err(); ended != nil && (c.remote == nil || !connection.remote) {
 			c.ended = ended
+			c.outcome.skipped |= c.bit()
+			continue
+		}
+		if c.spending != nil && !connection.remote && !c.spending.spend() {
+			c.ended = ErrLoop
 			c.outcome.skipped |= c.bit()
 			continue
 		}
@@ -871,9 +947,9 @@ func (c *calls) grow(answers *[]any) {
 
 // awaitRemote waits for the remote connection's reply, and says whether to go on.
 func (c *calls) awaitRemote(connection *connection, answers *[]any, yield yieldFunc) bool {
-	reply, replied := c.await()
-	if !replied {
-		c.ended = c.Err()
+	reply, ended := c.await()
+	if ended != nil {
+		c.ended = ended
 		c.outcome.skipped |= c.bit()
 		return true
 	}
@@ -929,7 +1005,22 @@ func (a *ask) failure(guest unique.Handle[string], err error) error {
 	if declines(err) {
 		return ErrHighAndDry
 	}
+	if looped(err) {
+		err = ErrLoop
+	}
 	return &HandlerError{Guest: guest.Value(), Service: a.service.name, Err: err}
+}
+
+// looped reports whether the error says nothing but that guests failed with ErrLoop. It
+// would become as long as the loop.
+func looped(err error) bool {
+	switch err := err.(type) {
+	case *HandlerError:
+		return err.Err == ErrLoop
+	case interface{ Unwrap() []error }:
+		return !slices.ContainsFunc(err.Unwrap(), func(err error) bool { return !looped(err) })
+	}
+	return err == ErrLoop
 }
 
 // remoteAsks are the remote handlers of one ask, started when the first of them
@@ -951,24 +1042,29 @@ func (r *remoteReply) failed() bool { return r.err != nil && r.err != ErrHighAnd
 // errExited is the failure of a handler that called runtime.Goexit.
 var errExited = errors.New("the handler ended its goroutine")
 
-// await returns the reply of the next connection, or false if the context ended
-// first.
-func (c *calls) await() (remoteReply, bool) {
+// await returns the reply of the next connection, or why there is none: the context
+// ended first, or nobody is called any more.
+func (c *calls) await() (reply remoteReply, ended error) {
 	if c.remote == nil {
 		c.startRemote()
 	}
 	replied := c.remote.replies[c.next-c.remote.first]
-	var reply remoteReply
+	if replied == nil {
+		return remoteReply{}, ErrLoop
+	}
 	select {
 	case reply = <-replied:
 	case <-c.Done():
 		select {
 		case reply = <-replied:
 		default:
-			return remoteReply{}, false
+			return remoteReply{}, c.Err()
 		}
 	}
-	return reply, !reply.failed() || c.Err() != context.Canceled
+	if reply.failed() && c.Err() == context.Canceled {
+		return remoteReply{}, context.Canceled
+	}
+	return reply, nil
 }
 
 func (c *calls) startRemote() {
@@ -979,7 +1075,7 @@ func (c *calls) startRemote() {
 	ctx, cancel := context.WithCancel(ctx)
 	c.remote = &remoteAsks{c.next, make([]chan remoteReply, len(c.connections)-c.next), cancel}
 	for i, connection := range c.connections[c.next:] {
-		if !connection.remote || c.skipped.has(connection.guest) {
+		if !connection.remote || c.skips(&connection) || c.spending != nil && !c.spending.spend() {
 			continue
 		}
 		replied := make(chan remoteReply, 1) // so that nobody need wait for it

@@ -360,8 +360,8 @@ func TestAGuestAskingFurtherUpIsNotAsked(t *testing.T) {
 			continue
 		}
 		join("c")
-		// b asks c but neither a nor itself, c asks b, and the third ask in a
-		// row asks nobody: no answers, no error.
+		// b asks c but neither a nor itself, c asks b, and the third in a row has
+		// nobody left to ask: no answers, no error.
 		wantCalls(t, &calls, func() (any, error) { return All[any](t.Context(), a, "s", nil) }, "[[[]] [[]]]", "b", "c", "c", "b")
 	}
 }
@@ -385,32 +385,110 @@ func TestAGuestAskingForAnotherServiceFurtherUpIsAsked(t *testing.T) {
 	wantAnswers(t, a, "greeting", "hello a")
 }
 
-func TestAMissAmongNGuestsCostsAtMostNSquaredCalls(t *testing.T) {
-	const n = 11
-	for _, asker := range []string{"guest0", "outsider", ""} {
-		p := NewPartyline("main", Options{})
-		calls := make(map[string]int)
-		for g := range n {
-			o := p.Operator(fmt.Sprint("guest", g))
-			connect(t, o, "url", func(ctx context.Context, payload any) (any, error) {
-				calls[o.Guest()]++
-				return First[string](ctx, o, "url", payload) // whoever does not know asks the others
-			})
-		}
-		if _, err := First[string](t.Context(), p.Operator(asker), "url", nil); err != ErrHighAndDry {
-			t.Errorf("%q asks: got %v, want a decline", asker, err)
-		}
-		sum := 0
-		for g := range n {
-			guest := fmt.Sprint("guest", g)
-			if sum += calls[guest]; (calls[guest] > 0) != (guest != asker) {
-				t.Errorf("%q asks: %s is called %d times", asker, guest, calls[guest])
+func TestAMissAmongNGuestsCostsAtMostTwoNSquaredCalls(t *testing.T) {
+	for _, n := range []int{3, 4, 11, 40} {
+		for _, asker := range []string{"guest0", "outsider", ""} {
+			for _, remote := range []bool{false, true} {
+				p := NewPartyline("main", Options{})
+				calls := make([]atomic.Int64, n)
+				for g := range n {
+					o := p.Operator(fmt.Sprint("guest", g))
+					h := func(ctx context.Context, payload any) (any, error) {
+						calls[g].Add(1)
+						return First[string](ctx, o, "url", payload) // whoever does not know asks the others
+					}
+					if remote {
+						connectRemote(t, o, "url", h)
+					} else {
+						connect(t, o, "url", h)
+					}
+				}
+				_, err := First[string](t.Context(), p.Operator(asker), "url", nil)
+				if want := map[bool]error{false: ErrHighAndDry, true: ErrLoop}[n > 4]; !errors.Is(err, want) && n != 4 {
+					t.Errorf("%q asks %d: got %v, want %v", asker, n, err, want)
+				}
+				if err != nil && len(err.Error()) > 200*n {
+					t.Errorf("%q asks %d: the error has %d bytes", asker, n, len(err.Error()))
+				}
+				sum := int64(0)
+				for g := range n {
+					guest := fmt.Sprint("guest", g)
+					called := calls[g].Load()
+					if sum += called; (called > 0) != (guest != asker) {
+						t.Errorf("%q asks %d: %s is called %d times", asker, n, guest, called)
+					}
+				}
+				if sum > int64(2*n*n) {
+					t.Errorf("%q asks %d: %d calls, want at most %d", asker, n, sum, 2*n*n)
+				}
 			}
 		}
-		if sum > n*n {
-			t.Errorf("%q asks: %d calls, want at most %d", asker, sum, n*n)
+	}
+}
+
+// TestAChainOfEightGuestsIsAnsweredALongerOneGetsErrLoop is that of a page whose old
+// name leads to a newer one, that to a newer one, and so on.
+func TestAChainOfEightGuestsIsAnsweredALongerOneGetsErrLoop(t *testing.T) {
+	for _, remote := range []bool{false, true} {
+		p := NewPartyline("main", Options{})
+		const n = 12
+		for g := range n {
+			o := p.Operator(fmt.Sprint("guest", g))
+			h := func(ctx context.Context, payload any) (any, error) {
+				switch name := payload.(int); {
+				case name%n != g:
+					return nil, ErrHighAndDry
+				case name < n: // the newest
+					return fmt.Sprint("page of ", g), nil
+				default:
+					return First[string](ctx, o, "url", name-n-1)
+				}
+			}
+			if remote {
+				connectRemote(t, o, "url", h)
+			} else {
+				connect(t, o, "url", h)
+			}
+		}
+		for asks := range n - 1 { // by guests
+			payload := asks * (n + 1)
+			got, err := First[string](t.Context(), p.Operator(""), "url", payload)
+			if asks <= 8 && (err != nil || got != "page of 0") {
+				t.Errorf("%d guests ask (remote: %v): got %q, %v", asks, remote, got, err)
+			}
+			if asks > 8 && !errors.Is(err, ErrLoop) {
+				t.Errorf("%d guests ask (remote: %v): got %q, %v; want ErrLoop", asks, remote, got, err)
+			}
 		}
 	}
+}
+
+func TestWhatACallMaySpendIsForEachAskInItAnew(t *testing.T) {
+	p := NewPartyline("main", Options{})
+	const n = 4
+	for g := range n { // each leads to the next, up to the last
+		o := p.Operator(fmt.Sprint("guest", g))
+		connect(t, o, "url", func(ctx context.Context, payload any) (any, error) {
+			switch payload.(int) {
+			case g:
+				if g == n-1 {
+					return "here", nil
+				}
+				return First[string](ctx, o, "url", g+1)
+			}
+			return nil, ErrHighAndDry
+		})
+	}
+	page := p.Operator("page")
+	connect(t, page, "page", func(ctx context.Context, _ any) (any, error) {
+		for range 50 {
+			if _, err := First[string](ctx, page, "url", 0); err != nil {
+				return nil, err
+			}
+		}
+		return "done", nil
+	})
+	wantAnswers(t, p.Operator(""), "page", "done")
 }
 
 func TestACallerThatIsNoGuestAsksEveryone(t *testing.T) {
@@ -576,7 +654,7 @@ func TestALoopEndsTheWholeCall(t *testing.T) {
 }
 
 func TestTheSwitchboardUsesTheStandardLibraryOnly(t *testing.T) {
-	for _, file := range []string{"operator.go", "errors.go"} {
+	for _, file := range []string{"operator.go", "call.go", "errors.go"} {
 		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
 		if err != nil {
 			t.Fatal(err)

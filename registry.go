@@ -25,6 +25,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unique"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
@@ -304,6 +305,12 @@ func (a *App) line(name string) *line {
 		p := newPartyline(name, Options{}, &h.asks)
 		p.observer = &lineObserver{a, p}
 		p.carry = a.carry
+		p.addressee = func(service string) func(any) unique.Handle[string] {
+			if service != URLService {
+				return nil
+			}
+			return p.guestOfPage
+		}
 		l = &line{Partyline: p, history: h, anyone: p.Operator("")}
 		a.lines[name] = l
 	}
@@ -340,6 +347,13 @@ func (a *App) add(p *Party) (*line, error) {
 		}
 	}
 	l.parties = append(l.parties, p)
+	var guests []string
+	for _, p := range l.inOrder() {
+		for _, i := range p.invited {
+			guests = append(guests, i.guest)
+		}
+	}
+	l.rank(guests)
 	l.ignoreMissingServices.Store(p.IgnoreMissingServices)
 	for _, i := range p.invited {
 		if i.uri.IsAbs() {

@@ -306,7 +306,7 @@ func TestNestedAsksAreCounted(t *testing.T) {
 	join("b")
 	join("c")
 	connect(t, a, "t", pong)
-	// b asks c, c asks b, and the third ask in a row calls nobody.
+	// b asks c, c asks b, and the third ask in a row has nobody left to call.
 	if _, err := a.AskAround(t.Context(), "s", nil); err != nil {
 		t.Fatal(err)
 	}
@@ -338,21 +338,25 @@ func TestAsksThatCallNobodyAreCounted(t *testing.T) {
 		}
 		wantFigures(t, p, fmt.Sprintf("s %d, a/s %[2]d %[2]d 0 0", maxDepth+1, maxDepth))
 	})
-	t.Run("two asks by guests are under way", func(t *testing.T) {
+	t.Run("nine guests ask each other", func(t *testing.T) {
 		p := NewPartyline("main", Options{})
-		last := p.Operator("last")
-		connect(t, p.Operator("a"), "s", func(ctx context.Context, _ any) (any, error) {
-			return All[any](ctx, p.Operator("b"), "s", nil)
-		})
-		connect(t, p.Operator("c"), "s", func(ctx context.Context, _ any) (any, error) {
-			return All[any](ctx, last, "s", nil)
-		})
-		if _, err := p.Operator("d").AskAround(t.Context(), "s", nil); err != nil {
+		const n = 10
+		for g := range n { // each asks the next one
+			o := p.Operator(fmt.Sprint("guest", g))
+			connect(t, o, "s", func(ctx context.Context, payload any) (any, error) {
+				if payload.(int) != g {
+					return nil, ErrHighAndDry
+				}
+				return All[any](ctx, o, "s", g+1)
+			})
+		}
+		if _, err := p.Operator("").AskAround(t.Context(), "s", 0); !errors.Is(err, ErrLoop) {
 			t.Fatal(err)
 		}
-		// d asks a and c, each of which has somebody ask both, each of which has
-		// somebody ask nobody.
-		wantFigures(t, p, "s 7, a/s 3 3 0 0, c/s 3 3 0 0")
+		// The first ask is answered by nine that decline and one that fails, the
+		// next skips one, and so on; the tenth calls nobody.
+		wantFigures(t, p, "s 10, guest0/s 1 0 0 1, guest1/s 2 0 1 1, guest2/s 3 0 2 1, guest3/s 4 0 3 1, guest4/s 5 0 4 1, "+
+			"guest5/s 6 0 5 1, guest6/s 7 0 6 1, guest7/s 8 0 7 1, guest8/s 9 0 8 1, guest9/s 9 0 9 0")
 	})
 }
 

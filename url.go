@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"unique"
 )
 
 // URLService is the service that guests connect to answer where their pages are: the
@@ -47,6 +48,21 @@ func urlRequestOf(payload any) (URLRequest, error) {
 		}
 	}
 	return PayloadAs[URLRequest](payload)
+}
+
+// guestOfPage returns the invited guest whose name a page's name begins with, as in
+// blog:post: nobody else is asked for it.
+func (p *Partyline) guestOfPage(payload any) unique.Handle[string] {
+	request, err := urlRequestOf(payload)
+	if err != nil {
+		return noGuest
+	}
+	name, _, ok := strings.Cut(request.Name, ":")
+	if !ok {
+		return noGuest
+	}
+	guest, _ := p.rankedGuest(name)
+	return guest.guest
 }
 
 // UnmarshalJSON takes {"name", "values"}, [name, values] or {"name", "kwargs",

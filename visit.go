@@ -74,10 +74,6 @@ func newVisit(g *Guest, i *Invitation, path string) *visit {
 	return v
 }
 
-// orderedServices are those for which it is not to matter which application answers
-// its invite first: they are asked in the order of the invites.
-var orderedServices = []string{URLService, "claims", "hosts"}
-
 func (v *visit) guest() string { return v.invitation.Operator.Guest() }
 
 // begin connects what is declared, and what the application's last manifest said, and
@@ -85,11 +81,6 @@ func (v *visit) guest() string { return v.invitation.Operator.Guest() }
 func (v *visit) begin() error {
 	if !v.fetches() {
 		return v.connect(v.operator, manifest.Merge(v.declared, nil, nil))
-	}
-	for _, service := range orderedServices {
-		if err := v.operator.Reserve(service); err != nil {
-			return err
-		}
 	}
 	f := newFetching(v)
 	var last *manifest.Manifest
@@ -142,7 +133,8 @@ func (v *visit) leave() {
 func (v *visit) connect(o *Operator, m *manifest.Manifest) error {
 	v.urls.Store(&m.URLs)
 	if len(m.URLs) > 0 {
-		if err := o.Connect(URLService, v.answerURL); err != nil {
+		declares := v.declared != nil && len(v.declared.URLs) > 0
+		if err := o.connect(URLService, connection{handler: v.answerURL, addressed: declares}); err != nil {
 			return err
 		}
 	}
@@ -177,12 +169,16 @@ func (v *visit) answerURL(ctx context.Context, payload any) (any, error) {
 		return nil, err
 	}
 	urls := *v.urls.Load()
+	application, page, named := strings.Cut(request.Name, ":")
+	if _, invited := v.invitation.party.line.rankedGuest(application); named && invited && application != v.guest() {
+		urls = v.declared.URLs // another guest's page, but for what the operator declares
+	}
 	template, ok := urls[request.Name]
+	if !ok && named && application == v.guest() {
+		template, ok = urls[page]
+	}
 	if !ok {
-		application, page, _ := strings.Cut(request.Name, ":")
-		if template, ok = urls[page]; !ok || application != v.guest() {
-			return nil, ErrHighAndDry
-		}
+		return nil, ErrHighAndDry
 	}
 	expanded, err := template.Expand(ctx, v.mount, request.Values)
 	if errors.Is(err, urltemplate.ErrMissing) {
