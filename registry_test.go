@@ -90,7 +90,7 @@ func TestAModuleMayJoinBeforeThePartyIsProvisioned(t *testing.T) {
 		}
 		test_app late
 	}`)
-	c.expectAnswers("main", "who", "early", "inside", "invited", "late")
+	c.expectAnswers("main", "who", "invited", "early", "inside", "late")
 	if answers, err := c.line("main").AskAround(context.Background(), "nothing", nil); answers != nil || err != nil {
 		t.Errorf("ignore_missing_services: %v, %v", answers, err)
 	}
