@@ -88,6 +88,8 @@ var guestLines = []struct{ lines, want string }{
 	{"allow url ping\nallow user", `{"allow": ["url", "ping", "user"]}`},
 	{"timeout 1m30s", `{"timeout": 90000000000}`},
 	{"timeout 1d", `{"timeout": 86400000000000}`},
+	{"max_asks 1", `{"max_asks": 1}`},
+	{"max_asks 4096", `{"max_asks": 4096}`},
 	{"max_answer 64KiB", `{"max_answer": 65536}`},
 	{"max_answer 1.5MB", `{"max_answer": 1500000}`},
 	{"max_answer 1GiB", `{"max_answer": 1073741824}`},
@@ -141,7 +143,7 @@ func TestTheJSONHasTheDocumentedMembers(t *testing.T) {
 		handler any
 		want    []string
 	}{
-		{Guest{}, []string{"name", "keys", "urls", "services", "fetch_manifest", "allow", "timeout", "max_answer", "forward"}},
+		{Guest{}, []string{"name", "keys", "urls", "services", "fetch_manifest", "allow", "timeout", "max_asks", "max_answer", "forward"}},
 		{Ask{}, []string{"party"}},
 	} {
 		var got []string
@@ -275,6 +277,13 @@ var wrongGuestLines = []struct {
 	{"wsgi_party_guest {\ntimeout -2s\n}", 3, []string{"timeout is -2s: write a duration above zero"}},
 	{"wsgi_party_guest {\ntimeout soon\n}", 3, []string{"timeout is soon: write a duration above zero"}},
 	{"wsgi_party_guest {\ntimeout 1s\ntimeout 1s\n}", 4, []string{"timeout already specified"}},
+	{"wsgi_party_guest {\nmax_asks 0\n}", 3, []string{"max_asks is 0: write a number from 1 to 4096"}},
+	{"wsgi_party_guest {\nmax_asks -1\n}", 3, []string{"max_asks is -1: write a number"}},
+	{"wsgi_party_guest {\nmax_asks 4097\n}", 3, []string{"max_asks is 4097: write a number"}},
+	{"wsgi_party_guest {\nmax_asks many\n}", 3, []string{"max_asks is many: write a number"}},
+	{"wsgi_party_guest {\nmax_asks 1.5\n}", 3, []string{"max_asks is 1.5: write a number"}},
+	{"wsgi_party_guest {\nmax_asks\n}", 3, []string{"wrong argument count"}},
+	{"wsgi_party_guest {\nmax_asks 1\nmax_asks 1\n}", 4, []string{"max_asks already specified"}},
 	{"wsgi_party_guest {\nmax_answer 0\n}", 3, []string{"max_answer is 0: write a size above zero and up to 1GiB, such as 1MiB"}},
 	{"wsgi_party_guest {\nmax_answer -1\n}", 3, []string{"max_answer is -1: write a size"}},
 	{"wsgi_party_guest {\nmax_answer much\n}", 3, []string{"max_answer is much: write a size"}},
@@ -451,6 +460,9 @@ func TestWrongJSONIsRefusedByTheAdminAPI(t *testing.T) {
 		{`"timeout": "soon"`, []string{"soon"}},
 		{`"timeout": "-1s"`, []string{"timeout is -1s: write a duration above zero, such as 2s"}},
 		{`"timeout": {}`, []string{"Duration"}},
+		{`"max_asks": "64"`, []string{"max_asks", "int"}},
+		{`"max_asks": -1`, []string{"max_asks is -1: write a number from 1 to 4096"}},
+		{`"max_asks": 4097`, []string{"max_asks is 4097: write a number"}},
 		{`"max_answer": "1MiB"`, []string{"max_answer", "int64"}},
 		{`"max_answer": -1`, []string{"max_answer is -1 bytes: write a size above zero and up to 1 GiB"}},
 		{`"max_answer": 1073741825`, []string{"max_answer is 1073741825 bytes"}},
