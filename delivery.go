@@ -25,12 +25,14 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/wsgiparty/wsgiparty/internal/privatepath"
 	"github.com/wsgiparty/wsgiparty/internal/subrequest"
 )
 
 // delivery is a request that is sent to a guest through the party's routes.
 type delivery struct {
 	guest   string
+	private *privatepath.Set          // of the guest
 	prepare func(*http.Request) error // at the guest's handler
 	met     atomic.Bool
 }
@@ -78,11 +80,11 @@ func (i *Invitation) Send(r *http.Request) (*http.Response, error) {
 // heed the end of the request's context.
 func (i *Invitation) send(r *http.Request, limit int, prepare func(*http.Request) error, done func()) (*http.Response, error) {
 	p := i.party
-	if p.private.Contains(r.URL.Path) && !i.invited.private.Contains(r.URL.Path) {
+	if p.private.ContainsURL(r.URL) && !i.invited.private.ContainsURL(r.URL) {
 		done()
 		return nil, fmt.Errorf("%w: the path is private to that one", ErrMisrouted)
 	}
-	d := &delivery{guest: i.Operator.Guest(), prepare: prepare}
+	d := &delivery{guest: i.Operator.Guest(), private: &i.invited.private, prepare: prepare}
 	ctx := context.WithValue(r.Context(), deliveryKey{}, d)
 	ctx = context.WithValue(ctx, invitationKey{}, (*Invitation)(nil)) // a guest may ask while it is invited
 	ctx, cancel := context.WithCancel(ctx)

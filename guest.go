@@ -32,6 +32,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/wsgiparty/wsgiparty/internal/manifest"
+	"github.com/wsgiparty/wsgiparty/internal/privatepath"
 	"github.com/wsgiparty/wsgiparty/internal/reservedheader"
 	"github.com/wsgiparty/wsgiparty/internal/token"
 )
@@ -266,6 +267,10 @@ func (g *Guest) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 	v := g.visit.Load()
 	d := deliveryOf(r)
 	delivered := v != nil && DeliveredTo(r, v.guest())
+	if !delivered && g.hides(r, v, d) {
+		w.WriteHeader(http.StatusNotFound) // as the party does
+		return nil
+	}
 	if d != nil && !delivered { // it is another guest's
 		return next.ServeHTTP(w, r)
 	}
@@ -279,6 +284,29 @@ func (g *Guest) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 		}
 	}
 	return next.ServeHTTP(w, r)
+}
+
+// hides reports whether the request, which is not for the guest alone, has a private
+// path. The party has compared it, but since then it may have been rewritten.
+func (g *Guest) hides(r *http.Request, v *visit, d *delivery) bool {
+	if v == nil { // the mount is not known
+		if d == nil {
+			return g.party.privateEnds.ContainsURL(r.URL)
+		}
+		return g.party.private.ContainsURL(r.URL) && !d.private.ContainsURL(r.URL)
+	}
+	if !v.hides(r.URL) {
+		return false
+	}
+	// The handler of the guest that it is for may be next, with the same mount.
+	if d == nil || v.allPrivate {
+		return true
+	}
+	mounted := privatepath.Behind(v.strippedPath, r.URL)
+	if v.invitation.party.private.ContainsURL(mounted) {
+		return !d.private.ContainsURL(mounted)
+	}
+	return !d.private.ContainsURL(r.URL)
 }
 
 // take takes the invite if it is the guest's, and has not been taken.

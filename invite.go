@@ -42,8 +42,9 @@ type Invite struct {
 	// when they reach the party, such as `/blog/__invite__/`; or an http or https
 	// URL, whose host then is the host of the invite. An invite to an https URL
 	// counts as having come over TLS. From outside, this path and all below it
-	// are 404, so it cannot be `/`. Global placeholders such as `{env.HOST}` are
-	// replaced when the config loads.
+	// are 404, so it cannot be `/`; so they are where a rewrite inside the party leads
+	// there, if a `wsgi_party_guest` stands behind it. Global placeholders such as
+	// `{env.HOST}` are replaced when the config loads.
 	URI string `json:"uri"`
 
 	// The guest's name, in which global placeholders are replaced, too. Default:
@@ -147,6 +148,10 @@ func (p *Party) admit(i Invite) error {
 		return fmt.Errorf("invite %q would hide everything from outside: write the path of an invite route, such as /__invite__/", i.URI)
 	}
 	parsed.private.Add(parsed.uri.Path)
+	for end := parsed.uri.Path; end != ""; {
+		p.privateEnds.Add(end)
+		_, end, _ = strings.Cut(end, "/")
+	}
 	p.invited = append(p.invited, parsed)
 	return nil
 }
@@ -187,7 +192,7 @@ func invitationOf(r *http.Request) *Invitation {
 
 // InvitationFrom returns what an invite brings its guest, and takes it: the guest
 // has joined if it then answers with a 2xx status. It returns false on an
-// ordinary request, whatever that contains. The request's context ends with the
+// ordinary request, whatever that contains, and whatever path a rewrite has given it. The request's context ends with the
 // invite and is not to be kept for asking later.
 func InvitationFrom(r *http.Request) (*Invitation, bool) {
 	i := invitationOf(r)

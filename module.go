@@ -118,9 +118,11 @@ type Party struct {
 	identity string // the same for identical handlers
 	invited  []*invited
 	sending  sync.Mutex
-	private  privatepath.Set
 	chain    caddyhttp.Handler
 	nextKey  string // of the request variable that holds the next handler
+
+	private     privatepath.Set
+	privateEnds privatepath.Set // what is left of them behind any mount
 }
 
 // CaddyModule returns the Caddy module information.
@@ -216,7 +218,7 @@ func (p *Party) partyName() string {
 
 // ServeHTTP passes the request through the routes.
 func (p *Party) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	if p.private.Contains(r.URL.Path) && invitationOf(r) == nil {
+	if p.private.ContainsURL(r.URL) && invitationOf(r) == nil {
 		// Not an error, which handle_errors might lead back to the guest.
 		w.WriteHeader(http.StatusNotFound)
 		return nil

@@ -52,6 +52,9 @@ type visit struct {
 	origin     string // what comes before the mount in links; empty for an invite without one
 	slots      *slots
 
+	strippedPath string // path, unescaped
+	allPrivate   bool   // what is below it
+
 	ctx  context.Context // ended by end
 	end  context.CancelFunc
 	wake chan struct{} // to ask for the manifest again
@@ -69,9 +72,18 @@ func newVisit(g *Guest, i *Invitation, path string) *visit {
 	if i.URI.IsAbs() {
 		v.origin = originOf(i.URI)
 	}
+	v.strippedPath, _ = url.PathUnescape(path) // it is a part of a URL's escaped path
+	v.allPrivate = i.party.private.Contains(v.strippedPath)
 	v.ctx, v.end = context.WithCancel(i.party.ctx)
 	v.slots = newSlots(g.MaxAsks, &overload{ctx: v.ctx, maxAsks: g.MaxAsks, logger: g.logger.With(zap.String("party", i.party.partyName()), zap.String("guest", v.guest()))})
 	return v
+}
+
+// hides reports whether the URL of a request at the handler is one of the party's
+// private ones.
+func (v *visit) hides(u *url.URL) bool {
+	p := v.invitation.party
+	return v.allPrivate || p.private.ContainsBehind(v.strippedPath, u) || v.party != p && v.party.privateEnds.ContainsURL(u)
 }
 
 func (v *visit) guest() string { return v.invitation.Operator.Guest() }

@@ -17,8 +17,10 @@
 package privatepath
 
 import (
+	"net/url"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -32,7 +34,7 @@ type Set struct {
 // Add makes the path and everything below it private. It returns false, and adds
 // nothing, for the root.
 func (s *Set) Add(private string) bool {
-	private = path.Clean("/" + normalize(private))
+	private = path.Clean("/" + normalize(unescapeText(private), parameters))
 	if private == "/" {
 		return false
 	}
@@ -43,23 +45,74 @@ func (s *Set) Add(private string) bool {
 	return true
 }
 
-// Contains reports whether an unescaped request path is, or is below, a private
-// path, without regard to case, empty and dot segments, backslashes for slashes,
-// the parameters after a semicolon, dots and white space at the end of a segment,
-// and a trailing slash. A path with ".." that names a private path's last segment is
-// one, too, and so is one that is private once a host has been taken off it, as in
-// "//host/path", or a script, as in "/index.php/path", or an extension, as in
-// "/path.json": applications have one route for these.
+// ContainsURL reports whether the path of a request's URL is private, as it is or as
+// it was escaped.
+func (s *Set) ContainsURL(u *url.URL) bool {
+	return s.Contains(u.Path) || u.RawPath != "" && s.Contains(u.RawPath)
+}
+
+// ContainsBehind is ContainsURL where a mount, which is not private, may have been
+// stripped from the beginning of the path.
+func (s *Set) ContainsBehind(mount string, u *url.URL) bool {
+	if u.RawPath == "" && !s.mayContain(u.Path) {
+		return false
+	}
+	return s.ContainsURL(u) || s.ContainsURL(Behind(mount, u))
+}
+
+// Behind returns the path of the URL as it was before the mount was stripped from it.
+func Behind(mount string, u *url.URL) *url.URL {
+	before := &url.URL{Path: mount + u.Path}
+	if u.RawPath != "" {
+		before.RawPath = mount + u.RawPath
+	}
+	return before
+}
+
+const (
+	maxUnescapes = 8
+	maxLength    = 8 << 10
+)
+
+// Contains reports whether a request path is, or is below, a private path, without
+// regard to escapes, case, empty and dot segments, backslashes for slashes, what
+// follows a semicolon, a question mark, a number sign or a NUL, dots and white space at
+// the end of a segment, and a trailing slash. A path with ".." that names a private
+// path's last segment is one, too, and so is one that is private once a host has been
+// taken off it, as in "//host/path", or a script, as in "/index.php/path", or an
+// extension, as in "/path.json": applications have one route for these. Of paths that
+// are very long or escaped very often, those are private that might be.
 func (s *Set) Contains(requestPath string) bool {
 	if !s.mayContain(requestPath) {
 		return false
 	}
-	requestPath = normalize(requestPath)
+	// Rewrites and applications unescape once more, and which slashes there are when
+	// one of them drops parameters is not known.
+	for range maxUnescapes {
+		if text := strings.ReplaceAll(unescapeText(requestPath), `\`, "/"); s.names(text) {
+			if len(text) > maxLength || s.contains(normalize(text, parameters)) {
+				return true
+			}
+			if strings.ContainsAny(text, pathEnds) && s.contains(normalize(text, parameters+pathEnds)) {
+				return true
+			}
+		}
+		unescaped := unescape(requestPath)
+		if unescaped == requestPath {
+			return false
+		}
+		requestPath = unescaped
+	}
+	return true
+}
+
+// contains is Contains for a normalized path.
+func (s *Set) contains(requestPath string) bool {
 	segments := strings.Split(requestPath, "/")
 	if slices.Contains(segments, "..") {
 		// What that leads to depends on what an application does first, if at all.
 		return slices.ContainsFunc(segments, func(segment string) bool {
-			return slices.ContainsFunc(s.lastSegments, func(last string) bool { return isSegment(segment, last) })
+			return slices.ContainsFunc(s.lastSegments, func(last string) bool { return isBelow(segment, last) })
 		})
 	}
 	if s.isBelow(path.Clean("/"+requestPath)) || s.isBelow(withoutScripts(segments)) {
@@ -79,21 +132,26 @@ func withoutScripts(segments []string) string {
 	return path.Clean("/" + strings.Join(rest, "/"))
 }
 
-// isSegment reports whether it is that segment, or has an extension besides.
-func isSegment(segment, private string) bool {
-	rest, ok := strings.CutPrefix(segment, private)
-	return ok && (rest == "" || rest[0] == '.')
-}
-
 // mayContain is cheap, so that ordinary requests are.
 func (s *Set) mayContain(requestPath string) bool {
+	if strings.IndexByte(requestPath, '%') >= 0 || strings.IndexByte(requestPath, '\\') >= 0 {
+		return len(s.paths) > 0
+	}
+	return s.names(requestPath)
+}
+
+// names reports whether a segment begins like the last one of a private path.
+func (s *Set) names(requestPath string) bool {
 	for _, last := range s.lastSegments {
-		start := true // of a segment
-		for i := range len(requestPath) {
-			if start && hasPrefixFold(requestPath[i:], last) {
+		for start := 0; ; {
+			if hasPrefixFold(requestPath[start:], last) {
 				return true
 			}
-			start = requestPath[i] == '/' || requestPath[i] == '\\'
+			slash := strings.IndexByte(requestPath[start:], '/')
+			if slash < 0 {
+				break
+			}
+			start += slash + 1
 		}
 	}
 	return false
@@ -123,26 +181,79 @@ func lower(c byte) byte {
 }
 
 func (s *Set) isBelow(requestPath string) bool {
-	for _, private := range s.paths {
-		if rest, ok := strings.CutPrefix(requestPath, private); ok && (rest == "" || rest[0] == '/' || rest[0] == '.') {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(s.paths, func(private string) bool { return isBelow(requestPath, private) })
 }
 
-// normalize lower-cases p, makes backslashes slashes, and drops what follows a
-// semicolon in each segment, and the dots and white space at its end: Windows does,
-// and to a regular expression's $ a line may end with a line break.
-func normalize(p string) string {
+// isBelow reports whether it is the private path, has an extension besides, or is below
+// it, which an escaped slash may begin, too.
+func isBelow(requestPath, private string) bool {
+	rest, ok := strings.CutPrefix(requestPath, private)
+	return ok && (rest == "" || strings.IndexByte("/.%"+pathEnds, rest[0]) >= 0)
+}
+
+const (
+	parameters = ";"
+	pathEnds   = "?#\x00"
+)
+
+// normalize lower-cases p, makes backslashes slashes, and drops what follows one of the
+// ends in each segment, and the dots and white space at its end: Windows does, and to a
+// regular expression's $ a line may end with a line break.
+func normalize(p, ends string) string {
 	p = strings.ReplaceAll(strings.ToLower(p), `\`, "/")
 	segments := strings.Split(p, "/")
 	for i, segment := range segments {
-		segment, _, _ = strings.Cut(segment, ";")
+		if end := strings.IndexAny(segment, ends); end >= 0 {
+			segment = segment[:end]
+		}
 		segments[i] = strings.TrimRightFunc(segment, func(r rune) bool { return r == '.' || r <= ' ' })
 		if segments[i] == "" {
 			segments[i] = ".."[:min(2, strings.Count(segment, "."))]
 		}
 	}
 	return strings.Join(segments, "/")
+}
+
+// unescape unescapes p once. What is no escape stays.
+func unescape(p string) string {
+	if strings.IndexByte(p, '%') < 0 {
+		return p
+	}
+	unescaped := make([]byte, 0, len(p))
+	for len(p) > 0 {
+		if c, ok := escaped(p); ok {
+			unescaped, p = append(unescaped, c), p[3:]
+		} else {
+			unescaped, p = append(unescaped, p[0]), p[1:]
+		}
+	}
+	return string(unescaped)
+}
+
+// unescapeText unescapes all but slashes in p until nothing changes.
+func unescapeText(p string) string {
+	if strings.IndexByte(p, '%') < 0 {
+		return p
+	}
+	var text []byte
+	for i := range len(p) {
+		text = append(text, p[i])
+		for start := len(text) - 3; start >= 0; start -= 2 {
+			c, ok := escaped(text[start:])
+			if !ok || c == '/' || c == '\\' {
+				break
+			}
+			text = append(text[:start], c)
+		}
+	}
+	return string(text)
+}
+
+// escaped returns what the escape at the beginning of p stands for.
+func escaped[T string | []byte](p T) (byte, bool) {
+	if len(p) < 3 || p[0] != '%' {
+		return 0, false
+	}
+	c, err := strconv.ParseUint(string(p[1:3]), 16, 8)
+	return byte(c), err == nil
 }

@@ -15,12 +15,15 @@
 package privatepath
 
 import (
+	"encoding/hex"
 	"fmt"
 	"net/url"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // newSet returns a Set with the paths, none of which may be the root.
@@ -64,6 +67,14 @@ func TestContainsEverySpelling(t *testing.T) {
 		// An extension chooses a format, or a script, and a script gets the path after it.
 		"/__invite__.json", "/__invite__.json/", "/__invite__.php", "/__INVITE__.PHP/x", "/one/__invite__.tar.gz", "/one/__invite__.d/x", "/x/../__invite__.json",
 		"/index.php/__invite__/", "/one/index.php/__invite__", "/Index.PHP/one/App.php/__invite__.json", "/one/index.php./__invite__", "//host/index.php/one/__invite__",
+		// Behind a rewrite, or in an application, a path is unescaped once more, or cut.
+		"/%5F%5finvite__", "/%255F%255Finvite__/", "/__inv%2569te__", "/%2525255f_invite__/x", "/__invite__%2f", "/__invite__%252fx", "/one%2f__invite__", "/one%5C__invite__",
+		"/one%25252f__%69nvite__", "/__invite__%3f", "/__invite__%3fx=/..", "/__invite__%23", "/__invite__%00.png", "/__invite__%253fx", "/__invite__%2500", "/__invite__%3bx", "/__invite__%20",
+		"/__invite__?", "/__invite__?x", "/__invite__/?/../..", "/__invite__#x", "/__invite__\x00.png", "/__invite__ ?x", "/one#x/__invite__", "/one/__invite__.?",
+		"/x/%2e%2e/__invite__", "/x/.%252e/one/__invite__", "/x%2f..%2f__invite__", "/%2e/__invite__", "/__invite__%", "/__invite__%zz", "/one%3b%2fx/__invite__%3f",
+		// Parameters may be dropped before, between and after.
+		"/one;%2fa/__invite__", "/one;%2fa/__inv%69te__", "/one;%252fa/__inv%2569te__", "/one%3b%252fa/__invite__", "/one;%252fx%2f/__invite__", "/one;%2fx/__invite__%3b%252fy",
+		"/one/__invite__" + strings.Repeat("/x", maxLength), "/%" + strings.Repeat("25", 20) + "41",
 		"//host/one/__invite__/", "//host:80/ONE//__invite__/x", "///host/one/__invite__", `\\host\__invite__`,
 	} {
 		check(t, s, p, true)
@@ -80,6 +91,8 @@ func TestContainsNothingElse(t *testing.T) {
 		"/one/.__invite__", "/one/.hidden", "/.well-known/x", "/one/..__invite__", "/one/...", "/two/..hidden", // dotfiles
 		"/one/index.html/__invite__", "/one/index.php", "/one/index.php/x", "/index.phpx/one/__invite__", "/one.php/__invite__", // scripts
 		"//host/x/one/__invite__", "//one/two", "/host//one/__invite__", // hosts of something else
+		"/one%2ftwo", "/100%", "/%", "/%zz", "/%2", "/one%252fx", "/caf%25C3%25A9", "/one/__init%5f%5f", "/?/x", "/one?x", "/one#/__invite", "/two/%2568idde", // escapes
+		"/" + strings.Repeat("x/", maxLength), "/one/%2568i" + strings.Repeat("x", maxLength), // long ones
 		"/one/..", "/one/../two", "/a/..;/b", "/a/../one/__invite__x", "/é/../index.html", // climbing without naming it
 	} {
 		check(t, s, p, false)
@@ -171,8 +184,70 @@ func TestCaseIsThatOfToLower(t *testing.T) {
 	}
 }
 
-// reference takes all orders of dropping parameters, resolving dots as Go and as
-// RFC 3986 do, and not at all, with and without a host, one segment after the other.
+// TestContainsURLKnowsHowThePathWasEscaped has applications that drop parameters before
+// they unescape.
+func TestContainsURLKnowsHowThePathWasEscaped(t *testing.T) {
+	s := newSet(t, "/one/__invite__")
+	for p, want := range map[string]bool{
+		"/one/__invite__": true, "/one/%5F_invite__": true, "/one%2F__invite__": true, "/one;%2Fx/__invite__": true,
+		"/one%2Ftwo": false, "/caf%C3%A9": false, "/one%3B": false,
+	} {
+		u, err := url.ParseRequestURI(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := s.ContainsURL(u); got != want {
+			t.Errorf("ContainsURL(%q) = %t", p, got)
+		}
+	}
+}
+
+// TestContainsBehindAMount has mounts that a rewrite inside stripped, or did not.
+func TestContainsBehindAMount(t *testing.T) {
+	s := newSet(t, "/__invite__/", "/blog/__invite__/", "/Old/Wiki/__invite__", "/blog/a/party")
+	for mount, byPath := range map[string]map[string]bool{
+		"":          {"/__invite__": true, "/blog/__invite__": true, "/a/party": false, "/blog": false, "/x/__invite__": false},
+		"/blog":     {"/__invite__/x": true, "/blog/__invite__": true, "/%5f_invite__": true, "/a/PARTY": true, "/a/%252570arty": true, "/a/x": false, "/x/__invite__": false, "/%2f": false, "/": false},
+		"/BLOG/a":   {"/party": true, "/party.json": true, "/a/party": false, "/parties": false},
+		"/old/wiki": {"/__invite__": true, "/old/WIKI/__invite__": true, "/__invite__;x%2f": true, "/a/party": false},
+		"/old":      {"/wiki/__invite__": true, "/x/wiki/__invite__": false, "/wiki;%2fx/__invite__": true},
+		"/none":     {"/__invite__": true, "/wiki/__invite__": false, "/party": false},
+	} {
+		for p, want := range byPath {
+			u, err := url.ParseRequestURI(p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := s.ContainsBehind(mount, u); got != want {
+				t.Errorf("ContainsBehind(%q, %q) = %t", mount, p, got)
+			}
+		}
+	}
+}
+
+// TestAPathMadeToBeSlowIsNot compares work of paths that differ only in length.
+func TestAPathMadeToBeSlowIsNot(t *testing.T) {
+	s := newSet(t, "/one/__invite__")
+	for _, part := range []string{"%25", "25", "/__invite__%2f", "/%5f_invite__", "/;", "?"} {
+		elapsed := func(n int) time.Duration {
+			fastest := time.Hour
+			p := "/x/__invite__x/%25" + strings.Repeat(part, n)
+			for range 5 {
+				began := time.Now()
+				s.Contains(p)
+				fastest = min(fastest, time.Since(began))
+			}
+			return fastest
+		}
+		if small, large := elapsed(10_000), elapsed(80_000); large > 40*small {
+			t.Errorf("%q takes %v 10,000 times, and %v 80,000 times", part, small, large)
+		}
+	}
+}
+
+// reference takes all orders of unescaping, cutting, dropping parameters, resolving dots
+// as Go and as RFC 3986 do, and not at all, with and without a host, one segment after
+// the other.
 func reference(private []string, requestPath string) bool {
 	drop := func(p string) string {
 		var segments []string
@@ -200,22 +275,33 @@ func reference(private []string, requestPath string) bool {
 	segmentsOf := func(p string) []string {
 		return slices.DeleteFunc(strings.Split(p, "/"), func(segment string) bool { return segment == "" || segment == "." })
 	}
-	requestPath = strings.ReplaceAll(strings.ToLower(requestPath), `\`, "/")
-	spellings := []string{requestPath}
-	if p := trim(drop(requestPath)); strings.HasPrefix(p, "//") {
-		_, afterHost, _ := strings.Cut(strings.TrimLeft(p, "/"), "/")
-		spellings = append(spellings, "/"+afterHost)
+	fold := func(p string) string { return strings.ReplaceAll(strings.ToLower(p), `\`, "/") }
+	escape := regexp.MustCompile("%[0-9a-fA-F]{2}")
+	decode := func(p string) string {
+		return fold(escape.ReplaceAllStringFunc(p, func(e string) string {
+			c, _ := hex.DecodeString(e[1:])
+			return string(c)
+		}))
+	}
+	cut := func(p string) string { return regexp.MustCompile(`(?s)[?#\x00].*`).ReplaceAllString(p, "") }
+	spellings := []string{fold(requestPath)}
+	spellings = append(spellings, decode(spellings[0]), decode(decode(spellings[0])))
+	for _, p := range spellings { // before anything is resolved
+		if p := trim(drop(p)); strings.HasPrefix(p, "//") {
+			_, afterHost, _ := strings.Cut(strings.TrimLeft(p, "/"), "/")
+			spellings = append(spellings, "/"+afterHost)
+		}
 	}
 	for range 3 {
 		for _, p := range spellings {
-			spellings = append(spellings, drop(p), trim(p), runScripts(p), resolve(p), goClean(p))
+			spellings = append(spellings, drop(p), trim(p), runScripts(p), resolve(p), goClean(p), decode(p), cut(p))
 		}
 		slices.Sort(spellings)
 		spellings = slices.Compact(spellings)
 	}
 	for _, p := range spellings {
 		for _, private := range private {
-			want, got := segmentsOf(goClean(trim(drop(strings.ReplaceAll(strings.ToLower(private), `\`, "/"))))), segmentsOf(p)
+			want, got := segmentsOf(goClean(trim(drop(fold(unescapeText(private)))))), segmentsOf(p)
 			if len(got) < len(want) {
 				continue
 			}
@@ -234,6 +320,8 @@ func FuzzContains(f *testing.F) {
 		"/one/__invite__/", "/ONE//__Invite__;x/..", "/one//../__invite__", "/a/..;/one/__invite__", "/é/ÄRGER/x", "/\u212a/..;x", "/ab\u023a", "/.hidden", "\xff/k",
 	} {
 		f.Add(p, "/one/__invite__", uint8(3))
+		f.Add(strings.ReplaceAll(strings.ReplaceAll(p, "_", "%255f"), ".", "%2e"), "/one/__invite__", uint8(3))
+		f.Add(url.PathEscape(p)+"%3f", "/one/__invite__", uint8(3))
 		f.Add("//host"+p, "/one/__invite__", uint8(3))
 		f.Add(p, p, uint8(0))
 	}
@@ -245,24 +333,26 @@ func FuzzContains(f *testing.F) {
 		var s Set
 		paths := slices.DeleteFunc(append(fixed, private), func(p string) bool { return !s.Add(p) })
 		got := s.Contains(requestPath)
-		climbs := slices.Contains(strings.Split(normalize(requestPath), "/"), "..")
-		if want := reference(paths, requestPath); want && !got || got && !want && !climbs {
+		climbs := slices.Contains(strings.Split(normalize(requestPath, parameters), "/"), "..")
+		doubtful := climbs || strings.ContainsAny(requestPath, "%"+pathEnds)
+		if want := reference(paths, requestPath); want && !got || got && !want && !doubtful {
 			t.Errorf("paths %q: Contains(%q) = %t", paths, requestPath, got)
 		}
-		if s.isBelow(path.Clean("/"+strings.ToLower(requestPath))) && !got {
+		if s.isBelow(path.Clean("/"+strings.ToLower(unescapeText(requestPath)))) && !got {
 			t.Errorf("paths %q: %q is private once it is cleaned", paths, requestPath)
 		}
-		if (s.isBelow(path.Clean("/"+normalize(requestPath))) || got) && !s.mayContain(requestPath) {
+		if (s.isBelow(path.Clean("/"+normalize(requestPath, parameters))) || got) && !s.mayContain(requestPath) {
 			t.Errorf("paths %q: mayContain hides %q", paths, requestPath)
 		}
-		if !got || strings.HasPrefix(normalize(requestPath), "//") {
+		if !got || strings.HasPrefix(normalize(unescapeText(requestPath), parameters+pathEnds), "//") {
 			return
 		}
 		// However else it is written, it stays private.
 		lowered := strings.ToLower(requestPath)
 		spellings := []string{
 			requestPath + "/", requestPath + ";x", requestPath + "/x", requestPath + ".", requestPath + " ", requestPath + "\n", requestPath + "/;", "/" + requestPath, "/./" + requestPath, "/;x/" + requestPath,
-			lowered, strings.ReplaceAll(requestPath, "/", "//"), strings.ReplaceAll(requestPath, "/", ";x/"), strings.ReplaceAll(requestPath, "/", "/./"),
+			lowered, strings.ReplaceAll(requestPath, "/", "//"), requestPath + "?x", requestPath + "#", requestPath + "\x00", requestPath + "%2f", requestPath + "%252Fx", requestPath + "%3f",
+			strings.ReplaceAll(requestPath, "%", "%25"), url.PathEscape(requestPath), strings.ReplaceAll(requestPath, "_", "%5F"), strings.ReplaceAll(requestPath, "/", ";x/"), strings.ReplaceAll(requestPath, "/", "/./"),
 		}
 		if upper := strings.ToUpper(requestPath); strings.ToLower(upper) == lowered {
 			spellings = append(spellings, upper)
@@ -292,8 +382,9 @@ func inviteSet(t testing.TB, n int) *Set {
 func TestContainsDoesNotAllocate(t *testing.T) {
 	s := inviteSet(t, 16)
 	for _, p := range []string{ordinary, "/Static/../.well-known//x;y/caf\u00e9", "/_/__init__.py"} {
-		if n := testing.AllocsPerRun(100, func() { s.Contains(p) }); n != 0 {
-			t.Errorf("Contains(%q) allocates %v times", p, n)
+		u := &url.URL{Path: p}
+		if n := testing.AllocsPerRun(100, func() { s.ContainsURL(u); s.ContainsBehind("/app1", u) }); n != 0 {
+			t.Errorf("looking for %q allocates %v times", p, n)
 		}
 	}
 }

@@ -1,0 +1,205 @@
+// Copyright 2026 The wsgi_party Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package wsgiparty
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// echo answers with the path that the application sees.
+func echo(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.RequestURI) }
+
+// TestPrivatePathsAreNotReachedByADetour has rewrites inside the party, behind its
+// entrance. Each path has PRIVATE where the private segment is: with another one there,
+// the application is reached.
+func TestPrivatePathsAreNotReachedByADetour(t *testing.T) {
+	const (
+		prefix = "@en path_regexp en ^/en(/.*)$\nrewrite @en {re.en.1}\n"
+		lax    = "@lax path_regexp lax ^/lax/(.*)$\nrewrite @lax /blog/{re.lax.1}\n"
+		query  = "@go path /go\nrewrite @go {query.to}\n"
+		blog   = "handle_path /blog/* {\nAPP\n}\n"
+		whole  = "handle /blog/* {\nAPP\n}\n"
+	)
+	for _, c := range []struct{ name, routes, paths string }{
+		{"no rewrite", blog, "/blog/PRIVATE/ /blog/PRIVATE/render"},
+		{"language prefix, stripped", prefix + blog, "/en/blog/PRIVATE/ /en/blog/PRIVATE /en/blog/PRIVATE/render /en/blog/x%2F..%2FPRIVATE /en/blog/PRIVATE;x /en//blog/PRIVATE"},
+		{"language prefix, not stripped", prefix + whole, "/en/blog/PRIVATE/ /en/blog/PRIVATE.json /en/blog/PRIVATE%3Bx"},
+		{"rewrite of what a regexp finds", lax + blog, "/lax/PRIVATE/ /lax/PRIVATE%2Frender /lax/PRIVATE%252Frender /lax/PRIVATE%2523x /lax/PRIVATE%253Fx /lax/PRIVATE%253Bx"},
+		{"the same, not stripped", lax + whole, "/lax/PRIVATE/ /lax/PRIVATE%252Frender /lax/PRIVATE%23x /lax/PRIVATE%3Fx"},
+		{"rewrite to a parameter", query + blog, "/go?to=/blog/PRIVATE/ /go?to=/blog/PRIVATE%2F /go?to=%2Fblog%2FPRIVATE%3Fx /go?to=/blog/PRIVATE%2523"},
+		{"uri strip_prefix", "handle /v1/* {\nroute {\nuri strip_prefix /v1\nuri strip_prefix /blog\nAPP\n}\n}\nhandle /blog/* {\nroute {\nuri strip_prefix /blog\nPROXY\n}\n}\n", "/v1/blog/PRIVATE/ /v1/PRIVATE/"},
+		{"uri replace", "uri replace /- /\n" + blog, "/-blog/PRIVATE/ /blog/-PRIVATE/render"},
+		{"uri strip_suffix", "uri strip_suffix .html\n" + blog, "/blog/PRIVATE.html /blog/PRIVATE/x.html"},
+		{"handle_path with more", blog + "handle_path /old/* {\nhandle_path /blog/* {\nPROXY\n}\n}\n", "/old/blog/PRIVATE/"},
+		{"rewrite *", "handle /blog/* {\nAPP\n}\nhandle {\nrewrite * /blog{path}\nPROXY\n}\n", "/PRIVATE/ /PRIVATE/render"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			attackKey(t, "DETOUR_KEY")
+			site := newCaddy(t)
+			a := newAttackedApp(t, `{"urls": {"home": "/"}}`, echo)
+			app := "wsgi_party_guest {\nkey {env.DETOUR_KEY}\n}\nreverse_proxy " + a.address()
+			party := freshParty()
+			site.site("wsgi_party " + party + " {\ninvite /blog/__invite__/\n" + strings.NewReplacer("APP", app, "PROXY", "wsgi_party_guest\nreverse_proxy "+a.address()).Replace(c.routes) + "}")
+			site.connected(party, URLService, "blog")
+			for path := range strings.FieldsSeq(c.paths) {
+				public := strings.ReplaceAll(path, "PRIVATE", "Post")
+				if status, body := site.do("GET", public, "", nil); status != 200 {
+					t.Errorf("%s: status %d, body %q: it does not show whether a private path is reached", public, status, body)
+				}
+				for _, private := range []string{"__invite__", "__INVITE__", "%5F_invite__", "%255F%255Finvite__", "__inv%2569te__", "__inv%252569te__"} {
+					path := strings.ReplaceAll(path, "PRIVATE", private)
+					for _, method := range []string{"GET", "POST"} {
+						if status, body := site.do(method, path, "", nil); status != 404 || body != "" {
+							t.Errorf("%s %s: status %d, body %q", method, path, status, body)
+						}
+					}
+				}
+			}
+			for _, r := range a.requests() {
+				if !strings.Contains(r.RequestURI, "Post") {
+					t.Errorf("the application was asked for %s", r.RequestURI)
+				}
+			}
+		})
+	}
+}
+
+// TestPrivatePathsWithOddEndsAreNotReached needs no rewrite: applications unescape
+// twice, and cut.
+func TestPrivatePathsWithOddEndsAreNotReached(t *testing.T) {
+	c := newCaddy(t)
+	a := newAttackedApp(t, `{"urls": {"home": "/"}}`, echo)
+	party := freshParty()
+	c.site("wsgi_party " + party + " {\ninvite /blog/__invite__/\n" + mounted("blog", "", a) + "}")
+	c.connected(party, URLService, "blog")
+	for _, p := range []string{
+		"/blog/%255F%255Finvite__/", "/blog/__inv%2569te__/", "/blog/__invite__%252f", "/blog/__invite__%2f", "/blog/__invite__%23", "/blog/__invite__%3f", "/blog/__invite__%00",
+		"/blog/__invite__%2523", "/blog/__invite__%253fx", "/blog/__invite__%2500.png", "/blog;%2Fx/__invite__/", "/blog%252f__invite__", "/blog%5C__invite__",
+	} {
+		if status, _, body := c.raw("GET " + p + " HTTP/1.1\r\nHost: " + c.address + "\r\n\r\n"); status != 404 || body != "" {
+			t.Errorf("%s: status %d, body %q", p, status, body)
+		}
+	}
+	for _, p := range []string{"/blog/post%252f", "/blog/caf%C3%A9", "/blog/caf%25C3%25A9", "/blog/a%2Fb", "/blog/__invite", "/blog/100%25", "/blog/x%3f__invite__"} {
+		c.expect(p, 200, strings.TrimPrefix(p, "/blog"))
+	}
+}
+
+// TestPrivatePathsThatARewriteLeadsToAreForDeliveries has the guest's own asks pass
+// the rewrites that lead visitors nowhere, and those of others not.
+func TestPrivatePathsThatARewriteLeadsToAreForDeliveries(t *testing.T) {
+	attackKey(t, "DETOUR_ONE")
+	attackKey(t, "DETOUR_TWO")
+	c := newCaddy(t)
+	one := newAttackedApp(t, `{"services": {"own": {"href": "/__invite__/own"}, "render": {"href": "/__invite__/render"}}}`, serveJSON(`"one"`))
+	two := newAttackedApp(t, `{"services": {"its": {"href": "/__invite__/its"}}}`, serveJSON(`"two"`))
+	party := freshParty()
+	// Both handlers stand in front of one mount: what is one's passes the other's.
+	c.site("wsgi_party " + party + ` {
+		invite /one/__invite__/ /shared/__invite__/
+		invite /shared/two/__invite__/ as two
+		@en path_regexp en ^/en(/.*)$
+		rewrite @en {re.en.1}
+		handle_path /one/* {
+			wsgi_party_guest {
+				key {env.DETOUR_ONE}
+				service detour /en/__invite__/x
+				fetch_manifest on
+			}
+			reverse_proxy ` + one.address() + `
+		}
+		handle_path /shared/* {
+			wsgi_party_guest shared {
+				answer shared yes
+			}
+			wsgi_party_guest two {
+				key {env.DETOUR_TWO}
+				service mine /two/__invite__/mine
+				service public /two/public
+			}
+			reverse_proxy ` + two.address() + `
+		}
+	}`)
+	c.connected(party, "own", "one")
+	c.expectAnswersOf(party, "own", `"one"`)
+	c.expectAnswersOf(party, "mine", `"two"`)
+	c.expectAnswersOf(party, "public", `"two"`)
+	for _, p := range []string{"/one/__invite__/own", "/en/one/__invite__/own", "/shared/two/__invite__/mine", "/en/shared/two/__invite__/mine", "/en/shared/__invite__/"} {
+		c.expect(p, 404, "")
+	}
+	c.expect("/en/shared/two/public", 200, `"two"`)
+}
+
+// TestADeliveryDoesNotReachAnothersPrivatePath has a rewrite lead an ask of a guest to
+// the private path of another.
+func TestADeliveryDoesNotReachAnothersPrivatePath(t *testing.T) {
+	c := newCaddy(t)
+	victim := newAttackedApp(t, `{"services": {"own": {"href": "/__invite__/own"}}}`, serveJSON(`"victim"`))
+	party := freshParty()
+	c.site("wsgi_party " + party + ` {
+		invite /victim/__invite__/ /__invite__/
+		@en path_regexp en ^/en(/.*)$
+		rewrite @en {re.en.1}
+		` + mounted("victim", "", victim) + `
+		handle {
+			wsgi_party_guest {
+				service attack /en/victim/__invite__/own
+				service attack2 /victim/__invite__/own
+			}
+			respond nobody
+		}
+	}`)
+	c.connected(party, "own", "victim")
+	c.expectAnswersOf(party, "own", `"victim"`)
+	seen := len(victim.requests())
+	for _, service := range []string{"attack", "attack2"} {
+		if err := c.failure(party, service, nil); err == nil || !strings.Contains(err.Error(), "misrouted") {
+			t.Errorf("%s: error %v", service, err)
+		}
+	}
+	if got := victim.requests()[seen:]; len(got) > 0 {
+		t.Errorf("the victim was asked for %s", got[0].RequestURI)
+	}
+}
+
+// TestAGuestHandlerInNestedPartiesHidesThePathsOfBoth has a guest that the outer
+// party invites in the routes of the inner one.
+func TestAGuestHandlerInNestedPartiesHidesThePathsOfBoth(t *testing.T) {
+	c := newCaddy(t)
+	a := newAttackedApp(t, "", echo)
+	outer, inner := freshParty(), freshParty()
+	c.site("wsgi_party " + outer + ` {
+		invite /blog/__invite__/
+		wsgi_party ` + inner + ` {
+			invite /blog/secret as inner
+			@en path_regexp en ^/en(/.*)$
+			rewrite @en {re.en.1}
+			handle_path /blog/* {
+				wsgi_party_guest blog {
+					answer ping pong
+				}
+				reverse_proxy ` + a.address() + `
+			}
+		}
+	}`)
+	c.expectAnswersOf(outer, "ping", `"pong"`)
+	for _, p := range []string{"/blog/__invite__/", "/en/blog/__invite__/x", "/blog/secret", "/en/blog/secret"} {
+		c.expect(p, 404, "")
+	}
+	c.expect("/en/blog/x", 200, "/x")
+}
