@@ -25,7 +25,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unique"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -144,10 +143,11 @@ func (a *Ask) serve(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		w.Header().Set("Allow", allowed)
 		return nil, newProblem(http.StatusMethodNotAllowed, "method %s is not allowed here, only %s", r.Method, allowed)
 	}
-	ctx, err := a.contextOf(r, line, guest, keys)
+	ctx, end, err := a.contextOf(r, line, guest, keys)
 	if err != nil {
 		return nil, err
 	}
+	defer end()
 	body, status, err := readPayload(w, r)
 	if err != nil {
 		return nil, newProblem(status, "%v", err)
@@ -188,31 +188,31 @@ func whoIsThere(line *line) lineJSON {
 }
 
 // contextOf returns the context to ask in: the one that the request's token says
-// that led here.
-func (a *Ask) contextOf(r *http.Request, line *line, guest string, keys token.Keys) (context.Context, error) {
-	ctx := context.WithValue(r.Context(), notForwardedKey{}, true)
+// that led here. It is to be ended when that has been answered.
+func (a *Ask) contextOf(r *http.Request, line *line, guest string, keys token.Keys) (ctx context.Context, end func(), err error) {
+	ctx, end = context.WithValue(r.Context(), notForwardedKey{}, true), func() {}
 	text := r.Header.Get(tokenHeader)
 	if text == "" {
-		return ctx, nil
+		return ctx, end, nil
 	}
-	t, err := keys.Verify(guest, text, time.Now())
+	now := time.Now()
+	t, err := keys.Verify(guest, text, now)
 	if errors.Is(err, token.ErrTooDeep) {
-		return nil, newProblem(http.StatusLoopDetected, "%v", err)
+		return nil, nil, newProblem(http.StatusLoopDetected, "%v", err)
 	}
 	if err != nil {
-		return nil, newProblem(http.StatusBadRequest, "%v", err)
+		return nil, nil, newProblem(http.StatusBadRequest, "%v", err)
+	}
+	if len(t.Path) == 0 || !a.app.signedPath(t, a.Party, now) {
+		return ctx, end, nil // what a guest says itself is no path
 	}
 	if len(t.Path) >= token.MaxPath {
-		return nil, newProblem(http.StatusLoopDetected, "%v", token.ErrTooDeep)
+		return nil, nil, newProblem(http.StatusLoopDetected, "%v", token.ErrTooDeep)
 	}
-	for _, step := range t.Path {
-		nested := &ask{Context: ctx, service: &service{partyline: line.Partyline, name: step.Service}}
-		if step.Guest != "" {
-			nested.guest = unique.Make(step.Guest)
-		}
-		ctx = nested
+	if nested, end, ok := withPath(ctx, line.Partyline, t.Path, t.Root); ok {
+		return nested, end, nil
 	}
-	return ctx, nil
+	return ctx, end, nil
 }
 
 // problemOf returns the problem that the error of an ask as a whole is to the asker.

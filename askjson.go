@@ -67,6 +67,10 @@ func (w *askWriter) ask(ctx context.Context, o *Operator, service string, payloa
 	w.replies = w.replies[:0]
 	began := w.now()
 	asked := began
+	var in *root // where who asks may be asked for a URL itself
+	if service == URLService && askOf(ctx) != nil {
+		in = rootOf(ctx)
+	}
 	for reply := range o.Replies(ctx, service, payload) {
 		if reply.Guest == "" {
 			w.json = w.json[:written]
@@ -77,6 +81,7 @@ func (w *askWriter) ask(ctx context.Context, o *Operator, service string, payloa
 			reply.Duration = now.Sub(asked)
 		}
 		w.take(reply)
+		in.give(reply.Answer)
 		if first && reply.Err == nil {
 			break
 		}

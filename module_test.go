@@ -215,6 +215,7 @@ func newCaddy(t testing.TB) *testCaddy {
 		http.DefaultClient.CloseIdleConnections()
 		goleak.VerifyNone(t, before,
 			goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.(*Cache).maintainAssets"),
+			goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.keepLockfileFresh"), // ends within 5 s
 			goleak.IgnoreAnyFunction("github.com/caddyserver/caddy/v2/modules/caddytls.(*TLS).keepStorageClean.func1"))
 	})
 	return &testCaddy{t, testport.Address(t)}

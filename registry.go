@@ -28,6 +28,7 @@ import (
 	"unique"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 
 	"github.com/wsgiparty/wsgiparty/internal/token"
@@ -92,6 +93,9 @@ type App struct {
 	keysInParties token.Ring // the same, where guests of one name in two parties are two
 
 	forwarded atomic.Pointer[[]string] // the headers that some guest is to be sent
+
+	storage certmagic.Storage
+	pathKey atomic.Pointer[token.PathKey] // nil until it has come from the storage
 }
 
 // line is a partyline of a config, with all who brought it about.
@@ -128,6 +132,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx = ctx.Context
 	a.logger = ctx.Logger()
+	a.storage = ctx.Storage()
 	a.lines = make(map[string]*line)
 	var err error
 	a.events, err = newEventQueue(ctx, a.logger)
@@ -157,6 +162,9 @@ func (a *App) Start() error {
 	}
 	for _, g := range a.guests {
 		g.warn()
+	}
+	if slices.ContainsFunc(a.guests, func(g *Guest) bool { return !g.keys.IsZero() }) {
+		a.loadPathKey()
 	}
 	return nil
 }

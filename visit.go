@@ -16,6 +16,7 @@ package wsgiparty
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -164,7 +165,7 @@ func (v *visit) connectHandler(o *Operator, service string, h manifest.Handler) 
 	if h.Href == nil {
 		return o.Connect(service, func(context.Context, any) (any, error) {
 			if service == URLService {
-				return v.linkOf(h.Answer)
+				return v.linkOf(nil, h.Answer)
 			}
 			return h.Answer, nil
 		})
@@ -345,7 +346,7 @@ func (v *visit) request(ctx context.Context, service string, h manifest.Handler,
 		return nil, fmt.Errorf("the answer is nested more than %d deep", maxNesting)
 	}
 	if service == URLService {
-		return v.linkOf(answer)
+		return v.linkOf(rootOf(ctx), answer)
 	}
 	return json.RawMessage(answer), nil
 }
@@ -418,10 +419,16 @@ func objectOf(payload any) (map[string]any, error) {
 func (v *visit) send(r *http.Request, limit int, body []byte, path []token.Ask, done func()) (*http.Response, error) {
 	var prepare func(*http.Request) error
 	if !v.keys.IsZero() {
-		signed, err := v.keys.Sign(token.Token{
+		t := token.Token{
 			Guest: v.guest(), Method: r.Method, URI: strings.TrimSuffix(v.mount, v.path) + r.URL.RequestURI(), Mount: v.mount,
 			BodyHash: sha256.Sum256(body), Path: path,
-		}, time.Now())
+		}
+		now := time.Now()
+		if len(path) > 0 {
+			t.Root = rootOf(r.Context()).ID()
+			v.app.signPath(&t, v.invitation.party.partyName(), now)
+		}
+		signed, err := v.keys.Sign(t, now)
 		if err != nil {
 			done()
 			return nil, err
@@ -495,18 +502,41 @@ func (v *visit) forward(ctx context.Context, header http.Header) {
 	}
 }
 
-// linkOf returns an answer to the service url, which is relative to the mount, as a
-// link.
-func (v *visit) linkOf(answer []byte) (any, error) {
-	var relative string
-	if err := json.Unmarshal(answer, &relative); err != nil {
+// linkOf returns an answer to the service url as a link. It is relative to the mount,
+// unless it begins with the mount or the origin, as that of a framework does which knows
+// them, or is a URL that Caddy gave out in the same call, as that of a page by another
+// name.
+func (v *visit) linkOf(in *root, answer []byte) (any, error) {
+	var text string
+	if err := json.Unmarshal(answer, &text); err != nil {
 		return nil, errors.New("the answer is no string")
 	}
-	link, err := urltemplate.Join(v.mount, relative)
+	if in.gave(text) {
+		return text, v.checkLink(text)
+	}
+	if below, ok := strings.CutPrefix(text, v.origin); ok && v.origin != "" && strings.HasPrefix(below, "/") {
+		return text, urltemplate.Check(below)
+	}
+	if below, ok := strings.CutPrefix(text, v.mount); ok && v.mount != "" && (below == "" || strings.ContainsAny(below[:1], "/?#")) {
+		return v.origin + text, urltemplate.Check(text)
+	}
+	link, err := urltemplate.Join(v.mount, text)
 	if err != nil {
 		return nil, err
 	}
 	return v.origin + link, nil
+}
+
+// checkLink checks a link to any guest.
+func (v *visit) checkLink(text string) error {
+	link, err := linkable(v.invitation.party.line.Partyline, text)
+	if err != nil {
+		return err
+	}
+	if parsed, err := url.Parse(link); err == nil && parsed.IsAbs() {
+		link = cmp.Or(strings.TrimPrefix(link, parsed.Scheme+"://"+parsed.Host), "/")
+	}
+	return urltemplate.Check(link)
 }
 
 // maxNesting is how deep an answer may be nested. One that whoever asks cannot parse

@@ -26,6 +26,11 @@
 //	mnt   the mount: "/blog", or "" where there is none
 //	path  the asks that led here, outermost first: [["<guest>", "<service>"], ...];
 //	      the guest is "" where the asker is none; [] in an invite
+//
+// Two more, where there is a path, are for Caddy alone: a guest can sign what it likes.
+//
+//	root  the call in which the asks are
+//	mac   that Caddy signed the path, in this token: see PathKey
 package token
 
 import (
@@ -90,7 +95,11 @@ type Token struct {
 	URI      string // path and query as sent, the mount included
 	Mount    string
 	BodyHash [sha256.Size]byte
-	Path     []Ask // outermost first
+	Path     []Ask  // outermost first
+	Root     string // the call that the asks of the path are in
+	MAC      string // made by a PathKey
+
+	issuedAt, expires int64 // of a token that was verified, or is to be signed
 }
 
 // Ask says which guest asked for which service. The guest is empty where
@@ -136,22 +145,22 @@ func (k Keys) Sign(t Token, now time.Time) (string, error) {
 	if k.IsZero() {
 		return "", errNoKey
 	}
-	if t.ID == "" {
-		t.ID = rand.Text()
-	}
+	t.begin(now)
 	if err := t.check(); err != nil {
 		return "", err
 	}
 	text, err := jwt.NewWithClaims(jwt.SigningMethodHS256, &claims{
 		Guest:    t.Guest,
-		IssuedAt: now.Unix(),
-		Expires:  now.Add(Lifetime).Unix(),
+		IssuedAt: t.issuedAt,
+		Expires:  t.expires,
 		ID:       t.ID,
 		Method:   t.Method,
 		URI:      t.URI,
 		BodyHash: encode(t.BodyHash),
 		Mount:    t.Mount,
 		Path:     append([]Ask{}, t.Path...), // [], never null
+		Root:     t.Root,
+		MAC:      t.MAC,
 	}).SignedString(k.secrets().verifying.Keys[0])
 	if err != nil {
 		return "", err
@@ -160,6 +169,14 @@ func (k Keys) Sign(t Token, now time.Time) (string, error) {
 		return "", errTooLong
 	}
 	return text, nil
+}
+
+// begin sets what differs in each token.
+func (t *Token) begin(now time.Time) {
+	if t.ID == "" {
+		t.ID = rand.Text()
+	}
+	t.issuedAt, t.expires = now.Unix(), now.Add(Lifetime).Unix()
 }
 
 // Verify returns what a token says that was signed for the guest with one of the
@@ -250,23 +267,30 @@ type claims struct {
 	BodyHash string `json:"bsh"`
 	Mount    string `json:"mnt"`
 	Path     []Ask  `json:"path"`
+	Root     string `json:"root,omitempty"`
+	MAC      string `json:"mac,omitempty"`
 }
 
-// UnmarshalJSON demands every claim, and its name as it is: encoding/json would
-// take "AUD" for "aud".
+// UnmarshalJSON demands every claim but those of Caddy's own, and its name as it is:
+// encoding/json would take "AUD" for "aud".
 func (c *claims) UnmarshalJSON(data []byte) error {
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(data, &members); err != nil {
 		return errMalformed
 	}
 	for _, claim := range []struct {
-		name  string
-		value any
+		name     string
+		value    any
+		optional bool
 	}{
-		{"aud", &c.Guest}, {"iat", &c.IssuedAt}, {"exp", &c.Expires}, {"jti", &c.ID}, {"htm", &c.Method},
-		{"htu", &c.URI}, {"bsh", &c.BodyHash}, {"mnt", &c.Mount}, {"path", &c.Path},
+		{"aud", &c.Guest, false}, {"iat", &c.IssuedAt, false}, {"exp", &c.Expires, false}, {"jti", &c.ID, false}, {"htm", &c.Method, false},
+		{"htu", &c.URI, false}, {"bsh", &c.BodyHash, false}, {"mnt", &c.Mount, false}, {"path", &c.Path, false},
+		{"root", &c.Root, true}, {"mac", &c.MAC, true},
 	} {
 		member, ok := members[claim.name]
+		if !ok && claim.optional {
+			continue
+		}
 		if !ok || string(member) == "null" || json.Unmarshal(member, claim.value) != nil {
 			return claimError(claim.name)
 		}
@@ -280,7 +304,10 @@ func (c *claims) UnmarshalJSON(data []byte) error {
 func encode(hash [sha256.Size]byte) string { return base64.RawURLEncoding.EncodeToString(hash[:]) }
 
 func (c *claims) token() (Token, error) {
-	t := Token{Guest: c.Guest, ID: c.ID, Method: c.Method, URI: c.URI, Mount: c.Mount, Path: c.Path}
+	t := Token{
+		Guest: c.Guest, ID: c.ID, Method: c.Method, URI: c.URI, Mount: c.Mount, Path: c.Path, Root: c.Root, MAC: c.MAC,
+		issuedAt: c.IssuedAt, expires: c.Expires,
+	}
 	hash, _ := base64.RawURLEncoding.DecodeString(c.BodyHash)
 	copy(t.BodyHash[:], hash)
 	if encode(t.BodyHash) != c.BodyHash {

@@ -150,6 +150,22 @@ func Join(mount, url string) (string, error) {
 	return escapeNonASCII(mount + url), nil
 }
 
+// Check returns an error for a rooted path, with a query, that could lead elsewhere than
+// it seems to: what Expand and Join return passes it.
+func Check(url string) error {
+	if len(url) > maxLength {
+		return fmt.Errorf("the URL %s has more than %d bytes", quote(url), maxLength)
+	}
+	p := checkRelative(url)
+	if p == nil {
+		p = check(url)
+	}
+	if p != nil {
+		return fmt.Errorf("the URL %s, byte %d: %s", quote(url), p.at, p)
+	}
+	return nil
+}
+
 // cleanMount returns the mount without a last slash.
 func cleanMount(mount string) (string, error) {
 	mount = strings.TrimRight(mount, "/")

@@ -1,0 +1,110 @@
+// Copyright 2026 The wsgi_party Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package wsgiparty
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"time"
+
+	"github.com/caddyserver/certmagic"
+	"go.uber.org/zap"
+
+	"github.com/wsgiparty/wsgiparty/internal/token"
+)
+
+// processPathKey is what paths are signed with until the key in Caddy's storage, which
+// Caddys share, is there, and for good where it cannot be had.
+var processPathKey = token.NewPathKey()
+
+var pathKeyName = path.Join("wsgi_party", "path.key")
+
+// loadPathKey has the key in Caddy's storage used as soon as it is there. It does not
+// wait for that.
+func (a *App) loadPathKey() {
+	go func() {
+		ctx, cancel := context.WithTimeout(a.ctx, storageTimeout)
+		defer cancel()
+		loaded := make(chan error, 1) // not every storage heeds the context
+		go func() {
+			key, err := storedPathKey(ctx, a.storage)
+			if err == nil {
+				a.pathKey.Store(&key)
+			}
+			loaded <- err
+		}()
+		var err error
+		select {
+		case err = <-loaded:
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
+		if err != nil && a.ctx.Err() == nil {
+			a.logger.Warn("the key for the paths of Party-Tokens is not in storage: Caddys that share it do not know each other's asks",
+				zap.String("key", pathKeyName),
+				zap.Error(err))
+		}
+	}()
+}
+
+// storedPathKey returns the key in the storage, a new one if there is none.
+func storedPathKey(ctx context.Context, storage certmagic.Storage) (token.PathKey, error) {
+	key, err := readPathKey(ctx, storage)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return key, err
+	}
+	if err := storage.Lock(ctx, pathKeyName); err != nil {
+		return key, err
+	}
+	defer func() { _ = storage.Unlock(context.WithoutCancel(ctx), pathKeyName) }()
+	if key, err = readPathKey(ctx, storage); !errors.Is(err, fs.ErrNotExist) { // another Caddy was quicker
+		return key, err
+	}
+	key = token.NewPathKey()
+	return key, storage.Store(ctx, pathKeyName, key.Bytes())
+}
+
+func readPathKey(ctx context.Context, storage certmagic.Storage) (token.PathKey, error) {
+	stored, err := storage.Load(ctx, pathKeyName)
+	if err != nil {
+		return token.PathKey{}, err
+	}
+	key, err := token.ParsePathKey(stored)
+	if err != nil {
+		return key, fmt.Errorf("%w: delete it, and a new one is made", err)
+	}
+	return key, nil
+}
+
+// signPath signs the path of a token.
+func (a *App) signPath(t *token.Token, party string, now time.Time) {
+	key := processPathKey
+	if stored := a.pathKey.Load(); stored != nil {
+		key = *stored
+	}
+	key.Sign(t, party, now)
+}
+
+// signedPath reports whether Caddy signed the path of the token.
+func (a *App) signedPath(t token.Token, party string, now time.Time) bool {
+	if processPathKey.Signed(t, party, now) {
+		return true
+	}
+	stored := a.pathKey.Load()
+	return stored != nil && stored.Signed(t, party, now)
+}

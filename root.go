@@ -1,0 +1,138 @@
+// Copyright 2026 The wsgi_party Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package wsgiparty
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"unique"
+	"weak"
+
+	"github.com/wsgiparty/wsgiparty/internal/token"
+)
+
+// root is what Caddy keeps of a call while that is under way, for what guests that are
+// applications of their own ask in it.
+type root struct {
+	id string
+
+	mu   sync.Mutex
+	urls []string // that were given out, the last one last
+}
+
+const (
+	maxGivenURLs = 64
+	maxGivenURL  = 8 << 10 // bytes
+)
+
+var (
+	processID = rand.Text()
+	rootCount atomic.Uint64
+	roots     sync.Map // of id to weak.Pointer[call]
+)
+
+// rootOf returns the root of the call in which a handler was called with ctx, nil if
+// that has ended.
+func rootOf(ctx context.Context) *root {
+	outermost := askOf(ctx)
+	if outermost == nil {
+		return nil
+	}
+	for up := askOf(outermost.Context); up != nil; up = askOf(up.Context) {
+		outermost = up
+	}
+	c := outermost.callOf()
+	attached, _ := c.attach(func() (any, func()) {
+		id := processID + "." + strconv.FormatUint(rootCount.Add(1), 10)
+		forget := func(id string) { roots.Delete(id) }
+		roots.Store(id, weak.Make(c))
+		runtime.AddCleanup(c, forget, id) // handlers may still ask when the call has ended
+		return &root{id: id}, func() { forget(id) }
+	}).(*root)
+	return attached
+}
+
+// ID returns what the call is known by as long as it is under way.
+func (r *root) ID() string {
+	if r == nil {
+		return processID + ".ended"
+	}
+	return r.id
+}
+
+// withPath returns a context that knows which asks led here, outermost first. It
+// returns false if the call that they were in was of this process and has ended. The
+// context is to be ended when what was asked with it has been answered.
+func withPath(ctx context.Context, line *Partyline, path []token.Ask, rootID string) (_ context.Context, end func(), ok bool) {
+	var under *call
+	if process, _, _ := strings.Cut(rootID, "."); process == processID {
+		if loaded, ok := roots.Load(rootID); ok {
+			under = loaded.(weak.Pointer[call]).Value()
+		}
+		if under == nil {
+			return ctx, nil, false
+		}
+	}
+	var outermost *ask
+	for _, step := range path {
+		a := &ask{Context: ctx, service: &service{partyline: line, name: step.Service}}
+		if step.Guest != "" {
+			a.guest = unique.Make(step.Guest)
+		}
+		if outermost == nil {
+			outermost = a
+		}
+		ctx = a
+	}
+	if under != nil {
+		outermost.nested.Store(under)
+		return ctx, func() {}, true
+	}
+	return ctx, func() { outermost.callOf().end() }, true
+}
+
+// give takes down a URL that is given out to somebody who asks.
+func (r *root) give(answer any) {
+	url, ok := answer.(string)
+	if raw, isRaw := answer.(json.RawMessage); isRaw {
+		ok = json.Unmarshal(raw, &url) == nil
+	}
+	if r == nil || !ok || len(url) > maxGivenURL {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.urls) == maxGivenURLs {
+		r.urls = slices.Delete(r.urls, 0, 1)
+	}
+	r.urls = append(r.urls, url)
+}
+
+// gave reports whether the URL was given out.
+func (r *root) gave(url string) bool {
+	if r == nil {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Contains(r.urls, url)
+}
