@@ -87,15 +87,7 @@ func (q *eventQueue) onStart(f func()) {
 // joined tells of a guest that has joined, with the services it is connected under
 // when that is told.
 func (q *eventQueue) joined(p *Partyline, guest string) {
-	q.add("guest_joined", func() map[string]any {
-		var services []string
-		for _, g := range p.Guests() {
-			if g.Name == guest {
-				services = g.Services
-			}
-		}
-		return eventData(p, guest, services)
-	})
+	q.add("guest_joined", func() map[string]any { return eventData(p, guest, p.servicesOf(guest)) })
 }
 
 // left tells of a guest that has left.

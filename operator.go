@@ -80,9 +80,20 @@ type reservation struct {
 
 // presentGuest is a guest on the line.
 type presentGuest struct {
-	operators int
+	operators map[*Operator]struct{}
 	announced bool // one of them has joined, and not just connected something
 	joined    time.Time
+}
+
+// services returns the names of the services the guest is connected under, in
+// alphabetical order. The partyline must be locked.
+func (g *presentGuest) services() []string {
+	var services []string
+	for o := range g.operators {
+		services = slices.AppendSeq(services, maps.Keys(o.presences))
+	}
+	slices.Sort(services)
+	return slices.Compact(services)
 }
 
 // observer is told what happens on the line.
@@ -139,20 +150,23 @@ type GuestInfo struct {
 func (p *Partyline) Guests() []GuestInfo {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	services := make(map[unique.Handle[string]][]string)
-	p.services.Range(func(name, s any) bool {
-		for guest := range s.(*service).presences {
-			services[guest] = append(services[guest], name.(string))
-		}
-		return true
-	})
 	guests := make([]GuestInfo, 0, len(p.guests))
 	for guest, present := range p.guests {
-		slices.Sort(services[guest])
-		guests = append(guests, GuestInfo{guest.Value(), services[guest], present.operators, present.joined})
+		guests = append(guests, GuestInfo{guest.Value(), present.services(), len(present.operators), present.joined})
 	}
 	slices.SortFunc(guests, func(a, b GuestInfo) int { return cmp.Compare(a.Name, b.Name) })
 	return guests
+}
+
+// servicesOf returns the names of the services a guest is connected under, in
+// alphabetical order.
+func (p *Partyline) servicesOf(guest string) []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if present, ok := p.guests[unique.Make(guest)]; ok {
+		return present.services()
+	}
+	return nil
 }
 
 // Operator returns a new operator for the guest. Operators with the same guest
@@ -522,12 +536,12 @@ func (o *Operator) join() {
 func (o *Operator) arrive() *presentGuest {
 	guest, ok := o.partyline.guests[o.guest]
 	if !ok {
-		guest = &presentGuest{joined: time.Now()}
+		guest = &presentGuest{operators: make(map[*Operator]struct{}), joined: time.Now()}
 		o.partyline.guests[o.guest] = guest
 	}
 	if !o.onLine {
 		o.onLine = true
-		guest.operators++
+		guest.operators[o] = struct{}{}
 	}
 	return guest
 }
@@ -570,7 +584,7 @@ func (o *Operator) Leave() {
 		return
 	}
 	guest := p.guests[o.guest]
-	if guest.operators--; guest.operators > 0 {
+	if delete(guest.operators, o); len(guest.operators) > 0 {
 		return
 	}
 	delete(p.guests, o.guest)
