@@ -401,7 +401,7 @@ func TestAManifestIsAskedForAgainWhenItIsStale(t *testing.T) {
 	c := newGuestTest(t)
 	b := testbackend.Start(t, "")
 	b.On("/__invite__/", manifestOf(`{"urls": {"home": "/"}}`, "ETag", `"1"`, "Cache-Control", "private, max-age=1"))
-	b.On("/long/__invite__/", manifestOf(`{"urls": {"long": "/"}}`))
+	b.On("/long/__invite__/", manifestOf(`{"urls": {"long": "/long/"}}`))
 	config := blogAt(b) + `
 	invite /long/__invite__/
 	handle /long/* {

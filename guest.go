@@ -85,6 +85,12 @@ type Guest struct {
 	// what that says. Default: if nothing is declared here.
 	FetchManifest *bool `json:"fetch_manifest,omitempty"`
 
+	// The paths below which hrefs of the application's manifest may lead, besides
+	// that of the invite, such as `/api`. Only for a guest whose invite's path has
+	// nothing before `/__invite__`: the hrefs of any other lie below what is before
+	// that. Default: none. What is declared here may lead anywhere.
+	Hrefs []string `json:"hrefs,omitempty"`
+
 	// The only services to take from the application's manifest. Default: all.
 	Allow []string `json:"allow,omitempty"`
 
@@ -111,6 +117,7 @@ type Guest struct {
 	party    *Party
 	keys     token.Keys
 	declared *manifest.Manifest
+	hrefs    []string // unescaped
 
 	mu     sync.Mutex
 	passed []string              // the guests whose invites were passed on
@@ -154,6 +161,9 @@ func (g *Guest) Provision(ctx caddy.Context) error {
 		return err
 	}
 	var err error
+	if g.hrefs, err = parseHrefs(g.Hrefs); err != nil {
+		return err
+	}
 	if g.keys, err = resolveKeys(g.Keys); err != nil {
 		return err
 	}

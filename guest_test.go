@@ -135,11 +135,10 @@ func TestTheOrigin(t *testing.T) {
 func TestTheOrderOfURLsIsThatOfTheInvites(t *testing.T) {
 	c := newGuestTest(t)
 	b := testbackend.Start(t, "")
-	m := manifestOf(`{"urls": {"home": "/"}}`)
-	held := m
+	held := manifestOf(`{"urls": {"home": "/one/"}}`)
 	held.Hold = true
 	b.On("/one/__invite__/", held)
-	b.On("/two/__invite__/", m)
+	b.On("/two/__invite__/", manifestOf(`{"urls": {"home": "/two/"}}`))
 	c.load(`
 	invite /one/__invite__/ /two/__invite__/ /three/__invite__/
 	handle /one/* {
@@ -160,7 +159,7 @@ func TestTheOrderOfURLsIsThatOfTheInvites(t *testing.T) {
 		eventually(t, "asked are "+want, func() bool { return fmt.Sprint(c.partyline().Services()["url"]) == want })
 	}
 	order("[two three]")
-	c.expectLink("home", "/")
+	c.expectLink("home", "/two/")
 	awaitRequests(t, b, "/one/__invite__/", 1)
 	b.Release()
 	order("[one two three]")

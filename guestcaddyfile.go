@@ -39,6 +39,7 @@ import (
 //		answer         <service> <json>
 //		service        <service> [GET|POST] <href>
 //		fetch_manifest [on|off]
+//		hrefs          <path>...
 //		allow          <service>...
 //		timeout        <duration>
 //		max_asks       <n>
@@ -46,7 +47,7 @@ import (
 //		forward        <header>...
 //	}
 //
-// Of these, url, answer, service, key, allow and forward may be repeated: several
+// Of these, url, answer, service, key, hrefs, allow and forward may be repeated: several
 // answers and hrefs of one service are handlers of their own.
 func (g *Guest) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume directive name
@@ -141,6 +142,11 @@ var guestOptions = map[string]guestOption{
 		}
 		g.FetchManifest = &on
 		return nil
+	}},
+	"hrefs": {1, -1, true, func(g *Guest, _ map[string][]map[string]any, args []string) error {
+		g.Hrefs = append(g.Hrefs, args...)
+		_, err := parseHrefs(args)
+		return err
 	}},
 	"allow": {1, -1, true, func(g *Guest, _ map[string][]map[string]any, args []string) error {
 		g.Allow = append(g.Allow, args...)

@@ -85,6 +85,7 @@ var guestLines = []struct{ lines, want string }{
 	{"fetch_manifest", `{"fetch_manifest": true}`},
 	{"fetch_manifest on", `{"fetch_manifest": true}`},
 	{"fetch_manifest off", `{"fetch_manifest": false}`},
+	{"hrefs /api /x/y\nhrefs /z/", `{"hrefs": ["/api", "/x/y", "/z/"]}`},
 	{"allow url ping\nallow user", `{"allow": ["url", "ping", "user"]}`},
 	{"timeout 1m30s", `{"timeout": 90000000000}`},
 	{"timeout 1d", `{"timeout": 86400000000000}`},
@@ -143,7 +144,7 @@ func TestTheJSONHasTheDocumentedMembers(t *testing.T) {
 		handler any
 		want    []string
 	}{
-		{Guest{}, []string{"name", "keys", "urls", "services", "fetch_manifest", "allow", "timeout", "max_asks", "max_answer", "forward"}},
+		{Guest{}, []string{"name", "keys", "urls", "services", "fetch_manifest", "hrefs", "allow", "timeout", "max_asks", "max_answer", "forward"}},
 		{Ask{}, []string{"party"}},
 	} {
 		var got []string
@@ -268,6 +269,13 @@ var wrongGuestLines = []struct {
 	{"wsgi_party_guest {\nfetch_manifest yes\n}", 3, []string{"fetch_manifest is yes: write on or off"}},
 	{"wsgi_party_guest {\nfetch_manifest on off\n}", 3, []string{"wrong argument count"}},
 	{"wsgi_party_guest {\nfetch_manifest on\nfetch_manifest off\n}", 4, []string{"fetch_manifest already specified"}},
+	{"wsgi_party_guest {\nhrefs\n}", 3, []string{"wrong argument count"}},
+	{"wsgi_party_guest {\nhrefs api\n}", 3, []string{`hrefs: "api": write a path such as /api`}},
+	{"wsgi_party_guest {\nhrefs /api/*\n}", 3, []string{`hrefs: "/api/*": write a path such as /api, which is for all below, too`}},
+	{"wsgi_party_guest {\nhrefs /api?x\n}", 3, []string{`write a path such as /api`}},
+	{"wsgi_party_guest {\nhrefs /a/../b\n}", 3, []string{`write a path such as /api`}},
+	{"wsgi_party_guest {\nhrefs {path}\n}", 3, []string{`write a path such as /api`}},
+	{"wsgi_party_guest {\nhrefs \"\"\n}", 3, []string{`write a path such as /api`}},
 	{"wsgi_party_guest {\nallow\n}", 3, []string{"wrong argument count"}},
 	{"wsgi_party_guest {\nallow url \"\"\n}", 3, []string{"a name is empty"}},
 	{"wsgi_party_guest {\nallow url,ping\n}", 3, []string{`"url,ping"`, "write letters, digits"}},

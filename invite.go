@@ -76,6 +76,7 @@ const (
 type invited struct {
 	uri     *url.URL
 	guest   string
+	base    string          // unescaped, and empty or with a slash at its beginning
 	private privatepath.Set // what of the party's is the guest's
 	last    atomic.Pointer[outcome]
 }
@@ -105,7 +106,7 @@ func (i Invite) parse() (*invited, error) {
 	if guest == "" {
 		guest = guestOf(uri.Path)
 	}
-	return &invited{uri: uri, guest: guest}, nil
+	return &invited{uri: uri, guest: guest, base: baseOf(uri.Path)}, nil
 }
 
 // guestOf returns the name of a guest whose invite does not say it.

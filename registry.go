@@ -105,6 +105,7 @@ type line struct {
 	anyone  *Operator // asks everyone
 	parties []*Party  // the handlers that name it
 	joined  []string  // the guest names it was joined under
+	bases   atomic.Pointer[[]based]
 
 	keys   token.Ring // of its guests
 	keysOf map[string]token.Keys
@@ -320,6 +321,7 @@ func (a *App) line(name string) *line {
 			return p.guestOfPage
 		}
 		l = &line{Partyline: p, history: h, anyone: p.Operator("")}
+		l.bases.Store(new([]based))
 		a.lines[name] = l
 	}
 	return l
@@ -363,11 +365,14 @@ func (a *App) add(p *Party) (*line, error) {
 	}
 	l.rank(guests)
 	l.ignoreMissingServices.Store(p.IgnoreMissingServices)
+	bases := slices.Clone(*l.bases.Load())
 	for _, i := range p.invited {
 		if i.uri.IsAbs() {
 			l.origins.Store(originOf(i.uri), nil)
 		}
+		bases = append(bases, based{i, p})
 	}
+	l.bases.Store(&bases)
 	return l, nil
 }
 

@@ -61,6 +61,7 @@ type visit struct {
 	wake chan struct{} // to ask for the manifest again
 
 	urls     atomic.Pointer[map[string]*urltemplate.Template]
+	others   atomic.Pointer[otherBases]
 	breakers sync.Map // of service to *breaker
 
 	mu       sync.Mutex
@@ -96,6 +97,11 @@ func (v *visit) begin() error {
 		return v.connect(v.operator, manifest.Merge(v.declared, nil, nil))
 	}
 	f := newFetching(v)
+	f.dropStrayed()
+	if len(v.hrefs) > 0 && v.invitation.invited.base != "" {
+		v.logger.Warn("hrefs has no effect: this guest's hrefs lie under what comes before __invite__ in the path of its invite",
+			zap.String("party", f.key.party), zap.String("guest", f.key.guest), zap.String("hint", "leave hrefs out; an href elsewhere is written as `service <service> <href>`"))
+	}
 	var last *manifest.Manifest
 	if f.last != nil {
 		last = f.last.manifest
@@ -110,13 +116,21 @@ func (v *visit) begin() error {
 	if f.last == nil || f.last.fresh.Before(time.Now()) { // else it is asked later
 		v.invitation.judged = f.judged
 	}
-	v.app.events.onStart(func() { go f.run() })
+	v.app.events.onStart(func() {
+		go func() {
+			f.recheck()
+			f.run()
+		}()
+	})
 	return nil
 }
 
 // adopt replaces what the guest is connected to. It is never not there: a new operator
 // connects, then the old one leaves.
 func (v *visit) adopt(m *manifest.Manifest) error {
+	if err := v.checkManifest(m); err != nil {
+		return err
+	}
 	party := v.invitation.party
 	operator := party.app.operator(party.ctx, party.line, v.guest())
 	if err := v.connect(operator, m); err != nil {
@@ -186,9 +200,11 @@ func (v *visit) answerURL(ctx context.Context, payload any) (any, error) {
 	if _, invited := v.invitation.party.line.rankedGuest(application); named && invited && application != v.guest() {
 		urls = v.declared.URLs // another guest's page, but for what the operator declares
 	}
-	template, ok := urls[request.Name]
+	name := request.Name
+	template, ok := urls[name]
 	if !ok && named && application == v.guest() {
-		template, ok = urls[page]
+		name = page
+		template, ok = urls[name]
 	}
 	if !ok {
 		return nil, ErrHighAndDry
@@ -198,6 +214,9 @@ func (v *visit) answerURL(ctx context.Context, payload any) (any, error) {
 		return nil, ErrHighAndDry
 	}
 	if err != nil {
+		return nil, err
+	}
+	if err := v.checkPage(name, expanded); err != nil {
 		return nil, err
 	}
 	return v.origin + expanded, nil
@@ -299,7 +318,7 @@ func (e *statusError) result() error {
 }
 
 func (v *visit) request(ctx context.Context, service string, h manifest.Handler, payload any) (any, error) {
-	r, body, err := v.newRequest(ctx, h, payload)
+	r, body, err := v.newRequest(ctx, service, h, payload)
 	if err != nil {
 		return nil, err
 	}
@@ -353,7 +372,7 @@ func (v *visit) request(ctx context.Context, service string, h manifest.Handler,
 
 // newRequest returns the request for an ask: with the payload's members in the URL
 // where that has expressions, and with the payload as its body if it is a POST.
-func (v *visit) newRequest(ctx context.Context, h manifest.Handler, payload any) (*http.Request, []byte, error) {
+func (v *visit) newRequest(ctx context.Context, service string, h manifest.Handler, payload any) (*http.Request, []byte, error) {
 	var values map[string]any
 	var body []byte
 	var err error
@@ -377,6 +396,11 @@ func (v *visit) newRequest(ctx context.Context, h manifest.Handler, payload any)
 	parsed, err := url.Parse(target)
 	if err != nil {
 		return nil, nil, err
+	}
+	if !v.declaresService(service) {
+		if err := v.checkHref(parsed.EscapedPath()); err != nil {
+			return nil, nil, err
+		}
 	}
 	r := &http.Request{Method: h.Method, URL: parsed, Header: http.Header{
 		"Accept":        {"application/json"},

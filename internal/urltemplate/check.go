@@ -97,7 +97,7 @@ func checkSegment(segment string, last bool) *problem {
 	if segment != "" && segment[0] != '.' && segment[0] != ';' && strings.IndexByte(segment, '%') < 0 {
 		return nil
 	}
-	segment = unescape(segment)
+	segment = Unescape(segment)
 	for _, r := range segment {
 		if isControl(r) {
 			return &problem{what: fmt.Sprintf("the control character %q, escaped", r), write: "leave it out"}
@@ -138,9 +138,9 @@ func hex(c byte) int {
 	return -1
 }
 
-// unescape unescapes s until no escape is left, in one go: each byte may complete an
+// Unescape unescapes s until no escape is left, in one go: each byte may complete an
 // escape with two that came before it.
-func unescape(s string) string {
+func Unescape(s string) string {
 	if strings.IndexByte(s, '%') < 0 {
 		return s
 	}

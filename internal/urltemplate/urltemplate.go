@@ -83,6 +83,19 @@ func Parse(text string) (*Template, error) {
 // String returns the template's text as it was parsed.
 func (t *Template) String() string { return t.text }
 
+// Start returns the beginning of the template's path, escaped and with a first slash,
+// that is the same whatever the values are: whole segments of it, or all of them.
+func (t *Template) Start() string {
+	first := &t.parts[0]
+	if i := strings.IndexAny(first.literal, "?#"); i >= 0 {
+		return first.literal[:i]
+	}
+	if first.variables == nil || first.operator == "/" || first.operator == "?" {
+		return first.literal
+	}
+	return first.literal[:strings.LastIndexByte(first.literal, '/')+1]
+}
+
 // Variables returns the names of the variables, each once.
 func (t *Template) Variables() []string { return slices.Clone(t.variables) }
 

@@ -372,12 +372,12 @@ func TestUnescapeIsAFixedPoint(t *testing.T) {
 	for s, want := range map[string]string{
 		"": "", "%": "%", "%2": "%2", "%zz": "%zz", "%2e": ".", "%252e": ".", "%25%32%65": ".", "%2525252e": ".", "%%32e": ".", "%2%35": "%", "%2%352e": ".", "a%20b%": "a b%", "%25zz": "%zz", "%2525": "%",
 	} {
-		if got := unescape(s); got != want || unescapeSlowly(s) != want {
+		if got := Unescape(s); got != want || unescapeSlowly(s) != want {
 			t.Errorf("%q: %q and slowly %q, want %q", s, got, unescapeSlowly(s), want)
 		}
 	}
 	nested := "%" + strings.Repeat("25", maxLength/2) + "2e"
-	if start := time.Now(); unescape(nested) != "." || time.Since(start) > time.Second {
+	if start := time.Now(); Unescape(nested) != "." || time.Since(start) > time.Second {
 		t.Errorf("%d levels take %v", maxLength/2, time.Since(start))
 	}
 }
@@ -664,7 +664,7 @@ func FuzzUnescape(f *testing.F) {
 		if len(s) > 500 {
 			return
 		}
-		if got, want := unescape(s), unescapeSlowly(s); got != want {
+		if got, want := Unescape(s), unescapeSlowly(s); got != want {
 			t.Errorf("%q: %q, want %q", s, got, want)
 		}
 	})
