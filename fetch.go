@@ -303,7 +303,7 @@ func (f *fetching) adviceOn(o *outcome) string {
 	case o.status == http.StatusBadRequest:
 		return "does the application know the host of the invite? Invite a URL whose host it allows, such as https://example.com" + f.invitation.URI.Path
 	case o.status == http.StatusUnauthorized, o.status == http.StatusForbidden:
-		authentication := "what refuses it may be authentication in front of the application: let the party pass it with the matcher `not vars_regexp " + f.invitation.party.PartylineKey + " .+`"
+		authentication := "what refuses it may be authentication in front of the application: let the guest's asks pass it with the matcher `" + f.invitation.party.recipe(f.guest()) + "`"
 		if f.keys.IsZero() {
 			return authentication + ". Or does the application want Caddy to have a key? Write the same in wsgi_party_guest"
 		}

@@ -24,6 +24,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -525,8 +526,17 @@ func (p *Party) hint(o *outcome) string {
 	case o.result == InviteNotAnswered:
 		return "what answered did not take the operator (OperatorFrom): does another route answer before the guest, or is it no guest?"
 	default:
-		return "what refuses it may be in front of the guest, such as authentication: let invites pass it with the matcher `not vars_regexp " + p.PartylineKey + " .+`"
+		return "what refuses it may be in front of the guest, such as authentication: let the guest's invites pass it with the matcher `" + p.recipe(o.guest) + "`"
 	}
+}
+
+// recipe is a matcher of what is not the party's own request to that guest. Those to
+// others are to meet its password: a guest says itself where its asks lead.
+func (p *Party) recipe(guest string) string {
+	if strings.ContainsAny(guest, " \t`\"{}") {
+		guest = strconv.Quote(guest)
+	}
+	return "not vars " + p.PartylineKey + " " + guest
 }
 
 // problem is an invite that did not join as an error.

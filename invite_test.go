@@ -134,7 +134,7 @@ func TestOutcomeOfAnInvite(t *testing.T) {
 		},
 		"403": {
 			directives: "error 403",
-			want:       InviteRefused, status: 403, hint: "vars_regexp partyline .+",
+			want:       InviteRefused, status: 403, hint: "`not vars partyline app`",
 		},
 		"the guest takes the operator and refuses": {
 			app: func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
@@ -149,7 +149,7 @@ func TestOutcomeOfAnInvite(t *testing.T) {
 			want:       InviteRefused, status: 401, err: "not authenticated", hint: "authentication",
 		},
 		"basic_auth that lets the party through": {
-			directives: "@people not vars_regexp partyline .+\nbasic_auth @people {\nbob $2a$14$Zkx19XLiW6VYouLHR5NmfOFU0z2GTNmpkT/5qqR7hx4IjWJPDhjvG\n}\ntest_app app",
+			directives: "@people not vars partyline app\nbasic_auth @people {\nbob $2a$14$Zkx19XLiW6VYouLHR5NmfOFU0z2GTNmpkT/5qqR7hx4IjWJPDhjvG\n}\ntest_app app",
 			app: func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 				take(r)
 				w.WriteHeader(http.StatusOK)
@@ -465,7 +465,7 @@ func TestAStrictInviteThatDoesNotJoinFailsTheLoad(t *testing.T) {
 	c.site("respond running")
 	guest(t, "one", "pong", "ping")
 	err := c.tryLoad("ADDRESS {\nwsgi_party main {\nstrict_invites\ninvite /one/__invite__/ /two/__invite__/\nroute {\nrespond /one/* nobody 410\ntest_app one\n}\n}\n}")
-	for _, want := range []string{`guest "one" at /one/__invite__/`, "410", "strict_invites", "vars_regexp"} {
+	for _, want := range []string{`guest "one" at /one/__invite__/`, "410", "strict_invites", "`not vars partyline one`"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not contain %q: %v", want, err)
 		}

@@ -69,10 +69,11 @@ const (
 // invite that was not answered, refused or failed is logged as a warning that
 // says what to do, and leaves the rest as it is.
 //
-// A request variable, `{http.vars.partyline}`, holds the guest's name during an
-// invite, and nothing otherwise. With it authentication can let invites pass:
+// A request variable, `{http.vars.partyline}`, holds the guest's name in its invites
+// and asks, and nothing otherwise. With it authentication lets those of the guests
+// behind it pass, here of the guests `blog` and `shop`:
 //
-//	@people not vars_regexp partyline .+
+//	@people not vars partyline blog shop
 //	basic_auth @people { … }
 type Party struct {
 	// The name of the party. Handlers with the same name share a partyline, also

@@ -153,8 +153,8 @@ func TestRemoteGuestsAreShownLikeAnyOther(t *testing.T) {
 		{guest: "none", app: newRemoteApp(t, saysStatus(404)), result: InviteNotAnswered, status: 404, advice: []string{"application/vnd.wsgi-party+json", "correct the invite's URI", "wsgi_party_guest"}},
 		{guest: "spa", app: newRemoteApp(t, saysJSON(`{}`)), result: InviteNotAnswered, status: 200, advice: []string{"no manifest"}},
 		{guest: "badhost", app: newRemoteApp(t, saysStatus(400)), result: InviteRefused, status: 400, advice: []string{"host", "https://example.com/badhost/__invite__/"}},
-		{guest: "guarded", app: newRemoteApp(t, saysStatus(401)), result: InviteRefused, status: 401, advice: []string{"not vars_regexp partyline .+", "key"}},
-		{guest: "forbidden", app: newRemoteApp(t, saysStatus(403)), result: InviteRefused, status: 403, advice: []string{"not vars_regexp partyline .+"}},
+		{guest: "guarded", app: newRemoteApp(t, saysStatus(401)), result: InviteRefused, status: 401, advice: []string{"`not vars partyline guarded`", "key"}},
+		{guest: "forbidden", app: newRemoteApp(t, saysStatus(403)), result: InviteRefused, status: 403, advice: []string{"`not vars partyline forbidden`"}},
 		{guest: "moved", app: moved, result: InviteFailed, status: 301, advice: []string{"https://example.com/moved/__invite__/", "not followed", "beginning with https://"}},
 		{guest: "broken", app: newRemoteApp(t, saysManifest(`{"urls": {"home": 1}}`)), result: InviteFailed, status: 200, err: "urls.home", advice: []string{"correct the application's manifest"}},
 		{guest: "down", result: InviteFailed, status: 502, err: "connect", advice: []string{"is the application running"}},
@@ -391,7 +391,7 @@ func TestInvitesAreCountedAndToldOfWhenTheirResultChanges(t *testing.T) {
 	if n := len(logEntries(t, "invite failed")); n != 1 {
 		t.Errorf("logged %d times that it failed", n)
 	}
-	if entries := logEntries(t, "invite refused"); len(entries) != 1 || !strings.Contains(fmt.Sprint(entries[0]["hint"]), "not vars_regexp partyline .+") {
+	if entries := logEntries(t, "invite refused"); len(entries) != 1 || !strings.Contains(fmt.Sprint(entries[0]["hint"]), "not vars partyline blog") {
 		t.Errorf("logged that it was refused: %v", entries)
 	}
 	if entries := logEntries(t, "guest joined"); len(entries) != 1 || entries[0]["guest"] != "blog" {
@@ -483,7 +483,7 @@ func TestAGuestHandlerThatNoInviteReachedIsWarnedOf(t *testing.T) {
 	mistake("wsgi_party main {\ninvite /blog/__invite__/\nhandle_path /blog/* {\nwsgi_party_guest weblog {\nanswer ping pong\n}\nrespond blog\n}\n}",
 		`the invites that come here are for ["blog"]`, "`invite <uri> as weblog`", "leave out the name")
 	// What answers before the invite has come to the handler.
-	recipe := "`not vars_regexp partyline .+`"
+	recipe := "`not vars partyline blog`"
 	mistake("wsgi_party main {\ninvite /blog/__invite__/\nbasic_auth {\nuser "+password+"\n}\nhandle_path /blog/* {\nwsgi_party_guest\nrespond blog\n}\n}",
 		"/blog/__invite__/", "status 401", recipe)
 	mistake("wsgi_party main {\ninvite /blog/__invite__/\nroute {\nerror \"slow down\" 429\nhandle_path /blog/* {\nwsgi_party_guest\nrespond blog\n}\n}\n}",
@@ -537,7 +537,7 @@ func TestTheRecipeLetsThePartyThroughAuthentication(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := newCaddy(t)
 			app := newRemoteApp(t, saysManifest(`{"services": {"user": {"href": "/api/user"}, "private": {"href": "/__invite__/private"}}}`)).answers(saysJSON(`"somebody"`))
-			recipe := "@people not vars_regexp partyline .+\n"
+			recipe := "@people not vars partyline blog\n"
 			if name == "basic_auth" {
 				recipe += "basic_auth @people {\nuser " + password + "\n}\n"
 			} else {
