@@ -40,8 +40,8 @@ func init() {
 
 // Ask is an HTTP handler by which guests that are applications of their own ask
 // around. It is to be put where only they reach it: a unix socket, a loopback
-// address, or behind mTLS. A guest says who it is by its key. It never calls the next
-// handler.
+// address, or behind mTLS; anything else is warned of. A guest says who it is by its
+// key. It never calls the next handler.
 //
 //   - `POST /<service>`, with a payload of JSON, asks around. With `?first` it stops
 //     at the first answer.
@@ -79,8 +79,14 @@ func (a *Ask) Provision(ctx caddy.Context) error {
 	if a.app, err = appOf(ctx); err != nil {
 		return err
 	}
-	_, err = Join(ctx, a.Party, "")
-	return err
+	if _, err = Join(ctx, a.Party, ""); err != nil {
+		return err
+	}
+	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
+		logger := ctx.Logger()
+		a.app.warnAtStart(func() { warnOfOpen(logger, server) })
+	}
+	return nil
 }
 
 // statusClientClosedRequest is what Caddy's reverse_proxy logs for a client that has

@@ -1366,6 +1366,9 @@ func TestAskingBehindMTLS(t *testing.T) {
 	}
 	wsgi_party_ask main
 	}`)
+	if entries := logEntries(t, openMessage); len(entries) != 0 {
+		t.Error(entries)
+	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate}))
 	ask := func(own ...tls.Certificate) (int, string, error) {

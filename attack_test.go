@@ -798,19 +798,19 @@ func TestUnusableKeysFailTheLoad(t *testing.T) {
 		a, b  string
 		write []string
 	}{
-		"empty":                    {"{env.ATTACK_EMPTY}", "", []string{"empty"}},
-		"unset":                    {"{env.ATTACK_UNSET}", "", []string{"empty"}},
+		"empty":                    {"{env.ATTACK_EMPTY}", "", []string{`guest "a"`, "{env.ATTACK_EMPTY}, is empty", "openssl rand -base64 32"}},
+		"unset":                    {"{env.ATTACK_UNSET}", "", []string{`guest "a"`, "the variable ATTACK_UNSET is unset"}},
 		"blank":                    {"{env.ATTACK_BLANK}", "", []string{"empty"}},
-		"no such file":             {"{file." + file + ".missing}", "", []string{"empty"}},
-		"short":                    {"{env.ATTACK_SHORT}", "", []string{"shorter than 32 bytes"}},
-		"short in a file":          {"{file." + file + "}", "", []string{"shorter than 32 bytes"}},
-		"short second":             {"{env.ATTACK_A} {env.ATTACK_SHORT}", "", []string{"key 2", "shorter than 32 bytes"}},
+		"no such file":             {"{file." + file + ".missing}", "", []string{"empty: ", "no such file"}},
+		"short":                    {"{env.ATTACK_SHORT}", "", []string{"has 31 bytes, and needs at least 32", "openssl rand -base64 32"}},
+		"short in a file":          {"{file." + file + "}", "", []string{"has 31 bytes, and needs at least 32", "openssl rand -base64 32"}},
+		"short second":             {"{env.ATTACK_A} {env.ATTACK_SHORT}", "", []string{"key 2", "has 31 bytes, and needs at least 32", "openssl rand -base64 32"}},
 		"with a line break":        {"{env.ATTACK_BROKEN}", "", []string{"line break"}},
 		"literal":                  {good, "", []string{"placeholder", "{env."}},
 		"literal from the adapter": {"{$ATTACK_A}", "", []string{"placeholder", "{env."}},
 		"literal with more":        {"{env.ATTACK_A}" + good, "", []string{"placeholder", "{env."}},
 		"literal before":           {good + "{env.ATTACK_A}", "", []string{"placeholder", "{env."}},
-		"shared":                   {"{env.ATTACK_A}", "{env.ATTACK_SHARED}", []string{`"a"`, `"b"`, "its own"}},
+		"shared":                   {"{env.ATTACK_A}", "{env.ATTACK_SHARED}", []string{`"a"`, `"b"`, "its own", "openssl rand"}},
 	} {
 		options := func(keys string) string {
 			if keys == "" {

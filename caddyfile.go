@@ -15,12 +15,17 @@
 package wsgiparty
 
 import (
+	"maps"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/wsgiparty/wsgiparty/internal/nearest"
 )
 
 func init() {
@@ -101,12 +106,53 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 		d.DeleteN(1 + len(args))
 	}
 	d.Reset()
+	d.Next()
+	words := d.NewFromNextSegment()
+	d.Reset()
 	handler, err := httpcaddyfile.ParseSegmentAsSubroute(h.WithDispenser(d))
 	if err != nil {
-		return nil, err
+		return nil, explain(err, words)
 	}
 	p.Routes = handler.(*caddyhttp.Subroute).Routes
 	return p, nil
+}
+
+var unrecognizedDirective = regexp.MustCompile(`unrecognized directive: (\S+) - are you sure`)
+
+// explain says of a word that is no directive what is meant instead, and its line, where
+// Caddy has that of the brace at the end. Other errors are as they are.
+func explain(err error, d *caddyfile.Dispenser) error {
+	found := unrecognizedDirective.FindStringSubmatch(err.Error())
+	if found == nil {
+		return err
+	}
+	word := found[1]
+	for line := 0; d.Next(); line = d.Line() {
+		if d.Val() != word || d.Line() == line {
+			continue
+		}
+		if _, ok := options[word]; ok {
+			return d.Errf("%s belongs to wsgi_party: write it in that block itself, not in one inside", word)
+		}
+		return d.Errf("%q is neither a directive nor a subdirective of wsgi_party%s; wsgi_party has %s; directives of a party are %s",
+			word, didYouMean(word, append(partyDirectives, slices.Sorted(maps.Keys(options))...)...), listOf(options), strings.Join(partyDirectives, " and "))
+	}
+	return err
+}
+
+var partyDirectives = []string{"wsgi_party_guest", "wsgi_party_ask"}
+
+// didYouMean suggests the known word that is nearest, if one is near.
+func didYouMean(word string, known ...string) string {
+	if near := nearest.Word(word, known...); near != "" {
+		return ": did you mean " + near + "?"
+	}
+	return ""
+}
+
+// listOf lists what can be written.
+func listOf[T any](known map[string]T) string {
+	return strings.Join(slices.Sorted(maps.Keys(known)), ", ")
 }
 
 // option is one of the party's own subdirectives. Only invite may be repeated.

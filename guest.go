@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -116,6 +117,7 @@ type Guest struct {
 	app      *App
 	party    *Party
 	keys     token.Keys
+	keysErr  error // told once it is known whose they are
 	declared *manifest.Manifest
 	hrefs    []string // unescaped
 
@@ -164,9 +166,7 @@ func (g *Guest) Provision(ctx caddy.Context) error {
 	if g.hrefs, err = parseHrefs(g.Hrefs); err != nil {
 		return err
 	}
-	if g.keys, err = resolveKeys(g.Keys); err != nil {
-		return err
-	}
+	g.keys, g.keysErr = resolveKeys(g.Keys)
 	if g.declared, err = g.parseDeclared(); err != nil {
 		return err
 	}
@@ -208,7 +208,7 @@ func checkForwarded(names []string) error {
 func checkKeys(keys []string) error {
 	for i, key := range keys {
 		if !(strings.HasPrefix(key, "{env.") || strings.HasPrefix(key, "{file.")) || strings.Index(key, "}") != len(key)-1 {
-			return fmt.Errorf("key %d is written in the config: write a placeholder such as {env.BLOG_PARTY_KEY} or {file./run/secrets/blog}, so that it stays out of it", i+1)
+			return fmt.Errorf("key %d is written in the config ({$VARIABLE} writes it there, too): write a placeholder such as {env.BLOG_PARTY_KEY} or {file./run/secrets/blog}, so that it stays out of it", i+1)
 		}
 	}
 	return nil
@@ -222,11 +222,30 @@ func resolveKeys(keys []string) (token.Keys, error) {
 	placeholders := caddy.NewReplacer()
 	resolved := make([]string, len(keys))
 	for i, key := range keys {
-		if resolved[i] = strings.TrimSpace(placeholders.ReplaceAll(key, "")); resolved[i] == "" {
-			return token.Keys{}, fmt.Errorf("key %d is empty: nothing is in %s", i+1, key)
-		}
+		resolved[i] = strings.TrimSpace(placeholders.ReplaceAll(key, ""))
 	}
-	return token.NewKeys(resolved)
+	made, err := token.NewKeys(resolved)
+	if wrong, ok := errors.AsType[*token.KeyError](err); ok {
+		placeholder := keys[wrong.Index]
+		if why := whyEmpty(placeholder); resolved[wrong.Index] == "" && why != "" {
+			wrong.Problem = "is empty: " + why
+		}
+		err = fmt.Errorf("key %d, %s, %s; put there what `openssl rand -base64 32` prints, and give it to the application, too", wrong.Index+1, placeholder, wrong.Problem)
+	}
+	return made, err
+}
+
+// whyEmpty says why nothing is in a key's placeholder, if that is to be known.
+func whyEmpty(placeholder string) string {
+	kind, name, _ := strings.Cut(strings.Trim(placeholder, "{}"), ".")
+	if kind == "env" {
+		if _, ok := os.LookupEnv(name); !ok {
+			return "the variable " + name + " is unset in Caddy's environment"
+		}
+	} else if _, err := os.Stat(name); err != nil {
+		return err.Error()
+	}
+	return ""
 }
 
 // parseDeclared returns the manifest that the config declares.
@@ -334,6 +353,9 @@ func (g *Guest) take(i *Invitation, r *http.Request) (bool, error) {
 	mount, err := mountOf(i.URI.EscapedPath(), r.URL.EscapedPath())
 	if err != nil {
 		return false, err
+	}
+	if g.keysErr != nil {
+		return false, &guestError{"wsgi_party_guest: " + g.keysErr.Error()}
 	}
 	if err := g.app.addKeys(i.party.partyName(), guest, g.keys); err != nil {
 		return false, &guestError{err.Error()}

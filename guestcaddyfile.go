@@ -65,7 +65,7 @@ func (g *Guest) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		name := d.Val()
 		option, ok := guestOptions[name]
 		if !ok {
-			return d.Errf("unrecognized subdirective %q of wsgi_party_guest", name)
+			return d.Errf("unrecognized subdirective %q of wsgi_party_guest%s; it has %s", name, didYouMean(name, slices.Sorted(maps.Keys(guestOptions))...), listOf(guestOptions))
 		}
 		if given[name] && !option.repeatable {
 			return d.Errf("%s already specified", name)
@@ -74,6 +74,9 @@ func (g *Guest) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		args := d.RemainingArgs()
 		if opensBlock(d) {
 			return d.Errf("%s takes no block", name)
+		}
+		if name == "key" && !slices.ContainsFunc(args, func(arg string) bool { return arg != "" }) {
+			return d.Err("key is empty: if it is written {$VARIABLE}, that variable is unset in the environment of Caddy; write {env.VARIABLE}, which stays out of the config, and set it")
 		}
 		if len(args) < option.least || option.most >= 0 && len(args) > option.most {
 			return d.ArgErr()

@@ -43,9 +43,10 @@ type Invite struct {
 	// when they reach the party, such as `/blog/__invite__/`; or an http or https
 	// URL, whose host then is the host of the invite. An invite to an https URL
 	// counts as having come over TLS. From outside, this path and all below it
-	// are 404, so it cannot be `/`; so they are where a rewrite inside the party leads
-	// there, if a `wsgi_party_guest` stands behind it. Global placeholders such as
-	// `{env.HOST}` are replaced when the config loads.
+	// are 404, so it cannot be `/`, and one without a segment `__invite__` is warned
+	// of; so they are where a rewrite inside the party leads there, if a
+	// `wsgi_party_guest` stands behind it. Global placeholders such as `{env.HOST}`
+	// are replaced when the config loads.
 	URI string `json:"uri"`
 
 	// The guest's name, in which global placeholders are replaced, too. Default:
@@ -133,8 +134,26 @@ func (p *Party) admitInvites() error {
 		if err := p.admit(i); err != nil {
 			return err
 		}
+		p.warnOfHidden(i, p.invited[len(p.invited)-1].uri)
 	}
 	return nil
+}
+
+// warnOfHidden warns of an invite that may hide an application and not just its invite
+// route.
+func (p *Party) warnOfHidden(i Invite, uri *url.URL) {
+	if slices.Contains(strings.Split(uri.Path, "/"), inviteSegment) {
+		return
+	}
+	write := "invite " + uri.JoinPath(inviteSegment, "/").String()
+	if i.Guest != "" {
+		write += " as " + i.Guest
+	}
+	p.logger.Warn("an invite's path, and everything below it, is hidden from outside",
+		zap.String("party", p.partyName()),
+		zap.String("uri", uri.String()),
+		zap.String("hidden", strings.TrimSuffix(uri.Path, "/")+"/*"),
+		zap.String("hint", "if there are pages of the application, write `"+write+"`; an invite is for a path that nobody visits"))
 }
 
 // admit makes the invite one to be sent, and its path private.

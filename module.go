@@ -167,7 +167,10 @@ func (p *Party) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("setting up the routes of party %q: %w", p.partyName(), err)
 	}
 	p.chain = p.Routes.Compile(caddyhttp.HandlerFunc(p.serveNext))
-	return p.sendInvites()
+	if err := p.sendInvites(); err != nil {
+		return err
+	}
+	return p.app.checkKeys(p)
 }
 
 // Cleanup makes the party's guests free for another handler to invite. It

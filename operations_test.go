@@ -650,7 +650,7 @@ func TestKeysOfTwoGuestsThatAreTheSameFailTheLoad(t *testing.T) {
 		"ADDRESS {\nroute {\nwsgi_party x {\ninvite /a/__invite__/\nhandle_path /a/* {\nwsgi_party_guest {\nkey {env.one_PARTY_KEY}\n}\n}\n}\nwsgi_party y {\ninvite /b/__invite__/\nhandle_path /b/* {\nwsgi_party_guest {\nkey {env.same_PARTY_KEY}\n}\n}\n}\n}\n}",
 	} {
 		err := c.tryLoad(config)
-		if err == nil || !strings.Contains(err.Error(), `"a`) || !strings.Contains(err.Error(), `"b`) || !strings.Contains(err.Error(), "share a key; each needs its own") {
+		if err == nil || !strings.Contains(err.Error(), `"a`) || !strings.Contains(err.Error(), `"b`) || !strings.Contains(err.Error(), "share a key: each needs its own") {
 			t.Errorf("%s: %v", config, err)
 		}
 		if err != nil && strings.Contains(err.Error(), "-key-key") {

@@ -21,6 +21,7 @@ import (
 	"net/http"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -92,6 +93,8 @@ type App struct {
 
 	keysInParties token.Ring // the same, where guests of one name in two parties are two
 
+	warnings []func() // for Start, when all of the config is there
+
 	forwarded atomic.Pointer[[]string] // the headers that some guest is to be sent
 
 	storage certmagic.Storage
@@ -104,7 +107,7 @@ type line struct {
 	history *history
 	anyone  *Operator // asks everyone
 	parties []*Party  // the handlers that name it
-	joined  []string  // the guest names it was joined under
+	joined  []joining // by Join
 	bases   atomic.Pointer[[]based]
 
 	keys   token.Ring // of its guests
@@ -112,6 +115,9 @@ type line struct {
 
 	dotless dotlessAsks
 }
+
+// joining says which module joined a partyline, and as whom.
+type joining struct{ guest, module string }
 
 // history is what is counted of all partylines of one name, from config to config.
 type history struct {
@@ -144,13 +150,29 @@ func (a *App) Provision(ctx caddy.Context) error {
 func (a *App) Start() error {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
+	var parties []string
 	for name, l := range a.lines {
-		guests := slices.DeleteFunc(slices.Compact(slices.Sorted(slices.Values(l.joined))), func(guest string) bool { return guest == "" })
+		if len(l.parties) > 0 {
+			parties = append(parties, name)
+		}
+	}
+	slices.Sort(parties)
+	for name, l := range a.lines {
+		var guests, modules []string
+		for _, j := range l.joined {
+			if modules = append(modules, j.module); j.guest != "" {
+				guests = append(guests, j.guest)
+			}
+		}
+		slices.Sort(guests)
+		guests = slices.Compact(guests)
 		if len(l.parties) == 0 {
+			slices.Sort(modules)
 			a.logger.Warn("no wsgi_party handler names the party that was joined",
 				zap.String("party", name),
 				zap.Strings("guests", guests),
-				zap.String("hint", "correct the name where it is joined, or give it to a wsgi_party handler"))
+				zap.Strings("modules", slices.Compact(modules)),
+				zap.String("hint", "no party is called "+strconv.Quote(name)+didYouMean(name, parties...)+"; "+thereAre(parties)+"; write one of these where it is named, or give that name to a wsgi_party handler"))
 		}
 		for _, guest := range guests {
 			if slices.ContainsFunc(l.parties, func(p *Party) bool { return p.invites(guest) }) {
@@ -163,6 +185,9 @@ func (a *App) Start() error {
 	}
 	for _, g := range a.guests {
 		g.warn()
+	}
+	for _, warn := range a.warnings {
+		warn()
 	}
 	if slices.ContainsFunc(a.guests, func(g *Guest) bool { return !g.keys.IsZero() }) {
 		a.loadPathKey()
@@ -197,7 +222,7 @@ func Join(ctx caddy.Context, party, guest string) (*Operator, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	l := a.line(party)
-	l.joined = append(l.joined, guest)
+	l.joined = append(l.joined, joining{guest, moduleOf(ctx)})
 	o := a.operator(ctx, l, guest)
 	o.join()
 	return o, nil
@@ -403,6 +428,19 @@ func (a *App) addGuest(g *Guest) {
 	}
 }
 
+// checkKeys returns an error if the keys of a guest in the party's routes are wrong that
+// no invite has reached.
+func (a *App) checkKeys(p *Party) error {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	for _, g := range a.guests {
+		if g.party == p && g.keysErr != nil {
+			return fmt.Errorf("wsgi_party_guest %q: %w", g.Name, g.keysErr)
+		}
+	}
+	return nil
+}
+
 // awaits reports whether a handler takes the invite of that guest if it comes.
 func (a *App) awaits(guest string) bool {
 	a.mu.RLock()
@@ -449,6 +487,22 @@ func (a *App) identify(party string, r *http.Request) (string, token.Keys, bool)
 	l := a.lines[party]
 	guest, ok := l.keys.Identify(strings.TrimSpace(key))
 	return guest, l.keysOf[guest], ok
+}
+
+// warnAtStart has Start call a function that may warn of something.
+func (a *App) warnAtStart(warn func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.warnings = append(a.warnings, warn)
+}
+
+// moduleOf returns the ID of the module that is being provisioned.
+func moduleOf(ctx caddy.Context) string {
+	modules := ctx.Modules()
+	if len(modules) == 0 {
+		return ""
+	}
+	return string(modules[len(modules)-1].CaddyModule().ID)
 }
 
 // lineOf returns a partyline that a module has joined.

@@ -17,7 +17,6 @@ package wsgiparty
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strconv"
 	"sync"
@@ -109,7 +108,7 @@ func (f *TemplateFunctions) Provision(ctx caddy.Context) error {
 		}
 	}
 	if f.Party == "" {
-		return errors.New("these templates are in no party's routes: say which party they ask (wsgi_party <party>)")
+		return fmt.Errorf("these templates are in no party's routes: say which party they ask (wsgi_party <party>); %s", thereAre(partiesIn(ctx)))
 	}
 	app, err := appOf(ctx)
 	if err != nil {

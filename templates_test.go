@@ -421,7 +421,7 @@ func TestAPageOutsideAnyPartyHasToNameOne(t *testing.T) {
 	templateApp(t)
 	c := newCaddy(t)
 	err := c.tryLoad("ADDRESS {\nhandle /in {\nwsgi_party main {\nrespond in\n}\n}\nhandle {\n" + extension("") + "test_app template\n}\n}")
-	if err == nil || !strings.Contains(err.Error(), "these templates are in no party's routes: say which party they ask (wsgi_party <party>)") {
+	if err == nil || !strings.Contains(err.Error(), "these templates are in no party's routes: say which party they ask (wsgi_party <party>); the only party is main") {
 		t.Error(err)
 	}
 }

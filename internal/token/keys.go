@@ -44,9 +44,20 @@ type secrets struct {
 	digests   [][sha256.Size]byte
 }
 
+// KeyError says what is wrong with a key, never what it is.
+type KeyError struct {
+	// Index is the key's among those given.
+	Index int
+
+	// Problem is what is wrong, such as "is empty".
+	Problem string
+}
+
+func (e *KeyError) Error() string { return fmt.Sprintf("key %d %s", e.Index+1, e.Problem) }
+
 // NewKeys refuses a key that is empty, shorter than MinKey, or that no header can
-// carry. Its errors say which key, never what it is. A key that is there twice
-// counts once; without any the zero Keys are returned.
+// carry, with a *KeyError. A key that is there twice counts once; without any the zero
+// Keys are returned.
 func NewKeys(keys []string) (Keys, error) {
 	var s secrets
 	for i, key := range keys {
@@ -55,14 +66,14 @@ func NewKeys(keys []string) (Keys, error) {
 		case key == "":
 			wrong = "is empty"
 		case len(key) < MinKey:
-			wrong = fmt.Sprintf("is shorter than %d bytes", MinKey)
+			wrong = fmt.Sprintf("has %d bytes, and needs at least %d", len(key), MinKey)
 		case strings.TrimSpace(key) != key:
 			wrong = "begins or ends with white space"
 		case strings.ContainsFunc(key, unicode.IsControl):
 			wrong = "has a control character or a line break in it"
 		}
 		if wrong != "" {
-			return Keys{}, fmt.Errorf("key %d of %d %s", i+1, len(keys), wrong)
+			return Keys{}, &KeyError{i, wrong}
 		}
 		if digest := sha256.Sum256([]byte(key)); !s.has(digest) {
 			s.digests = append(s.digests, digest)
@@ -109,7 +120,7 @@ func (r *Ring) Add(guest string, keys Keys) error {
 	}
 	for _, e := range r.entries {
 		if e.guest != guest && keys.secrets().has(e.digest) {
-			return fmt.Errorf("the guests %q and %q share a key; each needs its own", e.guest, guest)
+			return fmt.Errorf("the guests %q and %q share a key: each needs its own, such as one that `openssl rand -base64 32` prints", e.guest, guest)
 		}
 	}
 	for _, digest := range keys.secrets().digests {

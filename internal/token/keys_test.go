@@ -36,15 +36,15 @@ func TestNewKeysRefuses(t *testing.T) {
 		keys []string
 		want string
 	}{
-		{[]string{""}, "key 1 of 1 is empty"},
-		{[]string{good, ""}, "key 2 of 2 is empty"},
-		{[]string{"x"}, "key 1 of 1 is shorter than 32 bytes"},
-		{[]string{good, good[1:], good}, "key 2 of 3 is shorter than 32 bytes"},
-		{[]string{good + "\n"}, "key 1 of 1 begins or ends with white space"},
-		{[]string{" " + good}, "key 1 of 1 begins or ends with white space"},
-		{[]string{strings.Repeat(" ", 32)}, "key 1 of 1 begins or ends with white space"},
-		{[]string{good + "\r\n" + good}, "key 1 of 1 has a control character or a line break in it"},
-		{[]string{"\x00" + good}, "key 1 of 1 has a control character or a line break in it"},
+		{[]string{""}, "key 1 is empty"},
+		{[]string{good, ""}, "key 2 is empty"},
+		{[]string{"x"}, "key 1 has 1 bytes, and needs at least 32"},
+		{[]string{good, good[1:], good}, "key 2 has 31 bytes, and needs at least 32"},
+		{[]string{good + "\n"}, "key 1 begins or ends with white space"},
+		{[]string{" " + good}, "key 1 begins or ends with white space"},
+		{[]string{strings.Repeat(" ", 32)}, "key 1 begins or ends with white space"},
+		{[]string{good + "\r\n" + good}, "key 1 has a control character or a line break in it"},
+		{[]string{"\x00" + good}, "key 1 has a control character or a line break in it"},
 	} {
 		k, err := NewKeys(c.keys)
 		if err == nil || err.Error() != c.want || !k.IsZero() {

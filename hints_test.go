@@ -1,0 +1,133 @@
+// Copyright 2026 The wsgi_party Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package wsgiparty
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const (
+	hiddenMessage = "an invite's path, and everything below it, is hidden from outside"
+	openMessage   = "wsgi_party_ask can be reached from other machines"
+)
+
+// mistake is a config that is wrong, and what its author is told.
+type mistake struct {
+	config  string   // with ADDRESS for the server's
+	message string   // of the only warning of this kind; "" if the config does not load
+	says    []string // by the warning, or by the error
+}
+
+// expectTold fails the test unless the log, or the error, says what it has to.
+func (c *testCaddy) expectTold(name string, m mistake) {
+	c.t.Helper()
+	logged.Lock()
+	logged.Reset()
+	logged.Unlock()
+	err := c.tryLoad(m.config)
+	told := fmt.Sprint(err)
+	if m.message != "" {
+		entries := logEntries(c.t, m.message)
+		if err != nil || len(entries) != 1 || entries[0]["level"] != "warn" {
+			c.t.Errorf("%s: %v, and %d warnings: %v", name, err, len(entries), entries)
+			return
+		}
+		told = fmt.Sprint(entries[0])
+	}
+	for _, part := range m.says {
+		if !strings.Contains(told, part) {
+			c.t.Errorf("%s: it does not say %s: %s", name, part, told)
+		}
+	}
+}
+
+func TestMistakesAreToldWhenTheConfigLoads(t *testing.T) {
+	templateApp(t)
+	guest(t, "one", "1", "number")
+	t.Setenv("HINTS_SHORT", "12345")
+	t.Setenv("HINTS_GOOD", "hints-hints-hints-hints-hints-hints-hints")
+	c := newCaddy(t)
+	const party = "no wsgi_party handler names the party that was joined"
+	_, port, _ := strings.Cut(c.address, ":")
+	inParty := func(lines string) string { return "ADDRESS {\nwsgi_party main {\n" + lines + "\n}\n}" }
+	withKey := func(key string) string {
+		return inParty("invite /blog/__invite__/\nhandle_path /blog/* {\nwsgi_party_guest {\nanswer a b\nkey " + key + "\n}\n}")
+	}
+	for name, m := range map[string]mistake{
+		"wsgi_party_ask for a party that is called otherwise": {"ADDRESS {\nbind 127.0.0.1\nwsgi_party main {\nrespond 1\n}\nwsgi_party_ask mian\n}", party,
+			[]string{`no party is called "mian": did you mean main?`, "the only party is main", "http.handlers.wsgi_party_ask"}},
+		"wsgi_party_ask for none": {"ADDRESS {\nbind 127.0.0.1\nwsgi_party shop {\nrespond 1\n}\nwsgi_party wiki {\nrespond 1\n}\nwsgi_party_ask\n}", party,
+			[]string{`no party is called "default"`, "the parties are shop, wiki"}},
+		"wsgi_party_ask without any": {"ADDRESS {\nbind 127.0.0.1\nwsgi_party_ask\n}", party, []string{"there is no wsgi_party handler"}},
+		"templates for a party that is called otherwise": {"ADDRESS {\nwsgi_party main {\nrespond 1\n}\n" + extension("mian") + "test_app template\n}", party,
+			[]string{"did you mean main?", "http.handlers.templates.functions.wsgi_party"}},
+		"templates for none": {"ADDRESS {\nwsgi_party one {\nrespond 1\n}\nhandle {\n" + extension("") + "test_app template\n}\nhandle /two {\nwsgi_party two {\nrespond 1\n}\n}\n}\nhttp://127.0.0.1:1 {\nwsgi_party three {\nrespond 1\n}\n}", "",
+			[]string{"say which party they ask (wsgi_party <party>)", "the parties are one, three, two"}},
+
+		"an application instead of its invite route": {inParty("invite /blog/\nhandle_path /blog/* {\nwsgi_party_guest {\nanswer a b\n}\n}"), hiddenMessage,
+			[]string{"hidden:/blog/*", "write `invite /blog/__invite__/`"}},
+		"with a host and another name": {inParty("invite https://example.com/blog/ as log\nhandle_path /blog/* {\nwsgi_party_guest {\nanswer a b\n}\n}"), hiddenMessage,
+			[]string{"hidden:/blog/*", "write `invite https://example.com/blog/__invite__/ as log`"}},
+		"an invite route called otherwise": {inParty("invite /blog/__invites__/\ntest_app one"), hiddenMessage, []string{"/blog/__invites__/*"}},
+
+		"wsgi_party_ask for everybody": {"http://127.0.0.1:" + port + " {\nwsgi_party main {\nrespond 1\n}\nwsgi_party_ask main\n}", openMessage,
+			[]string{"listen:[:" + port + "]", "`bind 127.0.0.1`", "unix//run", "client_auth"}},
+		"wsgi_party_ask for more": {"http:// {\nbind 127.0.0.1:" + port + " 0.0.0.0:" + port + "\nwsgi_party main {\nrespond 1\n}\nwsgi_party_ask main\n}", openMessage,
+			[]string{"listen:[0.0.0.0:"}},
+
+		"a key that is too short": {withKey("{env.HINTS_SHORT}"), "", []string{`guest "blog"`, "{env.HINTS_SHORT}", "has 5 bytes, and needs at least 32", "openssl rand -base64 32"}},
+		"a key that is unset":     {withKey("{env.HINTS_GOOD} {env.HINTS_UNSET}"), "", []string{`guest "blog"`, "key 2, {env.HINTS_UNSET}, is empty: the variable HINTS_UNSET is unset", "openssl rand -base64 32"}},
+		"a key in no file":        {withKey("{file./nonexistent/key}"), "", []string{`guest "blog"`, "{file./nonexistent/key}", "no such file"}},
+		"of a guest that nobody invites": {inParty("wsgi_party_guest wiki {\nkey {env.HINTS_SHORT}\n}"), "",
+			[]string{`"wiki"`, "has 5 bytes"}},
+	} {
+		c.expectTold(name, m)
+	}
+}
+
+// TestWhatIsNoMistakeIsNotWarnedOf loads configs that look like some.
+func TestWhatIsNoMistakeIsNotWarnedOf(t *testing.T) {
+	guest(t, "one", "1", "number")
+	c := newCaddy(t)
+	site := func(address, bind string) string {
+		return address + " {\n" + bind + "\nwsgi_party main {\ninvite /a/__invite__ /__invite__/x\ntest_app one\n}\nwsgi_party_ask main\n}"
+	}
+	dir, err := os.MkdirTemp("", "hints") // short enough for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	_, port, _ := strings.Cut(c.address, ":")
+	for name, config := range map[string]string{
+		"loopback":      site("http://:"+port, "bind 127.0.0.1"),
+		"IPv6 loopback": site("http://:"+port, "bind ::1"),
+		"localhost":     site("http://:"+port, "bind localhost"),
+		"a unix socket": site("http://", "bind unix/"+filepath.Join(dir, "s")),
+	} {
+		logged.Lock()
+		logged.Reset()
+		logged.Unlock()
+		c.load(config)
+		for _, message := range []string{hiddenMessage, openMessage} {
+			if entries := logEntries(t, message); len(entries) != 0 {
+				t.Errorf("%s: %v", name, entries)
+			}
+		}
+	}
+}
