@@ -199,7 +199,7 @@ func (v *visit) checkManifest(m *manifest.Manifest) error {
 		}
 		for _, h := range m.Services[service] {
 			if h.Href == nil {
-				if err := v.checkLink(service, h.Answer); err != nil {
+				if err := v.checkConstant(service, h.Answer); err != nil {
 					return fmt.Errorf("manifest: the answer of service %q: %w: "+advice, service, err, fmt.Sprintf("answer %s %.200s", service, h.Answer))
 				}
 				continue
@@ -212,9 +212,9 @@ func (v *visit) checkManifest(m *manifest.Manifest) error {
 	return nil
 }
 
-// checkLink is checkURL for a constant answer to the service url. Whether that is a link
+// checkConstant is checkURL for a constant answer to the service url. Whether that is a link
 // at all is seen when it is asked for.
-func (v *visit) checkLink(service string, answer []byte) error {
+func (v *visit) checkConstant(service string, answer []byte) error {
 	var relative string
 	if service != URLService || json.Unmarshal(answer, &relative) != nil {
 		return nil
