@@ -131,7 +131,7 @@ func TestTheClientPassesItsOwnTests(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 			defer cancel()
-			command := exec.CommandContext(ctx, python.path, "-W", "error::SyntaxWarning", "-m", "unittest", "-q", "test_wsgi_party")
+			command := exec.CommandContext(ctx, python.path, "-W", "error::SyntaxWarning", "-m", "unittest", "discover", "-q")
 			command.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1")
 			if output, err := command.CombinedOutput(); err != nil || !bytes.Contains(output, []byte("\nOK")) {
 				t.Errorf("%s: %v\n%s", python.path, err, output)
@@ -148,13 +148,30 @@ type guest struct {
 	network string
 	address string // where it listens
 	ask     string // its WSGI_PARTY_URL
+	program string // for a Python's own server
 
 	mu    sync.Mutex
 	calls []string // of its handlers
+	said  []byte   // on its stderr
+}
+
+// Write takes what the process says.
+func (g *guest) Write(said []byte) (int, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.said = append(g.said, said...)
+	return len(said), nil
+}
+
+// timesSaid returns how often the process has said this by now.
+func (g *guest) timesSaid(text string) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return bytes.Count(g.said, []byte(text))
 }
 
 func newGuest(t *testing.T, name, ask string) *guest {
-	return &guest{t: t, name: name, key: name + strings.Repeat("-key", 8), network: "tcp", address: testport.Address(t), ask: ask}
+	return &guest{t: t, name: name, key: name + strings.Repeat("-key", 8), network: "tcp", address: testport.Address(t), ask: ask, program: "guest.py"}
 }
 
 // start starts the process, with a key that may be another than Caddy's, and waits
@@ -169,8 +186,7 @@ func (g *guest) start(key string, command ...string) {
 	}
 	process.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1", "PYTHONPATH="+here, "GUEST="+g.name,
 		"WSGI_PARTY_KEY="+key, "WSGI_PARTY_URL="+g.ask, "WSGI_PARTY_GUEST="+g.name)
-	var said bytes.Buffer
-	process.Stderr = &said
+	process.Stderr = g
 	stdin, err := process.StdinPipe()
 	if err != nil {
 		g.t.Fatal(err)
@@ -201,7 +217,7 @@ func (g *guest) start(key string, command ...string) {
 			g.t.Errorf("guest %s ends with %v", g.name, err)
 		}
 		if g.t.Failed() {
-			g.t.Logf("guest %s said\n%s", g.name, said.Bytes())
+			g.t.Logf("guest %s said\n%s", g.name, g.said)
 		}
 	})
 	eventually(g.t, g.name+" listens", func() bool {
@@ -221,7 +237,7 @@ func (g *guest) underWSGIRef(python interpreter) *guest {
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	g.start(g.key, python.path, "guest.py", port)
+	g.start(g.key, python.path, g.program, port)
 	return g
 }
 
@@ -282,6 +298,7 @@ type testCaddy struct {
 	party  string
 	site   string
 	ask    string
+	tls    bool // whether to ask over https
 	socket string
 }
 
@@ -292,14 +309,17 @@ func newCaddy(t *testing.T) *testCaddy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &testCaddy{t, fmt.Sprint("main", parties.Add(1)), testport.Address(t), testport.Address(t), filepath.Join(dir, "ask")}
+	c := &testCaddy{t: t, party: fmt.Sprint("main", parties.Add(1)), site: testport.Address(t), ask: testport.Address(t), socket: filepath.Join(dir, "ask")}
 	t.Cleanup(func() {
 		if err := caddy.Stop(); err != nil {
 			t.Error(err)
 		}
 		os.RemoveAll(dir)
 		http.DefaultClient.CloseIdleConnections()
-		goleak.VerifyNone(t, before, goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.(*Cache).maintainAssets"))
+		goleak.VerifyNone(t, before,
+			goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.(*Cache).maintainAssets"),
+			// Sleeps for up to 5 s after its file is gone.
+			goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.keepLockfileFresh"))
 	})
 	return c
 }
@@ -307,12 +327,16 @@ func newCaddy(t *testing.T) *testCaddy {
 // invite loads a party of these guests, which ask it at an address or at a socket.
 func (c *testCaddy) invite(guests ...*guest) {
 	c.t.Helper()
-	config := "{\nadmin off\npersist_config off\nauto_https off\nskip_install_trust\nstorage_check off\nstorage_clean_interval off\ngrace_period 5s\nlog {\noutput discard\n}\n}\nhttp://" +
+	scheme, tls := "http", ""
+	if c.tls {
+		scheme, tls = "https", "tls internal\n"
+	}
+	config := "{\nadmin off\npersist_config off\nauto_https disable_redirects\nskip_install_trust\nstorage_check off\nstorage_clean_interval off\ngrace_period 5s\nlog {\noutput discard\n}\n}\nhttp://" +
 		c.site + " {\nwsgi_party " + c.party + " {\n"
 	for _, g := range guests {
 		config += g.mount()
 	}
-	config += "}\n}\nhttp://" + c.ask + " {\nhandle_path /party/* {\nwsgi_party_ask " + c.party + "\n}\n}\nhttp:// {\nbind unix/" + c.socket + "\nwsgi_party_ask " + c.party + "\n}\n"
+	config += "}\n}\n" + scheme + "://" + c.ask + " {\n" + tls + "handle_path /party/* {\nwsgi_party_ask " + c.party + "\n}\n}\nhttp:// {\nbind unix/" + c.socket + "\nwsgi_party_ask " + c.party + "\n}\n"
 	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(config), nil)
 	if err != nil {
 		c.t.Fatal(err)
@@ -445,6 +469,11 @@ func TestApplicationsInPythonAnswerAndAskThroughCaddy(t *testing.T) {
 		c.pageIs("/two/ask/decline", `[]`)
 		c.pageIs("/two/ask/fail", `[]`)
 		c.pageIs("/two/ask/nothing", `"NoSuchServiceName: nobody connected the service 'nothing'"`)
+		c.pageIs("/two/first/echo?payload=7", `7`)
+		c.pageIs("/two/first/url?payload=[\"three\",{\"slug\":\"a\"}]", `"/three/posts/a"`)
+		c.pageIs("/two/first/decline", `"HighAndDry"`)
+		c.pageIs("/two/first/fail", `"HighAndDry"`)
+		c.pageIs("/two/first/nothing", `"NoSuchServiceName"`)
 	})
 
 	t.Run("links", func(t *testing.T) {
@@ -571,4 +600,55 @@ func TestAnApplicationThatStartsLaterJoinsByItself(t *testing.T) {
 	if _, err := operator.AskAround(t.Context(), "nothing", nil); !errors.As(err, &missing) {
 		t.Error(err)
 	}
+}
+
+// TestASubclassWrittenForTheOriginalIsAGuest has CKAN's of 2016, which has its own way
+// to invite, to serve, and to be made.
+func TestASubclassWrittenForTheOriginalIsAGuest(t *testing.T) {
+	c := newCaddy(t)
+	all := pythons(t)
+	ckan := newGuest(t, "ckan", "http://"+c.ask+"/party/")
+	ckan.program = "ckan.py"
+	ckan.underWSGIRef(all[min(1, len(all)-1)])
+	other := newGuest(t, "other", "unix/"+c.socket).underWSGIRef(all[0])
+	c.invite(ckan, other)
+	c.allJoined()
+	if got := c.asked("", "can_handle_request", map[string]any{"PATH_INFO": "/about"}); got != `[[true,"new"]]` {
+		t.Error(got)
+	}
+	c.pageIs("/other/ask/can_handle_request?payload={\"PATH_INFO\":\"/dataset\"}", `[[true,"old"]]`)
+	for range 3 {
+		for path, want := range map[string]string{"/dataset": "old has /dataset", "/dataset/new": "new has /dataset/new", "/nowhere": "old lacks /nowhere"} {
+			response, err := http.Get("http://" + c.site + "/ckan" + path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(response.Body)
+			response.Body.Close()
+			if err != nil || string(body) != want {
+				t.Errorf("%s: %s %v, want %s", path, body, err, want)
+			}
+		}
+	}
+	const told = "can_handle_request is asked for in this process only"
+	eventually(t, "it says that no environ is asked with elsewhere", func() bool { return ckan.timesSaid(told) > 0 })
+	if n := ckan.timesSaid(told); n != 1 {
+		t.Errorf("it says so %d times", n)
+	}
+}
+
+// TestAnApplicationAsksOverTLS has Caddy's own certificate authority verified.
+func TestAnApplicationAsksOverTLS(t *testing.T) {
+	c := newCaddy(t)
+	c.tls = true
+	six, seven := newGuest(t, "six", "https://"+c.ask+"/party"), newGuest(t, "seven", "unix/"+c.socket)
+	c.invite(six, seven)
+	root := filepath.Join(caddy.DefaultStorage.Path, "pki", "authorities", "local", "root.crt")
+	eventually(t, "the authority is there", func() bool { _, err := os.Stat(root); return err == nil })
+	all := pythons(t)
+	seven.underWSGIRef(all[0])
+	t.Setenv("SSL_CERT_FILE", root)
+	six.underWSGIRef(all[min(1, len(all)-1)])
+	eventually(t, "they answer over TLS", func() bool { return c.get("/six/ask/name") == `["seven"]` })
+	c.pageIs("/six/first/name", `"seven"`)
 }

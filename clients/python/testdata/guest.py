@@ -13,7 +13,7 @@ import threading
 from urllib.parse import parse_qs
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from wsgi_party import HighAndDry, NoSuchServiceName, WSGIParty
+from wsgi_party import HighAndDry, NoSuchServiceName, PartylineException, WSGIParty
 
 NAME = os.environ["GUEST"]
 
@@ -36,6 +36,8 @@ class Application:
             status, answer = "200 OK", "joined"
         elif path.startswith("/ask/"):
             status, answer = "200 OK", self.ask(path[len("/ask/"):], environ)
+        elif path.startswith("/first/"):
+            status, answer = "200 OK", self.ask_first(path[len("/first/"):], environ)
         elif path == "/links":
             questions = [("url", ("post", {"slug": str(n)})) for n in range(50)]
             status, answer = "200 OK", self.operator.ask_around_many(questions)
@@ -60,11 +62,19 @@ class Application:
             operator.connect(service, handler(service, answer))
 
     def ask(self, service, environ):
-        payload = json.loads(parse_qs(environ["QUERY_STRING"]).get("payload", ["null"])[0])
         try:
-            return self.operator.ask_around(service, payload)
+            return self.operator.ask_around(service, self.payload(environ))
         except NoSuchServiceName as error:
             return "NoSuchServiceName: " + str(error)
+
+    def ask_first(self, service, environ):
+        try:
+            return self.operator.ask_first(service, self.payload(environ))
+        except PartylineException as error:
+            return type(error).__name__
+
+    def payload(self, environ):
+        return json.loads(parse_qs(environ["QUERY_STRING"]).get("payload", ["null"])[0])
 
     def decline(self, payload):
         raise HighAndDry()
@@ -92,7 +102,11 @@ class Quiet(WSGIRequestHandler):
         pass
 
 
-if __name__ == "__main__":
+def run(application):
     server = make_server("127.0.0.1", int(sys.argv[1]), application, Server, Quiet)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     sys.stdin.read()
+
+
+if __name__ == "__main__":
+    run(application)
