@@ -85,8 +85,11 @@ func (i *Invitation) send(r *http.Request, limit int, prepare func(*http.Request
 		return nil, fmt.Errorf("%w: the path is private to that one", ErrMisrouted)
 	}
 	d := &delivery{guest: i.Operator.Guest(), private: &i.invited.private, prepare: prepare}
-	ctx := context.WithValue(r.Context(), deliveryKey{}, d)
-	ctx = context.WithValue(ctx, invitationKey{}, (*Invitation)(nil)) // a guest may ask while it is invited
+	ctx := r.Context()
+	if invitationOf(r) != nil { // a guest may ask while it is invited
+		ctx = context.WithValue(leaving{ctx}, invitationKey{}, (*Invitation)(nil))
+	}
+	ctx = context.WithValue(ctx, deliveryKey{}, d)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // as net/http does when a request has been answered
 	w := subrequest.NewResponseWriter(limit)

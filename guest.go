@@ -15,7 +15,6 @@
 package wsgiparty
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -283,15 +282,9 @@ func (g *Guest) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 			w.WriteHeader(http.StatusNoContent)
 			return nil
 		case i.taken.Load() || !g.app.awaits(i.Operator.Guest()):
-			return nil // an application is not to be asked while the config loads
+			return nil // an application is not to be sent another guest's invite
 		}
-		// Another guest's handler may be next. With an ended context, no application is.
-		ctx, cancel := context.WithCancel(r.Context())
-		cancel()
-		if err := next.ServeHTTP(w, r.WithContext(ctx)); i.taken.Load() {
-			return err
-		}
-		return nil
+		return next.ServeHTTP(w, r) // another guest's handler may be next
 	}
 	v := g.visit.Load()
 	d := deliveryOf(r)

@@ -213,8 +213,10 @@ func invitationOf(r *http.Request) *Invitation {
 
 // InvitationFrom returns what an invite brings its guest, and takes it: the guest
 // has joined if it then answers with a 2xx status. It returns false on an
-// ordinary request, whatever that contains, and whatever path a rewrite has given it. The request's context ends with the
-// invite and is not to be kept for asking later.
+// ordinary request, whatever that contains, and whatever path a rewrite has given it.
+// The request's context ends with the invite and is not to be kept for asking later. It
+// also ends as soon as somebody is about to connect to something in it, since an invite
+// stays in the process: a guest that has to, to join, uses a context of its own.
 func InvitationFrom(r *http.Request) (*Invitation, bool) {
 	i := invitationOf(r)
 	if i == nil {
@@ -397,8 +399,9 @@ func (o *outcome) wait(timeout time.Duration) {
 func (p *Party) send(i *invited) *outcome {
 	last := i.last.Load()
 	timeout := time.Duration(p.InviteTimeout)
-	requestCtx, cancel := context.WithTimeoutCause(p.ctx, timeout, &timeoutError{timeout})
+	timeoutCtx, cancel := context.WithTimeoutCause(p.ctx, timeout, &timeoutError{timeout})
 	defer cancel()
+	requestCtx := newStaying(timeoutCtx)
 	uri := *i.uri // for the guest to keep
 	operator := p.app.operator(p.ctx, p.line, i.guest)
 	invitation := &Invitation{Operator: operator, URI: &uri, Prefix: p.Prefix, party: p, invited: i}
@@ -417,7 +420,9 @@ func (p *Party) send(i *invited) *outcome {
 	if requestCtx.Err() != nil { // the guest may still be at it
 		operator.Leave()
 		o.services = nil
-		o.err = context.Cause(requestCtx)
+		if o.err = context.Cause(requestCtx); o.err == errLeavesProcess {
+			o.status = 0 // it may be 499, reverse_proxy's word for a client that has gone
+		}
 	} else {
 		o.location = w.Header().Get("Location")
 	}
@@ -479,6 +484,8 @@ func (o *outcome) judge(taken bool) {
 		o.status = http.StatusOK // what net/http makes of writing nothing
 	}
 	switch {
+	case o.err == errLeavesProcess && !taken:
+		o.result = InviteNotAnswered
 	case err != nil || o.status >= 500:
 		o.result = InviteFailed
 	case taken && o.status >= 200 && o.status < 300:
@@ -528,6 +535,10 @@ func (p *Party) hint(o *outcome) string {
 	switch {
 	case o.advice != "":
 		return o.advice
+	case o.err == errLeavesProcess && o.taken:
+		return "the guest made a connection in the context of its invite: let it use a context of its own for that"
+	case o.err == errLeavesProcess:
+		return "write wsgi_party_guest in front of the reverse_proxy, php_fastcgi or other handler that sends requests to this path on: it takes the invite, and invites the application"
 	case timedOut(o.err):
 		return "the guest has to answer its invite at once and do slow work later; invite_timeout says how long it may take"
 	case o.result == InviteFailed && o.status < 500:

@@ -29,8 +29,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-
-	"github.com/wsgiparty/wsgiparty/internal/testport"
 )
 
 // outcomeOf returns the one log entry that says what became of an invite.
@@ -175,7 +173,7 @@ func TestOutcomeOfAnInvite(t *testing.T) {
 		},
 		"reverse_proxy with no backend": {
 			directives: "reverse_proxy 127.0.0.1:1",
-			want:       InviteFailed, status: 502, err: "dial tcp", hint: "is the application running",
+			want:       InviteNotAnswered, status: 0, err: "an invite stays in this process", hint: "write wsgi_party_guest in front of",
 		},
 		"a hang until the request's context ends": {
 			timeout: "100ms",
@@ -572,20 +570,6 @@ func TestTheInviteIsACompleteRequest(t *testing.T) {
 				t.Error(outcomeOf(t))
 			}
 		})
-	}
-}
-
-func TestAnHTTPSInviteIsForwardedAsHTTPS(t *testing.T) {
-	got := make(chan string, 1)
-	backend := &http.Server{Addr: testport.Address(t), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		got <- r.Header.Get("X-Forwarded-Proto") + " " + r.Header.Get("X-Forwarded-Host") + " " + r.URL.Path
-	})}
-	c := newCaddy(t)
-	go backend.ListenAndServe()
-	t.Cleanup(func() { backend.Close() })
-	c.site("wsgi_party main {\ninvite https://example.com/__invite__/\nreverse_proxy " + backend.Addr + " {\nlb_try_duration 5s\n}\n}")
-	if got := <-got; got != "https example.com /__invite__/" {
-		t.Errorf("the backend sees %q", got)
 	}
 }
 

@@ -62,7 +62,8 @@ const (
 // Invites enter at these routes. What stands before the handler (a site's `root`
 // or `vars`, authentication, rewrites) is not applied to them, so what the
 // guests need has to stand in its routes. An invite comes from an address in
-// 192.0.2.0/24. Named routes are set up later and cannot be invited.
+// 192.0.2.0/24, and stays in the process: a handler that would send it on over the
+// network, such as `reverse_proxy`, ends it. Named routes are set up later and cannot be invited.
 //
 // A config gets new partylines and sends new invites each time it is loaded, by
 // `caddy validate` too. Each guest that joined is logged at info level; an
@@ -166,6 +167,7 @@ func (p *Party) Provision(ctx caddy.Context) error {
 	if err := p.Routes.Provision(ctx); err != nil {
 		return fmt.Errorf("setting up the routes of party %q: %w", p.partyName(), err)
 	}
+	makeCancelable(p.Routes)
 	p.chain = p.Routes.Compile(caddyhttp.HandlerFunc(p.serveNext))
 	if err := p.sendInvites(); err != nil {
 		return err
