@@ -1900,7 +1900,7 @@ func TestTheAdminAPIUnderLoad(t *testing.T) {
 	}
 	load()
 
-	ctx, stop := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
 	defer stop()
 	var loads, asked, retried atomic.Int64
 	var group sync.WaitGroup

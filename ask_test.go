@@ -482,7 +482,7 @@ func TestTheAsksOfABatchRunTogether(t *testing.T) {
 		select {
 		case <-all:
 			return "together", nil
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			return nil, errors.New("alone")
 		}
 	})
@@ -548,7 +548,7 @@ func TestABatchDoesNotWaitForTheAskThatLedToIt(t *testing.T) {
 	}
 	one, two, three := newApplication(t, c, "one", serve), newApplication(t, c, "two", serve), newApplication(t, c, "three", serve)
 	c.around(one.directives("back") + two.directives("there") + three.directives("last"))
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	response, err := c.try(ctx, asking{key: one.key, path: "/", body: "[" + strings.Repeat(`{"service": "there"},`, 39) + `{"service": "there"}]`})
 	if n := strings.Count(response.body, `"answers":["last"]`); err != nil || n != 40 {
@@ -1146,7 +1146,7 @@ func TestAnAskEndsWithItsClient(t *testing.T) {
 		for range asks {
 			select {
 			case <-ended:
-			case <-time.After(10 * time.Second):
+			case <-time.After(time.Minute):
 				t.Fatal("a handler goes on")
 			}
 		}
@@ -1176,7 +1176,7 @@ func TestAnAskUnderWayOutlivesAReload(t *testing.T) {
 		// It is the new config that is asked. For a moment after a reload, Caddy's old
 		// server resets a connection now and then, or answers it.
 		response, err := a.askBack(r, "name")
-		for deadline := time.Now().Add(10 * time.Second); (err != nil || !strings.Contains(response.body, "after")) && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); (err != nil || !strings.Contains(response.body, "after")) && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 			response, err = a.askBack(r, "name")
 		}
 		if err != nil {

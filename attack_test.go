@@ -734,7 +734,7 @@ func TestAnswersAndManifestsOverTheLimitFail(t *testing.T) {
 	m := newAttackedApp(t, "", endless(&manifests, `{"services": {"x": {"answer": "`, strings.Repeat("x", 4096)))
 	var site strings.Builder
 	site.WriteString("wsgi_party " + party + " {\ninvite /a/__invite__/ /endless/__invite__/\ninvite_timeout 5s\n" + mounted("endless", "", m))
-	options := "max_answer 4096B\ntimeout 5s\n"
+	options := "max_answer 4096B\ntimeout 30s\n"
 	for _, service := range []string{"endless", "limit", "over", "cut", "short", "deepest", "deep", "escaped", "two"} {
 		options += "service " + service + " /" + service + "\n"
 	}
@@ -751,10 +751,9 @@ func TestAnswersAndManifestsOverTheLimitFail(t *testing.T) {
 	for service, want := range map[string]bool{
 		"endless": false, "limit": true, "over": false, "cut": false, "short": false, "deepest": true, "deep": false, "escaped": true, "two": false,
 	} {
-		began := time.Now()
 		answers, err := c.line(party).AskAround(context.Background(), service, nil)
-		if got := err == nil && len(answers) == 1; got != want || time.Since(began) > 3*time.Second {
-			t.Errorf("%s: answers %.50s, error %v, after %v", service, answers, err, time.Since(began))
+		if got := err == nil && len(answers) == 1; got != want || strings.Contains(fmt.Sprint(err), "it took longer") {
+			t.Errorf("%s: answers %.50s, error %v", service, answers, err)
 		}
 	}
 	for _, guest := range []string{"large", "deep", "bomb", "endless"} {
@@ -1035,11 +1034,12 @@ func TestGuestsThatAskEachOtherForEverEnd(t *testing.T) {
 			}
 			party := freshParty()
 			c.twoGuests(party, options, options, a, b)
-			began := time.Now()
-			_, _ = c.line(party).AskAround(context.Background(), "s0", nil)
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			defer cancel()
+			_, _ = c.line(party).AskAround(ctx, "s0", nil)
 			eventually(t, "all asks have ended", func() bool { return depth.Load() == 0 })
-			if took := time.Since(began); took > 5*time.Second {
-				t.Errorf("it took %v", took)
+			if err := ctx.Err(); err != nil {
+				t.Errorf("it went on: %v", err)
 			}
 			if n := deepest.Load(); n > 2*(48+1)+2 {
 				t.Errorf("%d asks were under way at once", n)
@@ -1177,7 +1177,10 @@ func TestAsksThatNobodyWaitsForStillCount(t *testing.T) {
 	}
 	handle_path /ask/* {
 		wsgi_party_ask ` + party + "\n}")
-	for range 48 + 4 {
+	for more := 4; more > 0; {
+		if running.Load() == 48 {
+			more--
+		}
 		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 		_, body, err := c.tryDo(ctx, "POST", "/ask/held", "null", http.Header{"Authorization": {"Bearer " + key}})
 		cancel()
@@ -1185,7 +1188,9 @@ func TestAsksThatNobodyWaitsForStillCount(t *testing.T) {
 			t.Errorf("an ask: %s", body)
 		}
 	}
-	eventually(t, "48 are under way", func() bool { return running.Load() == 48 })
+	if n := running.Load(); n != 48 {
+		t.Errorf("%d are under way", n)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
 	operator := c.line(party).Partyline().Operator("a")

@@ -162,7 +162,7 @@ func (e *eventful) note(event string) {
 func (e *eventful) expect(want ...string) {
 	e.t.Helper()
 	var got []string
-	for deadline := time.Now().Add(10 * time.Second); len(got) < len(want); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); len(got) < len(want); time.Sleep(time.Millisecond) {
 		e.mu.Lock()
 		got = slices.Clone(e.events[e.expected:])
 		e.mu.Unlock()

@@ -353,7 +353,7 @@ func TestWhatTheApplicationAnswers(t *testing.T) {
 				if r.Began.Before(last.Ended) && !strings.HasPrefix(name, "slow") {
 					t.Error("it was asked while it was being asked")
 				}
-				if apart := r.Began.Sub(last.Began); apart < 950*time.Millisecond || name == "503" && apart < 3*time.Second {
+				if apart := r.Began.Sub(last.Began); apart < 500*time.Millisecond || name == "503" && apart < 3*time.Second {
 					t.Errorf("it was asked again after %v", apart)
 				}
 			}
@@ -421,13 +421,13 @@ func TestAManifestIsAskedForAgainWhenItIsStale(t *testing.T) {
 	c.expectLink("home", "/blog/")
 
 	again := awaitRequests(t, b, "/__invite__/", 1)
-	for deadline := time.Now().Add(15 * time.Second); len(again) < 2; again = b.Requests("/__invite__/") {
+	for deadline := time.Now().Add(time.Minute); len(again) < 2; again = b.Requests("/__invite__/") {
 		if time.Now().After(deadline) {
 			t.Fatal("it is not asked for again")
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	if apart := again[1].Began.Sub(first.Began); apart < 9900*time.Millisecond {
+	if apart := again[1].Began.Sub(first.Began); apart < 9*time.Second {
 		t.Errorf("it is asked for again after %v", apart)
 	}
 	if got := again[1].Header["If-None-Match"]; !slices.Equal(got, []string{`"1"`}) {
@@ -703,8 +703,8 @@ func TestTheManifestIsAskedForOnceASecond(t *testing.T) {
 	b.On("/__invite__/", slow, func() testbackend.Response { slow.Wait = 500 * time.Millisecond; return slow }())
 	c.load(blogAt(b))
 	c.await("gone")
-	for began := time.Now(); len(b.Requests("/__invite__/")) < 4; time.Sleep(5 * time.Millisecond) {
-		if time.Since(began) > 15*time.Second {
+	for deadline := time.Now().Add(time.Minute); len(b.Requests("/__invite__/")) < 4; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
 			t.Fatal("it is not asked for again")
 		}
 		if _, err := c.ask("gone", nil); err == nil {
@@ -718,7 +718,8 @@ func checkOnceASecond(t *testing.T, b *testbackend.Backend) {
 	t.Helper()
 	requests := b.Requests("/__invite__/")
 	for i := 1; i < len(requests); i++ {
-		if apart := requests[i].Began.Sub(requests[i-1].Began); apart < 950*time.Millisecond {
+		// Half a second may pass from when it is asked until it notices.
+		if apart := requests[i].Began.Sub(requests[i-1].Began); apart < 500*time.Millisecond {
 			t.Errorf("asked again after %v", apart)
 		}
 		if requests[i].Began.Before(requests[i-1].Ended) {

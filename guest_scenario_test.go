@@ -44,9 +44,8 @@ func TestAnApplicationComesAndGoes(t *testing.T) {
 
 	b.Kill()
 	for range 2 * breakerFailures {
-		began := time.Now()
-		if _, err := c.ask("who", nil); err == nil || time.Since(began) > time.Second {
-			t.Errorf("%v after %v", err, time.Since(began))
+		if _, err := c.ask("who", nil); err == nil || strings.Contains(err.Error(), "it took longer") {
+			t.Error(err)
 		}
 	}
 	c.expectLink("home", "/blog/1")
@@ -102,7 +101,7 @@ func TestARollingDeploy(t *testing.T) {
 		t.Helper()
 		links := make(map[string]bool)
 		one, two := asked(0)+times, asked(1)+times
-		for deadline := time.Now().Add(30 * time.Second); asked(0) < one || asked(1) < two; time.Sleep(5 * time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); asked(0) < one || asked(1) < two; time.Sleep(5 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatal("one of them is never asked")
 			}

@@ -400,7 +400,7 @@ func TestTheLimitsOfAnAskByDefault(t *testing.T) {
 	}
 	began := time.Now()
 	_, err := c.ask("slow", nil)
-	if took := time.Since(began); err == nil || !strings.Contains(err.Error(), "it took longer than 2s") || took < 2*time.Second || took > 10*time.Second {
+	if took := time.Since(began); err == nil || !strings.Contains(err.Error(), "it took longer than 2s") || took < 2*time.Second {
 		t.Errorf("after %v: %v", took, err)
 	}
 }
@@ -824,13 +824,16 @@ func TestAGuestThatDoesNotAnswerIsNotAskedForAWhile(t *testing.T) {
 	}
 	c := newGuestTest(t)
 	b := testbackend.Start(t, testport.Address(t))
-	options := []string{"timeout 1500ms", "max_answer 100B"}
+	options := []string{"timeout 1m", "max_answer 100B"}
 	for name := range tests {
-		options = append(options, "service "+name+" /"+name)
+		if name != "timeout" {
+			options = append(options, "service "+name+" /"+name)
+		}
 	}
+	hurried := strings.ReplaceAll(blogAt(b, "timeout 1s", "service timeout /timeout"), "/blog/", "/hurried/")
 	// What is sent by a connection that was used before may be sent twice.
 	upstream := "reverse_proxy " + b.Upstream()
-	c.load(strings.Replace(blogAt(b, options...), upstream, upstream+" {\ntransport http {\nkeepalive off\n}\n}", 1))
+	c.load(strings.ReplaceAll(blogAt(b, options...)+hurried, upstream, upstream+" {\ntransport http {\nkeepalive off\n}\n}"))
 	ask := func(name string, n int) []error {
 		errs := make([]error, n)
 		var asks sync.WaitGroup
@@ -878,40 +881,50 @@ func TestAGuestThatDoesNotAnswerIsNotAskedForAWhile(t *testing.T) {
 	each(1, true, answered)
 	each(4, false, func(string, error) {}) // and not five in a row
 	each(1, true, answered)
-	began := time.Now()
-	each(5, false, func(string, error) {})
-	requests := make(map[string]int)
-	for name := range tests {
-		requests[name] = len(b.Requests("/" + name))
-	}
-	each(1, true, func(name string, err error) {
-		if !tests[name].counts {
-			answered(name, err)
-		} else if err == nil || !strings.Contains(err.Error(), "it did not answer 5 times in a row, and is not asked for 5s") {
-			t.Errorf("%s: %v", name, err)
+	for tries := 10; ; tries-- {
+		began := time.Now()
+		each(5, false, func(string, error) {})
+		requests := make(map[string]int)
+		for name := range tests {
+			requests[name] = len(b.Requests("/" + name))
 		}
-	})
-	var all sync.WaitGroup
-	for name, test := range tests {
-		want := requests[name] + 1
-		if test.counts {
-			want = requests[name]
-		}
-		if n := len(b.Requests("/" + name)); n != want {
-			t.Errorf("%s: %d requests, want %d", name, n, want)
-		}
-		if test.counts {
-			all.Go(func() {
-				for deadline := began.Add(20 * time.Second); ask(name, 1)[0] != nil && time.Now().Before(deadline); {
-					time.Sleep(10 * time.Millisecond)
+		errs := make(map[string]error)
+		each(1, true, func(name string, err error) { errs[name] = err })
+		inTime := time.Since(began) < breakerPause // else the machine is busy
+		var all sync.WaitGroup
+		for name, test := range tests {
+			if !test.counts {
+				answered(name, errs[name])
+			} else if inTime {
+				if err := errs[name]; err == nil || !strings.Contains(err.Error(), "it did not answer 5 times in a row, and is not asked for 5s") {
+					t.Errorf("%s: %v", name, err)
 				}
-				if after := time.Since(began); after < 5*time.Second || after > 12*time.Second {
-					t.Errorf("%s: it is asked again after %v", name, after)
-				}
-			})
+			}
+			if asked := len(b.Requests("/"+name)) > requests[name]; inTime && asked == test.counts {
+				t.Errorf("%s: that it is asked is %v", name, asked)
+			}
+			if test.counts {
+				all.Go(func() {
+					for deadline := time.Now().Add(time.Minute); ask(name, 1)[0] != nil; time.Sleep(10 * time.Millisecond) {
+						if time.Now().After(deadline) {
+							t.Errorf("%s: it is not asked again", name)
+							return
+						}
+					}
+					if after := time.Since(began); after < breakerPause {
+						t.Errorf("%s: it is asked again after %v", name, after)
+					}
+				})
+			}
+		}
+		all.Wait()
+		if inTime {
+			return
+		}
+		if tries == 0 {
+			t.Fatal("the machine is too busy")
 		}
 	}
-	all.Wait()
 }
 
 // TestOneSlowGuestCostsItsTimeoutOnce asks many, of which one hangs.
@@ -933,14 +946,22 @@ func TestOneSlowGuestCostsItsTimeoutOnce(t *testing.T) {
 	}`, i, i, options, b.Upstream())
 	}
 	c.load(config)
-	began := time.Now()
 	answers, err := c.ask("who", nil)
-	if took := time.Since(began); answers != "1 1" || strings.Count(fmt.Sprint(err), "it took longer than 2s") != 3 || took < 2*time.Second || took > 3900*time.Millisecond {
-		t.Errorf("%s after %v: %v", answers, took, err)
+	if answers != "1 1" || strings.Count(fmt.Sprint(err), "it took longer than 2s") != 3 {
+		t.Errorf("%s: %v", answers, err)
 	}
-	began = time.Now()
-	if answer, err := First[int](context.Background(), c.line(c.party), "who", nil); answer != 1 || err != nil || time.Since(began) > 1900*time.Millisecond {
-		t.Errorf("the first is %v after %v: %v", answer, time.Since(began), err)
+	hung := b.Requests("/hang")
+	for _, r := range hung {
+		if slices.ContainsFunc(hung, func(other testbackend.Request) bool { return !r.Ended.IsZero() && other.Began.After(r.Ended) }) {
+			t.Error("its handlers are asked one after the other")
+		}
+	}
+
+	c.load(strings.ReplaceAll(config, "2s", "5m"))
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if answer, err := First[int](ctx, c.line(c.party), "who", nil); answer != 1 || err != nil {
+		t.Errorf("the first is %v: %v", answer, err)
 	}
 }
 
@@ -956,7 +977,6 @@ func TestNoInviteReachesAnApplicationWhileTheConfigLoads(t *testing.T) {
 		started <- time.Now()
 		return nil
 	}))
-	began := time.Now()
 	c.load(`
 	test_app /start start
 	invite /taken/__invite__/ /wrong/__invite__/ /swapped/__invite__/ /nobody/__invite__/ /inside/__invite__/
@@ -986,9 +1006,6 @@ func TestNoInviteReachesAnApplicationWhileTheConfigLoads(t *testing.T) {
 		wsgi_party_guest inside
 		reverse_proxy ` + b.Upstream() + `
 	}`)
-	if took := time.Since(began); took > 10*time.Second {
-		t.Errorf("the load took %v", took)
-	}
 	at := <-started
 	awaitRequests(t, b, "/taken/__invite__/", 1)
 	awaitRequests(t, b, "/inside/__invite__/", 1)

@@ -315,7 +315,7 @@ func TestAnApplicationThatDoesNotAnswerIsWaitedForAsLongAsInvitesMayTake(t *test
 	blog.change(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	began := time.Now()
 	response := c.call("POST", "/wsgi_party/"+party+"/invite", "")
-	if took := time.Since(began); response.status != 200 || took < 200*time.Millisecond || took > 5*time.Second || strings.Contains(response.body, `"joined"`) {
+	if took := time.Since(began); response.status != 200 || took < 200*time.Millisecond || strings.Contains(response.body, `"joined"`) {
 		t.Errorf("after %v: %d %s", took, response.status, response.body)
 	}
 	eventually(t, "it is said that it took too long", func() bool {

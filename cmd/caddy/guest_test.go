@@ -93,7 +93,7 @@ func TestTheCommandShowsAndInvitesApplications(t *testing.T) {
 	at := func(arguments ...string) []string { return append(arguments, "--address", admin) }
 	var all [][]map[string]string
 	text := ""
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) { // both are asked when Caddy has started
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) { // both are asked when Caddy has started
 		text = expectCommand(t, 0, nil, at("show", "main")...)
 		if all = tables(t, text); len(all) == 4 && column(all[0], "STATUS") == "404|502|204" {
 			break

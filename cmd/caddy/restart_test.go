@@ -79,7 +79,7 @@ http://`+site+` {
 		for log.Scan() && !strings.Contains(log.Text(), "serving initial configuration") {
 		}
 		go io.Copy(io.Discard, process.stderr)
-		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 			response, err := http.Get("http://" + site)
 			if err != nil {
 				t.Fatal(err)
