@@ -15,7 +15,6 @@
 package wsgiparty
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -26,6 +25,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/wsgiparty/wsgiparty/internal/budget"
 )
 
 func init() {
@@ -83,15 +84,14 @@ func (a *adminAPI) serve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	body, ok := response.(json.RawMessage)
+	parts, ok := response.([][]byte)
 	if !ok {
-		if body, err = encode(response); err != nil {
+		if parts, err = encodePart(response); err != nil {
 			return err
 		}
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_, err = w.Write(append(body, '\n'))
-	return err
+	return writeParts(w, append(parts, []byte("\n")))
 }
 
 var errNoEndpoint = errors.New("there is nothing at this path: write /wsgi_party/, /wsgi_party/{party}, /wsgi_party/{party}/invite or /wsgi_party/{party}/ask/{service}")
@@ -300,12 +300,20 @@ func (*adminAPI) ask(w http.ResponseWriter, r *http.Request, path []string) (any
 		return nil, apiError(http.StatusBadRequest, err)
 	}
 
-	writer := askWriter{timed: true}
-	err = writer.ask(r.Context(), p.Partyline.Operator(""), service, payload, first)
+	a, ok := running()
+	if !ok {
+		return nil, notFound("party", path[0], nil) // Caddy has just been stopped
+	}
+	line := a.lineOf(path[0])
+	writer := askWriter{line: line, room: budget.New(defaultMaxResponse), timed: true}
+	response, err := writer.ask(r.Context(), p.Partyline.Operator(""), service, payload, first)
 	if _, ok := errors.AsType[*NoSuchServiceError](err); ok {
 		return nil, apiError(http.StatusNotFound, err) // everybody has just left
 	}
-	return json.RawMessage(writer.json), err
+	if errors.Is(err, errNoRoom) {
+		err = apiError(http.StatusRequestEntityTooLarge, fmt.Errorf("the response is longer than %d bytes", defaultMaxResponse))
+	}
+	return response, err
 }
 
 // queryOf returns the parameters of a request, all of them or none.

@@ -21,7 +21,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -31,6 +30,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/wsgiparty/wsgiparty/internal/budget"
 	"github.com/wsgiparty/wsgiparty/internal/token"
 )
 
@@ -56,6 +56,11 @@ type Ask struct {
 	// else `default`.
 	Party string `json:"party,omitempty"`
 
+	// How long a response may be, in bytes, up to 1 GiB. An answer for which there is
+	// no room is a failed reply, or, in a list of asks, an ask is a result with status
+	// 413. Default: 8 MiB.
+	MaxResponse int64 `json:"max_response,omitempty"`
+
 	app *App
 }
 
@@ -74,6 +79,12 @@ func (a *Ask) Provision(ctx caddy.Context) error {
 	}
 	if a.Party == "" {
 		a.Party = DefaultParty
+	}
+	if a.MaxResponse == 0 {
+		a.MaxResponse = defaultMaxResponse
+	}
+	if a.MaxResponse < 0 || a.MaxResponse > maxMaxAnswer {
+		return fmt.Errorf("max_response is %d bytes: write a size above zero and up to 1 GiB", a.MaxResponse)
 	}
 	var err error
 	if a.app, err = appOf(ctx); err != nil {
@@ -99,7 +110,7 @@ func (a *Ask) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Hand
 	status, mediaType := http.StatusOK, "application/json"
 	if problem, ok := errors.AsType[*problem](err); ok {
 		status, mediaType = problem.Status, "application/problem+json"
-		response, err = encode(problem)
+		response, err = encodePart(problem)
 	}
 	if err != nil {
 		if r.Context().Err() != nil { // the client has gone
@@ -109,10 +120,29 @@ func (a *Ask) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Hand
 	}
 	w.Header().Set("Content-Type", mediaType)
 	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("Content-Length", strconv.Itoa(len(response)))
+	length := 0
+	for _, part := range response {
+		length += len(part)
+	}
+	w.Header().Set("Content-Length", strconv.Itoa(length))
 	w.WriteHeader(status)
-	_, err = w.Write(response)
-	return err
+	return writeParts(w, response)
+}
+
+// writeParts writes a response that is in parts.
+func writeParts(w http.ResponseWriter, parts [][]byte) error {
+	for _, part := range parts {
+		if _, err := w.Write(part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// encodePart is encode for a response of one part.
+func encodePart(value any) ([][]byte, error) {
+	encoded, err := encode(value)
+	return [][]byte{encoded}, err
 }
 
 // problem is an error as RFC 9457 has it.
@@ -129,8 +159,8 @@ func newProblem(status int, format string, arguments ...any) *problem {
 	return &problem{"about:blank", http.StatusText(status), status, fmt.Sprintf(format, arguments...)}
 }
 
-// serve returns the response's JSON.
-func (a *Ask) serve(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+// serve returns the response's JSON, in parts.
+func (a *Ask) serve(w http.ResponseWriter, r *http.Request) ([][]byte, error) {
 	guest, keys, ok := a.app.identify(a.Party, r)
 	if !ok {
 		w.Header().Set("WWW-Authenticate", "Bearer")
@@ -139,7 +169,7 @@ func (a *Ask) serve(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	line := a.app.lineOf(a.Party)
 	service := strings.TrimPrefix(r.URL.Path, "/")
 	if service == "" && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
-		return encode(whoIsThere(line))
+		return encodePart(whoIsThere(line))
 	}
 	if r.Method != http.MethodPost {
 		allowed := http.MethodPost
@@ -160,7 +190,7 @@ func (a *Ask) serve(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	}
 	operator := line.Operator(guest)
 	if service == "" {
-		return askBatch(ctx, operator, body)
+		return a.askBatch(ctx, line, operator, body)
 	}
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
@@ -174,9 +204,9 @@ func (a *Ask) serve(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if err != nil {
 		return nil, newProblem(http.StatusBadRequest, "%v", err)
 	}
-	var writer askWriter
-	err = problemOf(writer.ask(ctx, operator, service, payload, first))
-	return writer.json, err
+	writer := askWriter{line: line, room: budget.New(a.MaxResponse)}
+	response, err := writer.ask(ctx, operator, service, payload, first)
+	return response, a.problemOf(err)
 }
 
 // lineJSON is who is on a partyline.
@@ -222,12 +252,15 @@ func (a *Ask) contextOf(r *http.Request, line *line, guest string, keys token.Ke
 }
 
 // problemOf returns the problem that the error of an ask as a whole is to the asker.
-func problemOf(err error) error {
+func (a *Ask) problemOf(err error) error {
 	if _, ok := errors.AsType[*NoSuchServiceError](err); ok {
 		return newProblem(http.StatusNotFound, "%v", err)
 	}
 	if errors.Is(err, ErrLoop) {
 		return newProblem(http.StatusLoopDetected, "%v", err)
+	}
+	if errors.Is(err, errNoRoom) {
+		return newProblem(http.StatusRequestEntityTooLarge, "the response is longer than max_response, %d bytes: ask for less at a time, or, in a batch, for this by itself", a.MaxResponse)
 	}
 	return err
 }
@@ -300,7 +333,7 @@ func readFirst(r *jsonReader) (bool, error) {
 }
 
 // askBatch asks for each element of a list.
-func askBatch(ctx context.Context, o *Operator, body []byte) ([]byte, error) {
+func (a *Ask) askBatch(ctx context.Context, line *line, o *Operator, body []byte) ([][]byte, error) {
 	asks, err := parseAsks(body)
 	if err != nil {
 		return nil, newProblem(http.StatusBadRequest, `write a list of objects as in [{"service": "url", "payload": {"name": "home"}, "first": true}]: %v`, err)
@@ -308,24 +341,35 @@ func askBatch(ctx context.Context, o *Operator, body []byte) ([]byte, error) {
 	if len(asks) > maxBatch {
 		return nil, newProblem(http.StatusRequestEntityTooLarge, "the list has %d asks: write up to %d, and more in another request", len(asks), maxBatch)
 	}
-	results := make([][]byte, len(asks))
-	ask := func(ctx context.Context, writer *askWriter, i int) error {
-		written := len(writer.json)
-		var err error
+	// Each is sure to have room at least for saying that there is none.
+	room := budget.New(a.MaxResponse)
+	noRoom, err := encodePart(a.problemOf(errNoRoom))
+	if err != nil {
+		return nil, err
+	}
+	reserved := len(noRoom[0]) + 1
+	if !room.Take(len("[]") + len(asks)*reserved) {
+		return nil, a.problemOf(errNoRoom)
+	}
+	newWriter := func() *askWriter { return &askWriter{line: line, room: room, whole: true} }
+	results := make([][][]byte, len(asks))
+	ask := func(ctx context.Context, writer *askWriter, i int) (err error) {
 		if element := &asks[i]; element.service == "" {
 			err = newProblem(http.StatusBadRequest, "element %d of the list has no service", i)
 		} else {
-			err = problemOf(writer.ask(ctx, o, element.service, element.payload, element.first))
+			results[i], err = writer.ask(ctx, o, element.service, element.payload, element.first)
 		}
-		if problem, ok := errors.AsType[*problem](err); ok {
-			var encoded []byte
-			encoded, err = encode(problem)
-			writer.json = append(writer.json, encoded...)
+		if problem, ok := errors.AsType[*problem](a.problemOf(err)); ok && !errors.Is(err, errNoRoom) {
+			results[i], err = writer.problem(problem)
 		}
-		results[i] = writer.json[written:]
+		if errors.Is(err, errNoRoom) {
+			results[i] = noRoom
+			return nil
+		}
+		room.Give(reserved)
 		return err
 	}
-	group, ctx := errgroup.WithContext(ctx)
+	group, ctx := errgroup.WithContext(withBatch(ctx))
 	var quick []int // those that wait for nothing outside this process
 	for i := range asks {
 		if !o.partyline.waits(asks[i].service) {
@@ -338,19 +382,29 @@ func askBatch(ctx context.Context, o *Operator, body []byte) ([]byte, error) {
 					err = newPanicError(value)
 				}
 			}()
-			return ask(ctx, new(askWriter), i)
+			return ask(ctx, newWriter(), i)
 		})
 	}
-	writer := askWriter{json: make([]byte, 0, 128*len(quick))}
+	writer := newWriter()
+	writer.json = make([]byte, 0, min(160*len(quick), 16<<10))
 	for _, i := range quick { // which goroutines would only make slower
-		if err := ask(ctx, &writer, i); err != nil {
+		if err := ask(ctx, writer, i); err != nil {
 			return nil, errors.Join(err, group.Wait())
 		}
 	}
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	return slices.Concat([]byte("["), bytes.Join(results, []byte(",")), []byte("]")), nil
+	response := make([][]byte, 0, 1+2*len(results))
+	separator := []byte("[")
+	for _, result := range results {
+		response = append(append(response, separator), result...)
+		separator = []byte(",")
+	}
+	if len(results) == 0 {
+		response = append(response, separator)
+	}
+	return append(response, []byte("]")), nil
 }
 
 // Interface guards

@@ -219,12 +219,12 @@ func TestAGuestAsksFromOutsideAndIsNotAskedItself(t *testing.T) {
 	one, two := c.threeGuests(t)
 	c.gives(asking{key: one, path: "/ping"}, `{
 		"answers": ["two", "keyless"],
-		"replies": [{"guest": "two", "status": "answered", "answer": "two"}, {"guest": "keyless", "status": "answered", "answer": "keyless"}]}`)
+		"replies": [{"guest": "two", "mount": "/two", "status": "answered"}, {"guest": "keyless", "mount": "/keyless", "status": "answered"}]}`)
 	c.gives(asking{key: two, path: "/ping"}, `{
 		"answers": ["one", "keyless"],
-		"replies": [{"guest": "one", "status": "answered", "answer": "one"}, {"guest": "keyless", "status": "answered", "answer": "keyless"}]}`)
+		"replies": [{"guest": "one", "mount": "/one", "status": "answered"}, {"guest": "keyless", "mount": "/keyless", "status": "answered"}]}`)
 	c.gives(asking{key: one, path: "/url", body: `{"name": "home"}`}, `{
-		"answers": ["/two/"], "replies": [{"guest": "two", "status": "answered", "answer": "/two/"}]}`)
+		"answers": ["/two/"], "replies": [{"guest": "two", "mount": "/two", "status": "answered"}]}`)
 	// A service that only the asker has is not missing.
 	c.gives(asking{key: two, path: "/url", body: `{"name": "home"}`}, `{"answers": [], "replies": []}`)
 }
@@ -239,10 +239,10 @@ func TestEachReplySaysWhatBecameOfIt(t *testing.T) {
 	c.gives(asking{key: one, path: "/s"}, `{
 		"answers": [null, {"text": "<&>"}],
 		"replies": [
-			{"guest": "a", "status": "answered", "answer": null},
-			{"guest": "b", "status": "declined"},
-			{"guest": "c", "status": "failed", "error": "guest \"c\" failed to answer \"s\": oh no"},
-			{"guest": "d", "status": "answered", "answer": {"text": "<&>"}}]}`)
+			{"guest": "a", "mount": "", "status": "answered"},
+			{"guest": "b", "mount": "", "status": "declined"},
+			{"guest": "c", "mount": "", "status": "failed", "error": "guest \"c\" failed to answer \"s\": oh no"},
+			{"guest": "d", "mount": "", "status": "answered"}]}`)
 	if body := c.do(asking{key: one, path: "/s"}).body; !strings.Contains(body, "<&>") {
 		t.Errorf("HTML in answers is not as it was: %s", body)
 	}
@@ -269,7 +269,7 @@ func TestTheUnescapedPathOfAnAskIsTheService(t *testing.T) {
 		operator.Leave()
 	}
 	c.gives(asking{key: one, path: "/party/line/", body: `[{"service": "ping", "first": true}]`},
-		`[{"answers": ["two"], "replies": [{"guest": "two", "status": "answered", "answer": "two"}]}]`)
+		`[{"answers": ["two"], "replies": [{"guest": "two", "mount": "/two", "status": "answered"}]}]`)
 }
 
 func TestThePayloadOfAnAskIsItsBody(t *testing.T) {
@@ -290,7 +290,7 @@ func TestThePayloadOfAnAskIsItsBody(t *testing.T) {
 		strings.Repeat(" ", 1<<20-2) + "{}": "map[string]interface {} map[]",
 	} {
 		encoded, _ := json.Marshal(want)
-		c.gives(asking{key: one, path: "/echo", body: body}, fmt.Sprintf(`{"answers": [%s], "replies": [{"guest": "echo", "status": "answered", "answer": %s}]}`, encoded, encoded))
+		c.gives(asking{key: one, path: "/echo", body: body}, fmt.Sprintf(`{"answers": [%s], "replies": [{"guest": "echo", "mount": "", "status": "answered"}]}`, encoded))
 	}
 	for body, want := range map[string]string{
 		"{":                "the payload is no JSON",
@@ -311,7 +311,7 @@ func TestFirstEndsAnAskFromOutside(t *testing.T) {
 	one, _ := c.threeGuests(t)
 	var asked atomic.Int64
 	c.joined("last", "ping", func(context.Context, any) (any, error) { asked.Add(1); return "last", nil })
-	first := `{"answers": ["two"], "replies": [{"guest": "two", "status": "answered", "answer": "two"}]}`
+	first := `{"answers": ["two"], "replies": [{"guest": "two", "mount": "/two", "status": "answered"}]}`
 	for _, query := range []string{"?first", "?first=", "?first=true", "?first=1", "?x=y&first"} {
 		c.gives(asking{key: one, path: "/ping" + query}, first)
 	}
@@ -336,11 +336,12 @@ func TestABatchOfAsksHasAResultForEachInOrder(t *testing.T) {
 		return "slow", nil
 	})
 	c.joined("echo", "echo", func(_ context.Context, payload any) (any, error) { return payload, nil })
-	answered := func(guest, answer string) string {
-		return fmt.Sprintf(`{"guest": %q, "status": "answered", "answer": %s}`, guest, answer)
+	mounts := map[string]string{"two": "/two", "keyless": "/keyless"}
+	answered := func(guest string) string {
+		return fmt.Sprintf(`{"guest": %q, "mount": %q, "status": "answered"}`, guest, mounts[guest])
 	}
 	one1 := func(guest, answer string) string {
-		return fmt.Sprintf(`{"answers": [%s], "replies": [%s]}`, answer, answered(guest, answer))
+		return fmt.Sprintf(`{"answers": [%s], "replies": [%s]}`, answer, answered(guest))
 	}
 	response := c.do(asking{key: one, path: "/", body: `[
 		{"service": "slow"},
@@ -361,7 +362,7 @@ func TestABatchOfAsksHasAResultForEachInOrder(t *testing.T) {
 	}
 	for i, want := range []string{
 		one1("slow", `"slow"`),
-		`{"answers": ["two", "keyless"], "replies": [` + answered("two", `"two"`) + "," + answered("keyless", `"keyless"`) + `]}`,
+		`{"answers": ["two", "keyless"], "replies": [` + answered("two") + "," + answered("keyless") + `]}`,
 		one1("two", `"two"`),
 		one1("echo", `{"n": 12345678901234567890}`),
 		one1("echo", `null`),
@@ -382,7 +383,7 @@ func TestABatchOfAsksHasAResultForEachInOrder(t *testing.T) {
 	}
 	c.gives(asking{key: one, path: "/", body: "[]"}, "[]")
 	c.gives(asking{key: one, path: "/?first", body: `[{"service": "ping", "first": false}]`},
-		`[{"answers": ["two", "keyless"], "replies": [`+answered("two", `"two"`)+","+answered("keyless", `"keyless"`)+`]}]`)
+		`[{"answers": ["two", "keyless"], "replies": [`+answered("two")+","+answered("keyless")+`]}]`)
 }
 
 func TestWhatIsNoListOfAsksSaysSo(t *testing.T) {
@@ -629,7 +630,7 @@ func TestWhoAsksNeedsAKey(t *testing.T) {
 	for _, authorized := range []string{"bearer " + two, "BEARER  " + two, "Bearer next" + strings.Repeat("-key", 8)} {
 		c.gives(asking{path: "/ping", header: authorization(authorized)}, `{
 			"answers": ["one", "keyless"],
-			"replies": [{"guest": "one", "status": "answered", "answer": "one"}, {"guest": "keyless", "status": "answered", "answer": "keyless"}]}`)
+			"replies": [{"guest": "one", "mount": "/one", "status": "answered"}, {"guest": "keyless", "mount": "/keyless", "status": "answered"}]}`)
 	}
 }
 
@@ -706,7 +707,7 @@ func TestTheAskedPartyIsThatAroundTheHandlerOrTheDefault(t *testing.T) {
 	c.load("ADDRESS {\nwsgi_party around {\n" + guest + "\n}\n}\n" + "http://" + c.endpoint + " {\nwsgi_party around {\nhandle_path /inside/* {\nwsgi_party_ask\n}\n}\nwsgi_party_ask around\n}")
 	c.connected("around", "other", "which", "around")
 	for _, path := range []string{"/which", "/inside/which"} {
-		c.gives(asking{key: one, path: path}, `{"answers": ["around"], "replies": [{"guest": "other", "status": "answered", "answer": "around"}]}`)
+		c.gives(asking{key: one, path: path}, `{"answers": ["around"], "replies": [{"guest": "other", "mount": "", "status": "answered"}]}`)
 	}
 	c.load("ADDRESS {\nwsgi_party {\n" + guest + "\n}\n}\n" + "http://" + c.endpoint + " {\nwsgi_party_ask\n}")
 	c.connected("default", "other", "which", "default")
@@ -933,7 +934,7 @@ func TestAsksNestedTooDeepEnd(t *testing.T) {
 	c.around(one.directives("a", "c", "e", "g", "i", "k") + two.directives("b", "d", "f", "h", "j", "l"))
 	for range 2 { // nobody is worse off for it
 		depth.Store(0)
-		c.gives(asking{key: two.key, path: "/a"}, `{"answers": ["deep"], "replies": [{"guest": "one", "status": "answered", "answer": "deep"}]}`)
+		c.gives(asking{key: two.key, path: "/a"}, `{"answers": ["deep"], "replies": [{"guest": "one", "mount": "/one", "status": "answered"}]}`)
 		if n := depth.Load(); n != 8 {
 			t.Errorf("%d asks led to the deepest, want 8", n)
 		}
@@ -967,14 +968,14 @@ func TestATokenThatIsNotTheAskersOrOldIsRefused(t *testing.T) {
 		return asking{key: key, path: "/name", header: http.Header{"Party-Token": {token}}}
 	}
 	// The one who was asked is not asking for it: both are called by nobody.
-	c.gives(with(one.key, ofOne), `{"answers": ["two"], "replies": [{"guest": "two", "status": "answered", "answer": "two"}]}`)
+	c.gives(with(one.key, ofOne), `{"answers": ["two"], "replies": [{"guest": "two", "mount": "/two", "status": "answered"}]}`)
 	c.fails(with(one.key, ofTwo), http.StatusBadRequest, "Party-Token")
 	c.fails(with(two.key, ofOne), http.StatusBadRequest, "Party-Token")
 	for _, garbage := range []string{"x", "a.b.c", ofOne[:len(ofOne)-2], ofOne + "A", strings.Repeat("x", 9000)} {
 		c.fails(with(one.key, garbage), http.StatusBadRequest, "Party-Token")
 		c.fails(asking{key: one.key, path: "/", body: `[{"service": "name"}]`, header: http.Header{"Party-Token": {garbage}}}, http.StatusBadRequest, "Party-Token")
 	}
-	c.gives(with(one.key, ""), `{"answers": ["two"], "replies": [{"guest": "two", "status": "answered", "answer": "two"}]}`)
+	c.gives(with(one.key, ""), `{"answers": ["two"], "replies": [{"guest": "two", "mount": "/two", "status": "answered"}]}`)
 
 	keys, err := token.NewKeys([]string{one.key})
 	if err != nil {
@@ -995,7 +996,7 @@ func TestATokenThatIsNotTheAskersOrOldIsRefused(t *testing.T) {
 	c.fails(with(one.key, signed("two", now, 0)), http.StatusBadRequest, "another guest")
 	c.fails(with(one.key, signed("one", now.Add(-2*time.Minute), 0)), http.StatusBadRequest, "expired")
 	c.fails(with(one.key, signed("one", now.Add(2*time.Minute), 0)), http.StatusBadRequest, "future")
-	c.gives(with(one.key, signed("one", now, 8)), `{"answers": ["two"], "replies": [{"guest": "two", "status": "answered", "answer": "two"}]}`) // who led there is not the guest's to say
+	c.gives(with(one.key, signed("one", now, 8)), `{"answers": ["two"], "replies": [{"guest": "two", "mount": "/two", "status": "answered"}]}`) // who led there is not the guest's to say
 	if response := c.do(with(one.key, signed("one", now.Add(-time.Minute), 7))); response.status != 200 || !strings.Contains(response.body, `"answers":["two"]`) {
 		t.Errorf("%d %s", response.status, response.body)
 	}
@@ -1022,8 +1023,8 @@ func TestABatchIsAskedInTheContextOfItsToken(t *testing.T) {
 		t.Fatal(answers, err)
 	}
 	want := compactJSON(t, `[
-		{"answers": ["y"], "replies": [{"guest": "y", "status": "answered", "answer": "y"}]},
-		{"answers": ["x", "y"], "replies": [{"guest": "x", "status": "answered", "answer": "x"}, {"guest": "y", "status": "answered", "answer": "y"}]}]`)
+		{"answers": ["y"], "replies": [{"guest": "y", "mount": "", "status": "answered"}]},
+		{"answers": ["x", "y"], "replies": [{"guest": "x", "mount": "", "status": "answered"}, {"guest": "y", "mount": "", "status": "answered"}]}]`)
 	if got := string(answers[0].(json.RawMessage)); strings.TrimSpace(got) != want {
 		t.Errorf("%s, want %s", got, want)
 	}
@@ -1058,9 +1059,9 @@ func TestNothingOfAnAskIsForwardedButItsTrace(t *testing.T) {
 	const trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 	header := http.Header{"X-Thing": {"thing"}, "Traceparent": {trace}, "Cookie": {"a=b"}}
 	c.gives(asking{key: two, path: "/header", header: header}, fmt.Sprintf(
-		`{"answers": [["", "", %[1]q, ""]], "replies": [{"guest": "one", "status": "answered", "answer": ["", "", %[1]q, ""]}]}`, trace))
+		`{"answers": [["", "", %[1]q, ""]], "replies": [{"guest": "one", "mount": "/one", "status": "answered"}]}`, trace))
 	c.gives(asking{key: two, path: "/", body: `[{"service": "header"}]`, header: header}, fmt.Sprintf(
-		`[{"answers": [["", "", %[1]q, ""]], "replies": [{"guest": "one", "status": "answered", "answer": ["", "", %[1]q, ""]}]}]`, trace))
+		`[{"answers": [["", "", %[1]q, ""]], "replies": [{"guest": "one", "mount": "/one", "status": "answered"}]}]`, trace))
 	r, err := http.NewRequest("GET", "http://"+c.address+"/two/", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -1095,21 +1096,21 @@ func TestAnswersOfGoGuestsThatJSONCannotCarryComeAsTheirTypes(t *testing.T) {
 		if err := json.Unmarshal([]byte(body), &results); err != nil || len(results) != 1 || len(results[0].Replies) != 4 {
 			t.Fatalf("%d %s: %v", response.status, response.body, err)
 		}
-		replies := results[0].Replies
-		if r := replies[0]; r.Status != "answered" || string(r.Answer) != `"chan int"` || !strings.Contains(r.Note, "JSON cannot carry") {
+		replies, answers := results[0].Replies, results[0].Answers
+		if len(answers) != 3 {
+			t.Fatalf("%s", answers)
+		}
+		if r := replies[0]; r.Status != "answered" || string(answers[0]) != `"chan int"` || !strings.Contains(r.Note, "JSON cannot carry") {
 			t.Errorf("a channel: %+v", r)
 		}
-		if r := replies[1]; r.Status != "failed" || !strings.Contains(r.Error, "help") || r.Answer != nil {
+		if r := replies[1]; r.Status != "failed" || !strings.Contains(r.Error, "help") {
 			t.Errorf("a panic: %+v", r)
 		}
-		if r := replies[2]; r.Status != "answered" || !strings.Contains(string(r.Answer), "badJSON") || !strings.Contains(r.Note, "no JSON") {
+		if r := replies[2]; r.Status != "answered" || !strings.Contains(string(answers[1]), "badJSON") || !strings.Contains(r.Note, "no JSON") {
 			t.Errorf("a panic while it is written: %+v", r)
 		}
-		if r := replies[3]; r.Status != "answered" || string(r.Answer) != "1.5" {
+		if r := replies[3]; r.Status != "answered" || string(answers[2]) != "1.5" {
 			t.Errorf("a number: %+v", r)
-		}
-		if len(results[0].Answers) != 3 {
-			t.Errorf("%s", results[0].Answers)
 		}
 	}
 }

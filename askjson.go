@@ -21,14 +21,16 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strconv"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/wsgiparty/wsgiparty/internal/budget"
 )
 
-// askJSON is what came of an ask, for whoever asks from outside the process.
+// askJSON is what came of an ask, for whoever asks from outside the process. The n-th
+// answer is that of the n-th reply that answered.
 type askJSON struct {
 	Answers  []json.RawMessage `json:"answers"`
 	Replies  []replyJSON       `json:"replies"`
@@ -36,65 +38,128 @@ type askJSON struct {
 }
 
 type replyJSON struct {
-	Guest    string          `json:"guest"`
-	Status   string          `json:"status"`
-	Answer   json.RawMessage `json:"answer"`
-	Note     string          `json:"note"`
-	Error    string          `json:"error"`
-	Duration float64         `json:"duration"`
+	Guest    string  `json:"guest"`
+	Mount    string  `json:"mount"`
+	Status   string  `json:"status"`
+	Note     string  `json:"note"`
+	Error    string  `json:"error"`
+	Duration float64 `json:"duration"`
 }
+
+const (
+	statusAnswered = "answered"
+	statusDeclined = "declined"
+	statusFailed   = "failed"
+)
+
+// defaultMaxResponse is how long a response to asks may be, in bytes.
+const defaultMaxResponse = 8 << 20
 
 // askWriter asks around and writes what comes of it as the JSON of an askJSON. It
 // does so by hand because asks may be many, and of most the JSON is short.
 type askWriter struct {
+	line  *line
+	room  *budget.Budget // of the response
+	whole bool           // an answer for which there is no room refuses all others, too
+	timed bool           // write durations, too
+
 	json    []byte
-	timed   bool           // write durations, too
-	replies []writtenReply // of the ask under way
+	begun   int      // where the ask under way, or its next part, begins in the JSON
+	parts   [][]byte // before that, of the ask under way
+	taken   int      // of the room, by the ask under way
+	replies []byte   // to the ask under way
 }
 
-// writtenReply is a reply whose answer has been written.
-type writtenReply struct {
-	Reply
-	answer, end int // where the answer is in the JSON
-	note        string
-}
+// errNoRoom says that a response would be too long.
+var errNoRoom = errors.New("the response would be longer than max_response: ask for less at a time")
 
-// ask asks around and appends what comes of it. An error concerns the ask as a whole,
-// and leaves the JSON as it was.
-func (w *askWriter) ask(ctx context.Context, o *Operator, service string, payload any, first bool) error {
-	written := len(w.json)
-	w.json = append(slices.Grow(w.json, 256), `{"answers":[`...)
-	w.replies = w.replies[:0]
+// maxCopied is how long an answer may be that is copied into the JSON, and no part of
+// its own.
+const maxCopied = 4 << 10
+
+// ask asks around and returns what comes of it, in parts. With first, it stops at the
+// first answer, and leaves out who declined. An error concerns the ask as a whole.
+func (w *askWriter) ask(ctx context.Context, o *Operator, service string, payload any, first bool) (_ [][]byte, err error) {
+	w.begin()
+	defer func() {
+		if err != nil {
+			w.json = w.json[:w.begun]
+			w.room.Give(w.taken)
+		}
+	}()
+	if !w.take(len(`{"answers":[],"replies":[],"duration":123456789.123456789},`)) {
+		return nil, errNoRoom
+	}
+	w.json = append(w.json, `{"answers":[`...)
 	began := w.now()
 	asked := began
 	var in *root // where who asks may be asked for a URL itself
 	if service == URLService && askOf(ctx) != nil {
 		in = rootOf(ctx)
 	}
+	answered := 0
 	for reply := range o.Replies(ctx, service, payload) {
 		if reply.Guest == "" {
-			w.json = w.json[:written]
-			return reply.Err
+			return nil, reply.Err
 		}
 		now := w.now()
 		if reply.Duration == 0 {
 			reply.Duration = now.Sub(asked)
 		}
-		w.take(reply)
-		in.give(reply.Answer)
-		if first && reply.Err == nil {
-			break
-		}
 		asked = now
+		if first && reply.Err == ErrHighAndDry {
+			continue
+		}
+		took, err := w.reply(ctx, reply, answered)
+		if err != nil {
+			return nil, err
+		}
+		if took {
+			in.give(reply.Answer)
+			answered++
+			if first {
+				break
+			}
+		}
 	}
-	w.json = append(w.json, `],"replies":[`...)
-	for i := range w.replies {
-		w.reply(i)
-	}
-	w.json = append(w.json, ']')
-	w.duration(w.now().Sub(began))
+	w.json = append(append(append(w.json, `],"replies":[`...), w.replies...), ']')
+	w.duration(&w.json, w.now().Sub(began))
 	w.json = append(w.json, '}')
-	return nil
+	return w.end(), nil
+}
+
+// problem returns a problem's JSON in place of an ask's, if there is room for it.
+func (w *askWriter) problem(p *problem) ([][]byte, error) {
+	encoded, err := encode(p)
+	if err != nil {
+		return nil, err
+	}
+	w.begin()
+	if !w.take(len(encoded) + 1) {
+		return nil, errNoRoom
+	}
+	w.json = append(w.json, encoded...)
+	return w.end(), nil
+}
+
+// begin begins to write what comes of an ask.
+func (w *askWriter) begin() {
+	if cap(w.json)-len(w.json) < 256 { // what is written so far is not to be copied
+		w.json = make([]byte, 0, min(max(256, 2*cap(w.json)), 16<<10))
+	}
+	w.begun, w.parts, w.taken, w.replies = len(w.json), nil, 0, w.replies[:0]
+}
+
+// end returns what has been written of the ask.
+func (w *askWriter) end() [][]byte { return append(w.parts, w.json[w.begun:]) }
+
+// take takes n bytes of the room.
+func (w *askWriter) take(n int) bool {
+	if !w.room.Take(n) {
+		return false
+	}
+	w.taken += n
+	return true
 }
 
 // now returns the time, if that is of interest.
@@ -105,60 +170,86 @@ func (w *askWriter) now() time.Time {
 	return time.Now()
 }
 
-// take writes the reply's answer, if it has one, among the answers.
-func (w *askWriter) take(reply Reply) {
-	if reply.Err != nil {
-		w.replies = append(w.replies, writtenReply{Reply: reply})
-		return
+// reply writes a reply, and its answer among the answers, of which there are so many
+// already. It reports whether it did that.
+func (w *askWriter) reply(ctx context.Context, reply Reply, answered int) (answers bool, err error) {
+	replies, written, begun, parts := len(w.replies), len(w.json), w.begun, w.parts
+	size, note := 0, ""
+	if reply.Err == nil {
+		if answered > 0 {
+			w.json = append(w.json, ',')
+		}
+		size, note = w.answer(reply.Answer)
 	}
-	if w.json[len(w.json)-1] != '[' {
-		w.json = append(w.json, ',')
+	w.describe(ctx, reply, note)
+	if w.take(size + 1 + len(w.replies) - replies) {
+		return reply.Err == nil, nil
 	}
-	written := writtenReply{Reply: reply, answer: len(w.json)}
-	w.json, written.note = appendAnswer(w.json, reply.Answer)
-	written.end = len(w.json)
-	w.replies = append(w.replies, written)
+	if reply.Err != nil || w.whole {
+		return false, errNoRoom
+	}
+	w.replies, w.json, w.begun, w.parts = w.replies[:replies], w.json[:written], begun, parts
+	reply.Err = errNoRoom
+	w.describe(ctx, reply, "")
+	if !w.take(1 + len(w.replies) - replies) {
+		return false, errNoRoom
+	}
+	return false, nil
 }
 
-// reply writes the i-th reply.
-func (w *askWriter) reply(i int) {
-	reply := &w.replies[i]
-	if i > 0 {
-		w.json = append(w.json, ',')
+// answer writes an answer as JSON, or its type with a note that says so. It returns
+// how long that is.
+func (w *askWriter) answer(answer any) (size int, note string) {
+	if text, ok := answer.(string); ok {
+		before := len(w.json)
+		w.json = appendString(w.json, text)
+		return len(w.json) - before, ""
 	}
-	w.json = appendString(append(w.json, `{"guest":`...), reply.Guest)
+	raw, ok := answer.(json.RawMessage)
+	encoded := bytes.TrimSpace(raw)
+	if !ok || !json.Valid(encoded) {
+		var err error
+		if encoded, err = encodeAnswer(answer); err != nil {
+			encoded = appendString(nil, fmt.Sprintf("%T", answer))
+			note = "this is the type of the answer, which JSON cannot carry: " + message(err)
+		}
+	}
+	if len(encoded) <= maxCopied {
+		w.json = append(w.json, encoded...)
+	} else {
+		w.parts = append(w.parts, w.json[w.begun:], encoded)
+		w.begun = len(w.json)
+	}
+	return len(encoded), note
+}
+
+// describe writes a reply without its answer.
+func (w *askWriter) describe(ctx context.Context, reply Reply, note string) {
+	b := w.replies
+	if len(b) > 0 {
+		b = append(b, ',')
+	}
+	b = appendString(append(b, `{"guest":`...), reply.Guest)
+	b = appendString(append(b, `,"mount":`...), w.line.mountOf(reply.Guest))
 	switch reply.Err {
 	case nil:
-		w.json = append(w.json, `,"status":"answered","answer":`...)
-		w.json = append(w.json, w.json[reply.answer:reply.end]...)
-		if reply.note != "" {
-			w.json = appendString(append(w.json, `,"note":`...), reply.note)
+		b = append(b, `,"status":"`+statusAnswered+`"`...)
+		if note != "" {
+			b = appendString(append(b, `,"note":`...), note)
 		}
 	case ErrHighAndDry:
-		w.json = append(w.json, `,"status":"declined"`...)
+		b = append(b, `,"status":"`+statusDeclined+`"`...)
 	default:
-		w.json = appendString(append(w.json, `,"status":"failed","error":`...), message(reply.Err))
+		b = appendString(append(b, `,"status":"`+statusFailed+`","error":`...), message(reply.Err))
 	}
-	w.duration(reply.Duration)
-	w.json = append(w.json, '}')
+	w.duration(&b, reply.Duration)
+	w.replies = append(b, '}')
 }
 
-func (w *askWriter) duration(d time.Duration) {
+func (w *askWriter) duration(b *[]byte, d time.Duration) {
 	if w.timed {
-		w.json = strconv.AppendFloat(append(w.json, `,"duration":`...), d.Seconds(), 'f', 9, 64)
+		*b = strconv.AppendFloat(append(*b, `,"duration":`...), d.Seconds(), 'f', 9, 64)
 	}
-}
-
-// appendAnswer appends an answer as JSON, or its type with a note that says so.
-func appendAnswer(b []byte, answer any) ([]byte, string) {
-	if text, ok := answer.(string); ok {
-		return appendString(b, text), ""
-	}
-	encoded, err := encodeAnswer(answer)
-	if err != nil {
-		return appendString(b, fmt.Sprintf("%T", answer)), "this is the type of the answer, which JSON cannot carry: " + message(err)
-	}
-	return append(b, encoded...), ""
 }
 
 // encodeAnswer returns the answer as JSON, by methods that may be the guest's own and

@@ -232,14 +232,18 @@ func commandAsk(fl caddycmd.Flags) (int, error) {
 	}
 	t := newTable("GUEST", "STATUS", "DURATION", "ANSWER")
 	failed := 0
+	answers := asked.Answers
 	for _, r := range asked.Replies {
-		answer := string(r.Answer)
-		if r.Note != "" {
-			answer += " (" + r.Note + ")"
-		}
-		if r.Status == "failed" {
+		answer := ""
+		switch {
+		case r.Status == statusFailed:
 			failed++
 			answer = firstLine(r.Error)
+		case r.Status == statusAnswered && len(answers) > 0:
+			answer, answers = string(answers[0]), answers[1:]
+		}
+		if r.Note != "" {
+			answer += " (" + r.Note + ")"
 		}
 		t.row(r.Guest, r.Status, seconds(r.Duration), answer)
 	}

@@ -19,7 +19,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"sync/atomic"
 
@@ -92,21 +91,24 @@ func (i *Invitation) send(r *http.Request, limit int, prepare func(*http.Request
 	ctx = context.WithValue(ctx, deliveryKey{}, d)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // as net/http does when a request has been answered
-	w := subrequest.NewResponseWriter(limit)
+	w := subrequest.NewResponseWriter(limit, collectingOf(ctx).charges(d.guest, limit)...)
 	sent := subrequest.New(r.WithContext(ctx), p.server, i.URI, i.Prefix, w)
 	caddyhttp.SetVar(sent.Context(), p.PartylineKey, i.Operator)
 	handler := caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 		defer done()
 		return p.chain.ServeHTTP(w, r)
 	})
-	if err := subrequest.Send(handler, sent, w); err != nil {
-		return nil, err
-	}
+	err := subrequest.Send(handler, sent, w)
 	switch {
+	case err != nil:
 	case !d.met.Load():
-		return nil, ErrMisrouted
+		err = ErrMisrouted
 	case w.Status() == 0:
-		return nil, errors.New("the guest's routes answer nothing")
+		err = errors.New("the guest's routes answer nothing")
+	}
+	if err != nil {
+		w.Drop()
+		return nil, err
 	}
 	body := w.Body()
 	return &http.Response{
@@ -116,8 +118,22 @@ func (i *Invitation) send(r *http.Request, limit int, prepare func(*http.Request
 		ProtoMajor:    1,
 		ProtoMinor:    1,
 		Header:        w.Header(),
-		Body:          io.NopCloser(bytes.NewReader(body)),
+		Body:          &responseBody{bytes.NewReader(body), w},
 		ContentLength: int64(len(body)),
 		Request:       sent,
 	}, nil
 }
+
+// responseBody is the body of a response that a guest gave.
+type responseBody struct {
+	*bytes.Reader
+	writer *subrequest.ResponseWriter
+}
+
+func (*responseBody) Close() error { return nil }
+
+// receivedBody returns the body of a response that a guest gave.
+func receivedBody(response *http.Response) []byte { return response.Body.(*responseBody).writer.Body() }
+
+// dropBody forgets the body, so that an ask can collect others in its place.
+func dropBody(response *http.Response) { response.Body.(*responseBody).writer.Drop() }

@@ -104,7 +104,8 @@ type Guest struct {
 	// for which 1,024 wait already. Default: `64`.
 	MaxAsks int `json:"max_asks,omitempty"`
 
-	// How long an answer may be, in bytes, up to 1 GiB. Default: 1 MiB.
+	// How long what it answers to one ask may be, in bytes, up to 1 GiB: all handlers of
+	// the service together. Default: 1 MiB.
 	MaxAnswer int64 `json:"max_answer,omitempty"`
 
 	// The headers that an ask takes along from the request that led to it.
@@ -359,6 +360,7 @@ func (g *Guest) take(i *Invitation, r *http.Request) (bool, error) {
 		v.end()
 		return false, err
 	}
+	i.party.line.mounts.Store(guest, v.mount)
 	if last := g.visit.Swap(v); last != nil {
 		last.end()
 		last.leave()

@@ -176,13 +176,9 @@ var guestOptions = map[string]guestOption{
 		g.MaxAsks = n
 		return nil
 	}},
-	"max_answer": {1, 1, false, func(g *Guest, _ map[string][]map[string]any, args []string) error {
-		size, err := humanize.ParseBytes(args[0])
-		if err != nil || size == 0 || size > maxMaxAnswer {
-			return errors.New("max_answer is " + args[0] + ": write a size above zero and up to 1GiB, such as 1MiB")
-		}
-		g.MaxAnswer = int64(size)
-		return nil
+	"max_answer": {1, 1, false, func(g *Guest, _ map[string][]map[string]any, args []string) (err error) {
+		g.MaxAnswer, err = parseSize("max_answer", args[0], "1MiB")
+		return err
 	}},
 	"forward": {1, -1, true, func(g *Guest, _ map[string][]map[string]any, args []string) error {
 		g.Forward = append(g.Forward, args...)
@@ -243,21 +239,48 @@ func checkDeclared(member, name string, value any) error {
 
 // UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
 //
-//	wsgi_party_ask [<matcher>] [<party>]
+//	wsgi_party_ask [<matcher>] [<party>] {
+//		max_response <size>
+//	}
 func (a *Ask) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume directive name
 	if d.NextArg() {
 		if a.Party = d.Val(); a.Party == "" {
 			return d.Err("the party's name is empty: write a name, or leave it out")
 		}
+		if d.NextArg() {
+			return d.ArgErr()
+		}
 	}
-	if opensBlock(d) {
-		return d.Err("wsgi_party_ask takes no block")
-	}
-	if d.NextArg() {
-		return d.ArgErr()
+	for d.NextBlock(0) {
+		if d.Val() != "max_response" {
+			return d.Errf("unrecognized subdirective %q of wsgi_party_ask: it has max_response", d.Val())
+		}
+		if a.MaxResponse != 0 {
+			return d.Err("max_response already specified")
+		}
+		args := d.RemainingArgs()
+		if opensBlock(d) {
+			return d.Err("max_response takes no block")
+		}
+		if len(args) != 1 {
+			return d.ArgErr()
+		}
+		var err error
+		if a.MaxResponse, err = parseSize("max_response", args[0], "8MiB"); err != nil {
+			return d.WrapErr(err)
+		}
 	}
 	return nil
+}
+
+// parseSize returns a setting's size in bytes.
+func parseSize(setting, text, example string) (int64, error) {
+	size, err := humanize.ParseBytes(text)
+	if err != nil || size == 0 || size > maxMaxAnswer {
+		return 0, fmt.Errorf("%s is %s: write a size above zero and up to 1GiB, such as %s", setting, text, example)
+	}
+	return int64(size), nil
 }
 
 // Interface guards

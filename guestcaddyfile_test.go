@@ -128,6 +128,9 @@ func TestEachLineOfTheGuestDirective(t *testing.T) {
 	for caddyfile, want := range map[string]string{
 		"wsgi_party_ask":                            `{}`,
 		"wsgi_party_ask main":                       `{"party":"main"}`,
+		"wsgi_party_ask main {\n}":                  `{"party":"main"}`,
+		"wsgi_party_ask {\nmax_response 1MiB\n}":    `{"max_response":1048576}`,
+		"wsgi_party_ask main {\nmax_response 9B\n}": `{"max_response":9,"party":"main"}`,
 		"wsgi_party_ask /ask/* main":                `{"party":"main"}`,
 		"handle_path /ask/* {\nwsgi_party_ask\n}":   `{}`,
 		"wsgi_party main {\nwsgi_party_ask\n}":      `{}`,
@@ -145,7 +148,7 @@ func TestTheJSONHasTheDocumentedMembers(t *testing.T) {
 		want    []string
 	}{
 		{Guest{}, []string{"name", "keys", "urls", "services", "fetch_manifest", "hrefs", "allow", "timeout", "max_asks", "max_answer", "forward"}},
-		{Ask{}, []string{"party"}},
+		{Ask{}, []string{"party", "max_response"}},
 	} {
 		var got []string
 		for field := range reflect.TypeOf(c.handler).Fields() {
@@ -311,8 +314,13 @@ var wrongGuestLines = []struct {
 
 	{"wsgi_party_ask a b", 2, []string{"wrong argument count", "'b'"}},
 	{`wsgi_party_ask ""`, 2, []string{"the party's name is empty: write a name, or leave it out"}},
-	{"wsgi_party_ask {\nkey {env.A}\n}", 2, []string{"wsgi_party_ask takes no block"}},
-	{"wsgi_party_ask main {\n}", 2, []string{"wsgi_party_ask takes no block"}},
+	{"wsgi_party_ask {\nkey {env.A}\n}", 3, []string{`unrecognized subdirective "key" of wsgi_party_ask: it has max_response`}},
+	{"wsgi_party_ask {\nmax_response\n}", 3, []string{"wrong argument count"}},
+	{"wsgi_party_ask {\nmax_response 1MiB 2MiB\n}", 3, []string{"wrong argument count"}},
+	{"wsgi_party_ask {\nmax_response 1MiB {\nx\n}\n}", 3, []string{"max_response takes no block"}},
+	{"wsgi_party_ask {\nmax_response 0\n}", 3, []string{"max_response is 0: write a size above zero and up to 1GiB, such as 8MiB"}},
+	{"wsgi_party_ask main {\nmax_response 2GiB\n}", 3, []string{"max_response is 2GiB: write a size above zero and up to 1GiB"}},
+	{"wsgi_party_ask main {\nmax_response 1MiB\nmax_response 1MiB\n}", 4, []string{"max_response already specified"}},
 }
 
 func TestWrongLinesOfTheGuestDirectivesAreRefused(t *testing.T) {
@@ -498,7 +506,7 @@ func TestWrongJSONIsRefusedByTheAdminAPI(t *testing.T) {
 			t.Errorf("a key is shown: %s", answer.Error)
 		}
 	}
-	for members, want := range map[string]string{`"party": 1`: "string", `"parties": "main"`: "unknown field"} {
+	for members, want := range map[string]string{`"party": 1`: "string", `"parties": "main"`: "unknown field", `"max_response": -1`: "max_response is -1 bytes: write a size above zero"} {
 		response := post(c.jsonConfig(`{"handler":"wsgi_party_ask",` + members + `}`))
 		if response.status != http.StatusBadRequest || !strings.Contains(response.body, want) {
 			t.Errorf("%s: %d %s", members, response.status, response.body)

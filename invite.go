@@ -405,6 +405,7 @@ func (p *Party) send(i *invited) *outcome {
 	uri := *i.uri // for the guest to keep
 	operator := p.app.operator(p.ctx, p.line, i.guest)
 	invitation := &Invitation{Operator: operator, URI: &uri, Prefix: p.Prefix, party: p, invited: i}
+	p.line.mounts.Store(i.guest, p.mountOf(i))
 	w := subrequest.NewResponseWriter(maxInviteResponse)
 	request := (&http.Request{Method: http.MethodGet, URL: i.uri}).WithContext(context.WithValue(requestCtx, invitationKey{}, invitation))
 	r := subrequest.New(request, p.server, i.uri, p.Prefix, w)
@@ -438,6 +439,12 @@ func (p *Party) send(i *invited) *outcome {
 		p.tell(o)
 	}
 	return o
+}
+
+// mountOf returns where an invited guest is mounted as far as its invite says.
+func (p *Party) mountOf(i *invited) string {
+	mount, _, _ := strings.Cut(i.uri.EscapedPath(), "/"+inviteSegment)
+	return (&url.URL{Path: p.Prefix}).EscapedPath() + strings.TrimSuffix(mount, "/")
 }
 
 // guestError fails the load of the config.

@@ -215,7 +215,7 @@ func TestRemoteGuestsAreShownLikeAnyOther(t *testing.T) {
 		{"guest": "blog", "service": "url", "asked": 0, "answered": 0, "declined": 0, "failed": 0, "refused": 0, "last_error": ""},
 		{"guest": "blog", "service": "user", "asked": 5, "answered": 3, "declined": 1, "failed": 1, "refused": 0, "last_error": "guest \"blog\" failed to answer \"user\": status 500"}]`))
 	response := c.call("POST", "/wsgi_party/"+party+"/ask/ping", "")
-	c.isJSON("an ask", response, `{"answers": ["pong"], "replies": [{"guest": "blog", "status": "answered", "answer": "pong", "duration": "DURATION"}], "duration": "DURATION"}`)
+	c.isJSON("an ask", response, `{"answers": ["pong"], "replies": [{"guest": "blog", "mount": "/blog", "status": "answered", "duration": "DURATION"}], "duration": "DURATION"}`)
 }
 
 // TestANewManifestKeepsTheGuestOnTheLine changes what the application says of itself.

@@ -717,13 +717,6 @@ func (p *Partyline) waits(name string) bool {
 	return ok && slices.ContainsFunc(loaded.(*service).load().connections, func(c connection) bool { return c.remote })
 }
 
-// remote reports whether an ask for the service waits for something outside this
-// process.
-func (p *Partyline) remote(name string) bool {
-	loaded, ok := p.services.Load(name)
-	return ok && slices.ContainsFunc(loaded.(*service).load().connections, func(c connection) bool { return c.remote })
-}
-
 // each calls yield with every reply until it returns false. The error concerns
 // the ask as a whole.
 func (o *Operator) each(ctx context.Context, service string, payload any, yield yieldFunc) error {

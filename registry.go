@@ -113,11 +113,19 @@ type line struct {
 	keys   token.Ring // of its guests
 	keysOf map[string]token.Keys
 
+	mounts  sync.Map // of guest to the path at which it is mounted, escaped, with the prefix
 	dotless dotlessAsks
 }
 
 // joining says which module joined a partyline, and as whom.
 type joining struct{ guest, module string }
+
+// mountOf returns the path at which an invited guest is mounted, empty for others.
+func (l *line) mountOf(guest string) string {
+	mount, _ := l.mounts.Load(guest)
+	text, _ := mount.(string)
+	return text
+}
 
 // history is what is counted of all partylines of one name, from config to config.
 type history struct {

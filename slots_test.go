@@ -499,7 +499,8 @@ func TestVisitorsDoNotUseAGuestUp(t *testing.T) {
 func TestAPanicInABatchIsItsOwn(t *testing.T) {
 	p := NewPartyline("main", Options{})
 	connectRemote(t, p.Operator("a"), "remote", func(context.Context, any) (any, error) { return "", nil })
-	_, err := askBatch(panickingContext{t.Context()}, p.Operator("b"), []byte(`[{"service": "remote"}, {"service": "remote"}]`))
+	a := &Ask{MaxResponse: defaultMaxResponse}
+	_, err := a.askBatch(panickingContext{t.Context()}, &line{Partyline: p}, p.Operator("b"), []byte(`[{"service": "remote"}, {"service": "remote"}]`))
 	if err == nil || !strings.Contains(err.Error(), "panic: oh no") {
 		t.Errorf("%v", err)
 	}

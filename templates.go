@@ -256,7 +256,7 @@ func (f *TemplateFunctions) begin(dot *templates.TemplateContext, service string
 		return dot.Req.Context(), func() {}, nil
 	}
 	ctx, cancel := context.WithTimeoutCause(context.Background(), dotlessTimeout, &timeoutError{dotlessTimeout})
-	if !f.operator.partyline.remote(service) {
+	if !f.operator.partyline.waits(service) {
 		return ctx, cancel, nil
 	}
 	if !f.line.dotless.begin() {

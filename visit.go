@@ -340,6 +340,7 @@ func (v *visit) request(ctx context.Context, service string, h manifest.Handler,
 		return nil, &abandonedError{v.slots.late(waited, timeout)}
 	}
 	if err == nil && response.StatusCode != http.StatusOK {
+		dropBody(response)
 		err = &statusError{status: response.StatusCode}
 	}
 	if statusErr, ok := errors.AsType[*statusError](err); ok {
@@ -354,10 +355,16 @@ func (v *visit) request(ctx context.Context, service string, h manifest.Handler,
 		}
 		return nil, err
 	}
-	answer, err := io.ReadAll(response.Body)
+	answer, err := v.answerIn(ctx, response, service)
 	if err != nil {
-		return nil, err
+		dropBody(response)
 	}
+	return answer, err
+}
+
+// answerIn returns the answer that is the response's body, which is not copied.
+func (v *visit) answerIn(ctx context.Context, response *http.Response, service string) (any, error) {
+	answer := receivedBody(response)
 	if !isJSON(response.Header) || !json.Valid(answer) {
 		return nil, errors.New("the answer is no JSON (application/json)")
 	}
@@ -488,10 +495,12 @@ type carriedKey struct{}
 // notForwardedKey is the context key of asks whose request is no visitor's.
 type notForwardedKey struct{}
 
-// carry takes down the headers of the request that led to an ask, of which its remote
-// handlers may take some along. They cannot read them later: whoever asks may be
-// changing the request by then.
+// carry makes the context of an ask's remote handlers. It takes down the headers of the
+// request that led to the ask, of which they may take some along: they cannot read them
+// later, since whoever asks may be changing the request by then. And it bounds what the
+// ask collects from them.
 func (a *App) carry(ctx context.Context) context.Context {
+	ctx = withCollecting(ctx)
 	placeholders, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok {
 		return ctx

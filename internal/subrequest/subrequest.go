@@ -31,6 +31,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/wsgiparty/wsgiparty/internal/budget"
 )
 
 // The addresses of a subrequest are from 192.0.2.0/24, which is nobody's (RFC
@@ -156,8 +158,9 @@ func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
 // ResponseWriter takes the response to a subrequest. It flushes for nothing,
 // ignores deadlines and informational responses, and cannot be hijacked.
 type ResponseWriter struct {
-	limit  int
-	header http.Header
+	limit   int
+	charges []Charge
+	header  http.Header
 
 	mu     sync.Mutex // an abandoned handler may go on writing
 	status int
@@ -165,10 +168,18 @@ type ResponseWriter struct {
 	err    error // what further writes return
 }
 
+// Charge is a budget that a response's body is charged to, and the error for one that
+// exceeds it.
+type Charge struct {
+	*budget.Budget
+	Exceeded error
+}
+
 // NewResponseWriter returns a ResponseWriter that takes up to limit bytes of
-// body; writing more is an error, for the handler and of Send.
-func NewResponseWriter(limit int) *ResponseWriter {
-	return &ResponseWriter{limit: limit, header: make(http.Header)}
+// body, all of which are charged; writing more is an error, for the handler and of
+// Send.
+func NewResponseWriter(limit int, charges ...Charge) *ResponseWriter {
+	return &ResponseWriter{limit: limit, charges: charges, header: make(http.Header)}
 }
 
 // Header returns the response's header. Once Send has abandoned the handler, that
@@ -196,6 +207,15 @@ func (w *ResponseWriter) Write(p []byte) (int, error) {
 		return 0, w.err
 	}
 	n := min(len(p), w.limit-len(w.body))
+	for i, c := range w.charges {
+		if !c.Take(n) {
+			for _, c := range w.charges[:i] {
+				c.Give(n)
+			}
+			w.err = c.Exceeded
+			return 0, w.err
+		}
+	}
 	w.body = append(w.body, p[:n]...)
 	if n < len(p) {
 		w.err = &tooLongError{w.limit}
@@ -224,6 +244,19 @@ func (w *ResponseWriter) Body() []byte {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.body
+}
+
+// Drop gives back what the body was charged, and forgets it. Further writes fail.
+func (w *ResponseWriter) Drop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range w.charges {
+		c.Give(len(w.body))
+	}
+	w.body = nil
+	if w.err == nil {
+		w.err = http.ErrHandlerTimeout
+	}
 }
 
 // end makes further writes fail. It returns an error if there were too many.

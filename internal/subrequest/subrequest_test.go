@@ -38,6 +38,8 @@ import (
 
 	_ "github.com/caddyserver/caddy/v2/modules/caddyevents"
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/standard"
+
+	"github.com/wsgiparty/wsgiparty/internal/budget"
 )
 
 const limit = 10
@@ -139,6 +141,37 @@ func TestBodyIsBounded(t *testing.T) {
 		if c.tooLong && (w.Status() != 200 || err.Error() != "the response is longer than 10 bytes") {
 			t.Errorf("%q: status %d, error %v", c.writes, w.Status(), err)
 		}
+	}
+}
+
+// TestBodiesAreCharged has two responses charged to a budget of both, and each to one
+// of its own.
+func TestBodiesAreCharged(t *testing.T) {
+	both := Charge{budget.New(12), errors.New("together too long")}
+	newWriter := func() *ResponseWriter {
+		return NewResponseWriter(limit, Charge{budget.New(8), errors.New("too long")}, both)
+	}
+	a, b := newWriter(), newWriter()
+	for _, step := range []struct {
+		w    *ResponseWriter
+		text string
+		want string
+	}{{a, "12345", ""}, {b, "12345", ""}, {a, "6789", "too long"}, {a, "6", "too long"}, {b, "678", "together too long"}} {
+		if _, err := io.WriteString(step.w, step.text); err != nil && err.Error() != step.want || err == nil && step.want != "" {
+			t.Errorf("%q: %v, want %q", step.text, err, step.want)
+		}
+	}
+	if string(a.Body()) != "12345" || string(b.Body()) != "12345" || !both.Take(2) || both.Take(1) {
+		t.Errorf("%q and %q are kept", a.Body(), b.Body())
+	}
+	a.Drop()
+	if a.Body() != nil || !both.Take(5) || both.Take(1) {
+		t.Errorf("%q is kept", a.Body())
+	}
+	c := newWriter()
+	c.Drop()
+	if _, err := io.WriteString(c, ""); err != http.ErrHandlerTimeout {
+		t.Error(err)
 	}
 }
 

@@ -1,0 +1,89 @@
+// Copyright 2026 The wsgi_party Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package wsgiparty
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/wsgiparty/wsgiparty/internal/budget"
+	"github.com/wsgiparty/wsgiparty/internal/subrequest"
+)
+
+// maxCollected is how many bytes of answers an ask, or a batch of asks, collects from
+// applications. Where one of them may answer with more, it is as many as that.
+const maxCollected = 8 << 20
+
+// collecting bounds what an ask collects from applications.
+type collecting struct {
+	all *budget.Budget // shared by a batch
+
+	mu     sync.Mutex
+	guests map[string]*budget.Budget
+}
+
+type collectingKey struct{}
+
+// batch is what the asks of a batch share. Asks that they lead to do not.
+type batch struct {
+	ctx context.Context // that it is asked in
+	all *budget.Budget
+}
+
+type batchKey struct{}
+
+// withBatch returns the context for asks that collect from applications together.
+func withBatch(ctx context.Context) context.Context {
+	return context.WithValue(ctx, batchKey{}, &batch{ctx, budget.New(maxCollected)})
+}
+
+// withCollecting returns the context of an ask's remote handlers, for an ask's.
+func withCollecting(ctx context.Context) context.Context {
+	c := &collecting{guests: make(map[string]*budget.Budget)}
+	if b, ok := ctx.Value(batchKey{}).(*batch); ok && askOf(askOf(ctx).Context) == askOf(b.ctx) {
+		c.all = b.all
+	} else {
+		c.all = budget.New(maxCollected)
+	}
+	return context.WithValue(ctx, collectingKey{}, c)
+}
+
+// collectingOf returns what bounds the ask that led to a request to a guest, nil if
+// none did.
+func collectingOf(ctx context.Context) *collecting {
+	c, _ := ctx.Value(collectingKey{}).(*collecting)
+	return c
+}
+
+// charges returns what an answer of the guest is charged to, if all that it answers
+// to one ask may be that long.
+func (c *collecting) charges(guest string, most int) []subrequest.Charge {
+	if c == nil {
+		return nil
+	}
+	c.all.Raise(int64(most))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	own, ok := c.guests[guest]
+	if !ok {
+		own = budget.New(int64(most))
+		c.guests[guest] = own
+	}
+	return []subrequest.Charge{
+		{Budget: own, Exceeded: fmt.Errorf("what it answers to one ask is longer than %d bytes (max_answer)", most)},
+		{Budget: c.all, Exceeded: fmt.Errorf("what all answer to one ask, or one batch of asks, is longer than %d bytes together: ask for less at a time", c.all.Total())},
+	}
+}

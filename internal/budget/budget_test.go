@@ -1,0 +1,71 @@
+// Copyright 2026 The wsgi_party Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package budget
+
+import (
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+func TestTakeAndGive(t *testing.T) {
+	b := New(10)
+	for _, step := range []struct {
+		n    int
+		want bool
+	}{{4, true}, {7, false}, {6, true}, {0, true}, {1, false}} {
+		if got := b.Take(step.n); got != step.want {
+			t.Errorf("taking %d: %v", step.n, got)
+		}
+	}
+	b.Give(3)
+	if b.Take(4) || !b.Take(3) {
+		t.Error("after giving back 3")
+	}
+	b.Raise(5)
+	if b.Total() != 10 || b.Take(1) {
+		t.Error("raised to less")
+	}
+	b.Raise(12)
+	if b.Total() != 12 || b.Take(3) || !b.Take(2) {
+		t.Error("raised to 12")
+	}
+}
+
+func TestNoMoreIsTakenThanThereIs(t *testing.T) {
+	b := New(1000)
+	var taken atomic.Int64
+	var group sync.WaitGroup
+	for i := range 8 {
+		group.Go(func() {
+			for range 1000 {
+				if n := 1 + i; b.Take(n) {
+					taken.Add(int64(n))
+					if i%2 == 0 {
+						taken.Add(int64(-n))
+						b.Give(n)
+					}
+				}
+				if b.used.Load() > 1000 {
+					t.Error("more is used")
+				}
+			}
+		})
+	}
+	group.Wait()
+	if taken.Load() != b.used.Load() || taken.Load() > 1000 {
+		t.Errorf("%d taken, %d used", taken.Load(), b.used.Load())
+	}
+}
