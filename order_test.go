@@ -15,10 +15,16 @@
 package wsgiparty
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
+
+	"github.com/wsgiparty/wsgiparty/internal/testport"
 )
 
 func TestInvitedGuestsAreAskedInTheirOrderWheneverTheyConnect(t *testing.T) {
@@ -73,4 +79,68 @@ func TestAnOrderThatIsSaidLaterCountsFromThenOn(t *testing.T) {
 	wantAnswers(t, asker, "s", "b", "joined", "a")
 	p.rank([]string{"a", "b"}) // another party of this name came, which is before
 	wantAnswers(t, asker, "s", "a", "b", "joined")
+}
+
+// TestApplicationsAreAskedInTheOrderOfTheirInvites has five applications whose manifests
+// come in an order of their own, in two servers.
+func TestApplicationsAreAskedInTheOrderOfTheirInvites(t *testing.T) {
+	c := newCaddy(t)
+	guests := []string{"a", "b", "c", "d", "e"}
+	var turn atomic.Int64 // whose manifest is to come
+	var blocks [5]string
+	for i, guest := range guests {
+		a := newAttackedApp(t, "", nil)
+		serve := a.Config.Handler
+		a.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Accept") != manifestType {
+				serve.ServeHTTP(w, r)
+				return
+			}
+			if turn.Load() != int64(i) {
+				w.WriteHeader(http.StatusServiceUnavailable)
+				return
+			}
+			w.Header().Set("Content-Type", manifestType)
+			fmt.Fprintf(w, `{"services": {"nav": {"answer": %q}}}`, guest)
+		})
+		blocks[i] = "invite /" + guest + "/__invite__/\n" + mounted(guest, "", a)
+	}
+	turn.Store(-1)
+	other := testport.Address(t)
+	c.load(fmt.Sprintf("ADDRESS {\nwsgi_party main {\n%s\n}\n}\nhttp://%s {\nwsgi_party main {\n%s\n}\n}", blocks[0]+blocks[1]+blocks[2], other, blocks[3]+blocks[4]))
+	first, second := guests[:3], guests[3:]
+	if serverOf(c, "a") > serverOf(c, "d") {
+		first, second = second, first
+	}
+	want := slices.Concat(first, second)
+	for _, i := range []int64{4, 1, 3, 0, 2} { // as they come up
+		turn.Store(i)
+		eventually(t, guests[i]+" joins", func() bool {
+			SendInvites("main", guests[i])
+			return slices.Contains(c.line("main").Partyline().Services()["nav"], guests[i])
+		})
+		there := slices.DeleteFunc(slices.Clone(want), func(guest string) bool {
+			return !slices.Contains(c.line("main").Partyline().Services()["nav"], guest)
+		})
+		var answers []string
+		for _, answer := range c.answered("main", "nav", nil) {
+			answers = append(answers, strings.Trim(string(answer.(json.RawMessage)), `"`))
+		}
+		if !slices.Equal(answers, there) || !slices.Equal(c.line("main").Partyline().Services()["nav"], there) {
+			t.Errorf("answers %q, want %q", answers, there)
+		}
+	}
+}
+
+// serverOf returns the server whose party invites the guest.
+func serverOf(c *testCaddy, guest string) string {
+	for _, p := range Parties() {
+		for _, i := range p.Invites {
+			if i.Guest == guest {
+				return i.Server
+			}
+		}
+	}
+	c.t.Fatalf("nobody invites %s", guest)
+	return ""
 }

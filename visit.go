@@ -159,9 +159,9 @@ func (v *visit) leave() {
 // connect connects the operator to what a manifest says.
 func (v *visit) connect(o *Operator, m *manifest.Manifest) error {
 	v.urls.Store(&m.URLs)
+	v.app.events.onStart(func() { v.sayWhatIsCalledAsAnothers(m) }) // when all invites are known
 	if len(m.URLs) > 0 {
-		declares := v.declared != nil && len(v.declared.URLs) > 0
-		if err := o.connect(URLService, connection{handler: v.answerURL, addressed: declares}); err != nil {
+		if err := o.connect(URLService, connection{handler: v.answerURL, addressed: len(v.declaredURLs()) > 0}); err != nil {
 			return err
 		}
 	}
@@ -173,6 +173,38 @@ func (v *visit) connect(o *Operator, m *manifest.Manifest) error {
 		}
 	}
 	return nil
+}
+
+// sayWhatIsCalledAsAnothers says in the log which pages of the application's manifest have
+// names that belong to another guest, as those of a Django namespace may.
+func (v *visit) sayWhatIsCalledAsAnothers(m *manifest.Manifest) {
+	var names []string
+	for name := range m.URLs {
+		guest, _, named := strings.Cut(name, ":")
+		_, invited := v.invitation.party.line.rankedGuest(guest)
+		_, declared := v.declaredURLs()[name]
+		if named && invited && !declared && guest != v.guest() {
+			names = append(names, name)
+		}
+	}
+	if names == nil {
+		return
+	}
+	first := slices.Min(names)
+	guest, _, _ := strings.Cut(first, ":")
+	v.logger.Info("pages are called as those of another guest",
+		zap.String("party", v.invitation.party.partyName()),
+		zap.String("guest", v.guest()),
+		zap.Int("pages", len(names)),
+		zap.String("hint", fmt.Sprintf("only guest %s is asked for %s: ask for this guest's as %s:%[2]s", guest, first, v.guest())))
+}
+
+// declaredURLs are those of the config.
+func (v *visit) declaredURLs() map[string]*urltemplate.Template {
+	if v.declared == nil {
+		return nil
+	}
+	return v.declared.URLs
 }
 
 func (v *visit) connectHandler(o *Operator, service string, h manifest.Handler) error {
@@ -198,7 +230,7 @@ func (v *visit) answerURL(ctx context.Context, payload any) (any, error) {
 	urls := *v.urls.Load()
 	application, page, named := strings.Cut(request.Name, ":")
 	if _, invited := v.invitation.party.line.rankedGuest(application); named && invited && application != v.guest() {
-		urls = v.declared.URLs // another guest's page, but for what the operator declares
+		urls = v.declaredURLs() // another guest's page, but for what the operator declares
 	}
 	name := request.Name
 	template, ok := urls[name]

@@ -1,0 +1,279 @@
+// Copyright 2026 The wsgi_party Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package wsgiparty
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/wsgiparty/wsgiparty/internal/token"
+)
+
+// signedBy returns a token that the guest with that key signed itself, with whatever
+// claims besides.
+func signedBy(t testing.TB, guest, key string, claims map[string]any) string {
+	t.Helper()
+	all := jwt.MapClaims{
+		"aud": guest, "iat": time.Now().Unix(), "exp": time.Now().Unix() + 60, "jti": "x", "htm": "POST", "htu": "/" + guest + "/x",
+		"bsh": "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU", "mnt": "/" + guest, "path": [][]string{},
+	}
+	for name, value := range claims {
+		all[name] = value
+	}
+	text, err := jwt.NewWithClaims(jwt.SigningMethodHS256, all).SignedString([]byte(key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// claimsOf returns what a token says.
+func claimsOf(t testing.TB, text string) (claims struct {
+	Path      [][]string
+	Root, MAC string
+	JTI       string
+}) {
+	t.Helper()
+	var all jwt.MapClaims
+	if _, _, err := jwt.NewParser().ParseUnverified(text, &all); err != nil {
+		t.Fatal(err)
+	}
+	encoded, _ := json.Marshal(all)
+	if err := json.Unmarshal(encoded, &claims); err != nil {
+		t.Fatal(err)
+	}
+	return claims
+}
+
+func TestAPathThatAGuestMakesUpIsNone(t *testing.T) {
+	c := newAskTest(t)
+	var mu sync.Mutex
+	seen := make(map[string]string) // tokens
+	serve := func(a *application, r *http.Request, _ string) reply {
+		mu.Lock()
+		defer mu.Unlock()
+		seen[a.name] = r.Header.Get("Party-Token")
+		return reply{200, a.name}
+	}
+	one, two, three := newApplication(t, c, "one", serve), newApplication(t, c, "two", serve), newApplication(t, c, "three", serve)
+	c.around(one.directives("auth") + two.directives("auth") + three.directives("auth"))
+	if _, err := c.line("main").AskAround(t.Context(), "auth", nil); err != nil {
+		t.Fatal(err)
+	}
+	mu.Lock()
+	ended, ofTwo := claimsOf(t, seen["one"]), claimsOf(t, seen["two"])
+	mu.Unlock()
+	for name, claims := range map[string]map[string]any{
+		"guests that ask already":             {"path": [][]string{{"two", "auth"}, {"three", "auth"}}},
+		"more than there are":                 {"path": [][]string{{"a", "auth"}, {"b", "auth"}, {"c", "auth"}}},
+		"as many as there may be":             {"path": slices.Repeat([][]string{{"two", "auth"}}, 8)},
+		"nobody":                              {"path": slices.Repeat([][]string{{"", "auth"}}, 7)},
+		"with another token's claims":         {"path": [][]string{{"two", "auth"}}, "root": ended.Root, "mac": ended.MAC, "jti": ended.JTI},
+		"with those of another guest's token": {"path": ofTwo.Path, "root": ofTwo.Root, "mac": ofTwo.MAC, "jti": ofTwo.JTI},
+		"with a call that never was":          {"path": [][]string{{"two", "auth"}}, "root": "x.1", "mac": ended.MAC},
+		"with a call of this Caddy":           {"path": [][]string{{"two", "auth"}}, "root": processID + ".1", "mac": "AAAA"},
+	} {
+		header := http.Header{"Party-Token": {signedBy(t, "one", one.key, claims)}}
+		for _, a := range []asking{
+			{key: one.key, path: "/auth", header: header},
+			{key: one.key, path: "/", body: `[{"service":"auth"}]`, header: header},
+		} {
+			if response := c.do(a); response.status != 200 || !strings.Contains(response.body, `"answers":["two","three"]`) {
+				t.Errorf("%s: %d %s", name, response.status, response.body)
+			}
+		}
+		mu.Lock()
+		for _, guest := range []string{"two", "three"} {
+			if got := fmt.Sprint(claimsOf(t, seen[guest]).Path); got != "[[one auth]]" {
+				t.Errorf("%s: %s is told %s", name, guest, got)
+			}
+		}
+		mu.Unlock()
+	}
+	for name, path := range map[string]any{
+		"too many": slices.Repeat([][]string{{"two", "auth"}}, 9),
+		"no pair":  [][]string{{"two"}}, "no list": "two", "no service": [][]string{{"two", ""}},
+	} {
+		response := c.do(asking{key: one.key, path: "/auth", header: http.Header{"Party-Token": {signedBy(t, "one", one.key, map[string]any{"path": path})}}})
+		if response.status != 400 && response.status != 508 {
+			t.Errorf("%s: %d %s", name, response.status, response.body)
+		}
+	}
+}
+
+// TestAPathCountsWhileItsCallIsUnderWay has a guest use a token when it is asked, and
+// again when the call is over.
+func TestAPathCountsWhileItsCallIsUnderWay(t *testing.T) {
+	c := newAskTest(t)
+	var kept atomic.Value
+	var one *application
+	one = newApplication(t, c, "one", func(a *application, r *http.Request, service string) reply {
+		kept.Store(r.Header.Get("Party-Token"))
+		response, err := a.askBack(r, service)
+		if err != nil {
+			return reply{500, err.Error()}
+		}
+		return reply{200, json.RawMessage(response.body)}
+	})
+	c.around(one.directives("name"))
+	c.joined("x", "name", answers("x"))
+	c.joined("y", "name", answers("y"))
+	answers, err := c.line("main").Partyline().Operator("x").AskAround(t.Context(), "name", nil)
+	if err != nil || len(answers) != 2 || !strings.Contains(string(answers[0].(json.RawMessage)), `"answers":["y"]`) {
+		t.Errorf("while x asks, one is told %s, %v", answers, err)
+	}
+	again := asking{key: one.key, path: "/name", header: http.Header{"Party-Token": {kept.Load().(string)}}}
+	if response := c.do(again); response.status != 200 || !strings.Contains(response.body, `"answers":["x","y"]`) {
+		t.Errorf("when x has ended, one is told %d %s", response.status, response.body)
+	}
+	roots.Range(func(id, _ any) bool {
+		t.Errorf("the call %v is kept", id)
+		return true
+	})
+}
+
+// storage returns the folder of Caddy's storage.
+func (c *testCaddy) storage() string { return caddy.DefaultStorage.Path }
+
+// TestAPathOfAnotherCaddyCounts is for one that shares this one's storage, and so its
+// key: its calls cannot be known here.
+func TestAPathOfAnotherCaddyCounts(t *testing.T) {
+	c := newAskTest(t)
+	one, _ := c.threeGuests(t)
+	stored := filepath.Join(c.storage(), "wsgi_party", "path.key")
+	var key token.PathKey
+	eventually(t, "the key in storage", func() bool {
+		text, err := os.ReadFile(stored)
+		if err == nil {
+			key, err = token.ParsePathKey(text)
+		}
+		return err == nil
+	})
+	guestKeys, err := token.NewKeys([]string{one})
+	if err != nil {
+		t.Fatal(err)
+	}
+	with := func(at time.Time, party, root string, path ...token.Ask) asking {
+		tok := token.Token{Guest: "one", Method: "POST", URI: "/one/x", Mount: "/one", Path: path, Root: root}
+		key.Sign(&tok, party, at)
+		text, err := guestKeys.Sign(tok, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return asking{key: one, path: "/ping", header: http.Header{"Party-Token": {text}}}
+	}
+	now, twoAsks := time.Now(), token.Ask{Guest: "two", Service: "ping"}
+	answered := func(what string, a asking, want string) {
+		t.Helper()
+		if response := c.do(a); response.status != 200 || !strings.Contains(response.body, `"answers":`+want) {
+			t.Errorf("%s: %d %s, want %s", what, response.status, response.body, want)
+		}
+	}
+	eventually(t, "the key in use", func() bool {
+		return strings.Contains(c.do(with(now, "main", "other.1", twoAsks)).body, `"answers":["keyless"]`)
+	})
+	answered("its own", with(now, "main", "other.1", twoAsks), `["keyless"]`)
+	answered("another party's", with(now, "other", "other.1", twoAsks), `["two","keyless"]`)
+	answered("one that has expired, for a clock that is right", with(now.Add(-75*time.Second), "main", "other.1", twoAsks), `["two","keyless"]`)
+	answered("one of a call of this Caddy's that has ended", with(now, "main", processID+".ended", twoAsks), `["two","keyless"]`)
+	c.fails(with(now, "main", "other.1", slices.Repeat([]token.Ask{{Guest: "x", Service: "y"}}, 8)...), http.StatusLoopDetected, "too deep")
+
+	// The same key is there after a reload.
+	before, err := os.ReadFile(stored)
+	if err != nil || len(before) != 32 {
+		t.Fatal(len(before), err)
+	}
+	c.around(declaredGuests + "\nheader Reloaded yes")
+	eventually(t, "the key in use again", func() bool {
+		response, err := c.try(t.Context(), with(time.Now(), "main", "other.1", twoAsks))
+		return err == nil && strings.Contains(response.body, `"answers":["keyless"]`)
+	})
+	if after, err := os.ReadFile(stored); err != nil || string(after) != string(before) {
+		t.Error("the key has changed", err)
+	}
+}
+
+// TestWithoutStorageThePathKeyIsTheProcesss: asks in this Caddy know what led to them.
+func TestWithoutStorageThePathKeyIsTheProcesss(t *testing.T) {
+	for name, spoil := range map[string]func(dir string) error{
+		"not a folder": func(dir string) error { return os.WriteFile(filepath.Join(dir, "wsgi_party"), nil, 0o600) },
+		"not a key": func(dir string) error {
+			return errors.Join(os.Mkdir(filepath.Join(dir, "wsgi_party"), 0o700), os.WriteFile(filepath.Join(dir, "wsgi_party", "path.key"), []byte("short"), 0o600))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newAskTest(t)
+			if err := spoil(c.storage()); err != nil {
+				t.Fatal(err)
+			}
+			one := newApplication(t, c, "one", func(a *application, r *http.Request, service string) reply {
+				response, err := a.askBack(r, service)
+				if err != nil {
+					return reply{500, err.Error()}
+				}
+				return reply{200, json.RawMessage(response.body)}
+			})
+			c.around(one.directives("name"))
+			c.joined("x", "name", answers("x"))
+			c.joined("y", "name", answers("y"))
+			answers, err := c.line("main").Partyline().Operator("x").AskAround(t.Context(), "name", nil)
+			if err != nil || !strings.Contains(string(answers[0].(json.RawMessage)), `"answers":["y"]`) {
+				t.Errorf("%s, %v", answers, err)
+			}
+			eventually(t, "a warning", func() bool {
+				return len(logEntries(t, "the key for the paths of Party-Tokens is not in storage: Caddys that share it do not know each other's asks")) == 1
+			})
+		})
+	}
+}
+
+// TestAGuestThatNeverSaysWhatLedToItsAskIsBounded drops the token: each ask is a new one.
+func TestAGuestThatNeverSaysWhatLedToItsAskIsBounded(t *testing.T) {
+	c := newAskTest(t)
+	var calls atomic.Int64
+	serve := func(a *application, r *http.Request, service string) reply {
+		calls.Add(1)
+		response, err := c.try(r.Context(), asking{key: a.key, path: "/" + service})
+		if err != nil || response.status != 200 {
+			return reply{500, nil}
+		}
+		return reply{204, nil}
+	}
+	one, two := newApplication(t, c, "one", serve), newApplication(t, c, "two", serve)
+	short := func(directives string) string { return strings.ReplaceAll(directives, "timeout 20s", "timeout 500ms") }
+	c.around(short(one.directives("name") + two.directives("name")))
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if _, err := c.line("main").AskAround(ctx, "name", nil); ctx.Err() != nil {
+		t.Errorf("it goes on: %v", err)
+	}
+	if n := calls.Load(); n > 1000 {
+		t.Errorf("%d calls", n)
+	}
+}
