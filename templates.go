@@ -79,6 +79,17 @@ func init() {
 // {{(askFirst . "user" (dict "id" 7)).name | html}}
 // ```
 //
+// ##### `askReplies`
+//
+// What became of it with each guest, in the order in which they are asked: a list of
+// objects with `guest`, `status`, which is `answered`, `declined` or `failed`, `answer`,
+// `error`, and `mount`, the path at which the guest is mounted. A guest that fails is not
+// logged; otherwise it is as `askAround`.
+//
+// ```
+// {{range askReplies . "health"}}<li>{{.guest}} {{if eq .status "failed"}}is down: {{.error | html}}{{else}}is up{{end}}</li>{{end}}
+// ```
+//
 // Answers are values, not templates. As everywhere in these pages, nothing is
 // escaped unless the page does it: `html`, as above, makes a value text.
 type TemplateFunctions struct {
@@ -124,10 +135,11 @@ func (f *TemplateFunctions) Provision(ctx caddy.Context) error {
 // CustomTemplateFunctions returns the functions.
 func (f *TemplateFunctions) CustomTemplateFunctions() template.FuncMap {
 	return template.FuncMap{
-		"askAround": f.askAround,
-		"askFirst":  f.askFirst,
-		"urlFor":    f.urlFor,
-		"maybeURL":  f.maybeURL,
+		"askAround":  f.askAround,
+		"askFirst":   f.askFirst,
+		"askReplies": f.askReplies,
+		"urlFor":     f.urlFor,
+		"maybeURL":   f.maybeURL,
 	}
 }
 
@@ -187,6 +199,35 @@ func (f *TemplateFunctions) askFirst(arguments ...any) (any, error) {
 		return nil, fmt.Errorf("nobody in party %q answers service %q for %s: %w", f.Party, q.name, describePayload(q.payload), err)
 	}
 	return answer, nil
+}
+
+func (f *TemplateFunctions) askReplies(arguments ...any) ([]map[string]any, error) {
+	q, err := f.question(arguments)
+	if err != nil {
+		return nil, err
+	}
+	defer q.end()
+	replies := []map[string]any{}
+	for reply := range f.operator.Replies(q.ctx, q.name, q.payload) {
+		if reply.Guest == "" {
+			return nil, reply.Err
+		}
+		var answer any
+		if reply.Err == nil {
+			answer, reply.Err = templateValue(reply.Answer)
+		}
+		told := map[string]any{"guest": reply.Guest, "mount": f.line.mountOf(reply.Guest), "answer": answer, "error": ""}
+		switch reply.Err {
+		case nil:
+			told["status"] = statusAnswered
+		case ErrHighAndDry:
+			told["status"] = statusDeclined
+		default:
+			told["status"], told["error"] = statusFailed, message(reply.Err)
+		}
+		replies = append(replies, told)
+	}
+	return replies, nil
 }
 
 func (f *TemplateFunctions) urlFor(arguments ...any) (string, error) {

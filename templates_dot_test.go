@@ -226,3 +226,54 @@ func TestAPagesAskKnowsWhoAsksAlready(t *testing.T) {
 		t.Errorf("%d %s after %d calls%s", status, body, calls.Load(), lastHTTPError(t))
 	}
 }
+
+// TestAPageSeesWhoFailed has a page over two applications, one of them down, one guest
+// that declines, one in Go, and one that was not invited.
+func TestAPageSeesWhoFailed(t *testing.T) {
+	c := newAskTest(t)
+	key := keyOf(t, "asker")
+	up, down := newAttackedApp(t, "", serveJSON(`{"ok": true}`)), newAttackedApp(t, "", nil)
+	down.Close()
+	templateApp(t)
+	guest(t, "go", "ok", "health")
+	c.around("prefix /apps\n" + guestThatAsks + "invite /up/__invite__/ /down/__invite__/ /go%20go/__invite__/hello /shy/__invite__/\n" +
+		mounted("up", "service health GET /healthz", up) + mounted("down", "service health GET /healthz", down) + `
+		handle_path /go* {
+			test_app go
+		}
+		handle /shy/* {
+			wsgi_party_guest {
+				service health /{needed}
+			}
+		}
+		handle /page {
+			templates {
+				extensions {
+					wsgi_party
+				}
+			}
+			test_app template
+		}`)
+	c.joined("joined", "health", answers(json.RawMessage(`{`)))
+	const health = `{{range askReplies . "health"}}{{.guest}} {{.status}} at {{.mount}}{{if .answer}}, {{.answer}}{{end}}{{if .error}}: failed{{end}}; {{end}}`
+	c.expectPage(health, "up answered at /apps/up, map[ok:true]; down failed at /apps/down: failed; go go answered at /apps/go%20go, ok; shy declined at /apps; joined failed at : failed; ")
+	c.expectPage(`{{with index (askReplies . "health") 1}}{{.error}}{{end}}`, fmt.Sprintf(`guest "down" failed to answer "health": status 502: dial tcp %s: connect: connection refused`, down.address()))
+	c.expectPage(`{{len (askReplies "health" 7)}}`, "5")
+	c.expectNoPage(`{{askReplies . "none"}}`, `nobody on partyline "main" is connected under service "none"`)
+	c.expectNoPage(`{{askReplies .}}`, "a service is missing")
+	if entries := logEntries(t, "guest failed"); len(entries) != 0 {
+		t.Error(entries)
+	}
+
+	var asked askJSON
+	if err := json.Unmarshal([]byte(c.do(asking{key: key, path: "/health", body: "{}"}).body), &asked); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, reply := range asked.Replies {
+		got = append(got, reply.Guest+" "+reply.Mount)
+	}
+	if want := "up /apps/up, down /apps/down, go go /apps/go%20go, shy /apps, joined "; strings.Join(got, ", ") != want {
+		t.Errorf("%q, want %q", strings.Join(got, ", "), want)
+	}
+}

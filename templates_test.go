@@ -520,7 +520,7 @@ func TestTheTemplatesExtensionIsAModule(t *testing.T) {
 	if !ok {
 		t.Fatalf("it is a %T", info.New())
 	}
-	for _, name := range []string{"askAround", "askFirst", "urlFor", "maybeURL"} {
+	for _, name := range []string{"askAround", "askFirst", "askReplies", "urlFor", "maybeURL"} {
 		if functions.CustomTemplateFunctions()[name] == nil {
 			t.Errorf("there is no %s", name)
 		}
