@@ -289,6 +289,46 @@ class InvitesTest(Case):
         self.assertEqual(len(logs.output), 1)
 
 
+class ManifestTest(Case):
+    """No more than Caddy takes, which would refuse the whole."""
+
+    def manifest(self, *told):
+        with self.assertLogs("wsgi_party", logging.WARNING) as logs:
+            with serving(self.guest) as port:
+                for _ in range(2):  # it is said once
+                    response = invite(port)
+        self.assertEqual(len(logs.output), len(told))
+        for line, text in zip(logs.output, told):
+            self.assertIn(text, line)
+        self.assertLessEqual(len(response.body), 2**16)
+        return response.json()["services"]
+
+    def test_handlers(self):
+        self.guest = party(not_found)
+        for n in range(17):
+            self.guest.connect("x", lambda p, n=n: n)
+        for n in range(16):
+            self.guest.connect("y", lambda p, n=n: n)
+        services = self.manifest("first 16 handlers of the service x")
+        self.assertEqual([len(hrefs) for hrefs in services.values()], [16, 16])
+        self.assertEqual(services["x"][15]["href"], "/__invite__/partyline/x.15")
+
+    def test_services(self):
+        self.guest = party(not_found)
+        for n in range(257):
+            self.guest.connect("s%d" % n, str)
+        services = self.manifest("not told of the service s256 and those")
+        self.assertEqual(list(services), ["s%d" % n for n in range(256)])
+
+    def test_bytes(self):
+        self.guest = party(not_found)
+        for n in range(100):
+            for _ in range(16):
+                self.guest.connect("s%03d%s" % (n, "x" * 60), str)
+        services = self.manifest("not told of the service s")
+        self.assertGreater(len(services), 20)
+
+
 class HandledRequestTest(Case):
     """What of a request goes along with asks, and how long."""
 

@@ -99,6 +99,9 @@ MANIFEST_TYPE = "application/vnd.wsgi-party+json"
 MAX_BODY = 1 << 20  # bytes
 MAX_BATCH = 256  # questions that Caddy takes in one request
 MAX_DEPTH = 64  # lists and dicts in each other
+MAX_MANIFEST = 1 << 16  # bytes
+MAX_SERVICES = 256
+MAX_HREFS = 16  # of one service
 MIN_KEY = 32  # bytes
 MAX_TOKEN_AGE = 60  # seconds
 LEEWAY = 30  # seconds that Caddy's clock may differ from this one's
@@ -471,13 +474,31 @@ class _Guest:
             return _error(error.args[0])
 
     def _manifest(self, invite_path, known):
-        services = {}
+        services, size = {}, len('{"services": {}}')
         for service_name, handlers in self.party.handlers.copy().items():
-            if _is_service(service_name):
-                services[service_name] = [
-                    {"href": f"{invite_path}/partyline/{service_name}.{n}"}
-                    for n in range(len(handlers))
-                ]
+            if not _is_service(service_name):
+                continue
+            hrefs = [
+                {"href": f"{invite_path}/partyline/{service_name}.{n}"}
+                for n in range(min(len(handlers), MAX_HREFS))
+            ]
+            size += len(json.dumps({service_name: hrefs}))
+            # Caddy would refuse the whole.
+            if len(services) == MAX_SERVICES or size > MAX_MANIFEST:
+                self.warn_once(
+                    "services",
+                    "Caddy is not told of the service %s and those that were connected after it:"
+                    " a manifest has at most %d services and %d bytes",
+                    service_name, MAX_SERVICES, MAX_MANIFEST,
+                )
+                break
+            if len(handlers) > MAX_HREFS:
+                self.warn_once(
+                    ("handlers", service_name),
+                    "Caddy is told of the first %d handlers of the service %s, and not of more",
+                    MAX_HREFS, service_name,
+                )
+            services[service_name] = hrefs
         body = json.dumps({"services": services}).encode()
         etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
         if etag in known:
