@@ -19,10 +19,13 @@ package examples
 import (
 	"bytes"
 	"context"
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -388,6 +391,35 @@ func signed(t *testing.T, key string, t0 token.Token, at time.Time) string {
 	return text
 }
 
+// forged returns a token whose header and claims are changed and which is signed again
+// with the key; null deletes a claim.
+func forged(t *testing.T, key, token string, header, claims map[string]any) string {
+	t.Helper()
+	parts := strings.Split(token, ".")
+	for i, changes := range []map[string]any{header, claims} {
+		var members map[string]any
+		text, err := base64.RawURLEncoding.DecodeString(parts[i])
+		if err == nil {
+			decoder := json.NewDecoder(bytes.NewReader(text))
+			decoder.UseNumber()
+			err = decoder.Decode(&members)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		maps.Copy(members, changes)
+		maps.DeleteFunc(members, func(_ string, value any) bool { return value == nil })
+		if text, err = json.Marshal(members); err != nil {
+			t.Fatal(err)
+		}
+		parts[i] = base64.RawURLEncoding.EncodeToString(text)
+	}
+	text := parts[0] + "." + parts[1]
+	mac := hmac.New(sha256.New, []byte(key))
+	mac.Write([]byte(text))
+	return text + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+}
+
 // tokenFor returns what the token of a GET says.
 func tokenFor(application, path string) token.Token {
 	return token.Token{Guest: application, Method: "GET", URI: "/" + application + path, Mount: "/" + application, BodyHash: sha256.Sum256(nil)}
@@ -432,6 +464,9 @@ func (r *running) testTokens(t *testing.T) {
 				change(&changed)
 				return signed(t, key, changed, now)
 			}
+			claiming := func(header, claims map[string]any) string {
+				return forged(t, key, signed(t, key, right, now), header, claims)
+			}
 			ok, refused := http.StatusOK, http.StatusUnauthorized
 			without := refused
 			if application == "flask" {
@@ -454,6 +489,16 @@ func (r *running) testTokens(t *testing.T) {
 				"one for another body":     {with(func(t *token.Token) { t.BodyHash[0]++ }), refused},
 				"one of two minutes ago":   {signed(t, key, right, now.Add(-2*time.Minute)), refused},
 				"one of the last minute's": {signed(t, key, right, now.Add(-70*time.Second)), ok}, // for clocks that differ
+				"one of two minutes hence": {signed(t, key, right, now.Add(2*time.Minute)), refused},
+				"one of a quarter's hence": {signed(t, key, right, now.Add(15*time.Second)), ok},
+				"the same, as JSON has it": {claiming(nil, nil), ok},
+				"one with other claims":    {claiming(nil, map[string]any{"root": "x", "mac": "y", "new": []int{1}}), ok},
+				"one of another algorithm": {claiming(map[string]any{"alg": "none"}, nil), refused},
+				"one without an algorithm": {claiming(map[string]any{"alg": nil}, nil), refused},
+				"one that is critical":     {claiming(map[string]any{"crit": []string{"b64"}}, nil), refused},
+				"one good for an hour":     {claiming(nil, map[string]any{"exp": now.Add(time.Hour).Unix()}), refused},
+				"one good for less than 0": {claiming(nil, map[string]any{"iat": now.Unix(), "exp": now.Unix() - 1}), refused},
+				"one without a beginning":  {claiming(nil, map[string]any{"iat": nil}), refused},
 			} {
 				header := []string{"Host", "localhost", "X-Forwarded-Proto", "https", "Accept", manifestType, "Party-Token", test.token}
 				if status, _ := send(t, client, "GET", "http://localhost"+path, header...); status != test.want {
@@ -505,6 +550,21 @@ func (r *running) testKeys(t *testing.T) {
 		})
 		if err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// TestNodeDoesNotStartWithoutAKey starts it with what is no key: with that of a variable
+// which is not set, everybody could sign.
+func TestNodeDoesNotStartWithoutAKey(t *testing.T) {
+	debian.Install(t, "nodejs")
+	for _, key := range []string{"", strings.Repeat("k", 31)} {
+		// Without a directory for its socket, one that did start ends, too.
+		c := exec.Command("node", "server.mjs", "/nowhere/node.sock")
+		c.Dir, c.Env = "node", append(os.Environ(), "WSGI_PARTY_KEY="+key)
+		output, err := c.CombinedOutput()
+		if err == nil || !strings.Contains(string(output), "WSGI_PARTY_KEY has to be a key of 32 bytes or more") {
+			t.Errorf("with the key %q: %v\n%s", key, err, output)
 		}
 	}
 }

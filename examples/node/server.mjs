@@ -4,7 +4,9 @@
 import { createHash, createHmac, timingSafeEqual } from 'node:crypto'
 import { createServer } from 'node:http'
 
-const { WSGI_PARTY_KEY: key, WSGI_PARTY_URL: partyURL } = process.env
+const { WSGI_PARTY_KEY: key = '', WSGI_PARTY_URL: partyURL } = process.env
+// With a key that is not set, everybody could sign.
+if (Buffer.byteLength(key) < 32) throw new Error('WSGI_PARTY_KEY has to be a key of 32 bytes or more')
 const manifest = { urls: { index: '/', about: '/about-node' }, services: { ping: { href: '/__invite__/ping' } } }
 const links = ['flask', 'django', 'php', 'legacy', 'gopher'].flatMap((name) => [`${name}:index`, `${name}:about`])
 
@@ -14,8 +16,11 @@ function isFromParty({ method, url, headers }, body) {
   const signed = createHmac('sha256', key).update(`${header}.${payload}`).digest()
   const given = Buffer.from(signature, 'base64url')
   if (given.length !== signed.length || !timingSafeEqual(given, signed)) return false
-  const { aud, exp, htm, htu, mnt, bsh } = JSON.parse(Buffer.from(payload, 'base64url'))
-  return aud === 'node' && exp + 30 > Date.now() / 1000 && htm === method && htu === mnt + url && bsh === createHash('sha256').update(body).digest('base64url')
+  const { alg, crit } = JSON.parse(Buffer.from(header, 'base64url'))
+  const { aud, iat, exp, htm, htu, mnt, bsh } = JSON.parse(Buffer.from(payload, 'base64url'))
+  const now = Date.now() / 1000 // by a clock that may differ from Caddy's by half a minute
+  const isNow = exp - iat >= 0 && exp - iat <= 60 && iat - 30 <= now && now - 30 < exp
+  return alg === 'HS256' && !crit && isNow && aud === 'node' && htm === method && htu === mnt + url && bsh === createHash('sha256').update(body).digest('base64url')
 }
 
 // Asks the party all at once. A page without links is better than none.
