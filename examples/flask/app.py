@@ -50,10 +50,10 @@ def ask_for_url(error, endpoint, values):
     """Is called by Flask's url_for for an endpoint this application lacks."""
     # What begins with an underscore is for Flask: _anchor, _external and so on.
     values = {key: value for key, value in values.items() if key[0] != "_"}
-    urls = operator.ask_around("url", (endpoint, values))
-    if not urls:
-        raise error
-    return urls[0]
+    try:
+        return operator.ask_first("url", (endpoint, values))
+    except HighAndDry:
+        raise error from None
 
 
 app.url_build_error_handlers.append(ask_for_url)
