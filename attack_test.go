@@ -993,11 +993,22 @@ func TestForgedTokensAreRefusedWhereGuestsAsk(t *testing.T) {
 }
 
 // TestGuestsThatAskEachOtherForEverEnd has them ask for another service each time,
-// and hand back their tokens or drop them.
+// and hand back their tokens or drop them. However few or many asks they take at once.
 func TestGuestsThatAskEachOtherForEverEnd(t *testing.T) {
 	keyA, keyB := attackKey(t, "ATTACK_A"), attackKey(t, "ATTACK_B")
-	for name, handsBack := range map[string]bool{"with their tokens": true, "without them": false} {
+	for name, test := range map[string]struct {
+		handsBack bool
+		maxAsks   int
+	}{
+		"with their tokens":                 {true, defaultMaxAsks},
+		"without them":                      {false, defaultMaxAsks},
+		"without them, one at once":         {false, 1},
+		"without them, three at once":       {false, 3},
+		"without them, six at once":         {false, 6},
+		"without them, twenty-four at once": {false, 24},
+	} {
 		t.Run(name, func(t *testing.T) {
+			handsBack, ofOne := test.handsBack, newSlots(test.maxAsks, 0, nil).ofOne
 			c := newCaddy(t)
 			var depth, deepest, asks, refused, tooDeep atomic.Int64
 			asking := func(key string) http.HandlerFunc {
@@ -1028,7 +1039,7 @@ func TestGuestsThatAskEachOtherForEverEnd(t *testing.T) {
 				}
 			}
 			a, b := newAttackedApp(t, "", asking(keyA)), newAttackedApp(t, "", asking(keyB))
-			options := "timeout 1s\n"
+			options := fmt.Sprintf("timeout 1s\nmax_asks %d\n", test.maxAsks)
 			for i := range 12 {
 				options += fmt.Sprintf("service s%d /s%d\n", i, i)
 			}
@@ -1041,7 +1052,7 @@ func TestGuestsThatAskEachOtherForEverEnd(t *testing.T) {
 			if err := ctx.Err(); err != nil {
 				t.Errorf("it went on: %v", err)
 			}
-			if n := deepest.Load(); n > 2*(48+1)+2 {
+			if n := deepest.Load(); n > 2*int64(ofOne+1)+2 {
 				t.Errorf("%d asks were under way at once", n)
 			}
 			switch {

@@ -39,6 +39,7 @@ const (
 type slots struct {
 	max      int // at once
 	ofOne    int // of them by one asker
+	timeout  time.Duration
 	overload *overload
 
 	mu      sync.Mutex
@@ -53,6 +54,7 @@ type slots struct {
 type asker struct {
 	name    string
 	taken   int
+	quiet   time.Time     // since when none of its asks has ended in time
 	waiting list.List     // of *waiter
 	turn    *list.Element // in turns; nil if none waits
 }
@@ -65,8 +67,8 @@ type waiter struct {
 	gave   bool          // it has had to make room
 }
 
-func newSlots(maxAsks int, o *overload) *slots {
-	return &slots{max: maxAsks, ofOne: (3*maxAsks + 3) / 4, overload: o, askers: make(map[string]*asker)}
+func newSlots(maxAsks int, timeout time.Duration, o *overload) *slots {
+	return &slots{max: maxAsks, ofOne: (3*maxAsks + 3) / 4, timeout: timeout, overload: o, askers: make(map[string]*asker)}
 }
 
 // askerIn returns who asks at the end of a path, empty for a caller that is no guest.
@@ -90,7 +92,7 @@ func (s *slots) take(ctx context.Context, guest string, holds bool) (release fun
 	if ctx.Err() == context.Canceled {
 		return nil, 0, ctx.Err()
 	}
-	release, w, err := s.enter(guest, holds)
+	release, w, err := s.enter(ctx, guest, holds)
 	if w != nil {
 		began := time.Now()
 		select {
@@ -110,7 +112,7 @@ func (s *slots) take(ctx context.Context, guest string, holds bool) (release fun
 }
 
 // enter takes a slot if it can be had, or else a place in the line.
-func (s *slots) enter(guest string, holds bool) (release func(), _ *waiter, _ error) {
+func (s *slots) enter(ctx context.Context, guest string, holds bool) (release func(), _ *waiter, _ error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	a, ok := s.askers[guest]
@@ -123,10 +125,13 @@ func (s *slots) enter(guest string, holds bool) (release func(), _ *waiter, _ er
 		s.nested++
 		return s.endNested, nil, nil
 	case holds:
-		return nil, nil, s.refusal(a, fmt.Sprintf("%d asks that came of others are under way", s.nested))
+		return nil, nil, s.refusal(a, fmt.Sprintf("it comes of asks that it is answering, as do already %d", s.nested))
 	case s.taken < s.max && a.taken < s.ofOne: // then nobody waits who could have it
+		if a.taken == 0 {
+			a.quiet = time.Now()
+		}
 		s.give(a)
-		return s.releaseOf(a), nil, nil
+		return s.releaseOf(ctx, a), nil, nil
 	case s.waiting == maxWaiting && !s.makeRoom(a):
 		return nil, nil, s.refusal(a, "too many wait")
 	}
@@ -139,21 +144,30 @@ func (s *slots) enter(guest string, holds bool) (release func(), _ *waiter, _ er
 	return nil, w, nil
 }
 
-// end ends an ask's waiting, with a slot if its turn has come.
+// end ends an ask's waiting, with a slot if its turn has come. If nothing that the asker
+// asks was answered for as long as an ask may take, nothing is left to wait for. (Guests
+// that ask each other, and do not say what led to it, would for ever: whenever an ask
+// times out, one that came of it would have its turn.)
 func (s *slots) end(ctx context.Context, w *waiter, waited time.Duration) (release func(), _ error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
+	a, why := w.asker, ""
+	switch quiet := time.Since(a.quiet); {
 	case w.gave:
-		return nil, s.refusal(w.asker, "too many wait")
-	case w.place == nil && ctx.Err() == nil:
-		return s.releaseOf(w.asker), nil
-	case w.place == nil:
-		s.giveBack(w.asker)
-	default:
+		return nil, s.refusal(a, "too many wait")
+	case w.place != nil:
 		s.leave(w)
+		why = fmt.Sprintf("its turn had not come after %v", waited.Round(time.Millisecond))
+	case ctx.Err() == nil && quiet < s.timeout*7/8:
+		return s.releaseOf(ctx, a), nil
+	case ctx.Err() == nil:
+		s.giveBack(a, false)
+		why = fmt.Sprintf("it has not answered this asker for %v", quiet.Round(time.Millisecond))
+	default:
+		s.giveBack(a, false)
+		why = fmt.Sprintf("its turn came only after %v", waited.Round(time.Millisecond))
 	}
-	return nil, s.refusal(w.asker, fmt.Sprintf("its turn had not come after %v", waited.Round(time.Millisecond)))
+	return nil, s.refusal(a, why)
 }
 
 func (s *slots) give(a *asker) {
@@ -161,11 +175,12 @@ func (s *slots) give(a *asker) {
 	s.taken++
 }
 
-func (s *slots) releaseOf(a *asker) func() {
+func (s *slots) releaseOf(ctx context.Context, a *asker) func() {
 	return func() {
+		inTime := ctx.Err() != context.DeadlineExceeded
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.giveBack(a)
+		s.giveBack(a, inTime)
 	}
 }
 
@@ -176,9 +191,12 @@ func (s *slots) endNested() {
 }
 
 // giveBack gives a slot back, and to whose turn it is.
-func (s *slots) giveBack(a *asker) {
+func (s *slots) giveBack(a *asker, inTime bool) {
 	a.taken--
 	s.taken--
+	if inTime {
+		a.quiet = time.Now()
+	}
 	for turn := s.turns.Front(); turn != nil && s.taken < s.max; {
 		next := turn.Value.(*asker)
 		if next.taken == s.ofOne {
@@ -188,6 +206,9 @@ func (s *slots) giveBack(a *asker) {
 		w := next.waiting.Front().Value.(*waiter)
 		s.turns.MoveToBack(turn)
 		s.leave(w)
+		if next.taken == 0 && next != a {
+			next.quiet = time.Now()
+		}
 		s.give(next)
 		close(w.called)
 		turn = s.turns.Front()
@@ -227,20 +248,19 @@ func (s *slots) makeRoom(a *asker) bool {
 
 // refusal returns the error for an ask that is refused.
 func (s *slots) refusal(a *asker, why string) error {
-	by := "callers that are no guest"
+	by, all := "callers that are no guest", ""
 	if a.name != "" {
 		by = fmt.Sprintf("guest %q", a.name)
 	}
-	most := ""
 	if a.taken == s.ofOne {
-		most = " (one asker may have no more)"
+		all = ", all that one asker may have"
 	}
-	return fmt.Errorf("%w: %s; %d asks are under way, %d of them by %s%s, and %d wait: %s", ErrRefused, why, s.taken+s.nested, a.taken, by, most, s.waiting, moreAsks(s.max))
+	return fmt.Errorf("%w: %s (asks under way: %d, of %s: %d%s; waiting: %d): %s", ErrRefused, why, s.taken+s.nested, by, a.taken, all, s.waiting, moreAsks(s.max))
 }
 
 // late returns the error for an ask whose turn came, but with too little time left.
-func (s *slots) late(waited, timeout time.Duration) error {
-	err := fmt.Errorf("%w: its turn came after %v, and the rest of %v was not enough: %s", ErrRefused, waited.Round(time.Millisecond), timeout, moreAsks(s.max))
+func (s *slots) late(waited time.Duration) error {
+	err := fmt.Errorf("%w: its turn came after %v, and the rest of %v was not enough: %s", ErrRefused, waited.Round(time.Millisecond), s.timeout, moreAsks(s.max))
 	s.overload.refuse(err)
 	return err
 }
@@ -249,7 +269,7 @@ func (s *slots) late(waited, timeout time.Duration) error {
 func moreAsks(maxAsks int) string {
 	more := ""
 	if maxAsks < maxMaxAsks {
-		more = fmt.Sprintf("if the application can answer more than %d asks at once, write `max_asks %d` in its wsgi_party_guest; else ", maxAsks, min(2*maxAsks, maxMaxAsks))
+		more = fmt.Sprintf("if the application can answer more at once, write `max_asks %d` in its wsgi_party_guest; else ", min(2*maxAsks, maxMaxAsks))
 	}
 	return more + "have it answer faster, or let asks wait longer with `timeout`"
 }

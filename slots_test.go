@@ -195,7 +195,7 @@ func TestAskersTakeTurns(t *testing.T) {
 
 func TestOneAskerHasThreeQuartersOfTheSlots(t *testing.T) {
 	for maxAsks, want := range map[int]int{1: 1, 2: 2, 3: 3, 4: 3, 5: 4, 8: 6, 64: 48, 65: 49, 4096: 3072} {
-		if got := newSlots(maxAsks, nil).ofOne; got != want {
+		if got := newSlots(maxAsks, time.Second, nil).ofOne; got != want {
 			t.Errorf("max_asks %d: %d, want %d", maxAsks, got, want)
 		}
 	}
@@ -254,10 +254,10 @@ func TestAnAskWaitsAsLongAsItsTimeout(t *testing.T) {
 		c.ask(t.Context(), name)
 	}
 	for _, name := range names {
-		c.refused(name, ErrRefused.Error(), "its turn had not come after 2", "1 asks are under way", "if the application can answer more than 1 asks at once, write `max_asks 2` in its wsgi_party_guest", "`timeout`")
+		c.refused(name, ErrRefused.Error(), "its turn had not come after 2", "asks under way: 1, of ", "if the application can answer more at once, write `max_asks 2` in its wsgi_party_guest", "`timeout`")
 	}
-	c.refused("nobody1", "0 of them by callers that are no guest")
-	c.refused("b1", `0 of them by guest "b"`)
+	c.refused("nobody1", "of callers that are no guest: 0; waiting: ")
+	c.refused("b1", `of guest "b": 0; waiting: `)
 	if n := len(c.arrived()); n > 0 {
 		t.Errorf("%d were asked nevertheless", n)
 	}
@@ -359,11 +359,12 @@ func TestNobodyWaitsForAServiceThatDoesNotAnswer(t *testing.T) {
 	for i := range 6 {
 		c.ask(t.Context(), fmt.Sprint("a", i))
 	}
-	time.Sleep(200 * time.Millisecond) // for those that come now to have longer
+	time.Sleep(1500 * time.Millisecond) // for those that come now to have longer
 	const waiting = 40
 	for i := range waiting {
 		c.ask(t.Context(), fmt.Sprint("a", 6+i))
 	}
+	close(c.letOf("a5")) // it does answer something
 	told := 0
 	for i := range waiting {
 		r := c.result(fmt.Sprint("a", 6+i))
@@ -381,6 +382,36 @@ func TestNobodyWaitsForAServiceThatDoesNotAnswer(t *testing.T) {
 	}
 }
 
+// TestNobodyWaitsForAGuestThatAnswersNothing has one that has too few slots for the
+// breaker to open.
+func TestNobodyWaitsForAGuestThatAnswersNothing(t *testing.T) {
+	for _, maxAsks := range []int{1, 4} {
+		t.Run(fmt.Sprint(maxAsks), func(t *testing.T) {
+			c := newSlotsTest(t, fmt.Sprintf("max_asks %d\ntimeout 2s", maxAsks))
+			asked := c.slots().ofOne
+			for i := range asked {
+				c.ask(t.Context(), fmt.Sprint("a", i))
+			}
+			time.Sleep(500 * time.Millisecond) // for those that come now to have longer
+			for i := range 10 {
+				c.ask(t.Context(), fmt.Sprint("a", asked+i))
+			}
+			for i := range 10 {
+				c.refused(fmt.Sprint("a", asked+i), "it has not answered this asker for 2", `guest "a"`)
+			}
+			if n := len(c.arrived()); n != asked {
+				t.Errorf("it is asked %d times", n)
+			}
+			close(c.letOf("b1"))
+			c.ask(t.Context(), "b1")
+			c.answered("b1")
+			close(c.letOf("a99"))
+			c.ask(t.Context(), "a99")
+			c.answered("a99")
+		})
+	}
+}
+
 // TestSoManyWaitAtMost has one asker fill the line.
 func TestSoManyWaitAtMost(t *testing.T) {
 	c := newSlotsTest(t, "max_asks 1\ntimeout 1m")
@@ -391,7 +422,7 @@ func TestSoManyWaitAtMost(t *testing.T) {
 		c.ask(ctx, fmt.Sprint("a", i))
 	}
 	c.start(ctx, "a9999")
-	c.refused("a9999", "too many wait", "1024 wait")
+	c.refused("a9999", "too many wait", "waiting: 1024")
 	c.start(ctx, "b1") // of whom fewer wait
 	c.refused(fmt.Sprint("a", maxWaiting-1), "too many wait")
 	if n := c.waiting(); n != maxWaiting {
@@ -417,7 +448,7 @@ func TestSoManyWaitAtMost(t *testing.T) {
 func TestAChainDoesNotWaitForASlotThatItHolds(t *testing.T) {
 	keys := []string{attackKey(t, "ATTACK_A"), attackKey(t, "ATTACK_B")}
 	for maxAsks, want := range map[int]string{
-		1: "asked more than it can answer: 1 asks that came of others are under way; 2 asks are under way",
+		1: `asked more than it can answer: it comes of asks that it is answering, as do already 1 (asks under way: 2, of guest`,
 		2: `"end"`,
 	} {
 		t.Run(fmt.Sprint(maxAsks), func(t *testing.T) {
@@ -517,7 +548,7 @@ func (c panickingContext) Value(key any) any {
 
 // BenchmarkSlots takes slots and gives them back, while nobody waits.
 func BenchmarkSlots(b *testing.B) {
-	s := newSlots(defaultMaxAsks, nil)
+	s := newSlots(defaultMaxAsks, time.Second, nil)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	take := func() {
@@ -535,7 +566,7 @@ func BenchmarkSlots(b *testing.B) {
 }
 
 func TestTakingASlotAllocatesOnceAtMost(t *testing.T) {
-	s := newSlots(defaultMaxAsks, nil)
+	s := newSlots(defaultMaxAsks, time.Second, nil)
 	if n := testing.AllocsPerRun(1000, func() {
 		release, _, err := s.take(context.Background(), "asker", false)
 		if err != nil {

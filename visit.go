@@ -77,7 +77,7 @@ func newVisit(g *Guest, i *Invitation, path string) *visit {
 	v.strippedPath, _ = url.PathUnescape(path) // it is a part of a URL's escaped path
 	v.allPrivate = i.party.private.Contains(v.strippedPath)
 	v.ctx, v.end = context.WithCancel(i.party.ctx)
-	v.slots = newSlots(g.MaxAsks, &overload{ctx: v.ctx, maxAsks: g.MaxAsks, logger: g.logger.With(zap.String("party", i.party.partyName()), zap.String("guest", v.guest()))})
+	v.slots = newSlots(g.MaxAsks, time.Duration(g.Timeout), &overload{ctx: v.ctx, maxAsks: g.MaxAsks, logger: g.logger.With(zap.String("party", i.party.partyName()), zap.String("guest", v.guest()))})
 	return v
 }
 
@@ -369,7 +369,7 @@ func (v *visit) request(ctx context.Context, service string, h manifest.Handler,
 	v.forward(ctx, r.Header)
 	response, err := v.send(r.WithContext(requestCtx), int(v.MaxAnswer), body, path, release)
 	if err != nil && waited > 0 && requestCtx.Err() == context.DeadlineExceeded {
-		return nil, &abandonedError{v.slots.late(waited, timeout)}
+		return nil, &abandonedError{v.slots.late(waited)}
 	}
 	if err == nil && response.StatusCode != http.StatusOK {
 		dropBody(response)
