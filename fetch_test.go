@@ -303,7 +303,7 @@ func TestWhatTheApplicationAnswers(t *testing.T) {
 		"nothing": {directives: "vars a b", is: notNow, result: InviteFailed, err: "answer nothing"},
 		"reset":   {response: testbackend.Response{Reset: true}, is: notNow, result: InviteFailed, status: 502},
 		"garbage": {response: testbackend.Response{Raw: "SSH-2.0-OpenSSH_9.2\r\n"}, is: notNow, result: InviteFailed, status: 502, err: "malformed HTTP"},
-		"cut":     {response: testbackend.Response{Body: good.Body, Header: good.Header, Cut: true}, is: notNow, result: InviteFailed, err: "abort"},
+		"cut":     {response: testbackend.Response{Body: good.Body, Header: good.Header, Cut: true}, is: notNow, result: InviteFailed, err: "the response broke off"},
 		"no-json": {response: manifestOf("{"), is: notNow, result: InviteFailed, status: 200, err: "manifest: byte", hint: "correct the application's manifest"},
 		"bad":     {response: manifestOf(`{"services": {"a": {"href": "https://evil/"}}}`), is: notNow, result: InviteFailed, status: 200, err: "services.a.href", hint: "correct the application's manifest"},
 		"long":    {response: manifestOf(`{"more": "` + strings.Repeat("x", 64<<10) + `"}`), is: notNow, result: InviteFailed, status: 200, err: "no more than 65536 may be"},

@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -121,9 +122,10 @@ type Guest struct {
 	declared *manifest.Manifest
 	hrefs    []string // unescaped
 
-	mu     sync.Mutex
-	passed []string              // the guests whose invites were passed on
-	visit  atomic.Pointer[visit] // what the invite brought; nil before
+	mu        sync.Mutex
+	passed    []string              // the guests whose invites were passed on
+	rewritten bool                  // whether an invite came with another path
+	visit     atomic.Pointer[visit] // what the invite brought; nil before
 }
 
 // CaddyModule returns the Caddy module information.
@@ -342,10 +344,16 @@ func (g *Guest) take(i *Invitation, r *http.Request) (bool, error) {
 	}
 	if v := g.visit.Load(); g.Name != "" && g.Name != guest || v != nil && v.guest() != guest {
 		g.passed = append(g.passed, guest)
+		why := fmt.Sprintf("it comes to `wsgi_party_guest %s`, which takes the invite of its own name only: write `invite %s as %[1]s`, or leave out the name in wsgi_party_guest", g.Name, i.URI)
+		if v != nil {
+			why = fmt.Sprintf("it comes to the wsgi_party_guest that speaks for %q already: give %q a wsgi_party_guest of its own, or its name to one more", v.guest(), guest)
+		}
+		i.passed.Store(&why)
 		return false, nil
 	}
 	mount, err := mountOf(i.URI.EscapedPath(), r.URL.EscapedPath())
 	if err != nil {
+		g.rewritten = true
 		return false, err
 	}
 	if g.keysErr != nil {
@@ -374,13 +382,19 @@ func (g *Guest) awaits(guest string) bool {
 	return g.Name == guest || g.Name == "" && (v == nil || v.guest() == guest)
 }
 
-// warn warns of a handler that no invite reached.
+// warn warns of a handler that no invite reached, unless its invite has told why.
 func (g *Guest) warn() {
 	if g.visit.Load() != nil {
 		return
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.rewritten || slices.ContainsFunc(g.party.invited, func(i *invited) bool {
+		o := i.last.Load()
+		return o != nil && !o.taken && slices.Contains(g.passed, i.guest)
+	}) {
+		return
+	}
 	as := ""
 	if g.Name != "" {
 		as = " as " + g.Name
@@ -390,10 +404,16 @@ func (g *Guest) warn() {
 		hint = fmt.Sprintf("the invites that come here are for %q: write `invite <uri> as %s` in the wsgi_party block, or leave out the name in wsgi_party_guest", g.passed, g.Name)
 	} else {
 		for _, i := range g.party.invited {
-			if o := i.last.Load(); o != nil && !o.taken && (g.Name == "" || g.Name == i.guest) {
-				hint = fmt.Sprintf("is it the application of the invite to %s, which was answered before it came here, with status %d? Then: %s. Otherwise %s", i.uri, o.status, g.party.hint(o), hint)
-				break
+			o := i.last.Load()
+			if o == nil || o.taken || o.status == 0 && o.err == nil || g.Name != "" && g.Name != i.guest {
+				continue
 			}
+			became := fmt.Sprintf("was answered with status %d", o.status)
+			if o.status == 0 {
+				became = "ended with the error: " + o.err.Error()
+			}
+			hint = fmt.Sprintf("is it the application of the invite to %s, which %s before it came here? Then: %s. Otherwise %s", i.uri, became, g.party.hint(o), hint)
+			break
 		}
 	}
 	g.logger.Warn("no invite reached a wsgi_party_guest handler: its application is not on the line",
@@ -407,9 +427,16 @@ func (g *Guest) warn() {
 func mountOf(invite, seen string) (string, error) {
 	mount, ok := strings.CutSuffix(invite, seen)
 	if !ok { // the guest would build wrong links
-		return "", &guestError{fmt.Sprintf("the invite to %s reaches the wsgi_party_guest handler as %s, which is not the end of it, so that the mount is not known: put the handler in front of what rewrites the path (try_files, rewrite), and strip a prefix only with handle_path or uri strip_prefix", invite, seen)}
+		return "", &rewrittenError{invite, seen}
 	}
 	return strings.TrimSuffix(mount, "/"), nil
+}
+
+// rewrittenError says that it is not known where an application is mounted.
+type rewrittenError struct{ invite, seen string }
+
+func (e *rewrittenError) Error() string {
+	return fmt.Sprintf("the invite to %s comes to wsgi_party_guest as %s, which is not the end of it: where the application is mounted is not known", e.invite, e.seen)
 }
 
 // Interface guards

@@ -20,6 +20,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/wsgiparty/wsgiparty/internal/testbackend"
+	"github.com/wsgiparty/wsgiparty/internal/testport"
 )
 
 const (
@@ -49,6 +52,10 @@ func (c *testCaddy) expectTold(name string, m mistake) {
 			return
 		}
 		told = fmt.Sprint(entries[0])
+		// What is in front of a guest's handler is told of the invite, and of the handler.
+		if also := logEntries(c.t, noInvite); len(also) != 0 && !strings.Contains(m.config, "forward_auth") {
+			c.t.Errorf("%s: it is told twice: %v", name, also)
+		}
 	}
 	for _, part := range m.says {
 		if !strings.Contains(told, part) {
@@ -79,6 +86,18 @@ func TestMistakesAreToldWhenTheConfigLoads(t *testing.T) {
 			[]string{"did you mean main?", "http.handlers.templates.functions.wsgi_party"}},
 		"templates for none": {"ADDRESS {\nwsgi_party one {\nrespond 1\n}\nhandle {\n" + extension("") + "test_app template\n}\nhandle /two {\nwsgi_party two {\nrespond 1\n}\n}\n}\nhttp://127.0.0.1:1 {\nwsgi_party three {\nrespond 1\n}\n}", "",
 			[]string{"say which party they ask (wsgi_party <party>)", "the parties are one, three, two"}},
+
+		"wsgi_party_guest forgotten": {inParty("invite /blog/__invite__/\nhandle_path /blog/* {\nreverse_proxy 127.0.0.1:1\n}"), "invite not answered",
+			[]string{"guest:blog", "over the network", "write `wsgi_party_guest` in front of the reverse_proxy"}},
+		"wsgi_party_guest forgotten in front of an application in the process": {inParty("invite /blog/__invite__/\nhandle_path /blog/* {\nrespond `{\"urls\": {\"home\": \"/\"}}`\n}"), "invite not answered",
+			[]string{"guest:blog", "an application's manifest came back", "write `wsgi_party_guest` in front of"}},
+		"forward_auth in front of wsgi_party_guest": {inParty("invite /blog/__invite__/\nforward_auth 127.0.0.1:1 {\nuri /auth\n}\nhandle_path /blog/* {\nwsgi_party_guest blog\n}"), "invite not answered",
+			[]string{"forward_auth", "`not vars partyline blog`"}},
+		"wsgi_party_guest of another name": {inParty("invite /blog/__invite__/\nhandle_path /blog/* {\nwsgi_party_guest log\n}"), "invite not answered",
+			[]string{"guest:blog", "`wsgi_party_guest log`", "write `invite /blog/__invite__/ as log`", "leave out the name"}},
+		"two invites for one wsgi_party_guest": {inParty("invite /blog/__invite__/\ninvite /blog/__invite__/2 as two\nhandle_path /blog/* {\nwsgi_party_guest {\nanswer a b\n}\n}"), "invite not answered",
+			[]string{"guest:two", `speaks for "blog" already`, `give "two" a wsgi_party_guest of its own`}},
+		"a response that breaks off": {inParty("invite /blog/__invite__/\nabort"), "invite failed", []string{"error:the response broke off", "as `abort` does"}},
 
 		"an application instead of its invite route": {inParty("invite /blog/\nhandle_path /blog/* {\nwsgi_party_guest {\nanswer a b\n}\n}"), hiddenMessage,
 			[]string{"hidden:/blog/*", "write `invite /blog/__invite__/`"}},
@@ -129,5 +148,92 @@ func TestWhatIsNoMistakeIsNotWarnedOf(t *testing.T) {
 				t.Errorf("%s: %v", name, entries)
 			}
 		}
+	}
+}
+
+// TestAnswersThatBreakOffAreToldAsThat asks an application that ends its connections in
+// the middle of an answer.
+func TestAnswersThatBreakOffAreToldAsThat(t *testing.T) {
+	c := newGuestTest(t)
+	b := testbackend.Start(t, "")
+	b.On("/ping", testbackend.Response{Body: "1", Header: map[string]string{"Content-Type": "application/json"}, Cut: true})
+	c.load(blogAt(b, "service ping POST /ping"))
+	const want = `guest "blog" failed to answer "ping": the response broke off`
+	for range breakerFailures {
+		if _, err := c.ask("ping", nil); err == nil || err.Error() != want {
+			t.Errorf("the error is %v, want %s", err, want)
+		}
+	}
+	if _, err := c.ask("ping", nil); !strings.Contains(fmt.Sprint(err), "did not answer 5 times in a row") || !strings.Contains(fmt.Sprint(err), "the response broke off") {
+		t.Errorf("the breaker does not count it: %v", err)
+	}
+	if n := len(b.Requests("/ping")); n != breakerFailures {
+		t.Errorf("%d requests, want %d", n, breakerFailures)
+	}
+	if entries := logEntries(t, "guest does not answer"); len(entries) != 1 || entries[0]["error"] != "the response broke off" {
+		t.Error(entries)
+	}
+}
+
+// TestAnUpstreamThatIsDownIsToldOnce has asks go to one that is up and one that is not,
+// in turn.
+func TestAnUpstreamThatIsDownIsToldOnce(t *testing.T) {
+	const message = "guest answers only some asks: an upstream is down"
+	c := newGuestTest(t)
+	b := testbackend.Start(t, testport.Address(t))
+	b.On("/ping", ofType("application/json", "1"))
+	down := testport.Address(t)
+	load := func(more string) {
+		c.load("invite /blog/__invite__/\nhandle_path /blog/* {\nwsgi_party_guest {\nservice ping POST /ping\nservice pong POST /ping\n}\nreverse_proxy " + b.Upstream() + " " + down + " {\nlb_policy round_robin\n" + more + "\n}\n}")
+	}
+	load("")
+	answered := 0
+	for i := range 32 {
+		if _, err := c.ask([]string{"ping", "pong"}[i/4%2], nil); err == nil {
+			answered++
+		}
+	}
+	if answered != 16 {
+		t.Errorf("%d of 32 asks are answered", answered)
+	}
+	entries := logEntries(t, message)
+	if len(entries) != 1 || entries[0]["level"] != "warn" || entries[0]["guest"] != "blog" || entries[0]["party"] != c.party {
+		t.Fatalf("%d warnings: %v", len(entries), entries)
+	}
+	for _, part := range []string{"error:dial tcp " + down, "`lb_try_duration 1s`", "`fail_duration 10s`"} {
+		if !strings.Contains(fmt.Sprint(entries[0]), part) {
+			t.Errorf("it does not say %s: %v", part, entries[0])
+		}
+	}
+	load("lb_try_duration 5s\nlb_try_interval 10ms")
+	for range 8 {
+		c.expectAsk("ping", nil, "1")
+	}
+	if n := len(logEntries(t, message)); n != 1 {
+		t.Errorf("told %d times", n)
+	}
+}
+
+// TestAnApplicationThatStartsAgainHasNoUpstreamDown fails asks in a row, now and then.
+func TestAnApplicationThatStartsAgainHasNoUpstreamDown(t *testing.T) {
+	c := newGuestTest(t)
+	b := testbackend.Start(t, testport.Address(t))
+	b.On("/ping", ofType("application/json", "1"))
+	c.load("invite /blog/__invite__/\nhandle_path /blog/* {\nwsgi_party_guest {\nservice ping POST /ping\n}\nreverse_proxy " + b.Upstream() + "\n}")
+	for range 2 {
+		for range 4 {
+			c.expectAsk("ping", nil, "1")
+		}
+		b.Kill()
+		for range 3 {
+			if _, err := c.ask("ping", nil); err == nil {
+				t.Error("nobody is there, and answers")
+			}
+		}
+		b.Start()
+		eventually(t, "it answers again", func() bool { _, err := c.ask("ping", nil); return err == nil })
+	}
+	if entries := logEntries(t, "guest answers only some asks: an upstream is down"); len(entries) != 0 {
+		t.Error(entries)
 	}
 }

@@ -199,8 +199,9 @@ type Invitation struct {
 	party   *Party
 	invited *invited
 	taken   atomic.Bool
-	pending chan struct{} // nil, or closed when the guest knows whether it joins
-	judged  chan struct{} // nil, or closed when the application has been asked
+	passed  atomic.Pointer[string] // why a guest's handler did not take it, and what to write
+	pending chan struct{}          // nil, or closed when the guest knows whether it joins
+	judged  chan struct{}          // nil, or closed when the application has been asked
 }
 
 type invitationKey struct{}
@@ -434,6 +435,9 @@ func (p *Party) send(i *invited) *outcome {
 			o.result, o.status, o.advice = InviteNotAnswered, 0, "the application is asked for its manifest when the config has started"
 		}
 	}
+	if why := invitation.passed.Load(); why != nil && !o.taken {
+		o.advice = *why
+	}
 	i.last.CompareAndSwap(last, o) // the application may have answered meanwhile
 	if o.pending == nil {
 		p.tell(o)
@@ -508,6 +512,11 @@ type timeoutError struct{ timeout time.Duration }
 
 func (e *timeoutError) Error() string { return fmt.Sprintf("it took longer than %v", e.timeout) }
 
+func isRewritten(err error) bool {
+	_, ok := errors.AsType[*rewrittenError](err)
+	return ok
+}
+
 func timedOut(err error) bool {
 	_, ok := errors.AsType[*timeoutError](err)
 	return ok
@@ -531,7 +540,7 @@ func (p *Party) log(o *outcome) {
 		zap.Error(o.err),
 		zap.String("answer", o.answer),
 		zap.String("hint", p.hint(o)))
-	if panicked, ok := errors.AsType[*subrequest.PanicError](o.err); ok && panicked.Value != http.ErrAbortHandler {
+	if panicked, ok := errors.AsType[*subrequest.PanicError](o.err); ok {
 		fields = append(fields, zap.ByteString("stack", panicked.Stack))
 	}
 	p.logger.Warn(o.result.message(), fields...)
@@ -544,14 +553,22 @@ func (p *Party) hint(o *outcome) string {
 		return o.advice
 	case o.err == errLeavesProcess && o.taken:
 		return "the guest made a connection in the context of its invite: let it use a context of its own for that"
+	case o.err == errLeavesProcess && p.app.expects(p, o.guest):
+		return forgotten + "; where it stands behind forward_auth or the like, let the guest's invites pass that with the matcher `" + p.recipe(o.guest) + "`"
 	case o.err == errLeavesProcess:
-		return "write wsgi_party_guest in front of the reverse_proxy, php_fastcgi or other handler that sends requests to this path on: it takes the invite, and invites the application"
+		return forgotten
+	case o.isManifest():
+		return "an application's manifest came back: " + forgotten
+	case isRewritten(o.err):
+		return "what stands in front of wsgi_party_guest rewrites the path (rewrite, try_files, uri). Directives are sorted, so it does not help to move their lines: write `route { … }` around them, which runs them as written, and wsgi_party_guest as the first. Only a prefix may be stripped before, by handle_path or uri strip_prefix"
+	case errors.Is(o.err, subrequest.ErrBrokeOff):
+		return "what answers at this path ended the connection in the middle of its response, as `abort` does: correct it, or do not invite it"
 	case timedOut(o.err):
 		return "the guest has to answer its invite at once and do slow work later; invite_timeout says how long it may take"
 	case o.result == InviteFailed && o.status < 500:
 		return "correct what fails at this path, or do not invite it"
 	case o.result == InviteFailed:
-		return "is the application running, and does its invite route work? The invites are sent again when the config is loaded again"
+		return "what answers at this path fails: Caddy's log, or its own, says why. When that is mended, `caddy wsgi-party invite` sends the invite again"
 	case o.result == InviteNotAnswered && o.taken:
 		return "the guest took the operator, but to join it has to answer with a 2xx status, such as 204"
 	case o.status == 0 && strings.Contains(p.identity, `"handler":"invoke"`):
@@ -561,10 +578,19 @@ func (p *Party) hint(o *outcome) string {
 	case o.location != "":
 		return "a redirect, to " + o.location + ", is not followed: invite the URI where it leads, such as one with a trailing slash or beginning with https://"
 	case o.result == InviteNotAnswered:
-		return "what answered did not take the operator (OperatorFrom): does another route answer before the guest, or is it no guest?"
+		return "what answered did not take the operator: does another route answer before the guest? If it is an application that answers, " + forgotten
 	default:
 		return "what refuses it may be in front of the guest, such as authentication: let the guest's invites pass it with the matcher `" + p.recipe(o.guest) + "`"
 	}
+}
+
+// forgotten is the hint for an application without a handler that speaks for it.
+const forgotten = "write `wsgi_party_guest` in front of the reverse_proxy, php_fastcgi or other handler that leads to the application: that takes the invite, and asks the application for its manifest when the config has started"
+
+// isManifest reports whether an application answered the invite itself, as one that
+// wsgi_party_guest speaks for is to answer that.
+func (o *outcome) isManifest() bool {
+	return !o.taken && strings.HasPrefix(strings.TrimSpace(o.answer), "{") && (strings.Contains(o.answer, `"urls"`) || strings.Contains(o.answer, `"services"`))
 }
 
 // recipe is a matcher of what is not the party's own request to that guest. Those to

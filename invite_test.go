@@ -157,7 +157,7 @@ func TestOutcomeOfAnInvite(t *testing.T) {
 		},
 		"abort": {
 			directives: "abort",
-			want:       InviteFailed, status: 0, err: "net/http: abort Handler", hint: "correct what fails",
+			want:       InviteFailed, status: 0, err: "the response broke off", hint: "as `abort` does",
 		},
 		"a panic": {
 			app:  func(http.ResponseWriter, *http.Request, caddyhttp.Handler) error { panic("oh no") },
@@ -169,11 +169,11 @@ func TestOutcomeOfAnInvite(t *testing.T) {
 		},
 		"500": {
 			directives: `respond "<h1>Server Error</h1>" 500`,
-			want:       InviteFailed, status: 500, answer: "<h1>Server Error</h1>", hint: "is the application running",
+			want:       InviteFailed, status: 500, answer: "<h1>Server Error</h1>", hint: "what answers at this path fails",
 		},
 		"reverse_proxy with no backend": {
 			directives: "reverse_proxy 127.0.0.1:1",
-			want:       InviteNotAnswered, status: 0, err: "an invite stays in this process", hint: "write wsgi_party_guest in front of",
+			want:       InviteNotAnswered, status: 0, err: "an invite stays in this process", hint: "write `wsgi_party_guest` in front of",
 		},
 		"a hang until the request's context ends": {
 			timeout: "100ms",

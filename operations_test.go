@@ -479,8 +479,8 @@ func TestAGuestHandlerThatNoInviteReachedIsWarnedOf(t *testing.T) {
 		"write `invite <mount>/__invite__/ as blog` in the wsgi_party block")
 	mistake("wsgi_party main {\ninvite /shop/__invite__/\nhandle_path /blog/* {\nwsgi_party_guest\nrespond blog\n}\n}",
 		"write `invite <mount>/__invite__/`")
-	// A name that is not the invite's.
-	mistake("wsgi_party main {\ninvite /blog/__invite__/\nhandle_path /blog/* {\nwsgi_party_guest weblog {\nanswer ping pong\n}\nrespond blog\n}\n}",
+	// Another one takes the invite that comes.
+	mistake("wsgi_party main {\ninvite /blog/__invite__/\nhandle_path /blog/* {\nroute {\nwsgi_party_guest weblog {\nanswer ping pong\n}\nwsgi_party_guest {\nanswer ping pong\n}\nrespond blog\n}\n}\n}",
 		`the invites that come here are for ["blog"]`, "`invite <uri> as weblog`", "leave out the name")
 	// What answers before the invite has come to the handler.
 	recipe := "`not vars partyline blog`"
@@ -488,12 +488,9 @@ func TestAGuestHandlerThatNoInviteReachedIsWarnedOf(t *testing.T) {
 		"/blog/__invite__/", "status 401", recipe)
 	mistake("wsgi_party main {\ninvite /blog/__invite__/\nroute {\nerror \"slow down\" 429\nhandle_path /blog/* {\nwsgi_party_guest\nrespond blog\n}\n}\n}",
 		"/blog/__invite__/", "status 429", recipe)
-	auth := newRemoteApp(t, nil).answers(saysStatus(403))
+	auth := newRemoteApp(t, nil)
 	mistake("wsgi_party main {\ninvite /blog/__invite__/\nforward_auth "+auth.Listener.Addr().String()+" {\nuri /auth\n}\nhandle_path /blog/* {\nwsgi_party_guest\nrespond blog\n}\n}",
-		"/blog/__invite__/", "status 403", recipe)
-	auth.answers(saysStatus(302, "Location", "https://login.example.com/"))
-	mistake("wsgi_party main {\ninvite /blog/__invite__/\nforward_auth "+auth.Listener.Addr().String()+" {\nuri /auth\n}\nhandle_path /blog/* {\nwsgi_party_guest\nrespond blog\n}\n}",
-		"/blog/__invite__/", "status 302", "https://login.example.com/", "not followed")
+		"/blog/__invite__/", "over the network", "forward_auth", recipe)
 	mistake("wsgi_party main {\ninvite /blog/__invite__/\nredir https://example.com{uri} 308\nhandle_path /blog/* {\nwsgi_party_guest\nrespond blog\n}\n}",
 		"/blog/__invite__/", "status 308", "https://example.com/blog/__invite__/")
 	mistake("wsgi_party main {\ninvite /blog/__invite__/\nroute {\nrespond early\nwsgi_party_guest\n}\n}",
@@ -589,32 +586,29 @@ func TestTheRecipeLetsThePartyThroughAuthentication(t *testing.T) {
 	}
 }
 
-func TestAMountThatCannotBeKnownFailsTheLoad(t *testing.T) {
+func TestAGuestBehindARewriteHasNotJoined(t *testing.T) {
 	c := newCaddy(t)
-	c.site("respond before")
 	refused := func(party, seen string) {
 		t.Helper()
-		err := c.tryLoad("ADDRESS {\nwsgi_party main {\ninvite /blog/__invite__/\n" + party + "\n}\n}")
-		if err == nil {
-			t.Errorf("%s: it loads", party)
-			return
+		c.expectTold(party, mistake{"ADDRESS {\nwsgi_party main {\ninvite /blog/__invite__/\n" + party + "\n}\nrespond up\n}", "invite failed",
+			[]string{"guest:blog", "/blog/__invite__/", "as " + seen, "is not known", "`route { … }`", "handle_path", "uri strip_prefix"}})
+		if entries := logEntries(t, noInvite); len(entries) != 0 {
+			t.Errorf("%s: it is told twice: %v", party, entries)
 		}
-		for _, part := range []string{`"blog"`, "/blog/__invite__/", "as " + seen, "mount is not known", "in front of what rewrites the path", "handle_path", "uri strip_prefix"} {
-			if !strings.Contains(err.Error(), part) {
-				t.Errorf("%s: the error lacks %q: %v", party, part, err)
-			}
+		if guests := c.line("main").Partyline().Guests(); len(guests) != 0 {
+			t.Errorf("%s: %v", party, guests)
 		}
-		c.expect("/", 200, "before")
+		c.expect("/", 200, "up")
 	}
-	refused("rewrite * /index.php\nroute {\nwsgi_party_guest\nrespond x\n}", "/index.php")
-	refused("rewrite * /weblog{uri}\nhandle /weblog/* {\nwsgi_party_guest\n}", "/weblog/blog/__invite__/")
+	refused("rewrite /blog/* /index.php\nroute {\nwsgi_party_guest\n}", "/index.php")
+	refused("rewrite /blog/* /weblog{uri}\nhandle /weblog/* {\nwsgi_party_guest\n}", "/weblog/blog/__invite__/")
 	root := t.TempDir()
 	if err := os.WriteFile(filepath.Join(root, "index.html"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	refused("root "+filepath.ToSlash(root)+"\ntry_files {path} /index.html\nhandle {\nwsgi_party_guest\n}", "/index.html")
-	refused("uri replace blog weblog\nhandle {\nwsgi_party_guest\n}", "/weblog/__invite__/")
-	refused("uri strip_suffix /\nhandle {\nwsgi_party_guest\n}", "/blog/__invite__,")
+	refused("handle /blog/* {\nroot "+filepath.ToSlash(root)+"\ntry_files {path} /index.html\nhandle {\nwsgi_party_guest\n}\n}", "/index.html")
+	refused("uri /blog/* replace blog weblog\nhandle {\nwsgi_party_guest\n}", "/weblog/__invite__/")
+	refused("uri /blog/* strip_suffix /\nhandle {\nwsgi_party_guest\n}", "/blog/__invite__")
 	for _, fine := range []string{
 		"handle {\nwsgi_party_guest {\nurl home /\n}\n}", "handle_path /blog/* {\nwsgi_party_guest {\nurl home /\n}\n}",
 		"route {\nuri strip_prefix /blog\nwsgi_party_guest {\nurl home /\n}\ntry_files {path} /index.html\n}",

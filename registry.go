@@ -449,6 +449,14 @@ func (a *App) checkKeys(p *Party) error {
 	return nil
 }
 
+// expects reports whether a handler in the party's routes would take the invite of that
+// guest, had it come so far.
+func (a *App) expects(p *Party, guest string) bool {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	return slices.ContainsFunc(a.guests, func(g *Guest) bool { return g.party == p && g.visit.Load() == nil && g.awaits(guest) })
+}
+
 // awaits reports whether a handler takes the invite of that guest if it comes.
 func (a *App) awaits(guest string) bool {
 	a.mu.RLock()

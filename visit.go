@@ -40,6 +40,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/wsgiparty/wsgiparty/internal/manifest"
+	"github.com/wsgiparty/wsgiparty/internal/subrequest"
 	"github.com/wsgiparty/wsgiparty/internal/token"
 	"github.com/wsgiparty/wsgiparty/internal/urltemplate"
 )
@@ -63,6 +64,8 @@ type visit struct {
 	urls     atomic.Pointer[map[string]*urltemplate.Template]
 	others   atomic.Pointer[otherBases]
 	breakers sync.Map // of service to *breaker
+
+	upstreams upstreams
 
 	mu       sync.Mutex
 	operator *Operator // connected to what is declared and what was fetched
@@ -265,6 +268,7 @@ func (v *visit) askApplication(ctx context.Context, service string, h manifest.H
 		if unreachable, ok := errors.AsType[*unreachableError](err); ok {
 			b.last.Store(unreachable)
 		}
+		v.upstreams.note(v, err)
 		return answer, err
 	})
 	if errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
@@ -382,7 +386,7 @@ func (v *visit) request(ctx context.Context, service string, h manifest.Handler,
 		return nil, statusErr.result()
 	}
 	if err != nil {
-		if _, ok := errors.AsType[net.Error](err); ok || timedOut(err) {
+		if _, ok := errors.AsType[net.Error](err); ok || timedOut(err) || errors.Is(err, subrequest.ErrBrokeOff) {
 			err = &unreachableError{err}
 		}
 		return nil, err

@@ -20,6 +20,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -104,14 +105,17 @@ func New(r *http.Request, server *caddyhttp.Server, origin *url.URL, prefix stri
 
 // Send sends r through the handler in a goroutine of its own. It returns when
 // the handler has, or when the request's context has ended, with its cause; a
-// handler that ignores that is abandoned. A panic is returned as a *PanicError.
+// handler that ignores that is abandoned. A panic is returned as a *PanicError, but for
+// that of a response that breaks off, which is ErrBrokeOff.
 func Send(handler caddyhttp.Handler, r *http.Request, w *ResponseWriter) error {
 	done := make(chan error, 1) // so that an abandoned handler can end
 	go func() {
 		growStack()
 		err := error(&PanicError{Value: "the handler ended its goroutine"})
 		defer func() {
-			if value := recover(); value != nil {
+			if value := recover(); value == http.ErrAbortHandler {
+				err = ErrBrokeOff
+			} else if value != nil {
 				err = &PanicError{Value: value, Stack: debug.Stack()}
 			}
 			done <- err
@@ -146,6 +150,11 @@ func growStack() {
 
 //go:noinline
 func use(*[16 << 10]byte) {}
+
+// ErrBrokeOff is what comes of a handler that ends its response before it is complete,
+// as net/http has it: by the panic http.ErrAbortHandler. reverse_proxy does when the
+// application does.
+var ErrBrokeOff = errors.New("the response broke off")
 
 // PanicError is the panic of a handler.
 type PanicError struct {

@@ -238,7 +238,7 @@ func TestDeadlinesAreIgnored(t *testing.T) {
 }
 
 func TestPanicIsAnError(t *testing.T) {
-	for _, value := range []any{"oh", http.ErrAbortHandler, errors.New("oh"), nil, 42} {
+	for _, value := range []any{"oh", errors.New("oh"), nil, 42} {
 		w, err := send(t, t.Context(), func(w http.ResponseWriter, _ *http.Request) error {
 			w.WriteHeader(202)
 			panicker(value)
@@ -258,6 +258,16 @@ func TestPanicIsAnError(t *testing.T) {
 		if w.Status() != 202 {
 			t.Errorf("panic(%v): status %d", value, w.Status())
 		}
+	}
+}
+
+func TestAResponseThatBreaksOff(t *testing.T) {
+	_, err := send(t, t.Context(), func(w http.ResponseWriter, _ *http.Request) error {
+		w.WriteHeader(200)
+		panic(http.ErrAbortHandler)
+	})
+	if err != ErrBrokeOff {
+		t.Error(err)
 	}
 }
 
@@ -625,7 +635,7 @@ func TestCaddysHandlers(t *testing.T) {
 		if got != c.want {
 			t.Errorf("%s: %d %q, %v", c.handlers, w.Status(), w.Body(), err)
 		}
-		if panicked, ok := errors.AsType[*PanicError](err); ok && panicked.Value != http.ErrAbortHandler {
+		if panicked, ok := errors.AsType[*PanicError](err); ok {
 			t.Errorf("%s: %v\n%s", c.handlers, err, panicked.Stack)
 		}
 	}
