@@ -18,13 +18,10 @@ import (
 	"container/list"
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
 	"go.uber.org/zap"
-
-	"github.com/wsgiparty/wsgiparty/internal/token"
 )
 
 const (
@@ -71,18 +68,24 @@ func newSlots(maxAsks int, timeout time.Duration, o *overload) *slots {
 	return &slots{max: maxAsks, ofOne: (3*maxAsks + 3) / 4, timeout: timeout, overload: o, askers: make(map[string]*asker)}
 }
 
-// askerIn returns who asks at the end of a path, empty for a caller that is no guest.
-func askerIn(path []token.Ask) string {
-	if len(path) == 0 {
-		return ""
+// askerOf returns the guest whose ask a handler is called by, empty for a caller that is
+// none.
+func askerOf(ctx context.Context) string {
+	if a := askOf(ctx); a != nil {
+		return guestName(a.guest)
 	}
-	return path[len(path)-1].Guest
+	return ""
 }
 
-// holdsSlot reports whether the guest is being asked further up in a path: it asks
-// somebody in turn there.
-func holdsSlot(path []token.Ask, guest string) bool {
-	return len(path) > 1 && slices.ContainsFunc(path[1:], func(a token.Ask) bool { return a.Guest == guest })
+// holdsSlot reports whether the operator's guest is being asked further up: there it asks
+// somebody in turn.
+func holdsSlot(ctx context.Context, o *Operator) bool {
+	for a := askOf(ctx); a != nil; a = askOf(a.Context) {
+		if a.guest == o.guest && a.service.partyline == o.partyline && askOf(a.Context) != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // take takes a slot for an ask that ends with ctx at the latest, and calls release when

@@ -486,6 +486,32 @@ func TestAChainDoesNotWaitForASlotThatItHolds(t *testing.T) {
 	}
 }
 
+// TestAGuestOfAnotherPartyHoldsNoSlot has one of the same name ask in turn there.
+func TestAGuestOfAnotherPartyHoldsNoSlot(t *testing.T) {
+	c := newSlotsTest(t, "max_asks 1\ntimeout 1m")
+	other := NewPartyline("other", Options{})
+	busy, second := other.Operator("busy"), other.Operator("second")
+	connect(t, busy, "first", func(ctx context.Context, payload any) (any, error) {
+		return First[any](ctx, busy, "second", payload)
+	})
+	connect(t, second, "second", func(ctx context.Context, payload any) (any, error) {
+		return First[any](ctx, c.line(c.party), "hold", payload)
+	})
+	c.ask(t.Context(), "a1")
+	done := make(chan error)
+	go func() {
+		_, err := other.Operator("").AskAround(t.Context(), "first", "x")
+		done <- err
+	}()
+	eventually(t, "it waits", func() bool { return c.waiting() == 1 })
+	close(c.letOf("x"))
+	close(c.letOf("a1"))
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	c.answered("a1")
+}
+
 // TestVisitorsDoNotUseAGuestUp has them look at a page that asks it for what takes
 // long, and hang up.
 func TestVisitorsDoNotUseAGuestUp(t *testing.T) {

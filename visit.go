@@ -361,8 +361,7 @@ func (v *visit) request(ctx context.Context, service string, h manifest.Handler,
 	timeout := time.Duration(v.Timeout)
 	requestCtx, cancel := context.WithTimeoutCause(ctx, timeout, &timeoutError{timeout})
 	defer cancel()
-	path := pathOf(ctx)
-	release, waited, err := v.slots.take(requestCtx, askerIn(path), holdsSlot(path, v.guest()))
+	release, waited, err := v.slots.take(requestCtx, askerOf(ctx), holdsSlot(ctx, v.invitation.Operator))
 	if err != nil {
 		return nil, &abandonedError{err}
 	}
@@ -371,7 +370,7 @@ func (v *visit) request(ctx context.Context, service string, h manifest.Handler,
 		return nil, &abandonedError{gobreaker.ErrOpenState}
 	}
 	v.forward(ctx, r.Header)
-	response, err := v.send(r.WithContext(requestCtx), int(v.MaxAnswer), body, path, release)
+	response, err := v.send(r.WithContext(requestCtx), int(v.MaxAnswer), body, pathOf(ctx), release)
 	if err != nil && waited > 0 && requestCtx.Err() == context.DeadlineExceeded {
 		return nil, &abandonedError{v.slots.late(waited)}
 	}
