@@ -469,6 +469,25 @@ class HandledRequestTest(Case):
             ["caddy-1; v=1, other.example", "caddy-1, h??x", None, "caddy-1"],
         )
 
+    def test_the_prefix_of_a_request_goes_on(self):
+        """Links that Caddy makes for it may have to begin with it."""
+        guest = self.guest(not_found)
+        guest.connect("relay", lambda p: guest.ask_around("x", None))
+        other = self.guest(lambda environ, start_response: [guest.ask_around("x", None)])
+        app = lambda environ, start_response: [guest.ask_around("x", None)]  # noqa: E731
+        guest.application = app
+        for prefix in ("/ingress/42/blog", "", "//evil", "/a\r\nB: c"):
+            self.call(guest, "", HTTP_X_FORWARDED_PREFIX=prefix)
+        self.call(other, "", HTTP_X_FORWARDED_PREFIX="/other")
+        ask(
+            self.serve(guest), "/i/partyline/relay.0", mnt="/ingress/42/blog",
+            headers={"X-Forwarded-Prefix": "/ingress/42/blog"},
+        )
+        self.assertEqual(
+            [request["headers"]["X-Forwarded-Prefix"] for request in self.fake.requests],
+            ["/ingress/42/blog", None, None, None, None, "/ingress/42/blog"],
+        )
+
     def test_a_link_made_of_a_link_is_mounted_once(self):
         """As of an application that answers for a page's old name."""
         self.fake.respond = lambda request: answers("/wiki/" + request["json"][0])

@@ -592,9 +592,10 @@ class _Request:
 
     def __init__(self, guest=None, environ=None, claims=None, inviting=False):
         environ = environ or {}
-        mount = environ.get("HTTP_X_FORWARDED_PREFIX", "") if claims is None else claims["mnt"]
+        prefix = environ.get("HTTP_X_FORWARDED_PREFIX", "")
         self.guest = guest
-        self.mount = mount if _MOUNT.fullmatch(mount) else ""
+        self.prefix = prefix if _MOUNT.fullmatch(prefix) else ""
+        self.mount = self.prefix if claims is None else claims["mnt"]
         self.inviting = inviting
         self.token = environ.get("HTTP_PARTY_TOKEN", "") if claims is not None else ""
         self.expires = claims["exp"] if claims is not None else 0
@@ -602,7 +603,7 @@ class _Request:
         self.cdn_loop = re.sub(r"[^ -~]", "?", environ.get("HTTP_CDN_LOOP", ""))
 
     def __bool__(self):
-        return bool(self.mount or self.token or self.cdn_loop)
+        return bool(self.prefix or self.token or self.cdn_loop)
 
     def end(self):
         """Ends the use of the token, also in threads and tasks that were
@@ -615,6 +616,8 @@ class _Request:
         headers = {}
         if self.cdn_loop:
             headers["CDN-Loop"] = self.cdn_loop
+        if self.prefix and self.guest is guest:
+            headers["X-Forwarded-Prefix"] = self.prefix
         if self.token and self.guest is guest and time.time() < self.expires:
             headers["Party-Token"] = self.token
         return headers
@@ -963,48 +966,58 @@ def _find_uncarried(value, found, place=()):
 
     :param place: pairs, each a list or dict that the value is in and the name in it.
     """
-    why = None
-    if value is None or isinstance(value, bool):
-        pass
-    elif isinstance(value, str):
-        if not _is_utf8(value):
-            why = "a lone surrogate"
-    elif isinstance(value, int):
-        if not -(10**63) < value < 10**64:
-            why = "a number of more than 64 digits"
-    elif isinstance(value, float):
-        if value - value != 0:
-            why = "not a finite number"
-    elif not isinstance(value, (list, tuple, dict)):
-        why = type(value).__name__
-    elif any(value is outer for outer, _ in place):
-        why = "in itself"
-    elif len(place) >= MAX_DEPTH:
-        why = f"nested more than {MAX_DEPTH} deep"
-    elif isinstance(value, dict):
-        seen = set()
-        for key, member in value.items():
-            inside = (*place, (value, key))
+    why = _why_uncarried(value)
+    if why is None:
+        if any(value is outer for outer, _ in place):
+            why = "in itself"
+        elif len(place) >= MAX_DEPTH:
+            why = f"nested more than {MAX_DEPTH} deep"
+    if why is not None:
+        if why:
+            found.append((place, why))
+        return
+    seen = set()
+    for key, member in value.items() if isinstance(value, dict) else enumerate(value):
+        why = ""
+        if isinstance(value, dict):
             name = key
             if key is None or isinstance(key, (bool, int, float)):
                 name = json.dumps(key)
             if not isinstance(name, str):
-                found.append((inside, f"its name is of type {type(key).__name__}"))
+                why = f"its name is of type {type(key).__name__}"
             elif not _is_utf8(name) or "\0" in name:
-                found.append((inside, "its name has a NUL or a lone surrogate"))
+                why = "its name has a NUL or a lone surrogate"
             elif name in seen:
-                found.append((inside, "a name that is there twice"))
-            else:
-                seen.add(name)
-                _find_uncarried(member, found, inside)
-    else:
-        for i, element in enumerate(value):
-            _find_uncarried(element, found, (*place, (value, i)))
-    if why is not None:
-        found.append((place, why))
+                why = "a name that is there twice"
+            seen.add(name)
+        if not why:
+            why = _why_uncarried(member)
+        if why is None:
+            _find_uncarried(member, found, (*place, (value, key)))
+        elif why:
+            found.append(((*place, (value, key)), why))
+
+
+def _why_uncarried(value):
+    """Returns why JSON does not carry the value, "" if it does, and None for a
+    list or dict.
+    """
+    if isinstance(value, str):
+        return "" if _is_utf8(value) else "a lone surrogate"
+    if value is None or isinstance(value, bool):
+        return ""
+    if isinstance(value, int):
+        return "" if -(10**63) < value < 10**64 else "a number of more than 64 digits"
+    if isinstance(value, float):
+        return "" if value - value == 0 else "not a finite number"
+    if isinstance(value, (list, tuple, dict)):
+        return None
+    return type(value).__name__
 
 
 def _is_utf8(text):
+    if text.isascii():
+        return True
     try:
         text.encode()
     except UnicodeEncodeError:
