@@ -133,11 +133,7 @@ func findParty(name string) (PartyInfo, error) {
 }
 
 func notFound(what, name string, names []string) error {
-	there := "there is none"
-	if len(names) > 0 {
-		there = "there is " + strings.Join(names, ", ")
-	}
-	return apiError(http.StatusNotFound, fmt.Errorf("no %s is called %q: %s", what, name, there))
+	return apiError(http.StatusNotFound, fmt.Errorf("no %s is called %q: %s", what, name, thereAre(what, names)))
 }
 
 // The JSON of the endpoints. Durations are in seconds, as in Caddy's logs.

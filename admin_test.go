@@ -1445,7 +1445,7 @@ func TestReplicasAreInvitedAgainEachByItself(t *testing.T) {
 	if len(shown.Guests) != 1 || shown.Guests[0].Replicas != 2 {
 		t.Errorf("guests: %+v", shown.Guests)
 	}
-	if body := c.call("POST", "/wsgi_party/main/invite?guest=x", "").body; !strings.Contains(body, `: there is app"`) {
+	if body := c.call("POST", "/wsgi_party/main/invite?guest=x", "").body; !strings.Contains(body, `: the only invited guest is app"`) {
 		t.Errorf("it does not name each guest once: %s", body)
 	}
 	c.expectAnswers("main", "ping", "pong")
@@ -1649,13 +1649,13 @@ func TestTheAdminAPISaysWhatThereIsWhereNothingIsFound(t *testing.T) {
 		method, path string
 		want         []string
 	}{
-		{"GET", "/wsgi_party/mian", []string{`no party is called "mian": there is main, other, quiet`}},
+		{"GET", "/wsgi_party/mian", []string{`no party is called "mian": the parties are main, other, quiet`}},
 		{"GET", "/wsgi_party/Main", []string{`no party is called "Main"`}},
 		{"GET", "/wsgi_party/invite", []string{`no party is called "invite"`}},
-		{"POST", "/wsgi_party/mian/invite", []string{`no party is called "mian": there is main, other, quiet`}},
+		{"POST", "/wsgi_party/mian/invite", []string{`no party is called "mian": the parties are main, other, quiet`}},
 		{"POST", "/wsgi_party/mian/invite?guest=x", []string{`no party is called "mian"`}},
-		{"POST", "/wsgi_party/mian/ask/ping", []string{`no party is called "mian": there is main, other, quiet`}},
-		{"POST", "/wsgi_party/main/ask/pong", []string{`no service is called "pong": there is a, b, c, d, e, f, g, h, i, j, ping, url`}},
+		{"POST", "/wsgi_party/mian/ask/ping", []string{`no party is called "mian": the parties are main, other, quiet`}},
+		{"POST", "/wsgi_party/main/ask/pong", []string{`no service is called "pong": the services are a, b, c, d, e, f, g, h, i, j, ping, url`}},
 		{"POST", "/wsgi_party/main/ask/ping%2F", []string{`no service is called "ping/"`}},
 		{"POST", "/wsgi_party/other/ask/ping", []string{`no service is called "ping": there is none`}},
 		{"POST", "/wsgi_party/quiet/ask/ping", []string{`no service is called "ping": there is none`}},
@@ -1800,7 +1800,7 @@ func TestTheAdminAPIIsOfTheRunningConfig(t *testing.T) {
 		expectOld()
 		fail(fmt.Sprintf(party, "other", "new", failure))
 		expectOld()
-		c.expectError("of the config that failed", c.call("GET", "/wsgi_party/other", ""), http.StatusNotFound, `"other": there is main`)
+		c.expectError("of the config that failed", c.call("GET", "/wsgi_party/other", ""), http.StatusNotFound, `"other": the only party is main`)
 	}
 
 	// While it loads, the config before is shown, and no longer when it runs.
@@ -1813,7 +1813,7 @@ func TestTheAdminAPIIsOfTheRunningConfig(t *testing.T) {
 	if c.decode(c.call("POST", "/wsgi_party/other/ask/who", ""), &asked); fmt.Sprint(asked.Answers) != "[new]" {
 		t.Errorf("%+v", asked)
 	}
-	c.expectError("of the config before", c.call("GET", "/wsgi_party/main", ""), http.StatusNotFound, `"main": there is other`)
+	c.expectError("of the config before", c.call("GET", "/wsgi_party/main", ""), http.StatusNotFound, `"main": the only party is other`)
 
 	c.site("respond nothing")
 	expectNothing("the party was removed")

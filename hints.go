@@ -62,15 +62,27 @@ func onlyLocal(listen string) bool {
 	}
 }
 
-// thereAre says which parties there are.
-func thereAre(parties []string) string {
-	switch len(parties) {
-	case 0:
+// whichParties says which parties there are.
+func whichParties(names []string) string {
+	if len(names) == 0 {
 		return "there is no wsgi_party handler"
-	case 1:
-		return "the only party is " + parties[0]
 	}
-	return "the parties are " + strings.Join(parties, ", ")
+	return thereAre("party", names)
+}
+
+// thereAre says what there is of a kind, by its name in the singular.
+func thereAre(kind string, names []string) string {
+	switch len(names) {
+	case 0:
+		return "there is none"
+	case 1:
+		return "the only " + kind + " is " + names[0]
+	}
+	kinds := kind + "s"
+	if stem, ok := strings.CutSuffix(kind, "y"); ok {
+		kinds = stem + "ies"
+	}
+	return "the " + kinds + " are " + strings.Join(names, ", ")
 }
 
 // partiesIn returns the names of the parties in the config that is being provisioned,

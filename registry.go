@@ -180,7 +180,7 @@ func (a *App) Start() error {
 				zap.String("party", name),
 				zap.Strings("guests", guests),
 				zap.Strings("modules", slices.Compact(modules)),
-				zap.String("hint", "no party is called "+strconv.Quote(name)+didYouMean(name, parties...)+"; "+thereAre(parties)+"; write one of these where it is named, or give that name to a wsgi_party handler"))
+				zap.String("hint", "no party is called "+strconv.Quote(name)+didYouMean(name, parties...)+"; "+whichParties(parties)+"; write one of these where it is named, or give that name to a wsgi_party handler"))
 		}
 		for _, guest := range guests {
 			if slices.ContainsFunc(l.parties, func(p *Party) bool { return p.invites(guest) }) {

@@ -119,7 +119,7 @@ func (f *TemplateFunctions) Provision(ctx caddy.Context) error {
 		}
 	}
 	if f.Party == "" {
-		return fmt.Errorf("these templates are in no party's routes: say which party they ask (wsgi_party <party>); %s", thereAre(partiesIn(ctx)))
+		return fmt.Errorf("these templates are in no party's routes: say which party they ask (wsgi_party <party>); %s", whichParties(partiesIn(ctx)))
 	}
 	app, err := appOf(ctx)
 	if err != nil {

@@ -386,14 +386,14 @@ func TestTheCommand(t *testing.T) {
 		for i, test := range []struct {
 			arguments, want []string
 		}{
-			{[]string{"show", "nobody"}, []string{`no party is called "nobody"`, "there is empty, main"}},
+			{[]string{"show", "nobody"}, []string{`no party is called "nobody"`, "the parties are empty, main"}},
 			{[]string{"show", "a/b?c#d%2f e"}, []string{`no party is called "a/b?c#d%2f e"`}},
-			{[]string{"ask", "nobody", "ping"}, []string{`no party is called "nobody"`, "there is empty, main"}},
-			{[]string{"ask", "main", "nothing", "{}"}, []string{`no service is called "nothing"`, "there is ping, url"}},
+			{[]string{"ask", "nobody", "ping"}, []string{`no party is called "nobody"`, "the parties are empty, main"}},
+			{[]string{"ask", "main", "nothing", "{}"}, []string{`no service is called "nothing"`, "the services are ping, url"}},
 			{[]string{"ask", "main", "a/b?c#d%2f e"}, []string{`no service is called "a/b?c#d%2f e"`}},
 			{[]string{"ask", "empty", "ping"}, []string{`no service is called "ping"`, "there is none"}},
-			{[]string{"invite", "nobody"}, []string{`no party is called "nobody"`, "there is empty, main"}},
-			{[]string{"invite", "main", "nobody"}, []string{`no invited guest is called "nobody"`, "there is root, größe, late"}},
+			{[]string{"invite", "nobody"}, []string{`no party is called "nobody"`, "the parties are empty, main"}},
+			{[]string{"invite", "main", "nobody"}, []string{`no invited guest is called "nobody"`, "the invited guests are root, größe, late"}},
 			{[]string{"invite", "main", "a&b=c/d?e#f%2f g"}, []string{`no invited guest is called "a&b=c/d?e#f%2f g"`}},
 		} {
 			if i%2 == 0 {
