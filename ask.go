@@ -50,7 +50,9 @@ func init() {
 //   - `GET /` shows the services with their guests, and the guests with their services.
 //
 // The key is in the header `Authorization: Bearer <key>`. A guest that asks while it is
-// being asked hands back the `Party-Token` it was asked with.
+// being asked hands back the `Party-Token` it was asked with. Headers for the guests that
+// are asked, such as a visitor's `Cookie`, are sent as `Party-Forward-Cookie`, and reach
+// those whose `forward` lists them. Nothing else of the request goes on but the trace.
 type Ask struct {
 	// The name of the party. Default: the party in whose routes the handler is, or
 	// else `default`.
@@ -226,7 +228,7 @@ func whoIsThere(line *line) lineJSON {
 // contextOf returns the context to ask in: the one that the request's token says
 // that led here. It is to be ended when that has been answered.
 func (a *Ask) contextOf(r *http.Request, line *line, guest string, keys token.Keys) (ctx context.Context, end func(), err error) {
-	ctx, end = context.WithValue(r.Context(), notForwardedKey{}, true), func() {}
+	ctx, end = context.WithValue(r.Context(), fromOutsideKey{}, r.Context().Value(caddy.ReplacerCtxKey)), func() {}
 	text := r.Header.Get(tokenHeader)
 	if text == "" {
 		return ctx, end, nil

@@ -58,7 +58,8 @@ const (
 // always calls the next handler, but for the invite while the config loads, which it
 // takes itself.
 //
-// Of every request it deletes the header `Party-Token`, and sets `X-Forwarded-Prefix`
+// Of every request it deletes the headers `Party-Token`, `Party-Ask` and
+// `Party-Forward-…`, and sets `X-Forwarded-Prefix`
 // to the path at which the application is mounted, the prefix of its invite's.
 type Guest struct {
 	// The guest's name. Default: that of the invite. Where several stand in front
@@ -109,8 +110,10 @@ type Guest struct {
 	// the service together. Default: 1 MiB.
 	MaxAnswer int64 `json:"max_answer,omitempty"`
 
-	// The headers that an ask takes along from the request that led to it.
-	// Default: none.
+	// The headers that an ask takes along from the request that led to it, or, where a
+	// guest asks by `wsgi_party_ask`, from what that sends as `Party-Forward-<name>`.
+	// With a visitor's `Cookie` or `Authorization` the application can do all that the
+	// visitor can. Default: none.
 	Forward []string `json:"forward,omitempty"`
 
 	logger   *zap.Logger

@@ -40,6 +40,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/wsgiparty/wsgiparty/internal/manifest"
+	"github.com/wsgiparty/wsgiparty/internal/reservedheader"
 	"github.com/wsgiparty/wsgiparty/internal/subrequest"
 	"github.com/wsgiparty/wsgiparty/internal/token"
 	"github.com/wsgiparty/wsgiparty/internal/urltemplate"
@@ -527,8 +528,9 @@ var traceHeaders = []string{"Traceparent", "Tracestate"}
 // carriedKey is the context key of the headers that asks take along.
 type carriedKey struct{}
 
-// notForwardedKey is the context key of asks whose request is no visitor's.
-type notForwardedKey struct{}
+// fromOutsideKey is the context key of the placeholders of a request to wsgi_party_ask,
+// whose headers are not a visitor's but the asking guest's own.
+type fromOutsideKey struct{}
 
 // carry makes the context of an ask's remote handlers. It takes down the headers of the
 // request that led to the ask, of which they may take some along: they cannot read them
@@ -541,16 +543,20 @@ func (a *App) carry(ctx context.Context) context.Context {
 		return ctx
 	}
 	carried := make(http.Header)
-	take := func(names []string) {
+	take := func(prefix string, names []string) {
 		for _, name := range names {
-			if value, ok := placeholders.GetString("http.request.header." + name); ok && value != "" {
+			if value, ok := placeholders.GetString("http.request.header." + prefix + name); ok && value != "" {
 				carried[name] = []string{value}
 			}
 		}
 	}
-	take(traceHeaders)
-	if names := a.forwarded.Load(); names != nil && ctx.Value(notForwardedKey{}) == nil {
-		take(*names)
+	take("", traceHeaders)
+	if names := a.forwarded.Load(); names != nil {
+		prefix := ""
+		if ctx.Value(fromOutsideKey{}) == placeholders {
+			prefix = reservedheader.Forward
+		}
+		take(prefix, *names)
 	}
 	return context.WithValue(ctx, carriedKey{}, carried)
 }

@@ -23,10 +23,12 @@ import (
 	"sync"
 )
 
-// The reserved headers.
+// The reserved headers. All that begin with Forward are.
 const (
-	Token  = "Party-Token"
-	Prefix = "X-Forwarded-Prefix"
+	Token   = "Party-Token"
+	Ask     = "Party-Ask"
+	Forward = "Party-Forward-"
+	Prefix  = "X-Forwarded-Prefix"
 )
 
 // Strip deletes the reserved headers, in any case and with any of "-", "_" and "."
@@ -38,13 +40,13 @@ const (
 func Strip(r *http.Request) {
 	for name := range r.Header {
 		switch len(name) {
-		case len(Token), len(Prefix):
-			if Reserves(name) {
-				delete(r.Header, name)
-			}
 		case len("Connection"), len("Trailer"):
 			if strings.EqualFold(name, "Connection") || strings.EqualFold(name, "Trailer") {
 				stripNames(r.Header, name)
+			}
+		default:
+			if Reserves(name) {
+				delete(r.Header, name)
 			}
 		}
 	}
@@ -69,7 +71,17 @@ func stripTrailer(r *http.Request) {
 
 // Reserves reports whether the name is that of a reserved header, however it is written.
 func Reserves(name string) bool {
-	return folds(name, Token) || folds(name, Prefix)
+	switch len(name) {
+	case len(Token):
+		return folds(name, Token)
+	case len(Ask):
+		return folds(name, Ask)
+	case len(Prefix):
+		if folds(name, Prefix) {
+			return true
+		}
+	}
+	return len(name) >= len(Forward) && fold(name[0]) == 'p' && folds(name[:len(Forward)], Forward)
 }
 
 // folds reports whether s is reserved in another case or with other separators.
@@ -124,7 +136,7 @@ func stripNames(h http.Header, header string) {
 
 func listReserved(values []string) bool {
 	for _, value := range values {
-		for len(value) >= len(Token) {
+		for len(value) >= len(Ask) {
 			var name string
 			name, value, _ = strings.Cut(value, ",")
 			if Reserves(trim(name)) {

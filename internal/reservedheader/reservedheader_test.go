@@ -58,12 +58,13 @@ func foldings(reserved string) []string {
 	return slices.Compact(names)
 }
 
-var allFoldings = append(foldings(Token), foldings(Prefix)...)
+var allFoldings = slices.Concat(foldings(Token), foldings(Ask), foldings(Prefix), foldings(Forward), foldings(Forward+"Cookie"), foldings(Forward+"Ask"), []string{Forward + "X-Long-Name-Of-A-Header", Forward + "\u212a"})
 
 // others are names that are not reserved, though they look it.
 var others = []string{
 	"Party", "Token", "Party-Tokens", "Party-Toke", "PartyToken", "Party--Token", "-Party-Token", "Party-Token-", "Party/Token", "Party Token",
 	"Party\x00Token", "Partx-Token", "Party-T0ken", "Party-To\u212aen", "arty-Token", "Party^Token", "PARTY=TOKEN", "Party,Token", "Party-Token ",
+	"Party-As", "Party-Asks", "Party--Ask", "Partx-Ask", "PartyAsk", "Party-Forward", "Party-Forwar-d", "Party-ForwardX", "Party-Forwarded-Cookie", "Arty-Forward-Cookie", "Party\u212aForward-X", "X-Party-Forward-Cookie",
 	"X-Forwarded-Prefi", "X-Forwarded-Prefixx", "X-Forwarded-Pref\u0131x", "X-ForwardedPrefix", "X--ForwardedPrefix", "XForwarded-Prefix", "X-Forwarded-Proto",
 	"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded", "X-Script-Name", "Forwarded", "X-Forwarded_Suffix", "", "-", "_-.", "X-Client-Id", "Sec-Ch-Ua-Platform",
 }
@@ -317,7 +318,10 @@ func TestCloseWhileReading(t *testing.T) {
 func reserved(name string) bool {
 	name = strings.NewReplacer("_", "-", ".", "-").Replace(name)
 	ascii := !strings.ContainsFunc(name, func(c rune) bool { return c > 127 })
-	return ascii && (strings.EqualFold(name, Token) || strings.EqualFold(name, Prefix))
+	if len(name) >= len(Forward) && strings.EqualFold(name[:len(Forward)], Forward) && !strings.ContainsFunc(name[:len(Forward)], func(c rune) bool { return c > 127 }) {
+		return true
+	}
+	return ascii && (strings.EqualFold(name, Token) || strings.EqualFold(name, Ask) || strings.EqualFold(name, Prefix))
 }
 
 // FuzzStrip has three headers and trailers of any name, with any value.
