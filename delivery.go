@@ -47,6 +47,8 @@ func deliveryOf(r *http.Request) *delivery {
 // ErrMisrouted is the error for a request to a guest that another route answered.
 var ErrMisrouted error = &partylineError{"misrouted: the request did not come to the guest it is for; another route answers there"}
 
+var errAnswersNothing = errors.New("the guest's routes answer nothing")
+
 // DeliveredTo reports whether r was sent to that guest by its Invitation. A handler
 // that speaks for the guest calls it, so that the response counts.
 func DeliveredTo(r *http.Request, guest string) bool {
@@ -104,7 +106,7 @@ func (i *Invitation) send(r *http.Request, limit int, prepare func(*http.Request
 	case !d.met.Load():
 		err = ErrMisrouted
 	case w.Status() == 0:
-		err = errors.New("the guest's routes answer nothing")
+		err = errAnswersNothing
 	}
 	if err != nil {
 		w.Drop()

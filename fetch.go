@@ -23,7 +23,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"mime"
 	"net"
 	"net/http"
 	"path"
@@ -187,7 +186,8 @@ func (f *fetching) judge(o *outcome, response *http.Response, err error) time.Du
 		} else {
 			err = statusErr.err
 		}
-		response = new(http.Response)
+		o.ofCaddy = true
+		response = &http.Response{Body: http.NoBody}
 	}
 	if err != nil {
 		return f.notNow(o, err, nil)
@@ -195,15 +195,15 @@ func (f *fetching) judge(o *outcome, response *http.Response, err error) time.Du
 	if o.status == 0 {
 		o.status = response.StatusCode
 	}
-	mediaType, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type"))
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		return f.notNow(o, err, nil)
+	}
+	o.take(response.Header, body)
 	switch {
 	case o.status == http.StatusNotModified && f.last != nil:
 		return f.joined(o, response.Header, f.last.manifest, cmp.Or(response.Header.Get("Etag"), f.last.etag))
-	case o.status == http.StatusOK && mediaType == manifestType:
-		body, err := io.ReadAll(response.Body)
-		if err != nil {
-			return f.notNow(o, err, nil)
-		}
+	case o.status == http.StatusOK && o.mediaType == manifestType:
 		m, err := manifest.Parse(body)
 		if err != nil {
 			return f.notNow(o, err, nil)
@@ -243,7 +243,7 @@ func (f *fetching) joined(o *outcome, header http.Header, m *manifest.Manifest, 
 func (f *fetching) notGuest(o *outcome) time.Duration {
 	f.backoff.Reset()
 	o.result = InviteNotAnswered
-	o.advice = "the application has no manifest (" + manifestType + ") at this path: correct the invite's URI, let the application answer it, or write the manifest in wsgi_party_guest"
+	o.advice = f.adviceOn(o)
 	if f.denials == 0 || o.time.Sub(f.denied) >= notGuestApart {
 		f.denials++
 		f.denied = o.time
@@ -272,8 +272,6 @@ func (f *fetching) notNow(o *outcome, err error, header http.Header) time.Durati
 	f.denials = 0
 	f.stale()
 	o.err = err
-	location := header.Get("Location")
-	o.location = strings.ToValidUTF8(location[:min(len(location), maxLoggedAnswer)], "\uFFFD")
 	if o.result = InviteFailed; err == nil && o.status >= 400 && o.status < 500 {
 		o.result = InviteRefused
 	}
@@ -292,28 +290,6 @@ func (f *fetching) stale() {
 	if f.last != nil && !f.last.fresh.IsZero() {
 		f.last = &lastManifest{manifest: f.last.manifest, etag: f.last.etag}
 		lastManifests.Store(f.key, f.last)
-	}
-}
-
-// adviceOn says what to do about an answer that is not the application's last word.
-func (f *fetching) adviceOn(o *outcome) string {
-	switch {
-	case o.location != "":
-		return "a redirect, to " + o.location + ", is not followed: invite the URI where it leads, such as one with a trailing slash or beginning with https://"
-	case o.status == http.StatusBadRequest:
-		return "does the application know the host of the invite? Invite a URL whose host it allows, such as https://example.com" + f.invitation.URI.Path
-	case o.status == http.StatusUnauthorized, o.status == http.StatusForbidden:
-		authentication := "what refuses it may be authentication in front of the application: let the guest's asks pass it with the matcher `" + f.invitation.party.recipe(f.guest()) + "`"
-		if f.keys.IsZero() {
-			return authentication + ". Or does the application want Caddy to have a key? Write the same in wsgi_party_guest"
-		}
-		return "is the application's key the same? Else, " + authentication
-	case o.status == http.StatusOK:
-		return "correct the application's manifest; the last good one counts until then"
-	case errors.Is(o.err, ErrMisrouted):
-		return "another route answers at this path: put wsgi_party_guest where the requests to the application pass it"
-	default:
-		return "is the application running? It is asked again by itself"
 	}
 }
 
@@ -351,7 +327,7 @@ func (o *outcome) state() string {
 	if operation, ok := errors.AsType[*net.OpError](err); ok {
 		err = operation.Err // the rest has a port that is another one each time
 	}
-	return fmt.Sprint(o.result, o.status, err, o.location, o.services)
+	return fmt.Sprint(o.result, o.status, err, o.location, o.mediaType, o.services)
 }
 
 // maxAgeOf returns how long a response is fresh.

@@ -20,6 +20,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/wsgiparty/wsgiparty/internal/testbackend"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
@@ -146,6 +147,82 @@ func TestWhatIsNoMistakeIsNotWarnedOf(t *testing.T) {
 		for _, message := range []string{hiddenMessage, openMessage} {
 			if entries := logEntries(t, message); len(entries) != 0 {
 				t.Errorf("%s: %v", name, entries)
+			}
+		}
+	}
+}
+
+// TestMistakesOfApplicationsAreTold has each answer its manifest wrongly, or not.
+func TestMistakesOfApplicationsAreTold(t *testing.T) {
+	t.Setenv("HINTS_KEY", "hints-hints-hints-hints-hints-hints-hints")
+	const (
+		manifest = `{"urls": {"home": "/"}}`
+		key      = " {\nkey {env.HINTS_KEY}\n}"
+		invited  = "/NAME/__invite__/"
+	)
+	status := func(status int, location string) testbackend.Response {
+		return testbackend.Response{Status: status, Header: map[string]string{"Location": location}}
+	}
+	type test struct {
+		response testbackend.Response
+		options  string   // of wsgi_party_guest
+		behind   string   // what stands between that and the application
+		says     []string // with NAME for the guest's
+		never    string
+	}
+	tests := map[string]test{
+		"json":   {ofType("application/json; charset=utf-8", manifest), "", "", []string{"but as application/json", "`Content-Type: application/vnd.wsgi-party+json`"}, "running"},
+		"html":   {ofType("text/html", "<!DOCTYPE html>"), "", "", []string{"no manifest", "where it answers with text/html", "write the manifest in wsgi_party_guest"}, "running"},
+		"handle": {status(404, ""), "", "", []string{"at " + invited + ", which it answers with status 404", "write `handle_path /NAME/*`"}, "running"},
+
+		"login":      {status(302, "/accounts/login/?next="+invited), "", "", []string{"to /accounts/login/?next=" + invited, "lead to a login", "answer GET " + invited + " without one", "`not vars partyline NAME`"}, "invite the URI"},
+		"elsewhere":  {status(303, "https://idp.example.com/"), "", "", []string{"https://idp.example.com/", "lead to a login"}, "invite the URI"},
+		"sign-in":    {status(301, "/sign_in"), "", "", []string{"/sign_in", "lead to a login"}, "invite the URI"},
+		"slash":      {status(301, "/NAME/__invite__"), "", "", []string{"to /NAME/__invite__,", "invite the URI where it leads"}, "login"},
+		"https":      {status(302, "https://localhost"+invited), "", "", []string{"https://localhost" + invited, "beginning with https://"}, "login"},
+		"moved-away": {status(308, "/new"), "", "", []string{"/new", "invite the URI where it leads"}, "login"},
+
+		"unsigned":   {status(401, ""), "", "", []string{"refuses GET " + invited, "None is sent, since wsgi_party_guest has no key", "`key {env.BLOG_PARTY_KEY}`", "login", "`not vars partyline NAME`"}, "is its key the same"},
+		"signed":     {status(401, ""), key, "", []string{"refuses GET " + invited, `Party-Token for guest "NAME"`, "is its key the same", "`not vars partyline NAME`"}, "has no key"},
+		"basic-auth": {status(200, ""), "", "error 401", []string{"a handler of Caddy refuses it", "`not vars partyline NAME`"}, "key"},
+		"rate-limit": {status(200, ""), "", "error 429", []string{"limits the rate", "`not vars partyline NAME`"}, "running"},
+
+		"bad-request": {status(400, ""), "", "", []string{"the host of the invite? It was localhost", "https://example.com" + invited}, "running"},
+		"broken":      {status(500, ""), "", "", []string{"answers GET " + invited + " with status 500", "its own log"}, "running?"},
+		"starting":    {status(503, ""), "", "", []string{"unavailable"}, "running?"},
+		"slow":        {testbackend.Response{Wait: 3 * time.Second}, "", "", []string{"GET " + invited + " was not answered in time", "invite_timeout of more than 1s"}, "running?"},
+		"broken-off":  {testbackend.Response{Body: manifest, Header: map[string]string{"Content-Type": manifestType}, Cut: true}, "", "", []string{"closed the connection in the middle of its answer"}, "running?"},
+		"bad":         {manifestOf(`{"urls": {"home": 1}}`), "", "", []string{"urls.home: it is a number", "correct the application's manifest"}, "running"},
+	}
+	c := newGuestTest(t)
+	b := testbackend.Start(t, "")
+	config := "invite_timeout 1s\n"
+	for name, test := range tests {
+		if location := test.response.Header["Location"]; location != "" {
+			test.response.Header["Location"] = strings.ReplaceAll(location, "NAME", name)
+		}
+		b.On("/"+name+"/__invite__/", test.response)
+		config += "invite /" + name + "/__invite__/\nhandle /" + name + "/* {\nroute {\n"
+		config += "wsgi_party_guest" + test.options + "\n" + test.behind + "\nreverse_proxy " + b.Upstream() + "\n}\n}\n"
+	}
+	c.load(config)
+	for name, test := range tests {
+		eventually(t, name+" is told", func() bool { return len(invitesLogged(t, name)) > 0 })
+		told := invitesLogged(t, name)[0]
+		text := fmt.Sprint(told["error"], told["hint"])
+		for _, part := range test.says {
+			if part = strings.ReplaceAll(part, "NAME", name); !strings.Contains(text, part) {
+				t.Errorf("%s: it does not say %s: %v", name, part, told)
+			}
+		}
+		if strings.Contains(text, test.never) {
+			t.Errorf("%s: it says %s: %v", name, test.never, told)
+		}
+	}
+	for _, p := range Parties() {
+		for _, i := range p.Invites {
+			if p.Partyline.Name() == c.party && i.Hint == "" {
+				t.Errorf("%s: the admin API has no hint", i.Guest)
 			}
 		}
 	}

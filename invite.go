@@ -248,11 +248,11 @@ type outcome struct {
 	changed  bool     // the guest's manifest
 	time     time.Time
 	duration time.Duration
-	answer   string        // how the response began
-	location string        // where a redirect led
-	advice   string        // what to do about it, if the guest knows that better
-	pending  chan struct{} // nil, or closed when the guest knows whether it joins
-	judged   chan struct{} // nil, or closed when the application has been asked
+	received
+	ofCaddy bool          // whether a handler of Caddy answered, by an error
+	advice  string        // what to do about it, if the guest knows that better
+	pending chan struct{} // nil, or closed when the guest knows whether it joins
+	judged  chan struct{} // nil, or closed when the application has been asked
 }
 
 // InviteInfo is an invite and what came of it when it was sent last.
@@ -418,7 +418,6 @@ func (p *Party) send(i *invited) *outcome {
 	o.status = w.Status()
 	o.services = operator.services()
 	body := w.Body()
-	o.answer = strings.ToValidUTF8(string(body[:min(len(body), maxLoggedAnswer)]), "\uFFFD")
 	if requestCtx.Err() != nil { // the guest may still be at it
 		operator.Leave()
 		o.services = nil
@@ -426,7 +425,7 @@ func (p *Party) send(i *invited) *outcome {
 			o.status = 0 // it may be 499, reverse_proxy's word for a client that has gone
 		}
 	} else {
-		o.location = w.Header().Get("Location")
+		o.take(w.Header(), body)
 	}
 	o.judge(invitation.taken.Load() || len(o.services) > 0)
 	if o.result == InviteJoined {
@@ -557,7 +556,7 @@ func (p *Party) hint(o *outcome) string {
 		return forgotten + "; where it stands behind forward_auth or the like, let the guest's invites pass that with the matcher `" + p.recipe(o.guest) + "`"
 	case o.err == errLeavesProcess:
 		return forgotten
-	case o.isManifest():
+	case o.manifest:
 		return "an application's manifest came back: " + forgotten
 	case isRewritten(o.err):
 		return "what stands in front of wsgi_party_guest rewrites the path (rewrite, try_files, uri). Directives are sorted, so it does not help to move their lines: write `route { … }` around them, which runs them as written, and wsgi_party_guest as the first. Only a prefix may be stripped before, by handle_path or uri strip_prefix"
@@ -576,7 +575,7 @@ func (p *Party) hint(o *outcome) string {
 	case o.status == 0, o.status == http.StatusNotFound:
 		return "nothing in the party takes the operator at this path: correct the invite's URI, or mount a guest there"
 	case o.location != "":
-		return "a redirect, to " + o.location + ", is not followed: invite the URI where it leads, such as one with a trailing slash or beginning with https://"
+		return o.adviceOnRedirect(o.uri.EscapedPath(), p.recipe(o.guest))
 	case o.result == InviteNotAnswered:
 		return "what answered did not take the operator: does another route answer before the guest? If it is an application that answers, " + forgotten
 	default:
@@ -586,12 +585,6 @@ func (p *Party) hint(o *outcome) string {
 
 // forgotten is the hint for an application without a handler that speaks for it.
 const forgotten = "write `wsgi_party_guest` in front of the reverse_proxy, php_fastcgi or other handler that leads to the application: that takes the invite, and asks the application for its manifest when the config has started"
-
-// isManifest reports whether an application answered the invite itself, as one that
-// wsgi_party_guest speaks for is to answer that.
-func (o *outcome) isManifest() bool {
-	return !o.taken && strings.HasPrefix(strings.TrimSpace(o.answer), "{") && (strings.Contains(o.answer, `"urls"`) || strings.Contains(o.answer, `"services"`))
-}
 
 // recipe is a matcher of what is not the party's own request to that guest. Those to
 // others are to meet its password: a guest says itself where its asks lead.

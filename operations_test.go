@@ -151,7 +151,7 @@ func TestRemoteGuestsAreShownLikeAnyOther(t *testing.T) {
 	}{
 		{guest: "blog", app: blog, result: InviteJoined, status: 200},
 		{guest: "none", app: newRemoteApp(t, saysStatus(404)), result: InviteNotAnswered, status: 404, advice: []string{"application/vnd.wsgi-party+json", "correct the invite's URI", "wsgi_party_guest"}},
-		{guest: "spa", app: newRemoteApp(t, saysJSON(`{}`)), result: InviteNotAnswered, status: 200, advice: []string{"no manifest"}},
+		{guest: "spa", app: newRemoteApp(t, saysJSON(`{}`)), result: InviteNotAnswered, status: 200, advice: []string{"no manifest", "application/json"}},
 		{guest: "badhost", app: newRemoteApp(t, saysStatus(400)), result: InviteRefused, status: 400, advice: []string{"host", "https://example.com/badhost/__invite__/"}},
 		{guest: "guarded", app: newRemoteApp(t, saysStatus(401)), result: InviteRefused, status: 401, advice: []string{"`not vars partyline guarded`", "key"}},
 		{guest: "forbidden", app: newRemoteApp(t, saysStatus(403)), result: InviteRefused, status: 403, advice: []string{"`not vars partyline forbidden`"}},

@@ -1,0 +1,135 @@
+// Copyright 2026 The wsgi_party Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package wsgiparty
+
+import (
+	"errors"
+	"fmt"
+	"mime"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/wsgiparty/wsgiparty/internal/manifest"
+	"github.com/wsgiparty/wsgiparty/internal/subrequest"
+)
+
+// received is what a response to an invite was like, for people.
+type received struct {
+	answer    string // how the body began
+	mediaType string
+	location  string // where a redirect led
+	manifest  bool   // whether the body is a manifest, of whatever type
+}
+
+func (r *received) take(header http.Header, body []byte) {
+	r.answer = cut(string(body))
+	r.location = cut(header.Get("Location"))
+	r.mediaType, _, _ = mime.ParseMediaType(header.Get("Content-Type"))
+	m, err := manifest.Parse(body)
+	r.manifest = err == nil && len(m.URLs)+len(m.Services) > 0
+}
+
+// cut returns text that is short enough for the log.
+func cut(text string) string {
+	return strings.ToValidUTF8(text[:min(len(text), maxLoggedAnswer)], "\uFFFD")
+}
+
+// adviceOn says what to do about an application that has not joined: what came, where,
+// and what to write.
+func (f *fetching) adviceOn(o *outcome) string {
+	asked := f.askedFor()
+	authentication := "authentication in Caddy in front of it lets the party pass with the matcher `" + f.invitation.party.recipe(f.guest()) + "`"
+	const again = "; it is asked again by itself"
+	switch {
+	case o.location != "":
+		return o.adviceOnRedirect(asked, f.invitation.party.recipe(f.guest()))
+	case errors.Is(o.err, ErrMisrouted):
+		return "another route answers at this path: put wsgi_party_guest where the requests to the application pass it"
+	case errors.Is(o.err, errAnswersNothing):
+		return "no handler answers behind wsgi_party_guest: write the one that leads to the application there, such as reverse_proxy"
+	case errors.Is(o.err, subrequest.ErrBrokeOff):
+		return "the application closed the connection in the middle of its answer to GET " + asked + ": its own log may say why" + again
+	case timedOut(o.err):
+		return fmt.Sprintf("GET %s was not answered in time: the application is to answer its manifest at once; or write an invite_timeout of more than %v in wsgi_party", asked, time.Duration(f.invitation.party.InviteTimeout)) + again
+	case o.result == InviteNotAnswered:
+		return f.adviceOnNoManifest(o, asked)
+	case o.status == http.StatusOK:
+		return "correct the application's manifest, which it answers to GET " + asked + "; the last good one counts until then"
+	case o.status == http.StatusBadRequest:
+		host := f.invitation.URI.Host
+		if host == "" {
+			host = "localhost, as that of each invite of a path"
+		}
+		return "does the application know the host of the invite? It was " + host + ". Invite a URL whose host it allows, such as https://example.com" + f.invitation.URI.Path
+	case (o.status == http.StatusUnauthorized || o.status == http.StatusForbidden) && o.ofCaddy:
+		return "a handler of Caddy refuses it before it comes to the application: " + authentication
+	case (o.status == http.StatusUnauthorized || o.status == http.StatusForbidden) && f.keys.IsZero():
+		return "the application refuses GET " + asked + ". Does it want a Party-Token? None is sent, since wsgi_party_guest has no key: write `key {env.BLOG_PARTY_KEY}` in it, with the application's key in that variable. Does it want a login? It is to answer its manifest without; " + authentication
+	case o.status == http.StatusUnauthorized || o.status == http.StatusForbidden:
+		return fmt.Sprintf("the application refuses GET %s, which was sent with a Party-Token for guest %q: is its key the same as the first in wsgi_party_guest, and does it know itself by that name? Or does it want a login? It is to answer its manifest without; %s", asked, f.guest(), authentication)
+	case o.status == http.StatusTooManyRequests && o.ofCaddy:
+		return "a handler of Caddy limits the rate of requests: let the party pass it with the matcher `" + f.invitation.party.recipe(f.guest()) + "`" + again
+	case o.status == http.StatusServiceUnavailable:
+		return "the application, or what is in front of it, says that it is unavailable" + again
+	case o.status == http.StatusBadGateway, o.status == http.StatusGatewayTimeout:
+		return "is the application running? The error says what was met at its address" + again
+	default:
+		return fmt.Sprintf("the application answers GET %s with status %d: its own log may say why", asked, o.status) + again
+	}
+}
+
+// askedFor is the path of the manifest as the application sees it.
+func (v *visit) askedFor() string {
+	return "/" + strings.TrimPrefix(strings.TrimPrefix(v.invitation.URI.EscapedPath(), v.path), "/")
+}
+
+// adviceOnNoManifest is adviceOn for an application that says to be no guest.
+func (f *fetching) adviceOnNoManifest(o *outcome, asked string) string {
+	mediaType := o.mediaType
+	if mediaType == "" {
+		mediaType = "no media type"
+	}
+	if o.manifest {
+		if mediaType == manifestType {
+			return fmt.Sprintf("the application answers GET %s with its manifest, but with status %d: answer it with 200", asked, o.status)
+		}
+		return fmt.Sprintf("the application answers GET %s with its manifest, but as %s: send it with `Content-Type: %s`", asked, mediaType, manifestType)
+	}
+	advice := fmt.Sprintf("the application has no manifest (%s) at %s, which it answers with status %d", manifestType, asked, o.status)
+	if o.status == http.StatusOK {
+		advice = fmt.Sprintf("the application has no manifest (%s) at %s, where it answers with %s", manifestType, asked, mediaType)
+	}
+	if base := f.invitation.invited.base; base != "" && f.path == "" {
+		advice += fmt.Sprintf(". Do its own paths begin with %[1]s? If not, write `handle_path %[1]s/*` where `handle` leaves that in the path", base)
+	}
+	return advice + "; correct the invite's URI, let the application answer it, or write the manifest in wsgi_party_guest"
+}
+
+var loginWords = regexp.MustCompile(`(?i)log_?-?in|sign_?-?in|auth|sso|session`)
+
+// adviceOnRedirect is what to do about a redirect of a request for a path.
+func (o *outcome) adviceOnRedirect(asked, recipe string) string {
+	advice := "a redirect, to " + o.location + ", is not followed: "
+	location, err := url.Parse(o.location)
+	samePage := err == nil && strings.HasSuffix(strings.TrimSuffix(location.EscapedPath(), "/"), strings.TrimSuffix(asked, "/"))
+	permanent := o.status == http.StatusMovedPermanently || o.status == http.StatusPermanentRedirect
+	if samePage || permanent && !loginWords.MatchString(o.location) {
+		return advice + "invite the URI where it leads, such as one with a trailing slash or beginning with https://"
+	}
+	return advice + "it seems to lead to a login, and an invite cannot log in. Let the application answer GET " + asked + " without one (where wsgi_party_guest has a key, the Party-Token says that it is Caddy who asks); authentication in Caddy lets the party pass with the matcher `" + recipe + "`"
+}
