@@ -198,8 +198,8 @@ func TestTheCommandAdaptsFormatsAndValidatesGuests(t *testing.T) {
 	}
 	for _, wrong := range []struct{ from, to, want string }{
 		{"{env.OLD_PARTY_KEY}", "an-open-secret-an-open-secret-an-open", "write a placeholder such as {env.BLOG_PARTY_KEY}"},
-		{"{env.OLD_PARTY_KEY}", "{env.NOT_THERE}", "nothing is in {env.NOT_THERE}"},
-		{"{env.OLD_PARTY_KEY}", "{file./not/there}", "nothing is in {file./not/there}"},
+		{"{env.OLD_PARTY_KEY}", "{env.NOT_THERE}", "{env.NOT_THERE}, is empty: the variable NOT_THERE is unset"},
+		{"{env.OLD_PARTY_KEY}", "{file./not/there}", "{file./not/there}, is empty"},
 		{"{id}", "{path}", "write another name"},
 		{"timeout 3s", "timeout 3", "such as 2s"},
 	} {
