@@ -129,7 +129,7 @@ func TestTheClientPassesItsOwnTests(t *testing.T) {
 	for _, python := range pythons(t) {
 		t.Run(fmt.Sprintf("%d.%d", python.version[0], python.version[1]), func(t *testing.T) {
 			t.Parallel()
-			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 			defer cancel()
 			command := exec.CommandContext(ctx, python.path, "-W", "error::SyntaxWarning", "-m", "unittest", "discover", "-q")
 			command.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1")
