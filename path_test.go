@@ -19,7 +19,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -276,4 +278,54 @@ func TestAGuestThatNeverSaysWhatLedToItsAskIsBounded(t *testing.T) {
 	if n := calls.Load(); n > 1000 {
 		t.Errorf("%d calls", n)
 	}
+}
+
+// FuzzWhatAGuestCanSend sends what a guest can sign and send: afterwards, everybody is
+// answered as before.
+func FuzzWhatAGuestCanSend(f *testing.F) {
+	const batch = `[{"service":"ping"},{"service":"url","payload":{"name":"two:home"}}]`
+	f.Add("/", `[["a","ping"],["b","ping"],["c","ping"]]`, batch, "X", "")
+	f.Add("/ping", `[]`, `null`, "Cdn-Loop", "a, b, c")
+	f.Add("/url?first", `[["",""]]`, `["two:home", {"a": [1, {"b": null}]}]`, "Party-Forward-Cookie", "a=b")
+	f.Add("/url", `[["one","url"],["","url"],["two","url"],["x","url"],["x","url"],["x","url"],["x","url"],["x","url"]]`, `{"name":"\u0000:x","kwargs":{},"query":{"":1}}`, "X-Forwarded-Prefix", "/../x")
+	f.Add("/%00?first=maybe", `{"a":1}`, "\xff", "Content-Length", "-1")
+	f.Add("/ping/../..//url", `null`, `[]`, "Transfer-Encoding", "chunked")
+	f.Add("/", `[["two","ping"]]`, `[{"service":"","first":1},null,{"payload":1e999}]`, "Traceparent", "00-0-0-0")
+	for _, guest := range []string{"one", "two", "next"} {
+		f.Setenv(guest+"_PARTY_KEY", guest+strings.Repeat("-key", 8))
+	}
+	key := "one" + strings.Repeat("-key", 8)
+	c := newAskTest(f)
+	c.around(declaredGuests)
+	f.Fuzz(func(t *testing.T, path, asks, body, name, value string) {
+		var claims any
+		if json.Unmarshal([]byte(asks), &claims) != nil {
+			claims = asks
+		}
+		r, err := http.NewRequest(http.MethodPost, "http://"+c.endpoint+path, strings.NewReader(body))
+		if err != nil || !strings.HasPrefix(path, "/") {
+			return
+		}
+		r.Header.Set(name, value)
+		r.Header.Set("Authorization", "Bearer "+key)
+		r.Header.Set("Party-Token", signedBy(t, "one", key, map[string]any{"path": claims}))
+		response, err := adminClient.Do(r)
+		if err != nil {
+			if _, sent := errors.AsType[*url.Error](err); !sent || strings.Contains(err.Error(), "EOF") || strings.Contains(err.Error(), "refused") {
+				t.Fatal(err)
+			}
+			return // net/http does not send it
+		}
+		read, err := io.ReadAll(response.Body)
+		response.Body.Close()
+		if err != nil || response.StatusCode >= 500 && response.StatusCode != http.StatusLoopDetected {
+			t.Errorf("%s %q: %d %s %v", path, body, response.StatusCode, read, err)
+		}
+		if response.StatusCode == 200 && !json.Valid(read) {
+			t.Errorf("%s %q: no JSON: %s", path, body, read)
+		}
+		if answer, err := c.try(t.Context(), asking{key: key, path: "/ping"}); err != nil || answer.status != 200 || !strings.Contains(answer.body, `"answers":["two","keyless"]`) {
+			t.Errorf("after %s %q, an honest ask: %d %s %v", path, body, answer.status, answer.body, err)
+		}
+	})
 }
