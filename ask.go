@@ -163,6 +163,9 @@ func newProblem(status int, format string, arguments ...any) *problem {
 
 // serve returns the response's JSON, in parts.
 func (a *Ask) serve(w http.ResponseWriter, r *http.Request) ([][]byte, error) {
+	if loopsTooOften(r.Header) {
+		return nil, newProblem(http.StatusLoopDetected, "the request has come through this Caddy %d times (CDN-Loop): what it asks for leads to itself, by way of another Caddy or an application", maxLoops)
+	}
 	guest, keys, ok := a.app.identify(a.Party, r)
 	if !ok {
 		w.Header().Set("WWW-Authenticate", "Bearer")

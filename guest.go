@@ -200,7 +200,7 @@ func checkForwarded(names []string) error {
 			return fmt.Errorf("forward: the header %s is the party's own, which every ask has: leave it out", name)
 		}
 		switch http.CanonicalHeaderKey(name) {
-		case "Connection", "Content-Length", "Content-Type", "Host", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
+		case loopHeader, "Connection", "Content-Length", "Content-Type", "Host", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
 			"Accept-Encoding", "Content-Encoding", "Expect", "Range",
 			"If-Match", "If-Modified-Since", "If-None-Match", "If-Range", "If-Unmodified-Since":
 			return fmt.Errorf("forward: the header %s belongs to one request, and an ask has its own: leave it out", name)
@@ -301,6 +301,10 @@ func (g *Guest) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 	}
 	if d != nil && !delivered { // it is another guest's
 		return next.ServeHTTP(w, r)
+	}
+	if loopsTooOften(r.Header) {
+		w.WriteHeader(http.StatusLoopDetected) // an error might lead to other asks
+		return nil
 	}
 	reservedheader.Strip(r)
 	if v != nil && v.mount != "" {

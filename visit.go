@@ -551,6 +551,8 @@ func (a *App) carry(ctx context.Context) context.Context {
 		}
 	}
 	take("", traceHeaders)
+	loop, _ := placeholders.GetString("http.request.header." + loopHeader)
+	carried[loopHeader] = []string{loopOf(loop, askOf(askOf(ctx).Context) != nil)}
 	if names := a.forwarded.Load(); names != nil {
 		prefix := ""
 		if ctx.Value(fromOutsideKey{}) == placeholders {

@@ -1,0 +1,101 @@
+// Copyright 2026 The wsgi_party Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/wsgiparty/wsgiparty/internal/testport"
+)
+
+// TestALoopOverTwoCaddysEnds has two Caddys that share nothing. A page of each asks an
+// application twice, which is the other's page.
+func TestALoopOverTwoCaddysEnds(t *testing.T) {
+	var asked atomic.Int64
+	addresses := [2]string{testport.Address(t), testport.Address(t)}
+	for i, address := range addresses {
+		other := httptest.NewServer(counting(&asked, addresses[1-i]))
+		t.Cleanup(other.Close)
+		config := filepath.Join(t.TempDir(), "Caddyfile")
+		if err := os.WriteFile(config, fmt.Appendf(nil, `{
+	admin off
+}
+http://%s {
+	wsgi_party {
+		invite /other/__invite__/
+		handle_path /other/* {
+			wsgi_party_guest {
+				service s /
+				timeout 20s
+			}
+			reverse_proxy %s
+		}
+		handle / {
+			templates {
+				mime application/json
+				extensions {
+					wsgi_party
+				}
+			}
+			header Content-Type application/json
+			respond "[{{len (askAround . `+"`s`"+`)}}, {{len (askAround . `+"`s`"+`)}}]"
+		}
+	}
+}
+`, address, other.Listener.Addr()), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		process := runCaddy(t, config)
+		t.Cleanup(func() { process.kill(); _ = process.Wait() })
+		log := bufio.NewScanner(process.stderr)
+		for log.Scan() && !strings.Contains(log.Text(), "serving initial configuration") {
+		}
+		go io.Copy(io.Discard, process.stderr)
+	}
+	response, err := http.Get("http://" + addresses[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != http.StatusOK || string(body) != "[1, 1]" {
+		t.Errorf("%d %s %v", response.StatusCode, body, err)
+	}
+	// Each of them is passed three times at most, and asks twice each time.
+	if n := asked.Load(); n < 4 || n > 2+4+8+16+32+64 {
+		t.Errorf("there were %d asks", n)
+	}
+}
+
+// counting passes requests on to a Caddy and counts them.
+func counting(n *atomic.Int64, address string) http.Handler {
+	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: address})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n.Add(1)
+		r.Host = address
+		proxy.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,83 @@
+// Copyright 2026 The wsgi_party Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package wsgiparty
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"net/http"
+	"strings"
+)
+
+// What CDN-Loop (RFC 8586) says of a request: which Caddys it, and what led to it, have
+// passed. Asks are nested in ways that nothing else shows where they lead through other
+// Caddys, or through applications that hand no token back.
+const (
+	loopHeader    = "Cdn-Loop" // as net/http has it
+	maxLoopHeader = 4 << 10
+	maxLoops      = 4 // of a request through this process
+)
+
+// loopID is this process's in CDN-Loop.
+var loopID = newLoopID()
+
+func newLoopID() string {
+	var random [8]byte
+	_, _ = rand.Read(random[:]) // never fails
+	return "wsgi-party-" + hex.EncodeToString(random[:])
+}
+
+// loopsIn returns how often a request has come through this process.
+func loopsIn(values []string) (n int) {
+	for _, value := range values {
+		for info := range strings.SplitSeq(value, ",") {
+			id, _, _ := strings.Cut(info, ";")
+			if strings.TrimSpace(id) == loopID {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// loopsTooOften reports whether a request is to be answered with status 508.
+func loopsTooOften(header http.Header) bool {
+	values, ok := header[loopHeader]
+	return ok && loopsIn(values) >= maxLoops
+}
+
+// loopOf returns the CDN-Loop of an ask's requests, from that of the request that led to
+// it. Of asks that lead to each other, which are bounded by other means, the first counts.
+func loopOf(before string, nested bool) string {
+	if len(before) > maxLoopHeader { // the last ones count
+		_, before, _ = strings.Cut(before[len(before)-maxLoopHeader:], ",")
+	}
+	switch {
+	case strings.Trim(before, ", \t") == "":
+		return loopID
+	case nested && loopsIn([]string{before}) > 0:
+		return before
+	}
+	return before + ", " + loopID
+}
+
+// carriedLoop returns the CDN-Loop of a request in that context.
+func carriedLoop(ctx context.Context) string {
+	if carried, ok := ctx.Value(carriedKey{}).(http.Header); ok {
+		return carried[loopHeader][0]
+	}
+	return loopID
+}

@@ -1,0 +1,185 @@
+// Copyright 2026 The wsgi_party Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package wsgiparty
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+func TestLoopOf(t *testing.T) {
+	long := strings.Repeat("other, ", 1000)
+	for _, test := range []struct {
+		before string
+		nested bool
+		want   string
+	}{
+		{"", false, loopID},
+		{" , ", true, loopID},
+		{"cdn.example; v=1", false, "cdn.example; v=1, " + loopID},
+		{loopID, false, loopID + ", " + loopID},
+		{"a," + loopID + ";x", true, "a," + loopID + ";x"},
+		{"a", true, "a, " + loopID},
+		{"x-" + loopID, true, "x-" + loopID + ", " + loopID},
+		{strings.Repeat("x", 5000), false, loopID},
+	} {
+		if got := loopOf(test.before, test.nested); got != test.want {
+			t.Errorf("%q becomes %q, want %q", test.before, got, test.want)
+		}
+	}
+	got := loopOf(long+loopID+", last", false)
+	if len(got) > maxLoopHeader+100 || !strings.HasSuffix(got, ", other, "+loopID+", last, "+loopID) || loopsIn([]string{got}) != 2 {
+		t.Errorf("%d bytes, %q", len(got), got[len(got)-100:])
+	}
+	if n := loopsIn([]string{loopID + "," + loopID, "b", loopID + " ;q=1"}); n != 3 {
+		t.Errorf("%d times", n)
+	}
+}
+
+// loops is a request's CDN-Loop, with "ID" for this process.
+func loops(h http.Header) string { return strings.ReplaceAll(h.Get("CDN-Loop"), loopID, "ID") }
+
+func TestSubrequestsSayWhatTheyHaveComeThrough(t *testing.T) {
+	c := newAskTest(t)
+	asked := make(chan string, 10)
+	key := keyOf(t, "asker")
+	one := newApplication(t, c, "one", func(a *application, r *http.Request, service string) reply {
+		asked <- service + " " + loops(r.Header)
+		if service == "first" {
+			response, err := c.try(r.Context(), asking{key: a.key, path: "/second", header: http.Header{"Party-Token": r.Header["Party-Token"], "Cdn-Loop": r.Header["Cdn-Loop"]}})
+			if err != nil || response.status != http.StatusOK {
+				return reply{500, nil}
+			}
+		}
+		return reply{200, 1}
+	})
+	two := newApplication(t, c, "two", func(a *application, r *http.Request, service string) reply {
+		asked <- service + " " + loops(r.Header)
+		return reply{200, 1}
+	})
+	fetched := make(chan string, 10)
+	three := newAttackedApp(t, "", func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Accept") == manifestType {
+			fetched <- loops(r.Header)
+		}
+		w.WriteHeader(http.StatusNotFound)
+	})
+	app(t, "page", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+		answers, err := c.line("main").AskAround(r.Context(), "first", nil)
+		_, _ = io.WriteString(w, fmt.Sprint(len(answers)))
+		return err
+	})
+	c.around(guestThatAsks + one.directives("first", "name") + two.directives("second") + "invite /three/__invite__/\n" + mounted("three", "", three) + "handle /page {\ntest_app page\n}\n")
+	expect := func(what string, want ...string) {
+		t.Helper()
+		for _, want := range want {
+			if got := <-asked; got != want {
+				t.Errorf("%s: %s, want %s", what, got, want)
+			}
+		}
+	}
+	if got := <-fetched; got != "ID" {
+		t.Errorf("a manifest is asked for with %q", got)
+	}
+	if _, err := c.line("main").AskAround(t.Context(), "name", nil); err != nil {
+		t.Error(err)
+	}
+	expect("an ask that no request led to", "name ID")
+	c.do(asking{key: key, path: "/name"})
+	expect("a guest's ask", "name ID")
+	c.do(asking{key: key, path: "/name", header: http.Header{"Cdn-Loop": {"a, b;v=1", "c"}}})
+	expect("a guest's ask with others", "name a, b;v=1,c, ID")
+	if status, body := c.testCaddy.do("GET", "/page", "", http.Header{"Cdn-Loop": {"cdn.example"}}); status != http.StatusOK || body != "1" {
+		t.Errorf("%d %s", status, body)
+	}
+	expect("a page's ask, and one that it leads to", "first cdn.example, ID", "second cdn.example, ID")
+}
+
+// TestRequestsThatCameThroughTooOftenEnd has requests with this process's id.
+func TestRequestsThatCameThroughTooOftenEnd(t *testing.T) {
+	c := newAskTest(t)
+	var asked atomic.Int64
+	key := keyOf(t, "asker")
+	a := newAttackedApp(t, "", func(w http.ResponseWriter, r *http.Request) { asked.Add(1); serveJSON("1")(w, r) })
+	c.load("ADDRESS {\nwsgi_party main {\n" + guestThatAsks + "invite /a/__invite__/\n" + mounted("a", "service s /s", a) + "handle /page {\nrespond page\n}\n}\nhandle_errors {\nreverse_proxy " + a.address() + "\n}\n}\nhttp://" + c.endpoint + " {\nwsgi_party_ask main\n}")
+	header := func(n int) http.Header {
+		return http.Header{"Cdn-Loop": {"a", strings.TrimSuffix(strings.Repeat(loopID+", ", n), ", ")}}
+	}
+	c.fails(asking{key: key, path: "/s", header: header(4)}, http.StatusLoopDetected, "has come through this Caddy 4 times (CDN-Loop)")
+	c.fails(asking{path: "/", method: "GET", header: header(5)}, http.StatusLoopDetected)
+	if status, body := c.testCaddy.do("GET", "/a/", "", header(4)); status != http.StatusLoopDetected || body != "" {
+		t.Errorf("%d %q", status, body)
+	}
+	if asked.Load() != 0 {
+		t.Error("the application was asked")
+	}
+	if status, body := c.testCaddy.do("GET", "/page", "", header(4)); status != http.StatusOK || body != "page" {
+		t.Errorf("what is no guest's: %d %q", status, body)
+	}
+	if status, body := c.testCaddy.do("GET", "/a/", "", header(3)); status != http.StatusOK || body != "1" {
+		t.Errorf("%d %q", status, body)
+	}
+	// The fourth time is that of the ask itself.
+	response := c.do(asking{key: key, path: "/s", header: header(3)})
+	if response.status != http.StatusOK || !strings.Contains(response.body, "status 508") {
+		t.Errorf("%d %s", response.status, response.body)
+	}
+	c.gives(asking{key: key, path: "/s", header: header(2)}, `{"answers": [1], "replies": [{"guest": "a", "mount": "/a", "status": "answered"}]}`)
+}
+
+// TestAnApplicationThatVisitsWhoAsksItEnds has one that hands back no token, as another
+// Caddy does.
+func TestAnApplicationThatVisitsWhoAsksItEnds(t *testing.T) {
+	for _, template := range []string{`{{askAround . "s"}}{{askAround . "s"}}`, `{{len (askReplies . "s")}}{{maybeURL . "x"}}`} {
+		c := newCaddy(t)
+		var asked atomic.Int64
+		a := newAttackedApp(t, "", func(w http.ResponseWriter, r *http.Request) {
+			asked.Add(1)
+			status, body, err := c.tryDo(r.Context(), "GET", page(template), "", http.Header{"Cdn-Loop": {r.Header.Get("Cdn-Loop") + ", other"}})
+			if err != nil || status != http.StatusOK {
+				http.Error(w, body, http.StatusInternalServerError)
+				return
+			}
+			serveJSON(`"/"`)(w, r)
+		})
+		c.dotSite("timeout 20s\nservice s /s\nservice url /url", a)
+		if status, body := c.get(page(template)); status != http.StatusOK {
+			t.Errorf("%d %s%s", status, body, lastHTTPError(t))
+		}
+		if n := asked.Load(); n != 2+4+8 {
+			t.Errorf("it was asked %d times", n)
+		}
+	}
+}
+
+func TestTheLoopHeaderIsTheProcesssOwn(t *testing.T) {
+	if err := checkForwarded([]string{"CDN-Loop"}); err == nil || !strings.Contains(err.Error(), "belongs to one request") {
+		t.Error(err)
+	}
+	var ids []string
+	for range 3 {
+		ids = append(ids, newLoopID())
+	}
+	if slices.Sort(ids); len(slices.Compact(ids)) != 3 || len(ids[0]) != len("wsgi-party-")+16 {
+		t.Error(ids)
+	}
+}
