@@ -149,6 +149,7 @@ type guest struct {
 	address string // where it listens
 	ask     string // its WSGI_PARTY_URL
 	program string // for a Python's own server
+	keyless bool   // whether Caddy has no key of it
 
 	mu    sync.Mutex
 	calls []string // of its handlers
@@ -257,12 +258,16 @@ func (g *guest) underGunicorn() *guest {
 
 // mount are the guest's directives.
 func (g *guest) mount() string {
-	g.t.Setenv(g.name+"_PARTY_KEY", g.key)
+	key := ""
+	if !g.keyless {
+		g.t.Setenv(g.name+"_PARTY_KEY", g.key)
+		key = "key {env." + g.name + "_PARTY_KEY}\n"
+	}
 	upstream := g.address
 	if g.network == "unix" {
 		upstream = "unix/" + g.address
 	}
-	return fmt.Sprintf("invite /%[1]s/__invite__/\nhandle_path /%[1]s/* {\nwsgi_party_guest {\nkey {env.%[1]s_PARTY_KEY}\ntimeout 20s\n}\nreverse_proxy %[2]s\n}\n", g.name, upstream)
+	return fmt.Sprintf("invite /%[1]s/__invite__/\nhandle_path /%[1]s/* {\nwsgi_party_guest {\n%[2]stimeout 20s\n}\nreverse_proxy %[3]s\n}\n", g.name, key, upstream)
 }
 
 // asked returns how often the guest was asked for the service. What it says of that may
@@ -580,6 +585,24 @@ func TestAnApplicationWhoseKeyIsAnotherIsRefused(t *testing.T) {
 		t.Errorf("%+v", i)
 	}
 	c.pageIs("/four/ask/name", `[]`)
+}
+
+// TestAnApplicationWhoseKeyCaddyLacksSaysSo has a key on one side only: Caddy does not
+// sign, and the application does not answer what nobody signed.
+func TestAnApplicationWhoseKeyCaddyLacksSaysSo(t *testing.T) {
+	c := newCaddy(t)
+	g := newGuest(t, "eight", "http://"+c.ask+"/party/").underWSGIRef(pythons(t)[0])
+	g.keyless = true
+	c.invite(g)
+	if i := wsgiparty.Parties()[0].Invites[0]; i.Result == wsgiparty.InviteJoined {
+		t.Errorf("%+v", i)
+	}
+	eventually(t, "it says that Caddy has no key", func() bool {
+		return g.timesSaid("/__invite__/ has no Party-Token") == 1 && g.timesSaid("key {env.EIGHT_PARTY_KEY}") == 1
+	})
+	if g.timesSaid(g.key) > 0 {
+		t.Error("it says its key")
+	}
 }
 
 // TestAnApplicationThatStartsLaterJoinsByItself starts it when Caddy runs.
