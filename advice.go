@@ -24,6 +24,8 @@ import (
 	"strings"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/wsgiparty/wsgiparty/internal/manifest"
 	"github.com/wsgiparty/wsgiparty/internal/subrequest"
 )
@@ -93,6 +95,24 @@ func (f *fetching) adviceOn(o *outcome) string {
 	}
 }
 
+// warnOf warns of what is probably not meant in the manifest, unless that is what it
+// warned of before, and returns it.
+func (v *visit) warnOf(m *manifest.Manifest, before string) string {
+	mounts := []string{v.path}
+	if v.mount != v.path {
+		mounts = append(mounts, v.mount)
+	}
+	warnings := strings.Join(m.Warnings(mounts...), "; ")
+	if warnings != "" && warnings != before {
+		v.logger.Warn("the guest's manifest is hardly what is meant",
+			zap.String("party", v.invitation.party.partyName()),
+			zap.String("guest", v.guest()),
+			zap.String("uri", v.invitation.URI.String()),
+			zap.String("hint", warnings))
+	}
+	return warnings
+}
+
 // askedFor is the path of the manifest as the application sees it.
 func (v *visit) askedFor() string {
 	return "/" + strings.TrimPrefix(strings.TrimPrefix(v.invitation.URI.EscapedPath(), v.path), "/")
@@ -117,7 +137,7 @@ func (f *fetching) adviceOnNoManifest(o *outcome, asked string) string {
 	if base := f.invitation.invited.base; base != "" && f.path == "" {
 		advice += fmt.Sprintf(". Do its own paths begin with %[1]s? If not, write `handle_path %[1]s/*` where `handle` leaves that in the path", base)
 	}
-	return advice + "; correct the invite's URI, let the application answer it, or write the manifest in wsgi_party_guest"
+	return advice + "; else correct the invite's URI, let the application answer it, or write the manifest in wsgi_party_guest"
 }
 
 var loginWords = regexp.MustCompile(`(?i)log_?-?in|sign_?-?in|auth|sso|session`)

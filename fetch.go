@@ -63,6 +63,7 @@ type fetching struct {
 	backoff *backoff.ExponentialBackOff
 	judged  chan struct{} // closed after the first answer
 	told    string        // what was told of last
+	warned  string        // of the manifest; "" if there was nothing
 	denials int           // in a row that it is a guest
 	denied  time.Time
 }
@@ -208,6 +209,7 @@ func (f *fetching) judge(o *outcome, response *http.Response, err error) time.Du
 		if err != nil {
 			return f.notNow(o, err, nil)
 		}
+		f.warned = f.warnOf(m, f.warned)
 		if f.last != nil && sameManifest(f.last.manifest, m) {
 			m = f.last.manifest
 		}
@@ -228,6 +230,7 @@ func (f *fetching) joined(o *outcome, header http.Header, m *manifest.Manifest, 
 		}
 	}
 	o.result = InviteJoined
+	o.advice = f.warned
 	maxAge := maxAgeOf(header)
 	f.last = &lastManifest{m, etag, time.Now().Add(maxAge)}
 	lastManifests.Store(f.key, f.last)

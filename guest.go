@@ -389,9 +389,13 @@ func (g *Guest) awaits(guest string) bool {
 	return g.Name == guest || g.Name == "" && (v == nil || v.guest() == guest)
 }
 
-// warn warns of a handler that no invite reached, unless its invite has told why.
+// warn warns of a handler that no invite reached, unless its invite has told why, and
+// of what it declares but hardly means.
 func (g *Guest) warn() {
-	if g.visit.Load() != nil {
+	if v := g.visit.Load(); v != nil {
+		if g.declared != nil {
+			v.warnOf(g.declared, "")
+		}
 		return
 	}
 	g.mu.Lock()

@@ -228,6 +228,76 @@ func TestMistakesOfApplicationsAreTold(t *testing.T) {
 	}
 }
 
+// TestManifestsThatAreHardlyMeantAreWarnedOf has guests that join, with what nobody can
+// use.
+func TestManifestsThatAreHardlyMeantAreWarnedOf(t *testing.T) {
+	const message = "the guest's manifest is hardly what is meant"
+	c := newGuestTest(t)
+	b := testbackend.Start(t, testport.Address(t))
+	warnings := func(n int, says ...string) {
+		t.Helper()
+		eventually(t, fmt.Sprint("there are ", n, " warnings"), func() bool { return len(logEntries(t, message)) >= n })
+		entries := logEntries(t, message)
+		if len(entries) != n {
+			t.Fatalf("%d warnings, want %d: %v", len(entries), n, entries)
+		}
+		last := entries[n-1]
+		if last["level"] != "warn" || last["guest"] != "blog" || last["party"] != c.party || last["uri"] != "/blog/__invite__/" {
+			t.Errorf("%v", last)
+		}
+		for _, part := range says {
+			if !strings.Contains(fmt.Sprint(last["hint"]), part) {
+				t.Errorf("it does not say %s: %v", part, last["hint"])
+			}
+		}
+	}
+	fetch := func() {
+		t.Helper()
+		n := len(b.Requests("/__invite__/"))
+		visitOf(t, "blog").fetchSoon()
+		awaitRequests(t, b, "/__invite__/", n+1)
+	}
+	answer := func(manifest string, n int, says ...string) {
+		t.Helper()
+		b.On("/__invite__/", manifestOf(manifest))
+		fetch()
+		warnings(n, says...)
+		// It has joined all the same, and the admin API says it, too.
+		hint := func() string {
+			for _, p := range Parties() {
+				if p.Partyline.Name() == c.party {
+					return p.Invites[0].Hint
+				}
+			}
+			return ""
+		}
+		eventually(t, "the admin API has the hint", func() bool { return hint() != "" && strings.Contains(hint(), says[0]) })
+	}
+	b.On("/__invite__/", manifestOf(`{"urls": {"post": "/posts/:slug"}}`))
+	c.load("invite /blog/__invite__/\nprefix /apps\nhandle_path /blog/* {\nwsgi_party_guest\nreverse_proxy " + b.Upstream() + "\n}")
+	c.await("url")
+	warnings(1, `urls.post is "/posts/:slug"`, "write {slug}")
+	fetch()
+	fetch()
+	warnings(1)
+	answer(`{"urls": {"post": "/blog/{slug}"}}`, 2, `"/blog/{slug}", which is "/blog/blog/{slug}" to visitors`)
+	answer(`{"urls": {"post": "/apps/blog/{slug}", "home": "/apps/blog/"}}`, 3, "the mount, /apps/blog: leave that out, as in \"/\"")
+	answer(`{"url": {"post": "/{slug}"}}`, 4, `did you mean urls?`)
+	answer(`{"title": "Blog"}`, 5, "neither urls nor services")
+	c.expectLink("post", "")
+	b.On("/__invite__/", manifestOf(`{"urls": {"post": "/new"}}`))
+	fetch()
+	eventually(t, "it is a link", func() bool {
+		link, _ := URLFor(t.Context(), c.line(c.party), "post", nil)
+		return link == "/apps/blog/new"
+	})
+	warnings(5)
+
+	// What the Caddyfile declares is warned of when it loads.
+	c.load("invite /blog/__invite__/\nhandle_path /blog/* {\nwsgi_party_guest {\nurl home /\nservice user /users/:id\n}\n}")
+	warnings(6, `services.user[0] is "/users/:id"`, "write {id}")
+}
+
 // TestAnswersThatBreakOffAreToldAsThat asks an application that ends its connections in
 // the middle of an answer.
 func TestAnswersThatBreakOffAreToldAsThat(t *testing.T) {

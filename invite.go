@@ -272,7 +272,8 @@ type InviteInfo struct {
 	// Err is why it failed, nil if there was no error.
 	Err error
 
-	// Hint says what to do about an invite by which nobody joined.
+	// Hint says what to do about an invite by which nobody joined, or about a
+	// manifest that is hardly what is meant.
 	Hint string
 
 	// Time is when it was sent.
@@ -474,7 +475,7 @@ func (p *Party) info(i *invited) InviteInfo {
 		Result: o.result, Status: o.status, Err: o.err,
 		Time: o.time, Duration: o.duration,
 	}
-	if o.result != InviteJoined {
+	if info.Hint = o.advice; o.result != InviteJoined {
 		info.Hint = p.hint(o)
 	}
 	return info

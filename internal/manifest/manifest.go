@@ -49,6 +49,8 @@ const urlService = "url"
 type Manifest struct {
 	URLs     map[string]*urltemplate.Template
 	Services map[string][]Handler // each with one handler at least
+
+	unknown []string // warnings of members that are not known
 }
 
 // Handler answers for a service: with Answer, which is JSON without spaces, or with
@@ -156,6 +158,7 @@ func parse(body []byte) (*Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
+	m.unknown = unknownMembers(top)
 	if raw, ok := top["urls"]; ok {
 		if err := m.parseURLs(path{"urls"}, raw); err != nil {
 			return nil, err

@@ -1,0 +1,94 @@
+// Copyright 2026 The wsgi_party Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package manifest
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/wsgiparty/wsgiparty/internal/nearest"
+	"github.com/wsgiparty/wsgiparty/internal/urltemplate"
+)
+
+// otherVariable is how frameworks write a variable of a path that RFC 6570 takes for
+// text: /:slug, /*path, /[slug], /[...path], /$slug.
+var otherVariable = regexp.MustCompile(`/(?:[:*$]([A-Za-z_]\w*)|\[\.{0,3}([A-Za-z_]\w*)\])`)
+
+// Warnings says what is probably not meant, and what to write. Each mount is one that
+// the guest may take for its own, as the beginning of links to it.
+func (m *Manifest) Warnings(mounts ...string) []string {
+	warnings := slices.Clone(m.unknown)
+	templates := make(map[string]*urltemplate.Template)
+	for name, t := range m.URLs {
+		templates["urls."+name] = t
+	}
+	urls := slices.Sorted(maps.Keys(templates))
+	for service, handlers := range m.Services {
+		for i, h := range handlers {
+			if h.Href != nil {
+				templates[path{"services", service, i}.String()] = h.Href
+			}
+		}
+	}
+	hrefs := slices.DeleteFunc(slices.Sorted(maps.Keys(templates)), func(name string) bool { return slices.Contains(urls, name) })
+	for _, name := range append(slices.Clip(urls), hrefs...) {
+		text := templates[name].String()
+		if found := otherVariable.FindStringSubmatch(text); found != nil {
+			variable := "{" + found[1] + found[2] + "}"
+			warnings = append(warnings, fmt.Sprintf("%s is %q, in which %s is text and no variable: write %s", name, text, found[0][1:], variable))
+			break // the others are no other mistake
+		}
+	}
+	for _, mount := range mounts {
+		for _, names := range [][]string{urls, hrefs} {
+			if len(names) == 0 || mount == "" || slices.ContainsFunc(names, func(name string) bool { return !isBelow(mount, templates[name].String()) }) {
+				continue
+			}
+			text := templates[names[0]].String()
+			warnings = append(warnings, fmt.Sprintf("%s is %q, which is %q to visitors, since all is relative to the mount, %s: leave that out, as in %q",
+				names[0], text, mount+text, mount, "/"+strings.TrimPrefix(strings.TrimPrefix(text, mount), "/")))
+		}
+	}
+	return warnings
+}
+
+func isBelow(mount, text string) bool {
+	rest, ok := strings.CutPrefix(text, mount)
+	return ok && (rest == "" || strings.ContainsAny(rest[:1], "/?{"))
+}
+
+// unknownMembers says which members of a manifest are probably meant to be others, and
+// whether none are there that count.
+func unknownMembers(top map[string]json.RawMessage) []string {
+	var warnings []string
+	_, urls := top["urls"]
+	_, services := top["services"]
+	for _, name := range slices.Sorted(maps.Keys(top)) {
+		if known := nearest.Word(name, "urls", "services"); known != "" && known != name {
+			warnings = append(warnings, fmt.Sprintf("the member %s is not known, and is ignored: did you mean %s?", quoteName(name), known))
+		}
+	}
+	if !urls && !services && len(warnings) == 0 {
+		warnings = append(warnings, `it has neither urls nor services, so that nobody can link to the guest or ask it: write {"urls": {"home": "/"}, "services": {…}}`)
+	}
+	return warnings[:min(len(warnings), maxWarnings)]
+}
+
+// maxWarnings bounds what is logged.
+const maxWarnings = 4

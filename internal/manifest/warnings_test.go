@@ -1,0 +1,60 @@
+// Copyright 2026 The wsgi_party Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package manifest
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestWarnings(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"urls": {"home": "/", "post": "/posts/{slug}"}}`:                                         "",
+		`{"urls": {"home": "/", "blog": "/blog/", "x": "/blogs"}}`:                                 "",
+		`{"urls": {"home": "/blogs/{blog}"}}`:                                                      "",
+		`{"urls": {}, "uri": 1, "title": "Blog"}`:                                                  "",
+		`{"urls": {"time": "/at/12:30", "cost": "/$", "all": "/*"}}`:                               "",
+		`{"urls": {"post": "/posts/:slug"}}`:                                                       `urls.post is "/posts/:slug", in which :slug is text and no variable: write {slug}`,
+		`{"urls": {"post": "/[lang]/posts", "home": "/"}}`:                                         `in which [lang] is text and no variable: write {lang}`,
+		`{"urls": {"file": "/files/[...path]"}}`:                                                   `[...path] is text and no variable: write {path}`,
+		`{"urls": {"file": "/files/*path"}}`:                                                       `*path is text and no variable: write {path}`,
+		`{"services": {"user": [{"answer": 1}, {"href": "/u/:id"}]}}`:                              `services.user[1] is "/u/:id", in which :id is text and no variable: write {id}`,
+		`{"urls": {"home": "/blog/", "post": "/blog/{slug}", "all": "/blog{?q}", "top": "/blog"}}`: `urls.all is "/blog{?q}", which is "/blog/blog{?q}" to visitors, since all is relative to the mount, /blog: leave that out, as in "/{?q}"`,
+		`{"urls": {"home": "/"}, "services": {"user": {"href": "/blog/user{?id}"}}}`:               `services.user[0] is "/blog/user{?id}"`,
+		`{"urls": {"home": "/apps/blog/"}}`:                                                        `urls.home is "/apps/blog/", which is "/apps/blog/apps/blog/" to visitors`,
+		`{"url": {"home": "/"}}`:                                                                   `the member "url" is not known, and is ignored: did you mean urls?`,
+		`{"urls": {"home": "/"}, "Service": {}}`:                                                   `the member "Service" is not known, and is ignored: did you mean services?`,
+		`{}`:                                                                                       `neither urls nor services`,
+		`{"title": "Blog"}`:                                                                        `neither urls nor services`,
+		`{"url": {}, "uris": {}, "urs": {}, "link": {}, "URL": {}, "URLS": {}}`:                    `"URL" is not known, and is ignored: did you mean urls?; the member "URLS"`,
+	} {
+		m, err := Parse([]byte(body))
+		if err != nil {
+			t.Errorf("%s: %v", body, err)
+			continue
+		}
+		got := strings.Join(m.Warnings("/blog", "/apps/blog", ""), "; ")
+		if !strings.Contains(got, want) || want == "" && got != "" {
+			t.Errorf("%s: %s, want %s", body, got, want)
+		}
+		if again := m.Warnings("/blog", "/apps/blog", ""); strings.Join(again, "; ") != got || len(again) > 8 {
+			t.Errorf("%s: %q, before %s", body, again, got)
+		}
+	}
+	if got := Merge(mustParse(t, `{"url": {}}`), nil, nil).Warnings(); slices.Contains(got, "url") {
+		t.Error(got)
+	}
+}
