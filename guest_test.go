@@ -351,7 +351,7 @@ func TestWhatAnApplicationAnswersAnAsk(t *testing.T) {
 		"endless":     {response: testbackend.Response{Body: strings.Repeat(" ", 1<<12), Header: map[string]string{"Content-Type": "application/json"}, Endless: true}, err: "longer than 100 bytes"},
 		"reset":       {response: testbackend.Response{Reset: true}, err: "status 502"},
 		"garbage":     {response: testbackend.Response{Raw: "garbage\n\n"}, err: "status 502"},
-		"cut":         {response: testbackend.Response{Body: null, Header: map[string]string{"Content-Type": "application/json"}, Cut: true}, err: "abort"},
+		"cut":         {response: testbackend.Response{Body: null, Header: map[string]string{"Content-Type": "application/json"}, Cut: true}, err: "the response broke off"},
 		"slow-header": {response: testbackend.Response{Body: null, Hold: true}, err: "it took longer than 2s"},
 		"slow-body":   {response: testbackend.Response{Body: null, Header: map[string]string{"Content-Type": "application/json"}, Pause: 5 * time.Second}, err: "it took longer than 2s"},
 	}
