@@ -221,7 +221,7 @@ func inviteToJSON(i InviteInfo) inviteJSON {
 	return inviteJSON{i.Server, i.URI, i.Guest, i.Result, i.Status, message(i.Err), i.Hint, i.Time, i.Duration.Seconds()}
 }
 
-// message returns an error's, which may be an application's own and panic.
+// message returns an error's in UTF-8. The error may be an application's own and panic.
 func message(err error) (text string) {
 	if err == nil {
 		return ""
@@ -231,7 +231,7 @@ func message(err error) (text string) {
 			text = fmt.Sprintf("a %T, whose message cannot be had", err)
 		}
 	}()
-	return err.Error()
+	return strings.ToValidUTF8(err.Error(), "\uFFFD")
 }
 
 // invite sends invites again.

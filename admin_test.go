@@ -36,6 +36,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/wsgiparty/wsgiparty/internal/strictjson"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
 )
 
@@ -820,7 +821,7 @@ func TestAdminAskPassesOnThePayload(t *testing.T) {
 		return payload, nil
 	})
 	long := strings.Repeat("x", maxPayload-2)
-	nested := strings.Repeat("[", 9999) + strings.Repeat("]", 9999)
+	nested := strings.Repeat("[", 64) + strings.Repeat("]", 64)
 	for body, want := range map[string]any{
 		"":                     nil,
 		" \r\n\t":              nil,
@@ -831,7 +832,7 @@ func TestAdminAskPassesOnThePayload(t *testing.T) {
 		"0":                    json.Number("0"),
 		"12345678901234567890": json.Number("12345678901234567890"),
 		"-1.10":                json.Number("-1.10"),
-		"1E+400":               json.Number("1E+400"),
+		"1E+300":               json.Number("1E+300"),
 		"[]":                   []any{},
 		`{"id": 9007199254740993, "x": [1.0, null]}`: map[string]any{"id": json.Number("9007199254740993"), "x": []any{json.Number("1.0"), nil}},
 		`"` + long + `"`: long,
@@ -906,7 +907,7 @@ func TestAnAnswerThatJSONCannotCarryIsShownAsItsType(t *testing.T) {
 		{badJSON(func() ([]byte, error) { var none *cyclic; return nil, fmt.Errorf("%v", none.Self) }), "wsgiparty.badJSON", "nil pointer"},
 		{badJSON(func() ([]byte, error) { return nil, errors.New("oh no") }), "wsgiparty.badJSON", "oh no"},
 		{badJSON(func() ([]byte, error) { return []byte("{"), nil }), "wsgiparty.badJSON", "unexpected end"},
-		{json.RawMessage("{}}"), "json.RawMessage", "invalid character"},
+		{json.RawMessage("{}}"), "json.RawMessage", "more than one JSON value"},
 		{json.Number("one"), "json.Number", "invalid number"},
 	} {
 		answer = test.answer
@@ -2135,7 +2136,7 @@ func FuzzSplitAdminPath(f *testing.F) {
 	})
 }
 
-// FuzzParsePayload compares with what encoding/json takes for JSON.
+// FuzzParsePayload compares with what encoding/json makes of what every parser takes.
 func FuzzParsePayload(f *testing.F) {
 	for _, body := range []string{
 		"", " \n", "null", "true", `"a"`, "1", "-0", "1e400", "12345678901234567890.10", "[]", `{"a": [1, {"b": null}], "a": 2}`,
@@ -2152,8 +2153,8 @@ func FuzzParsePayload(f *testing.F) {
 			}
 			return
 		}
-		if valid := json.Valid(body); valid != (err == nil) {
-			t.Fatalf("%q is JSON: %v, but: %v", body, valid, err)
+		if strict := strictjson.Check(body); (strict == nil) != (err == nil) {
+			t.Fatalf("%q: %v, but: %v", body, err, strict)
 		}
 		if err != nil {
 			if payload != nil {

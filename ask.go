@@ -31,6 +31,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/wsgiparty/wsgiparty/internal/budget"
+	"github.com/wsgiparty/wsgiparty/internal/strictjson"
 	"github.com/wsgiparty/wsgiparty/internal/token"
 )
 
@@ -312,10 +313,16 @@ func parseAsks(text []byte) ([]askElement, error) {
 		asks = append(asks, element)
 		return err
 	})
+	if err == nil {
+		err = r.end()
+	}
 	if err != nil {
+		if strict, ok := errors.AsType[*strictjson.Error](strictjson.Check(text)); ok {
+			return nil, strict
+		}
 		return nil, err
 	}
-	return asks, r.end()
+	return asks, nil
 }
 
 func readService(r *jsonReader) (string, error) {

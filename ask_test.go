@@ -45,6 +45,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/wsgiparty/wsgiparty/internal/strictjson"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
 	"github.com/wsgiparty/wsgiparty/internal/token"
 )
@@ -285,7 +286,7 @@ func TestThePayloadOfAnAskIsItsBody(t *testing.T) {
 		" true\n":                           "bool true",
 		`"text"`:                            "string text",
 		"12345678901234567890.10":           "json.Number 12345678901234567890.10",
-		`{"id": 1e400}`:                     "map[string]interface {} map[id:1e400]",
+		`{"id": 1e300}`:                     "map[string]interface {} map[id:1e300]",
 		`["home", {"id": 1}]`:               "[]interface {} [home map[id:1]]",
 		strings.Repeat(" ", 1<<20-2) + "{}": "map[string]interface {} map[]",
 	} {
@@ -421,7 +422,7 @@ func FuzzParseAsks(f *testing.F) {
 		var objects []map[string]any
 		decoder := json.NewDecoder(bytes.NewReader(body))
 		decoder.UseNumber()
-		good := decoder.Decode(&objects) == nil && json.Valid(body) && objects != nil
+		good := decoder.Decode(&objects) == nil && strictjson.Check(body) == nil && objects != nil
 		want := make([]askElement, len(objects))
 		for i, object := range objects {
 			var isString, isBool bool
@@ -429,9 +430,6 @@ func FuzzParseAsks(f *testing.F) {
 			want[i].payload = object["payload"]
 			want[i].first, isBool = object["first"].(bool)
 			good = good && (isString || object["service"] == nil) && (isBool || object["first"] == nil)
-		}
-		if err != nil && good && strings.Contains(err.Error(), " is n") { // of two members of one name, the first is of a wrong type
-			return
 		}
 		if (err == nil) != good {
 			t.Fatalf("%q: %v", body, err)

@@ -16,6 +16,7 @@ package wsgiparty
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,6 +28,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/wsgiparty/wsgiparty/internal/budget"
+	"github.com/wsgiparty/wsgiparty/internal/strictjson"
 )
 
 // askJSON is what came of an ask, for whoever asks from outside the process. The n-th
@@ -179,7 +181,10 @@ func (w *askWriter) reply(ctx context.Context, reply Reply, answered int) (answe
 		if answered > 0 {
 			w.json = append(w.json, ',')
 		}
-		size, note = w.answer(reply.Answer)
+		if size, note, err = w.answer(reply.Answer); err != nil {
+			w.json = w.json[:written]
+			reply.Err = fmt.Errorf("the answer is %w", err)
+		}
 	}
 	w.describe(ctx, reply, note)
 	if w.take(size + 1 + len(w.replies) - replies) {
@@ -198,21 +203,27 @@ func (w *askWriter) reply(ctx context.Context, reply Reply, answered int) (answe
 }
 
 // answer writes an answer as JSON, or its type with a note that says so. It returns
-// how long that is.
-func (w *askWriter) answer(answer any) (size int, note string) {
+// how long that is. The error is for JSON that some asker could not read.
+func (w *askWriter) answer(answer any) (size int, note string, err error) {
 	if text, ok := answer.(string); ok {
 		before := len(w.json)
 		w.json = appendString(w.json, text)
-		return len(w.json) - before, ""
+		return len(w.json) - before, "", nil
 	}
 	raw, ok := answer.(json.RawMessage)
 	encoded := bytes.TrimSpace(raw)
-	if !ok || !json.Valid(encoded) {
-		var err error
-		if encoded, err = encodeAnswer(answer); err != nil {
-			encoded = appendString(nil, fmt.Sprintf("%T", answer))
-			note = "this is the type of the answer, which JSON cannot carry: " + message(err)
-		}
+	if !ok || raw == nil {
+		encoded, err = encodeAnswer(answer)
+	}
+	if err == nil {
+		err = strictjson.Check(encoded)
+	}
+	if strict, ok := errors.AsType[*strictjson.Error](err); ok {
+		return 0, "", strict
+	}
+	if err != nil {
+		encoded = appendString(nil, fmt.Sprintf("%T", answer))
+		note = "this is the type of the answer, which JSON cannot carry: " + message(err)
 	}
 	if len(encoded) <= maxCopied {
 		w.json = append(w.json, encoded...)
@@ -220,7 +231,7 @@ func (w *askWriter) answer(answer any) (size int, note string) {
 		w.parts = append(w.parts, w.json[w.begun:], encoded)
 		w.begun = len(w.json)
 	}
-	return len(encoded), note
+	return len(encoded), note, nil
 }
 
 // describe writes a reply without its answer.
@@ -313,16 +324,18 @@ func parsePayload(body []byte) (any, error) {
 	return payload, nil
 }
 
-// parseJSON returns the one JSON value that the text is. Its numbers are json.Number,
-// and keep their digits. As with encoding/json, of members of one name the last
-// counts, and what is no UTF-8 becomes U+FFFD.
+// parseJSON returns the one JSON value that the text is, if that is such as every parser
+// takes. Its numbers are json.Number, and keep their digits.
 func parseJSON(text []byte) (any, error) {
 	r := newJSONReader(text)
 	value, err := r.value()
-	if err != nil {
-		return nil, fmt.Errorf("no JSON: %w", err)
+	if err == nil {
+		err = r.end()
 	}
-	return value, r.end()
+	if err != nil {
+		return nil, cmp.Or(strictjson.Check(text), err) // which says better what it is
+	}
+	return value, nil
 }
 
 // jsonReader reads a JSON value.
@@ -333,16 +346,16 @@ type jsonReader struct {
 }
 
 func newJSONReader(json []byte) *jsonReader {
-	decoder := jsontext.NewDecoder(bytes.NewBuffer(json), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
-	return &jsonReader{decoder, json, make(map[string]string)}
+	return &jsonReader{jsontext.NewDecoder(bytes.NewBuffer(json)), json, make(map[string]string)}
 }
 
-// end returns an error if the value is not all there is.
+// end returns an error if the value is not all there is, or some parser would not take
+// it.
 func (r *jsonReader) end() error {
 	if rest := bytes.TrimLeft(r.json[r.InputOffset():], " \t\r\n"); len(rest) > 0 {
 		return fmt.Errorf("more than one JSON value, from byte %d on", len(r.json)-len(rest))
 	}
-	return nil
+	return strictjson.Limits(r.json)
 }
 
 func (r *jsonReader) value() (any, error) {

@@ -335,7 +335,7 @@ func TestWhatAnApplicationAnswersAnAsk(t *testing.T) {
 
 		"200-empty":   {response: ofType("application/json", ""), err: "the answer is no JSON"},
 		"no-json":     {response: ofType("application/json", "{'a': 1}"), err: "the answer is no JSON"},
-		"two":         {response: ofType("application/json", "1 2"), err: "the answer is no JSON"},
+		"two":         {response: ofType("application/json", "1 2"), err: "the answer is more than one JSON value"},
 		"html":        {response: ofType("text/html", null), err: "the answer is no JSON"},
 		"no-type":     {response: ofType("", null), err: "the answer is no JSON"},
 		"201":         {response: testbackend.Response{Status: 201, Body: null, Header: map[string]string{"Content-Type": "application/json"}}, err: "status 201"},

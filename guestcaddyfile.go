@@ -116,11 +116,15 @@ var guestOptions = map[string]guestOption{
 	}},
 	"answer": {2, 2, true, func(_ *Guest, services map[string][]map[string]any, args []string) error {
 		var answer any = args[1]
-		if value, err := parseJSON([]byte(args[1])); err == nil {
-			if err := checkNumbers(value); err != nil {
-				return err
+		if text := []byte(args[1]); json.Valid(text) {
+			value, err := parseJSON(text)
+			if err == nil {
+				err = checkNumbers(value)
 			}
-			answer = json.RawMessage(args[1])
+			if err != nil {
+				return fmt.Errorf("answer %s: %w", args[0], err)
+			}
+			answer = json.RawMessage(text)
 		}
 		return declareService(services, args[0], map[string]any{"answer": answer})
 	}},

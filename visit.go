@@ -41,6 +41,7 @@ import (
 
 	"github.com/wsgiparty/wsgiparty/internal/manifest"
 	"github.com/wsgiparty/wsgiparty/internal/reservedheader"
+	"github.com/wsgiparty/wsgiparty/internal/strictjson"
 	"github.com/wsgiparty/wsgiparty/internal/subrequest"
 	"github.com/wsgiparty/wsgiparty/internal/token"
 	"github.com/wsgiparty/wsgiparty/internal/urltemplate"
@@ -401,11 +402,11 @@ func (v *visit) request(ctx context.Context, service string, h manifest.Handler,
 // answerIn returns the answer that is the response's body, which is not copied.
 func (v *visit) answerIn(ctx context.Context, response *http.Response, service string) (any, error) {
 	answer := receivedBody(response)
-	if !isJSON(response.Header) || !json.Valid(answer) {
+	if !isJSON(response.Header) {
 		return nil, errors.New("the answer is no JSON (application/json)")
 	}
-	if nesting(answer) > maxNesting {
-		return nil, fmt.Errorf("the answer is nested more than %d deep", maxNesting)
+	if err := strictjson.Check(answer); err != nil {
+		return nil, fmt.Errorf("the answer is %w", err)
 	}
 	if service == URLService {
 		return v.linkOf(rootOf(ctx), answer)
@@ -613,31 +614,6 @@ func (v *visit) checkLink(text string) error {
 		link = cmp.Or(strings.TrimPrefix(link, parsed.Scheme+"://"+parsed.Host), "/")
 	}
 	return urltemplate.Check(link)
-}
-
-// maxNesting is how deep an answer may be nested. One that whoever asks cannot parse
-// would mute all others, which come together with it.
-const maxNesting = 64
-
-// nesting returns how deep valid JSON is nested.
-func nesting(text []byte) int {
-	depth, deepest := 0, 0
-	for i := 0; i < len(text); i++ {
-		switch text[i] {
-		case '"':
-			for i++; text[i] != '"'; i++ {
-				if text[i] == '\\' {
-					i++
-				}
-			}
-		case '[', '{':
-			depth++
-			deepest = max(deepest, depth)
-		case ']', '}':
-			depth--
-		}
-	}
-	return deepest
 }
 
 func isJSON(header http.Header) bool {

@@ -29,6 +29,7 @@ var there = map[string][]string{
 	"chromium":       {"chromium", "--version"},
 	"gunicorn":       {"gunicorn", "--version"},
 	"nodejs":         {"node", "-e", "fetch"},
+	"php-cli":        {"php", "--version"},
 	"php-fpm":        {"sh", "-c", "ls /usr/sbin/php-fpm*"},
 	"python3":        {"python3", "--version"},
 	"python3-django": {"/usr/bin/python3", "-I", "-c", "import django"},

@@ -26,8 +26,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
+	"github.com/wsgiparty/wsgiparty/internal/strictjson"
 	"github.com/wsgiparty/wsgiparty/internal/urltemplate"
 )
 
@@ -37,8 +37,8 @@ const (
 	maxServices = 256
 	maxHandlers = 256 // of one service
 	maxHrefs    = 16  // of these, since each is a request whenever somebody asks
-	maxDepth    = 64
 	maxName     = 64
+	maxSteps    = 8 // of a path in an error
 )
 
 // urlService is the service that a manifest's URLs answer.
@@ -151,7 +151,7 @@ func (m Manifest) MarshalJSON() ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
-// parse parses valid JSON without duplicate members.
+// parse parses valid JSON, whose members occur once.
 func parse(body []byte) (*Manifest, error) {
 	m := &Manifest{URLs: make(map[string]*urltemplate.Template), Services: make(map[string][]Handler)}
 	top, err := object(nil, body, `{"urls": {…}, "services": {…}}`)
@@ -370,12 +370,6 @@ func validate(body []byte) error {
 		return errors.New("byte 0: a byte order mark: write JSON without one")
 	case len(bytes.TrimSpace(body)) == 0:
 		return errors.New("it is empty: write {} if there is nothing to say")
-	case !utf8.Valid(body):
-		at := 0
-		for r, size := utf8.DecodeRune(body); r != utf8.RuneError || size != 1; r, size = utf8.DecodeRune(body[at:]) {
-			at += size
-		}
-		return fmt.Errorf("byte %d: no UTF-8: write the manifest in UTF-8", at)
 	}
 	var raw json.RawMessage
 	if err := json.Unmarshal(body, &raw); err != nil {
@@ -387,53 +381,23 @@ func validate(body []byte) error {
 		line := 1 + bytes.Count(body[:at], []byte("\n"))
 		return fmt.Errorf("byte %d, line %d: %w: write one JSON object", at, line, err)
 	}
-	decoder := json.NewDecoder(bytes.NewReader(body))
-	decoder.UseNumber()
-	return checkValue(nil, decoder)
-}
-
-// checkValue reads a value and looks for members that occur twice and for deep
-// nesting.
-func checkValue(at path, decoder *json.Decoder) error {
-	token, err := decoder.Token()
-	if err != nil {
-		return at.errorf("%w", err)
-	}
-	delim, ok := token.(json.Delim)
+	err := strictjson.Check(body)
+	problem, ok := errors.AsType[*strictjson.Error](err)
 	if !ok {
-		return nil
+		return err
 	}
-	if len(at) == maxDepth {
-		return at[:8].errorf("it is nested more than %d deep: write it flatter", maxDepth)
-	}
-	if delim == '[' {
-		for i := 0; decoder.More(); i++ {
-			if err := checkValue(append(at, i), decoder); err != nil {
-				return err
-			}
-		}
-	} else {
-		seen := make(map[string]bool)
-		for decoder.More() {
-			token, err := decoder.Token()
-			if err != nil {
-				return at.errorf("%w", err)
-			}
-			name, _ := token.(string)
-			if seen[name] {
-				return append(at, name).errorf("it occurs twice: write it once")
-			}
-			seen[name] = true
-			if err := checkValue(append(at, name), decoder); err != nil {
-				return err
-			}
+	var at path
+	for token := range problem.Pointer.Tokens() {
+		if i, err := strconv.Atoi(token); err == nil {
+			at = append(at, i)
+		} else {
+			at = append(at, token)
 		}
 	}
-	_, err = decoder.Token() // the end
-	if err != nil {
-		return at.errorf("%w", err)
+	if len(at) == 0 {
+		return fmt.Errorf("byte %d: %s", problem.Offset, problem.What)
 	}
-	return nil
+	return at[:min(len(at), maxSteps)].errorf("%s", problem.What)
 }
 
 // path is where in a manifest something is: names and indexes.

@@ -65,7 +65,7 @@ func Check(text []byte) error {
 		return fmt.Errorf("no JSON: %w", err)
 	}
 	if rest := bytes.TrimLeft(text[decoder.InputOffset():], " \t\r\n"); len(rest) > 0 {
-		return fmt.Errorf("no JSON: more than one JSON value, from byte %d on", len(text)-len(rest))
+		return fmt.Errorf("more than one JSON value, from byte %d on", len(text)-len(rest))
 	}
 	_, err := jsontext.NewDecoder(bytes.NewReader(text)).ReadValue()
 	syntactic, ok := err.(*jsontext.SyntacticError)
@@ -144,7 +144,7 @@ func skipNumber(text []byte, i int) (end int) {
 
 func checkNumber(number []byte) (what string) {
 	if len(number) > maxNumber {
-		return fmt.Sprintf("a number of %d characters: write no more than %d, or a string", len(number), maxNumber)
+		return fmt.Sprintf("a number of %d characters: write no more than %d, or write it as a string", len(number), maxNumber)
 	}
 	mantissa := number
 	if i := bytes.IndexAny(number, "eE"); i >= 0 {
@@ -154,7 +154,7 @@ func checkNumber(number []byte) (what string) {
 	}
 	value, err := strconv.ParseFloat(string(number), 64)
 	if err != nil || value == 0 && bytes.ContainsAny(mantissa, "123456789") {
-		return "a number out of a double's range: write a string"
+		return fmt.Sprintf("the number %s is out of a double's range: write it as a string", number)
 	}
 	return ""
 }
