@@ -481,6 +481,28 @@ func TestApplicationsInPythonAnswerAndAskThroughCaddy(t *testing.T) {
 		c.pageIs("/two/first/nothing", `"NoSuchServiceName"`)
 	})
 
+	t.Run("what they ask says what led to it", func(t *testing.T) {
+		request, err := http.NewRequest("GET", "http://"+c.site+"/one/ask/loop", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("CDN-Loop", "visitor")
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		var loops []string
+		if err := json.NewDecoder(response.Body).Decode(&loops); err != nil || len(loops) != 2 {
+			t.Fatalf("%v %v", loops, err)
+		}
+		for _, loop := range loops {
+			if before, id, _ := strings.Cut(loop, ", "); before != "visitor" || !strings.HasPrefix(id, "wsgi-party-") {
+				t.Error(loop)
+			}
+		}
+	})
+
 	t.Run("links", func(t *testing.T) {
 		if got := c.get("/one/ask/url?payload=[\"post\",{\"slug\":\"a\"}]"); got != `["/two/posts/a","/three/posts/a"]` {
 			t.Error(got)

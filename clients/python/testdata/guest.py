@@ -55,6 +55,7 @@ class Application:
             ("pid", lambda payload: os.getpid()),
             ("echo", lambda payload: payload),
             ("nest", lambda payload: [NAME] + operator.ask_around("nest", payload)),
+            ("loop", lambda payload: handled.environ.get("HTTP_CDN_LOOP")),
             ("decline", self.decline),
             ("fail", self.fail),
             ("url", self.url),
@@ -89,7 +90,13 @@ class Application:
         return "/posts/{slug}".format(**values)
 
 
-application = WSGIParty(Application(), invites=("/__invite__/",))
+party = WSGIParty(Application(), invites=("/__invite__/",))
+handled = threading.local()
+
+
+def application(environ, start_response):
+    handled.environ = environ
+    return party(environ, start_response)
 
 
 class Server(socketserver.ThreadingMixIn, WSGIServer):
