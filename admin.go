@@ -146,15 +146,16 @@ type (
 		Counts   []countJSON   `json:"counts"`
 	}
 	inviteJSON struct {
-		Server   string       `json:"server"`
-		URI      string       `json:"uri"`
-		Guest    string       `json:"guest"`
-		Result   InviteResult `json:"result"`
-		Status   int          `json:"status"`
-		Error    string       `json:"error"`
-		Hint     string       `json:"hint,omitempty"`
-		Time     time.Time    `json:"time"`
-		Duration float64      `json:"duration"`
+		Server      string       `json:"server"`
+		URI         string       `json:"uri"`
+		Guest       string       `json:"guest"`
+		Result      InviteResult `json:"result"`
+		Status      int          `json:"status"`
+		Error       string       `json:"error"`
+		Hint        string       `json:"hint,omitempty"`
+		OldManifest time.Time    `json:"old_manifest,omitzero"`
+		Time        time.Time    `json:"time"`
+		Duration    float64      `json:"duration"`
 	}
 	sentJSON struct {
 		inviteJSON
@@ -218,7 +219,7 @@ func toJSON(p PartyInfo) partyJSON {
 }
 
 func inviteToJSON(i InviteInfo) inviteJSON {
-	return inviteJSON{i.Server, i.URI, i.Guest, i.Result, i.Status, message(i.Err), i.Hint, i.Time, i.Duration.Seconds()}
+	return inviteJSON{i.Server, i.URI, i.Guest, i.Result, i.Status, message(i.Err), i.Hint, i.OldManifest, i.Time, i.Duration.Seconds()}
 }
 
 // message returns an error's in UTF-8. The error may be an application's own and panic.

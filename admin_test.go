@@ -189,7 +189,7 @@ func (c *adminTest) replace(value any) {
 	case map[string]any:
 		for key, member := range value {
 			switch key {
-			case "time", "joined":
+			case "time", "joined", "old_manifest":
 				text, _ := member.(string)
 				if at, err := time.Parse(time.RFC3339Nano, text); err == nil && at.After(c.began) && at.Before(time.Now()) {
 					value[key] = "TIME"

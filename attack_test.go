@@ -1549,7 +1549,7 @@ func TestStoredManifestsAreTheirOwnGuests(t *testing.T) {
 		{"Main", "ab", "/ab/__invite__/"}, {"main", "ab", "/a.b/__invite__/"}, {"main", "..", "/../__invite__/"}, {"main", "", "/__invite__/"}, {"..", "ab", "/__invite__/"},
 		{"main", "ab", "https://example.com/ab/__invite__/"}, {"main", "ab", "https://example.com:8443/ab/__invite__/"}, {"main ab", "", "/"}, {"main", "ab ", "/"},
 	} {
-		stored := key.storageKey()
+		stored := key.storageKey(nil)
 		if other, ok := seen[stored]; ok || !strings.HasPrefix(stored, "wsgi_party/") || strings.Contains(stored, "..") {
 			t.Errorf("%q and %q are both stored at %q", key, other, stored)
 		}

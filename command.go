@@ -335,15 +335,15 @@ func (t *table) print() error {
 }
 
 func newInviteTable() *table {
-	return newTable("INVITE", "GUEST", "RESULT", "STATUS", "DURATION", "ERROR")
+	return newTable("INVITE", "GUEST", "RESULT", "STATUS", "DURATION", "OLD MANIFEST", "ERROR", "HINT")
 }
 
 func (t *table) invite(i inviteJSON, result string) {
-	problem := firstLine(i.Error)
-	if problem == "" {
-		problem = i.Hint
+	old := ""
+	if !i.OldManifest.IsZero() {
+		old = i.OldManifest.Local().Format(time.DateTime)
 	}
-	t.row(i.URI, i.Guest, result, i.Status, seconds(i.Duration), problem)
+	t.row(i.URI, i.Guest, result, i.Status, seconds(i.Duration), old, firstLine(i.Error), i.Hint)
 }
 
 // word is the result for people.

@@ -73,6 +73,12 @@ func (q *eventQueue) Handle(context.Context, caddy.Event) error {
 	return nil
 }
 
+func (q *eventQueue) hasStarted() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.started
+}
+
 // onStart calls f when the config has started, or now if it has.
 func (q *eventQueue) onStart(f func()) {
 	q.mu.Lock()

@@ -18,22 +18,19 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
+	"math/rand/v2"
+	"mime"
 	"net"
 	"net/http"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/caddyserver/certmagic"
-	"github.com/cenkalti/backoff/v5"
 	"go.uber.org/zap"
 	"golang.org/x/sync/semaphore"
 
@@ -44,7 +41,6 @@ const (
 	manifestType = "application/vnd.wsgi-party+json"
 
 	minFetchInterval = time.Second
-	notGuestInterval = 5 * time.Minute
 	defaultMaxAge    = time.Minute
 	minMaxAge        = 10 * time.Second
 	maxMaxAge        = 24 * time.Hour
@@ -55,17 +51,26 @@ const (
 	notGuestApart   = 30 * time.Second
 )
 
+// startingTime is how long an application may not be there before that is a warning:
+// Caddy often starts first.
+var startingTime = 10 * time.Second
+
 // fetching is the asking of an application for its manifest.
 type fetching struct {
 	*visit
-	key     manifestKey
-	last    *lastManifest // nil if there is none
-	backoff *backoff.ExponentialBackOff
-	judged  chan struct{} // closed after the first answer
-	told    string        // what was told of last
-	warned  string        // of the manifest; "" if there was nothing
-	denials int           // in a row that it is a guest
-	denied  time.Time
+	*knownApplication
+	key       manifestKey
+	storage   string        // where the manifest is stored
+	last      *lastManifest // nil if there is none
+	began     time.Time
+	retries   retries
+	judged    chan struct{} // closed after the first answer
+	told      string        // what was told of last
+	toldEarly bool          // and that it was early
+	warned    string        // of the manifest; "" if there was nothing
+	counted   bool          // it was told that a proxy counts the answer
+	denials   int           // in a row that it is a guest
+	denied    time.Time
 }
 
 type manifestKey struct{ party, guest, uri string }
@@ -73,26 +78,44 @@ type manifestKey struct{ party, guest, uri string }
 // lastManifest is the last good manifest of an application.
 type lastManifest struct {
 	manifest *manifest.Manifest
+	body     []byte // as it came
 	etag     string
+	fetched  time.Time
 	fresh    time.Time // until when
+	stored   string    // where; empty if it is not
 }
 
-// lastManifests are passed on from config to config.
-var lastManifests sync.Map // of manifestKey to *lastManifest
+// knownApplication is what is passed on from config to config of one.
+type knownApplication struct {
+	last atomic.Pointer[lastManifest]
+
+	// It is asked for its manifest by one at a time, and once a second, however many
+	// servers and configs it is in.
+	turn     *semaphore.Weighted
+	earliest time.Time // guarded by turn
+
+	pausedUntil atomic.Pointer[time.Time] // nil, or since an answer that a proxy may count
+}
+
+var applications = kept[manifestKey, *knownApplication]{
+	make: func(manifestKey) *knownApplication { return &knownApplication{turn: semaphore.NewWeighted(1)} },
+}
 
 func newFetching(v *visit) *fetching {
 	f := &fetching{
-		visit:   v,
-		key:     manifestKey{v.invitation.party.partyName(), v.guest(), v.invitation.URI.String()},
-		backoff: backoff.NewExponentialBackOff(),
-		judged:  make(chan struct{}),
+		visit:  v,
+		key:    manifestKey{v.invitation.party.partyName(), v.guest(), v.invitation.URI.String()},
+		began:  time.Now(),
+		judged: make(chan struct{}),
 	}
-	f.backoff.InitialInterval = time.Second
-	f.backoff.MaxInterval = 20 * time.Second // up to 30 with jitter
-	if last, ok := lastManifests.Load(f.key); ok {
-		f.last = last.(*lastManifest)
-	} else if m := f.stored(); m != nil {
-		f.last = &lastManifest{manifest: m}
+	f.knownApplication = hold(&v.app.holds, &applications, f.key)
+	f.storage = f.key.storageKey(v.surroundings())
+	v.app.stored.Store(f.storage, nil)
+	if f.last = f.knownApplication.last.Load(); f.last == nil {
+		f.last = f.stored()
+	}
+	if v.invitation.again {
+		f.pausedUntil.Store(nil)
 	}
 	return f
 }
@@ -105,8 +128,6 @@ func (f *fetching) run() {
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
-	loaded, _ := turns.LoadOrStore(f.key, &turn{Weighted: semaphore.NewWeighted(1)})
-	turn := loaded.(*turn)
 	for {
 		select {
 		case <-f.ctx.Done():
@@ -114,43 +135,38 @@ func (f *fetching) run() {
 		case <-timer.C:
 		case <-f.wake:
 		}
-		if !turn.begin(f.ctx) {
+		if until := f.pausedUntil.Load(); until != nil && time.Now().Before(*until) {
+			timer.Reset(time.Until(*until))
+			continue
+		}
+		if !f.beginTurn(f.ctx) {
 			return
 		}
 		wait := f.fetch()
-		turn.end()
+		f.endTurn()
 		timer.Reset(max(wait, minFetchInterval))
 	}
 }
 
-// turn sees to it that an application is asked for its manifest by one at a time, and
-// once a second, however many servers and configs it is in.
-type turn struct {
-	*semaphore.Weighted
-	earliest time.Time // guarded by it
-}
-
-var turns sync.Map // of manifestKey to *turn
-
-// begin waits for the turn. It returns false if the context ends before that.
-func (t *turn) begin(ctx context.Context) bool {
-	if t.Acquire(ctx, 1) != nil {
+// beginTurn waits for the turn. It returns false if the context ends before that.
+func (a *knownApplication) beginTurn(ctx context.Context) bool {
+	if a.turn.Acquire(ctx, 1) != nil {
 		return false
 	}
-	timer := time.NewTimer(time.Until(t.earliest))
+	timer := time.NewTimer(time.Until(a.earliest))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 		return true
 	case <-ctx.Done():
-		t.Release(1)
+		a.turn.Release(1)
 		return false
 	}
 }
 
-func (t *turn) end() {
-	t.earliest = time.Now().Add(minFetchInterval)
-	t.Release(1)
+func (a *knownApplication) endTurn() {
+	a.earliest = time.Now().Add(minFetchInterval)
+	a.turn.Release(1)
 }
 
 // fetch asks once, and returns when to ask again.
@@ -158,6 +174,7 @@ func (f *fetching) fetch() time.Duration {
 	timeout := time.Duration(f.invitation.party.InviteTimeout)
 	ctx, cancel := context.WithTimeoutCause(f.ctx, timeout, &timeoutError{timeout})
 	defer cancel()
+	ctx, connected := withConnecting(ctx)
 	r := (&http.Request{Method: http.MethodGet, URL: f.invitation.URI, Header: http.Header{
 		"Accept":        {manifestType},
 		"Cache-Control": {"no-store"},
@@ -171,10 +188,14 @@ func (f *fetching) fetch() time.Duration {
 		return 0
 	}
 	o.duration = time.Since(o.time)
-	wait := f.judge(o, response, err)
+	if connected.Load() || response != nil {
+		f.retries.reached = true
+	}
+	wait := max(f.judge(o, response, err), minFetchInterval)
 	if f.ctx.Err() != nil {
 		return 0 // what comes of the guest now is another's to tell
 	}
+	o.again = wait
 	f.tell(o)
 	return wait
 }
@@ -190,6 +211,9 @@ func (f *fetching) judge(o *outcome, response *http.Response, err error) time.Du
 		o.ofCaddy = true
 		response = &http.Response{Body: http.NoBody}
 	}
+	if _, ok := errors.AsType[*unconnectedError](err); ok {
+		o.status = http.StatusBadGateway // as proxies say
+	}
 	if err != nil {
 		return f.notNow(o, err, nil)
 	}
@@ -200,20 +224,20 @@ func (f *fetching) judge(o *outcome, response *http.Response, err error) time.Du
 	if err != nil {
 		return f.notNow(o, err, nil)
 	}
-	o.take(response.Header, body)
+	if f.last == nil || len(body) == 0 || !bytes.Equal(body, f.last.body) {
+		o.take(response.Header, body)
+	} else {
+		o.mediaType, _, _ = mime.ParseMediaType(response.Header.Get("Content-Type"))
+	}
 	switch {
 	case o.status == http.StatusNotModified && f.last != nil:
-		return f.joined(o, response.Header, f.last.manifest, cmp.Or(response.Header.Get("Etag"), f.last.etag))
+		return f.joined(o, response.Header, f.last.manifest, f.last.body, cmp.Or(response.Header.Get("Etag"), f.last.etag))
 	case o.status == http.StatusOK && o.mediaType == manifestType:
-		m, err := manifest.Parse(body)
+		m, err := f.parse(body)
 		if err != nil {
 			return f.notNow(o, err, nil)
 		}
-		f.warned = f.warnOf(m, f.warned)
-		if f.last != nil && sameManifest(f.last.manifest, m) {
-			m = f.last.manifest
-		}
-		return f.joined(o, response.Header, m, response.Header.Get("Etag"))
+		return f.joined(o, response.Header, m, body, response.Header.Get("Etag"))
 	case o.status >= 200 && o.status < 300,
 		slices.Contains([]int{http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusGone, http.StatusNotImplemented}, o.status):
 		return f.notGuest(o)
@@ -222,7 +246,23 @@ func (f *fetching) judge(o *outcome, response *http.Response, err error) time.Du
 	}
 }
 
-func (f *fetching) joined(o *outcome, header http.Header, m *manifest.Manifest, etag string) time.Duration {
+// parse returns the manifest that is the body, the last one if it is the same.
+func (f *fetching) parse(body []byte) (*manifest.Manifest, error) {
+	if f.last != nil && bytes.Equal(body, f.last.body) {
+		return f.last.manifest, nil
+	}
+	m, err := manifest.Parse(body)
+	if err != nil {
+		return nil, err
+	}
+	f.warned = f.warnOf(m, f.warned)
+	if f.last != nil && sameManifest(f.last.manifest, m) {
+		m = f.last.manifest
+	}
+	return m, nil
+}
+
+func (f *fetching) joined(o *outcome, header http.Header, m *manifest.Manifest, body []byte, etag string) time.Duration {
 	changed := f.last == nil || f.last.manifest != m
 	if changed {
 		if err := f.adopt(manifest.Merge(f.declared, m, f.Allow)); err != nil {
@@ -232,19 +272,27 @@ func (f *fetching) joined(o *outcome, header http.Header, m *manifest.Manifest, 
 	o.result = InviteJoined
 	o.advice = f.warned
 	maxAge := maxAgeOf(header)
-	f.last = &lastManifest{m, etag, time.Now().Add(maxAge)}
-	lastManifests.Store(f.key, f.last)
-	if o.changed = changed; changed {
-		f.store(m) // which may take a while, in which another config may load
+	next := &lastManifest{manifest: m, body: body, etag: etag, fetched: o.time, fresh: time.Now().Add(maxAge)}
+	if !changed {
+		next.stored = f.last.stored
 	}
-	f.backoff.Reset()
+	f.keep(next)
+	if o.changed = changed; next.stored != f.storage {
+		f.store() // which may take a while, in which another config may load
+	}
+	f.retries.reset()
 	f.denials = 0
 	return maxAge
 }
 
+// keep makes it the last good manifest, also for configs to come.
+func (f *fetching) keep(last *lastManifest) {
+	f.last = last
+	f.knownApplication.last.Store(last)
+}
+
 // notGuest takes down that the application says it is no guest.
 func (f *fetching) notGuest(o *outcome) time.Duration {
-	f.backoff.Reset()
 	o.result = InviteNotAnswered
 	o.advice = f.adviceOn(o)
 	if f.denials == 0 || o.time.Sub(f.denied) >= notGuestApart {
@@ -252,22 +300,21 @@ func (f *fetching) notGuest(o *outcome) time.Duration {
 		f.denied = o.time
 	}
 	if f.last == nil {
-		return notGuestInterval
+		return f.retries.afterDenial(false)
 	}
 	f.stale()
 	if f.denials < notGuestAnswers {
 		o.advice += "; until it has said so three times, its last manifest counts"
-		return notGuestInterval
+		return f.retries.afterDenial(true)
 	}
-	f.last = nil
-	lastManifests.Delete(f.key)
+	f.keep(nil)
 	f.forget()
 	if f.declared == nil {
 		f.leave()
 	} else if err := f.adopt(manifest.Merge(f.declared, nil, nil)); err != nil {
 		o.err = err
 	}
-	return notGuestInterval
+	return f.retries.afterDenial(false)
 }
 
 // notNow has the application asked again soon.
@@ -279,11 +326,16 @@ func (f *fetching) notNow(o *outcome, err error, header http.Header) time.Durati
 		o.result = InviteRefused
 	}
 	o.advice = f.adviceOn(o)
-	wait := f.backoff.NextBackOff()
-	if seconds, err := strconv.Atoi(header.Get("Retry-After")); err == nil && seconds > 0 {
-		wait = max(wait, min(time.Duration(seconds)*time.Second, maxMaxAge))
-	} else if at, err := http.ParseTime(header.Get("Retry-After")); err == nil {
-		wait = max(wait, min(time.Until(at), maxMaxAge))
+	o.early = !f.retries.reached && o.time.Sub(f.began) < startingTime
+	broken := err == nil && o.status >= 500 // the application's own answer
+	wait := f.retries.afterFailure(broken, retryAfter(header, o.time), rand.Float64())
+	if broken {
+		until := time.Now().Add(wait)
+		f.pausedUntil.Store(&until)
+		if !f.counted && f.isCounted(o.status) {
+			f.counted = true
+			o.advice += fmt.Sprintf(". The reverse_proxy in front of it counts this answer (unhealthy_status), so that for a while visitors may get no answer either; therefore it is asked again only after %v, or by `caddy wsgi-party invite %s %s`", wait, f.key.party, f.key.guest)
+		}
 	}
 	return wait
 }
@@ -291,8 +343,9 @@ func (f *fetching) notNow(o *outcome, err error, header http.Header) time.Durati
 // stale has the manifest asked for at once by whoever begins with it.
 func (f *fetching) stale() {
 	if f.last != nil && !f.last.fresh.IsZero() {
-		f.last = &lastManifest{manifest: f.last.manifest, etag: f.last.etag}
-		lastManifests.Store(f.key, f.last)
+		last := *f.last
+		last.fresh = time.Time{}
+		f.keep(&last)
 	}
 }
 
@@ -303,16 +356,24 @@ func (f *fetching) tell(o *outcome) {
 	f.mu.Unlock()
 	o.taken = true
 	o.services = o.operator.services()
+	if f.last != nil && o.result != InviteJoined {
+		o.oldManifest = f.last.fetched
+	}
 	f.invitation.invited.last.Store(o)
 	if state := o.state(); state != f.told {
-		f.told = state
+		f.told, f.toldEarly = state, o.early
 		f.invitation.party.tell(o)
+	} else if f.toldEarly && !o.early {
+		f.toldEarly = false
+		f.invitation.party.log(o)
 	} else if o.changed {
 		f.logger.Info("manifest changed",
 			zap.String("party", f.key.party),
 			zap.String("guest", f.key.guest),
 			zap.String("uri", f.key.uri),
-			zap.Strings("services", o.services))
+			zap.Int("services", len(o.services)),
+			zap.Int("urls", len(f.last.manifest.URLs)),
+			zap.Strings("first", o.services[:min(len(o.services), 5)]))
 	}
 	select {
 	case <-f.judged:
@@ -345,51 +406,8 @@ func maxAgeOf(header http.Header) time.Duration {
 	return defaultMaxAge
 }
 
-// storageTimeout bounds how long a config load waits for Caddy's storage.
-const storageTimeout = 2 * time.Second
-
-// storageKey is readable and, by the hash, different for each: Safe makes the same of
-// /a/b and /AB.
-func (k manifestKey) storageKey() string {
-	hash := sha256.Sum256(fmt.Appendf(nil, "%q %q %q", k.party, k.guest, k.uri))
-	return path.Join("wsgi_party", certmagic.StorageKeys.Safe(k.party), fmt.Sprintf("%s-%x.json", certmagic.StorageKeys.Safe(k.guest), hash[:16]))
-}
-
-// stored returns the manifest in Caddy's storage, nil if there is none.
-func (f *fetching) stored() *manifest.Manifest {
-	ctx, cancel := context.WithTimeout(f.ctx, storageTimeout)
-	defer cancel()
-	body, err := f.storage.Load(ctx, f.key.storageKey())
-	if err == nil {
-		var m *manifest.Manifest
-		if m, err = manifest.Parse(body); err == nil {
-			return m
-		}
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		f.logger.Warn("the guest's last manifest cannot be read from storage", zap.String("guest", f.guest()), zap.Error(err))
-	}
-	return nil
-}
-
 func sameManifest(a, b *manifest.Manifest) bool {
 	one, err := a.MarshalJSON()
 	other, otherErr := b.MarshalJSON()
 	return err == nil && otherErr == nil && bytes.Equal(one, other)
-}
-
-func (f *fetching) store(m *manifest.Manifest) {
-	encoded, err := m.MarshalJSON() // json.Marshal would make it longer
-	if err == nil {
-		err = f.storage.Store(f.ctx, f.key.storageKey(), encoded)
-	}
-	if err != nil {
-		f.logger.Warn("the guest's manifest cannot be stored", zap.String("guest", f.guest()), zap.Error(err))
-	}
-}
-
-func (f *fetching) forget() {
-	if err := f.storage.Delete(f.ctx, f.key.storageKey()); err != nil {
-		f.logger.Warn("the guest's manifest cannot be deleted from storage", zap.String("guest", f.guest()), zap.Error(err))
-	}
 }

@@ -28,7 +28,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 	"golang.org/x/net/http/httpguts"
 
@@ -117,7 +116,6 @@ type Guest struct {
 	Forward []string `json:"forward,omitempty"`
 
 	logger   *zap.Logger
-	storage  certmagic.Storage
 	app      *App
 	party    *Party
 	keys     token.Keys
@@ -142,7 +140,6 @@ func (*Guest) CaddyModule() caddy.ModuleInfo {
 // Provision sets up the handler.
 func (g *Guest) Provision(ctx caddy.Context) error {
 	g.logger = ctx.Logger()
-	g.storage = ctx.Storage()
 	if g.Timeout == 0 {
 		g.Timeout = defaultGuestTimeout
 	}

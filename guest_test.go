@@ -178,7 +178,7 @@ func TestWhatIsDeclaredWinsOverTheManifest(t *testing.T) {
 		c.load(blogAt(b, options...))
 		awaitRequests(t, b, "/__invite__/", before+1)
 		eventually(t, "it has joined", func() bool {
-			_, ok := lastManifests.Load(manifestKey{c.party, "blog", "/blog/__invite__/"})
+			_, ok := lastManifestOf(manifestKey{c.party, "blog", "/blog/__invite__/"})
 			return ok
 		})
 	}
@@ -204,7 +204,7 @@ func TestWhatIsDeclaredWinsOverTheManifest(t *testing.T) {
 		c.expectLink(name, want)
 	}
 
-	lastManifests.Clear()
+	applications.clear()
 	fetched(append(declared, "fetch_manifest on", "allow one two", "allow other")...)
 	services("map[four:[blog] one:[blog] two:[blog] url:[blog]]")
 	c.expectAsk("two", nil, `"declared"`)

@@ -199,6 +199,8 @@ type Invitation struct {
 	party   *Party
 	invited *invited
 	taken   atomic.Bool
+	again   bool                   // it is not the first
+	old     time.Time              // when the manifest was fetched by which the guest joins, zero unless it is an old one
 	passed  atomic.Pointer[string] // why a guest's handler did not take it, and what to write
 	pending chan struct{}          // nil, or closed when the guest knows whether it joins
 	judged  chan struct{}          // nil, or closed when the application has been asked
@@ -239,15 +241,18 @@ func OperatorFrom(r *http.Request) (*Operator, bool) {
 // outcome is what became of an invite.
 type outcome struct {
 	*invited
-	operator *Operator
-	result   InviteResult
-	status   int // 0 where nobody answered
-	err      error
-	taken    bool
-	services []string // connected by the guest
-	changed  bool     // the guest's manifest
-	time     time.Time
-	duration time.Duration
+	operator    *Operator
+	result      InviteResult
+	status      int // 0 where nobody answered
+	err         error
+	taken       bool
+	services    []string      // connected by the guest
+	changed     bool          // the guest's manifest
+	early       bool          // the application may be starting
+	again       time.Duration // until it is asked again
+	oldManifest time.Time     // when that was fetched by which the guest is on the line, zero if it is a new one
+	time        time.Time
+	duration    time.Duration
 	received
 	ofCaddy bool          // whether a handler of Caddy answered, by an error
 	advice  string        // what to do about it, if the guest knows that better
@@ -275,6 +280,10 @@ type InviteInfo struct {
 	// Hint says what to do about an invite by which nobody joined, or about a
 	// manifest that is hardly what is meant.
 	Hint string
+
+	// OldManifest is when the manifest was fetched by which the guest is on the line
+	// while its application does not confirm it. Zero for others.
+	OldManifest time.Time
 
 	// Time is when it was sent.
 	Time time.Time
@@ -406,7 +415,7 @@ func (p *Party) send(i *invited) *outcome {
 	requestCtx := newStaying(timeoutCtx)
 	uri := *i.uri // for the guest to keep
 	operator := p.app.operator(p.ctx, p.line, i.guest)
-	invitation := &Invitation{Operator: operator, URI: &uri, Prefix: p.Prefix, party: p, invited: i}
+	invitation := &Invitation{Operator: operator, URI: &uri, Prefix: p.Prefix, party: p, invited: i, again: last != nil}
 	p.line.mounts.Store(i.guest, p.mountOf(i))
 	w := subrequest.NewResponseWriter(maxInviteResponse)
 	request := (&http.Request{Method: http.MethodGet, URL: i.uri}).WithContext(context.WithValue(requestCtx, invitationKey{}, invitation))
@@ -430,7 +439,7 @@ func (p *Party) send(i *invited) *outcome {
 	}
 	o.judge(invitation.taken.Load() || len(o.services) > 0)
 	if o.result == InviteJoined {
-		o.judged = invitation.judged
+		o.judged, o.oldManifest = invitation.judged, invitation.old
 		if o.pending = invitation.pending; o.pending != nil {
 			o.result, o.status, o.advice = InviteNotAnswered, 0, "the application is asked for its manifest when the config has started"
 		}
@@ -473,7 +482,7 @@ func (p *Party) info(i *invited) InviteInfo {
 	info := InviteInfo{
 		Server: p.server.Name(), URI: i.uri.String(), Guest: i.guest,
 		Result: o.result, Status: o.status, Err: o.err,
-		Time: o.time, Duration: o.duration,
+		OldManifest: o.oldManifest, Time: o.time, Duration: o.duration,
 	}
 	if info.Hint = o.advice; o.result != InviteJoined {
 		info.Hint = p.hint(o)
@@ -512,6 +521,9 @@ type timeoutError struct{ timeout time.Duration }
 
 func (e *timeoutError) Error() string { return fmt.Sprintf("it took longer than %v", e.timeout) }
 
+// Unwrap says that it is like a client that has gone, which no proxy counts.
+func (e *timeoutError) Unwrap() error { return context.Canceled }
+
 func isRewritten(err error) bool {
 	_, ok := errors.AsType[*rewrittenError](err)
 	return ok
@@ -531,9 +543,15 @@ func (p *Party) log(o *outcome) {
 		zap.Strings("services", o.services),
 		zap.Duration("duration", o.duration),
 	}
+	if !o.oldManifest.IsZero() && o.result == InviteJoined {
+		fields = append(fields, zap.String("manifest", "joined with the manifest of "+o.oldManifest.Format(time.RFC3339)))
+	}
 	if o.result == InviteJoined {
 		p.logger.Info(o.result.message(), fields...)
 		return
+	}
+	if o.again > 0 {
+		fields = append(fields, zap.Duration("asked_again_in", o.again))
 	}
 	fields = append(fields,
 		zap.Int("status", o.status),
@@ -543,7 +561,11 @@ func (p *Party) log(o *outcome) {
 	if panicked, ok := errors.AsType[*subrequest.PanicError](o.err); ok {
 		fields = append(fields, zap.ByteString("stack", panicked.Stack))
 	}
-	p.logger.Warn(o.result.message(), fields...)
+	level := zap.WarnLevel
+	if o.early {
+		level = zap.InfoLevel
+	}
+	p.logger.Log(level, o.result.message(), fields...)
 }
 
 // hint says what to do about an invite that did not join.

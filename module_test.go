@@ -205,8 +205,7 @@ func newCaddy(t testing.TB) *testCaddy {
 	logged.Unlock()
 	// The manifests of another test's guests, or of this one's when it ran before, are no
 	// guests' here.
-	lastManifests.Clear()
-	turns.Clear()
+	applications.clear()
 	caddy.DefaultStorage.Path = t.TempDir()
 	t.Cleanup(func() {
 		if err := caddy.Stop(); err != nil {

@@ -281,7 +281,7 @@ func TestAnInviteSentAgainWaitsForTheApplication(t *testing.T) {
 	_, _ = c.line(party).AskAround(t.Context(), "gone", nil)
 	eventually(t, "the invite fails", func() bool { return invitesOf(t, party, false)["blog"].Status == 500 })
 	invited = blog.invited()
-	invite(`"result": "failed", "status": 500, "error": "", "hint": "HINT", "sent": true`)
+	invite(`"result": "failed", "status": 500, "error": "", "hint": "HINT", "old_manifest": "TIME", "sent": true`)
 	if n := blog.invited(); n == invited {
 		t.Error("the application was not asked")
 	}
@@ -352,6 +352,7 @@ func TestRemoteGuestsAreCountedLikeAnyOther(t *testing.T) {
 // TestInvitesAreCountedAndToldOfWhenTheirResultChanges has an application be asked
 // again and again.
 func TestInvitesAreCountedAndToldOfWhenTheirResultChanges(t *testing.T) {
+	wait(t, func(w *waits) { w.broken = time.Second })
 	m := newMetered(t)
 	blog := newRemoteApp(t, saysManifest(`{"services": {"gone": {"href": "/gone"}}}`))
 	m.load("wsgi_party PARTY {\ninvite /blog/__invite__/\n" + blog.guest("blog") + "}")
@@ -419,6 +420,7 @@ func fetchingOf(t *testing.T, guest string) *fetching {
 // TestEventsTellOfRemoteGuests does not wait for half a minute between the answers
 // that the application is no guest any more.
 func TestEventsTellOfRemoteGuests(t *testing.T) {
+	wait(t, func(w *waits) { w.broken = time.Second })
 	c := newEventful(t)
 	blog := newRemoteApp(t, saysManifest(`{"services": {"ping": {"answer": 1}, "gone": {"href": "/gone"}}}`))
 	refusing := newRemoteApp(t, saysStatus(403))

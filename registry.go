@@ -49,7 +49,9 @@ func init() {
 // `wsgi_party` handler or a module that joins a partyline is.
 //
 // In Caddy's storage, below `wsgi_party/`, it keeps the last good manifest of each
-// application, for the next start.
+// application, for the next start of a Caddy with the same addresses and upstreams. One
+// that no config has had for 30 days is deleted. A storage that does not answer delays
+// the load of a config by 2 seconds in all.
 //
 // It emits these events, once the config has started. All have `party`, `guest` and
 // `services` as data, those of invites also `uri`, `status` (0 where nobody answered)
@@ -71,7 +73,8 @@ func init() {
 // none of the config before leaves.
 //
 // These are among Caddy's metrics, of the parties and the connected services of the
-// running config. Counters go on from config to config. A guest's services beyond 512
+// running config. Counters go on from config to config, and are forgotten with a guest
+// or a party that no config has had for an hour. A guest's services beyond 512
 // are counted together as `other`.
 //
 // Metric | Labels | What
@@ -97,8 +100,11 @@ type App struct {
 
 	forwarded atomic.Pointer[[]string] // the headers that some guest is to be sent
 
-	storage certmagic.Storage
-	pathKey atomic.Pointer[token.PathKey] // nil until it has come from the storage
+	storage     certmagic.Storage
+	storageTime storageTime
+	stored      sync.Map // of the keys of its guests' manifests to nil
+	holds       holds
+	pathKey     atomic.Pointer[token.PathKey] // nil until it has come from the storage
 }
 
 // line is a partyline of a config, with all who brought it about.
@@ -133,7 +139,20 @@ type history struct {
 	invites [len(inviteResults)]atomic.Uint64
 }
 
-var histories sync.Map // of party name to *history
+var histories = kept[string, *history]{make: func(string) *history { return new(history) }}
+
+// guestIn is a guest of a party.
+type guestIn struct{ party, guest string }
+
+// guestsKept are those of whom the histories of their parties tell.
+var guestsKept = kept[guestIn, struct{}]{
+	make: func(guestIn) struct{} { return struct{}{} },
+	forget: func(k guestIn, _ struct{}) {
+		if h, ok := histories.lookup(k.party); ok {
+			h.asks.forget(k.guest)
+		}
+	},
+}
 
 // CaddyModule returns the Caddy module information.
 func (*App) CaddyModule() caddy.ModuleInfo {
@@ -150,8 +169,11 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.storage = ctx.Storage()
 	a.lines = make(map[string]*line)
 	var err error
-	a.events, err = newEventQueue(ctx, a.logger)
-	return err
+	if a.events, err = newEventQueue(ctx, a.logger); err != nil {
+		return err
+	}
+	a.events.onStart(func() { go a.tidyStorage() })
+	return nil
 }
 
 // Start warns about what only the whole config shows.
@@ -200,6 +222,12 @@ func (a *App) Start() error {
 	if slices.ContainsFunc(a.guests, func(g *Guest) bool { return !g.keys.IsZero() }) {
 		a.loadPathKey()
 	}
+	return nil
+}
+
+// Cleanup has the process forget, after a while, what no other config has.
+func (a *App) Cleanup() error {
+	a.holds.release()
 	return nil
 }
 
@@ -342,8 +370,7 @@ func appOf(ctx caddy.Context) (_ *App, err error) {
 func (a *App) line(name string) *line {
 	l, ok := a.lines[name]
 	if !ok {
-		loaded, _ := histories.LoadOrStore(name, new(history))
-		h := loaded.(*history)
+		h := hold(&a.holds, &histories, name)
 		p := newPartyline(name, Options{}, &h.asks)
 		p.observer = &lineObserver{a, p}
 		p.carry = a.carry
@@ -363,6 +390,9 @@ func (a *App) line(name string) *line {
 // operator returns a new operator that leaves when ctx ends, unless that is the
 // end of the config: Caddy ends that with a cause of its own.
 func (a *App) operator(ctx context.Context, l *line, guest string) *Operator {
+	if guest != "" {
+		hold(&a.holds, &guestsKept, guestIn{l.Name(), guest})
+	}
 	o := l.Operator(guest)
 	o.stay = context.AfterFunc(ctx, func() {
 		if !a.endedWith(ctx) {
@@ -606,7 +636,8 @@ func (o *lineObserver) left(guest string, services []string) {
 
 // Interface guards
 var (
-	_ caddy.App         = (*App)(nil)
-	_ caddy.Provisioner = (*App)(nil)
-	_ observer          = (*lineObserver)(nil)
+	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
+	_ observer           = (*lineObserver)(nil)
 )

@@ -16,11 +16,12 @@ package wsgiparty
 
 import (
 	"context"
-	"iter"
 	"net/http"
+	"net/http/httptrace"
 	"reflect"
+	"sync"
+	"sync/atomic"
 
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy/fastcgi"
 )
@@ -69,35 +70,45 @@ func (c leaving) Value(key any) any {
 	return c.Context.Value(key)
 }
 
+// unconnectedError says that there was no connection to an application. It is a
+// context.Canceled as well: a proxy is not to take an application for down for its
+// visitors just because Caddy was quicker.
+type unconnectedError struct{ err error }
+
+func (e *unconnectedError) Error() string   { return e.err.Error() }
+func (e *unconnectedError) Unwrap() []error { return []error{e.err, context.Canceled} }
+
+// withConnecting returns the context of a request that ends, with an *unconnectedError,
+// when there is nothing to connect to, and what becomes true when there is.
+func withConnecting(ctx context.Context) (context.Context, *atomic.Bool) {
+	ctx, end := context.WithCancelCause(ctx)
+	connected := new(atomic.Bool)
+	var mu sync.Mutex
+	addresses, refused := 1, 0
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { connected.Store(true) },
+		DNSDone: func(info httptrace.DNSDoneInfo) {
+			mu.Lock()
+			defer mu.Unlock()
+			if addresses = len(info.Addrs); info.Err != nil {
+				end(&unconnectedError{info.Err})
+			}
+		},
+		ConnectDone: func(_, _ string, err error) {
+			mu.Lock()
+			defer mu.Unlock()
+			if err == nil {
+				connected.Store(true)
+			} else if refused++; refused >= addresses && !connected.Load() {
+				end(&unconnectedError{err})
+			}
+		},
+	}), connected
+}
+
 func isTraceKey(key any) bool {
 	t := reflect.TypeOf(key)
 	return t != nil && (t.PkgPath() == "net/http/httptrace" || t.PkgPath() == "internal/nettrace")
-}
-
-// handlersOf returns the handlers of the routes, in their order, those in subroutes and
-// parties after the one that they are in.
-func handlersOf(routes caddyhttp.RouteList) iter.Seq[caddyhttp.MiddlewareHandler] {
-	return func(yield func(caddyhttp.MiddlewareHandler) bool) {
-		for _, route := range routes {
-			for _, handler := range route.Handlers {
-				if !yield(handler) {
-					return
-				}
-				var inner caddyhttp.RouteList
-				switch handler := handler.(type) {
-				case *caddyhttp.Subroute:
-					inner = handler.Routes
-				case *Party:
-					inner = handler.Routes
-				}
-				for handler := range handlersOf(inner) {
-					if !yield(handler) {
-						return
-					}
-				}
-			}
-		}
-	}
 }
 
 // cancelableFastCGI is Caddy's transport, but says that a request was canceled. That one
@@ -110,23 +121,6 @@ func (t cancelableFastCGI) RoundTrip(r *http.Request) (*http.Response, error) {
 		err = context.Cause(r.Context())
 	}
 	return response, err
-}
-
-// makeCancelable sees to it that every proxy in the routes knows when it is not to count
-// a request for its health checks.
-func makeCancelable(routes caddyhttp.RouteList) {
-	for handler := range handlersOf(routes) {
-		proxy, ok := handler.(*reverseproxy.Handler)
-		if !ok || proxy.HealthChecks == nil || proxy.HealthChecks.Passive == nil {
-			continue // it does not count
-		}
-		if active := proxy.HealthChecks.Active; active != nil && active.IsEnabled() {
-			continue // it is using its transport already
-		}
-		if transport, ok := proxy.Transport.(*fastcgi.Transport); ok {
-			proxy.Transport = cancelableFastCGI{transport}
-		}
-	}
 }
 
 var (

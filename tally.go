@@ -271,6 +271,26 @@ func (l *ledger) tally(guest, service string) (*tally, *serviceTally) {
 	return t, s
 }
 
+// forget drops what was counted of a guest that is gone, and of the services that only
+// that one had.
+func (l *ledger) forget(guest string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	gone := l.guests[guest]
+	delete(l.guests, guest)
+	for _, tallies := range l.guests {
+		if _, ok := tallies[otherServices]; ok {
+			return // which of the services it has is not known
+		}
+		for service := range tallies {
+			delete(gone, service)
+		}
+	}
+	for service := range gone {
+		delete(l.services, service)
+	}
+}
+
 // read returns what has been counted so far.
 func (l *ledger) read() (map[*tally]counts, map[*serviceTally]uint64) {
 	guests := make(map[*tally]counts)

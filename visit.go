@@ -117,6 +117,9 @@ func (v *visit) begin() error {
 		return err
 	} else {
 		f.told = (&outcome{result: InviteJoined}).state()
+		if last != nil && f.last.fresh.Before(time.Now()) {
+			v.invitation.old = f.last.fetched
+		}
 	}
 	if f.last == nil || f.last.fresh.Before(time.Now()) { // else it is asked later
 		v.invitation.judged = f.judged

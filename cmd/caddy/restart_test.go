@@ -65,7 +65,7 @@ http://`+site+` {
 		t.Fatal(err)
 	}
 	stored := func() bool {
-		files, err := filepath.Glob(filepath.Join(dir, "storage", "wsgi_party", "*", "*", "*.json"))
+		files, err := filepath.Glob(filepath.Join(dir, "storage", "wsgi_party", "*", "*.json"))
 		return err == nil && len(files) == 1
 	}
 	// page starts Caddy, and returns its page: the first one, or as soon as there is one
