@@ -165,7 +165,7 @@ func BenchmarkAskOverHTTP(b *testing.B) {
 
 // BenchmarkAskEndpoint has an application ask from outside the process, for a link and
 // for what another application answers: once, and 50 times in one request. The latter
-// are as many requests to that application, of which 16 are made at a time.
+// are as many requests to that application, of which 48 are made at a time.
 func BenchmarkAskEndpoint(b *testing.B) {
 	for name, ask := range map[string]struct{ path, payload, element string }{
 		"links": {"/url?first", `{"name":"page1","values":{"id":7}}`, `{"service":"url","payload":{"name":"page1","values":{"id":7}},"first":true}`},
