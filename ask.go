@@ -190,6 +190,7 @@ func (a *Ask) serve(w http.ResponseWriter, r *http.Request) ([][]byte, error) {
 		return nil, err
 	}
 	defer end()
+	ctx = a.app.withPrefixOf(ctx, line, guest, r.Header.Get(prefixHeader))
 	body, status, err := readPayload(w, r)
 	if err != nil {
 		return nil, newProblem(status, "%v", err)

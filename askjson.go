@@ -241,7 +241,7 @@ func (w *askWriter) describe(ctx context.Context, reply Reply, note string) {
 		b = append(b, ',')
 	}
 	b = appendString(append(b, `{"guest":`...), reply.Guest)
-	b = appendString(append(b, `,"mount":`...), w.line.mountOf(reply.Guest))
+	b = appendString(append(b, `,"mount":`...), w.line.mountOf(ctx, reply.Guest))
 	switch reply.Err {
 	case nil:
 		b = append(b, `,"status":"`+statusAnswered+`"`...)

@@ -235,7 +235,7 @@ func (v *visit) checkPage(name, expanded string) error {
 	}
 	expanded, _, _ = strings.Cut(expanded, "?")
 	expanded, _, _ = strings.Cut(expanded, "#")
-	return v.checkOthers(expanded[len(v.mount)-len(v.path):])
+	return v.checkOthers(expanded)
 }
 
 // dropStrayed drops a last good manifest that is not to be taken any more, since other

@@ -56,7 +56,7 @@ func parseHandler[H any, P interface {
 //		strict_invites
 //		invite_timeout   <duration>
 //		partyline_key    <name>
-//		prefix           <path>
+//		prefix           <path>|<placeholder of a header>
 //		<directives...>
 //	}
 //
@@ -194,7 +194,8 @@ var options = map[string]option{
 		if p.Prefix = args[0]; p.Prefix == "" {
 			return d.Err("prefix is empty: write the path that was stripped, or leave it out")
 		}
-		return wrapErr(d, checkPrefix(p.Prefix))
+		_, err := checkPrefix(p.Prefix)
+		return wrapErr(d, err)
 	}},
 }
 

@@ -94,7 +94,7 @@ func (i *Invitation) send(r *http.Request, limit int, prepare func(*http.Request
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // as net/http does when a request has been answered
 	w := subrequest.NewResponseWriter(limit, collectingOf(ctx).charges(d.guest, limit)...)
-	sent := subrequest.New(r.WithContext(ctx), p.server, i.URI, i.Prefix, w)
+	sent := subrequest.New(r.WithContext(ctx), p.server, i.URI, p.prefixFor(ctx), w)
 	sent.Header[loopHeader] = []string{carriedLoop(ctx)}
 	caddyhttp.SetVar(sent.Context(), p.PartylineKey, i.Operator)
 	handler := caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {

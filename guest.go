@@ -303,9 +303,14 @@ func (g *Guest) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 		w.WriteHeader(http.StatusLoopDetected) // an error might lead to other asks
 		return nil
 	}
+	mount := ""
+	if v != nil {
+		g.app.keepPrefixes(r)
+		mount = v.mountFor(r.Context())
+	}
 	reservedheader.Strip(r)
-	if v != nil && v.mount != "" {
-		r.Header[prefixHeader] = []string{v.mount}
+	if mount != "" {
+		r.Header[prefixHeader] = []string{mount}
 	}
 	if delivered && d.prepare != nil {
 		if err := d.prepare(r); err != nil {
@@ -372,7 +377,7 @@ func (g *Guest) take(i *Invitation, r *http.Request) (bool, error) {
 		v.end()
 		return false, err
 	}
-	i.party.line.mounts.Store(guest, v.mount)
+	i.party.line.mounts.Store(guest, &guestMount{i.party, v.path})
 	if last := g.visit.Swap(v); last != nil {
 		last.end()
 		last.leave()

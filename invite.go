@@ -193,7 +193,8 @@ type Invitation struct {
 	URI *url.URL
 
 	// Prefix is what was stripped from the path before that. It is the beginning
-	// of every path that the guest links to.
+	// of every path that the guest links to. It is empty where that differs for each
+	// request: see PrefixFor.
 	Prefix string
 
 	party   *Party
@@ -204,6 +205,13 @@ type Invitation struct {
 	passed  atomic.Pointer[string] // why a guest's handler did not take it, and what to write
 	pending chan struct{}          // nil, or closed when the guest knows whether it joins
 	judged  chan struct{}          // nil, or closed when the application has been asked
+}
+
+// PrefixFor returns the Prefix, escaped, of links that are made for a request, or in
+// answer to an ask, whose context that is. It is always the same unless the party's
+// prefix is that of a header which a trusted proxy sets.
+func (i *Invitation) PrefixFor(ctx context.Context) string {
+	return escapePath(i.party.prefixFor(ctx))
 }
 
 type invitationKey struct{}
@@ -415,11 +423,13 @@ func (p *Party) send(i *invited) *outcome {
 	requestCtx := newStaying(timeoutCtx)
 	uri := *i.uri // for the guest to keep
 	operator := p.app.operator(p.ctx, p.line, i.guest)
-	invitation := &Invitation{Operator: operator, URI: &uri, Prefix: p.Prefix, party: p, invited: i, again: last != nil}
-	p.line.mounts.Store(i.guest, p.mountOf(i))
+	prefix := p.prefixFor(p.ctx)
+	invitation := &Invitation{Operator: operator, URI: &uri, Prefix: prefix, party: p, invited: i, again: last != nil}
+	mount, _, _ := strings.Cut(i.uri.EscapedPath(), "/"+inviteSegment)
+	p.line.mounts.Store(i.guest, &guestMount{p, strings.TrimSuffix(mount, "/")})
 	w := subrequest.NewResponseWriter(maxInviteResponse)
 	request := (&http.Request{Method: http.MethodGet, URL: i.uri}).WithContext(context.WithValue(requestCtx, invitationKey{}, invitation))
-	r := subrequest.New(request, p.server, i.uri, p.Prefix, w)
+	r := subrequest.New(request, p.server, i.uri, prefix, w)
 	caddyhttp.SetVar(r.Context(), p.PartylineKey, operator)
 
 	o := &outcome{invited: i, operator: operator, time: time.Now()}
@@ -452,12 +462,6 @@ func (p *Party) send(i *invited) *outcome {
 		p.tell(o)
 	}
 	return o
-}
-
-// mountOf returns where an invited guest is mounted as far as its invite says.
-func (p *Party) mountOf(i *invited) string {
-	mount, _, _ := strings.Cut(i.uri.EscapedPath(), "/"+inviteSegment)
-	return (&url.URL{Path: p.Prefix}).EscapedPath() + strings.TrimSuffix(mount, "/")
 }
 
 // guestError fails the load of the config.

@@ -23,9 +23,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"path"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -106,11 +104,17 @@ type Party struct {
 
 	// The path prefix that was stripped before requests reach this handler, by a
 	// `handle_path` around it or by a proxy in front of Caddy. Guests have to put
-	// it before the paths of their links. Default: none.
+	// it before the paths of their links. Where it differs for each request, a header that
+	// a trusted proxy sets, `{http.request.header.X-Forwarded-Prefix}`: it is used for
+	// requests that came through one of the server's `trusted_proxies`, if it is a path
+	// that could be written here. Links that are made for no request have none then.
+	// Default: none.
 	Prefix string `json:"prefix,omitempty"`
 
 	// The routes in which the guests are.
 	Routes caddyhttp.RouteList `json:"routes,omitempty"`
+
+	prefixHeader string // in which each request has its prefix; empty where all have the same
 
 	ctx      context.Context
 	app      *App
@@ -197,20 +201,15 @@ func (p *Party) checkSettings() error {
 	if err := checkPartylineKey(p.PartylineKey); err != nil {
 		return err
 	}
-	return checkPrefix(p.Prefix)
+	var err error
+	p.prefixHeader, err = checkPrefix(p.Prefix)
+	return err
 }
 
 func checkPartylineKey(key string) error {
 	switch key {
 	case caddyhttp.ClientIPVarKey, caddyhttp.TrustedProxyVarKey, "start_time", "uuid":
 		return fmt.Errorf("partyline_key %q is one of Caddy's own variables: write another name", key)
-	}
-	return nil
-}
-
-func checkPrefix(prefix string) error {
-	if prefix != "" && (prefix == "/" || path.Clean("/"+prefix) != prefix || strings.ContainsAny(prefix, "?#")) {
-		return fmt.Errorf("prefix %q: write the path that was stripped with a slash at its beginning and none at its end, such as /apps", prefix)
 	}
 	return nil
 }

@@ -98,7 +98,9 @@ type App struct {
 
 	warnings []func() // for Start, when all of the config is there
 
-	forwarded atomic.Pointer[[]string] // the headers that some guest is to be sent
+	forwarded     atomic.Pointer[[]string] // the headers that some guest is to be sent
+	prefixHeaders atomic.Pointer[[]string] // those that some party's prefix is in
+	prefixWarned  atomic.Bool
 
 	storage     certmagic.Storage
 	storageTime storageTime
@@ -119,19 +121,12 @@ type line struct {
 	keys   token.Ring // of its guests
 	keysOf map[string]token.Keys
 
-	mounts  sync.Map // of guest to the path at which it is mounted, escaped, with the prefix
+	mounts  sync.Map // of guest to *guestMount
 	dotless dotlessAsks
 }
 
 // joining says which module joined a partyline, and as whom.
 type joining struct{ guest, module string }
-
-// mountOf returns the path at which an invited guest is mounted, empty for others.
-func (l *line) mountOf(guest string) string {
-	mount, _ := l.mounts.Load(guest)
-	text, _ := mount.(string)
-	return text
-}
 
 // history is what is counted of all partylines of one name, from config to config.
 type history struct {
@@ -420,6 +415,9 @@ func (a *App) add(p *Party) (*line, error) {
 		}
 	}
 	l.parties = append(l.parties, p)
+	if p.prefixHeader != "" {
+		a.awaitPrefix(p.prefixHeader)
+	}
 	var guests []string
 	for _, p := range l.inOrder() {
 		for _, i := range p.invited {

@@ -216,7 +216,7 @@ func (f *TemplateFunctions) askReplies(arguments ...any) ([]map[string]any, erro
 		if reply.Err == nil {
 			answer, reply.Err = templateValue(reply.Answer)
 		}
-		told := map[string]any{"guest": reply.Guest, "mount": f.line.mountOf(reply.Guest), "answer": answer, "error": ""}
+		told := map[string]any{"guest": reply.Guest, "mount": f.line.mountOf(q.ctx, reply.Guest), "answer": answer, "error": ""}
 		switch reply.Err {
 		case nil:
 			told["status"] = statusAnswered

@@ -52,7 +52,7 @@ type visit struct {
 	*Guest
 	invitation *Invitation
 	path       string // where the application is mounted in the party, escaped
-	mount      string // the same with the party's prefix
+	mount      string // the same with the party's prefix, where that is the same for all requests
 	origin     string // what comes before the mount in links; empty for an invite without one
 	slots      *slots
 
@@ -74,8 +74,7 @@ type visit struct {
 }
 
 func newVisit(g *Guest, i *Invitation, path string) *visit {
-	prefix := (&url.URL{Path: i.Prefix}).EscapedPath()
-	v := &visit{Guest: g, invitation: i, path: path, mount: prefix + path, wake: make(chan struct{}, 1), operator: i.Operator}
+	v := &visit{Guest: g, invitation: i, path: path, mount: escapePath(i.Prefix) + path, wake: make(chan struct{}, 1), operator: i.Operator}
 	if i.URI.IsAbs() {
 		v.origin = originOf(i.URI)
 	}
@@ -91,6 +90,14 @@ func newVisit(g *Guest, i *Invitation, path string) *visit {
 func (v *visit) hides(u *url.URL) bool {
 	p := v.invitation.party
 	return v.allPrivate || p.private.ContainsBehind(v.strippedPath, u) || v.party != p && v.party.privateEnds.ContainsURL(u)
+}
+
+// mountFor returns where the application is mounted for whoever asks in that context.
+func (v *visit) mountFor(ctx context.Context) string {
+	if v.invitation.party.prefixHeader == "" {
+		return v.mount
+	}
+	return escapePath(v.invitation.party.prefixFor(ctx)) + v.path
 }
 
 func (v *visit) guest() string { return v.invitation.Operator.Guest() }
@@ -217,9 +224,9 @@ func (v *visit) declaredURLs() map[string]*urltemplate.Template {
 
 func (v *visit) connectHandler(o *Operator, service string, h manifest.Handler) error {
 	if h.Href == nil {
-		return o.Connect(service, func(context.Context, any) (any, error) {
+		return o.Connect(service, func(ctx context.Context, _ any) (any, error) {
 			if service == URLService {
-				return v.linkOf(nil, h.Answer)
+				return v.linkOf(v.mountFor(ctx), nil, h.Answer)
 			}
 			return h.Answer, nil
 		})
@@ -249,14 +256,15 @@ func (v *visit) answerURL(ctx context.Context, payload any) (any, error) {
 	if !ok {
 		return nil, ErrHighAndDry
 	}
-	expanded, err := template.Expand(ctx, v.mount, request.Values)
+	mount := v.mountFor(ctx)
+	expanded, err := template.Expand(ctx, mount, request.Values)
 	if errors.Is(err, urltemplate.ErrMissing) {
 		return nil, ErrHighAndDry
 	}
 	if err != nil {
 		return nil, err
 	}
-	if err := v.checkPage(name, expanded); err != nil {
+	if err := v.checkPage(name, expanded[len(mount)-len(v.path):]); err != nil {
 		return nil, err
 	}
 	return v.origin + expanded, nil
@@ -412,7 +420,7 @@ func (v *visit) answerIn(ctx context.Context, response *http.Response, service s
 		return nil, fmt.Errorf("the answer is %w", err)
 	}
 	if service == URLService {
-		return v.linkOf(rootOf(ctx), answer)
+		return v.linkOf(v.mountFor(ctx), rootOf(ctx), answer)
 	}
 	return json.RawMessage(answer), nil
 }
@@ -490,8 +498,9 @@ func objectOf(payload any) (map[string]any, error) {
 func (v *visit) send(r *http.Request, limit int, body []byte, path []token.Ask, done func()) (*http.Response, error) {
 	var prepare func(*http.Request) error
 	if !v.keys.IsZero() {
+		mount := v.mountFor(r.Context())
 		t := token.Token{
-			Guest: v.guest(), Method: r.Method, URI: strings.TrimSuffix(v.mount, v.path) + r.URL.RequestURI(), Mount: v.mount,
+			Guest: v.guest(), Method: r.Method, URI: strings.TrimSuffix(mount, v.path) + r.URL.RequestURI(), Mount: mount,
 			BodyHash: sha256.Sum256(body), Path: path,
 		}
 		now := time.Now()
@@ -541,7 +550,7 @@ type fromOutsideKey struct{}
 // later, since whoever asks may be changing the request by then. And it bounds what the
 // ask collects from them.
 func (a *App) carry(ctx context.Context) context.Context {
-	ctx = withCollecting(ctx)
+	ctx = a.withPrefixes(withCollecting(ctx))
 	placeholders, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok {
 		return ctx
@@ -586,7 +595,7 @@ func (v *visit) forward(ctx context.Context, header http.Header) {
 // unless it begins with the mount or the origin, as that of a framework does which knows
 // them, or is a URL that Caddy gave out in the same call, as that of a page by another
 // name.
-func (v *visit) linkOf(in *root, answer []byte) (any, error) {
+func (v *visit) linkOf(mount string, in *root, answer []byte) (any, error) {
 	var text string
 	if err := json.Unmarshal(answer, &text); err != nil {
 		return nil, errors.New("the answer is no string")
@@ -597,10 +606,10 @@ func (v *visit) linkOf(in *root, answer []byte) (any, error) {
 	if below, ok := strings.CutPrefix(text, v.origin); ok && v.origin != "" && strings.HasPrefix(below, "/") {
 		return text, urltemplate.Check(below)
 	}
-	if below, ok := strings.CutPrefix(text, v.mount); ok && v.mount != "" && (below == "" || strings.ContainsAny(below[:1], "/?#")) {
+	if below, ok := strings.CutPrefix(text, mount); ok && mount != "" && (below == "" || strings.ContainsAny(below[:1], "/?#")) {
 		return v.origin + text, urltemplate.Check(text)
 	}
-	link, err := urltemplate.Join(v.mount, text)
+	link, err := urltemplate.Join(mount, text)
 	if err != nil {
 		return nil, err
 	}
