@@ -51,7 +51,7 @@ func TestPrivatePathsAreNotReachedByADetour(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			attackKey(t, "DETOUR_KEY")
 			site := newCaddy(t)
-			a := newAttackedApp(t, `{"urls": {"home": "/"}}`, echo)
+			a := newAttackedApp(t, `{"urls": {"home": "/blog/"}}`, echo)
 			app := "wsgi_party_guest {\nkey {env.DETOUR_KEY}\n}\nreverse_proxy " + a.address()
 			party := freshParty()
 			site.site("wsgi_party " + party + " {\ninvite /blog/__invite__/\n" + strings.NewReplacer("APP", app, "PROXY", "wsgi_party_guest\nreverse_proxy "+a.address()).Replace(c.routes) + "}")
@@ -83,7 +83,7 @@ func TestPrivatePathsAreNotReachedByADetour(t *testing.T) {
 // twice, and cut.
 func TestPrivatePathsWithOddEndsAreNotReached(t *testing.T) {
 	c := newCaddy(t)
-	a := newAttackedApp(t, `{"urls": {"home": "/"}}`, echo)
+	a := newAttackedApp(t, `{"urls": {"home": "/blog/"}}`, echo)
 	party := freshParty()
 	c.site("wsgi_party " + party + " {\ninvite /blog/__invite__/\n" + mounted("blog", "", a) + "}")
 	c.connected(party, URLService, "blog")

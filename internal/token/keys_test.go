@@ -202,7 +202,7 @@ func TestRingRefusesASharedKey(t *testing.T) {
 	}
 	for _, keys := range [][]string{{secret}, {oldSecret}, {otherSecret, oldSecret}} {
 		err := r.Add("shop", newKeys(t, keys...))
-		if err == nil || err.Error() != `the guests "blog" and "shop" share a key; each needs its own` {
+		if err == nil || err.Error() != `the guests "blog" and "shop" share a key: each needs its own, such as one that `+"`openssl rand -base64 32` prints" {
 			t.Errorf("%q: error %v", keys, err)
 		}
 	}
