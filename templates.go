@@ -25,6 +25,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/templates"
 	"go.uber.org/zap"
 )
@@ -180,7 +181,7 @@ func (f *TemplateFunctions) askAround(arguments ...any) ([]any, error) {
 		switch {
 		case reply.Err == ErrHighAndDry:
 		case reply.Guest == "":
-			return nil, reply.Err
+			return nil, q.orGone(reply.Err)
 		default:
 			f.logger.Warn("guest failed", zap.String("party", f.Party), zap.String("guest", reply.Guest), zap.String("service", q.name), zap.Error(reply.Err))
 		}
@@ -196,7 +197,7 @@ func (f *TemplateFunctions) askFirst(arguments ...any) (any, error) {
 	defer q.end()
 	answer, err := firstTaken(q.ctx, f.operator, q.name, q.payload, templateValue)
 	if err != nil {
-		return nil, fmt.Errorf("nobody in party %q answers service %q for %s: %w", f.Party, q.name, describePayload(q.payload), err)
+		return nil, q.orGone(fmt.Errorf("nobody in party %q answers service %q for %s: %w", f.Party, q.name, describePayload(q.payload), err))
 	}
 	return answer, nil
 }
@@ -210,7 +211,7 @@ func (f *TemplateFunctions) askReplies(arguments ...any) ([]map[string]any, erro
 	replies := []map[string]any{}
 	for reply := range f.operator.Replies(q.ctx, q.name, q.payload) {
 		if reply.Guest == "" {
-			return nil, reply.Err
+			return nil, q.orGone(reply.Err)
 		}
 		var answer any
 		if reply.Err == nil {
@@ -238,7 +239,7 @@ func (f *TemplateFunctions) urlFor(arguments ...any) (string, error) {
 	defer q.end()
 	url, err := URLFor(q.ctx, f.operator, q.name, q.values)
 	if err != nil {
-		return "", fmt.Errorf("nobody in party %q answers service %q for %q: %w", f.Party, URLService, q.name, err)
+		return "", q.orGone(fmt.Errorf("nobody in party %q answers service %q for %q: %w", f.Party, URLService, q.name, err))
 	}
 	return url, nil
 }
@@ -250,6 +251,9 @@ func (f *TemplateFunctions) maybeURL(arguments ...any) (string, error) {
 	}
 	defer q.end()
 	url, err := URLFor(q.ctx, f.operator, q.name, q.values)
+	if err != nil && q.ctx.Err() == context.Canceled {
+		return "", q.orGone(err)
+	}
 	if _, missing := err.(*NoSuchServiceError); err != nil && !missing && err != ErrHighAndDry {
 		f.logger.Warn("guests failed", zap.String("party", f.Party), zap.String("service", URLService), zap.String("name", q.name), zap.Error(err))
 	}
@@ -263,6 +267,14 @@ type question struct {
 	name    string // of a service, or of a page
 	payload any
 	values  map[string]any // of a page's URL
+}
+
+// orGone returns the error, or that the visitor has gone, which is no error of the page's.
+func (q *question) orGone(err error) error {
+	if q.ctx.Err() == context.Canceled {
+		return caddyhttp.Error(statusClientClosedRequest, err)
+	}
+	return err
 }
 
 // question returns what the arguments ask under a service.

@@ -69,8 +69,8 @@ func TestFunctionsOfPagesTakeTheDot(t *testing.T) {
 func TestAPagesAskEndsWithItsVisitor(t *testing.T) {
 	c := newCaddy(t)
 	held, waiting, _ := heldApplication(t)
-	c.dotSite("timeout 10m\nservice held /held", held)
-	for _, function := range []string{`{{askAround . "held"}}`, `{{askFirst . "held"}}`} {
+	c.dotSite("timeout 10m\nservice held /held\nservice url /held", held)
+	for _, function := range []string{`{{askAround . "held"}}`, `{{askFirst . "held"}}`, `{{askReplies . "held"}}`, `{{maybeURL . "x"}}`, `{{urlFor . "x"}}`} {
 		ctx, leave := context.WithCancel(t.Context())
 		var group sync.WaitGroup
 		group.Go(func() { _, _, _ = c.tryDo(ctx, "GET", page(function), "", nil) })
@@ -78,6 +78,23 @@ func TestAPagesAskEndsWithItsVisitor(t *testing.T) {
 		leave()
 		group.Wait()
 		eventually(t, "the application's request has ended", func() bool { return waiting.Load() == 0 })
+	}
+	var errors []string
+	eventually(t, "all pages are at their end", func() bool {
+		errors = nil
+		logged.Lock()
+		defer logged.Unlock()
+		for line := range strings.Lines(logged.String()) {
+			if strings.Contains(line, `"logger":"http.log.error`) {
+				errors = append(errors, line)
+			}
+		}
+		return len(errors) == 5
+	})
+	for _, line := range errors {
+		if !strings.Contains(line, `"level":"debug"`) || !strings.Contains(line, `"status":499`) {
+			t.Errorf("that a visitor has gone is an error: %s", line)
+		}
 	}
 }
 
