@@ -71,7 +71,7 @@ func (f *fetching) adviceOn(o *outcome) string {
 	case o.result == InviteNotAnswered:
 		return f.adviceOnNoManifest(o, asked)
 	case o.status == http.StatusOK:
-		return "correct the application's manifest, which it answers to GET " + asked + "; the last good one counts until then"
+		return "correct the application's manifest, which it answers to GET " + asked + f.unstripped() + "; the last good one counts until then"
 	case o.status == http.StatusBadRequest:
 		host := f.invitation.URI.Host
 		if host == "" {
@@ -98,11 +98,7 @@ func (f *fetching) adviceOn(o *outcome) string {
 // warnOf warns of what is probably not meant in the manifest, unless that is what it
 // warned of before, and returns it.
 func (v *visit) warnOf(m *manifest.Manifest, before string) string {
-	mounts := []string{v.path}
-	if v.mount != v.path {
-		mounts = append(mounts, v.mount)
-	}
-	warnings := strings.Join(m.Warnings(mounts...), "; ")
+	warnings := v.warningsOf(m)
 	if warnings != "" && warnings != before {
 		v.logger.Warn("the guest's manifest is hardly what is meant",
 			zap.String("party", v.invitation.party.partyName()),
@@ -111,6 +107,14 @@ func (v *visit) warnOf(m *manifest.Manifest, before string) string {
 			zap.String("hint", warnings))
 	}
 	return warnings
+}
+
+func (v *visit) warningsOf(m *manifest.Manifest) string {
+	mounts := []string{v.path}
+	if v.mount != v.path {
+		mounts = append(mounts, v.mount)
+	}
+	return strings.Join(m.Warnings(mounts...), "; ")
 }
 
 // askedFor is the path of the manifest as the application sees it.
@@ -134,10 +138,16 @@ func (f *fetching) adviceOnNoManifest(o *outcome, asked string) string {
 	if o.status == http.StatusOK {
 		advice = fmt.Sprintf("the application has no manifest (%s) at %s, where it answers with %s", manifestType, asked, mediaType)
 	}
-	if base := f.invitation.invited.base; base != "" && f.path == "" {
-		advice += fmt.Sprintf(". Do its own paths begin with %[1]s? If not, write `handle_path %[1]s/*` where `handle` leaves that in the path", base)
+	return advice + f.unstripped() + "; else correct the invite's URI, let the application answer it, or write the manifest in wsgi_party_guest"
+}
+
+// unstripped asks whether what comes before __invite__ is to be stripped, if it is not.
+func (f *fetching) unstripped() string {
+	base := f.invitation.invited.base
+	if base == "" || f.path != "" {
+		return ""
 	}
-	return advice + "; else correct the invite's URI, let the application answer it, or write the manifest in wsgi_party_guest"
+	return fmt.Sprintf(". Do its own paths begin with %[1]s? If not, write `handle_path %[1]s/*` where `handle` leaves that in the path", base)
 }
 
 var loginWords = regexp.MustCompile(`(?i)log_?-?in|sign_?-?in|auth|sso|session`)

@@ -113,6 +113,8 @@ func newFetching(v *visit) *fetching {
 	v.app.stored.Store(f.storage, nil)
 	if f.last = f.knownApplication.last.Load(); f.last == nil {
 		f.last = f.stored()
+	} else {
+		f.warned = f.warningsOf(f.last.manifest) // it has been told
 	}
 	if v.invitation.again {
 		f.pausedUntil.Store(nil)

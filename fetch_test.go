@@ -352,6 +352,10 @@ func TestWhatTheApplicationAnswers(t *testing.T) {
 	for name, test := range tests {
 		if test.is != noGuest && test.directives == "" {
 			c.await(name)
+			eventually(t, name+" has joined, as the log says", func() bool {
+				entries := invitesLogged(t, name)
+				return len(entries) > 0 && entries[len(entries)-1]["msg"] == InviteJoined.message()
+			})
 		}
 	}
 	if n := len(b.Requests("/there/")); n != 0 {

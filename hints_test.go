@@ -193,6 +193,7 @@ func TestMistakesOfApplicationsAreTold(t *testing.T) {
 		"slow":        {testbackend.Response{Wait: 3 * time.Second}, "", "", []string{"GET " + invited + " was not answered in time", "invite_timeout of more than 1s"}, "running?"},
 		"broken-off":  {testbackend.Response{Body: manifest, Header: map[string]string{"Content-Type": manifestType}, Cut: true}, "", "", []string{"closed the connection in the middle of its answer"}, "running?"},
 		"bad":         {manifestOf(`{"urls": {"home": 1}}`), "", "", []string{"urls.home: it is a number", "correct the application's manifest"}, "running"},
+		"stripped":    {manifestOf(`{"urls": {"home": "/"}}`), "", "", []string{"correct the application's manifest", "write `handle_path /NAME/*`"}, "running"},
 	}
 	c := newGuestTest(t)
 	b := testbackend.Start(t, "")
@@ -257,24 +258,25 @@ func TestManifestsThatAreHardlyMeantAreWarnedOf(t *testing.T) {
 		visitOf(t, "blog").fetchSoon()
 		awaitRequests(t, b, "/__invite__/", n+1)
 	}
+	hint := func() string {
+		for _, p := range Parties() {
+			if p.Partyline.Name() == c.party {
+				return p.Invites[0].Hint
+			}
+		}
+		return ""
+	}
 	answer := func(manifest string, n int, says ...string) {
 		t.Helper()
 		b.On("/__invite__/", manifestOf(manifest))
 		fetch()
 		warnings(n, says...)
 		// It has joined all the same, and the admin API says it, too.
-		hint := func() string {
-			for _, p := range Parties() {
-				if p.Partyline.Name() == c.party {
-					return p.Invites[0].Hint
-				}
-			}
-			return ""
-		}
 		eventually(t, "the admin API has the hint", func() bool { return hint() != "" && strings.Contains(hint(), says[0]) })
 	}
 	b.On("/__invite__/", manifestOf(`{"urls": {"post": "/posts/:slug"}}`))
-	c.load("invite /blog/__invite__/\nprefix /apps\nhandle_path /blog/* {\nwsgi_party_guest\nreverse_proxy " + b.Upstream() + "\n}")
+	config := "invite /blog/__invite__/\nprefix /apps\nhandle_path /blog/* {\nwsgi_party_guest\nreverse_proxy " + b.Upstream() + "\n}"
+	c.load(config)
 	c.await("url")
 	warnings(1, `urls.post is "/posts/:slug"`, "write {slug}")
 	fetch()
@@ -282,6 +284,11 @@ func TestManifestsThatAreHardlyMeantAreWarnedOf(t *testing.T) {
 	warnings(1)
 	answer(`{"urls": {"post": "/blog/{slug}"}}`, 2, `"/blog/{slug}", which is "/blog/blog/{slug}" to visitors`)
 	answer(`{"urls": {"post": "/apps/blog/{slug}", "home": "/apps/blog/"}}`, 3, "the mount, /apps/blog: leave that out, as in \"/\"")
+	c.load(config) // in which nothing is fetched, and the hint stays
+	warnings(3)
+	if got := hint(); !strings.Contains(got, "the mount, /apps/blog") {
+		t.Errorf("after a reload the hint is %q", got)
+	}
 	answer(`{"url": {"post": "/{slug}"}}`, 4, `did you mean urls?`)
 	answer(`{"title": "Blog"}`, 5, "neither urls nor services")
 	c.expectLink("post", "")

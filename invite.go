@@ -201,6 +201,7 @@ type Invitation struct {
 	invited *invited
 	taken   atomic.Bool
 	again   bool                   // it is not the first
+	hint    string                 // what to do about the manifest by which the guest joins
 	old     time.Time              // when the manifest was fetched by which the guest joins, zero unless it is an old one
 	passed  atomic.Pointer[string] // why a guest's handler did not take it, and what to write
 	pending chan struct{}          // nil, or closed when the guest knows whether it joins
@@ -449,7 +450,7 @@ func (p *Party) send(i *invited) *outcome {
 	}
 	o.judge(invitation.taken.Load() || len(o.services) > 0)
 	if o.result == InviteJoined {
-		o.judged, o.oldManifest = invitation.judged, invitation.old
+		o.judged, o.oldManifest, o.advice = invitation.judged, invitation.old, invitation.hint
 		if o.pending = invitation.pending; o.pending != nil {
 			o.result, o.status, o.advice = InviteNotAnswered, 0, "the application is asked for its manifest when the config has started"
 		}

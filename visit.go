@@ -117,6 +117,7 @@ func (v *visit) begin() error {
 	var last *manifest.Manifest
 	if f.last != nil {
 		last = f.last.manifest
+		v.invitation.hint = f.warned
 	}
 	if last == nil && v.declared == nil {
 		v.invitation.pending = f.judged
