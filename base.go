@@ -177,7 +177,12 @@ func (v *visit) checkURL(target string) error {
 
 func (v *visit) outsideBase(target string) error {
 	i := v.invitation.invited
-	return fmt.Errorf("%.200q does not lie under %s, which comes before __invite__ in the path of the guest's invite", target, escapePath(i.base))
+	base := escapePath(i.base)
+	err := fmt.Errorf("%.200q does not lie under %s, which comes before __invite__ in the path of the guest's invite", target, base)
+	if v.path == "" { // the commonest mistake
+		err = fmt.Errorf("%w; if the application's own paths do not begin with that, write `handle_path %s/*` where `handle` leaves it in the path", err, base)
+	}
+	return err
 }
 
 // checkManifest says what the application's manifest names that is not the guest's to

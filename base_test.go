@@ -123,7 +123,7 @@ func TestAManifestNamesNothingOfOthers(t *testing.T) {
 
 		// A base counts whether it is stripped or not.
 		{"wiki", "", `{"urls": {"page": "/wiki/{page}", "home": "wiki"}, "services": {"x": {"href": "/wiki/api"}, "y": {"href": "/wiki{?y}"}}}`, ""},
-		{"wiki", "", `{"urls": {"page": "/{page}"}}`, `url "page": "/" does not lie under /wiki, which comes before __invite__ in the path of the guest's invite: correct it`},
+		{"wiki", "", `{"urls": {"page": "/{page}"}}`, `url "page": "/" does not lie under /wiki, which comes before __invite__ in the path of the guest's invite; if the application's own paths do not begin with that, write ` + "`handle_path /wiki/*` where `handle` leaves it in the path: correct it"},
 		{"wiki", "", `{"urls": {"page": "/Wiki/{page}"}}`, "does not lie under /wiki"},
 		{"wiki", "", `{"urls": {"page": "/wiki{x}"}}`, "does not lie under /wiki"},
 		{"wiki", "", `{"services": {"x": {"href": "/admin/shutdown"}}}`, `the href of service "x": "/admin/shutdown" does not lie under /wiki`},
@@ -344,6 +344,22 @@ func TestALastGoodManifestMakesWayForANewGuest(t *testing.T) {
 	})
 	c.load(site)
 	eventually(t, "it is taken again", func() bool { return cart() == "/shop/cart" })
+}
+
+func TestLookingWhoseALinkIsAllocatesNothing(t *testing.T) {
+	c := newBasesTest(t)
+	c.start(nil)
+	v := visitOf(t, "site")
+	if len(v.otherBases()) != 3 {
+		t.Fatalf("the others have %v", v.otherBases())
+	}
+	if n := testing.AllocsPerRun(100, func() {
+		if err := v.checkPage("post", "/posts/hello-world.html?page=2"); err != nil {
+			t.Error(err)
+		}
+	}); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
 }
 
 func TestHrefsThatDoNothingAreTold(t *testing.T) {
