@@ -1,0 +1,84 @@
+// Copyright 2026 The wsgi_party Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package wsgiparty
+
+import (
+	"net/http"
+	"testing"
+	"time"
+)
+
+// TestWhenAnApplicationIsAskedAgain has all that may come of asking it, one after the
+// other.
+func TestWhenAnApplicationIsAskedAgain(t *testing.T) {
+	const s = time.Second
+	type answer struct {
+		what       string // "denial", "leaving", "down", "wrong", "broken" or "joined"
+		retryAfter time.Duration
+		want       time.Duration // without jitter
+	}
+	for name, answers := range map[string][]answer{
+		"never reached":        {{"down", 0, s}, {"down", 0, 2 * s}, {"down", 0, 4 * s}, {"down", 0, 8 * s}, {"down", 0, 16 * s}, {"down", 0, 30 * s}, {"down", 0, 30 * s}},
+		"answers wrongly":      {{"wrong", 0, 10 * s}, {"wrong", 0, 20 * s}, {"wrong", 0, 40 * s}, {"wrong", 0, 80 * s}, {"wrong", 0, 160 * s}, {"wrong", 0, 300 * s}, {"wrong", 0, 300 * s}},
+		"reached at last":      {{"down", 0, s}, {"wrong", 0, 20 * s}, {"down", 0, 40 * s}},
+		"broken at first":      {{"broken", 0, 300 * s}, {"broken", 0, 300 * s}, {"down", 0, 40 * s}},
+		"broken later":         {{"joined", 0, 0}, {"broken", 0, 300 * s}},
+		"denies":               {{"denial", 0, 10 * s}, {"denial", 0, 20 * s}, {"denial", 0, 40 * s}, {"denial", 0, 80 * s}, {"denial", 0, 160 * s}, {"denial", 0, 300 * s}, {"denial", 0, 300 * s}},
+		"leaves":               {{"joined", 0, 0}, {"leaving", 0, 30 * s}, {"leaving", 0, 30 * s}, {"denial", 0, 10 * s}, {"denial", 0, 20 * s}},
+		"denies and is down":   {{"denial", 0, 10 * s}, {"denial", 0, 20 * s}, {"down", 0, 10 * s}, {"denial", 0, 10 * s}},
+		"joins and is down":    {{"down", 0, s}, {"joined", 0, 0}, {"down", 0, 10 * s}, {"joined", 0, 0}, {"wrong", 0, 10 * s}},
+		"says itself when":     {{"wrong", 60 * s, 60 * s}, {"wrong", 3 * s, 20 * s}, {"wrong", 24 * time.Hour, 300 * s}, {"broken", 3 * s, 300 * s}},
+		"a proxy says it when": {{"down", 7 * s, 7 * s}},
+	} {
+		for _, random := range []float64{0, 0.5, 0.999} {
+			var r retries
+			for i, a := range answers {
+				if a.what != "down" {
+					r.reached = true
+				}
+				var got time.Duration
+				switch a.what {
+				case "joined":
+					r.reset()
+					continue
+				case "denial", "leaving":
+					got, random = r.afterDenial(a.what == "leaving"), 0
+				default:
+					got = r.afterFailure(a.what == "broken", a.retryAfter, random)
+				}
+				most := min(a.want+time.Duration(float64(a.want)*random/4), 300*s)
+				if a.want <= 30*s && !r.reached {
+					most = min(most, max(30*s, a.retryAfter))
+				}
+				if got < a.want || got > most {
+					t.Errorf("%s, answer %d: asked again after %v, want %v to %v", name, i, got, a.want, most)
+				}
+			}
+		}
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for value, want := range map[string]time.Duration{
+		"": 0, "0": 0, "-5": 0, "soon": 0, "1.5": 0, "120": 2 * time.Minute, "86400": 24 * time.Hour, "99999999999999999999": 0,
+		now.Add(time.Hour).Format(http.TimeFormat):  time.Hour,
+		now.Add(-time.Hour).Format(http.TimeFormat): 0,
+	} {
+		if got := retryAfter(http.Header{"Retry-After": {value}}, now); got != want {
+			t.Errorf("%s: %v, want %v", value, got, want)
+		}
+	}
+}

@@ -1,0 +1,202 @@
+// Copyright 2026 The wsgi_party Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package wsgiparty
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/fcgi"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/wsgiparty/wsgiparty/internal/testbackend"
+	"github.com/wsgiparty/wsgiparty/internal/testport"
+)
+
+// TestAnApplicationThatStartsLateIsUpForVisitors has the same application behind a party
+// and without one, started a while after Caddy, behind proxies that take what they
+// cannot connect to for down.
+func TestAnApplicationThatStartsLateIsUpForVisitors(t *testing.T) {
+	serveFCGI := func(l net.Listener, h http.Handler) error { return fcgi.Serve(l, h) }
+	for name, test := range map[string]struct {
+		transport string
+		serve     func(net.Listener, http.Handler) error
+		early     bool // visitors come before the application is there
+	}{
+		"http":                         {"", http.Serve, false},
+		"http, with early visitors":    {"", http.Serve, true},
+		"fastcgi":                      {"transport fastcgi", serveFCGI, false},
+		"fastcgi, with early visitors": {"transport fastcgi", serveFCGI, true},
+		"retries":                      {"lb_try_duration 300ms", http.Serve, false},
+		"retries, with early visitors": {"lb_try_duration 300ms", http.Serve, true},
+		"localhost":                    {"", http.Serve, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newGuestTest(t)
+			with, without := testport.Address(t), testport.Address(t)
+			proxy := func(address string) string {
+				if name == "localhost" {
+					address = strings.Replace(address, "127.0.0.1", "localhost", 1)
+				}
+				return "reverse_proxy " + address + " {\nfail_duration 3s\n" + test.transport + "\n}\n"
+			}
+			application := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Connection", "close")
+				if strings.HasSuffix(r.URL.Path, "/__invite__/") {
+					w.Header().Set("Content-Type", manifestType)
+					fmt.Fprint(w, `{"urls": {"home": "/"}}`)
+				}
+			})
+			c.testCaddy.load("ADDRESS {\nhandle_path /without/* {\n" + proxy(without) + "}\nwsgi_party " + c.party +
+				" {\ninvite /with/__invite__/\nhandle_path /with/* {\nwsgi_party_guest\n" + proxy(with) + "}\n}\n}")
+			if !test.early {
+				eventually(t, "it has been asked for the manifest", func() bool { return len(invitesLogged(t, "with")) > 0 })
+			}
+			var visits sync.WaitGroup
+			start := func() {
+				for _, address := range []string{with, without} {
+					l, err := net.Listen("tcp", address)
+					if err != nil {
+						t.Fatal(err)
+					}
+					t.Cleanup(func() { l.Close() })
+					go func() { _ = test.serve(l, application) }()
+				}
+			}
+			answered := make(map[string]int)
+			var mu sync.Mutex
+			for i := range 30 {
+				if i == 0 && !test.early || i == 5 && test.early {
+					start()
+				}
+				for _, path := range []string{"/with/", "/without/"} {
+					visits.Go(func() {
+						if status, _, err := c.tryGet(path); err == nil && status == 200 {
+							mu.Lock()
+							defer mu.Unlock()
+							answered[path]++
+						}
+					})
+				}
+				time.Sleep(150 * time.Millisecond)
+			}
+			visits.Wait()
+			if answered["/with/"] < answered["/without/"]-1 || answered["/without/"] == 0 {
+				t.Errorf("%d visits are answered, and %d without the party", answered["/with/"], answered["/without/"])
+			}
+			c.await("url")
+		})
+	}
+}
+
+// TestAnApplicationThatAnswersWith500IsNotAskedForAWhile has a proxy take it for down
+// because of that.
+func TestAnApplicationThatAnswersWith500IsNotAskedForAWhile(t *testing.T) {
+	c := newGuestTest(t)
+	b := testbackend.Start(t, "")
+	b.On("/__invite__/", testbackend.Response{Status: 500}, testbackend.Response{Status: 500}, manifestOf(`{"urls": {"home": "/"}}`))
+	b.On("/page", ofType("text/plain", "page"))
+	config := func(more string) string {
+		return "invite /blog/__invite__/\nhandle_path /blog/* {\nwsgi_party_guest\nreverse_proxy " + b.Upstream() + " {\n" + more + "\n}\n}"
+	}
+	counted := config("fail_duration 300ms\nunhealthy_status 5xx")
+	c.load(counted)
+	eventually(t, "it has answered", func() bool { return len(invitesLogged(t, "blog")) == 1 })
+	first := invitesLogged(t, "blog")[0]
+	if first["asked_again_in"] != 300.0 {
+		t.Errorf("it is asked again in %v", first["asked_again_in"])
+	}
+	for _, part := range []string{"counts this answer (unhealthy_status)", "5m0s", "`caddy wsgi-party invite " + c.party + " blog`"} {
+		if hint := fmt.Sprint(first["hint"]); !strings.Contains(hint, part) {
+			t.Errorf("the hint lacks %q: %s", part, hint)
+		}
+	}
+	visit := func() {
+		t.Helper()
+		eventually(t, "it is up", func() bool {
+			status, _, err := c.tryGet("/blog/page")
+			return err == nil && status == 200
+		})
+		for range 20 { // and stays it
+			c.expectSoon("/blog/page", 200, "page")
+			time.Sleep(100 * time.Millisecond)
+		}
+	}
+	visit()
+	visitOf(t, "blog").fetchSoon()
+	c.load(counted) // a reload changes nothing
+	c.load(counted)
+	visit()
+	if n := len(b.Requests("/__invite__/")); n != 1 {
+		t.Errorf("it was asked %d times", n)
+	}
+	if infos := SendInvites(c.party, "blog"); len(infos) != 1 || infos[0].Status != 500 {
+		t.Errorf("asked again: %+v", infos)
+	}
+	if infos := SendInvites(c.party, "blog"); len(infos) != 1 || infos[0].Result != InviteJoined {
+		t.Errorf("asked again: %+v", infos)
+	}
+	c.expectLink("home", "/blog/")
+
+	// Nobody says that of a proxy that does not count it.
+	b.On("/__invite__/", testbackend.Response{Status: 500})
+	c.load(strings.ReplaceAll(config("fail_duration 300ms\nunhealthy_status 404"), "/blog", "/wiki"))
+	eventually(t, "it has answered", func() bool { return len(invitesLogged(t, "wiki")) == 1 })
+	if hint := fmt.Sprint(invitesLogged(t, "wiki")[0]["hint"]); strings.Contains(hint, "counts") {
+		t.Errorf("the hint is %s", hint)
+	}
+}
+
+// TestAnApplicationThatIsStartingIsNoWarning has one that is not there, and comes.
+func TestAnApplicationThatIsStartingIsNoWarning(t *testing.T) {
+	before := startingTime
+	t.Cleanup(func() { startingTime = before })
+	startingTime = 3 * time.Second
+	wait(t, func(w *waits) { w.unreached[1] = time.Second })
+	c := newGuestTest(t)
+	b := testbackend.New(t, testport.Address(t))
+	b.On("/__invite__/", manifestOf(`{"urls": {"home": "/"}}`))
+	c.load(blogAt(b))
+	levels := func() (levels []string) {
+		for _, e := range invitesLogged(t, "blog") {
+			levels = append(levels, fmt.Sprint(e["level"], " ", e["msg"]))
+		}
+		return levels
+	}
+	eventually(t, "it is a warning", func() bool { return len(levels()) == 2 })
+	time.Sleep(2 * time.Second) // for what must not happen, in the background
+	if got := fmt.Sprint(levels()); got != "[info invite failed warn invite failed]" {
+		t.Errorf("logged %s", got)
+	}
+	if again := invitesLogged(t, "blog")[0]["asked_again_in"]; again == nil {
+		t.Error("it is not said when it is asked again")
+	}
+	b.Start()
+	c.await("url")
+	eventually(t, "it is told", func() bool {
+		return fmt.Sprint(levels()) == "[info invite failed warn invite failed info guest joined]"
+	})
+
+	// One that answers is another thing.
+	b.On("/__invite__/", testbackend.Response{Status: 403})
+	c.load(strings.ReplaceAll(blogAt(b), "/blog", "/wiki"))
+	eventually(t, "it is a warning", func() bool {
+		entries := invitesLogged(t, "wiki")
+		return len(entries) == 1 && entries[0]["level"] == "warn"
+	})
+}
