@@ -126,6 +126,7 @@ func newFetching(v *visit) *fetching {
 func (f *fetching) run() {
 	wait := time.Duration(0)
 	if f.last != nil {
+		f.knownApplication.last.CompareAndSwap(nil, f.last) // it came from storage
 		wait = time.Until(f.last.fresh)
 	}
 	timer := time.NewTimer(wait)

@@ -214,8 +214,8 @@ func (a *App) deleteOld(ctx context.Context, storage certmagic.Storage) error {
 			continue
 		}
 		info, statErr := storage.Stat(ctx, key)
-		if statErr != nil {
-			continue // somebody else has just deleted it
+		if statErr != nil || info.Modified.IsZero() {
+			continue // somebody else has just deleted it, or the storage does not know
 		}
 		age := time.Since(info.Modified)
 		if _, ours := a.stored.Load(key); ours && age > restoreAfter {
