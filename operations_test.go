@@ -600,7 +600,7 @@ func TestAGuestBehindARewriteHasNotJoined(t *testing.T) {
 		if guests := c.line("main").Partyline().Guests(); len(guests) != 0 {
 			t.Errorf("%s: %v", party, guests)
 		}
-		c.expect("/", 200, "up")
+		c.expectSoon("/", 200, "up")
 	}
 	refused("rewrite /blog/* /index.php\nroute {\nwsgi_party_guest\n}", "/index.php")
 	refused("rewrite /blog/* /weblog{uri}\nhandle /weblog/* {\nwsgi_party_guest\n}", "/weblog/blog/__invite__/")
