@@ -37,6 +37,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/certmagic"
 	"go.uber.org/goleak"
 
 	"github.com/wsgiparty/wsgiparty/internal/testport"
@@ -206,7 +207,7 @@ func newCaddy(t testing.TB) *testCaddy {
 	// The manifests of another test's guests, or of this one's when it ran before, are no
 	// guests' here.
 	applications.clear()
-	caddy.DefaultStorage.Path = t.TempDir()
+	caddy.DefaultStorage = &certmagic.FileStorage{Path: t.TempDir()} // who ends later may still be using the old one
 	t.Cleanup(func() {
 		if err := caddy.Stop(); err != nil {
 			t.Error(err)
