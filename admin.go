@@ -70,7 +70,7 @@ func (a *adminAPI) serve(w http.ResponseWriter, r *http.Request) error {
 	case len(path) == 1:
 		serve, methods = a.show, []string{http.MethodGet, http.MethodHead}
 	case len(path) == 2 && path[1] == "invite":
-		serve = a.invite
+		serve = func(r *http.Request, path []string) (any, error) { return a.invite(w, r, path) }
 	case len(path) == 3 && path[1] == "ask":
 		serve = func(r *http.Request, path []string) (any, error) { return a.ask(w, r, path) }
 	default:
@@ -82,6 +82,9 @@ func (a *adminAPI) serve(w http.ResponseWriter, r *http.Request) error {
 	}
 	response, err := serve(r, path)
 	if err != nil {
+		if r.Context().Err() != nil {
+			return nil // nobody is there to be told
+		}
 		return err
 	}
 	parts, ok := response.([][]byte)
@@ -236,7 +239,7 @@ func message(err error) (text string) {
 }
 
 // invite sends invites again.
-func (*adminAPI) invite(r *http.Request, path []string) (any, error) {
+func (*adminAPI) invite(w http.ResponseWriter, r *http.Request, path []string) (any, error) {
 	p, err := findParty(path[0])
 	if err != nil {
 		return nil, err
@@ -255,8 +258,16 @@ func (*adminAPI) invite(r *http.Request, path []string) (any, error) {
 		}
 		return nil, notFound("invited guest", guest, guests)
 	}
+	// It is noticed that a client has gone when what it sent has been read.
+	if _, status, err := readPayload(w, r); err != nil {
+		return nil, apiError(status, err)
+	}
+	sent, err := SendInvitesContext(r.Context(), path[0], guest)
+	if err != nil {
+		return nil, err
+	}
 	invites := []sentJSON{}
-	for _, i := range SendInvites(path[0], guest) {
+	for _, i := range sent {
 		invites = append(invites, sentJSON{inviteToJSON(i), i.Sent})
 	}
 	return struct {

@@ -81,6 +81,7 @@ type invited struct {
 	base    string          // unescaped, and empty or with a slash at its beginning
 	private privatepath.Set // what of the party's is the guest's
 	last    atomic.Pointer[outcome]
+	sending *sending // again; nil if it is not; guarded by the party
 }
 
 // parse checks the invite and returns what it means.
@@ -300,8 +301,8 @@ type InviteInfo struct {
 	// Duration is how long the answer took.
 	Duration time.Duration
 
-	// Sent is whether SendInvites has sent it. A guest that is on the line has
-	// had its invite.
+	// Sent is whether SendInvites has sent it, or waited for it while it was being
+	// sent. A guest that is on the line has had its invite.
 	Sent bool
 }
 
@@ -340,8 +341,9 @@ const (
 
 // sendInvites sends the invites, one after the other.
 func (p *Party) sendInvites() error {
+	hung := hangingGuests(p.partyName())
 	for _, i := range p.invited {
-		o := p.send(i)
+		o := p.send(p.ctx, i, p.timeoutOf(hung[i.guest]))
 		if err, ok := errors.AsType[*guestError](o.err); ok {
 			return fmt.Errorf("inviting guest %q at %s: %w", o.guest, o.uri, err)
 		}
@@ -352,58 +354,8 @@ func (p *Party) sendInvites() error {
 	return nil
 }
 
-// SendInvites sends the invites of a party of the running config again, or only the
-// one of that guest, if it is not empty, to the guests that are not on the line. Each
-// gets a new operator; what it had connected with one before is disconnected. It
-// returns all these guests' invites, and waits for them, each up to its
-// invite_timeout, also for applications that are invited over HTTP. A guest is not to call it while it is being invited.
-func SendInvites(party, guest string) []InviteInfo {
-	a, ok := running()
-	if !ok {
-		return nil
-	}
-	a.mu.RLock()
-	var handlers []*Party
-	if l, ok := a.lines[party]; ok {
-		handlers = l.inOrder()
-	}
-	a.mu.RUnlock()
-	var infos []InviteInfo
-	for _, p := range handlers {
-		infos = append(infos, p.sendAgain(guest)...)
-	}
-	return infos
-}
-
-// sendAgain sends the guest's invite, or all for "", to those that are not on the
-// line.
-func (p *Party) sendAgain(guest string) []InviteInfo {
-	p.sending.Lock()
-	defer p.sending.Unlock()
-	var infos []InviteInfo
-	for _, i := range p.invited {
-		if guest != "" && i.guest != guest {
-			continue
-		}
-		last := i.last.Load()
-		if last == nil {
-			continue // it is being sent for the first time
-		}
-		sent := last.result != InviteJoined || !last.operator.joined()
-		if sent {
-			o := p.send(i)
-			last.operator.Leave() // now that another one is there
-			o.wait(time.Duration(p.InviteTimeout))
-		}
-		info := p.info(i)
-		info.Sent = sent
-		infos = append(infos, info)
-	}
-	return infos
-}
-
 // wait waits, for a while, until the application has been asked.
-func (o *outcome) wait(timeout time.Duration) {
+func (o *outcome) wait(ctx context.Context, timeout time.Duration) {
 	if o.judged == nil {
 		return
 	}
@@ -412,14 +364,15 @@ func (o *outcome) wait(timeout time.Duration) {
 	select {
 	case <-o.judged:
 	case <-timer.C:
+	case <-ctx.Done():
 	}
 }
 
-// send sends one invite through the party's routes, with a new operator.
-func (p *Party) send(i *invited) *outcome {
+// send sends one invite through the party's routes, with a new operator. It returns nil
+// if ctx ended before the config did: nobody wants to know.
+func (p *Party) send(ctx context.Context, i *invited, timeout time.Duration) *outcome {
 	last := i.last.Load()
-	timeout := time.Duration(p.InviteTimeout)
-	timeoutCtx, cancel := context.WithTimeoutCause(p.ctx, timeout, &timeoutError{timeout})
+	timeoutCtx, cancel := context.WithTimeoutCause(ctx, timeout, &timeoutError{timeout})
 	defer cancel()
 	requestCtx := newStaying(timeoutCtx)
 	uri := *i.uri // for the guest to keep
@@ -435,6 +388,10 @@ func (p *Party) send(i *invited) *outcome {
 
 	o := &outcome{invited: i, operator: operator, time: time.Now()}
 	o.err = subrequest.Send(p.chain, r, w)
+	if ctx.Err() != nil && p.ctx.Err() == nil {
+		operator.Leave()
+		return nil
+	}
 	o.duration = time.Since(o.time)
 	o.status = w.Status()
 	o.services = operator.services()
@@ -591,7 +548,11 @@ func (p *Party) hint(o *outcome) string {
 	case errors.Is(o.err, subrequest.ErrBrokeOff):
 		return "what answers at this path ended the connection in the middle of its response, as `abort` does: correct it, or do not invite it"
 	case timedOut(o.err):
-		return "the guest has to answer its invite at once and do slow work later; invite_timeout says how long it may take"
+		hint := "the guest has to answer its invite at once and do slow work later; invite_timeout says how long it may take"
+		if err, _ := errors.AsType[*timeoutError](o.err); err.timeout < time.Duration(p.InviteTimeout) {
+			hint += ", of which it had a tenth because it took too long the time before: `caddy wsgi-party invite` lets it take all"
+		}
+		return hint
 	case o.result == InviteFailed && o.status < 500:
 		return "correct what fails at this path, or do not invite it"
 	case o.result == InviteFailed:

@@ -95,7 +95,8 @@ type Party struct {
 
 	// How long each invite may take; they are sent one after the other. A guest
 	// that takes longer has left the partyline, even if it had connected
-	// something before. Default: `5s`.
+	// something before, and gets a tenth of that when the config is loaded again: Caddy
+	// loads one config at a time, and changes made meanwhile wait. Default: `5s`.
 	InviteTimeout caddy.Duration `json:"invite_timeout,omitempty"`
 
 	// The request variable that holds the operator during an invite.
@@ -123,7 +124,7 @@ type Party struct {
 	logger   *zap.Logger
 	identity string // the same for identical handlers
 	invited  []*invited
-	sending  sync.Mutex
+	mu       sync.Mutex // of what invites are being sent again
 	chain    caddyhttp.Handler
 	nextKey  string // of the request variable that holds the next handler
 

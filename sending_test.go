@@ -1,0 +1,264 @@
+// Copyright 2026 The wsgi_party Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package wsgiparty
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// untilGone is an invite of a guest that answers when nobody waits for it any more.
+func untilGone(entered chan<- struct{}) func(http.ResponseWriter, *http.Request, *Operator) error {
+	return func(_ http.ResponseWriter, r *http.Request, operator *Operator) error {
+		entered <- struct{}{}
+		<-r.Context().Done()
+		return operator.Connect("hangs", pong) // too late
+	}
+}
+
+// TestInvitesWhoseClientsHaveGoneHoldUpNobody has one guest hang, one application, and
+// many who invite both and go away.
+func TestInvitesWhoseClientsHaveGoneHoldUpNobody(t *testing.T) {
+	const posts = 60
+	entered := make(chan struct{}, posts)
+	hangs := []func(http.ResponseWriter, *http.Request, *Operator) error{responds(500)}
+	for range posts {
+		hangs = append(hangs, untilGone(entered))
+	}
+	onInvites(t, "hangs", append(hangs, connects("at last", "hangs"))...)
+	onInvites(t, "well", responds(500), connects("pong", "ping"))
+	c := newAdminTest(t)
+	events := keepsEvents(t)
+	held, ended := make(chan struct{}, 2*posts), make(chan struct{})
+	application := newAttackedApp(t, "", func(_ http.ResponseWriter, r *http.Request) {
+		held <- struct{}{}
+		select {
+		case <-r.Context().Done():
+		case <-ended:
+		}
+	})
+	defer close(ended)
+	c.site("route {\ntest_app events\nwsgi_party main {\ninvite_timeout 10m\ninvite /slow/__invite__/ /hangs/__invite__/ /well/__invite__/\ntest_app /hangs/* hangs\ntest_app /well/* well\n" + mounted("slow", "", application) + "}\n}")
+	<-held
+	told := len(events.events())
+	post := func(ctx context.Context, guest string) adminResponse {
+		response, err := c.tryCall(ctx, "POST", "/wsgi_party/main/invite?guest="+guest, strings.NewReader("{}"))
+		if err != nil && ctx.Err() == nil {
+			t.Error(err)
+		}
+		return response
+	}
+	// One after the other, and many at once.
+	for range 3 {
+		ctx, leave := context.WithCancel(context.Background())
+		go func() { <-entered; leave() }()
+		post(ctx, "hangs")
+	}
+	ctx, leave := context.WithCancel(context.Background())
+	var group sync.WaitGroup
+	for i := range posts {
+		group.Go(func() { post(ctx, []string{"hangs", "slow", ""}[i%3]) })
+	}
+	<-entered
+	<-held
+	// An invite of another guest does not wait for them.
+	var sent struct{ Invites []sentJSON }
+	if c.decode(post(context.Background(), "well"), &sent); len(sent.Invites) != 1 || sent.Invites[0].Result != InviteJoined {
+		t.Errorf("%+v", sent)
+	}
+	c.expectAnswers("main", "ping", "pong")
+	leave()
+	group.Wait()
+	eventually(t, "the invites end with their requests", func() bool {
+		p := c.parties("main")[0]
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for _, i := range p.invited {
+			if i.sending != nil {
+				return false
+			}
+		}
+		return true
+	})
+	// They have left everything as it was.
+	c.expectAnswers("main", "hangs")
+	var shown partyJSON
+	if c.decode(c.call("GET", "/wsgi_party/main", ""), &shown); shown.Invites[1].Status != 500 || shown.Invites[1].Result != InviteFailed {
+		t.Errorf("%+v", shown.Invites[1])
+	}
+	for _, e := range events.events()[told:] {
+		if strings.Contains(e, "hangs") {
+			t.Errorf("an invite that nobody waited for is told of: %s", e)
+		}
+	}
+	for _, e := range logEntries(t, "request error") {
+		t.Errorf("who has gone is an error: %v", e)
+	}
+}
+
+// parties returns the handlers of a party of the running config.
+func (c *testCaddy) parties(name string) []*Party {
+	c.t.Helper()
+	a, ok := running()
+	if !ok {
+		c.t.Fatal("no config has a party")
+	}
+	return a.lineOf(name).inOrder()
+}
+
+// TestWhoInvitesAGuestThatIsBeingInvitedGetsTheSameOutcome has the first of two who
+// wait for an invite go.
+func TestWhoInvitesAGuestThatIsBeingInvitedGetsTheSameOutcome(t *testing.T) {
+	entered, release := make(chan struct{}), make(chan struct{})
+	script := onInvites(t, "app", responds(500), func(w http.ResponseWriter, r *http.Request, operator *Operator) error {
+		close(entered)
+		select {
+		case <-release:
+		case <-r.Context().Done():
+			return r.Context().Err()
+		}
+		return connects("pong", "ping")(w, r, operator)
+	})
+	c := newCaddy(t)
+	c.site("wsgi_party main {\ninvite_timeout 10m\ninvite /app/__invite__/\ntest_app app\n}")
+	type result struct {
+		infos []InviteInfo
+		err   error
+	}
+	send := func(ctx context.Context) <-chan result {
+		sent := make(chan result, 1)
+		go func() {
+			infos, err := SendInvitesContext(ctx, "main", "app")
+			sent <- result{infos, err}
+		}()
+		return sent
+	}
+	waiting := func(n int) {
+		t.Helper()
+		eventually(t, fmt.Sprint(n, " wait"), func() bool {
+			p := c.parties("main")[0]
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			return p.invited[0].sending != nil && p.invited[0].sending.waiting == n
+		})
+	}
+	enough := errors.New("enough")
+	ctx, leave := context.WithCancelCause(context.Background())
+	first := send(ctx)
+	<-entered
+	others := []<-chan result{send(context.Background()), send(context.Background())}
+	waiting(3)
+	leave(enough)
+	if r := <-first; r.err != enough || r.infos != nil {
+		t.Errorf("%+v", r)
+	}
+	waiting(2)
+	close(release)
+	for _, other := range others {
+		if r := <-other; r.err != nil || len(r.infos) != 1 || r.infos[0].Result != InviteJoined || !r.infos[0].Sent {
+			t.Errorf("%+v", r)
+		}
+	}
+	if script.invites() != 2 {
+		t.Errorf("%d invites arrived", script.invites()-1)
+	}
+	c.expectAnswers("main", "ping", "pong")
+	// Who is on the line is sent none.
+	if infos, err := SendInvitesContext(ctx, "main", "app"); err != nil || len(infos) != 1 || infos[0].Sent {
+		t.Errorf("%+v %v", infos, err)
+	}
+	if infos, err := SendInvitesContext(context.Background(), "none", ""); infos != nil && len(infos) != 0 || err != nil {
+		t.Errorf("%+v %v", infos, err)
+	}
+}
+
+// TestApplicationsThatAreInvitedAgainAreWaitedForTogether holds each until all have
+// been asked.
+func TestApplicationsThatAreInvitedAgainAreWaitedForTogether(t *testing.T) {
+	const applications = 3
+	c := newCaddy(t)
+	var asked sync.WaitGroup
+	asked.Add(applications)
+	all := make(chan struct{})
+	var config strings.Builder
+	config.WriteString("wsgi_party main {\ninvite_timeout 10m\n")
+	for n := range applications {
+		var times atomic.Int64
+		a := newAttackedApp(t, "", func(w http.ResponseWriter, r *http.Request) {
+			if times.Add(1) == 1 {
+				w.WriteHeader(http.StatusForbidden)
+				return
+			}
+			asked.Done()
+			<-all
+			w.Header().Set("Content-Type", manifestType)
+			_, _ = io.WriteString(w, `{"services": {"ping": {"answer": 1}}}`)
+		})
+		fmt.Fprintf(&config, "invite /app%d/__invite__/\n%s", n, mounted(fmt.Sprint("app", n), "", a))
+	}
+	c.site(config.String() + "}")
+	eventually(t, "all have refused", func() bool {
+		for _, p := range Parties() {
+			for _, i := range p.Invites {
+				if i.Result != InviteRefused {
+					return false
+				}
+			}
+		}
+		return true
+	})
+	go func() {
+		asked.Wait()
+		close(all)
+	}()
+	infos := SendInvites("main", "")
+	if len(infos) != applications {
+		t.Errorf("%+v", infos)
+	}
+	for _, i := range infos {
+		if i.Result != InviteJoined {
+			t.Errorf("%+v", i)
+		}
+	}
+}
+
+// TestAGuestThatHangsEachTimeTheConfigIsLoadedIsWaitedForLess has changes by the admin
+// API wait for one guest.
+func TestAGuestThatHangsEachTimeTheConfigIsLoadedIsWaitedForLess(t *testing.T) {
+	hang := func(_ http.ResponseWriter, r *http.Request, _ *Operator) error {
+		<-r.Context().Done()
+		return nil
+	}
+	onInvites(t, "app", hang, hang, hang, connects("pong", "ping"), hang, hang)
+	c := newCaddy(t)
+	outcome := func() InviteInfo { return Parties()[0].Invites[0] }
+	const site = "ADDRESS {\nwsgi_party main {\ninvite_timeout 2s\ninvite /app/__invite__/ /other/__invite__/\ntest_app /app/* app\n}\n}"
+	for load, want := range []string{"2s", "200ms", "200ms", "", "2s", "200ms"} {
+		c.load(site)
+		if got := message(outcome().Err); want == "" && got != "" || !strings.HasSuffix(got, want) {
+			t.Errorf("load %d: %q, want %s", load, got, want)
+		}
+		if hint := outcome().Hint; strings.Contains(hint, "a tenth") != (want == "200ms") {
+			t.Errorf("load %d: hint %q", load, hint)
+		}
+	}
+}
