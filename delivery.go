@@ -101,7 +101,7 @@ func (i *Invitation) send(r *http.Request, limit int, prepare func(*http.Request
 		defer done()
 		return p.chain.ServeHTTP(w, r)
 	})
-	err := subrequest.Send(handler, sent, w)
+	err := reasonOf(subrequest.Send(handler, sent, w))
 	switch {
 	case err != nil:
 	case !d.met.Load():

@@ -131,6 +131,13 @@ func (f *fetching) run() {
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
+	if until := f.pausedUntil.Load(); until != nil && time.Now().Before(*until) {
+		f.logger.Info("an application that answered with a 5xx status is not asked for its manifest yet",
+			zap.String("party", f.key.party),
+			zap.String("guest", f.key.guest),
+			zap.Duration("asked_again_in", time.Until(*until)),
+			zap.String("hint", "`"+f.inviteCommand()+"` has it asked at once"))
+	}
 	for {
 		select {
 		case <-f.ctx.Done():
@@ -175,7 +182,7 @@ func (a *knownApplication) endTurn() {
 // fetch asks once, and returns when to ask again.
 func (f *fetching) fetch() time.Duration {
 	timeout := time.Duration(f.invitation.party.InviteTimeout)
-	ctx, cancel := context.WithTimeoutCause(f.ctx, timeout, &timeoutError{timeout})
+	ctx, cancel := context.WithTimeoutCause(f.ctx, timeout, &goneError{&timeoutError{timeout}})
 	defer cancel()
 	ctx, connected := withConnecting(ctx)
 	r := (&http.Request{Method: http.MethodGet, URL: f.invitation.URI, Header: http.Header{
@@ -337,10 +344,14 @@ func (f *fetching) notNow(o *outcome, err error, header http.Header) time.Durati
 		f.pausedUntil.Store(&until)
 		if !f.counted && f.isCounted(o.status) {
 			f.counted = true
-			o.advice += fmt.Sprintf(". The reverse_proxy in front of it counts this answer (unhealthy_status), so that for a while visitors may get no answer either; therefore it is asked again only after %v, or by `caddy wsgi-party invite %s %s`", wait, f.key.party, f.key.guest)
+			o.advice += fmt.Sprintf(". The reverse_proxy in front of it counts this answer (unhealthy_status), so that for a while visitors may get no answer either; therefore it is asked again only after %v, or by `%s`", wait, f.inviteCommand())
 		}
 	}
 	return wait
+}
+
+func (f *fetching) inviteCommand() string {
+	return "caddy wsgi-party invite " + f.key.party + " " + f.key.guest
 }
 
 // stale has the manifest asked for at once by whoever begins with it.

@@ -483,9 +483,6 @@ type timeoutError struct{ timeout time.Duration }
 
 func (e *timeoutError) Error() string { return fmt.Sprintf("it took longer than %v", e.timeout) }
 
-// Unwrap says that it is like a client that has gone, which no proxy counts.
-func (e *timeoutError) Unwrap() error { return context.Canceled }
-
 func isRewritten(err error) bool {
 	_, ok := errors.AsType[*rewrittenError](err)
 	return ok

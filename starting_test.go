@@ -15,6 +15,8 @@
 package wsgiparty
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -141,6 +143,8 @@ func TestAnApplicationThatAnswersWith500IsNotAskedForAWhile(t *testing.T) {
 	visitOf(t, "blog").fetchSoon()
 	c.load(counted) // a reload changes nothing
 	c.load(counted)
+	const notYet = "an application that answered with a 5xx status is not asked for its manifest yet"
+	eventually(t, "it is said", func() bool { return len(logEntries(t, notYet)) == 2 })
 	visit()
 	if n := len(b.Requests("/__invite__/")); n != 1 {
 		t.Errorf("it was asked %d times", n)
@@ -160,6 +164,21 @@ func TestAnApplicationThatAnswersWith500IsNotAskedForAWhile(t *testing.T) {
 	if hint := fmt.Sprint(invitesLogged(t, "wiki")[0]["hint"]); strings.Contains(hint, "counts") {
 		t.Errorf("the hint is %s", hint)
 	}
+}
+
+// TestAnApplicationThatIsTooSlowForAnAskIsUpForVisitors has a visitor who waits longer.
+func TestAnApplicationThatIsTooSlowForAnAskIsUpForVisitors(t *testing.T) {
+	c := newGuestTest(t)
+	b := testbackend.Start(t, "")
+	slow := ofType("application/json", "1")
+	slow.Wait = 400 * time.Millisecond
+	b.On("/slow", slow)
+	c.load("invite /blog/__invite__/\nhandle_path /blog/* {\nwsgi_party_guest {\nservice slow /slow\ntimeout 50ms\n}\nreverse_proxy " + b.Upstream() + " {\nfail_duration 1h\n}\n}")
+	_, err := c.ask("slow", nil)
+	if !timedOut(err) || errors.Is(err, context.Canceled) {
+		t.Errorf("the ask ended with %v", err)
+	}
+	c.expect("/blog/slow", 200, "1")
 }
 
 // TestAnApplicationThatIsStartingIsNoWarning has one that is not there, and comes.

@@ -16,6 +16,7 @@ package wsgiparty
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/http/httptrace"
 	"reflect"
@@ -26,16 +27,25 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy/fastcgi"
 )
 
+// goneError is why a request ended, as the cause of its context: reverse_proxy takes it
+// for one whose client has gone, so that it does not try again, and does not count it
+// for its health checks.
+type goneError struct{ err error }
+
+func (e *goneError) Error() string   { return e.err.Error() }
+func (e *goneError) Unwrap() []error { return []error{e.err, context.Canceled} }
+
+// reasonOf returns the error without what it is to a proxy.
+func reasonOf(err error) error {
+	if gone, ok := err.(*goneError); ok {
+		return gone.err
+	}
+	return err
+}
+
 // errLeavesProcess is why an invite ended that a handler would have sent on over the
-// network. reverse_proxy takes that for a client that has gone: it does not try again,
-// and counts it for no health check.
-var errLeavesProcess error = &canceledError{"the invite came to a handler that would send it on over the network, and an invite stays in this process"}
-
-// canceledError is a context.Canceled that says why.
-type canceledError struct{ message string }
-
-func (e *canceledError) Error() string { return e.message }
-func (e *canceledError) Unwrap() error { return context.Canceled }
+// network.
+var errLeavesProcess error = &goneError{errors.New("the invite came to a handler that would send it on over the network, and an invite stays in this process")}
 
 // staying is the context of an invite. It ends, with errLeavesProcess, as soon as
 // somebody is about to connect to something in it. Whoever does looks for a trace in
@@ -70,15 +80,14 @@ func (c leaving) Value(key any) any {
 	return c.Context.Value(key)
 }
 
-// unconnectedError says that there was no connection to an application. It is a
-// context.Canceled as well: a proxy is not to take an application for down for its
-// visitors just because Caddy was quicker.
+// unconnectedError says that there was no connection to an application. A proxy is not to
+// take that for down for its visitors just because Caddy was quicker.
 type unconnectedError struct{ err error }
 
-func (e *unconnectedError) Error() string   { return e.err.Error() }
-func (e *unconnectedError) Unwrap() []error { return []error{e.err, context.Canceled} }
+func (e *unconnectedError) Error() string { return e.err.Error() }
+func (e *unconnectedError) Unwrap() error { return e.err }
 
-// withConnecting returns the context of a request that ends, with an *unconnectedError,
+// withConnecting returns the context of a request that ends, because of an *unconnectedError,
 // when there is nothing to connect to, and what becomes true when there is.
 func withConnecting(ctx context.Context) (context.Context, *atomic.Bool) {
 	ctx, end := context.WithCancelCause(ctx)
@@ -91,7 +100,7 @@ func withConnecting(ctx context.Context) (context.Context, *atomic.Bool) {
 			mu.Lock()
 			defer mu.Unlock()
 			if addresses = len(info.Addrs); info.Err != nil {
-				end(&unconnectedError{info.Err})
+				end(&goneError{&unconnectedError{info.Err}})
 			}
 		},
 		ConnectDone: func(_, _ string, err error) {
@@ -100,7 +109,7 @@ func withConnecting(ctx context.Context) (context.Context, *atomic.Bool) {
 			if err == nil {
 				connected.Store(true)
 			} else if refused++; refused >= addresses && !connected.Load() {
-				end(&unconnectedError{err})
+				end(&goneError{&unconnectedError{err}})
 			}
 		},
 	}), connected

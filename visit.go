@@ -373,7 +373,7 @@ func (v *visit) request(ctx context.Context, service string, h manifest.Handler,
 		return nil, err
 	}
 	timeout := time.Duration(v.Timeout)
-	requestCtx, cancel := context.WithTimeoutCause(ctx, timeout, &timeoutError{timeout})
+	requestCtx, cancel := context.WithTimeoutCause(ctx, timeout, &goneError{&timeoutError{timeout}})
 	defer cancel()
 	release, waited, err := v.slots.take(requestCtx, askerOf(ctx), holdsSlot(ctx, v.invitation.Operator))
 	if err != nil {
