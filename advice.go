@@ -109,6 +109,15 @@ func (v *visit) warnOf(m *manifest.Manifest, before string) string {
 	return warnings
 }
 
+// hardlyMeant returns what is warned of while the guest is on the line: in what is
+// declared, and in the application's manifest.
+func (v *visit) hardlyMeant(fetched string) string {
+	if v.declared == nil {
+		return fetched
+	}
+	return strings.TrimPrefix(strings.TrimSuffix(v.warningsOf(v.declared)+"; "+fetched, "; "), "; ")
+}
+
 func (v *visit) warningsOf(m *manifest.Manifest) string {
 	mounts := []string{v.path}
 	if v.mount != v.path {

@@ -280,7 +280,7 @@ func (f *fetching) joined(o *outcome, header http.Header, m *manifest.Manifest, 
 		}
 	}
 	o.result = InviteJoined
-	o.advice = f.warned
+	o.advice = f.hardlyMeant(f.warned)
 	maxAge := maxAgeOf(header)
 	next := &lastManifest{manifest: m, body: body, etag: etag, fetched: o.time, fresh: time.Now().Add(maxAge)}
 	if !changed {

@@ -96,6 +96,8 @@ func TestMistakesAreToldWhenTheConfigLoads(t *testing.T) {
 			[]string{"forward_auth", "`not vars partyline blog`"}},
 		"wsgi_party_guest of another name": {inParty("invite /blog/__invite__/\nhandle_path /blog/* {\nwsgi_party_guest log\n}"), "invite not answered",
 			[]string{"guest:blog", "`wsgi_party_guest log`", "write `invite /blog/__invite__/ as log`", "leave out the name"}},
+		"the same in front of an application": {inParty("invite /blog/__invite__/\nhandle_path /blog/* {\nwsgi_party_guest log\nreverse_proxy 127.0.0.1:1\n}\nhandle_path /more/* {\nwsgi_party_guest {\nanswer a b\n}\n}\ninvite /more/__invite__/"), "invite not answered",
+			[]string{"guest:blog", "write `invite /blog/__invite__/ as log`"}},
 		"two invites for one wsgi_party_guest": {inParty("invite /blog/__invite__/\ninvite /blog/__invite__/2 as two\nhandle_path /blog/* {\nwsgi_party_guest {\nanswer a b\n}\n}"), "invite not answered",
 			[]string{"guest:two", `speaks for "blog" already`, `give "two" a wsgi_party_guest of its own`}},
 		"a response that breaks off": {inParty("invite /blog/__invite__/\nabort"), "invite failed", []string{"error:the response broke off", "as `abort` does"}},
@@ -303,6 +305,9 @@ func TestManifestsThatAreHardlyMeantAreWarnedOf(t *testing.T) {
 	// What the Caddyfile declares is warned of when it loads.
 	c.load("invite /blog/__invite__/\nhandle_path /blog/* {\nwsgi_party_guest {\nurl home /\nservice user /users/:id\n}\n}")
 	warnings(6, `services.user[0] is "/users/:id"`, "write {id}")
+	if got := hint(); !strings.Contains(got, "write {id}") {
+		t.Errorf("the admin API has the hint %q", got)
+	}
 }
 
 // TestAnswersThatBreakOffAreToldAsThat asks an application that ends its connections in

@@ -413,7 +413,9 @@ func (p *Party) send(ctx context.Context, i *invited, timeout time.Duration) *ou
 		}
 	}
 	if why := invitation.passed.Load(); why != nil && !o.taken {
-		o.advice = *why
+		if o.advice = *why; o.err == errLeavesProcess {
+			o.err = nil // it is no matter where it went on to
+		}
 	}
 	i.last.CompareAndSwap(last, o) // the application may have answered meanwhile
 	if o.pending == nil {

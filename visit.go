@@ -105,6 +105,7 @@ func (v *visit) guest() string { return v.invitation.Operator.Guest() }
 // begin connects what is declared, and what the application's last manifest said, and
 // has that asked for when the config has started.
 func (v *visit) begin() error {
+	v.invitation.hint = v.hardlyMeant("")
 	if !v.fetches() {
 		return v.connect(v.operator, manifest.Merge(v.declared, nil, nil))
 	}
@@ -117,7 +118,7 @@ func (v *visit) begin() error {
 	var last *manifest.Manifest
 	if f.last != nil {
 		last = f.last.manifest
-		v.invitation.hint = f.warned
+		v.invitation.hint = v.hardlyMeant(f.warned)
 	}
 	if last == nil && v.declared == nil {
 		v.invitation.pending = f.judged
