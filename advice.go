@@ -23,6 +23,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"go.uber.org/zap"
 
@@ -41,14 +43,20 @@ type received struct {
 func (r *received) take(header http.Header, body []byte) {
 	r.answer = cut(string(body))
 	r.location = cut(header.Get("Location"))
-	r.mediaType, _, _ = mime.ParseMediaType(header.Get("Content-Type"))
+	mediaType, _, _ := mime.ParseMediaType(header.Get("Content-Type"))
+	r.mediaType = cut(mediaType)
 	m, err := manifest.Parse(body)
 	r.manifest = err == nil && len(m.URLs)+len(m.Services) > 0
 }
 
-// cut returns text that is short enough for the log.
+// cut returns text of others that is short enough to be shown, and spoils no terminal.
 func cut(text string) string {
-	return strings.ToValidUTF8(text[:min(len(text), maxLoggedAnswer)], "\uFFFD")
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) && !unicode.IsSpace(r) {
+			return utf8.RuneError
+		}
+		return r
+	}, text[:min(len(text), maxLoggedAnswer)])
 }
 
 // adviceOn says what to do about an application that has not joined: what came, where,

@@ -195,7 +195,7 @@ func (v *visit) checkManifest(m *manifest.Manifest) error {
 			continue
 		}
 		if err := v.checkURL(start(m.URLs[name])); err != nil {
-			return fmt.Errorf("manifest: url %q: %w: "+advice, name, err, fmt.Sprintf("url %s %.200s", name, m.URLs[name]))
+			return fmt.Errorf("manifest: url %q: %w: "+advice, name, err, cut(fmt.Sprintf("url %s %s", name, m.URLs[name])))
 		}
 	}
 	for _, service := range slices.Sorted(maps.Keys(m.Services)) {
@@ -205,12 +205,12 @@ func (v *visit) checkManifest(m *manifest.Manifest) error {
 		for _, h := range m.Services[service] {
 			if h.Href == nil {
 				if err := v.checkConstant(service, h.Answer); err != nil {
-					return fmt.Errorf("manifest: the answer of service %q: %w: "+advice, service, err, fmt.Sprintf("answer %s %.200s", service, h.Answer))
+					return fmt.Errorf("manifest: the answer of service %q: %w: "+advice, service, err, cut(fmt.Sprintf("answer %s %s", service, h.Answer)))
 				}
 				continue
 			}
 			if err := v.checkHref(start(h.Href)); err != nil {
-				return fmt.Errorf("manifest: the href of service %q: %w: "+advice, service, err, fmt.Sprintf("service %s %s %.200s", service, h.Method, h.Href))
+				return fmt.Errorf("manifest: the href of service %q: %w: "+advice, service, err, cut(fmt.Sprintf("service %s %s %s", service, h.Method, h.Href)))
 			}
 		}
 	}

@@ -26,6 +26,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/wsgiparty/wsgiparty/internal/strictjson"
 	"github.com/wsgiparty/wsgiparty/internal/urltemplate"
@@ -282,9 +283,9 @@ func parseHandler(at path, raw json.RawMessage) (Handler, error) {
 	return h, nil
 }
 
-// shorten returns JSON for an error, or what it is if it is long.
+// shorten returns JSON for an error, or what it is if it is long or cannot be shown.
 func shorten(raw json.RawMessage) string {
-	if len(raw) > maxName {
+	if len(raw) > maxName || strings.ContainsFunc(string(raw), func(r rune) bool { return !unicode.IsPrint(r) }) {
 		return kind(raw)
 	}
 	return string(raw)
