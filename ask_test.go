@@ -1357,16 +1357,21 @@ func TestAskingBehindMTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.load("ADDRESS {\nwsgi_party main {\n" + declaredGuests + "\n}\n}\nhttps://localhost:" + port + " {\ntls " + dir + "/cert " + dir + `/key {
+	config := "ADDRESS {\nwsgi_party main {\n" + declaredGuests + "\n}\n}\nhttps://localhost:" + port + " {\ntls " + dir + "/cert " + dir + `/key {
 		client_auth {
 			mode require_and_verify
 			trust_pool file ` + dir + `/cert
 		}
 	}
 	wsgi_party_ask main
-	}`)
-	if entries := logEntries(t, openMessage); len(entries) != 0 {
-		t.Error(entries)
+	}`
+	c.load(strings.Replace(config, "require_and_verify", "verify_if_given", 1))
+	if entries := logEntries(t, openMessage); len(entries) != 1 {
+		t.Errorf("certificates that nobody has to have: %v", entries)
+	}
+	c.load(config)
+	if entries := logEntries(t, openMessage); len(entries) != 1 {
+		t.Errorf("certificates that everybody has to have: %v", entries)
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate}))
