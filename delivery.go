@@ -31,6 +31,7 @@ import (
 // delivery is a request that is sent to a guest through the party's routes.
 type delivery struct {
 	guest   string
+	line    *line                     // the guest's
 	private *privatepath.Set          // of the guest
 	prepare func(*http.Request) error // at the guest's handler
 	met     atomic.Bool
@@ -53,7 +54,13 @@ var errAnswersNothing = errors.New("the guest's routes answer nothing")
 // that speaks for the guest calls it, so that the response counts.
 func DeliveredTo(r *http.Request, guest string) bool {
 	d := deliveryOf(r)
-	if d == nil || d.guest != guest {
+	return d != nil && d.reach(d.line, guest)
+}
+
+// reach takes down that the delivery has reached a handler that speaks for the guest. It
+// returns false if that is not the one it is for.
+func (d *delivery) reach(line *line, guest string) bool {
+	if d == nil || d.line != line || d.guest != guest {
 		return false
 	}
 	d.met.Store(true)
@@ -85,7 +92,7 @@ func (i *Invitation) send(r *http.Request, limit int, prepare func(*http.Request
 		done()
 		return nil, fmt.Errorf("%w: the path is private to that one", ErrMisrouted)
 	}
-	d := &delivery{guest: i.Operator.Guest(), private: &i.invited.private, prepare: prepare}
+	d := &delivery{guest: i.Operator.Guest(), line: p.line, private: &i.invited.private, prepare: prepare}
 	ctx := r.Context()
 	if invitationOf(r) != nil { // a guest may ask while it is invited
 		ctx = context.WithValue(leaving{ctx}, invitationKey{}, (*Invitation)(nil))

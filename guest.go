@@ -291,7 +291,7 @@ func (g *Guest) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 	}
 	v := g.visit.Load()
 	d := deliveryOf(r)
-	delivered := v != nil && DeliveredTo(r, v.guest())
+	delivered := v != nil && d.reach(v.invitation.party.line, v.guest())
 	if !delivered && g.hides(r, v, d) {
 		w.WriteHeader(http.StatusNotFound) // as the party does
 		return nil
@@ -351,7 +351,7 @@ func (g *Guest) take(i *Invitation, r *http.Request) (bool, error) {
 	if i.taken.Load() {
 		return false, nil
 	}
-	if v := g.visit.Load(); g.Name != "" && g.Name != guest || v != nil && v.guest() != guest {
+	if v := g.visit.Load(); g.Name != "" && g.Name != guest || v != nil && (v.guest() != guest || v.invitation.party.line != i.party.line) {
 		g.passed = append(g.passed, guest)
 		why := fmt.Sprintf("it comes to `wsgi_party_guest %s`, which takes the invite of its own name only: write `invite %s as %[1]s`, or leave out the name in wsgi_party_guest", g.Name, i.URI)
 		if v != nil {

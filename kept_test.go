@@ -1,0 +1,116 @@
+// Copyright 2026 The wsgi_party Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package wsgiparty
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+	"weak"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// TestAnInvitationThatIsKeptKeepsItsConfigAndNoOther has a Go guest keep what its first
+// invite and its last one brought, over 100 reloads, and send with both.
+func TestAnInvitationThatIsKeptKeepsItsConfigAndNoOther(t *testing.T) {
+	const reloads = 100
+	var mu sync.Mutex
+	var first, last *Invitation
+	var parties []weak.Pointer[Party]
+	app(t, "keeper", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+		if i, ok := InvitationFrom(r); ok {
+			mu.Lock()
+			defer mu.Unlock()
+			if last = i; first == nil {
+				first = i
+			}
+			parties = append(parties, weak.Make(i.party))
+			return i.Operator.Connect("ping", pong)
+		}
+		delivered := DeliveredTo(r, "keeper")
+		_, err := fmt.Fprint(w, "keeper ", delivered)
+		return err
+	})
+	c := newCaddy(t)
+	a := newAttackedApp(t, `{"urls": {"home": "/"}}`, echo)
+	site := "ADDRESS {\nwsgi_party main {\ninvite /keeper/__invite__/ /blog/__invite__/\ntest_app /keeper/* keeper\n" + mounted("blog", "", a) + "handle /keeper2/* {\nreverse_proxy " + a.address() + "\n}\n}\n}"
+	send := func(i *Invitation, path, want string) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		r, err := http.NewRequestWithContext(ctx, "GET", path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		if response, err := i.Send(r); err != nil {
+			got = err.Error()
+		} else {
+			got = readAll(t, response)
+		}
+		if !strings.Contains(got, want) {
+			t.Errorf("%s: %q, want %q", path, got, want)
+		}
+	}
+	both := func() (*Invitation, *Invitation) {
+		mu.Lock()
+		defer mu.Unlock()
+		return first, last
+	}
+	goroutines := 0
+	for load := range reloads {
+		c.load(site)
+		first, last := both()
+		send(last, "/keeper/x", "keeper true")
+		if load%10 == 0 {
+			send(first, "/keeper/x", "keeper true")
+			send(first, "/keeper2/x", "misrouted")
+			// It asks those of its own time, who may have gone.
+			if answers, err := first.Operator.AskAround(context.Background(), "ping", nil); len(answers) != 0 || err != nil {
+				t.Errorf("%v %v", answers, err)
+			}
+		}
+		if load == reloads/10 {
+			goroutines = runtime.NumGoroutine()
+		}
+	}
+	eventually(t, "no more goroutines than after a few", func() bool { return runtime.NumGoroutine() <= goroutines+20 })
+	alive := func() (n int) {
+		for _, p := range parties {
+			if p.Value() != nil {
+				n++
+			}
+		}
+		return n
+	}
+	eventually(t, "the configs that nobody keeps are gone", func() bool {
+		runtime.GC()
+		return alive() <= 4
+	})
+	if parties[0].Value() == nil || alive() < 2 {
+		t.Error("the first invitation keeps no party, so that the test shows nothing")
+	}
+	// Its config has ended, and no other has the party.
+	first, _ = both()
+	c.load("ADDRESS {\nrespond nothing\n}")
+	send(first, "/keeper/x", "keeper true")
+	runtime.KeepAlive(first)
+}

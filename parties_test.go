@@ -1,0 +1,137 @@
+// Copyright 2026 The wsgi_party Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package wsgiparty
+
+import (
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// jsonPage is an application whose page is that template, which makes JSON.
+func jsonPage(t testing.TB, key, template string, pages *atomic.Int64) {
+	t.Helper()
+	app(t, key, func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+		pages.Add(1)
+		w.Header().Set("Content-Type", "application/json")
+		_, err := w.Write([]byte(template))
+		return err
+	})
+}
+
+// pageOf has the pages of one party ask the other.
+func pageOf(key, asks string) string {
+	return "route {\ntemplates {\nmime application/json text/html\nextensions {\nwsgi_party " + asks + "\n}\n}\ntest_app " + key + "\n}\n"
+}
+
+// TestAPageOfOnePartyAsksAnother has guests of the same name in both, which are two.
+func TestAPageOfOnePartyAsksAnother(t *testing.T) {
+	var pages atomic.Int64
+	jsonPage(t, "a", `{{askFirst . "menu" | toString | printf "%q"}}`, &pages)
+	jsonPage(t, "b", `[{{askAround . "dish" | len}}, {{urlFor . "one:home" | printf "%q"}}]`, &pages)
+	jsonPage(t, "around", `[{{range askReplies . "loop"}}{{printf "%q" .Error}},{{end}}0]`, &pages)
+	c := newCaddy(t)
+	one, two := freshParty(), freshParty()
+	c.site("wsgi_party " + one + ` {
+		invite /a/__invite__/ as one
+		handle_path /a/* {
+			wsgi_party_guest {
+				url home /home
+				answer dish "soup"
+				service menu /page
+				service loop /loop
+			}
+			handle /page {
+				` + pageOf("a", two) + `
+			}
+			handle /loop {
+				` + pageOf("around", two) + `
+			}
+		}
+	}
+	wsgi_party ` + two + ` {
+		invite /b/__invite__/ as one
+		handle_path /b/* {
+			wsgi_party_guest {
+				answer dish "salad"
+				service menu /page
+				service loop /loop
+			}
+			handle /page {
+				` + pageOf("b", one) + `
+			}
+			handle /loop {
+				` + pageOf("around", one) + `
+			}
+		}
+	}`)
+	// /a/page asks two's one for a menu, whose page asks one's one for its dish and its home.
+	c.expect("/a/page", 200, `"[1 /a/home]"`)
+	if n := pages.Load(); n != 2 {
+		t.Errorf("%d pages were made", n)
+	}
+
+	// Pages that ask each other in a circle end.
+	pages.Store(0)
+	status, body := c.do("GET", "/a/loop", "", nil)
+	if n := pages.Load(); n > maxDepth+1 {
+		t.Errorf("%d pages were made of one: status %d, %s", n, status, body)
+	}
+	if status != 200 || pages.Load() < 4 {
+		t.Errorf("status %d, %s, %d pages", status, body, pages.Load())
+	}
+}
+
+// TestAGuestIsOneOfItsPartyOnly has a guest of the same name in a party in the routes of
+// another, in front of the same application.
+func TestAGuestIsOneOfItsPartyOnly(t *testing.T) {
+	attackKey(t, "OUTER_KEY")
+	attackKey(t, "INNER_KEY")
+	c := newCaddy(t)
+	a := newAttackedApp(t, "", serveJSON(`"answer"`))
+	outer, inner := freshParty(), freshParty()
+	c.site("wsgi_party " + outer + ` {
+		invite /out/__invite__/ as blog
+		route {
+		wsgi_party ` + inner + ` {
+			invite /blog/secret/__invite__/ as blog
+			handle /blog/* {
+				wsgi_party_guest {
+					key {env.INNER_KEY}
+					service inner /blog/inner
+				}
+				reverse_proxy ` + a.address() + `
+			}
+		}
+		wsgi_party_guest blog {
+			key {env.OUTER_KEY}
+			service outer /blog/outer
+		}
+		respond nobody
+		}
+	}`)
+	c.expectAnswersOf(inner, "inner", `"answer"`)
+	if err := c.failure(outer, "outer", nil); err == nil || !strings.Contains(err.Error(), "misrouted") {
+		t.Errorf("an ask of the outer party's guest, answered by the inner one's: %v", err)
+	}
+	for _, r := range a.requests() {
+		if token := r.Header.Get("Party-Token"); (token != "") != (r.URL.Path == "/blog/inner") {
+			t.Errorf("%s: Party-Token %q", r.URL.Path, token)
+		}
+	}
+}
