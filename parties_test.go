@@ -15,11 +15,14 @@
 package wsgiparty
 
 import (
+	"context"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
@@ -133,5 +136,57 @@ func TestAGuestIsOneOfItsPartyOnly(t *testing.T) {
 		if token := r.Header.Get("Party-Token"); (token != "") != (r.URL.Path == "/blog/inner") {
 			t.Errorf("%s: Party-Token %q", r.URL.Path, token)
 		}
+	}
+}
+
+// TestAPathThroughTwoPartiesSkipsNobodyOfTheOther has guest one of the first party ask,
+// and guest one of the second answer what comes of it.
+func TestAPathThroughTwoPartiesSkipsNobodyOfTheOther(t *testing.T) {
+	key := attackKey(t, "TWO_KEY")
+	first, second := freshParty(), freshParty()
+	var asker *Operator
+	onProvision(t, "go", func(ctx caddy.Context) error {
+		var err error
+		if asker, err = Join(ctx, first, "one"); err != nil {
+			return err
+		}
+		two, err := Join(ctx, first, "two")
+		if err != nil {
+			return err
+		}
+		other, err := Join(ctx, second, "")
+		if err != nil {
+			return err
+		}
+		return two.Connect("menu", func(ctx context.Context, payload any) (any, error) {
+			answers, err := other.AskAround(ctx, "menu", payload)
+			return fmt.Sprintf("%s", answers), err
+		})
+	})
+	c := newCaddy(t)
+	a := newAttackedApp(t, "", func(w http.ResponseWriter, r *http.Request) {
+		_, body := c.do("POST", "/ask/menu", "1", http.Header{"Authorization": {"Bearer " + key}, "Party-Token": r.Header["Party-Token"]})
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write([]byte(body))
+	})
+	c.site(`route {
+		test_app go
+		handle_path /ask/* {
+			wsgi_party_ask ` + second + `
+		}
+		wsgi_party ` + first + `
+		wsgi_party ` + second + ` {
+			invite /one/__invite__/ /two/__invite__/
+			handle_path /one/* {
+				wsgi_party_guest {
+					answer menu salad
+				}
+			}
+			` + mounted("two", "key {env.TWO_KEY}\nservice menu /menu", a) + `
+		}
+	}`)
+	answers, err := asker.AskAround(t.Context(), "menu", nil)
+	if err != nil || len(answers) != 1 || strings.Count(fmt.Sprint(answers...), "salad") != 2 {
+		t.Errorf("%v %v", answers, err)
 	}
 }

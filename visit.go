@@ -385,7 +385,7 @@ func (v *visit) request(ctx context.Context, service string, h manifest.Handler,
 		return nil, &abandonedError{gobreaker.ErrOpenState}
 	}
 	v.forward(ctx, r.Header)
-	response, err := v.send(r.WithContext(requestCtx), int(v.MaxAnswer), body, pathOf(ctx), release)
+	response, err := v.send(r.WithContext(requestCtx), int(v.MaxAnswer), body, pathOf(ctx, v.invitation.party.line.Partyline), release)
 	if err != nil && waited > 0 && requestCtx.Err() == context.DeadlineExceeded {
 		return nil, &abandonedError{v.slots.late(waited)}
 	}
@@ -527,11 +527,16 @@ func (v *visit) send(r *http.Request, limit int, body []byte, path []token.Ask, 
 	return response, err
 }
 
-// pathOf returns the asks that led to a handler's being called, outermost first.
-func pathOf(ctx context.Context) []token.Ask {
+// pathOf returns the asks that led to a handler's being called, outermost first. Who asked
+// on another partyline is nobody on this one, where another guest may have that name.
+func pathOf(ctx context.Context, line *Partyline) []token.Ask {
 	var path []token.Ask
 	for a := askOf(ctx); a != nil; a = askOf(a.Context) {
-		path = append(path, token.Ask{Guest: guestName(a.guest), Service: a.service.name})
+		step := token.Ask{Service: a.service.name}
+		if a.service.partyline == line {
+			step.Guest = guestName(a.guest)
+		}
+		path = append(path, step)
 	}
 	slices.Reverse(path)
 	return path
