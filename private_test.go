@@ -89,7 +89,7 @@ func TestPrivatePathsWithOddEndsAreNotReached(t *testing.T) {
 	c.connected(party, URLService, "blog")
 	for _, p := range []string{
 		"/blog/%255F%255Finvite__/", "/blog/__inv%2569te__/", "/blog/__invite__%252f", "/blog/__invite__%2f", "/blog/__invite__%23", "/blog/__invite__%3f", "/blog/__invite__%00",
-		"/blog/__invite__%2523", "/blog/__invite__%253fx", "/blog/__invite__%2500.png", "/blog;%2Fx/__invite__/", "/blog%252f__invite__", "/blog%5C__invite__",
+		"http:blog/__invite__/", "x:blog%2f__invite__", "/blog/__invite__%2523", "/blog/__invite__%253fx", "/blog/__invite__%2500.png", "/blog;%2Fx/__invite__/", "/blog%252f__invite__", "/blog%5C__invite__",
 	} {
 		if status, _, body := c.raw("GET " + p + " HTTP/1.1\r\nHost: " + c.address + "\r\n\r\n"); status != 404 || body != "" {
 			t.Errorf("%s: status %d, body %q", p, status, body)

@@ -46,15 +46,15 @@ func (s *Set) Add(private string) bool {
 }
 
 // ContainsURL reports whether the path of a request's URL is private, as it is or as
-// it was escaped.
+// it was escaped. What follows the scheme in "http:path" is sent on as the path, too.
 func (s *Set) ContainsURL(u *url.URL) bool {
-	return s.Contains(u.Path) || u.RawPath != "" && s.Contains(u.RawPath)
+	return s.Contains(u.Path) || u.RawPath != "" && s.Contains(u.RawPath) || u.Opaque != "" && s.Contains(u.Opaque)
 }
 
 // ContainsBehind is ContainsURL where a mount, which is not private, may have been
 // stripped from the beginning of the path.
 func (s *Set) ContainsBehind(mount string, u *url.URL) bool {
-	if u.RawPath == "" && !s.mayContain(u.Path) {
+	if u.RawPath == "" && u.Opaque == "" && !s.mayContain(u.Path) {
 		return false
 	}
 	return s.ContainsURL(u) || s.ContainsURL(Behind(mount, u))
@@ -65,6 +65,9 @@ func Behind(mount string, u *url.URL) *url.URL {
 	before := &url.URL{Path: mount + u.Path}
 	if u.RawPath != "" {
 		before.RawPath = mount + u.RawPath
+	}
+	if u.Opaque != "" {
+		before.Opaque = mount + "/" + u.Opaque
 	}
 	return before
 }

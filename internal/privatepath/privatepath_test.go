@@ -189,6 +189,7 @@ func TestCaseIsThatOfToLower(t *testing.T) {
 func TestContainsURLKnowsHowThePathWasEscaped(t *testing.T) {
 	s := newSet(t, "/one/__invite__")
 	for p, want := range map[string]bool{
+		"http:one/__invite__": true, "foo:one%2f__invite__?x": true, "http:one/two": false, "http://__invite__/one": false,
 		"/one/__invite__": true, "/one/%5F_invite__": true, "/one%2F__invite__": true, "/one;%2Fx/__invite__": true,
 		"/one%2Ftwo": false, "/caf%C3%A9": false, "/one%3B": false,
 	} {
@@ -207,7 +208,7 @@ func TestContainsBehindAMount(t *testing.T) {
 	s := newSet(t, "/__invite__/", "/blog/__invite__/", "/Old/Wiki/__invite__", "/blog/a/party")
 	for mount, byPath := range map[string]map[string]bool{
 		"":          {"/__invite__": true, "/blog/__invite__": true, "/a/party": false, "/blog": false, "/x/__invite__": false},
-		"/blog":     {"/__invite__/x": true, "/blog/__invite__": true, "/%5f_invite__": true, "/a/PARTY": true, "/a/%252570arty": true, "/a/x": false, "/x/__invite__": false, "/%2f": false, "/": false},
+		"/blog":     {"http:__invite__": true, "http:blog/__invite__": true, "http:x": false, "/__invite__/x": true, "/blog/__invite__": true, "/%5f_invite__": true, "/a/PARTY": true, "/a/%252570arty": true, "/a/x": false, "/x/__invite__": false, "/%2f": false, "/": false},
 		"/BLOG/a":   {"/party": true, "/party.json": true, "/a/party": false, "/parties": false},
 		"/old/wiki": {"/__invite__": true, "/old/WIKI/__invite__": true, "/__invite__;x%2f": true, "/a/party": false},
 		"/old":      {"/wiki/__invite__": true, "/x/wiki/__invite__": false, "/wiki;%2fx/__invite__": true},
