@@ -281,8 +281,7 @@ func TestWhoIsGoneIsForgotten(t *testing.T) {
 	forgetSoon(t)
 	c := newGuestTest(t)
 	b := testbackend.Start(t, "")
-	b.On("", manifestOf(`{"urls": {"home": "/"}, "services": {"ping": {"answer": 1}, "SERVICE": {"answer": 1}}}`))
-	b.On("/preview/__invite__/", manifestOf(`{"urls": {"home": "/"}, "services": {"ping": {"answer": 1}, "preview": {"answer": 1}}}`))
+	b.On("/preview/__invite__/", manifestOf(`{"urls": {"home": "/preview/"}, "services": {"ping": {"answer": 1}, "preview": {"answer": 1}}}`))
 	mounted := func(guest string) string {
 		return "invite /" + guest + "/__invite__/\nhandle /" + guest + "/* {\nwsgi_party_guest\nreverse_proxy " + b.Upstream() + "\n}\n"
 	}
@@ -358,8 +357,8 @@ func TestReloadsWithEverOtherGuestsLeaveNothing(t *testing.T) {
 	forgetSoon(t)
 	c := newGuestTest(t)
 	b := testbackend.Start(t, "")
-	large := `{"urls": {"home": "/"}, "services": {"ping": {"answer": "` + strings.Repeat("x", 50<<10) + `"}}}`
-	b.On("", manifestOf(large))
+	large := `{"services": {"ping": {"answer": "` + strings.Repeat("x", 50<<10) + `"}}}`
+	b.On("", manifestOf(large, "Connection", "close")) // an idle connection keeps its config for two minutes
 	reload := func(n int) {
 		t.Helper()
 		guest := fmt.Sprint("preview", n)
