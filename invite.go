@@ -183,7 +183,8 @@ func (p *Party) invites(guest string) bool {
 	return slices.ContainsFunc(p.invited, func(i *invited) bool { return i.guest == guest })
 }
 
-// Invitation is what an invite brings its guest.
+// Invitation is what an invite brings its guest. It keeps its config in memory, so that a
+// guest that keeps it lets go of it when its next invite comes.
 type Invitation struct {
 	// Operator is the guest's handle on the partyline.
 	Operator *Operator
