@@ -328,15 +328,16 @@ func FuzzContains(f *testing.F) {
 	}
 	fixed := []string{"/__invite__/", "/Ärger", "/k", "/ab\u2c65"}
 	f.Fuzz(func(t *testing.T, requestPath, private string, at uint8) {
-		if len(requestPath) > 200 {
-			return // resolving is quadratic
+		if len(requestPath) > 200 || strings.ContainsAny(unescapeText(private), pathEnds) {
+			return // resolving is quadratic; nobody invites "/a?b/__invite__"
 		}
 		var s Set
 		paths := slices.DeleteFunc(append(fixed, private), func(p string) bool { return !s.Add(p) })
 		got := s.Contains(requestPath)
 		climbs := slices.Contains(strings.Split(normalize(requestPath, parameters), "/"), "..")
 		doubtful := climbs || strings.ContainsAny(requestPath, "%"+pathEnds)
-		if want := reference(paths, requestPath); want && !got || got && !want && !doubtful {
+		want := reference(paths, requestPath)
+		if want && !got || got && !want && !doubtful {
 			t.Errorf("paths %q: Contains(%q) = %t", paths, requestPath, got)
 		}
 		if s.isBelow(path.Clean("/"+strings.ToLower(unescapeText(requestPath)))) && !got {
@@ -345,7 +346,7 @@ func FuzzContains(f *testing.F) {
 		if (s.isBelow(path.Clean("/"+normalize(requestPath, parameters))) || got) && !s.mayContain(requestPath) {
 			t.Errorf("paths %q: mayContain hides %q", paths, requestPath)
 		}
-		if !got || strings.HasPrefix(normalize(unescapeText(requestPath), parameters+pathEnds), "//") {
+		if !want || strings.HasPrefix(normalize(unescapeText(requestPath), parameters+pathEnds), "//") {
 			return
 		}
 		// However else it is written, it stays private.
