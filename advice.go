@@ -50,13 +50,14 @@ func (r *received) take(header http.Header, body []byte) {
 }
 
 // cut returns text of others that is short enough to be shown, and spoils no terminal.
+// It does not keep the rest.
 func cut(text string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) && !unicode.IsSpace(r) {
 			return utf8.RuneError
 		}
 		return r
-	}, text[:min(len(text), maxLoggedAnswer)])
+	}, strings.Clone(text[:min(len(text), maxLoggedAnswer)]))
 }
 
 // adviceOn says what to do about an application that has not joined: what came, where,

@@ -16,6 +16,7 @@ package wsgiparty
 
 import (
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -394,5 +395,21 @@ func TestAnApplicationThatStartsAgainHasNoUpstreamDown(t *testing.T) {
 	}
 	if entries := logEntries(t, "guest answers only some asks: an upstream is down"); len(entries) != 0 {
 		t.Error(entries)
+	}
+}
+
+// TestOfALongAnswerOnlyTheBeginningIsKept has an outcome of many invites.
+func TestOfALongAnswerOnlyTheBeginningIsKept(t *testing.T) {
+	all := make([]received, 64)
+	long := strings.Repeat("x", 1<<20)
+	before := heap()
+	for i := range all {
+		all[i].take(http.Header{"Location": {strings.Clone(long)}}, []byte(long))
+	}
+	if after := heap(); after > before+16<<20 {
+		t.Errorf("%d MB are kept", (after-before)>>20)
+	}
+	if got := all[0]; len(got.answer) != maxLoggedAnswer || len(got.location) != maxLoggedAnswer {
+		t.Error(got)
 	}
 }
