@@ -18,6 +18,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"runtime"
 	"slices"
@@ -173,6 +174,24 @@ func (a *App) Provision(ctx caddy.Context) error {
 
 // Start warns about what only the whole config shows.
 func (a *App) Start() error {
+	a.warnOfJoined()
+	a.mu.RLock()
+	guests, warnings := slices.Clone(a.guests), slices.Clone(a.warnings)
+	a.mu.RUnlock() // a hint may ask which guests are expected
+	for _, g := range guests {
+		g.warn()
+	}
+	for _, warn := range warnings {
+		warn()
+	}
+	if slices.ContainsFunc(guests, func(g *Guest) bool { return !g.keys.IsZero() }) {
+		a.loadPathKey()
+	}
+	return nil
+}
+
+// warnOfJoined warns of modules that joined where they are hardly meant to.
+func (a *App) warnOfJoined() {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
 	var parties []string
@@ -208,16 +227,6 @@ func (a *App) Start() error {
 			}
 		}
 	}
-	for _, g := range a.guests {
-		g.warn()
-	}
-	for _, warn := range a.warnings {
-		warn()
-	}
-	if slices.ContainsFunc(a.guests, func(g *Guest) bool { return !g.keys.IsZero() }) {
-		a.loadPathKey()
-	}
-	return nil
 }
 
 // Cleanup has the process forget, after a while, what no other config has.
@@ -299,11 +308,12 @@ func Parties() []PartyInfo {
 		return nil
 	}
 	a.mu.RLock()
-	defer a.mu.RUnlock()
-	parties := make([]PartyInfo, 0, len(a.lines))
-	for _, l := range a.lines {
+	lines := slices.Collect(maps.Values(a.lines))
+	a.mu.RUnlock()
+	parties := make([]PartyInfo, 0, len(lines))
+	for _, l := range lines {
 		info := PartyInfo{Partyline: l.Partyline, InvitesSent: make(map[InviteResult]uint64)}
-		for _, p := range l.inOrder() {
+		for _, p := range a.partiesOf(l.Name()) {
 			for _, i := range p.invited {
 				if i.last.Load() == nil {
 					continue // it is being sent for the first time
@@ -322,8 +332,19 @@ func Parties() []PartyInfo {
 	return parties
 }
 
+// partiesOf returns the handlers that name a party, in order.
+func (a *App) partiesOf(name string) []*Party {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	l, ok := a.lines[name]
+	if !ok {
+		return nil
+	}
+	return l.inOrder()
+}
+
 // inOrder returns the handlers in an order that is the same for every load of a
-// config.
+// config. The app must be locked.
 func (l *line) inOrder() []*Party {
 	return slices.SortedStableFunc(slices.Values(l.parties), func(a, b *Party) int {
 		return cmp.Compare(a.server.Name(), b.server.Name())

@@ -44,19 +44,13 @@ func SendInvitesContext(ctx context.Context, party, guest string) ([]InviteInfo,
 	if !ok {
 		return nil, nil
 	}
-	a.mu.RLock()
-	var handlers []*Party
-	if l, ok := a.lines[party]; ok {
-		handlers = l.inOrder()
-	}
-	a.mu.RUnlock()
 	type invite struct {
 		*Party
 		*invited
 		*sending // nil for a guest that is on the line
 	}
 	var invites []invite
-	for _, p := range handlers {
+	for _, p := range a.partiesOf(party) {
 		for _, i := range p.invited {
 			if guest != "" && i.guest != guest || i.last.Load() == nil { // or it is being sent for the first time
 				continue
@@ -178,15 +172,11 @@ func hangingGuests(party string) map[string]bool {
 	if !ok {
 		return nil
 	}
-	a.mu.RLock()
-	defer a.mu.RUnlock()
 	hung := make(map[string]bool)
-	if l, ok := a.lines[party]; ok {
-		for _, p := range l.parties {
-			for _, i := range p.invited {
-				if o := i.last.Load(); o != nil && timedOut(o.err) {
-					hung[i.guest] = true
-				}
+	for _, p := range a.partiesOf(party) {
+		for _, i := range p.invited {
+			if o := i.last.Load(); o != nil && timedOut(o.err) {
+				hung[i.guest] = true
 			}
 		}
 	}

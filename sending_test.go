@@ -24,6 +24,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/wsgiparty/wsgiparty/internal/token"
 )
 
 // untilGone is an invite of a guest that answers when nobody waits for it any more.
@@ -122,7 +125,7 @@ func (c *testCaddy) parties(name string) []*Party {
 	if !ok {
 		c.t.Fatal("no config has a party")
 	}
-	return a.lineOf(name).inOrder()
+	return a.partiesOf(name)
 }
 
 // TestWhoInvitesAGuestThatIsBeingInvitedGetsTheSameOutcome has the first of two who
@@ -186,7 +189,7 @@ func TestWhoInvitesAGuestThatIsBeingInvitedGetsTheSameOutcome(t *testing.T) {
 	if infos, err := SendInvitesContext(ctx, "main", "app"); err != nil || len(infos) != 1 || infos[0].Sent {
 		t.Errorf("%+v %v", infos, err)
 	}
-	if infos, err := SendInvitesContext(context.Background(), "none", ""); infos != nil && len(infos) != 0 || err != nil {
+	if infos, err := SendInvitesContext(context.Background(), "none", ""); len(infos) != 0 || err != nil {
 		t.Errorf("%+v %v", infos, err)
 	}
 }
@@ -260,5 +263,39 @@ func TestAGuestThatHangsEachTimeTheConfigIsLoadedIsWaitedForLess(t *testing.T) {
 		if hint := outcome().Hint; strings.Contains(hint, "a tenth") != (want == "200ms") {
 			t.Errorf("load %d: hint %q", load, hint)
 		}
+	}
+}
+
+// TestWhoSaysWhatBecameOfInvitesWaitsForNobody has one change what the hints of invites
+// depend on, while others read them.
+func TestWhoSaysWhatBecameOfInvitesWaitsForNobody(t *testing.T) {
+	c := newCaddy(t)
+	c.site("wsgi_party main {\ninvite /blog/__invite__/\nreverse_proxy 127.0.0.1:1\n}")
+	a, _ := running()
+	const times = 20_000
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		var group sync.WaitGroup
+		group.Go(func() {
+			for range times {
+				_ = a.addKeys("main", "blog", token.Keys{})
+			}
+		})
+		for range 2 {
+			group.Go(func() {
+				for range times {
+					if hint := Parties()[0].Invites[0].Hint; !strings.Contains(hint, "wsgi_party_guest") {
+						t.Error(hint)
+					}
+				}
+			})
+		}
+		group.Wait()
+	}()
+	select {
+	case <-done:
+	case <-time.After(time.Minute):
+		t.Fatal("they wait for each other")
 	}
 }
