@@ -25,6 +25,7 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -152,10 +153,24 @@ func (f *fetching) run() {
 		if !f.beginTurn(f.ctx) {
 			return
 		}
-		wait := f.fetch()
-		f.endTurn()
-		timer.Reset(max(wait, minFetchInterval))
+		timer.Reset(max(f.fetchAndRecover(), minFetchInterval))
 	}
+}
+
+// fetchAndRecover is fetch in the application's turn, whatever the application may answer.
+func (f *fetching) fetchAndRecover() (wait time.Duration) {
+	defer f.endTurn()
+	defer func() {
+		if value := recover(); value != nil {
+			wait = fetchWaits.broken
+			f.logger.Error("asking an application for its manifest panicked",
+				zap.String("party", f.key.party),
+				zap.String("guest", f.key.guest),
+				zap.String("error", fmt.Sprint(value)),
+				zap.ByteString("stack", debug.Stack()))
+		}
+	}()
+	return f.fetch()
 }
 
 // beginTurn waits for the turn. It returns false if the context ends before that.

@@ -98,7 +98,7 @@ func TestAnApplicationThatStartsLateIsUpForVisitors(t *testing.T) {
 				time.Sleep(150 * time.Millisecond)
 			}
 			visits.Wait()
-			if answered["/with/"] < answered["/without/"]-1 || answered["/without/"] == 0 {
+			if answered["/with/"] < answered["/without/"]-3 || answered["/without/"] == 0 { // half a second, on a busy machine
 				t.Errorf("%d visits are answered, and %d without the party", answered["/with/"], answered["/without/"])
 			}
 			c.await("url")

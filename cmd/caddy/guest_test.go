@@ -103,7 +103,8 @@ func TestTheCommandShowsAndInvitesApplications(t *testing.T) {
 		}
 	}
 	invites, guests, services, counts := all[0], all[1], all[2], all[3]
-	if column(invites, "GUEST") != "blog|shop|old" || column(invites, "RESULT") != "not answered|failed|joined" || !strings.Contains(invites[1]["ERROR"], "connect") {
+	if column(invites, "GUEST") != "blog|shop|old" || column(invites, "RESULT") != "not answered|failed|joined" || !strings.Contains(invites[1]["ERROR"], "connect") ||
+		column(invites, "OLD MANIFEST") != "-|-|-" || !strings.Contains(invites[0]["HINT"], "no manifest") || !strings.Contains(invites[1]["HINT"], "running") || invites[2]["HINT"] != "-" {
 		t.Error(text)
 	}
 	if column(guests, "GUEST") != "old" || column(guests, "SERVICES") != "ping, url, user" || column(services, "SERVICE") != "ping|url|user" || column(counts, "SERVICE") != "ping|url|user" {
