@@ -294,3 +294,43 @@ func TestAPageSeesWhoFailed(t *testing.T) {
 		t.Errorf("%q, want %q", strings.Join(got, ", "), want)
 	}
 }
+
+// TestAnotherRouteGetsNothingThatIsForwarded has a route in front take an ask, whose
+// headers are for its guest alone.
+func TestAnotherRouteGetsNothingThatIsForwarded(t *testing.T) {
+	c := newCaddy(t)
+	own, other := newAttackedApp(t, "", serveJSON(`"own"`)), newAttackedApp(t, "", serveJSON(`"other"`))
+	c.site(`
+	wsgi_party main {
+		invite /a/__invite__/
+		handle /a/taken {
+			reverse_proxy ` + other.address() + `
+		}
+		` + mounted("a", "forward Cookie Authorization\nservice own /own\nservice taken /taken", own) + `
+		handle /page {
+			templates {
+				mime text/plain
+				extensions {
+					wsgi_party
+				}
+			}
+			header Content-Type text/plain
+			respond ` + "`{{askAround . \"taken\"}}{{askAround . \"own\"}}`" + `
+		}
+	}`)
+	header := http.Header{"Cookie": {"c=d"}, "Authorization": {"Basic eDp5"}}
+	if status, body := c.do("GET", "/page", "", header); status != 200 || body != "[][own]" {
+		t.Fatalf("%d %q", status, body)
+	}
+	for what, want := range map[*attackedApp]http.Header{own: header, other: {}} {
+		requests := what.requests()
+		if len(requests) != 1 {
+			t.Fatalf("%d requests", len(requests))
+		}
+		for name := range header {
+			if got := requests[0].Header.Get(name); got != want.Get(name) {
+				t.Errorf("%s: %q, want %q", name, got, want.Get(name))
+			}
+		}
+	}
+}
