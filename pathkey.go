@@ -32,34 +32,22 @@ import (
 // Caddys share, is there, and for good where it cannot be had.
 var processPathKey = token.NewPathKey()
 
-var pathKeyName = path.Join("wsgi_party", "path.key")
+var pathKeyName = path.Join(storageRoot, "path.key")
 
-// loadPathKey has the key in Caddy's storage used as soon as it is there. It does not
-// wait for that.
+// loadPathKey has the key in Caddy's storage used as soon as it is there.
 func (a *App) loadPathKey() {
-	go func() {
-		ctx, cancel := context.WithTimeout(a.ctx, storageTimeout)
-		defer cancel()
-		loaded := make(chan error, 1) // not every storage heeds the context
-		go func() {
-			key, err := storedPathKey(ctx, a.storage)
-			if err == nil {
-				a.pathKey.Store(&key)
-			}
-			loaded <- err
-		}()
-		var err error
-		select {
-		case err = <-loaded:
-		case <-ctx.Done():
-			err = context.Cause(ctx)
+	_, err := fromStorage(a, func(ctx context.Context, storage certmagic.Storage) (struct{}, error) {
+		key, err := storedPathKey(ctx, storage)
+		if err == nil {
+			a.pathKey.Store(&key)
 		}
-		if err != nil && a.ctx.Err() == nil {
-			a.logger.Warn("the key for the paths of Party-Tokens is not in storage: Caddys that share it do not know each other's asks",
-				zap.String("key", pathKeyName),
-				zap.Error(err))
-		}
-	}()
+		return struct{}{}, err
+	})
+	if err != nil && a.ctx.Err() == nil {
+		a.logger.Warn("the key for the paths of Party-Tokens is not in storage: Caddys that share it do not know each other's asks",
+			zap.String("key", pathKeyName),
+			zap.Error(err))
+	}
 }
 
 // storedPathKey returns the key in the storage, a new one if there is none.

@@ -185,7 +185,7 @@ func (a *App) Start() error {
 		warn()
 	}
 	if slices.ContainsFunc(guests, func(g *Guest) bool { return !g.keys.IsZero() }) {
-		a.loadPathKey()
+		a.events.onStart(func() { go a.loadPathKey() })
 	}
 	return nil
 }

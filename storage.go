@@ -38,10 +38,11 @@ import (
 // how long anything else does.
 const storageTimeout = 2 * time.Second
 
-var errStorageHangs = fmt.Errorf("Caddy's storage has not answered within %v", storageTimeout)
+var errStorageHangs = fmt.Errorf("no answer from Caddy's storage within %v", storageTimeout)
 
-// abandonedCalls bounds how many calls there are of storages that hang.
-var abandonedCalls = semaphore.NewWeighted(16)
+// storageCalls bounds how many calls of storages there are at once: those that hang are
+// not waited for, but stay.
+var storageCalls = semaphore.NewWeighted(16)
 
 // storageTime is what is left of storageTimeout while a config loads.
 type storageTime struct {
@@ -71,22 +72,22 @@ func fromStorage[T any](a *App, f func(context.Context, certmagic.Storage) (T, e
 		timeout = a.storageTime.left()
 		defer func(began time.Time) { a.storageTime.spend(time.Since(began)) }(time.Now())
 	}
-	if timeout <= 0 || !abandonedCalls.TryAcquire(1) {
-		return none, errStorageHangs
-	}
 	ctx, cancel := context.WithTimeoutCause(a.events.ctx, timeout, errStorageHangs)
 	defer cancel()
+	if storageCalls.Acquire(ctx, 1) != nil {
+		return none, context.Cause(ctx)
+	}
 	type outcome struct {
 		result T
 		err    error
 	}
 	done := make(chan outcome, 1)
 	go func() {
-		defer abandonedCalls.Release(1)
+		defer storageCalls.Release(1)
 		var o outcome
 		defer func() {
 			if value := recover(); value != nil {
-				o.err = fmt.Errorf("Caddy's storage panicked: %v", value)
+				o.err = fmt.Errorf("panic in Caddy's storage: %v", value)
 			}
 			done <- o
 		}()

@@ -16,6 +16,7 @@ package wsgiparty
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,11 +26,13 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/certmagic"
 
 	"github.com/wsgiparty/wsgiparty/internal/testbackend"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
@@ -98,6 +101,26 @@ func TestAStorageThatHangsDelaysALoadOnce(t *testing.T) {
 	for _, writer := range writers { // ends the waiting
 		writer.Close()
 	}
+}
+
+// TestManyMayUseTheStorageAtOnce has more use it than may at once.
+func TestManyMayUseTheStorageAtOnce(t *testing.T) {
+	c := newGuestTest(t)
+	c.load("")
+	a, _ := running()
+	var group sync.WaitGroup
+	for range 64 {
+		group.Go(func() {
+			answer, err := fromStorage(a, func(context.Context, certmagic.Storage) (string, error) {
+				time.Sleep(time.Millisecond) // for others to come
+				return "it", nil
+			})
+			if answer != "it" || err != nil {
+				t.Errorf("%q, %v", answer, err)
+			}
+		})
+	}
+	group.Wait()
 }
 
 // TestAManifestThatCouldNotBeStoredIsStoredLater has something in the way.
