@@ -384,7 +384,7 @@ func (v *visit) request(ctx context.Context, service string, h manifest.Handler,
 		release()
 		return nil, &abandonedError{gobreaker.ErrOpenState}
 	}
-	v.forward(ctx, r.Header)
+	addCarried(ctx, r.Header, traceHeaders)
 	response, err := v.send(r.WithContext(requestCtx), int(v.MaxAnswer), body, pathOf(ctx, v.invitation.party.line.Partyline), release)
 	if err != nil && waited > 0 && requestCtx.Err() == context.DeadlineExceeded {
 		return nil, &abandonedError{v.slots.late(waited)}
@@ -498,7 +498,7 @@ func objectOf(payload any) (map[string]any, error) {
 // send sends a request to the application, with a token if the guest has a key. When
 // the application is done with it, which may be later, it calls done.
 func (v *visit) send(r *http.Request, limit int, body []byte, path []token.Ask, done func()) (*http.Response, error) {
-	var prepare func(*http.Request) error
+	signed := ""
 	if !v.keys.IsZero() {
 		mount := v.mountFor(r.Context())
 		t := token.Token{
@@ -510,15 +510,18 @@ func (v *visit) send(r *http.Request, limit int, body []byte, path []token.Ask, 
 			t.Root = rootOf(r.Context()).ID()
 			v.app.signPath(&t, v.invitation.party.partyName(), now)
 		}
-		signed, err := v.keys.Sign(t, now)
-		if err != nil {
+		var err error
+		if signed, err = v.keys.Sign(t, now); err != nil {
 			done()
 			return nil, err
 		}
-		prepare = func(r *http.Request) error {
+	}
+	prepare := func(r *http.Request) error { // where nobody else can get them
+		if signed != "" {
 			r.Header[tokenHeader] = []string{signed}
-			return nil
 		}
+		addCarried(r.Context(), r.Header, v.Forward)
+		return nil
 	}
 	response, err := v.invitation.send(r, limit, prepare, done)
 	if handlerErr, ok := errors.AsType[caddyhttp.HandlerError](err); ok && handlerErr.StatusCode != 0 {
@@ -583,17 +586,15 @@ func (a *App) carry(ctx context.Context) context.Context {
 	return context.WithValue(ctx, carriedKey{}, carried)
 }
 
-// forward copies the headers that the guest is to be sent, and an ask does not have
+// addCarried adds those of the headers that an ask takes along which it does not have
 // itself.
-func (v *visit) forward(ctx context.Context, header http.Header) {
+func addCarried(ctx context.Context, header http.Header, names []string) {
 	carried, _ := ctx.Value(carriedKey{}).(http.Header)
-	for _, names := range [][]string{traceHeaders, v.Forward} {
-		for _, name := range names {
-			name = http.CanonicalHeaderKey(name)
-			values, ok := carried[name]
-			if _, own := header[name]; ok && !own {
-				header[name] = values
-			}
+	for _, name := range names {
+		name = http.CanonicalHeaderKey(name)
+		values, ok := carried[name]
+		if _, own := header[name]; ok && !own {
+			header[name] = values
 		}
 	}
 }
