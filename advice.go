@@ -65,10 +65,13 @@ func cut(text string) string {
 func (f *fetching) adviceOn(o *outcome) string {
 	asked := f.askedFor()
 	authentication := "authentication in Caddy in front of it lets the party pass with the matcher `" + f.invitation.party.recipe(f.guest()) + "`"
-	const again = "; it is asked again by itself"
+	again := "; it is asked again by itself"
+	if o.broken() {
+		again = fmt.Sprintf("; it is asked again in %v, or at once by `%s`", fetchWaits.broken, f.inviteCommand())
+	}
 	switch {
 	case o.location != "":
-		return o.adviceOnRedirect(asked, f.invitation.party.recipe(f.guest()))
+		return f.adviceOnRedirect(o, asked)
 	case errors.Is(o.err, ErrMisrouted):
 		return "another route answers at this path: put wsgi_party_guest where the requests to the application pass it"
 	case errors.Is(o.err, errAnswersNothing):
@@ -156,7 +159,12 @@ func (f *fetching) adviceOnNoManifest(o *outcome, asked string) string {
 	if o.status == http.StatusOK {
 		advice = fmt.Sprintf("the application has no manifest (%s) at %s, where it answers with %s", manifestType, asked, mediaType)
 	}
-	return advice + f.unstripped() + "; else correct the invite's URI, let the application answer it, or write the manifest in wsgi_party_guest"
+	if unstripped := f.unstripped(); unstripped != "" {
+		advice += unstripped + "; else"
+	} else {
+		advice += ":"
+	}
+	return advice + " correct the invite's URI, let the application answer it, or write the manifest in wsgi_party_guest"
 }
 
 // unstripped asks whether what comes before __invite__ is to be stripped, if it is not.
@@ -170,14 +178,42 @@ func (f *fetching) unstripped() string {
 
 var loginWords = regexp.MustCompile(`(?i)log_?-?in|sign_?-?in|auth|sso|session`)
 
-// adviceOnRedirect is what to do about a redirect of a request for a path.
-func (o *outcome) adviceOnRedirect(asked, recipe string) string {
+// adviceOnRedirect is adviceOn for a redirect of a request for a path.
+func (f *fetching) adviceOnRedirect(o *outcome, asked string) string {
 	advice := "a redirect, to " + o.location + ", is not followed: "
 	location, err := url.Parse(o.location)
-	samePage := err == nil && strings.HasSuffix(strings.TrimSuffix(location.EscapedPath(), "/"), strings.TrimSuffix(asked, "/"))
 	permanent := o.status == http.StatusMovedPermanently || o.status == http.StatusPermanentRedirect
-	if samePage || permanent && !loginWords.MatchString(o.location) {
-		return advice + "invite the URI where it leads, such as one with a trailing slash or beginning with https://"
+	switch {
+	case err == nil && strings.HasSuffix(strings.TrimSuffix(location.EscapedPath(), "/"), strings.TrimSuffix(asked, "/")):
+		return advice + "invite the URI where it leads: write " + f.invitationTo(location)
+	case permanent && !loginWords.MatchString(o.location):
+		return advice + "invite the URI where it leads, if the manifest is there"
 	}
-	return advice + "it seems to lead to a login, and an invite cannot log in. Let the application answer GET " + asked + " without one (where wsgi_party_guest has a key, the Party-Token says that it is Caddy who asks); authentication in Caddy lets the party pass with the matcher `" + recipe + "`"
+	return advice + "it seems to lead to a login, and an invite cannot log in. Let the application answer GET " + asked + " without one (where wsgi_party_guest has a key, the Party-Token says that it is Caddy who asks); authentication in Caddy lets the party pass with the matcher `" + f.invitation.party.recipe(f.guest()) + "`"
+}
+
+// invitationTo is what to write for an application that wants to be asked for its
+// manifest at another URL, with its mount or without.
+func (f *fetching) invitationTo(location *url.URL) string {
+	path := location.EscapedPath()
+	for _, mount := range []string{f.mount, f.path} { // with the prefix, and without
+		if below, ok := strings.CutPrefix(path, mount+"/"); ok {
+			path = "/" + below
+			break
+		}
+	}
+	path = f.path + path
+	origin, note := f.origin, ""
+	switch {
+	case location.Host == "":
+	case f.invitation.URI.Host == "" && location.Hostname() == "localhost":
+		origin, note = location.Scheme+"://example.com", ", with the site's host for example.com: that of an invite of a path is localhost"
+	default:
+		origin = location.Scheme + "://" + location.Host
+	}
+	as := ""
+	if unescaped, err := url.PathUnescape(path); err != nil || guestOf(unescaped) != f.guest() {
+		as = " as " + f.guest()
+	}
+	return "`invite " + origin + path + as + "`" + note
 }

@@ -351,19 +351,22 @@ func (f *fetching) notNow(o *outcome, err error, header http.Header) time.Durati
 		o.result = InviteRefused
 	}
 	o.advice = f.adviceOn(o)
-	o.early = !f.retries.reached && o.time.Sub(f.began) < startingTime
-	broken := err == nil && o.status >= 500 // the application's own answer
-	wait := f.retries.afterFailure(broken, retryAfter(header, o.time), rand.Float64())
-	if broken {
+	o.early = o.result == InviteFailed && !errors.Is(err, ErrMisrouted) && !errors.Is(err, errAnswersNothing) &&
+		!f.retries.reached && o.time.Sub(f.began) < startingTime
+	wait := f.retries.afterFailure(o.broken(), retryAfter(header, o.time), rand.Float64())
+	if o.broken() {
 		until := time.Now().Add(wait)
 		f.pausedUntil.Store(&until)
 		if !f.counted && f.isCounted(o.status) {
 			f.counted = true
-			o.advice += fmt.Sprintf(". The reverse_proxy in front of it counts this answer (unhealthy_status), so that for a while visitors may get no answer either; therefore it is asked again only after %v, or by `%s`", wait, f.inviteCommand())
+			o.advice += ". The reverse_proxy in front of it counts this answer (unhealthy_status), so that for a while visitors may get no answer either"
 		}
 	}
 	return wait
 }
+
+// broken reports whether the application itself has answered with a 5xx status.
+func (o *outcome) broken() bool { return o.err == nil && o.status >= 500 }
 
 func (f *fetching) inviteCommand() string {
 	return "caddy wsgi-party invite " + f.key.party + " " + f.key.guest

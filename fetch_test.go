@@ -305,7 +305,7 @@ func TestWhatTheApplicationAnswers(t *testing.T) {
 		"401-of-caddy": {directives: "basic_auth {\nu $2a$14$ANZXnjQ6Fc3b.6WqRKZAsu/0Vv4LnLYrHG6vYsLsp0E/bXjLQNJpy\n}\nreverse_proxy UPSTREAM",
 			is: notNow, result: InviteRefused, status: 401, hint: "`not vars partyline "},
 		"429":     {response: status(429), is: notNow, result: InviteRefused, status: 429, hint: "with status 429"},
-		"500":     {response: status(500), is: notNow, result: InviteFailed, status: 500, hint: "the application answers GET /500/__invite__/ with status 500: its own log may say why; it is asked again by itself"},
+		"500":     {response: status(500), is: notNow, result: InviteFailed, status: 500, hint: "the application answers GET /500/__invite__/ with status 500: its own log may say why; it is asked again in "},
 		"503":     {response: retryLater, is: later, result: InviteFailed, status: 503},
 		"down":    {directives: "reverse_proxy NOWHERE", is: notNow, result: InviteFailed, status: 502, err: "connect", hint: "is the application running?"},
 		"nothing": {directives: "vars a b", is: notNow, result: InviteFailed, err: "answer nothing", hint: "write the one that leads to the application there"},

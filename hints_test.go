@@ -166,6 +166,7 @@ func TestMistakesOfApplicationsAreTold(t *testing.T) {
 	status := func(status int, location string) testbackend.Response {
 		return testbackend.Response{Status: status, Header: map[string]string{"Location": location}}
 	}
+	c := newGuestTest(t)
 	type test struct {
 		response testbackend.Response
 		options  string   // of wsgi_party_guest
@@ -175,14 +176,15 @@ func TestMistakesOfApplicationsAreTold(t *testing.T) {
 	}
 	tests := map[string]test{
 		"json":   {ofType("application/json; charset=utf-8", manifest), "", "", []string{"but as application/json", "`Content-Type: application/vnd.wsgi-party+json`"}, "running"},
-		"html":   {ofType("text/html", "<!DOCTYPE html>"), "", "", []string{"no manifest", "where it answers with text/html", "write the manifest in wsgi_party_guest"}, "running"},
+		"html":   {ofType("text/html", "<!DOCTYPE html>"), "", "", []string{"no manifest", "where it answers with text/html", "else correct", "write the manifest in wsgi_party_guest"}, "running"},
 		"handle": {status(404, ""), "", "", []string{"at " + invited + ", which it answers with status 404", "write `handle_path /NAME/*`"}, "running"},
 
 		"login":      {status(302, "/accounts/login/?next="+invited), "", "", []string{"to /accounts/login/?next=" + invited, "lead to a login", "answer GET " + invited + " without one", "`not vars partyline NAME`"}, "invite the URI"},
 		"elsewhere":  {status(303, "https://idp.example.com/"), "", "", []string{"https://idp.example.com/", "lead to a login"}, "invite the URI"},
 		"sign-in":    {status(301, "/sign_in"), "", "", []string{"/sign_in", "lead to a login"}, "invite the URI"},
-		"slash":      {status(301, "/NAME/__invite__"), "", "", []string{"to /NAME/__invite__,", "invite the URI where it leads"}, "login"},
-		"https":      {status(302, "https://localhost"+invited), "", "", []string{"https://localhost" + invited, "beginning with https://"}, "login"},
+		"slash":      {status(301, "/NAME/__invite__"), "", "", []string{"to /NAME/__invite__,", "write `invite /NAME/__invite__`"}, "login"},
+		"https":      {status(302, "https://localhost"+invited), "", "", []string{"https://localhost" + invited, "write `invite https://example.com" + invited + "`, with the site's host"}, "login"},
+		"host":       {status(301, "https://www.example.org"+invited), "", "", []string{"write `invite https://www.example.org" + invited + "`"}, "login"},
 		"moved-away": {status(308, "/new"), "", "", []string{"/new", "invite the URI where it leads"}, "login"},
 
 		"unsigned":   {status(401, ""), "", "", []string{"refuses GET " + invited, "None is sent, since wsgi_party_guest has no key", "`key {env.BLOG_PARTY_KEY}`", "login", "`not vars partyline NAME`"}, "is its key the same"},
@@ -191,14 +193,13 @@ func TestMistakesOfApplicationsAreTold(t *testing.T) {
 		"rate-limit": {status(200, ""), "", "error 429", []string{"limits the rate", "`not vars partyline NAME`"}, "running"},
 
 		"bad-request": {status(400, ""), "", "", []string{"the host of the invite? It was localhost", "https://example.com" + invited}, "running"},
-		"broken":      {status(500, ""), "", "", []string{"answers GET " + invited + " with status 500", "its own log"}, "running?"},
+		"broken":      {status(500, ""), "", "", []string{"answers GET " + invited + " with status 500", "its own log", "asked again in 5m0s, or at once by `caddy wsgi-party invite " + c.party + " NAME`"}, "running?"},
 		"starting":    {status(503, ""), "", "", []string{"unavailable"}, "running?"},
 		"slow":        {testbackend.Response{Wait: 3 * time.Second}, "", "", []string{"GET " + invited + " was not answered in time", "invite_timeout of more than 1s"}, "running?"},
 		"broken-off":  {testbackend.Response{Body: manifest, Header: map[string]string{"Content-Type": manifestType}, Cut: true}, "", "", []string{"closed the connection in the middle of its answer"}, "running?"},
 		"bad":         {manifestOf(`{"urls": {"home": 1}}`), "", "", []string{"urls.home: it is a number", "correct the application's manifest"}, "running"},
 		"stripped":    {manifestOf(`{"urls": {"home": "/"}}`), "", "", []string{"correct the application's manifest", "write `handle_path /NAME/*`"}, "running"},
 	}
-	c := newGuestTest(t)
 	b := testbackend.Start(t, "")
 	config := "invite_timeout 1s\n"
 	for name, test := range tests {
@@ -213,6 +214,9 @@ func TestMistakesOfApplicationsAreTold(t *testing.T) {
 	for name, test := range tests {
 		eventually(t, name+" is told", func() bool { return len(invitesLogged(t, name)) > 0 })
 		told := invitesLogged(t, name)[0]
+		if told["level"] != "warn" { // its application has answered, or something in Caddy has
+			t.Errorf("%s: it is told at level %v", name, told["level"])
+		}
 		text := fmt.Sprint(told["error"], told["hint"])
 		for _, part := range test.says {
 			if part = strings.ReplaceAll(part, "NAME", name); !strings.Contains(text, part) {

@@ -564,7 +564,7 @@ func (p *Party) hint(o *outcome) string {
 	case o.status == 0, o.status == http.StatusNotFound:
 		return "nothing in the party takes the operator at this path: correct the invite's URI, or mount a guest there"
 	case o.location != "":
-		return o.adviceOnRedirect(o.uri.EscapedPath(), p.recipe(o.guest))
+		return "a redirect, to " + o.location + ", is not followed: let the guest's invites pass what redirects them with the matcher `" + p.recipe(o.guest) + "`, or invite the URI where it leads"
 	case o.result == InviteNotAnswered:
 		return "what answered did not take the operator: does another route answer before the guest? If it is an application that answers, " + forgotten
 	default:
