@@ -34,15 +34,22 @@ import (
 // before the segment __invite__, or else before the last slash. It is empty for one
 // that has all paths which are no other guest's.
 func baseOf(invite string) string {
-	before, ok := "", false
-	segments := strings.Split(invite, "/")
-	if i := slices.Index(segments, inviteSegment); i >= 0 {
-		before, ok = strings.Join(segments[:i], "/"), true
-	}
+	before, ok := cutInvite(invite)
 	if !ok {
 		before = invite[:strings.LastIndexByte(invite, '/')+1]
 	}
 	return strings.TrimSuffix(path.Clean("/"+before), "/")
+}
+
+// cutInvite returns what comes before the segment __invite__ of a path, or all of it and
+// false.
+func cutInvite(path string) (before string, found bool) {
+	segments := strings.Split(path, "/")
+	i := slices.Index(segments, inviteSegment)
+	if i < 0 {
+		return path, false
+	}
+	return strings.Join(segments[:i], "/"), true
 }
 
 func escapePath(unescaped string) string { return (&url.URL{Path: unescaped}).EscapedPath() }
@@ -264,9 +271,7 @@ func (f *fetching) recheck() {
 	}
 }
 
-func (v *visit) declaresURL(name string) bool {
-	return v.declared != nil && v.declared.URLs[name] != nil
-}
+func (v *visit) declaresURL(name string) bool { return v.declaredURLs()[name] != nil }
 
 func (v *visit) declaresService(name string) bool {
 	return v.declared != nil && v.declared.Services[name] != nil

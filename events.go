@@ -123,7 +123,7 @@ func (q *eventQueue) add(name string, data func() map[string]any) {
 	q.drain()
 }
 
-// drain sees to it that the queue is emitted. It must be locked.
+// drain has the queue emitted, unless that is under way. It must be locked.
 func (q *eventQueue) drain() {
 	if !q.started || q.emitting || len(q.queue) == 0 {
 		return

@@ -289,7 +289,7 @@ func (f *fetching) parse(body []byte) (*manifest.Manifest, error) {
 
 func (f *fetching) joined(o *outcome, header http.Header, m *manifest.Manifest, body []byte, etag string) time.Duration {
 	changed := f.last == nil || f.last.manifest != m
-	if changed {
+	if changed || !f.onLine() { // its invite may have ended just when it was taken
 		if err := f.adopt(manifest.Merge(f.declared, m, f.Allow)); err != nil {
 			return f.notNow(o, err, nil)
 		}

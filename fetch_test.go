@@ -547,6 +547,21 @@ func (j *judged) judges(after time.Duration, response *http.Response, err error)
 	return wait
 }
 
+// TestAGuestThatIsNotOnTheLineJoinsByTheSameManifest has the operator of its invite leave,
+// as that of an invite does which ends when the guest has just taken it.
+func TestAGuestThatIsNotOnTheLineJoinsByTheSameManifest(t *testing.T) {
+	c := newGuestTest(t)
+	const same = `{"services": {"ping": {"answer": "pong"}}}`
+	j := newJudged(t, c, manifestOf(same))
+	c.expectAsk("ping", nil, `"pong"`)
+	j.operator.Leave()
+	if _, err := c.ask("ping", nil); err == nil {
+		t.Error("it has not left")
+	}
+	j.answersManifest(same)
+	c.expectAsk("ping", nil, `"pong"`)
+}
+
 // TestWhenAGuestLeaves has an application say that it is none, as an old version does
 // that is still there while a new one is deployed.
 func TestWhenAGuestLeaves(t *testing.T) {

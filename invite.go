@@ -114,11 +114,8 @@ func (i Invite) parse() (*invited, error) {
 
 // guestOf returns the name of a guest whose invite does not say it.
 func guestOf(path string) string {
-	segments := strings.Split(path, "/")
-	if i := slices.Index(segments, inviteSegment); i >= 0 {
-		segments = segments[:i]
-	}
-	return cmp.Or(strings.Trim(strings.Join(segments, "/"), "/"), rootGuest)
+	before, _ := cutInvite(path)
+	return cmp.Or(strings.Trim(before, "/"), rootGuest)
 }
 
 // admitInvites admits the configured invites, with placeholders replaced.
@@ -143,7 +140,7 @@ func (p *Party) admitInvites() error {
 // warnOfHidden warns of an invite that may hide an application and not just its invite
 // route.
 func (p *Party) warnOfHidden(i Invite, uri *url.URL) {
-	if slices.Contains(strings.Split(uri.Path, "/"), inviteSegment) {
+	if _, found := cutInvite(uri.Path); found {
 		return
 	}
 	write := "invite " + uri.JoinPath(inviteSegment, "/").String()
@@ -380,7 +377,7 @@ func (p *Party) send(ctx context.Context, i *invited, timeout time.Duration) *ou
 	operator := p.app.operator(p.ctx, p.line, i.guest)
 	prefix := p.prefixFor(p.ctx)
 	invitation := &Invitation{Operator: operator, URI: &uri, Prefix: prefix, party: p, invited: i, again: last != nil}
-	mount, _, _ := strings.Cut(i.uri.EscapedPath(), "/"+inviteSegment)
+	mount, _ := cutInvite(i.uri.EscapedPath())
 	p.line.mounts.Store(i.guest, &guestMount{p, strings.TrimSuffix(mount, "/")})
 	w := subrequest.NewResponseWriter(maxInviteResponse)
 	request := (&http.Request{Method: http.MethodGet, URL: i.uri}).WithContext(context.WithValue(requestCtx, invitationKey{}, invitation))

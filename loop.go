@@ -16,8 +16,6 @@ package wsgiparty
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"net/http"
 	"strings"
 )
@@ -32,13 +30,7 @@ const (
 )
 
 // loopID is this process's in CDN-Loop.
-var loopID = newLoopID()
-
-func newLoopID() string {
-	var random [8]byte
-	_, _ = rand.Read(random[:]) // never fails
-	return "wsgi-party-" + hex.EncodeToString(random[:])
-}
+var loopID = "wsgi-party-" + processID
 
 // loopsIn returns how often a request has come through this process.
 func loopsIn(values []string) (n int) {

@@ -134,8 +134,7 @@ func TestAPathThatAGuestMakesUpIsNone(t *testing.T) {
 func TestAPathCountsWhileItsCallIsUnderWay(t *testing.T) {
 	c := newAskTest(t)
 	var kept atomic.Value
-	var one *application
-	one = newApplication(t, c, "one", func(a *application, r *http.Request, service string) reply {
+	one := newApplication(t, c, "one", func(a *application, r *http.Request, service string) reply {
 		kept.Store(r.Header.Get("Party-Token"))
 		response, err := a.askBack(r, service)
 		if err != nil {

@@ -42,8 +42,8 @@ func handlersOf(routes caddyhttp.RouteList) iter.Seq[caddyhttp.MiddlewareHandler
 	}
 }
 
-// makeCancelable sees to it that every proxy in the routes knows when it is not to count
-// a request for its health checks.
+// makeCancelable lets every proxy in the routes know when a request is not to count for
+// its health checks.
 func makeCancelable(routes caddyhttp.RouteList) {
 	for handler := range handlersOf(routes) {
 		proxy, ok := handler.(*reverseproxy.Handler)

@@ -437,6 +437,26 @@ func TestManifestsThatChangeLeaveNothing(t *testing.T) {
 	}
 }
 
+// TestServicesThatAreGoneLeaveNoBreakers has each service asked for before it goes.
+func TestServicesThatAreGoneLeaveNoBreakers(t *testing.T) {
+	c := newGuestTest(t)
+	j := newJudged(t, c, manifestOf(`{"urls": {"home": "/"}}`))
+	for n := range 20 {
+		service := fmt.Sprint("service", n)
+		j.answersManifest(fmt.Sprintf(`{"services": {%q: {"href": "/x"}, "other": {"href": "/x"}}}`, service))
+		for _, name := range []string{service, "other"} {
+			if _, err := c.ask(name, nil); err == nil {
+				t.Fatal("nobody failed")
+			}
+		}
+	}
+	breakers := 0
+	j.breakers.Range(func(any, any) bool { breakers++; return true })
+	if breakers != 2 {
+		t.Errorf("%d breakers for 2 services", breakers)
+	}
+}
+
 // TestAnUnchangedManifestIsNotParsedAgain counts what is allocated for it, and for one
 // that says the same in other words.
 func TestAnUnchangedManifestIsNotParsedAgain(t *testing.T) {

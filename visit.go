@@ -163,7 +163,20 @@ func (v *visit) adopt(m *manifest.Manifest) error {
 	operator.join()
 	v.operator.Leave()
 	v.operator = operator
+	v.breakers.Range(func(service, _ any) bool {
+		if m.Services[service.(string)] == nil {
+			v.breakers.Delete(service)
+		}
+		return true
+	})
 	return nil
+}
+
+// onLine reports whether the guest is on the line.
+func (v *visit) onLine() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.operator.joined()
 }
 
 // leave takes the guest off the line.
@@ -199,8 +212,7 @@ func (v *visit) sayWhatIsCalledAsAnothers(m *manifest.Manifest) {
 	for name := range m.URLs {
 		guest, _, named := strings.Cut(name, ":")
 		_, invited := v.invitation.party.line.rankedGuest(guest)
-		_, declared := v.declaredURLs()[name]
-		if named && invited && !declared && guest != v.guest() {
+		if named && invited && !v.declaresURL(name) && guest != v.guest() {
 			names = append(names, name)
 		}
 	}

@@ -18,6 +18,7 @@ package strictjson
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -60,7 +61,7 @@ func Check(text []byte) error {
 	}
 	decoder := jsontext.NewDecoder(bytes.NewReader(text), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	if _, err := decoder.ReadValue(); err == io.EOF {
-		return fmt.Errorf("no JSON: it is empty")
+		return errors.New("no JSON: it is empty")
 	} else if err != nil {
 		return fmt.Errorf("no JSON: %w", err)
 	}
