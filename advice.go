@@ -82,8 +82,10 @@ func (f *fetching) adviceOn(o *outcome) string {
 		return fmt.Sprintf("GET %s was not answered in time: the application is to answer its manifest at once; or write an invite_timeout of more than %v in wsgi_party", asked, time.Duration(f.invitation.party.InviteTimeout)) + again
 	case o.result == InviteNotAnswered:
 		return f.adviceOnNoManifest(o, asked)
+	case o.status == http.StatusOK && f.unstripped() != "":
+		return "correct the application's manifest, which it answers to GET " + asked + ". " + f.unstripped()
 	case o.status == http.StatusOK:
-		return "correct the application's manifest, which it answers to GET " + asked + f.unstripped() + "; the last good one counts until then"
+		return "correct the application's manifest, which it answers to GET " + asked + "; the last good one counts until then"
 	case o.status == http.StatusBadRequest:
 		host := f.invitation.URI.Host
 		if host == "" {
@@ -155,16 +157,26 @@ func (f *fetching) adviceOnNoManifest(o *outcome, asked string) string {
 		}
 		return fmt.Sprintf("the application answers GET %s with its manifest, but as %s: send it with `Content-Type: %s`", asked, mediaType, manifestType)
 	}
-	advice := fmt.Sprintf("the application has no manifest (%s) at %s, which it answers with status %d", manifestType, asked, o.status)
+	advice := []string{fmt.Sprintf("the application has no manifest (%s) at %s, which it answers with status %d", manifestType, asked, o.status)}
 	if o.status == http.StatusOK {
-		advice = fmt.Sprintf("the application has no manifest (%s) at %s, where it answers with %s", manifestType, asked, mediaType)
+		advice[0] = fmt.Sprintf("the application has no manifest (%s) at %s, where it answers with %s", manifestType, asked, mediaType)
 	}
-	if unstripped := f.unstripped(); unstripped != "" {
-		advice += unstripped + "; else"
-	} else {
-		advice += ":"
+	if question := f.unstripped(); question != "" {
+		advice = append(advice, question)
 	}
-	return advice + " correct the invite's URI, let the application answer it, or write the manifest in wsgi_party_guest"
+	// Clients leave an invite that they cannot verify to the application, which knows nothing of it.
+	switch {
+	case o.ofCaddy || o.status < 400:
+	case f.keys.IsZero():
+		advice = append(advice, "Has it a key? Then it wants a Party-Token, and none was sent: write `key {env.BLOG_PARTY_KEY}` in wsgi_party_guest, with that key in the variable")
+	default:
+		advice = append(advice, "It was sent with a Party-Token: the application has to have the key of wsgi_party_guest, too, in WSGI_PARTY_KEY for the Python client")
+	}
+	last := "correct the invite's URI, let the application answer it, or write the manifest in wsgi_party_guest"
+	if len(advice) == 1 {
+		return advice[0] + ": " + last
+	}
+	return strings.Join(append(advice, "Otherwise "+last), ". ")
 }
 
 // unstripped asks whether what comes before __invite__ is to be stripped, if it is not.
@@ -173,7 +185,7 @@ func (f *fetching) unstripped() string {
 	if base == "" || f.path != "" {
 		return ""
 	}
-	return fmt.Sprintf(". Do its own paths begin with %[1]s? If not, write `handle_path %[1]s/*` where `handle` leaves that in the path", base)
+	return fmt.Sprintf("Do its own paths begin with %[1]s? If not, write `handle_path %[1]s/*` where `handle` leaves that in the path", base)
 }
 
 var loginWords = regexp.MustCompile(`(?i)log_?-?in|sign_?-?in|auth|sso|session`)

@@ -158,6 +158,7 @@ func TestWhatIsNoMistakeIsNotWarnedOf(t *testing.T) {
 // TestMistakesOfApplicationsAreTold has each answer its manifest wrongly, or not.
 func TestMistakesOfApplicationsAreTold(t *testing.T) {
 	t.Setenv("HINTS_KEY", "hints-hints-hints-hints-hints-hints-hints")
+	t.Setenv("HINTS_OTHER_KEY", "other-hints-hints-hints-hints-hints-hints")
 	const (
 		manifest = `{"urls": {"home": "/"}}`
 		key      = " {\nkey {env.HINTS_KEY}\n}"
@@ -176,8 +177,10 @@ func TestMistakesOfApplicationsAreTold(t *testing.T) {
 	}
 	tests := map[string]test{
 		"json":   {ofType("application/json; charset=utf-8", manifest), "", "", []string{"but as application/json", "`Content-Type: application/vnd.wsgi-party+json`"}, "running"},
-		"html":   {ofType("text/html", "<!DOCTYPE html>"), "", "", []string{"no manifest", "where it answers with text/html", "else correct", "write the manifest in wsgi_party_guest"}, "running"},
-		"handle": {status(404, ""), "", "", []string{"at " + invited + ", which it answers with status 404", "write `handle_path /NAME/*`"}, "running"},
+		"html":   {ofType("text/html", "<!DOCTYPE html>"), "", "", []string{"no manifest", "where it answers with text/html", ". Otherwise correct", "write the manifest in wsgi_party_guest"}, "running"},
+		"handle": {status(404, ""), "", "", []string{"at " + invited + ", which it answers with status 404", "write `handle_path /NAME/*`", "none was sent: write `key {env.BLOG_PARTY_KEY}`", ". Otherwise correct"}, "running"},
+
+		"signed-handle": {status(404, ""), " {\nkey {env.HINTS_OTHER_KEY}\n}", "", []string{"It was sent with a Party-Token", "WSGI_PARTY_KEY", ". Otherwise correct"}, "none was sent"},
 
 		"login":      {status(302, "/accounts/login/?next="+invited), "", "", []string{"to /accounts/login/?next=" + invited, "lead to a login", "answer GET " + invited + " without one", "`not vars partyline NAME`"}, "invite the URI"},
 		"elsewhere":  {status(303, "https://idp.example.com/"), "", "", []string{"https://idp.example.com/", "lead to a login"}, "invite the URI"},
