@@ -54,7 +54,7 @@ func TestAnInvitationThatIsKeptKeepsItsConfigAndNoOther(t *testing.T) {
 	site := "ADDRESS {\nwsgi_party main {\ninvite /keeper/__invite__/ /blog/__invite__/\ntest_app /keeper/* keeper\n" + mounted("blog", "", a) + "handle /keeper2/* {\nreverse_proxy " + a.address() + "\n}\n}\n}"
 	send := func(i *Invitation, path, want string) {
 		t.Helper()
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		r, err := http.NewRequestWithContext(ctx, "GET", path, nil)
 		if err != nil {

@@ -269,7 +269,7 @@ func TestAGuestThatNeverSaysWhatLedToItsAskIsBounded(t *testing.T) {
 	one, two := newApplication(t, c, "one", serve), newApplication(t, c, "two", serve)
 	short := func(directives string) string { return strings.ReplaceAll(directives, "timeout 20s", "timeout 500ms") }
 	c.around(short(one.directives("name") + two.directives("name")))
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if _, err := c.line("main").AskAround(ctx, "name", nil); ctx.Err() != nil {
 		t.Errorf("it goes on: %v", err)

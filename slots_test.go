@@ -477,7 +477,7 @@ func TestAChainDoesNotWaitForASlotThatItHolds(t *testing.T) {
 			party := freshParty()
 			c.twoGuests(party, fmt.Sprintf("max_asks %d\ntimeout 1m\nservice s1 /s1\nservice s3 /s3\nservice s5 /s5", maxAsks),
 				"timeout 1m\nservice s2 /s2\nservice s4 /s4", apps[0], apps[1])
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Second)
 			defer cancel()
 			answers, err := c.line(party).AskAround(ctx, "s1", nil)
 			if got := joinAnswers(answers); err != nil || !strings.Contains(got, want) {
