@@ -41,7 +41,7 @@ type received struct {
 }
 
 func (r *received) take(header http.Header, body []byte) {
-	r.answer = cut(string(body[:min(len(body), maxLoggedAnswer)])) // and not the beginning of all of it
+	r.answer = cut(string(body))
 	r.location = cut(header.Get("Location"))
 	mediaType, _, _ := mime.ParseMediaType(header.Get("Content-Type"))
 	r.mediaType = cut(mediaType)

@@ -109,3 +109,42 @@ func TestVisitorsCannotSayWhatGoesOn(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatIsForwardedIsEachRequestsOwn has a handler change it behind the guest's.
+func TestWhatIsForwardedIsEachRequestsOwn(t *testing.T) {
+	templateApp(t)
+	c := newCaddy(t)
+	a := newAttackedApp(t, "", serveJSON("1"))
+	c.site(`
+	wsgi_party main {
+		invite /a/__invite__/
+		handle_path /a/* {
+			route {
+				wsgi_party_guest {
+					forward X-Thing
+					max_asks 1
+					service s /1
+					service s /2
+				}
+				request_header X-Thing x xx
+				reverse_proxy ` + a.address() + `
+			}
+		}
+		handle {
+			templates {
+				extensions {
+					wsgi_party
+				}
+			}
+			test_app template
+		}
+	}`)
+	if status, body := c.do("GET", page(`{{askAround . "s"}}`), "", http.Header{"X-Thing": {"x"}}); status != http.StatusOK || body != "[1 1]" {
+		t.Fatalf("%d %s", status, body)
+	}
+	for _, r := range a.requests() {
+		if got := r.Header.Get("X-Thing"); got != "xx" {
+			t.Errorf("%s: %q", r.URL, got)
+		}
+	}
+}

@@ -31,9 +31,9 @@ import (
 // delivery is a request that is sent to a guest through the party's routes.
 type delivery struct {
 	guest   string
-	line    *line                     // the guest's
-	private *privatepath.Set          // of the guest
-	prepare func(*http.Request) error // at the guest's handler
+	line    *line               // the guest's
+	private *privatepath.Set    // of the guest
+	prepare func(*http.Request) // at the guest's handler; may be nil
 	met     atomic.Bool
 }
 
@@ -86,7 +86,7 @@ func (i *Invitation) Send(r *http.Request) (*http.Response, error) {
 // handler calls with the request before it passes that on, and one that is called
 // when the handlers have returned: that may be after send has, since not all of them
 // heed the end of the request's context.
-func (i *Invitation) send(r *http.Request, limit int, prepare func(*http.Request) error, done func()) (*http.Response, error) {
+func (i *Invitation) send(r *http.Request, limit int, prepare func(*http.Request), done func()) (*http.Response, error) {
 	p := i.party
 	if p.private.ContainsURL(r.URL) && !i.invited.private.ContainsURL(r.URL) {
 		done()

@@ -313,9 +313,7 @@ func (g *Guest) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 		r.Header[prefixHeader] = []string{mount}
 	}
 	if delivered && d.prepare != nil {
-		if err := d.prepare(r); err != nil {
-			return err
-		}
+		d.prepare(r)
 	}
 	return next.ServeHTTP(w, r)
 }

@@ -528,12 +528,11 @@ func (v *visit) send(r *http.Request, limit int, body []byte, path []token.Ask, 
 			return nil, err
 		}
 	}
-	prepare := func(r *http.Request) error { // where nobody else can get them
+	prepare := func(r *http.Request) { // where nobody else can get them
 		if signed != "" {
 			r.Header[tokenHeader] = []string{signed}
 		}
 		addCarried(r.Context(), r.Header, v.Forward)
-		return nil
 	}
 	response, err := v.invitation.send(r, limit, prepare, done)
 	if handlerErr, ok := errors.AsType[caddyhttp.HandlerError](err); ok && handlerErr.StatusCode != 0 {
@@ -606,7 +605,7 @@ func addCarried(ctx context.Context, header http.Header, names []string) {
 		name = http.CanonicalHeaderKey(name)
 		values, ok := carried[name]
 		if _, own := header[name]; ok && !own {
-			header[name] = values
+			header[name] = slices.Clone(values) // others take it along, too, and handlers may change it
 		}
 	}
 }
