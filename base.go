@@ -15,7 +15,6 @@
 package wsgiparty
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -211,7 +210,14 @@ func (v *visit) checkManifest(m *manifest.Manifest) error {
 		}
 		for _, h := range m.Services[service] {
 			if h.Href == nil {
-				if err := v.checkConstant(service, h.Answer); err != nil {
+				if service != URLService {
+					continue
+				}
+				link, err := v.linkOf(v.mount, nil, h.Answer)
+				if err != nil {
+					continue // whether that is a link at all is seen when it is asked for
+				}
+				if err := v.checkConstant(v.mount, link); err != nil {
 					return fmt.Errorf("manifest: the answer of service %q: %w: "+advice, service, err, cut(fmt.Sprintf("answer %s %s", service, h.Answer)))
 				}
 				continue
@@ -224,16 +230,12 @@ func (v *visit) checkManifest(m *manifest.Manifest) error {
 	return nil
 }
 
-// checkConstant is checkURL for a constant answer to the service url. Whether that is a link
-// at all is seen when it is asked for.
-func (v *visit) checkConstant(service string, answer []byte) error {
-	var relative string
-	if service != URLService || json.Unmarshal(answer, &relative) != nil {
-		return nil
-	}
-	link, err := urltemplate.Join(v.path, relative)
-	if err != nil {
-		return nil
+// checkConstant is checkURL for the link, below that mount or not, that is a constant
+// answer to the service url.
+func (v *visit) checkConstant(mount, link string) error {
+	link = strings.TrimPrefix(link, v.origin)
+	if below, ok := strings.CutPrefix(link, strings.TrimSuffix(mount, v.path)); ok && strings.HasPrefix(below, "/") {
+		link = below
 	}
 	link, _, _ = strings.Cut(link, "?")
 	link, _, _ = strings.Cut(link, "#")

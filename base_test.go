@@ -51,6 +51,7 @@ func TestTheBaseOfAGuest(t *testing.T) {
 type basesTest struct {
 	*guestTest
 	site, wiki, shop, admin *testbackend.Backend
+	origin                  string // of site and shop
 }
 
 func newBasesTest(t *testing.T) *basesTest {
@@ -70,8 +71,8 @@ func (c *basesTest) start(options map[string]string) {
 		return "wsgi_party_guest {\nfetch_manifest\n" + options[name] + "\n}\nreverse_proxy " + b.Upstream()
 	}
 	c.load(`
-	invite /__invite__/ as site
-	invite /wiki/__invite__/ /shop/__invite__/
+	invite ` + c.origin + `/__invite__/ as site
+	invite /wiki/__invite__/ ` + c.origin + `/shop/__invite__/
 	invite /shop/admin/__invite__/ as admin
 	handle_path /shop/admin/* {
 		` + guest("admin", c.admin) + `
@@ -131,6 +132,10 @@ func TestAManifestNamesNothingOfOthers(t *testing.T) {
 		{"shop", "", `{"urls": {"cart": "/cart", "home": "/"}, "services": {"x": {"href": "/api/{x}"}}}`, ""},
 		{"shop", "", `{"urls": {"users": "/admin/users"}}`, `"/shop/admin/users" lies under /shop/admin, which is guest "admin"'s`},
 		{"shop", "", `{"services": {"x": {"href": "/admin"}}}`, `"/shop/admin" lies under /shop/admin,`},
+		{"shop", "", `{"services": {"url": {"answer": "/cart"}}}`, ""},
+		{"shop", "", `{"services": {"url": {"answer": "/shop/cart"}}}`, ""},
+		{"shop", "", `{"services": {"url": {"answer": "/shop/admin/users"}}}`, `"/shop/admin/users" lies under /shop/admin,`},
+		{"shop", "", `{"services": {"url": {"answer": "/shop/Admin;x/users"}}}`, `lies under /shop/admin,`},
 		{"admin", "", `{"urls": {"users": "/users"}, "services": {"x": {"href": "/admin/"}}}`, ""},
 	}
 	c := newBasesTest(t)
@@ -165,6 +170,38 @@ func TestAManifestNamesNothingOfOthers(t *testing.T) {
 			t.Errorf("%s: %v", what, info.Err)
 		case test.want != "" && (info.Err == nil || !strings.Contains(info.Err.Error(), test.want)):
 			t.Errorf("%s: %v, want %s", what, info.Err, test.want)
+		}
+	}
+}
+
+// TestAConstantLinkThatIsAbsoluteLeadsToNobodyElse has two guests with an origin.
+func TestAConstantLinkThatIsAbsoluteLeadsToNobodyElse(t *testing.T) {
+	for _, test := range []struct{ guest, answer, want string }{
+		{"site", "http://example.com/about", ""},
+		{"site", "http://example.com/shop/cart", `"/shop/cart" lies under /shop, which is guest "shop"'s`},
+		{"site", "http://example.com/SHOP?x", "lies under /shop,"},
+		{"shop", "http://example.com/shop/cart", ""},
+		{"shop", "http://example.com/about", `"/about" does not lie under /shop`},
+		{"shop", "http://example.com/shop/admin/users", "lies under /shop/admin,"},
+	} {
+		c := newBasesTest(t)
+		c.origin = "http://example.com"
+		b := map[string]*testbackend.Backend{"site": c.site, "shop": c.shop}[test.guest]
+		b.On("/__invite__/", manifestOf(`{"services": {"url": {"answer": "`+test.answer+`"}}}`))
+		c.start(nil)
+		var info InviteInfo
+		eventually(t, test.answer+" is judged", func() bool {
+			for _, party := range Parties() {
+				for _, i := range party.Invites {
+					if i.Guest == test.guest {
+						info = i
+					}
+				}
+			}
+			return info.Status == 200
+		})
+		if test.want == "" && info.Err != nil || test.want != "" && (info.Err == nil || !strings.Contains(info.Err.Error(), test.want)) {
+			t.Errorf("%s of %s: %v, want %q", test.answer, test.guest, info.Err, test.want)
 		}
 	}
 }

@@ -239,10 +239,15 @@ func (v *visit) declaredURLs() map[string]*urltemplate.Template {
 func (v *visit) connectHandler(o *Operator, service string, h manifest.Handler) error {
 	if h.Href == nil {
 		return o.Connect(service, func(ctx context.Context, _ any) (any, error) {
-			if service == URLService {
-				return v.linkOf(v.mountFor(ctx), nil, h.Answer)
+			if service != URLService {
+				return h.Answer, nil
 			}
-			return h.Answer, nil
+			mount := v.mountFor(ctx)
+			link, err := v.linkOf(mount, nil, h.Answer)
+			if err == nil && !v.declaresService(service) {
+				err = v.checkConstant(mount, link)
+			}
+			return link, err
 		})
 	}
 	return o.ConnectRemote(service, func(ctx context.Context, payload any) (any, error) {
@@ -614,10 +619,10 @@ func addCarried(ctx context.Context, header http.Header, names []string) {
 // unless it begins with the mount or the origin, as that of a framework does which knows
 // them, or is a URL that Caddy gave out in the same call, as that of a page by another
 // name.
-func (v *visit) linkOf(mount string, in *root, answer []byte) (any, error) {
+func (v *visit) linkOf(mount string, in *root, answer []byte) (string, error) {
 	var text string
 	if err := json.Unmarshal(answer, &text); err != nil {
-		return nil, errors.New("the answer is no string")
+		return "", errors.New("the answer is no string")
 	}
 	if in.gave(text) {
 		return text, v.checkLink(text)
@@ -630,7 +635,7 @@ func (v *visit) linkOf(mount string, in *root, answer []byte) (any, error) {
 	}
 	link, err := urltemplate.Join(mount, text)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	return v.origin + link, nil
 }
