@@ -155,7 +155,7 @@ func TestRemoteGuestsAreShownLikeAnyOther(t *testing.T) {
 		{guest: "badhost", app: newRemoteApp(t, saysStatus(400)), result: InviteRefused, status: 400, advice: []string{"host", "https://example.com/badhost/__invite__/"}},
 		{guest: "guarded", app: newRemoteApp(t, saysStatus(401)), result: InviteRefused, status: 401, advice: []string{"`not vars partyline guarded`", "key"}},
 		{guest: "forbidden", app: newRemoteApp(t, saysStatus(403)), result: InviteRefused, status: 403, advice: []string{"`not vars partyline forbidden`"}},
-		{guest: "moved", app: moved, result: InviteFailed, status: 301, advice: []string{"https://example.com/moved/__invite__/", "not followed", "beginning with https://"}},
+		{guest: "moved", app: moved, result: InviteFailed, status: 301, advice: []string{"https://example.com/moved/__invite__/", "not followed", "write `invite https://example.com/moved/__invite__/`"}},
 		{guest: "broken", app: newRemoteApp(t, saysManifest(`{"urls": {"home": 1}}`)), result: InviteFailed, status: 200, err: "urls.home", advice: []string{"correct the application's manifest"}},
 		{guest: "down", result: InviteFailed, status: 502, err: "connect", advice: []string{"is the application running"}},
 	}
