@@ -32,6 +32,7 @@ import (
 
 	"github.com/wsgiparty/wsgiparty/internal/budget"
 	"github.com/wsgiparty/wsgiparty/internal/strictjson"
+	"github.com/wsgiparty/wsgiparty/internal/subrequest"
 	"github.com/wsgiparty/wsgiparty/internal/token"
 )
 
@@ -59,9 +60,9 @@ type Ask struct {
 	// else `default`.
 	Party string `json:"party,omitempty"`
 
-	// How long a response may be, in bytes, up to 1 GiB. An answer for which there is
-	// no room is a failed reply, or, in a list of asks, an ask is a result with status
-	// 413. Default: 8 MiB.
+	// How long a response may be, in bytes, up to 1 GiB. An answer that does not fit
+	// is a failed reply; in a list of asks, the ask then is a result with status 413.
+	// Default: 8 MiB.
 	MaxResponse int64 `json:"max_response,omitempty"`
 
 	app *App
@@ -103,10 +104,6 @@ func (a *Ask) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// statusClientClosedRequest is what Caddy's reverse_proxy logs for a client that has
-// gone.
-const statusClientClosedRequest = 499
-
 // ServeHTTP asks around.
 func (a *Ask) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	response, err := a.serve(w, r)
@@ -117,7 +114,7 @@ func (a *Ask) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Hand
 	}
 	if err != nil {
 		if r.Context().Err() != nil { // the client has gone
-			return caddyhttp.Error(statusClientClosedRequest, err)
+			return caddyhttp.Error(subrequest.StatusClientClosedRequest, err)
 		}
 		return err
 	}

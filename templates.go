@@ -28,6 +28,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/templates"
 	"go.uber.org/zap"
+
+	"github.com/wsgiparty/wsgiparty/internal/subrequest"
 )
 
 func init() {
@@ -272,7 +274,7 @@ type question struct {
 // orGone returns the error, or that the visitor has gone, which is no error of the page's.
 func (q *question) orGone(err error) error {
 	if q.ctx.Err() == context.Canceled {
-		return caddyhttp.Error(statusClientClosedRequest, err)
+		return caddyhttp.Error(subrequest.StatusClientClosedRequest, err)
 	}
 	return err
 }

@@ -103,9 +103,9 @@ func New(r *http.Request, server *caddyhttp.Server, origin *url.URL, prefix stri
 	return r
 }
 
-// clientClosedRequest is the status that reverse_proxy gives a request whose context was
-// canceled, and no error.
-const clientClosedRequest = 499
+// StatusClientClosedRequest is the status that reverse_proxy gives a request whose context
+// was canceled, and no error.
+const StatusClientClosedRequest = 499
 
 // Send sends r through the handler in a goroutine of its own. It returns when
 // the handler has, or when the request's context has ended, with its cause; a
@@ -132,7 +132,7 @@ func Send(handler caddyhttp.Handler, r *http.Request, w *ResponseWriter) error {
 		if tooLong := w.end(); tooLong != nil {
 			return tooLong
 		}
-		if ctx.Err() != nil && (err != nil || w.Status() == clientClosedRequest) {
+		if ctx.Err() != nil && (err != nil || w.Status() == StatusClientClosedRequest) {
 			err = context.Cause(ctx)
 		}
 		return err
