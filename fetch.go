@@ -70,6 +70,7 @@ type fetching struct {
 	toldEarly bool          // and that it was early
 	warned    string        // of the manifest; "" if there was nothing
 	counted   bool          // it was told that a proxy counts the answer
+	unstored  string        // why it could not be stored, which was told; "" if it could
 	denials   int           // in a row that it is a guest
 	denied    time.Time
 }

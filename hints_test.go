@@ -80,10 +80,10 @@ func TestMistakesAreToldWhenTheConfigLoads(t *testing.T) {
 	}
 	for name, m := range map[string]mistake{
 		"wsgi_party_ask for a party that is called otherwise": {"ADDRESS {\nbind 127.0.0.1\nwsgi_party main {\nrespond 1\n}\nwsgi_party_ask mian\n}", party,
-			[]string{`no party is called "mian": did you mean main?`, "the only party is main", "http.handlers.wsgi_party_ask"}},
+			[]string{`no party is called "mian": did you mean main?`, "the only party is main; name one that there is", "http.handlers.wsgi_party_ask"}},
 		"wsgi_party_ask for none": {"ADDRESS {\nbind 127.0.0.1\nwsgi_party shop {\nrespond 1\n}\nwsgi_party wiki {\nrespond 1\n}\nwsgi_party_ask\n}", party,
 			[]string{`no party is called "default"`, "the parties are shop, wiki"}},
-		"wsgi_party_ask without any": {"ADDRESS {\nbind 127.0.0.1\nwsgi_party_ask\n}", party, []string{"there is no wsgi_party handler"}},
+		"wsgi_party_ask without any": {"ADDRESS {\nbind 127.0.0.1\nwsgi_party_ask\n}", party, []string{"there is no wsgi_party handler; write one around the routes"}},
 		"templates for a party that is called otherwise": {"ADDRESS {\nwsgi_party main {\nrespond 1\n}\n" + extension("mian") + "test_app template\n}", party,
 			[]string{"did you mean main?", "http.handlers.templates.functions.wsgi_party"}},
 		"templates for none": {"ADDRESS {\nwsgi_party one {\nrespond 1\n}\nhandle {\n" + extension("") + "test_app template\n}\nhandle /two {\nwsgi_party two {\nrespond 1\n}\n}\n}\nhttp://127.0.0.1:1 {\nwsgi_party three {\nrespond 1\n}\n}", "",

@@ -104,6 +104,8 @@ func (i Invite) parse() (*invited, error) {
 		return nil, fmt.Errorf("invite %q has a scheme but no host: write it as in https://example.com/blog/__invite__/", i.URI)
 	case uri.User != nil || uri.Fragment != "":
 		return nil, fmt.Errorf("invite %q: leave out the user and the fragment", i.URI)
+	case strings.HasSuffix(uri.Path, "*"):
+		return nil, fmt.Errorf("invite %q is for one path, and hides all below it, too: leave out the *", i.URI)
 	}
 	guest := i.Guest
 	if guest == "" {

@@ -678,6 +678,7 @@ func TestBadInvites(t *testing.T) {
 		"a number":                {`"invites": [7]`, "an invite is the string of its URI, or an object"},
 		"the same guest twice":    {`"invites": ["/a/__invite__/", "https://example.com/a/__invite__"]`, `guest "a" is invited twice: write "invite https://example.com/a/__invite__ as <guest>"`},
 		"the root":                {`"invites": ["/"]`, `would hide everything`},
+		"as in a matcher":         {`"invites": ["/blog/__invite__/*"]`, `leave out the *`},
 		"the root of a host":      {`"invites": ["https://example.com"]`, `would hide everything`},
 		"the root in disguise":    {`"invites": ["/.//x/..;y/"]`, `would hide everything`},
 		"unknown field":           {`"invite": []`, `unknown field "invite"`},

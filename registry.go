@@ -212,11 +212,15 @@ func (a *App) warnOfJoined() {
 		guests = slices.Compact(guests)
 		if len(l.parties) == 0 {
 			slices.Sort(modules)
+			remedy := "name one that there is, or give that name to a wsgi_party handler"
+			if len(parties) == 0 {
+				remedy = "write one around the routes of the applications"
+			}
 			a.logger.Warn("no wsgi_party handler names the party that was joined",
 				zap.String("party", name),
 				zap.Strings("guests", guests),
 				zap.Strings("modules", slices.Compact(modules)),
-				zap.String("hint", "no party is called "+strconv.Quote(name)+didYouMean(name, parties...)+"; "+whichParties(parties)+"; write one of these where it is named, or give that name to a wsgi_party handler"))
+				zap.String("hint", "no party is called "+strconv.Quote(name)+didYouMean(name, parties...)+"; "+whichParties(parties)+"; "+remedy))
 		}
 		for _, guest := range guests {
 			if slices.ContainsFunc(l.parties, func(p *Party) bool { return p.invites(guest) }) {

@@ -153,7 +153,7 @@ func (f *fetching) stored() *lastManifest {
 		return &lastManifest{manifest: m, fetched: stored.Fetched, stored: f.storage}, nil
 	})
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		f.logger.Warn("the guest's last manifest cannot be read from storage", zap.String("guest", f.guest()), zap.Error(err))
+		f.logger.Warn("the guest's last manifest cannot be read from storage", zap.String("party", f.key.party), zap.String("guest", f.guest()), zap.Error(err))
 	}
 	return last
 }
@@ -170,10 +170,14 @@ func (f *fetching) store() {
 		})
 	}
 	if err != nil {
-		f.logger.Warn("the guest's manifest cannot be stored", zap.String("guest", f.guest()), zap.Error(err), zap.String("hint", "it is tried again when the application is next asked for it; until then Caddy must not be restarted while the application is down"))
+		if f.unstored == err.Error() {
+			return // it has been told
+		}
+		f.unstored = err.Error()
+		f.logger.Warn("the guest's manifest cannot be stored", zap.String("party", f.key.party), zap.String("guest", f.guest()), zap.Error(err), zap.String("hint", "it is tried again when the application is next asked for it; until then Caddy must not be restarted while the application is down"))
 		return
 	}
-	last.stored = f.storage
+	last.stored, f.unstored = f.storage, ""
 	f.keep(&last)
 }
 
@@ -182,7 +186,7 @@ func (f *fetching) forget() {
 		return struct{}{}, storage.Delete(ctx, f.storage)
 	})
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		f.logger.Warn("the guest's manifest cannot be deleted from storage", zap.String("guest", f.guest()), zap.Error(err))
+		f.logger.Warn("the guest's manifest cannot be deleted from storage", zap.String("party", f.key.party), zap.String("guest", f.guest()), zap.Error(err))
 	}
 }
 

@@ -139,15 +139,20 @@ func TestAManifestThatCouldNotBeStoredIsStoredLater(t *testing.T) {
 	SendInvites(c.party, "blog")
 	c.await("url")
 	eventually(t, "it is told", func() bool { return len(logEntries(t, "the guest's manifest cannot be stored")) == 1 })
+	visitOf(t, "blog").fetchSoon()
+	awaitRequests(t, b, "/__invite__/", 3)
 	if err := os.RemoveAll(file); err != nil {
 		t.Fatal(err)
 	}
-	visitOf(t, "blog").fetchSoon()
+	visitOf(t, "blog").fetchSoon() // which may be heard before the one under way has ended
 	if stored := awaitFile(t, file); !strings.Contains(string(stored), `"home":"/"`) {
 		t.Errorf("stored is %s", stored)
 	}
-	if n := len(b.Requests("/__invite__/")); n != 3 {
+	if n := len(b.Requests("/__invite__/")); n > 4 {
 		t.Errorf("%d requests", n)
+	}
+	if n := len(logEntries(t, "the guest's manifest cannot be stored")); n != 1 {
+		t.Errorf("it is told %d times", n)
 	}
 }
 
