@@ -70,7 +70,7 @@ type fetching struct {
 	toldEarly bool          // and that it was early
 	warned    string        // of the manifest; "" if there was nothing
 	counted   bool          // it was told that a proxy counts the answer
-	unstored  string        // why it could not be stored, which was told; "" if it could
+	unstored  bool          // it was told that it cannot be stored
 	denials   int           // in a row that it is a guest
 	denied    time.Time
 }

@@ -170,14 +170,14 @@ func (f *fetching) store() {
 		})
 	}
 	if err != nil {
-		if f.unstored == err.Error() {
+		if f.unstored {
 			return // it has been told
 		}
-		f.unstored = err.Error()
+		f.unstored = true
 		f.logger.Warn("the guest's manifest cannot be stored", zap.String("party", f.key.party), zap.String("guest", f.guest()), zap.Error(err), zap.String("hint", "it is tried again when the application is next asked for it; until then Caddy must not be restarted while the application is down"))
 		return
 	}
-	last.stored, f.unstored = f.storage, ""
+	last.stored, f.unstored = f.storage, false
 	f.keep(&last)
 }
 
