@@ -166,7 +166,7 @@ func (f *fetching) adviceOnNoManifest(o *outcome, asked string) string {
 	}
 	// Clients leave an invite that they cannot verify to the application, which knows nothing of it.
 	switch {
-	case o.ofCaddy || o.status < 400:
+	case o.ofCaddy || o.status < 400 || f.last != nil:
 	case f.keys.IsZero():
 		advice = append(advice, "Has it a key? Then it wants a Party-Token, and none was sent: write `key {env.BLOG_PARTY_KEY}` in wsgi_party_guest, with that key in the variable")
 	default:

@@ -184,7 +184,11 @@ func (v *visit) checkURL(target string) error {
 func (v *visit) outsideBase(target string) error {
 	i := v.invitation.invited
 	base := escapePath(i.base)
-	err := fmt.Errorf("%.200q does not lie under %s, which comes before __invite__ in the path of the guest's invite", target, base)
+	before := inviteSegment
+	if _, ok := cutInvite(i.uri.Path); !ok {
+		before = "the last slash"
+	}
+	err := fmt.Errorf("%.200q does not lie under %s, which comes before %s in the path of the guest's invite", target, base, before)
 	if v.path == "" { // the commonest mistake
 		err = fmt.Errorf("%w; if the application's own paths do not begin with that, write `handle_path %s/*` where `handle` leaves it in the path", err, base)
 	}

@@ -406,3 +406,16 @@ func TestHrefsThatDoNothingAreTold(t *testing.T) {
 		t.Errorf("%v", entries)
 	}
 }
+
+// TestABaseWithoutInviteSegmentIsToldAsThat has an invite that leads to no __invite__.
+func TestABaseWithoutInviteSegmentIsToldAsThat(t *testing.T) {
+	c := newGuestTest(t)
+	b := testbackend.Start(t, "")
+	b.On("/manifest/", manifestOf(`{"services": {"x": {"href": "/api/x"}}}`))
+	c.load("invite /blog/manifest/ as blog\nhandle_path /blog/* {\nwsgi_party_guest\nreverse_proxy " + b.Upstream() + "\n}")
+	eventually(t, "it is told", func() bool { return len(invitesLogged(t, "blog")) > 0 })
+	const want = `"/blog/api/x" does not lie under /blog/manifest, which comes before the last slash in the path of the guest's invite`
+	if got := fmt.Sprint(invitesLogged(t, "blog")[0]["error"]); !strings.Contains(got, want) {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
