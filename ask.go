@@ -16,6 +16,7 @@ package wsgiparty
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,6 +30,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/go-json-experiment/json/jsontext"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/wsgiparty/wsgiparty/internal/budget"
 	"github.com/wsgiparty/wsgiparty/internal/strictjson"
@@ -209,8 +211,36 @@ func (a *Ask) serve(w http.ResponseWriter, r *http.Request) ([][]byte, error) {
 		return nil, newProblem(http.StatusBadRequest, "%v", err)
 	}
 	writer := askWriter{line: line, room: budget.New(a.MaxResponse)}
+	done, err := line.begin(ctx, operator, service, payload)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	response, err := writer.ask(ctx, operator, service, payload, first)
 	return response, a.problemOf(err)
+}
+
+// maxUnderWay is how many handlers of applications may be called at once for what one
+// guest asks, in all its requests together. Each call takes memory, also while it waits for
+// its turn, and a short list of asks can lead to very many.
+const maxUnderWay = 4096
+
+// begin waits until an ask may be begun, and returns a function to be
+// called when it has ended.
+func (l *line) begin(ctx context.Context, o *Operator, service string, payload any) (done func(), err error) {
+	n := int64(min(l.remoteCalls(service, payload), maxUnderWay))
+	if n == 0 {
+		return func() {}, nil
+	}
+	loaded, ok := l.underWay.Load(o.guest)
+	if !ok {
+		loaded, _ = l.underWay.LoadOrStore(o.guest, semaphore.NewWeighted(maxUnderWay))
+	}
+	underWay := loaded.(*semaphore.Weighted)
+	if err := underWay.Acquire(ctx, n); err != nil {
+		return nil, err
+	}
+	return func() { underWay.Release(n) }, nil
 }
 
 // lineJSON is who is on a partyline.
@@ -386,7 +416,12 @@ func (a *Ask) askBatch(ctx context.Context, line *line, o *Operator, body []byte
 			quick = append(quick, i)
 			continue
 		}
+		done, err := line.begin(ctx, o, asks[i].service, asks[i].payload)
+		if err != nil { // the asker has gone, or another ask has failed
+			return nil, cmp.Or(group.Wait(), err)
+		}
 		group.Go(func() (err error) {
+			defer done()
 			defer func() {
 				if value := recover(); value != nil { // which would end the process
 					err = newPanicError(value)

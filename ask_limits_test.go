@@ -22,6 +22,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 )
 
@@ -66,6 +67,56 @@ func TestAnAnswerStandsOnceInAResponse(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 	}
+}
+
+// TestAShortListOfAsksDoesNotCallEverybodyAtOnce asks, in lists, 256 times those who have
+// 128 handlers, each of which waits.
+func TestAShortListOfAsksDoesNotCallEverybodyAtOnce(t *testing.T) {
+	c := newAskTest(t)
+	key := keyOf(t, "asker")
+	c.around(guestThatAsks)
+	operator := c.joined("go", "quick", answers(1))
+	var called, underWay, most atomic.Int64
+	release := make(chan struct{})
+	for range 128 {
+		err := operator.ConnectRemote("slow", func(ctx context.Context, _ any) (any, error) {
+			called.Add(1)
+			n := underWay.Add(1)
+			defer underWay.Add(-1)
+			for before := most.Load(); n > before && !most.CompareAndSwap(before, n); before = most.Load() {
+			}
+			select {
+			case <-release:
+			case <-ctx.Done():
+			}
+			return 1, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	results := make(chan adminResponse, 2)
+	for range 2 {
+		go func() {
+			response, err := c.try(t.Context(), asking{key: key, path: "/", body: "[" + strings.Repeat(`{"service": "slow"},`, 127) + `{"service": "slow"}]`})
+			if err != nil {
+				t.Error(err)
+			}
+			results <- response
+		}()
+	}
+	eventually(t, "as many wait as may", func() bool { return underWay.Load() >= maxUnderWay })
+	c.gives(asking{key: key, path: "/quick"}, `{"answers": [1], "replies": [{"guest": "go", "mount": "", "status": "answered"}]}`) // which waits for nobody
+	close(release)
+	for range 2 {
+		if r := <-results; r.status != http.StatusOK || strings.Count(r.body, `"answered"`) != 128*128 {
+			t.Errorf("%d, %d answers", r.status, strings.Count(r.body, `"answered"`))
+		}
+	}
+	if called.Load() != 256*128 || most.Load() > maxUnderWay {
+		t.Errorf("%d calls, %d of them at once", called.Load(), most.Load())
+	}
+	c.gives(asking{key: key, path: "/slow?first"}, `{"answers": [1], "replies": [{"guest": "go", "mount": "", "status": "answered"}]}`) // all have ended
 }
 
 func TestFirstDoesNotListWhoDeclinedBefore(t *testing.T) {

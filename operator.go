@@ -710,6 +710,26 @@ func (o *Operator) lookup(name string) (*service, *order, error) {
 	return nil, nil, err
 }
 
+// remoteCalls returns how many handlers an ask calls at once that wait for something
+// outside this process, those of the asker itself included.
+func (p *Partyline) remoteCalls(name string, payload any) (n int) {
+	loaded, ok := p.services.Load(name)
+	if !ok {
+		return 0
+	}
+	s := loaded.(*service)
+	only := noGuest
+	if s.addressee != nil {
+		only = s.addressee(payload)
+	}
+	for _, c := range s.load().connections {
+		if c.remote && (only == noGuest || only == c.guest || c.addressed) {
+			n++
+		}
+	}
+	return n
+}
+
 // waits reports whether an ask for the service waits for something outside this
 // process.
 func (p *Partyline) waits(name string) bool {

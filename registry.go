@@ -122,8 +122,9 @@ type line struct {
 	keys   token.Ring // of its guests
 	keysOf map[string]token.Keys
 
-	mounts  sync.Map // of guest to *guestMount
-	dotless dotlessAsks
+	mounts   sync.Map // of guest to *guestMount
+	dotless  dotlessAsks
+	underWay sync.Map // of guest to *semaphore.Weighted: what it asks by wsgi_party_ask
 }
 
 // joining says which module joined a partyline, and as whom.
