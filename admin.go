@@ -125,14 +125,30 @@ func apiError(status int, err error) error {
 // findParty returns the party of the running config, or an error that says which
 // there are.
 func findParty(name string) (PartyInfo, error) {
-	parties := Parties()
-	names := make([]string, len(parties))
-	for i, p := range parties {
-		if names[i] = p.Partyline.Name(); names[i] == name {
+	for _, p := range Parties() {
+		if p.Partyline.Name() == name {
 			return p, nil
 		}
 	}
-	return PartyInfo{}, notFound("party", name, names)
+	return PartyInfo{}, noParty(name)
+}
+
+// findLine is findParty for the partyline.
+func findLine(name string) (*line, error) {
+	if a, ok := running(); ok {
+		if l := a.lineOf(name); l != nil {
+			return l, nil
+		}
+	}
+	return nil, noParty(name)
+}
+
+func noParty(name string) error {
+	var names []string
+	for _, p := range Parties() {
+		names = append(names, p.Partyline.Name())
+	}
+	return notFound("party", name, names)
 }
 
 func notFound(what, name string, names []string) error {
@@ -277,12 +293,12 @@ func (*adminAPI) invite(w http.ResponseWriter, r *http.Request, path []string) (
 
 // ask asks around.
 func (*adminAPI) ask(w http.ResponseWriter, r *http.Request, path []string) (any, error) {
-	p, err := findParty(path[0])
+	line, err := findLine(path[0])
 	if err != nil {
 		return nil, err
 	}
 	service := path[2]
-	services := p.Partyline.Services()
+	services := line.Services()
 	if _, ok := services[service]; !ok {
 		names := make([]string, 0, len(services))
 		for name := range services {
@@ -307,14 +323,8 @@ func (*adminAPI) ask(w http.ResponseWriter, r *http.Request, path []string) (any
 	if err != nil {
 		return nil, apiError(http.StatusBadRequest, err)
 	}
-
-	a, ok := running()
-	if !ok {
-		return nil, notFound("party", path[0], nil) // Caddy has just been stopped
-	}
-	line := a.lineOf(path[0])
 	writer := askWriter{line: line, room: budget.New(defaultMaxResponse), timed: true}
-	response, err := writer.ask(r.Context(), p.Partyline.Operator(""), service, payload, first)
+	response, err := writer.ask(r.Context(), line.anyone, service, payload, first)
 	if _, ok := errors.AsType[*NoSuchServiceError](err); ok {
 		return nil, apiError(http.StatusNotFound, err) // everybody has just left
 	}

@@ -15,6 +15,7 @@
 package wsgiparty
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -22,6 +23,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"net"
 	"net/http"
 	"net/url"
 	"reflect"
@@ -2237,5 +2239,41 @@ func TestARequestThatBeganBeforeAReloadSeesItsConfigWhole(t *testing.T) {
 	c.site("wsgi_party main {\ninvite /app/__invite__/\ntest_app app\n}")
 	if n := len(before.lines["main"].inOrder()); n != 1 {
 		t.Errorf("%d handlers, so that a request shows guests without invites, and invites nobody", n)
+	}
+}
+
+// TestAnAskOutlivesItsConfig has the config replaced by one without the party while the
+// payload of an ask is yet to come.
+func TestAnAskOutlivesItsConfig(t *testing.T) {
+	c := newAdminTest(t)
+	c.site("wsgi_party main")
+	c.connect("main", "teller", "tell", pong)
+	connection, err := net.Dial("tcp", c.admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connection.Close()
+	if err := connection.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(connection, "POST /wsgi_party/main/ask/tell HTTP/1.1\r\nHost: %s\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n", c.admin)
+	reader := bufio.NewReader(connection)
+	if line, err := reader.ReadString('\n'); err != nil || line != "HTTP/1.1 100 Continue\r\n" { // it waits for the payload
+		t.Fatalf("%q, %v", line, err)
+	}
+	if _, err := reader.ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Load(c.adapt("ADDRESS {\nrespond nothing\n}"), true); err != nil {
+		t.Fatal(err)
+	}
+	c.loads++
+	fmt.Fprint(connection, "null")
+	response, err := http.ReadResponse(reader, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body := readAll(t, response); response.StatusCode != http.StatusOK || !strings.Contains(body, `"answers":["pong"]`) {
+		t.Errorf("%d %s", response.StatusCode, body)
 	}
 }
