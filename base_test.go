@@ -184,25 +184,27 @@ func TestAConstantLinkThatIsAbsoluteLeadsToNobodyElse(t *testing.T) {
 		{"shop", "http://example.com/about", `"/about" does not lie under /shop`},
 		{"shop", "http://example.com/shop/admin/users", "lies under /shop/admin,"},
 	} {
-		c := newBasesTest(t)
-		c.origin = "http://example.com"
-		b := map[string]*testbackend.Backend{"site": c.site, "shop": c.shop}[test.guest]
-		b.On("/__invite__/", manifestOf(`{"services": {"url": {"answer": "`+test.answer+`"}}}`))
-		c.start(nil)
-		var info InviteInfo
-		eventually(t, test.answer+" is judged", func() bool {
-			for _, party := range Parties() {
-				for _, i := range party.Invites {
-					if i.Guest == test.guest {
-						info = i
+		t.Run(test.guest+" "+test.answer, func(t *testing.T) {
+			c := newBasesTest(t)
+			c.origin = "http://example.com"
+			b := map[string]*testbackend.Backend{"site": c.site, "shop": c.shop}[test.guest]
+			b.On("/__invite__/", manifestOf(`{"services": {"url": {"answer": "`+test.answer+`"}}}`))
+			c.start(nil)
+			var info InviteInfo
+			eventually(t, test.answer+" is judged", func() bool {
+				for _, party := range Parties() {
+					for _, i := range party.Invites {
+						if i.Guest == test.guest {
+							info = i
+						}
 					}
 				}
+				return info.Status == 200
+			})
+			if test.want == "" && info.Err != nil || test.want != "" && (info.Err == nil || !strings.Contains(info.Err.Error(), test.want)) {
+				t.Errorf("%s of %s: %v, want %q", test.answer, test.guest, info.Err, test.want)
 			}
-			return info.Status == 200
 		})
-		if test.want == "" && info.Err != nil || test.want != "" && (info.Err == nil || !strings.Contains(info.Err.Error(), test.want)) {
-			t.Errorf("%s of %s: %v, want %q", test.answer, test.guest, info.Err, test.want)
-		}
 	}
 }
 

@@ -889,7 +889,12 @@ func TestAGuestThatDoesNotAnswerIsNotAskedForAWhile(t *testing.T) {
 			requests[name] = len(b.Requests("/" + name))
 		}
 		errs := make(map[string]error)
-		each(1, true, func(name string, err error) { errs[name] = err })
+		var mu sync.Mutex
+		each(1, true, func(name string, err error) {
+			mu.Lock()
+			defer mu.Unlock()
+			errs[name] = err
+		})
 		inTime := time.Since(began) < breakerPause // else the machine is busy
 		var all sync.WaitGroup
 		for name, test := range tests {

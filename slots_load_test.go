@@ -183,6 +183,10 @@ func TestASlowGuestDelaysNoOther(t *testing.T) {
 		eventually(t, "the slow guest is asked too much", func() bool { return countsOf(c.line("load"), "slow").Refused > refused })
 		return measure()
 	}
+	most := 1.5
+	if underRaceDetector() {
+		most = 5 // the processor is what all wait for
+	}
 	measure() // warms up
 	for try := 1; ; try++ {
 		var without, with []time.Duration
@@ -192,7 +196,7 @@ func TestASlowGuestDelaysNoOther(t *testing.T) {
 		}
 		a, b := percentile(without, 95), percentile(with, 95)
 		t.Logf("p95 of %d and %d: %v without, %v beside the slow guest", len(without), len(with), a, b)
-		if t.Failed() || 2*b <= 3*a {
+		if t.Failed() || float64(b) <= most*float64(a) {
 			break
 		}
 		if try == 5 { // the machine may have been busy before
