@@ -862,9 +862,13 @@ func TestAGuestThatDoesNotAnswerIsNotAskedForAWhile(t *testing.T) {
 		}
 		var all errgroup.Group
 		all.SetLimit(defaultMaxAsks * 3 / 4 / 5) // no ask is to fail because of the others
+		var checking sync.Mutex
 		for name := range tests {
 			all.Go(func() error {
-				for _, err := range ask(name, n) {
+				errs := ask(name, n)
+				checking.Lock()
+				defer checking.Unlock()
+				for _, err := range errs {
 					check(name, err)
 				}
 				return nil
