@@ -43,7 +43,7 @@ func (a *App) loadPathKey() {
 		}
 		return struct{}{}, err
 	})
-	if err != nil && a.ctx.Err() == nil {
+	if err != nil && a.events.ctx.Err() == nil {
 		a.logger.Warn("the key for the paths of Party-Tokens is not in storage: Caddys that share it do not know each other's asks",
 			zap.String("key", pathKeyName),
 			zap.Error(err))

@@ -170,8 +170,8 @@ func (f *fetching) store() {
 		})
 	}
 	if err != nil {
-		if f.unstored {
-			return // it has been told
+		if f.unstored || f.app.events.ctx.Err() != nil {
+			return // it has been told, or is the next config's to tell
 		}
 		f.unstored = true
 		f.logger.Warn("the guest's manifest cannot be stored", zap.String("party", f.key.party), zap.String("guest", f.guest()), zap.Error(err), zap.String("hint", "it is tried again when the application is next asked for it; until then Caddy must not be restarted while the application is down"))

@@ -103,6 +103,30 @@ func TestAStorageThatHangsDelaysALoadOnce(t *testing.T) {
 	}
 }
 
+// TestAConfigThatEndsBlamesNoStorage has it end while the storage hangs.
+func TestAConfigThatEndsBlamesNoStorage(t *testing.T) {
+	const message = "the key for the paths of Party-Tokens is not in storage: Caddys that share it do not know each other's asks"
+	c := newGuestTest(t)
+	pipe := filepath.Join(c.storage(), filepath.FromSlash(pathKeyName))
+	if err := errors.Join(os.MkdirAll(filepath.Dir(pipe), 0o700), syscall.Mkfifo(pipe, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	writer, err := os.OpenFile(pipe, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer writer.Close() // ends the waiting
+	keyOf(t, "blog")
+	const config = "invite /blog/__invite__/\nhandle /blog/* {\nwsgi_party_guest {\nkey {env.blog_PARTY_KEY}\nanswer a 1\n}\n}\n"
+	for i := range 12 { // which stop what is in them in different orders
+		c.load(config + "header Load " + fmt.Sprint(i))
+	}
+	eventually(t, "the storage hangs", func() bool { return len(logEntries(t, message)) > 0 })
+	if told := logEntries(t, message); slices.ContainsFunc(told, func(e entry) bool { return e["error"] != errStorageHangs.Error() }) {
+		t.Errorf("%v", told)
+	}
+}
+
 // TestManyMayUseTheStorageAtOnce has more use it than may at once.
 func TestManyMayUseTheStorageAtOnce(t *testing.T) {
 	c := newGuestTest(t)
