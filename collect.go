@@ -83,7 +83,11 @@ func (c *collecting) charges(guest string, most int) []subrequest.Charge {
 		c.guests[guest] = own
 	}
 	return []subrequest.Charge{
-		{Budget: own, Exceeded: fmt.Errorf("what it answers to one ask is longer than %d bytes (max_answer)", most)},
-		{Budget: c.all, Exceeded: fmt.Errorf("what all answer to one ask, or one batch of asks, is longer than %d bytes together: ask for less at a time", c.all.Total())},
+		{Budget: own, Exceeded: func() error {
+			return fmt.Errorf("what it answers to one ask is longer than %d bytes (max_answer)", most)
+		}},
+		{Budget: c.all, Exceeded: func() error {
+			return fmt.Errorf("what all answer to one ask, or one batch of asks, is longer than %d bytes together: ask for less at a time", c.all.Total())
+		}},
 	}
 }

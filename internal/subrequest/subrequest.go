@@ -185,7 +185,7 @@ type ResponseWriter struct {
 // exceeds it.
 type Charge struct {
 	*budget.Budget
-	Exceeded error
+	Exceeded func() error
 }
 
 // NewResponseWriter returns a ResponseWriter that takes up to limit bytes of
@@ -225,7 +225,7 @@ func (w *ResponseWriter) Write(p []byte) (int, error) {
 			for _, c := range w.charges[:i] {
 				c.Give(n)
 			}
-			w.err = c.Exceeded
+			w.err = c.Exceeded()
 			return 0, w.err
 		}
 	}

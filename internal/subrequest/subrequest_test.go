@@ -147,9 +147,9 @@ func TestBodyIsBounded(t *testing.T) {
 // TestBodiesAreCharged has two responses charged to a budget of both, and each to one
 // of its own.
 func TestBodiesAreCharged(t *testing.T) {
-	both := Charge{budget.New(12), errors.New("together too long")}
+	both := Charge{budget.New(12), func() error { return errors.New("together too long") }}
 	newWriter := func() *ResponseWriter {
-		return NewResponseWriter(limit, Charge{budget.New(8), errors.New("too long")}, both)
+		return NewResponseWriter(limit, Charge{budget.New(8), func() error { return errors.New("too long") }}, both)
 	}
 	a, b := newWriter(), newWriter()
 	for _, step := range []struct {
