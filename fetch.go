@@ -96,7 +96,13 @@ type knownApplication struct {
 	turn     *semaphore.Weighted
 	earliest time.Time // guarded by turn
 
-	pausedUntil atomic.Pointer[time.Time] // nil, or since an answer that a proxy may count
+	paused atomic.Pointer[pause] // nil, or since an answer that a proxy may count
+}
+
+// pause is for a while after an answer of a 5xx status.
+type pause struct {
+	until  time.Time
+	status int
 }
 
 var applications = kept[manifestKey, *knownApplication]{
@@ -119,7 +125,7 @@ func newFetching(v *visit) *fetching {
 		f.warned = f.warningsOf(f.last.manifest) // it has been told
 	}
 	if v.invitation.again {
-		f.pausedUntil.Store(nil)
+		f.paused.Store(nil)
 	}
 	return f
 }
@@ -133,11 +139,12 @@ func (f *fetching) run() {
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
-	if until := f.pausedUntil.Load(); until != nil && time.Now().Before(*until) {
+	if p := f.paused.Load(); p != nil && time.Now().Before(p.until) {
+		f.showPause(p)
 		f.logger.Info("an application that answered with a 5xx status is not asked for its manifest yet",
 			zap.String("party", f.key.party),
 			zap.String("guest", f.key.guest),
-			zap.Duration("asked_again_in", time.Until(*until)),
+			zap.Duration("asked_again_in", time.Until(p.until)),
 			zap.String("hint", "`"+f.inviteCommand()+"` has it asked at once"))
 	}
 	for {
@@ -147,8 +154,8 @@ func (f *fetching) run() {
 		case <-timer.C:
 		case <-f.wake:
 		}
-		if until := f.pausedUntil.Load(); until != nil && time.Now().Before(*until) {
-			timer.Reset(time.Until(*until))
+		if p := f.paused.Load(); p != nil && time.Now().Before(p.until) {
+			timer.Reset(time.Until(p.until))
 			continue
 		}
 		if !f.beginTurn(f.ctx) {
@@ -356,8 +363,7 @@ func (f *fetching) notNow(o *outcome, err error, header http.Header) time.Durati
 		!f.retries.reached && o.time.Sub(f.began) < startingTime
 	wait := f.retries.afterFailure(o.broken(), retryAfter(header, o.time), rand.Float64())
 	if o.broken() {
-		until := time.Now().Add(wait)
-		f.pausedUntil.Store(&until)
+		f.paused.Store(&pause{time.Now().Add(wait), o.status})
 		if !f.counted && f.isCounted(o.status) {
 			f.counted = true
 			o.advice += ". The reverse_proxy in front of it counts this answer (unhealthy_status), so that for a while visitors may get no answer either"
@@ -368,6 +374,18 @@ func (f *fetching) notNow(o *outcome, err error, header http.Header) time.Durati
 
 // broken reports whether the application itself has answered with a 5xx status.
 func (o *outcome) broken() bool { return o.err == nil && o.status >= 500 }
+
+// showPause has the invite shown as what came of it before this config was loaded.
+func (f *fetching) showPause(p *pause) {
+	o := f.invitation.invited.last.Load()
+	if o == nil || o.pending == nil { // it is on the line all the same
+		return
+	}
+	shown := *o
+	shown.result, shown.status = InviteFailed, p.status
+	shown.advice = fmt.Sprintf("before this config was loaded the application answered with status %d; it is asked again at %s, or at once by `%s`", p.status, p.until.Format(time.TimeOnly), f.inviteCommand())
+	f.invitation.invited.last.CompareAndSwap(o, &shown)
+}
 
 func (f *fetching) inviteCommand() string {
 	return "caddy wsgi-party invite " + f.key.party + " " + f.key.guest

@@ -145,6 +145,9 @@ func TestAnApplicationThatAnswersWith500IsNotAskedForAWhile(t *testing.T) {
 	c.load(counted)
 	const notYet = "an application that answered with a 5xx status is not asked for its manifest yet"
 	eventually(t, "it is said", func() bool { return len(logEntries(t, notYet)) == 2 })
+	if info := invitesOf(t, c.party, false)["blog"]; info.Result != InviteFailed || info.Status != 500 || !strings.Contains(info.Hint, "or at once by `caddy wsgi-party invite "+c.party+" blog`") {
+		t.Errorf("after the reloads it is shown as %+v", info)
+	}
 	visit()
 	if n := len(b.Requests("/__invite__/")); n != 1 {
 		t.Errorf("it was asked %d times", n)
