@@ -264,13 +264,13 @@ func (f *fetching) judge(o *outcome, response *http.Response, err error) time.Du
 	}
 	switch {
 	case o.status == http.StatusNotModified && f.last != nil:
-		return f.joined(o, response.Header, f.last.manifest, f.last.body, cmp.Or(response.Header.Get("Etag"), f.last.etag))
+		return f.joined(o, response.Header, f.last.manifest, f.last.body, cmp.Or(etagOf(response.Header), f.last.etag))
 	case o.status == http.StatusOK && o.mediaType == manifestType:
 		m, err := f.parse(body)
 		if err != nil {
 			return f.notNow(o, err, nil)
 		}
-		return f.joined(o, response.Header, m, body, response.Header.Get("Etag"))
+		return f.joined(o, response.Header, m, body, etagOf(response.Header))
 	case o.status >= 200 && o.status < 300,
 		slices.Contains([]int{http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusGone, http.StatusNotImplemented}, o.status):
 		return f.notGuest(o)
@@ -443,6 +443,17 @@ func (o *outcome) state() string {
 		err = operation.Err // the rest has a port that is another one each time
 	}
 	return fmt.Sprint(o.result, o.status, err, o.location, o.mediaType, o.services)
+}
+
+const maxETag = 1 << 10
+
+// etagOf returns a response's ETag, empty for one that is too long to be kept and sent.
+func etagOf(header http.Header) string {
+	etag := header.Get("Etag")
+	if len(etag) > maxETag {
+		return ""
+	}
+	return strings.Clone(etag) // not with the whole header
 }
 
 // maxAgeOf returns how long a response is fresh.

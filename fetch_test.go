@@ -815,6 +815,21 @@ func TestANewManifestReplacesTheOldWithoutAGap(t *testing.T) {
 	c.expectAsk("version", nil, "2")
 }
 
+// TestALongETagIsNotSentBack has an application send one that it would refuse itself.
+func TestALongETagIsNotSentBack(t *testing.T) {
+	c := newGuestTest(t)
+	b := testbackend.Start(t, "")
+	b.On("/__invite__/", manifestOf(`{"urls": {"home": "/"}}`, "ETag", `"`+strings.Repeat("x", 64<<10)+`"`))
+	c.load(blogAt(b))
+	c.await("url")
+	visitOf(t, "blog").fetchSoon()
+	awaitRequests(t, b, "/__invite__/", 2)
+	if got := b.Requests("/__invite__/")[1].Header.Get("If-None-Match"); got != "" {
+		t.Errorf("If-None-Match of %d bytes", len(got))
+	}
+	c.expectLink("home", "/blog/")
+}
+
 // TestLastGoodManifestsPassFromConfigToConfig has configs that come one after the
 // other, in which the guest is the same one, or another.
 func TestLastGoodManifestsPassFromConfigToConfig(t *testing.T) {
