@@ -207,7 +207,7 @@ func (f *fetching) fetch() time.Duration {
 	timeout := time.Duration(f.invitation.party.InviteTimeout)
 	ctx, cancel := context.WithTimeoutCause(f.ctx, timeout, &goneError{&timeoutError{timeout}})
 	defer cancel()
-	ctx, connected := withConnecting(ctx)
+	ctx, connected := withConnecting(ctx, f.attempts())
 	r := (&http.Request{Method: http.MethodGet, URL: f.invitation.URI, Header: http.Header{
 		"Accept":        {manifestType},
 		"Cache-Control": {"no-store"},

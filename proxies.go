@@ -112,6 +112,25 @@ func upstreamsBehind(g *Guest) []string {
 	return upstreams
 }
 
+// attempts returns with how many upstreams a request for the guest may be tried: with all that
+// are not down if the proxy tries others. So none is taken for down that is the last.
+func (g *Guest) attempts() int {
+	most := 1
+	for _, proxy := range proxiesBehind(g) {
+		if lb := proxy.LoadBalancing; lb == nil || lb.Retries == 0 && lb.TryDuration == 0 {
+			continue
+		}
+		available := 0
+		for _, upstream := range proxy.Upstreams {
+			if upstream.Available() {
+				available++
+			}
+		}
+		most = max(most, available)
+	}
+	return most
+}
+
 // isCounted reports whether a proxy takes a response with that status for a sign that the
 // application is down.
 func (g *Guest) isCounted(status int) bool {

@@ -106,6 +106,42 @@ func TestAnApplicationThatStartsLateIsUpForVisitors(t *testing.T) {
 	}
 }
 
+// TestAnUpstreamThatIsDownKeepsNoGuestAway has a proxy try its other upstream.
+func TestAnUpstreamThatIsDownKeepsNoGuestAway(t *testing.T) {
+	c := newGuestTest(t)
+	b := testbackend.Start(t, "")
+	b.On("/__invite__/", manifestOf(`{"urls": {"home": "/"}}`))
+	c.load(oneOfTwo(testport.Address(t), b.Upstream()))
+	c.await("url")
+	eventually(t, "it is told", func() bool { return len(invitesLogged(t, "blog")) > 0 })
+	if entries := invitesLogged(t, "blog"); len(entries) != 1 || entries[0]["msg"] != InviteJoined.message() {
+		t.Errorf("logged %v", entries)
+	}
+}
+
+func oneOfTwo(first, second string) string {
+	return "invite /blog/__invite__/\nhandle_path /blog/* {\nwsgi_party_guest\nreverse_proxy " + first + " " + second + " {\nlb_policy first\nlb_try_duration 1s\nfail_duration 1h\n}\n}"
+}
+
+// TestTheLastUpstreamIsNotTakenForDown has two that come up after Caddy has asked twice.
+func TestTheLastUpstreamIsNotTakenForDown(t *testing.T) {
+	c := newGuestTest(t)
+	first, second := testbackend.New(t, testport.Address(t)), testbackend.New(t, testport.Address(t))
+	c.load(oneOfTwo(first.Upstream(), second.Upstream()))
+	times := make(map[time.Time]bool)
+	eventually(t, "it is asked three times", func() bool {
+		if o := visitOf(t, "blog").invitation.invited.last.Load(); o.err != nil {
+			times[o.time] = true
+		}
+		return len(times) == 3
+	})
+	for _, b := range []*testbackend.Backend{first, second} {
+		b.On("/page", ofType("text/plain", "page"))
+		b.Start()
+	}
+	c.expect("/blog/page", 200, "page")
+}
+
 // TestAnApplicationThatAnswersWith500IsNotAskedForAWhile has a proxy take it for down
 // because of that.
 func TestAnApplicationThatAnswersWith500IsNotAskedForAWhile(t *testing.T) {

@@ -88,19 +88,25 @@ func (e *unconnectedError) Error() string { return e.err.Error() }
 func (e *unconnectedError) Unwrap() error { return e.err }
 
 // withConnecting returns the context of a request that ends, because of an *unconnectedError,
-// when there is nothing to connect to, and what becomes true when there is.
-func withConnecting(ctx context.Context) (context.Context, *atomic.Bool) {
+// when there is nothing to connect to in so many attempts, and what becomes true when there is.
+func withConnecting(ctx context.Context, attempts int) (context.Context, *atomic.Bool) {
 	ctx, end := context.WithCancelCause(ctx)
 	connected := new(atomic.Bool)
 	var mu sync.Mutex
-	addresses, refused := 1, 0
+	addresses, refused := 1, 0 // of this attempt
+	fail := func(err error) {
+		addresses, refused = 1, 0
+		if attempts--; attempts <= 0 && !connected.Load() {
+			end(&goneError{&unconnectedError{err}})
+		}
+	}
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn: func(httptrace.GotConnInfo) { connected.Store(true) },
 		DNSDone: func(info httptrace.DNSDoneInfo) {
 			mu.Lock()
 			defer mu.Unlock()
 			if addresses = len(info.Addrs); info.Err != nil {
-				end(&goneError{&unconnectedError{info.Err}})
+				fail(info.Err)
 			}
 		},
 		ConnectDone: func(_, _ string, err error) {
@@ -108,8 +114,8 @@ func withConnecting(ctx context.Context) (context.Context, *atomic.Bool) {
 			defer mu.Unlock()
 			if err == nil {
 				connected.Store(true)
-			} else if refused++; refused >= addresses && !connected.Load() {
-				end(&goneError{&unconnectedError{err}})
+			} else if refused++; refused >= addresses {
+				fail(err)
 			}
 		},
 	}), connected
