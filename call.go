@@ -15,6 +15,7 @@
 package wsgiparty
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -100,6 +101,10 @@ func (s *spending) spend() bool {
 // nobody is to be asked.
 func (c *calls) nest() bool {
 	depth, level := 1, 1
+	maxAbove := maxAskers
+	if c.guest != noGuest {
+		maxAbove-- // it is one of them itself
+	}
 	outermost := c.up
 	for up := c.up; up != nil; up = askOf(up.Context) {
 		depth++
@@ -108,7 +113,10 @@ func (c *calls) nest() bool {
 			continue
 		}
 		level++
-		if !c.skipped.add(up.guest) {
+		if up.guest == noGuest || up.guest == c.guest || slices.Contains(c.above, up.guest) {
+			continue
+		}
+		if c.above = append(c.above, up.guest); len(c.above) > maxAbove {
 			return false
 		}
 	}

@@ -786,40 +786,10 @@ func askOf(ctx context.Context) *ask {
 // in turn.
 const maxAskers = 8
 
-// skipped are the guests an ask does not call: the one that asks, and those
-// further up that are asking for the same service already.
-type skipped struct {
-	guests [maxAskers]unique.Handle[string]
-	n      int
-}
-
-func (s *skipped) has(guest unique.Handle[string]) bool {
-	for i := range s.n {
-		if s.guests[i] == guest {
-			return true
-		}
-	}
-	return false
-}
-
-// add returns false if there are too many.
-func (s *skipped) add(guest unique.Handle[string]) bool {
-	if guest == noGuest || s.has(guest) {
-		return true
-	}
-	if s.n == len(s.guests) {
-		return false
-	}
-	s.guests[s.n] = guest
-	s.n++
-	return true
-}
-
 // around calls the handlers in order. It appends their answers to answers, if that
 // is not nil, and yields all other replies.
 func (a *ask) around(order *order, payload any, answers *[]any, yield yieldFunc) error {
 	c := calls{ask: a, order: order, connections: order.connections, payload: payload}
-	c.skipped.add(a.guest)
 	if addressee := a.service.addressee; addressee != nil {
 		c.only = addressee(payload)
 	}
@@ -829,6 +799,7 @@ func (a *ask) around(order *order, payload any, answers *[]any, yield yieldFunc)
 			c.connections, c.ended = nil, ErrLoop
 		}
 	}
+	c.picky = c.only != noGuest || len(c.above) > 0
 	if observer := a.service.partyline.observing(); observer != nil {
 		return c.observe(observer, answers, yield)
 	}
@@ -842,13 +813,14 @@ type calls struct {
 	order       *order
 	connections []connection // the order's, or nobody
 	payload     any
-	skipped     skipped
-	only        unique.Handle[string] // the one guest to ask; noGuest for all
-	spending    *spending             // nil up to the second level
-	next        int                   // the connection to call next
-	panicked    error                 // how the one before failed, if it did with a panic
-	ended       error                 // why not everybody was asked: the context's error, or ErrLoop
-	remote      *remoteAsks           // nil until the first remote handler is reached
+	above       []unique.Handle[string] // the guests further up that ask for this service, too
+	only        unique.Handle[string]   // the one guest to ask; noGuest for all
+	picky       bool                    // one of the two says whom to skip
+	spending    *spending               // nil up to the second level
+	next        int                     // the connection to call next
+	panicked    error                   // how the one before failed, if it did with a panic
+	ended       error                   // why not everybody was asked: the context's error, or ErrLoop
+	remote      *remoteAsks             // nil until the first remote handler is reached
 
 	part     int        // of the row, which is counted next
 	outcome  rowOutcome // of the part
@@ -860,7 +832,11 @@ type observed struct{ answered, declined, failed int }
 
 // skips reports whether the connection is not called.
 func (c *calls) skips(connection *connection) bool {
-	return c.skipped.has(connection.guest) || c.only != noGuest && c.only != connection.guest && !connection.addressed
+	return connection.guest == c.guest || c.picky && c.skipsOther(connection)
+}
+
+func (c *calls) skipsOther(connection *connection) bool {
+	return slices.Contains(c.above, connection.guest) || c.only != noGuest && c.only != connection.guest && !connection.addressed
 }
 
 // observe is all, telling the observer what came of it.
