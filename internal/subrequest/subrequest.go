@@ -225,6 +225,7 @@ func (w *ResponseWriter) Write(p []byte) (int, error) {
 			for _, c := range w.charges[:i] {
 				c.Give(n)
 			}
+			w.giveBack() // at once, or all that are under way would fail together
 			w.err = c.Exceeded()
 			return 0, w.err
 		}
@@ -263,13 +264,17 @@ func (w *ResponseWriter) Body() []byte {
 func (w *ResponseWriter) Drop() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.giveBack()
+	if w.err == nil {
+		w.err = http.ErrHandlerTimeout
+	}
+}
+
+func (w *ResponseWriter) giveBack() {
 	for _, c := range w.charges {
 		c.Give(len(w.body))
 	}
 	w.body = nil
-	if w.err == nil {
-		w.err = http.ErrHandlerTimeout
-	}
 }
 
 // end makes further writes fail. It returns an error if there were too many.

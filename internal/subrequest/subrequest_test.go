@@ -156,17 +156,25 @@ func TestBodiesAreCharged(t *testing.T) {
 		w    *ResponseWriter
 		text string
 		want string
-	}{{a, "12345", ""}, {b, "12345", ""}, {a, "6789", "too long"}, {a, "6", "too long"}, {b, "678", "together too long"}} {
+	}{
+		{a, "12345", ""}, {b, "12345", ""},
+		{b, "678", "together too long"}, {b, "6", "together too long"}, // and gives back what it had
+		{a, "678", ""},
+	} {
 		if _, err := io.WriteString(step.w, step.text); err != nil && err.Error() != step.want || err == nil && step.want != "" {
 			t.Errorf("%q: %v, want %q", step.text, err, step.want)
 		}
 	}
-	if string(a.Body()) != "12345" || string(b.Body()) != "12345" || !both.Take(2) || both.Take(1) {
+	if string(a.Body()) != "12345678" || b.Body() != nil || !both.Take(4) || both.Take(1) {
 		t.Errorf("%q and %q are kept", a.Body(), b.Body())
 	}
 	a.Drop()
-	if a.Body() != nil || !both.Take(5) || both.Take(1) {
+	if a.Body() != nil || !both.Take(8) || both.Take(1) {
 		t.Errorf("%q is kept", a.Body())
+	}
+	both.Give(12)
+	if _, err := io.WriteString(newWriter(), "123456789"); err == nil || err.Error() != "too long" || !both.Take(12) {
+		t.Errorf("%v, want that it is too long", err)
 	}
 	c := newWriter()
 	c.Drop()
