@@ -22,6 +22,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 )
@@ -30,13 +31,18 @@ import (
 // says.
 func servesLong(t testing.TB) *attackedApp {
 	t.Helper()
+	var texts sync.Map // by length, so that tests of memory see Caddy's
 	return newAttackedApp(t, "", func(w http.ResponseWriter, r *http.Request) {
 		n, err := strconv.Atoi(r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:])
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		serveJSON(`"`+strings.Repeat("x", n-2)+`"`)(w, r)
+		text, ok := texts.Load(n)
+		if !ok {
+			text, _ = texts.LoadOrStore(n, `"`+strings.Repeat("x", n-2)+`"`)
+		}
+		serveJSON(text.(string))(w, r)
 	})
 }
 
