@@ -22,7 +22,6 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
-	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -64,7 +63,7 @@ func cut(text string) string {
 // and what to write.
 func (f *fetching) adviceOn(o *outcome) string {
 	asked := f.askedFor()
-	authentication := "authentication in Caddy in front of it lets the party pass with the matcher `" + f.invitation.party.recipe(f.guest()) + "`"
+	authentication := "authentication in Caddy in front of it lets the party pass with the matcher `" + f.invitation.host.recipe(f.guest()) + "`"
 	again := "; it is asked again by itself"
 	if o.broken() {
 		again = fmt.Sprintf("; it is asked again in %v, or at once by `%s`", fetchWaits.broken, f.inviteCommand())
@@ -79,7 +78,7 @@ func (f *fetching) adviceOn(o *outcome) string {
 	case errors.Is(o.err, subrequest.ErrBrokeOff):
 		return "the application closed the connection in the middle of its answer to GET " + asked + ": its own log may say why" + again
 	case timedOut(o.err):
-		return fmt.Sprintf("GET %s was not answered in time: the application is to answer its manifest at once; or write an invite_timeout of more than %v in wsgi_party", asked, time.Duration(f.invitation.party.InviteTimeout)) + again
+		return fmt.Sprintf("GET %s was not answered in time: the application is to answer its manifest at once; or write an invite_timeout of more than %v in wsgi_party", asked, f.invitation.host.settings.InviteTimeout) + again
 	case o.result == InviteNotAnswered:
 		return f.adviceOnNoManifest(o, asked)
 	case o.status == http.StatusOK && f.unstripped() != "":
@@ -99,7 +98,7 @@ func (f *fetching) adviceOn(o *outcome) string {
 	case o.status == http.StatusUnauthorized || o.status == http.StatusForbidden:
 		return fmt.Sprintf("the application refuses GET %s, which was sent with a Party-Token for guest %q: is its key the same as the first in wsgi_party_guest, and does it know itself by that name? Or does it want a login? It is to answer its manifest without; %s", asked, f.guest(), authentication)
 	case o.status == http.StatusTooManyRequests && o.ofCaddy:
-		return "a handler of Caddy limits the rate of requests: let the party pass it with the matcher `" + f.invitation.party.recipe(f.guest()) + "`" + again
+		return "a handler of Caddy limits the rate of requests: let the party pass it with the matcher `" + f.invitation.host.recipe(f.guest()) + "`" + again
 	case o.status == http.StatusServiceUnavailable:
 		return "the application, or what is in front of it, says that it is unavailable" + again
 	case o.status == http.StatusBadGateway, o.status == http.StatusGatewayTimeout:
@@ -115,7 +114,7 @@ func (v *visit) warnOf(m *manifest.Manifest, before string) string {
 	warnings := v.warningsOf(m)
 	if warnings != "" && warnings != before {
 		v.logger.Warn("the guest's manifest is hardly what is meant",
-			zap.String("party", v.invitation.party.partyName()),
+			zap.String("party", v.invitation.host.name),
 			zap.String("guest", v.guest()),
 			zap.String("uri", v.invitation.URI.String()),
 			zap.String("hint", warnings))
@@ -201,7 +200,7 @@ func (f *fetching) adviceOnRedirect(o *outcome, asked string) string {
 	case permanent && !loginWords.MatchString(o.location):
 		return advice + "invite the URI where it leads, if the manifest is there"
 	}
-	return advice + "it seems to lead to a login, and an invite cannot log in. Let the application answer GET " + asked + " without one (where wsgi_party_guest has a key, the Party-Token says that it is Caddy who asks); authentication in Caddy lets the party pass with the matcher `" + f.invitation.party.recipe(f.guest()) + "`"
+	return advice + "it seems to lead to a login, and an invite cannot log in. Let the application answer GET " + asked + " without one (where wsgi_party_guest has a key, the Party-Token says that it is Caddy who asks); authentication in Caddy lets the party pass with the matcher `" + f.invitation.host.recipe(f.guest()) + "`"
 }
 
 // invitationTo is what to write for an application that wants to be asked for its

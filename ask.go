@@ -80,8 +80,8 @@ func (*Ask) CaddyModule() caddy.ModuleInfo {
 
 // Provision finds the party.
 func (a *Ask) Provision(ctx caddy.Context) error {
-	if p := partyAround(ctx); a.Party == "" && p != nil {
-		a.Party = p.partyName()
+	if h := Around(ctx); a.Party == "" && h != nil {
+		a.Party = h.name
 	}
 	if a.Party == "" {
 		a.Party = DefaultParty

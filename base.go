@@ -56,7 +56,7 @@ func escapePath(unescaped string) string { return (&url.URL{Path: unescaped}).Es
 // based is a guest of a party, as far as its base is concerned.
 type based struct {
 	*invited
-	party *Party
+	host *Host
 }
 
 // otherBases are the bases of other guests that lie below a guest's own.
@@ -68,7 +68,7 @@ type otherBases struct {
 // otherBases returns those that what the guest's manifest names must not lie under.
 // They may become more while the config loads.
 func (v *visit) otherBases() map[string]string {
-	all := v.invitation.party.line.bases.Load()
+	all := v.invitation.host.line.bases.Load()
 	if known := v.others.Load(); known != nil && known.of == all {
 		return known.guests
 	}
@@ -76,7 +76,7 @@ func (v *visit) otherBases() map[string]string {
 	below := cleanPath(escapePath(own.base)) + "/"
 	guests := make(map[string]string)
 	for _, other := range *all {
-		if other.guest == own.guest || other.base == "" || other.party != v.invitation.party && onAnotherSite(other.uri, own.uri) {
+		if other.guest == own.guest || other.base == "" || other.host != v.invitation.host && onAnotherSite(other.uri, own.uri) {
 			continue
 		}
 		if base := cleanPath(escapePath(other.base)); strings.HasPrefix(base, below) {

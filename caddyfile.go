@@ -231,7 +231,7 @@ func addInvite(p *Party, d *caddyfile.Dispenser, invite Invite) error {
 	if strings.Contains(invite.URI+invite.Guest, "{") {
 		return nil // has a placeholder, which Provision replaces
 	}
-	return wrapErr(d, p.admit(invite))
+	return wrapErr(d, p.guests.Add(invite))
 }
 
 func wrapErr(d *caddyfile.Dispenser, err error) error {

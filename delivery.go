@@ -87,12 +87,12 @@ func (i *Invitation) Send(r *http.Request) (*http.Response, error) {
 // when the handlers have returned: that may be after send has, since not all of them
 // heed the end of the request's context.
 func (i *Invitation) send(r *http.Request, limit int, prepare func(*http.Request), done func()) (*http.Response, error) {
-	p := i.party
-	if p.private.ContainsURL(r.URL) && !i.invited.private.ContainsURL(r.URL) {
+	h := i.host
+	if h.guests.private.ContainsURL(r.URL) && !i.invited.private.ContainsURL(r.URL) {
 		done()
 		return nil, fmt.Errorf("%w: the path is private to that one", ErrMisrouted)
 	}
-	d := &delivery{guest: i.Operator.Guest(), line: p.line, private: &i.invited.private, prepare: prepare}
+	d := &delivery{guest: i.Operator.Guest(), line: h.line, private: &i.invited.private, prepare: prepare}
 	ctx := r.Context()
 	if invitationOf(r) != nil { // a guest may ask while it is invited
 		ctx = context.WithValue(leaving{ctx}, invitationKey{}, (*Invitation)(nil))
@@ -101,12 +101,12 @@ func (i *Invitation) send(r *http.Request, limit int, prepare func(*http.Request
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // as net/http does when a request has been answered
 	w := subrequest.NewResponseWriter(limit, collectingOf(ctx).charges(d.guest, limit)...)
-	sent := subrequest.New(r.WithContext(ctx), p.server, i.URI, p.prefixFor(ctx), w)
+	sent := subrequest.New(r.WithContext(ctx), h.server, i.URI, h.prefixFor(ctx), w)
 	sent.Header[loopHeader] = []string{carriedLoop(ctx)}
-	caddyhttp.SetVar(sent.Context(), p.PartylineKey, i.Operator)
+	caddyhttp.SetVar(sent.Context(), h.settings.PartylineKey, i.Operator)
 	handler := caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 		defer done()
-		return p.chain.ServeHTTP(w, r)
+		return h.chain.ServeHTTP(w, r)
 	})
 	err := reasonOf(subrequest.Send(handler, sent, w))
 	switch {

@@ -112,7 +112,7 @@ var applications = kept[manifestKey, *knownApplication]{
 func newFetching(v *visit) *fetching {
 	f := &fetching{
 		visit:  v,
-		key:    manifestKey{v.invitation.party.partyName(), v.guest(), v.invitation.URI.String()},
+		key:    manifestKey{v.invitation.host.name, v.guest(), v.invitation.URI.String()},
 		began:  time.Now(),
 		judged: make(chan struct{}),
 	}
@@ -204,7 +204,7 @@ func (a *knownApplication) endTurn() {
 
 // fetch asks once, and returns when to ask again.
 func (f *fetching) fetch() time.Duration {
-	timeout := time.Duration(f.invitation.party.InviteTimeout)
+	timeout := f.invitation.host.settings.InviteTimeout
 	ctx, cancel := context.WithTimeoutCause(f.ctx, timeout, &goneError{&timeoutError{timeout}})
 	defer cancel()
 	ctx, connected := withConnecting(ctx, f.attempts())
@@ -413,10 +413,10 @@ func (f *fetching) tell(o *outcome) {
 	f.invitation.invited.last.Store(o)
 	if state := o.state(); state != f.told {
 		f.told, f.toldEarly = state, o.early
-		f.invitation.party.tell(o)
+		f.invitation.host.tell(o)
 	} else if f.toldEarly && !o.early {
 		f.toldEarly = false
-		f.invitation.party.log(o)
+		f.invitation.host.log(o)
 	} else if o.changed {
 		f.logger.Info("manifest changed",
 			zap.String("party", f.key.party),

@@ -117,7 +117,7 @@ type Guest struct {
 
 	logger   *zap.Logger
 	app      *App
-	party    *Party
+	host     *Host
 	keys     token.Keys
 	keysErr  error // told once it is known whose they are
 	declared *manifest.Manifest
@@ -158,7 +158,7 @@ func (g *Guest) Provision(ctx caddy.Context) error {
 	if g.MaxAnswer < 0 || g.MaxAnswer > maxMaxAnswer {
 		return fmt.Errorf("max_answer is %d bytes: write a size above zero and up to 1 GiB", g.MaxAnswer)
 	}
-	if g.party = partyAround(ctx); g.party == nil {
+	if g.host = Around(ctx); g.host == nil {
 		return errors.New("wsgi_party_guest stands in no party's routes: put it in a wsgi_party block, in front of the application")
 	}
 	if err := checkForwarded(g.Forward); err != nil {
@@ -291,7 +291,7 @@ func (g *Guest) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 	}
 	v := g.visit.Load()
 	d := deliveryOf(r)
-	delivered := v != nil && d.reach(v.invitation.party.line, v.guest())
+	delivered := v != nil && d.reach(v.invitation.host.line, v.guest())
 	if !delivered && g.hides(r, v, d) {
 		w.WriteHeader(http.StatusNotFound) // as the party does
 		return nil
@@ -323,9 +323,9 @@ func (g *Guest) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 func (g *Guest) hides(r *http.Request, v *visit, d *delivery) bool {
 	if v == nil { // the mount is not known
 		if d == nil {
-			return g.party.privateEnds.ContainsURL(r.URL)
+			return g.host.guests.privateEnds.ContainsURL(r.URL)
 		}
-		return g.party.private.ContainsURL(r.URL) && !d.private.ContainsURL(r.URL)
+		return g.host.guests.private.ContainsURL(r.URL) && !d.private.ContainsURL(r.URL)
 	}
 	if !v.hides(r.URL) {
 		return false
@@ -335,7 +335,7 @@ func (g *Guest) hides(r *http.Request, v *visit, d *delivery) bool {
 		return true
 	}
 	mounted := privatepath.Behind(v.strippedPath, r.URL)
-	if v.invitation.party.private.ContainsURL(mounted) {
+	if v.invitation.host.guests.private.ContainsURL(mounted) {
 		return !d.private.ContainsURL(mounted)
 	}
 	return !d.private.ContainsURL(r.URL)
@@ -349,7 +349,7 @@ func (g *Guest) take(i *Invitation, r *http.Request) (bool, error) {
 	if i.taken.Load() {
 		return false, nil
 	}
-	if v := g.visit.Load(); g.Name != "" && g.Name != guest || v != nil && (v.guest() != guest || v.invitation.party.line != i.party.line) {
+	if v := g.visit.Load(); g.Name != "" && g.Name != guest || v != nil && (v.guest() != guest || v.invitation.host.line != i.host.line) {
 		g.passed = append(g.passed, guest)
 		why := fmt.Sprintf("it comes to `wsgi_party_guest %s`, which takes the invite of its own name only: write `invite %s as %[1]s`, or leave out the name in wsgi_party_guest", g.Name, i.URI)
 		if v != nil {
@@ -366,7 +366,7 @@ func (g *Guest) take(i *Invitation, r *http.Request) (bool, error) {
 	if g.keysErr != nil {
 		return false, &guestError{"wsgi_party_guest: " + g.keysErr.Error()}
 	}
-	if err := g.app.addKeys(i.party.partyName(), guest, g.keys); err != nil {
+	if err := g.app.addKeys(i.host.name, guest, g.keys); err != nil {
 		return false, &guestError{err.Error()}
 	}
 	i.taken.Store(true)
@@ -375,7 +375,7 @@ func (g *Guest) take(i *Invitation, r *http.Request) (bool, error) {
 		v.end()
 		return false, err
 	}
-	i.party.line.mounts.Store(guest, &guestMount{i.party, v.path})
+	i.host.line.mounts.Store(guest, &guestMount{i.host, v.path})
 	if last := g.visit.Swap(v); last != nil {
 		last.end()
 		last.leave()
@@ -400,7 +400,7 @@ func (g *Guest) warn() {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.rewritten || slices.ContainsFunc(g.party.invited, func(i *invited) bool {
+	if g.rewritten || slices.ContainsFunc(g.host.guests.invited, func(i *invited) bool {
 		o := i.last.Load()
 		return o != nil && !o.taken && slices.Contains(g.passed, i.guest)
 	}) {
@@ -414,7 +414,7 @@ func (g *Guest) warn() {
 	if len(g.passed) > 0 {
 		hint = fmt.Sprintf("the invites that come here are for %q: write `invite <uri> as %s` in the wsgi_party block, or leave out the name in wsgi_party_guest", g.passed, g.Name)
 	} else {
-		for _, i := range g.party.invited {
+		for _, i := range g.host.guests.invited {
 			o := i.last.Load()
 			if o == nil || o.taken || o.status == 0 && o.err == nil || g.Name != "" && g.Name != i.guest {
 				continue
@@ -423,12 +423,12 @@ func (g *Guest) warn() {
 			if o.status == 0 {
 				became = "ended with the error: " + o.err.Error()
 			}
-			hint = fmt.Sprintf("is it the application of the invite to %s, which %s before it came here? Then: %s. Otherwise %s", i.uri, became, g.party.hint(o), hint)
+			hint = fmt.Sprintf("is it the application of the invite to %s, which %s before it came here? Then: %s. Otherwise %s", i.uri, became, g.host.hint(o), hint)
 			break
 		}
 	}
 	g.logger.Warn("no invite reached a wsgi_party_guest handler: its application is not on the line",
-		zap.String("party", g.party.partyName()),
+		zap.String("party", g.host.name),
 		zap.String("guest", g.Name),
 		zap.String("hint", hint))
 }

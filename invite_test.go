@@ -394,9 +394,9 @@ func TestWhoAnswersAsTheTimeEndsHasJoinedOrLeft(t *testing.T) {
 			t.Fatal(err)
 		}
 		p := loaded.(*Party)
-		_, connected := p.app.lines[p.Name].Services()["ping"]
-		if joined := p.invited[0].last.Load().result == InviteJoined; joined != connected {
-			t.Fatalf("%s, but connected: %v", p.invited[0].last.Load().result, connected)
+		_, connected := p.host.app.lines[p.Name].Services()["ping"]
+		if joined := p.host.guests.invited[0].last.Load().result == InviteJoined; joined != connected {
+			t.Fatalf("%s, but connected: %v", p.host.guests.invited[0].last.Load().result, connected)
 		}
 	}
 }
@@ -415,7 +415,7 @@ func TestAnInviteEndsWithItsConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := loaded.(*Party)
-	if last := p.invited[0].last.Load(); last.result != InviteFailed || !errors.Is(last.err, context.Canceled) {
+	if last := p.host.guests.invited[0].last.Load(); last.result != InviteFailed || !errors.Is(last.err, context.Canceled) {
 		t.Errorf("%s: %v", last.result, last.err)
 	}
 	if p.InviteTimeout != caddy.Duration(5*time.Second) {

@@ -23,7 +23,7 @@ func TestAnInvitationThatIsKeptKeepsItsConfigAndNoOther(t *testing.T) {
 	const reloads = 100
 	var mu sync.Mutex
 	var first, last *Invitation
-	var parties []weak.Pointer[Party]
+	var parties []weak.Pointer[Host]
 	app(t, "keeper", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 		if i, ok := InvitationFrom(r); ok {
 			mu.Lock()
@@ -31,7 +31,7 @@ func TestAnInvitationThatIsKeptKeepsItsConfigAndNoOther(t *testing.T) {
 			if last = i; first == nil {
 				first = i
 			}
-			parties = append(parties, weak.Make(i.party))
+			parties = append(parties, weak.Make(i.host))
 			return i.Operator.Connect("ping", pong)
 		}
 		delivered := DeliveredTo(r, "keeper")

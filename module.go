@@ -19,20 +19,15 @@ package wsgiparty
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"go.uber.org/zap"
-
-	"github.com/wsgiparty/wsgiparty/internal/privatepath"
 )
 
 func init() {
@@ -115,21 +110,10 @@ type Party struct {
 	// The routes in which the guests are.
 	Routes caddyhttp.RouteList `json:"routes,omitempty"`
 
-	prefixHeader string // in which each request has its prefix; empty where all have the same
-
-	ctx      context.Context
-	app      *App
-	line     *line
-	server   *caddyhttp.Server
-	logger   *zap.Logger
-	identity string // the same for identical handlers
-	invited  []*invited
-	mu       sync.Mutex // of what invites are being sent again
-	chain    caddyhttp.Handler
-	nextKey  string // of the request variable that holds the next handler
-
-	private     privatepath.Set
-	privateEnds privatepath.Set // what is left of them behind any mount
+	host    *Host
+	chain   caddyhttp.Handler // the routes
+	nextKey string            // of the request variable that holds the next handler
+	guests  GuestList         // while a Caddyfile is parsed
 }
 
 // CaddyModule returns the Caddy module information.
@@ -145,49 +129,45 @@ var instances atomic.Uint64
 
 // Provision sets up the routes and sends the invites.
 func (p *Party) Provision(ctx caddy.Context) error {
-	p.ctx = ctx.Context
-	p.logger = ctx.Logger()
-	p.server, _ = ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	if p.server == nil {
-		p.server = new(caddyhttp.Server) // not loaded by the http app
-	}
 	p.nextKey = "wsgi_party.next." + strconv.FormatUint(instances.Add(1), 10)
-	var err error
-	if p.identity, err = identityOf(p); err != nil {
+	identity, err := identityOf(p)
+	if err != nil {
 		return err
 	}
 	if err := p.checkSettings(); err != nil {
 		return err
 	}
-	if err := p.admitInvites(); err != nil {
-		return err
-	}
-
-	if p.app, err = appOf(ctx); err != nil {
-		return err
-	}
-	if p.line, err = p.app.add(p); err != nil { // before the routes: their handlers may join
+	p.host, err = Open(ctx, Settings{
+		Name:                  p.Name,
+		Invites:               p.Invites,
+		IgnoreMissingServices: p.IgnoreMissingServices,
+		StrictInvites:         p.StrictInvites,
+		InviteTimeout:         time.Duration(p.InviteTimeout),
+		PartylineKey:          p.PartylineKey,
+		Prefix:                p.Prefix,
+		Identity:              identity,
+	})
+	if err != nil {
 		return err
 	}
 	if err := p.Routes.Provision(ctx); err != nil {
-		return fmt.Errorf("setting up the routes of party %q: %w", p.partyName(), err)
+		return fmt.Errorf("setting up the routes of party %q: %w", p.host.Name(), err)
 	}
-	makeCancelable(p.Routes)
 	p.chain = p.Routes.Compile(caddyhttp.HandlerFunc(p.serveNext))
-	if err := p.sendInvites(); err != nil {
-		return err
-	}
-	return p.app.checkKeys(p)
+	p.host.Serve(p.Routes, p.chain)
+	return p.host.Invite()
 }
 
-// Cleanup makes the party's guests free for another handler to invite. It
-// disconnects nobody: requests in flight outlive it.
+// Cleanup closes the party. It disconnects nobody: requests in flight outlive it.
 func (p *Party) Cleanup() error {
-	if p.app != nil && !p.app.endedWith(p.ctx) { // else requests in flight may still look
-		p.app.remove(p)
+	if p.host != nil {
+		p.host.Close()
 	}
 	return nil
 }
+
+// Host returns the party that the handler gives, nil before Provision.
+func (p *Party) Host() *Host { return p.host }
 
 func (p *Party) checkSettings() error {
 	if p.InviteTimeout < 0 {
@@ -199,12 +179,7 @@ func (p *Party) checkSettings() error {
 	if p.PartylineKey == "" {
 		p.PartylineKey = defaultPartylineKey
 	}
-	if err := checkPartylineKey(p.PartylineKey); err != nil {
-		return err
-	}
-	var err error
-	p.prefixHeader, err = checkPrefix(p.Prefix)
-	return err
+	return checkPartylineKey(p.PartylineKey)
 }
 
 func checkPartylineKey(key string) error {
@@ -215,16 +190,9 @@ func checkPartylineKey(key string) error {
 	return nil
 }
 
-func (p *Party) partyName() string {
-	if p.Name == "" {
-		return DefaultParty
-	}
-	return p.Name
-}
-
 // ServeHTTP passes the request through the routes.
 func (p *Party) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	if p.private.ContainsURL(r.URL) && invitationOf(r) == nil {
+	if p.host.Hides(r) {
 		// Not an error, which handle_errors might lead back to the guest.
 		w.WriteHeader(http.StatusNotFound)
 		return nil

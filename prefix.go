@@ -175,17 +175,17 @@ func (a *App) withPrefixOf(ctx context.Context, line *line, guest, value string)
 }
 
 // prefixFor returns the prefix of links that are made in that context, unescaped.
-func (p *Party) prefixFor(ctx context.Context) string {
-	if p.prefixHeader == "" {
-		return p.Prefix
+func (h *Host) prefixFor(ctx context.Context) string {
+	if h.prefixHeader == "" {
+		return h.settings.Prefix
 	}
-	return p.app.prefixesIn(ctx)[p.prefixHeader]
+	return h.app.prefixesIn(ctx)[h.prefixHeader]
 }
 
 // guestMount is where a guest is mounted.
 type guestMount struct {
-	party *Party
-	path  string // in the party, escaped
+	host *Host
+	path string // in the party, escaped
 }
 
 // mountOf returns the path at which an invited guest is mounted for whoever asks in that
@@ -196,7 +196,7 @@ func (l *line) mountOf(ctx context.Context, guest string) string {
 	if !ok {
 		return ""
 	}
-	return escapePath(m.party.prefixFor(ctx)) + m.path
+	return escapePath(m.host.prefixFor(ctx)) + m.path
 }
 
 // warnOfPrefix warns, once, of a request whose prefix does not count.

@@ -64,15 +64,15 @@ func innerRoutes(handler caddyhttp.MiddlewareHandler) caddyhttp.RouteList {
 	switch handler := handler.(type) {
 	case *caddyhttp.Subroute:
 		return handler.Routes
-	case *Party:
-		return handler.Routes
+	case interface{ Host() *Host }:
+		return handler.Host().routes
 	}
 	return nil
 }
 
 // proxiesBehind returns the proxies to which the guest's handler passes requests on.
 func proxiesBehind(g *Guest) []*reverseproxy.Handler {
-	proxies, _ := proxiesIn(g.party.Routes, g)
+	proxies, _ := proxiesIn(g.host.routes, g)
 	return proxies
 }
 

@@ -115,7 +115,7 @@ type line struct {
 	*Partyline
 	history *history
 	anyone  *Operator // asks everyone
-	parties []*Party  // the handlers that name it
+	parties []*Host   // the handlers that name it
 	joined  []joining // by Join
 	bases   atomic.Pointer[[]based]
 
@@ -224,7 +224,7 @@ func (a *App) warnOfJoined() {
 				zap.String("hint", "no party is called "+strconv.Quote(name)+didYouMean(name, parties...)+"; "+whichParties(parties)+"; "+remedy))
 		}
 		for _, guest := range guests {
-			if slices.ContainsFunc(l.parties, func(p *Party) bool { return p.invites(guest) }) {
+			if slices.ContainsFunc(l.parties, func(h *Host) bool { return h.guests.has(guest) }) {
 				a.logger.Warn("a module joined under the name of an invited guest: only one of the two is asked",
 					zap.String("party", name),
 					zap.String("guest", guest),
@@ -318,12 +318,12 @@ func Parties() []PartyInfo {
 	parties := make([]PartyInfo, 0, len(lines))
 	for _, l := range lines {
 		info := PartyInfo{Partyline: l.Partyline, InvitesSent: make(map[InviteResult]uint64)}
-		for _, p := range a.partiesOf(l.Name()) {
-			for _, i := range p.invited {
+		for _, h := range a.partiesOf(l.Name()) {
+			for _, i := range h.guests.invited {
 				if i.last.Load() == nil {
 					continue // it is being sent for the first time
 				}
-				info.Invites = append(info.Invites, p.info(i))
+				info.Invites = append(info.Invites, h.info(i))
 			}
 		}
 		for i, result := range inviteResults {
@@ -338,7 +338,7 @@ func Parties() []PartyInfo {
 }
 
 // partiesOf returns the handlers that name a party, in order.
-func (a *App) partiesOf(name string) []*Party {
+func (a *App) partiesOf(name string) []*Host {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
 	l, ok := a.lines[name]
@@ -350,8 +350,8 @@ func (a *App) partiesOf(name string) []*Party {
 
 // inOrder returns the handlers in an order that is the same for every load of a
 // config. The app must be locked.
-func (l *line) inOrder() []*Party {
-	return slices.SortedStableFunc(slices.Values(l.parties), func(a, b *Party) int {
+func (l *line) inOrder() []*Host {
+	return slices.SortedStableFunc(slices.Values(l.parties), func(a, b *Host) int {
 		return cmp.Compare(a.server.Name(), b.server.Name())
 	})
 }
@@ -431,44 +431,44 @@ func (a *App) endedWith(ctx context.Context) bool {
 
 // add makes a handler one of those that name its party, and returns the
 // partyline. A handler that would mute another is an error.
-func (a *App) add(p *Party) (*line, error) {
+func (a *App) add(h *Host) (*line, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	l := a.line(p.partyName())
+	l := a.line(h.name)
 	for _, other := range l.parties {
-		if err := p.conflict(other); err != nil {
+		if err := h.conflict(other); err != nil {
 			return nil, err
 		}
 	}
-	l.parties = append(l.parties, p)
-	if p.prefixHeader != "" {
-		a.awaitPrefix(p.prefixHeader)
+	l.parties = append(l.parties, h)
+	if h.prefixHeader != "" {
+		a.awaitPrefix(h.prefixHeader)
 	}
 	var guests []string
-	for _, p := range l.inOrder() {
-		for _, i := range p.invited {
+	for _, h := range l.inOrder() {
+		for _, i := range h.guests.invited {
 			guests = append(guests, i.guest)
 		}
 	}
 	l.rank(guests)
-	l.ignoreMissingServices.Store(p.IgnoreMissingServices)
+	l.ignoreMissingServices.Store(h.settings.IgnoreMissingServices)
 	bases := slices.Clone(*l.bases.Load())
-	for _, i := range p.invited {
+	for _, i := range h.guests.invited {
 		if i.uri.IsAbs() {
 			l.origins.Store(originOf(i.uri), nil)
 		}
-		bases = append(bases, based{i, p})
+		bases = append(bases, based{i, h})
 	}
 	l.bases.Store(&bases)
 	return l, nil
 }
 
 // remove undoes add.
-func (a *App) remove(p *Party) {
+func (a *App) remove(h *Host) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if l, ok := a.lines[p.partyName()]; ok {
-		l.parties = slices.DeleteFunc(l.parties, func(other *Party) bool { return other == p })
+	if l, ok := a.lines[h.name]; ok {
+		l.parties = slices.DeleteFunc(l.parties, func(other *Host) bool { return other == h })
 	}
 }
 
@@ -492,11 +492,11 @@ func (a *App) addGuest(g *Guest) {
 
 // checkKeys returns an error if the keys of a guest in the party's routes are wrong that
 // no invite has reached.
-func (a *App) checkKeys(p *Party) error {
+func (a *App) checkKeys(h *Host) error {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
 	for _, g := range a.guests {
-		if g.party == p && g.keysErr != nil {
+		if g.host == h && g.keysErr != nil {
 			return fmt.Errorf("wsgi_party_guest %q: %w", g.Name, g.keysErr)
 		}
 	}
@@ -505,10 +505,10 @@ func (a *App) checkKeys(p *Party) error {
 
 // expects reports whether a handler in the party's routes would take the invite of that
 // guest, had it come so far.
-func (a *App) expects(p *Party, guest string) bool {
+func (a *App) expects(h *Host, guest string) bool {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
-	return slices.ContainsFunc(a.guests, func(g *Guest) bool { return g.party == p && g.visit.Load() == nil && g.awaits(guest) })
+	return slices.ContainsFunc(a.guests, func(g *Guest) bool { return g.host == h && g.visit.Load() == nil && g.awaits(guest) })
 }
 
 // awaits reports whether a handler takes the invite of that guest if it comes.
@@ -580,47 +580,6 @@ func (a *App) lineOf(party string) *line {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
 	return a.lines[party]
-}
-
-// partyAround returns the innermost party in whose routes the module is that is
-// being provisioned, nil if there is none.
-func partyAround(ctx caddy.Context) *Party {
-	for _, module := range slices.Backward(ctx.Modules()) {
-		if p, ok := module.(*Party); ok {
-			return p
-		}
-	}
-	return nil
-}
-
-// conflict returns an error if p and other cannot name the same party. Identical
-// handlers can: they come from one site block that became several servers, say.
-func (p *Party) conflict(other *Party) error {
-	if p.identity == other.identity {
-		return nil
-	}
-	both := other.describe() + " and " + p.describe()
-	if p.Name == "" && other.Name == "" {
-		return fmt.Errorf("%s both leave out the party's name: give each a name of its own, or both the same name if they are to share a partyline", both)
-	}
-	if p.IgnoreMissingServices != other.IgnoreMissingServices {
-		return fmt.Errorf("%s disagree on ignore_missing_services: write it in both, or in neither", both)
-	}
-	for _, i := range p.invited {
-		if other.invites(i.guest) {
-			return fmt.Errorf("%s both invite guest %q, and only one of the two would be asked: write \"invite %s as <guest>\" with another name in one of them, or give the parties different names", both, i.guest, i.uri)
-		}
-	}
-	return nil
-}
-
-// describe says which handler it is, for errors.
-func (p *Party) describe() string {
-	var guests []string
-	for _, i := range p.invited {
-		guests = append(guests, i.guest)
-	}
-	return fmt.Sprintf("the wsgi_party handler %q in server %q (inviting %s)", p.partyName(), p.server.Name(), cmp.Or(strings.Join(guests, ", "), "nobody"))
 }
 
 // lineObserver logs asks at debug level, and guests that leave.

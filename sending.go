@@ -17,11 +17,91 @@ package wsgiparty
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"runtime/debug"
+	"strings"
 	"time"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
+
+	"github.com/wsgiparty/wsgiparty/internal/subrequest"
 )
+
+const (
+	maxInviteResponse = 1 << 20
+	maxLoggedAnswer   = 200
+)
+
+// send sends one invite through the party's routes, with a new operator. It returns nil
+// if ctx ended before the config did: nobody wants to know.
+func (h *Host) send(ctx context.Context, i *invited, timeout time.Duration) *outcome {
+	last := i.last.Load()
+	timeoutCtx, cancel := context.WithTimeoutCause(ctx, timeout, &timeoutError{timeout})
+	defer cancel()
+	requestCtx := newStaying(timeoutCtx)
+	uri := *i.uri // for the guest to keep
+	operator := h.app.operator(h.ctx, h.line, i.guest)
+	prefix := h.prefixFor(h.ctx)
+	invitation := &Invitation{Operator: operator, URI: &uri, Prefix: prefix, host: h, invited: i, again: last != nil}
+	mount, _ := cutInvite(i.uri.EscapedPath())
+	h.line.mounts.Store(i.guest, &guestMount{h, strings.TrimSuffix(mount, "/")})
+	w := subrequest.NewResponseWriter(maxInviteResponse)
+	request := (&http.Request{Method: http.MethodGet, URL: i.uri}).WithContext(context.WithValue(requestCtx, invitationKey{}, invitation))
+	r := subrequest.New(request, h.server, i.uri, prefix, w)
+	caddyhttp.SetVar(r.Context(), h.settings.PartylineKey, operator)
+
+	o := &outcome{invited: i, operator: operator, time: time.Now()}
+	o.err = subrequest.Send(h.chain, r, w)
+	if ctx.Err() != nil && h.ctx.Err() == nil {
+		operator.Leave()
+		return nil
+	}
+	o.duration = time.Since(o.time)
+	o.status = w.Status()
+	o.services = operator.services()
+	body := w.Body()
+	if requestCtx.Err() != nil { // the guest may still be at it
+		operator.Leave()
+		o.services = nil
+		if o.err = context.Cause(requestCtx); o.err == errLeavesProcess {
+			o.status = 0 // it may be 499, reverse_proxy's word for a client that has gone
+		}
+	} else {
+		o.take(w.Header(), body)
+	}
+	o.judge(invitation.taken.Load() || len(o.services) > 0)
+	if o.result == InviteJoined {
+		o.judged, o.oldManifest, o.advice = invitation.judged, invitation.old, invitation.hint
+		if o.pending = invitation.pending; o.pending != nil {
+			o.result, o.status, o.advice = InviteNotAnswered, 0, "the application is asked for its manifest when the config has started"
+		}
+	}
+	if why := invitation.passed.Load(); why != nil && !o.taken {
+		if o.advice = *why; o.err == errLeavesProcess {
+			o.err = nil // it is no matter where it went on to
+		}
+	}
+	i.last.CompareAndSwap(last, o) // the application may have answered meanwhile
+	if o.pending == nil {
+		h.tell(o)
+	}
+	return o
+}
+
+// wait waits, for a while, until the application has been asked.
+func (o *outcome) wait(ctx context.Context, timeout time.Duration) {
+	if o.judged == nil {
+		return
+	}
+	timer := time.NewTimer(timeout)
+	defer timer.Stop()
+	select {
+	case <-o.judged:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
 
 // SendInvites is SendInvitesContext that waits for as long as it takes.
 func SendInvites(party, guest string) []InviteInfo {
@@ -45,22 +125,22 @@ func SendInvitesContext(ctx context.Context, party, guest string) ([]InviteInfo,
 		return nil, nil
 	}
 	type invite struct {
-		*Party
+		*Host
 		*invited
 		*sending // nil for a guest that is on the line
 	}
 	var invites []invite
-	for _, p := range a.partiesOf(party) {
-		for _, i := range p.invited {
+	for _, h := range a.partiesOf(party) {
+		for _, i := range h.guests.invited {
 			if guest != "" && i.guest != guest || i.last.Load() == nil { // or it is being sent for the first time
 				continue
 			}
-			s := p.sendAgain(i)
-			invites = append(invites, invite{p, i, s})
+			s := h.sendAgain(i)
+			invites = append(invites, invite{h, i, s})
 			if s == nil {
 				continue
 			}
-			defer p.leave(s)
+			defer h.leave(s)
 			select {
 			case <-s.sent:
 			case <-ctx.Done():
@@ -95,9 +175,9 @@ type sending struct {
 
 // sendAgain has the invite sent, if that is not under way, to a guest that is not on the
 // line, and nil for one that is.
-func (p *Party) sendAgain(i *invited) *sending {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+func (h *Host) sendAgain(i *invited) *sending {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	if s := i.sending; s != nil {
 		s.waiting++
 		return s
@@ -106,50 +186,50 @@ func (p *Party) sendAgain(i *invited) *sending {
 	if last.result == InviteJoined && last.operator.joined() {
 		return nil
 	}
-	ctx, end := context.WithCancel(p.ctx)
+	ctx, end := context.WithCancel(h.ctx)
 	s := &sending{invited: i, end: end, waiting: 1, sent: make(chan struct{}), done: make(chan struct{})}
 	i.sending = s
 	go func() {
 		defer close(s.done)
-		defer p.forget(s)
+		defer h.forget(s)
 		defer func() { // on behalf of a request
 			if value := recover(); value != nil {
-				p.logger.Error("sending an invite panicked",
-					zap.String("party", p.partyName()),
+				h.logger.Error("sending an invite panicked",
+					zap.String("party", h.name),
 					zap.String("guest", i.guest),
 					zap.String("error", fmt.Sprint(value)),
 					zap.ByteString("stack", debug.Stack()))
 			}
 		}()
-		if o := s.send(ctx, p); o != nil {
+		if o := s.send(ctx, h); o != nil {
 			last.operator.Leave() // now that another one is there
-			o.wait(ctx, time.Duration(p.InviteTimeout))
+			o.wait(ctx, h.settings.InviteTimeout)
 		}
 	}()
 	return s
 }
 
-func (s *sending) send(ctx context.Context, p *Party) *outcome {
+func (s *sending) send(ctx context.Context, h *Host) *outcome {
 	defer close(s.sent)
-	return p.send(ctx, s.invited, p.timeoutOf(false))
+	return h.send(ctx, s.invited, h.timeoutOf(false))
 }
 
 // leave says that one of those who wait for the invite does so no more.
-func (p *Party) leave(s *sending) {
-	p.mu.Lock()
+func (h *Host) leave(s *sending) {
+	h.mu.Lock()
 	s.waiting--
 	left := s.waiting == 0
-	p.mu.Unlock()
+	h.mu.Unlock()
 	if left {
-		p.forget(s)
+		h.forget(s)
 	}
 }
 
 // forget ends the invite, and lets another be sent.
-func (p *Party) forget(s *sending) {
+func (h *Host) forget(s *sending) {
 	s.end()
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	if s.invited.sending == s {
 		s.invited.sending = nil
 	}
@@ -157,8 +237,8 @@ func (p *Party) forget(s *sending) {
 
 // timeoutOf returns how long an invite may take: less for a guest that hung before.
 // Caddy loads one config at a time, and would soon do nothing but wait for that guest.
-func (p *Party) timeoutOf(hung bool) time.Duration {
-	timeout := time.Duration(p.InviteTimeout)
+func (h *Host) timeoutOf(hung bool) time.Duration {
+	timeout := h.settings.InviteTimeout
 	if hung {
 		timeout /= 10
 	}
@@ -173,8 +253,8 @@ func hangingGuests(party string) map[string]bool {
 		return nil
 	}
 	hung := make(map[string]bool)
-	for _, p := range a.partiesOf(party) {
-		for _, i := range p.invited {
+	for _, h := range a.partiesOf(party) {
+		for _, i := range h.guests.invited {
 			if o := i.last.Load(); o != nil && timedOut(o.err) {
 				hung[i.guest] = true
 			}

@@ -84,7 +84,7 @@ func TestInvitesWhoseClientsHaveGoneHoldUpNobody(t *testing.T) {
 		p := c.parties("main")[0]
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		for _, i := range p.invited {
+		for _, i := range p.guests.invited {
 			if i.sending != nil {
 				return false
 			}
@@ -108,7 +108,7 @@ func TestInvitesWhoseClientsHaveGoneHoldUpNobody(t *testing.T) {
 }
 
 // parties returns the handlers of a party of the running config.
-func (c *testCaddy) parties(name string) []*Party {
+func (c *testCaddy) parties(name string) []*Host {
 	c.t.Helper()
 	a, ok := running()
 	if !ok {
@@ -150,7 +150,7 @@ func TestWhoInvitesAGuestThatIsBeingInvitedGetsTheSameOutcome(t *testing.T) {
 			p := c.parties("main")[0]
 			p.mu.Lock()
 			defer p.mu.Unlock()
-			return p.invited[0].sending != nil && p.invited[0].sending.waiting == n
+			return p.guests.invited[0].sending != nil && p.guests.invited[0].sending.waiting == n
 		})
 	}
 	enough := errors.New("enough")

@@ -117,7 +117,7 @@ var storedName = regexp.MustCompile(`-[0-9a-f]{32}\.json$`)
 // surroundings are the addresses of the server that the guest is in, and the upstreams
 // of the application as far as they are in the config.
 func (v *visit) surroundings() []string {
-	addresses := slices.Sorted(slices.Values(v.invitation.party.server.Listen))
+	addresses := slices.Sorted(slices.Values(v.invitation.host.server.Listen))
 	upstreams := upstreamsBehind(v.Guest)
 	return append(append(addresses, "->"), slices.Sorted(slices.Values(upstreams))...)
 }

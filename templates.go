@@ -117,8 +117,8 @@ func (*TemplateFunctions) CaddyModule() caddy.ModuleInfo {
 func (f *TemplateFunctions) Provision(ctx caddy.Context) error {
 	f.logger = ctx.Logger()
 	if f.Party == "" {
-		if p := partyAround(ctx); p != nil {
-			f.Party = p.partyName()
+		if h := Around(ctx); h != nil {
+			f.Party = h.name
 		}
 	}
 	if f.Party == "" {

@@ -79,25 +79,25 @@ func newVisit(g *Guest, i *Invitation, path string) *visit {
 		v.origin = originOf(i.URI)
 	}
 	v.strippedPath, _ = url.PathUnescape(path) // it is a part of a URL's escaped path
-	v.allPrivate = i.party.private.Contains(v.strippedPath)
-	v.ctx, v.end = context.WithCancel(i.party.ctx)
-	v.slots = newSlots(g.MaxAsks, time.Duration(g.Timeout), &overload{ctx: v.ctx, maxAsks: g.MaxAsks, logger: g.logger.With(zap.String("party", i.party.partyName()), zap.String("guest", v.guest()))})
+	v.allPrivate = i.host.guests.private.Contains(v.strippedPath)
+	v.ctx, v.end = context.WithCancel(i.host.ctx)
+	v.slots = newSlots(g.MaxAsks, time.Duration(g.Timeout), &overload{ctx: v.ctx, maxAsks: g.MaxAsks, logger: g.logger.With(zap.String("party", i.host.name), zap.String("guest", v.guest()))})
 	return v
 }
 
 // hides reports whether the URL of a request at the handler is one of the party's
 // private ones.
 func (v *visit) hides(u *url.URL) bool {
-	p := v.invitation.party
-	return v.allPrivate || p.private.ContainsBehind(v.strippedPath, u) || v.party != p && v.party.privateEnds.ContainsURL(u)
+	h := v.invitation.host
+	return v.allPrivate || h.guests.private.ContainsBehind(v.strippedPath, u) || v.host != h && v.host.guests.privateEnds.ContainsURL(u)
 }
 
 // mountFor returns where the application is mounted for whoever asks in that context.
 func (v *visit) mountFor(ctx context.Context) string {
-	if v.invitation.party.prefixHeader == "" {
+	if v.invitation.host.prefixHeader == "" {
 		return v.mount
 	}
-	return escapePath(v.invitation.party.prefixFor(ctx)) + v.path
+	return escapePath(v.invitation.host.prefixFor(ctx)) + v.path
 }
 
 func (v *visit) guest() string { return v.invitation.Operator.Guest() }
@@ -148,8 +148,8 @@ func (v *visit) adopt(m *manifest.Manifest) error {
 	if err := v.checkManifest(m); err != nil {
 		return err
 	}
-	party := v.invitation.party
-	operator := party.app.operator(party.ctx, party.line, v.guest())
+	host := v.invitation.host
+	operator := host.app.operator(host.ctx, host.line, v.guest())
 	if err := v.connect(operator, m); err != nil {
 		operator.Leave()
 		return err
@@ -211,7 +211,7 @@ func (v *visit) sayWhatIsCalledAsAnothers(m *manifest.Manifest) {
 	var names []string
 	for name := range m.URLs {
 		guest, _, named := strings.Cut(name, ":")
-		_, invited := v.invitation.party.line.rankedGuest(guest)
+		_, invited := v.invitation.host.line.rankedGuest(guest)
 		if named && invited && !v.declaresURL(name) && guest != v.guest() {
 			names = append(names, name)
 		}
@@ -222,7 +222,7 @@ func (v *visit) sayWhatIsCalledAsAnothers(m *manifest.Manifest) {
 	first := slices.Min(names)
 	guest, _, _ := strings.Cut(first, ":")
 	v.logger.Info("pages are called as those of another guest",
-		zap.String("party", v.invitation.party.partyName()),
+		zap.String("party", v.invitation.host.name),
 		zap.String("guest", v.guest()),
 		zap.Int("pages", len(names)),
 		zap.String("hint", fmt.Sprintf("only guest %s is asked for %s: ask for this guest's as %s:%[2]s", guest, first, v.guest())))
@@ -263,7 +263,7 @@ func (v *visit) answerURL(ctx context.Context, payload any) (any, error) {
 	}
 	urls := *v.urls.Load()
 	application, page, named := strings.Cut(request.Name, ":")
-	if _, invited := v.invitation.party.line.rankedGuest(application); named && invited && application != v.guest() {
+	if _, invited := v.invitation.host.line.rankedGuest(application); named && invited && application != v.guest() {
 		urls = v.declaredURLs() // another guest's page, but for what the operator declares
 	}
 	name := request.Name
@@ -332,7 +332,7 @@ func (v *visit) breaker(service string) *breaker {
 		IsSuccessful: func(err error) bool { _, ok := errors.AsType[*unreachableError](err); return !ok },
 		IsExcluded:   func(err error) bool { _, ok := errors.AsType[*abandonedError](err); return ok },
 		OnStateChange: func(service string, from, to gobreaker.State) {
-			logger := v.logger.With(zap.String("party", v.invitation.party.partyName()), zap.String("guest", v.guest()), zap.String("service", service))
+			logger := v.logger.With(zap.String("party", v.invitation.host.name), zap.String("guest", v.guest()), zap.String("service", service))
 			switch {
 			case from == gobreaker.StateClosed:
 				logger.Warn("guest does not answer", zap.Error(b.last.Load()), zap.Duration("pause", breakerPause))
@@ -402,7 +402,7 @@ func (v *visit) request(ctx context.Context, service string, h manifest.Handler,
 		return nil, &abandonedError{gobreaker.ErrOpenState}
 	}
 	addCarried(ctx, r.Header, traceHeaders)
-	response, err := v.send(r.WithContext(requestCtx), int(v.MaxAnswer), body, pathOf(ctx, v.invitation.party.line.Partyline), release)
+	response, err := v.send(r.WithContext(requestCtx), int(v.MaxAnswer), body, pathOf(ctx, v.invitation.host.line.Partyline), release)
 	if err != nil && waited > 0 && requestCtx.Err() == context.DeadlineExceeded {
 		return nil, &abandonedError{v.slots.late(waited)}
 	}
@@ -525,7 +525,7 @@ func (v *visit) send(r *http.Request, limit int, body []byte, path []token.Ask, 
 		now := time.Now()
 		if len(path) > 0 {
 			t.Root = rootOf(r.Context()).ID()
-			v.app.signPath(&t, v.invitation.party.partyName(), now)
+			v.app.signPath(&t, v.invitation.host.name, now)
 		}
 		var err error
 		if signed, err = v.keys.Sign(t, now); err != nil {
@@ -642,7 +642,7 @@ func (v *visit) linkOf(mount string, in *root, answer []byte) (string, error) {
 
 // checkLink checks a link to any guest.
 func (v *visit) checkLink(text string) error {
-	link, err := linkable(v.invitation.party.line.Partyline, text)
+	link, err := linkable(v.invitation.host.line.Partyline, text)
 	if err != nil {
 		return err
 	}
