@@ -1,16 +1,5 @@
 // Copyright 2026 The wsgi_party Authors
-//
-// Licensed under the Apache License, Version 2.0 (the "License");
-// you may not use this file except in compliance with the License.
-// You may obtain a copy of the License at
-//
-//     http://www.apache.org/licenses/LICENSE-2.0
-//
-// Unless required by applicable law or agreed to in writing, software
-// distributed under the License is distributed on an "AS IS" BASIS,
-// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-// See the License for the specific language governing permissions and
-// limitations under the License.
+// SPDX-License-Identifier: Apache-2.0
 
 package wsgiparty
 
@@ -29,11 +18,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/wsgiparty/wsgiparty/internal/manifest"
 )
@@ -73,40 +60,6 @@ type fetching struct {
 	unstored  bool          // it was told that it cannot be stored
 	denials   int           // in a row that it is a guest
 	denied    time.Time
-}
-
-type manifestKey struct{ party, guest, uri string }
-
-// lastManifest is the last good manifest of an application.
-type lastManifest struct {
-	manifest *manifest.Manifest
-	body     []byte // as it came
-	etag     string
-	fetched  time.Time
-	fresh    time.Time // until when
-	stored   string    // where; empty if it is not
-}
-
-// knownApplication is what is passed on from config to config of one.
-type knownApplication struct {
-	last atomic.Pointer[lastManifest]
-
-	// It is asked for its manifest by one at a time, and once a second, however many
-	// servers and configs it is in.
-	turn     *semaphore.Weighted
-	earliest time.Time // guarded by turn
-
-	paused atomic.Pointer[pause] // nil, or since an answer that a proxy may count
-}
-
-// pause is for a while after an answer of a 5xx status.
-type pause struct {
-	until  time.Time
-	status int
-}
-
-var applications = kept[manifestKey, *knownApplication]{
-	make: func(manifestKey) *knownApplication { return &knownApplication{turn: semaphore.NewWeighted(1)} },
 }
 
 func newFetching(v *visit) *fetching {
@@ -179,27 +132,6 @@ func (f *fetching) fetchAndRecover() (wait time.Duration) {
 		}
 	}()
 	return f.fetch()
-}
-
-// beginTurn waits for the turn. It returns false if the context ends before that.
-func (a *knownApplication) beginTurn(ctx context.Context) bool {
-	if a.turn.Acquire(ctx, 1) != nil {
-		return false
-	}
-	timer := time.NewTimer(time.Until(a.earliest))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		a.turn.Release(1)
-		return false
-	}
-}
-
-func (a *knownApplication) endTurn() {
-	a.earliest = time.Now().Add(minFetchInterval)
-	a.turn.Release(1)
 }
 
 // fetch asks once, and returns when to ask again.
@@ -318,12 +250,6 @@ func (f *fetching) joined(o *outcome, header http.Header, m *manifest.Manifest, 
 	return maxAge
 }
 
-// keep makes it the last good manifest, also for configs to come.
-func (f *fetching) keep(last *lastManifest) {
-	f.last = last
-	f.knownApplication.last.Store(last)
-}
-
 // notGuest takes down that the application says it is no guest.
 func (f *fetching) notGuest(o *outcome) time.Duration {
 	o.result = InviteNotAnswered
@@ -389,15 +315,6 @@ func (f *fetching) showPause(p *pause) {
 
 func (f *fetching) inviteCommand() string {
 	return "caddy wsgi-party invite " + f.key.party + " " + f.key.guest
-}
-
-// stale has the manifest asked for at once by whoever begins with it.
-func (f *fetching) stale() {
-	if f.last != nil && !f.last.fresh.IsZero() {
-		last := *f.last
-		last.fresh = time.Time{}
-		f.keep(&last)
-	}
 }
 
 // tell makes known what became of the invite, if it is something else than before.
@@ -466,10 +383,4 @@ func maxAgeOf(header http.Header) time.Duration {
 		}
 	}
 	return defaultMaxAge
-}
-
-func sameManifest(a, b *manifest.Manifest) bool {
-	one, err := a.MarshalJSON()
-	other, otherErr := b.MarshalJSON()
-	return err == nil && otherErr == nil && bytes.Equal(one, other)
 }

@@ -1,16 +1,5 @@
 // Copyright 2026 The wsgi_party Authors
-//
-// Licensed under the Apache License, Version 2.0 (the "License");
-// you may not use this file except in compliance with the License.
-// You may obtain a copy of the License at
-//
-//     http://www.apache.org/licenses/LICENSE-2.0
-//
-// Unless required by applicable law or agreed to in writing, software
-// distributed under the License is distributed on an "AS IS" BASIS,
-// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-// See the License for the specific language governing permissions and
-// limitations under the License.
+// SPDX-License-Identifier: Apache-2.0
 
 package wsgiparty
 
@@ -19,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -204,50 +192,6 @@ func checkForwarded(names []string) error {
 		}
 	}
 	return nil
-}
-
-// checkKeys refuses keys that are no placeholders.
-func checkKeys(keys []string) error {
-	for i, key := range keys {
-		if !(strings.HasPrefix(key, "{env.") || strings.HasPrefix(key, "{file.")) || strings.Index(key, "}") != len(key)-1 {
-			return fmt.Errorf("key %d is written in the config ({$VARIABLE} writes it there, too): write a placeholder such as {env.BLOG_PARTY_KEY} or {file./run/secrets/blog}, so that it stays out of it", i+1)
-		}
-	}
-	return nil
-}
-
-// resolveKeys replaces the placeholders that keys have to be.
-func resolveKeys(keys []string) (token.Keys, error) {
-	if err := checkKeys(keys); err != nil {
-		return token.Keys{}, err
-	}
-	placeholders := caddy.NewReplacer()
-	resolved := make([]string, len(keys))
-	for i, key := range keys {
-		resolved[i] = strings.TrimSpace(placeholders.ReplaceAll(key, ""))
-	}
-	made, err := token.NewKeys(resolved)
-	if wrong, ok := errors.AsType[*token.KeyError](err); ok {
-		placeholder := keys[wrong.Index]
-		if why := whyEmpty(placeholder); resolved[wrong.Index] == "" && why != "" {
-			wrong.Problem = "is empty: " + why
-		}
-		err = fmt.Errorf("key %d, %s, %s; put there what `openssl rand -base64 32` prints, and give it to the application, too", wrong.Index+1, placeholder, wrong.Problem)
-	}
-	return made, err
-}
-
-// whyEmpty says why nothing is in a key's placeholder, if that is to be known.
-func whyEmpty(placeholder string) string {
-	kind, name, _ := strings.Cut(strings.Trim(placeholder, "{}"), ".")
-	if kind == "env" {
-		if _, ok := os.LookupEnv(name); !ok {
-			return "the variable " + name + " is unset in Caddy's environment"
-		}
-	} else if _, err := os.Stat(name); err != nil {
-		return err.Error()
-	}
-	return ""
 }
 
 // parseDeclared returns the manifest that the config declares.

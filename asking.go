@@ -1,0 +1,273 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package wsgiparty
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/sony/gobreaker/v2"
+
+	"github.com/wsgiparty/wsgiparty/internal/manifest"
+	"github.com/wsgiparty/wsgiparty/internal/strictjson"
+	"github.com/wsgiparty/wsgiparty/internal/subrequest"
+	"github.com/wsgiparty/wsgiparty/internal/token"
+	"github.com/wsgiparty/wsgiparty/internal/urltemplate"
+)
+
+// askApplication asks the application over HTTP, through the party's routes.
+func (v *visit) askApplication(ctx context.Context, service string, h manifest.Handler, payload any) (any, error) {
+	b := v.breaker(service)
+	answer, err := b.Execute(func() (any, error) {
+		answer, err := v.request(ctx, service, h, payload)
+		if err != nil && ctx.Err() != nil {
+			err = &abandonedError{err}
+		}
+		if unreachable, ok := errors.AsType[*unreachableError](err); ok {
+			b.last.Store(unreachable)
+		}
+		v.upstreams.note(v, err)
+		return answer, err
+	})
+	if errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
+		err = fmt.Errorf("it did not answer %d times in a row, and is not asked for %v: %v", breakerFailures, breakerPause, b.last.Load())
+	}
+	return answer, err
+}
+
+// abandonedError says that whoever asks did not wait, or asks too much. It is not the
+// application's doing.
+type abandonedError struct{ err error }
+
+func (e *abandonedError) Error() string { return e.err.Error() }
+
+func (e *abandonedError) Unwrap() error { return e.err }
+
+// unreachableError says that the application did not answer at all.
+type unreachableError struct{ err error }
+
+func (e *unreachableError) Error() string { return e.err.Error() }
+
+func (e *unreachableError) Unwrap() error { return e.err }
+
+// statusError says that the application, or a handler in front of it, answered with a
+// status that is no answer.
+type statusError struct {
+	status int
+	err    error // a handler's; may be nil
+}
+
+func (e *statusError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("status %d", e.status)
+	}
+	return fmt.Sprintf("status %d: %v", e.status, e.err)
+}
+
+func (e *statusError) Unwrap() error { return e.err }
+
+// result returns what an ask with that status comes to.
+func (e *statusError) result() error {
+	switch e.status {
+	case http.StatusNoContent:
+		return ErrHighAndDry
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return &unreachableError{e}
+	}
+	return e
+}
+
+func (v *visit) request(ctx context.Context, service string, h manifest.Handler, payload any) (any, error) {
+	r, body, err := v.newRequest(ctx, service, h, payload)
+	if err != nil {
+		return nil, err
+	}
+	timeout := time.Duration(v.Timeout)
+	requestCtx, cancel := context.WithTimeoutCause(ctx, timeout, &goneError{&timeoutError{timeout}})
+	defer cancel()
+	release, waited, err := v.slots.take(requestCtx, askerOf(ctx), holdsSlot(ctx, v.invitation.Operator))
+	if err != nil {
+		return nil, &abandonedError{err}
+	}
+	if waited > 0 && v.breaker(service).State() == gobreaker.StateOpen { // meanwhile
+		release()
+		return nil, &abandonedError{gobreaker.ErrOpenState}
+	}
+	addCarried(ctx, r.Header, traceHeaders)
+	response, err := v.send(r.WithContext(requestCtx), int(v.MaxAnswer), body, pathOf(ctx, v.invitation.host.line.Partyline), release)
+	if err != nil && waited > 0 && requestCtx.Err() == context.DeadlineExceeded {
+		return nil, &abandonedError{v.slots.late(waited)}
+	}
+	if err == nil && response.StatusCode != http.StatusOK {
+		dropBody(response)
+		err = &statusError{status: response.StatusCode}
+	}
+	if statusErr, ok := errors.AsType[*statusError](err); ok {
+		if statusErr.status == http.StatusNotFound {
+			v.fetchSoon()
+		}
+		return nil, statusErr.result()
+	}
+	if err != nil {
+		if _, ok := errors.AsType[net.Error](err); ok || timedOut(err) || errors.Is(err, subrequest.ErrBrokeOff) {
+			err = &unreachableError{err}
+		}
+		return nil, err
+	}
+	answer, err := v.answerIn(ctx, response, service)
+	if err != nil {
+		dropBody(response)
+	}
+	return answer, err
+}
+
+// answerIn returns the answer that is the response's body, which is not copied.
+func (v *visit) answerIn(ctx context.Context, response *http.Response, service string) (any, error) {
+	answer := receivedBody(response)
+	if !isJSON(response.Header) {
+		return nil, errors.New("the answer is no JSON (application/json)")
+	}
+	if err := strictjson.Check(answer); err != nil {
+		return nil, fmt.Errorf("the answer is %w", err)
+	}
+	if service == URLService {
+		return v.linkOf(v.mountFor(ctx), rootOf(ctx), answer)
+	}
+	return json.RawMessage(answer), nil
+}
+
+// newRequest returns the request for an ask: with the payload's members in the URL
+// where that has expressions, and with the payload as its body if it is a POST.
+func (v *visit) newRequest(ctx context.Context, service string, h manifest.Handler, payload any) (*http.Request, []byte, error) {
+	var values map[string]any
+	var body []byte
+	var err error
+	if h.Href.HasExpressions() {
+		if values, err = objectOf(payload); err != nil {
+			return nil, nil, ErrHighAndDry
+		}
+	}
+	if h.Method == http.MethodPost {
+		if body, err = json.Marshal(payload); err != nil {
+			return nil, nil, fmt.Errorf("the payload is a %T, which JSON cannot carry: %w", payload, err)
+		}
+	}
+	target, err := h.Href.Expand(ctx, v.path, values)
+	if errors.Is(err, urltemplate.ErrMissing) {
+		return nil, nil, ErrHighAndDry
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	parsed, err := url.Parse(target)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !v.declaresService(service) {
+		if err := v.checkHref(parsed.EscapedPath()); err != nil {
+			return nil, nil, err
+		}
+	}
+	r := &http.Request{Method: h.Method, URL: parsed, Header: http.Header{
+		"Accept":        {"application/json"},
+		"Cache-Control": {"no-store"},
+	}}
+	if body != nil {
+		r.Header["Content-Type"] = []string{"application/json"}
+		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+		r.Body, _ = r.GetBody()
+		r.ContentLength = int64(len(body))
+		// Where an application closes an idle connection at the moment it is used,
+		// net/http sends a GET again, and with this a POST. It is not on the wire.
+		r.Header["Idempotency-Key"] = []string{}
+	}
+	return r, body, nil
+}
+
+// objectOf returns the members of a payload, whose numbers keep their digits. Null has
+// none.
+func objectOf(payload any) (map[string]any, error) {
+	if payload == nil {
+		return nil, nil
+	}
+	if object, ok := payload.(map[string]any); ok {
+		return object, nil
+	}
+	encoded, err := json.Marshal(payload)
+	if err != nil {
+		return nil, err
+	}
+	decoder := json.NewDecoder(bytes.NewReader(encoded))
+	decoder.UseNumber()
+	var object map[string]any
+	err = decoder.Decode(&object)
+	return object, err
+}
+
+// send sends a request to the application, with a token if the guest has a key. When
+// the application is done with it, which may be later, it calls done.
+func (v *visit) send(r *http.Request, limit int, body []byte, path []token.Ask, done func()) (*http.Response, error) {
+	signed := ""
+	if !v.keys.IsZero() {
+		mount := v.mountFor(r.Context())
+		t := token.Token{
+			Guest: v.guest(), Method: r.Method, URI: strings.TrimSuffix(mount, v.path) + r.URL.RequestURI(), Mount: mount,
+			BodyHash: sha256.Sum256(body), Path: path,
+		}
+		now := time.Now()
+		if len(path) > 0 {
+			t.Root = rootOf(r.Context()).ID()
+			v.app.signPath(&t, v.invitation.host.name, now)
+		}
+		var err error
+		if signed, err = v.keys.Sign(t, now); err != nil {
+			done()
+			return nil, err
+		}
+	}
+	prepare := func(r *http.Request) { // where nobody else can get them
+		if signed != "" {
+			r.Header[tokenHeader] = []string{signed}
+		}
+		addCarried(r.Context(), r.Header, v.Forward)
+	}
+	response, err := v.invitation.send(r, limit, prepare, done)
+	if handlerErr, ok := errors.AsType[caddyhttp.HandlerError](err); ok && handlerErr.StatusCode != 0 {
+		return nil, &statusError{handlerErr.StatusCode, handlerErr.Err}
+	}
+	return response, err
+}
+
+// pathOf returns the asks that led to a handler's being called, outermost first. Who asked
+// on another partyline is nobody on this one, where another guest may have that name.
+func pathOf(ctx context.Context, line *Partyline) []token.Ask {
+	var path []token.Ask
+	for a := askOf(ctx); a != nil; a = askOf(a.Context) {
+		step := token.Ask{Service: a.service.name}
+		if a.service.partyline == line {
+			step.Guest = guestName(a.guest)
+		}
+		path = append(path, step)
+	}
+	slices.Reverse(path)
+	return path
+}
+
+func isJSON(header http.Header) bool {
+	mediaType, _, err := mime.ParseMediaType(header.Get("Content-Type"))
+	return err == nil && (mediaType == "application/json" || strings.HasSuffix(mediaType, "+json"))
+}

@@ -1,0 +1,122 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package wsgiparty
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"github.com/wsgiparty/wsgiparty/internal/manifest"
+	"github.com/wsgiparty/wsgiparty/internal/urltemplate"
+)
+
+// sayWhatIsCalledAsAnothers says in the log which pages of the application's manifest have
+// names that belong to another guest, as those of a Django namespace may.
+func (v *visit) sayWhatIsCalledAsAnothers(m *manifest.Manifest) {
+	var names []string
+	for name := range m.URLs {
+		guest, _, named := strings.Cut(name, ":")
+		_, invited := v.invitation.host.line.rankedGuest(guest)
+		if named && invited && !v.declaresURL(name) && guest != v.guest() {
+			names = append(names, name)
+		}
+	}
+	if names == nil {
+		return
+	}
+	first := slices.Min(names)
+	guest, _, _ := strings.Cut(first, ":")
+	v.logger.Info("pages are called as those of another guest",
+		zap.String("party", v.invitation.host.name),
+		zap.String("guest", v.guest()),
+		zap.Int("pages", len(names)),
+		zap.String("hint", fmt.Sprintf("only guest %s is asked for %s: ask for this guest's as %s:%[2]s", guest, first, v.guest())))
+}
+
+// declaredURLs are those of the config.
+func (v *visit) declaredURLs() map[string]*urltemplate.Template {
+	if v.declared == nil {
+		return nil
+	}
+	return v.declared.URLs
+}
+
+// answerURL answers where the application's pages are.
+func (v *visit) answerURL(ctx context.Context, payload any) (any, error) {
+	request, err := urlRequestOf(payload)
+	if err != nil {
+		return nil, err
+	}
+	urls := *v.urls.Load()
+	application, page, named := strings.Cut(request.Name, ":")
+	if _, invited := v.invitation.host.line.rankedGuest(application); named && invited && application != v.guest() {
+		urls = v.declaredURLs() // another guest's page, but for what the operator declares
+	}
+	name := request.Name
+	template, ok := urls[name]
+	if !ok && named && application == v.guest() {
+		name = page
+		template, ok = urls[name]
+	}
+	if !ok {
+		return nil, ErrHighAndDry
+	}
+	mount := v.mountFor(ctx)
+	expanded, err := template.Expand(ctx, mount, request.Values)
+	if errors.Is(err, urltemplate.ErrMissing) {
+		return nil, ErrHighAndDry
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := v.checkPage(name, expanded[len(mount)-len(v.path):]); err != nil {
+		return nil, err
+	}
+	return v.origin + expanded, nil
+}
+
+// linkOf returns an answer to the service url as a link. It is relative to the mount,
+// unless it begins with the mount or the origin, as that of a framework does which knows
+// them, or is a URL that Caddy gave out in the same call, as that of a page by another
+// name.
+func (v *visit) linkOf(mount string, in *root, answer []byte) (string, error) {
+	var text string
+	if err := json.Unmarshal(answer, &text); err != nil {
+		return "", errors.New("the answer is no string")
+	}
+	if in.gave(text) {
+		return text, v.checkLink(text)
+	}
+	if below, ok := strings.CutPrefix(text, v.origin); ok && v.origin != "" && strings.HasPrefix(below, "/") {
+		return text, urltemplate.Check(below)
+	}
+	if below, ok := strings.CutPrefix(text, mount); ok && mount != "" && (below == "" || strings.ContainsAny(below[:1], "/?#")) {
+		return v.origin + text, urltemplate.Check(text)
+	}
+	link, err := urltemplate.Join(mount, text)
+	if err != nil {
+		return "", err
+	}
+	return v.origin + link, nil
+}
+
+// checkLink checks a link to any guest.
+func (v *visit) checkLink(text string) error {
+	link, err := linkable(v.invitation.host.line.Partyline, text)
+	if err != nil {
+		return err
+	}
+	if parsed, err := url.Parse(link); err == nil && parsed.IsAbs() {
+		link = cmp.Or(strings.TrimPrefix(link, parsed.Scheme+"://"+parsed.Host), "/")
+	}
+	return urltemplate.Check(link)
+}

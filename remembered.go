@@ -1,0 +1,91 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package wsgiparty
+
+import (
+	"bytes"
+	"context"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/wsgiparty/wsgiparty/internal/manifest"
+)
+
+type manifestKey struct{ party, guest, uri string }
+
+// lastManifest is the last good manifest of an application.
+type lastManifest struct {
+	manifest *manifest.Manifest
+	body     []byte // as it came
+	etag     string
+	fetched  time.Time
+	fresh    time.Time // until when
+	stored   string    // where; empty if it is not
+}
+
+// knownApplication is what is passed on from config to config of one.
+type knownApplication struct {
+	last atomic.Pointer[lastManifest]
+
+	// It is asked for its manifest by one at a time, and once a second, however many
+	// servers and configs it is in.
+	turn     *semaphore.Weighted
+	earliest time.Time // guarded by turn
+
+	paused atomic.Pointer[pause] // nil, or since an answer that a proxy may count
+}
+
+// pause is for a while after an answer of a 5xx status.
+type pause struct {
+	until  time.Time
+	status int
+}
+
+var applications = kept[manifestKey, *knownApplication]{
+	make: func(manifestKey) *knownApplication { return &knownApplication{turn: semaphore.NewWeighted(1)} },
+}
+
+// beginTurn waits for the turn. It returns false if the context ends before that.
+func (a *knownApplication) beginTurn(ctx context.Context) bool {
+	if a.turn.Acquire(ctx, 1) != nil {
+		return false
+	}
+	timer := time.NewTimer(time.Until(a.earliest))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		a.turn.Release(1)
+		return false
+	}
+}
+
+func (a *knownApplication) endTurn() {
+	a.earliest = time.Now().Add(minFetchInterval)
+	a.turn.Release(1)
+}
+
+// keep makes it the last good manifest, also for configs to come.
+func (f *fetching) keep(last *lastManifest) {
+	f.last = last
+	f.knownApplication.last.Store(last)
+}
+
+// stale has the manifest asked for at once by whoever begins with it.
+func (f *fetching) stale() {
+	if f.last != nil && !f.last.fresh.IsZero() {
+		last := *f.last
+		last.fresh = time.Time{}
+		f.keep(&last)
+	}
+}
+
+func sameManifest(a, b *manifest.Manifest) bool {
+	one, err := a.MarshalJSON()
+	other, otherErr := b.MarshalJSON()
+	return err == nil && otherErr == nil && bytes.Equal(one, other)
+}
