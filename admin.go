@@ -1,32 +1,23 @@
 // Copyright 2026 The wsgi_party Authors
-//
-// Licensed under the Apache License, Version 2.0 (the "License");
-// you may not use this file except in compliance with the License.
-// You may obtain a copy of the License at
-//
-//     http://www.apache.org/licenses/LICENSE-2.0
-//
-// Unless required by applicable law or agreed to in writing, software
-// distributed under the License is distributed on an "AS IS" BASIS,
-// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-// See the License for the specific language governing permissions and
-// limitations under the License.
+// SPDX-License-Identifier: Apache-2.0
 
 package wsgiparty
 
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/wsgiparty/wsgiparty/internal/budget"
+	"github.com/wsgiparty/wsgiparty/internal/nearest"
+	"github.com/wsgiparty/wsgiparty/internal/wire"
 )
 
 func init() {
@@ -89,12 +80,16 @@ func (a *adminAPI) serve(w http.ResponseWriter, r *http.Request) error {
 	}
 	parts, ok := response.([][]byte)
 	if !ok {
-		if parts, err = encodePart(response); err != nil {
+		encoded, err := wire.Encode(response)
+		if err != nil {
 			return err
 		}
+		parts = [][]byte{encoded}
 	}
 	w.Header().Set("Content-Type", "application/json")
-	return writeParts(w, append(parts, []byte("\n")))
+	buffers := net.Buffers(append(parts, []byte("\n")))
+	_, err = buffers.WriteTo(w)
+	return err
 }
 
 var errNoEndpoint = errors.New("there is nothing at this path: write /wsgi_party/, /wsgi_party/{party}, /wsgi_party/{party}/invite or /wsgi_party/{party}/ask/{service}")
@@ -152,7 +147,7 @@ func noParty(name string) error {
 }
 
 func notFound(what, name string, names []string) error {
-	return apiError(http.StatusNotFound, fmt.Errorf("no %s is called %q: %s", what, name, thereAre(what, names)))
+	return apiError(http.StatusNotFound, fmt.Errorf("no %s is called %q: %s", what, name, nearest.ThereAre(what, names)))
 }
 
 // The JSON of the endpoints. Durations are in seconds, as in Caddy's logs.
@@ -232,26 +227,13 @@ func toJSON(p PartyInfo) partyJSON {
 	slices.SortFunc(party.Services, func(a, b serviceJSON) int { return strings.Compare(a.Service, b.Service) })
 	_, replies := p.Partyline.Counts()
 	for _, c := range replies {
-		party.Counts = append(party.Counts, countJSON{c.Guest, c.Service, c.Asked, c.Answered, c.Declined, c.Failed, c.Refused, message(c.LastFailure)})
+		party.Counts = append(party.Counts, countJSON{c.Guest, c.Service, c.Asked, c.Answered, c.Declined, c.Failed, c.Refused, wire.Message(c.LastFailure)})
 	}
 	return party
 }
 
 func inviteToJSON(i InviteInfo) inviteJSON {
-	return inviteJSON{i.Server, i.URI, i.Guest, i.Result, i.Status, message(i.Err), i.Hint, i.OldManifest, i.Time, i.Duration.Seconds()}
-}
-
-// message returns an error's in UTF-8. The error may be an application's own and panic.
-func message(err error) (text string) {
-	if err == nil {
-		return ""
-	}
-	defer func() {
-		if recover() != nil {
-			text = fmt.Sprintf("a %T, whose message cannot be had", err)
-		}
-	}()
-	return strings.ToValidUTF8(err.Error(), "\uFFFD")
+	return inviteJSON{i.Server, i.URI, i.Guest, i.Result, i.Status, wire.Message(i.Err), i.Hint, i.OldManifest, i.Time, i.Duration.Seconds()}
 }
 
 // invite sends invites again.
@@ -275,7 +257,7 @@ func (*adminAPI) invite(w http.ResponseWriter, r *http.Request, path []string) (
 		return nil, notFound("invited guest", guest, guests)
 	}
 	// It is noticed that a client has gone when what it sent has been read.
-	if _, status, err := readPayload(w, r); err != nil {
+	if _, status, err := wire.ReadPayload(w, r); err != nil {
 		return nil, apiError(status, err)
 	}
 	sent, err := SendInvitesContext(r.Context(), path[0], guest)
@@ -311,50 +293,36 @@ func (*adminAPI) ask(w http.ResponseWriter, r *http.Request, path []string) (any
 	if err != nil {
 		return nil, err
 	}
-	first, err := boolParameter(query, "first")
+	first, err := wire.BoolParameter(query, "first")
 	if err != nil {
 		return nil, apiError(http.StatusBadRequest, err)
 	}
-	body, status, err := readPayload(w, r)
+	body, status, err := wire.ReadPayload(w, r)
 	if err != nil {
 		return nil, apiError(status, err)
 	}
-	payload, err := parsePayload(body)
+	payload, err := wire.ParsePayload(body)
 	if err != nil {
 		return nil, apiError(http.StatusBadRequest, err)
 	}
-	writer := askWriter{line: line, room: budget.New(defaultMaxResponse), timed: true}
-	response, err := writer.ask(r.Context(), line.anyone, service, payload, first)
+	writer := wire.Writer{Room: budget.New(wire.MaxResponse), Timed: true}
+	response, err := writer.Ask(line.replies(r.Context(), line.anyone, service, payload), first)
 	if _, ok := errors.AsType[*NoSuchServiceError](err); ok {
 		return nil, apiError(http.StatusNotFound, err) // everybody has just left
 	}
-	if errors.Is(err, errNoRoom) {
-		err = apiError(http.StatusRequestEntityTooLarge, fmt.Errorf("the response is longer than %d bytes", defaultMaxResponse))
+	if errors.Is(err, wire.ErrNoRoom) {
+		err = apiError(http.StatusRequestEntityTooLarge, fmt.Errorf("the response is longer than %d bytes", wire.MaxResponse))
 	}
 	return response, err
 }
 
 // queryOf returns the parameters of a request, all of them or none.
 func queryOf(r *http.Request) (url.Values, error) {
-	query, err := url.ParseQuery(r.URL.RawQuery)
+	query, err := wire.Query(r)
 	if err != nil {
-		return nil, apiError(http.StatusBadRequest, fmt.Errorf("the query %q: %w", r.URL.RawQuery, err))
+		return nil, apiError(http.StatusBadRequest, err)
 	}
 	return query, nil
-}
-
-// boolParameter reports whether a query parameter is there; it may say true or
-// false.
-func boolParameter(query url.Values, name string) (bool, error) {
-	value := query.Get(name)
-	if value == "" {
-		return query.Has(name), nil
-	}
-	b, err := strconv.ParseBool(value)
-	if err != nil {
-		return false, fmt.Errorf("%s is %q: write true or false, or nothing after it", name, value)
-	}
-	return b, nil
 }
 
 // Interface guards

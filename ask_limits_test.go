@@ -14,6 +14,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/wsgiparty/wsgiparty/internal/wire"
 )
 
 // servesLong answers with a JSON string of so many bytes, which the path's last segment
@@ -54,7 +56,7 @@ func TestAnAnswerStandsOnceInAResponse(t *testing.T) {
 				t.Errorf("%s: %s is there %d times", request.path, needle, n)
 			}
 		}
-		var results []askJSON
+		var results []wire.Asked
 		if err := json.Unmarshal([]byte("["+strings.Trim(strings.TrimSpace(body), "[]")+"]"), &results); err != nil {
 			t.Fatal(body, err)
 		}
@@ -147,7 +149,7 @@ func TestAResponseHasAtMostMaxResponse(t *testing.T) {
 
 	// By itself: the reply for which there is no room has failed.
 	response := c.do(asking{key: key, path: "/three"})
-	var one askJSON
+	var one wire.Asked
 	if err := json.Unmarshal([]byte(response.body), &one); err != nil || len(one.Answers) != 3 || len(one.Replies) != 4 || string(one.Answers[2]) != `"d"` {
 		t.Fatalf("%d %.100s: %v", response.status, response.body, err)
 	}
@@ -207,7 +209,7 @@ func TestABatchOfLongAnswersIsBounded(t *testing.T) {
 	runtime.ReadMemStats(&before)
 	response := c.do(asking{key: key, path: "/", body: "[" + strings.Repeat(`{"service": "long"},`, 255) + `{"service": "short"}]`})
 	runtime.ReadMemStats(&after)
-	var results []askJSON
+	var results []wire.Asked
 	if err := json.Unmarshal([]byte(response.body), &results); err != nil || len(results) != 256 {
 		t.Fatalf("%d, %d bytes: %v", response.status, len(response.body), err)
 	}

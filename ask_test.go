@@ -23,7 +23,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -34,9 +33,9 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/wsgiparty/wsgiparty/internal/strictjson"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
 	"github.com/wsgiparty/wsgiparty/internal/token"
+	"github.com/wsgiparty/wsgiparty/internal/wire"
 )
 
 // askTest is a Caddy at whose endpoint guests ask.
@@ -140,7 +139,7 @@ func (c *askTest) do(a asking) adminResponse {
 // compactJSON returns JSON as encoding/json writes it, with all digits.
 func compactJSON(t testing.TB, text string) string {
 	t.Helper()
-	value, err := parseJSON([]byte(text))
+	value, err := wire.ParseJSON([]byte(text))
 	if err != nil {
 		t.Fatalf("%s: %v", text, err)
 	}
@@ -396,37 +395,6 @@ func TestWhatIsNoListOfAsksSaysSo(t *testing.T) {
 	if n := asked.Load(); n > 0 {
 		t.Errorf("%d of them were asked", n)
 	}
-}
-
-// FuzzParseAsks compares with encoding/json.
-func FuzzParseAsks(f *testing.F) {
-	for _, body := range []string{
-		`[]`, `null`, `[null]`, `[{}]`, `{}`, `[1]`, `[{"service": "a", "payload": {"n": 1.50, "l": [true, null, "x"]}, "first": true}, {"service": null, "first": null}]`,
-		`[{"service": "a", "service": "b", "other": [{}]}]`, `[{"\u0073ervice": "a"}]`, `[{"service": 7}]`, `[{"service": 7, "service": "a", "first": 1, "first": true}]`, `[{"first": 1}]`, `[{"service": "\ud800"}]`, "[{\"service\": \"\xff\"}]", `[] []`, `[{]`, `[{"a" 1}]`, `[,]`,
-	} {
-		f.Add([]byte(body))
-	}
-	f.Fuzz(func(t *testing.T, body []byte) {
-		asks, err := parseAsks(body)
-		var objects []map[string]any
-		decoder := json.NewDecoder(bytes.NewReader(body))
-		decoder.UseNumber()
-		good := decoder.Decode(&objects) == nil && strictjson.Check(body) == nil && objects != nil
-		want := make([]askElement, len(objects))
-		for i, object := range objects {
-			var isString, isBool bool
-			want[i].service, isString = object["service"].(string)
-			want[i].payload = object["payload"]
-			want[i].first, isBool = object["first"].(bool)
-			good = good && (isString || object["service"] == nil) && (isBool || object["first"] == nil)
-		}
-		if (err == nil) != good {
-			t.Fatalf("%q: %v", body, err)
-		}
-		if good && !(len(asks) == 0 && len(want) == 0) && !reflect.DeepEqual(asks, want) {
-			t.Errorf("%q: %#v, want %#v", body, asks, want)
-		}
-	})
 }
 
 func TestABatchIsAListOfUpTo256Asks(t *testing.T) {
@@ -1075,7 +1043,7 @@ func TestAnswersOfGoGuestsThatJSONCannotCarryComeAsTheirTypes(t *testing.T) {
 	for _, a := range []asking{{path: "/s"}, {path: "/", body: `[{"service": "s"}]`}} {
 		a.key = one
 		response := c.do(a)
-		var results []askJSON
+		var results []wire.Asked
 		body := response.body
 		if a.path != "/" {
 			body = "[" + body + "]"
@@ -1199,7 +1167,7 @@ func TestAnAskUnderWayOutlivesAReload(t *testing.T) {
 	if r.err != nil || r.status != 200 {
 		t.Fatalf("%d %s %v", r.status, r.body, r.err)
 	}
-	var asks askJSON
+	var asks wire.Asked
 	if err := json.Unmarshal([]byte(r.body), &asks); err != nil || len(asks.Answers) != 1 || !strings.Contains(string(asks.Answers[0]), `"answers":["after"]`) {
 		t.Errorf("%s %v", r.body, err)
 	}

@@ -36,6 +36,7 @@ import (
 	"github.com/wsgiparty/wsgiparty/internal/debian"
 	"github.com/wsgiparty/wsgiparty/internal/manifest"
 	"github.com/wsgiparty/wsgiparty/internal/token"
+	"github.com/wsgiparty/wsgiparty/internal/wire"
 )
 
 // attackKey returns a key, and sets the environment variable for it.
@@ -181,14 +182,14 @@ func (c *testCaddy) tryDo(ctx context.Context, method, path, body string, header
 }
 
 // askAs is an ask through wsgi_party_ask at /ask with that key.
-func (c *testCaddy) askAs(key, service, payload, partyToken string) (int, askJSON) {
+func (c *testCaddy) askAs(key, service, payload, partyToken string) (int, wire.Asked) {
 	c.t.Helper()
 	header := http.Header{"Authorization": {"Bearer " + key}}
 	if partyToken != "" {
 		header["Party-Token"] = []string{partyToken}
 	}
 	status, body := c.do("POST", "/ask/"+service, payload, header)
-	var answer askJSON
+	var answer wire.Asked
 	if status == 200 {
 		if err := json.Unmarshal([]byte(body), &answer); err != nil {
 			c.t.Fatalf("%s: %v", body, err)

@@ -1,16 +1,5 @@
 // Copyright 2026 The wsgi_party Authors
-//
-// Licensed under the Apache License, Version 2.0 (the "License");
-// you may not use this file except in compliance with the License.
-// You may obtain a copy of the License at
-//
-//     http://www.apache.org/licenses/LICENSE-2.0
-//
-// Unless required by applicable law or agreed to in writing, software
-// distributed under the License is distributed on an "AS IS" BASIS,
-// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-// See the License for the specific language governing permissions and
-// limitations under the License.
+// SPDX-License-Identifier: Apache-2.0
 
 package wsgiparty
 
@@ -25,26 +14,13 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/wsgiparty/wsgiparty/internal/caddytokens"
 	"github.com/wsgiparty/wsgiparty/internal/nearest"
 )
 
 func init() {
 	httpcaddyfile.RegisterHandlerDirective("wsgi_party", parseCaddyfile)
 	httpcaddyfile.RegisterDirectiveOrder("wsgi_party", httpcaddyfile.After, "route")
-	httpcaddyfile.RegisterHandlerDirective("wsgi_party_guest", parseHandler[Guest])
-	httpcaddyfile.RegisterDirectiveOrder("wsgi_party_guest", httpcaddyfile.After, "uri")
-	httpcaddyfile.RegisterHandlerDirective("wsgi_party_ask", parseHandler[Ask])
-	httpcaddyfile.RegisterDirectiveOrder("wsgi_party_ask", httpcaddyfile.Before, "respond")
-}
-
-// parseHandler sets up a handler that unmarshals itself.
-func parseHandler[H any, P interface {
-	*H
-	caddyfile.Unmarshaler
-	caddyhttp.MiddlewareHandler
-}](h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
-	handler := P(new(H))
-	return handler, handler.UnmarshalCaddyfile(h.Dispenser)
 }
 
 // parseCaddyfile sets up the handler from Caddyfile tokens. Syntax:
@@ -94,7 +70,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 		}
 		given[name] = true
 		args := d.RemainingArgs()
-		if opensBlock(d) {
+		if caddytokens.OpensBlock(d) {
 			return nil, d.Errf("%s takes no block", name)
 		}
 		if len(args) != option.args && (option.args != atLeastOne || len(args) == 0) {
@@ -135,25 +111,12 @@ func explain(err error, d *caddyfile.Dispenser) error {
 			return d.Errf("%s belongs to wsgi_party: write it in that block itself, not in one inside", word)
 		}
 		return d.Errf("%q is neither a directive nor a subdirective of wsgi_party%s; wsgi_party has %s; directives of a party are %s",
-			word, didYouMean(word, append(partyDirectives, slices.Sorted(maps.Keys(options))...)...), listOf(options), strings.Join(partyDirectives, " and "))
+			word, nearest.DidYouMean(word, append(partyDirectives, slices.Sorted(maps.Keys(options))...)...), caddytokens.ListOf(options), strings.Join(partyDirectives, " and "))
 	}
 	return err
 }
 
 var partyDirectives = []string{"wsgi_party_guest", "wsgi_party_ask"}
-
-// didYouMean suggests the known word that is nearest, if one is near.
-func didYouMean(word string, known ...string) string {
-	if near := nearest.Word(word, known...); near != "" {
-		return ": did you mean " + near + "?"
-	}
-	return ""
-}
-
-// listOf lists what can be written.
-func listOf[T any](known map[string]T) string {
-	return strings.Join(slices.Sorted(maps.Keys(known)), ", ")
-}
 
 // option is one of the party's own subdirectives. Only invite may be repeated.
 type option struct {
@@ -197,15 +160,6 @@ var options = map[string]option{
 		_, err := checkPrefix(p.Prefix)
 		return wrapErr(d, err)
 	}},
-}
-
-// opensBlock reports whether the next token is an opening curly brace.
-func opensBlock(d *caddyfile.Dispenser) bool {
-	if !d.Next() {
-		return false
-	}
-	defer d.Prev()
-	return d.Val() == "{" && !d.Token().Quoted()
 }
 
 func setInvites(p *Party, d *caddyfile.Dispenser, args []string) error {

@@ -1,16 +1,5 @@
 // Copyright 2026 The wsgi_party Authors
-//
-// Licensed under the Apache License, Version 2.0 (the "License");
-// you may not use this file except in compliance with the License.
-// You may obtain a copy of the License at
-//
-//     http://www.apache.org/licenses/LICENSE-2.0
-//
-// Unless required by applicable law or agreed to in writing, software
-// distributed under the License is distributed on an "AS IS" BASIS,
-// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-// See the License for the specific language governing permissions and
-// limitations under the License.
+// SPDX-License-Identifier: Apache-2.0
 
 package wsgiparty
 
@@ -37,8 +26,8 @@ type collecting struct {
 
 type collectingKey struct{}
 
-// batch is what the asks of a batch share. Asks that they lead to do not.
-type batch struct {
+// collectingBatch is what the asks of a batch share. Asks that they lead to do not.
+type collectingBatch struct {
 	ctx context.Context // that it is asked in
 	all *budget.Budget
 }
@@ -47,13 +36,13 @@ type batchKey struct{}
 
 // withBatch returns the context for asks that collect from applications together.
 func withBatch(ctx context.Context) context.Context {
-	return context.WithValue(ctx, batchKey{}, &batch{ctx, budget.New(maxCollected)})
+	return context.WithValue(ctx, batchKey{}, &collectingBatch{ctx, budget.New(maxCollected)})
 }
 
 // withCollecting returns the context of an ask's remote handlers, for an ask's.
 func withCollecting(ctx context.Context) context.Context {
 	c := &collecting{guests: make(map[string]*budget.Budget)}
-	if b, ok := ctx.Value(batchKey{}).(*batch); ok && askOf(askOf(ctx).Context) == askOf(b.ctx) {
+	if b, ok := ctx.Value(batchKey{}).(*collectingBatch); ok && askOf(askOf(ctx).Context) == askOf(b.ctx) {
 		c.all = b.all
 	} else {
 		c.all = budget.New(maxCollected)

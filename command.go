@@ -1,16 +1,5 @@
 // Copyright 2026 The wsgi_party Authors
-//
-// Licensed under the Apache License, Version 2.0 (the "License");
-// you may not use this file except in compliance with the License.
-// You may obtain a copy of the License at
-//
-//     http://www.apache.org/licenses/LICENSE-2.0
-//
-// Unless required by applicable law or agreed to in writing, software
-// distributed under the License is distributed on an "AS IS" BASIS,
-// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-// See the License for the specific language governing permissions and
-// limitations under the License.
+// SPDX-License-Identifier: Apache-2.0
 
 package wsgiparty
 
@@ -32,6 +21,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
+
+	"github.com/wsgiparty/wsgiparty/internal/wire"
 )
 
 func init() {
@@ -219,14 +210,14 @@ func commandShow(fl caddycmd.Flags) (int, error) {
 
 func commandAsk(fl caddycmd.Flags) (int, error) {
 	payload := []byte(fl.Arg(2))
-	if _, err := parsePayload(payload); err != nil {
+	if _, err := wire.ParsePayload(payload); err != nil {
 		return caddy.ExitCodeFailedStartup, fmt.Errorf("%w: write a string as '\"text\"'", err)
 	}
 	path := escapeSegment(fl.Arg(0)) + "/ask/" + escapeSegment(fl.Arg(1))
 	if fl.Bool("first") {
 		path += "?first"
 	}
-	var asked askJSON
+	var asked wire.Asked
 	if status, err := callAdminAPI(fl, http.MethodPost, path, payload, &asked); err != nil {
 		return status, err
 	}
@@ -236,10 +227,10 @@ func commandAsk(fl caddycmd.Flags) (int, error) {
 	for _, r := range asked.Replies {
 		answer := ""
 		switch {
-		case r.Status == statusFailed:
+		case r.Status == wire.StatusFailed:
 			failed++
 			answer = firstLine(r.Error)
-		case r.Status == statusAnswered && len(answers) > 0:
+		case r.Status == wire.StatusAnswered && len(answers) > 0:
 			answer, answers = string(answers[0]), answers[1:]
 		}
 		if r.Note != "" {

@@ -24,6 +24,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"go.uber.org/zap"
+
+	"github.com/wsgiparty/wsgiparty/internal/wire"
 )
 
 // eventQueue emits events, one after the other, as soon as the config has started:
@@ -107,7 +109,7 @@ func (q *eventQueue) invited(p *Partyline, o *outcome) {
 		data := eventData(p, o.guest, o.services)
 		data["uri"] = o.uri.String()
 		data["status"] = o.status
-		data["error"] = message(o.err)
+		data["error"] = wire.Message(o.err)
 		return data
 	})
 }

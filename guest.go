@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/net/http/httpguts"
 
+	"github.com/wsgiparty/wsgiparty/internal/caddytokens"
 	"github.com/wsgiparty/wsgiparty/internal/manifest"
 	"github.com/wsgiparty/wsgiparty/internal/privatepath"
 	"github.com/wsgiparty/wsgiparty/internal/reservedheader"
@@ -32,7 +33,6 @@ func init() {
 const (
 	defaultGuestTimeout = caddy.Duration(2 * time.Second)
 	defaultMaxAnswer    = 1 << 20
-	maxMaxAnswer        = 1 << 30
 
 	prefixHeader = reservedheader.Prefix
 	tokenHeader  = reservedheader.Token
@@ -143,7 +143,7 @@ func (g *Guest) Provision(ctx caddy.Context) error {
 	if g.MaxAsks < 0 || g.MaxAsks > maxMaxAsks {
 		return fmt.Errorf("max_asks is %d: write a number from 1 to %d", g.MaxAsks, maxMaxAsks)
 	}
-	if g.MaxAnswer < 0 || g.MaxAnswer > maxMaxAnswer {
+	if g.MaxAnswer < 0 || g.MaxAnswer > caddytokens.MaxSize {
 		return fmt.Errorf("max_answer is %d bytes: write a size above zero and up to 1 GiB", g.MaxAnswer)
 	}
 	if g.host = Around(ctx); g.host == nil {

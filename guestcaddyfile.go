@@ -1,16 +1,5 @@
 // Copyright 2026 The wsgi_party Authors
-//
-// Licensed under the Apache License, Version 2.0 (the "License");
-// you may not use this file except in compliance with the License.
-// You may obtain a copy of the License at
-//
-//     http://www.apache.org/licenses/LICENSE-2.0
-//
-// Unless required by applicable law or agreed to in writing, software
-// distributed under the License is distributed on an "AS IS" BASIS,
-// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-// See the License for the specific language governing permissions and
-// limitations under the License.
+// SPDX-License-Identifier: Apache-2.0
 
 package wsgiparty
 
@@ -26,10 +15,18 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
-	"github.com/dustin/go-humanize"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
+	"github.com/wsgiparty/wsgiparty/internal/caddytokens"
 	"github.com/wsgiparty/wsgiparty/internal/manifest"
+	"github.com/wsgiparty/wsgiparty/internal/nearest"
+	"github.com/wsgiparty/wsgiparty/internal/wire"
 )
+
+func init() {
+	httpcaddyfile.RegisterHandlerDirective("wsgi_party_guest", caddytokens.ParseHandler[Guest])
+	httpcaddyfile.RegisterDirectiveOrder("wsgi_party_guest", httpcaddyfile.After, "uri")
+}
 
 // UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
 //
@@ -65,14 +62,14 @@ func (g *Guest) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		name := d.Val()
 		option, ok := guestOptions[name]
 		if !ok {
-			return d.Errf("unrecognized subdirective %q of wsgi_party_guest%s; it has %s", name, didYouMean(name, slices.Sorted(maps.Keys(guestOptions))...), listOf(guestOptions))
+			return d.Errf("unrecognized subdirective %q of wsgi_party_guest%s; it has %s", name, nearest.DidYouMean(name, slices.Sorted(maps.Keys(guestOptions))...), caddytokens.ListOf(guestOptions))
 		}
 		if given[name] && !option.repeatable {
 			return d.Errf("%s already specified", name)
 		}
 		given[name] = true
 		args := d.RemainingArgs()
-		if opensBlock(d) {
+		if caddytokens.OpensBlock(d) {
 			return d.Errf("%s takes no block", name)
 		}
 		if name == "key" && !slices.ContainsFunc(args, func(arg string) bool { return arg != "" }) {
@@ -117,7 +114,7 @@ var guestOptions = map[string]guestOption{
 	"answer": {2, 2, true, func(_ *Guest, services map[string][]map[string]any, args []string) error {
 		var answer any = args[1]
 		if text := []byte(args[1]); json.Valid(text) {
-			value, err := parseJSON(text)
+			value, err := wire.ParseJSON(text)
 			if err == nil {
 				err = checkNumbers(value)
 			}
@@ -181,7 +178,7 @@ var guestOptions = map[string]guestOption{
 		return nil
 	}},
 	"max_answer": {1, 1, false, func(g *Guest, _ map[string][]map[string]any, args []string) (err error) {
-		g.MaxAnswer, err = parseSize("max_answer", args[0], "1MiB")
+		g.MaxAnswer, err = caddytokens.ParseSize("max_answer", args[0], "1MiB")
 		return err
 	}},
 	"forward": {1, -1, true, func(g *Guest, _ map[string][]map[string]any, args []string) error {
@@ -241,54 +238,4 @@ func checkDeclared(member, name string, value any) error {
 	return err
 }
 
-// UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
-//
-//	wsgi_party_ask [<matcher>] [<party>] {
-//		max_response <size>
-//	}
-func (a *Ask) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	d.Next() // consume directive name
-	if d.NextArg() {
-		if a.Party = d.Val(); a.Party == "" {
-			return d.Err("the party's name is empty: write a name, or leave it out")
-		}
-		if d.NextArg() {
-			return d.ArgErr()
-		}
-	}
-	for d.NextBlock(0) {
-		if d.Val() != "max_response" {
-			return d.Errf("unrecognized subdirective %q of wsgi_party_ask: it has max_response", d.Val())
-		}
-		if a.MaxResponse != 0 {
-			return d.Err("max_response already specified")
-		}
-		args := d.RemainingArgs()
-		if opensBlock(d) {
-			return d.Err("max_response takes no block")
-		}
-		if len(args) != 1 {
-			return d.ArgErr()
-		}
-		var err error
-		if a.MaxResponse, err = parseSize("max_response", args[0], "8MiB"); err != nil {
-			return d.WrapErr(err)
-		}
-	}
-	return nil
-}
-
-// parseSize returns a setting's size in bytes.
-func parseSize(setting, text, example string) (int64, error) {
-	size, err := humanize.ParseBytes(text)
-	if err != nil || size == 0 || size > maxMaxAnswer {
-		return 0, fmt.Errorf("%s is %s: write a size above zero and up to 1GiB, such as %s", setting, text, example)
-	}
-	return int64(size), nil
-}
-
-// Interface guards
-var (
-	_ caddyfile.Unmarshaler = (*Guest)(nil)
-	_ caddyfile.Unmarshaler = (*Ask)(nil)
-)
+var _ caddyfile.Unmarshaler = (*Guest)(nil)

@@ -16,6 +16,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/wsgiparty/wsgiparty/internal/wire"
 )
 
 // TestWhatApplicationsSaySpoilsNoEvent has applications put into their manifests,
@@ -111,7 +113,7 @@ func TestWhatApplicationsSaySpoilsNoEvent(t *testing.T) {
 	}
 	for _, p := range Parties() {
 		for _, i := range p.Invites {
-			check("the error shown", message(i.Err))
+			check("the error shown", wire.Message(i.Err))
 			check("the hint shown", i.Hint)
 		}
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/wsgiparty/wsgiparty/internal/testport"
+	"github.com/wsgiparty/wsgiparty/internal/wire"
 )
 
 // remoteApp is an application that Caddy asks for its manifest.
@@ -161,7 +162,7 @@ func TestRemoteGuestsAreShownLikeAnyOther(t *testing.T) {
 	c.decode(c.call("GET", "/wsgi_party/"+party, ""), &shown)
 	for i, a := range apps {
 		info := known[a.guest]
-		if info.Result != a.result || info.Status != a.status || !strings.Contains(message(info.Err), a.err) || (info.Err == nil) != (a.err == "") || info.Duration <= 0 || info.Time.Before(c.began) || info.Time.After(time.Now()) {
+		if info.Result != a.result || info.Status != a.status || !strings.Contains(wire.Message(info.Err), a.err) || (info.Err == nil) != (a.err == "") || info.Duration <= 0 || info.Time.Before(c.began) || info.Time.After(time.Now()) {
 			t.Errorf("%s: %+v", a.guest, info)
 		}
 		if (info.Hint == "") != (a.result == InviteJoined) {
@@ -309,7 +310,7 @@ func TestAnApplicationThatDoesNotAnswerIsWaitedForAsLongAsInvitesMayTake(t *test
 	}
 	eventually(t, "it is said that it took too long", func() bool {
 		info := invitesOf(t, party, false)["blog"]
-		return info.Result == InviteFailed && strings.Contains(message(info.Err), "longer than 200ms")
+		return info.Result == InviteFailed && strings.Contains(wire.Message(info.Err), "longer than 200ms")
 	})
 }
 

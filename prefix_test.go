@@ -17,6 +17,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/wsgiparty/wsgiparty/internal/wire"
 )
 
 func TestPrefixesThatAreNoneAreRefused(t *testing.T) {
@@ -74,7 +76,7 @@ func newPrefixTest(t *testing.T, prefix, trusted string) *prefixTest {
 		}
 		response, err := c.try(r.Context(), asking{key: a.key, path: "/url?first", body: `{"name": "two:page"}`,
 			header: http.Header{"Party-Token": r.Header["Party-Token"], "X-Forwarded-Prefix": r.Header["X-Forwarded-Prefix"]}})
-		var got askJSON
+		var got wire.Asked
 		if err != nil || json.Unmarshal([]byte(response.body), &got) != nil || len(got.Answers) != 1 {
 			return reply{500, response.body}
 		}

@@ -33,6 +33,7 @@ import (
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 
+	"github.com/wsgiparty/wsgiparty/internal/nearest"
 	"github.com/wsgiparty/wsgiparty/internal/token"
 )
 
@@ -122,9 +123,8 @@ type line struct {
 	keys   token.Ring // of its guests
 	keysOf map[string]token.Keys
 
-	mounts   sync.Map // of guest to *guestMount
-	dotless  dotlessAsks
-	underWay sync.Map // of guest to *semaphore.Weighted: what it asks by wsgi_party_ask
+	mounts sync.Map // of guest to *guestMount
+	values sync.Map // that packages keep for it
 }
 
 // joining says which module joined a partyline, and as whom.
@@ -221,7 +221,7 @@ func (a *App) warnOfJoined() {
 				zap.String("party", name),
 				zap.Strings("guests", guests),
 				zap.Strings("modules", slices.Compact(modules)),
-				zap.String("hint", "no party is called "+strconv.Quote(name)+didYouMean(name, parties...)+"; "+whichParties(parties)+"; "+remedy))
+				zap.String("hint", "no party is called "+strconv.Quote(name)+nearest.DidYouMean(name, parties...)+"; "+whichParties(parties)+"; "+remedy))
 		}
 		for _, guest := range guests {
 			if slices.ContainsFunc(l.parties, func(h *Host) bool { return h.guests.has(guest) }) {

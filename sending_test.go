@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/wsgiparty/wsgiparty/internal/token"
+	"github.com/wsgiparty/wsgiparty/internal/wire"
 )
 
 // untilGone is an invite of a guest that answers when nobody waits for it any more.
@@ -246,7 +247,7 @@ func TestAGuestThatHangsEachTimeTheConfigIsLoadedIsWaitedForLess(t *testing.T) {
 	const site = "ADDRESS {\nwsgi_party main {\ninvite_timeout 2s\ninvite /app/__invite__/ /other/__invite__/\ntest_app /app/* app\n}\n}"
 	for load, want := range []string{"2s", "200ms", "200ms", "", "2s", "200ms"} {
 		c.load(site)
-		if got := message(outcome().Err); want == "" && got != "" || !strings.HasSuffix(got, want) {
+		if got := wire.Message(outcome().Err); want == "" && got != "" || !strings.HasSuffix(got, want) {
 			t.Errorf("load %d: %q, want %s", load, got, want)
 		}
 		if hint := outcome().Hint; strings.Contains(hint, "a tenth") != (want == "200ms") {

@@ -21,6 +21,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/expfmt"
+
+	"github.com/wsgiparty/wsgiparty/internal/wire"
 )
 
 // slotsTest is a party with an application that answers when it is let. Its guest is
@@ -552,8 +554,8 @@ func TestVisitorsDoNotUseAGuestUp(t *testing.T) {
 func TestAPanicInABatchIsItsOwn(t *testing.T) {
 	p := NewPartyline("main", Options{})
 	connectRemote(t, p.Operator("a"), "remote", func(context.Context, any) (any, error) { return "", nil })
-	a := &Ask{MaxResponse: defaultMaxResponse}
-	_, err := a.askBatch(panickingContext{t.Context()}, &line{Partyline: p}, p.Operator("b"), []byte(`[{"service": "remote"}, {"service": "remote"}]`))
+	a := &Ask{MaxResponse: wire.MaxResponse}
+	_, err := a.askBatch(panickingContext{t.Context()}, &askingGuest{&line{Partyline: p}, p.Operator("b")}, []byte(`[{"service": "remote"}, {"service": "remote"}]`))
 	if err == nil || !strings.Contains(err.Error(), "panic: oh no") {
 		t.Errorf("%v", err)
 	}

@@ -1,16 +1,5 @@
 // Copyright 2026 The wsgi_party Authors
-//
-// Licensed under the Apache License, Version 2.0 (the "License");
-// you may not use this file except in compliance with the License.
-// You may obtain a copy of the License at
-//
-//     http://www.apache.org/licenses/LICENSE-2.0
-//
-// Unless required by applicable law or agreed to in writing, software
-// distributed under the License is distributed on an "AS IS" BASIS,
-// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-// See the License for the specific language governing permissions and
-// limitations under the License.
+// SPDX-License-Identifier: Apache-2.0
 
 package wsgiparty
 
@@ -29,7 +18,9 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/templates"
 	"go.uber.org/zap"
 
+	"github.com/wsgiparty/wsgiparty/internal/caddytokens"
 	"github.com/wsgiparty/wsgiparty/internal/subrequest"
+	"github.com/wsgiparty/wsgiparty/internal/wire"
 )
 
 func init() {
@@ -102,6 +93,7 @@ type TemplateFunctions struct {
 
 	operator *Operator
 	line     *line
+	dotless  *dotlessAsks // of the party
 	logger   *zap.Logger
 }
 
@@ -132,6 +124,7 @@ func (f *TemplateFunctions) Provision(ctx caddy.Context) error {
 		return err
 	}
 	f.line = app.lineOf(f.Party)
+	f.dotless = f.line.value(dotlessKey{}, func() any { return new(dotlessAsks) }).(*dotlessAsks)
 	return nil
 }
 
@@ -159,7 +152,7 @@ func (f *TemplateFunctions) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	if opensBlock(d) {
+	if caddytokens.OpensBlock(d) {
 		return d.Err("wsgi_party takes no block here")
 	}
 	return nil
@@ -211,7 +204,7 @@ func (f *TemplateFunctions) askReplies(arguments ...any) ([]map[string]any, erro
 	}
 	defer q.end()
 	replies := []map[string]any{}
-	for reply := range f.operator.Replies(q.ctx, q.name, q.payload) {
+	for reply := range f.line.replies(q.ctx, f.operator, q.name, q.payload) {
 		if reply.Guest == "" {
 			return nil, q.orGone(reply.Err)
 		}
@@ -219,16 +212,11 @@ func (f *TemplateFunctions) askReplies(arguments ...any) ([]map[string]any, erro
 		if reply.Err == nil {
 			answer, reply.Err = templateValue(reply.Answer)
 		}
-		told := map[string]any{"guest": reply.Guest, "mount": f.line.mountOf(q.ctx, reply.Guest), "answer": answer, "error": ""}
-		switch reply.Err {
-		case nil:
-			told["status"] = statusAnswered
-		case ErrHighAndDry:
-			told["status"] = statusDeclined
-		default:
-			told["status"], told["error"] = statusFailed, message(reply.Err)
+		status, failure := reply.Status(), ""
+		if status == wire.StatusFailed {
+			failure = wire.Message(reply.Err)
 		}
-		replies = append(replies, told)
+		replies = append(replies, map[string]any{"guest": reply.Guest, "mount": reply.Mount, "status": status, "answer": answer, "error": failure})
 	}
 	return replies, nil
 }
@@ -314,11 +302,11 @@ func (f *TemplateFunctions) begin(dot *templates.TemplateContext, service string
 	if !f.operator.partyline.waits(service) {
 		return ctx, cancel, nil
 	}
-	if !f.line.dotless.begin() {
+	if !f.dotless.begin() {
 		cancel()
 		return nil, nil, fmt.Errorf("asking party %[1]q for %[2]q: %[3]d asks of pages without the page's dot are under way already: write the dot as first argument, as in {{urlFor . \"shop:cart\"}}, which is $ inside range and with", f.Party, service, maxDotless)
 	}
-	return ctx, func() { cancel(); f.line.dotless.end() }, nil
+	return ctx, func() { cancel(); f.dotless.end() }, nil
 }
 
 const (
@@ -336,6 +324,9 @@ type dotlessAsks struct {
 	// asks itself twice would be asked 2^16 times.
 	refusing bool
 }
+
+// dotlessKey is the key of those that a partyline keeps.
+type dotlessKey struct{}
 
 func (d *dotlessAsks) begin() bool {
 	d.mu.Lock()
@@ -431,7 +422,7 @@ func templateValue(answer any) (any, error) {
 	if !ok {
 		return answer, nil
 	}
-	value, err := parseJSON(raw)
+	value, err := wire.ParseJSON(raw)
 	if err != nil {
 		return nil, fmt.Errorf("the answer is a json.RawMessage that is %w", err)
 	}

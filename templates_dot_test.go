@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/wsgiparty/wsgiparty/internal/wire"
 )
 
 // dotSite loads a party with an application as guest `app`, and a page at /page that
@@ -172,7 +174,7 @@ func dotlessOf(t *testing.T, party string) *dotlessAsks {
 	if !ok {
 		t.Fatal("no config runs")
 	}
-	return &a.lineOf(party).dotless
+	return a.lineOf(party).value(dotlessKey{}, func() any { return new(dotlessAsks) }).(*dotlessAsks)
 }
 
 func TestAsksWithoutTheDotAreFewAtATime(t *testing.T) {
@@ -271,7 +273,7 @@ func TestAPageSeesWhoFailed(t *testing.T) {
 		t.Error(entries)
 	}
 
-	var asked askJSON
+	var asked wire.Asked
 	if err := json.Unmarshal([]byte(c.do(asking{key: key, path: "/health", body: "{}"}).body), &asked); err != nil {
 		t.Fatal(err)
 	}

@@ -1,16 +1,5 @@
 // Copyright 2026 The wsgi_party Authors
-//
-// Licensed under the Apache License, Version 2.0 (the "License");
-// you may not use this file except in compliance with the License.
-// You may obtain a copy of the License at
-//
-//     http://www.apache.org/licenses/LICENSE-2.0
-//
-// Unless required by applicable law or agreed to in writing, software
-// distributed under the License is distributed on an "AS IS" BASIS,
-// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-// See the License for the specific language governing permissions and
-// limitations under the License.
+// SPDX-License-Identifier: Apache-2.0
 
 // Package nearest finds what somebody meant who wrote something else.
 package nearest
@@ -29,6 +18,29 @@ func Word(written string, known ...string) string {
 		}
 	}
 	return best
+}
+
+// DidYouMean suggests the known word that is nearest, if one is near.
+func DidYouMean(word string, known ...string) string {
+	if near := Word(word, known...); near != "" {
+		return ": did you mean " + near + "?"
+	}
+	return ""
+}
+
+// ThereAre says what there is of a kind, by its name in the singular.
+func ThereAre(kind string, names []string) string {
+	switch len(names) {
+	case 0:
+		return "there is none"
+	case 1:
+		return "the only " + kind + " is " + names[0]
+	}
+	kinds := kind + "s"
+	if stem, ok := strings.CutSuffix(kind, "y"); ok {
+		kinds = stem + "ies"
+	}
+	return "the " + kinds + " are " + strings.Join(names, ", ")
 }
 
 // maxWord bounds the work.

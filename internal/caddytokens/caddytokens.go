@@ -1,0 +1,53 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package caddytokens is what the parsers of Caddyfile directives share.
+package caddytokens
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/dustin/go-humanize"
+)
+
+// ParseHandler sets up a handler that unmarshals itself.
+func ParseHandler[H any, P interface {
+	*H
+	caddyfile.Unmarshaler
+	caddyhttp.MiddlewareHandler
+}](h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	handler := P(new(H))
+	return handler, handler.UnmarshalCaddyfile(h.Dispenser)
+}
+
+// OpensBlock reports whether the next token is an opening curly brace.
+func OpensBlock(d *caddyfile.Dispenser) bool {
+	if !d.Next() {
+		return false
+	}
+	defer d.Prev()
+	return d.Val() == "{" && !d.Token().Quoted()
+}
+
+// ListOf lists what can be written.
+func ListOf[T any](known map[string]T) string {
+	return strings.Join(slices.Sorted(maps.Keys(known)), ", ")
+}
+
+// MaxSize is the greatest size that a setting may have, in bytes.
+const MaxSize = 1 << 30
+
+// ParseSize returns a setting's size in bytes.
+func ParseSize(setting, text, example string) (int64, error) {
+	size, err := humanize.ParseBytes(text)
+	if err != nil || size == 0 || size > MaxSize {
+		return 0, fmt.Errorf("%s is %s: write a size above zero and up to 1GiB, such as %s", setting, text, example)
+	}
+	return int64(size), nil
+}
