@@ -129,9 +129,9 @@ func findParty(name string) (PartyInfo, error) {
 }
 
 // findLine is findParty for the partyline.
-func findLine(name string) (*line, error) {
+func findLine(name string) (*Entry, error) {
 	if a, ok := running(); ok {
-		if l := a.lineOf(name); l != nil {
+		if l := a.Entry(name); l != nil {
 			return l, nil
 		}
 	}
@@ -275,12 +275,12 @@ func (*adminAPI) invite(w http.ResponseWriter, r *http.Request, path []string) (
 
 // ask asks around.
 func (*adminAPI) ask(w http.ResponseWriter, r *http.Request, path []string) (any, error) {
-	line, err := findLine(path[0])
+	entry, err := findLine(path[0])
 	if err != nil {
 		return nil, err
 	}
 	service := path[2]
-	services := line.Services()
+	services := entry.Services()
 	if _, ok := services[service]; !ok {
 		names := make([]string, 0, len(services))
 		for name := range services {
@@ -306,7 +306,7 @@ func (*adminAPI) ask(w http.ResponseWriter, r *http.Request, path []string) (any
 		return nil, apiError(http.StatusBadRequest, err)
 	}
 	writer := wire.Writer{Room: budget.New(wire.MaxResponse), Timed: true}
-	response, err := writer.Ask(line.replies(r.Context(), line.anyone, service, payload), first)
+	response, err := writer.Ask(entry.replies(r.Context(), entry.anyone, service, payload), first)
 	if _, ok := errors.AsType[*NoSuchServiceError](err); ok {
 		return nil, apiError(http.StatusNotFound, err) // everybody has just left
 	}

@@ -2172,7 +2172,7 @@ func TestARequestThatBeganBeforeAReloadSeesItsConfigWhole(t *testing.T) {
 	c.site("wsgi_party main {\ninvite /app/__invite__/\ntest_app app\n}")
 	before, _ := running()
 	c.site("wsgi_party main {\ninvite /app/__invite__/\ntest_app app\n}")
-	if n := len(before.lines["main"].inOrder()); n != 1 {
+	if n := len(before.entries["main"].inOrder()); n != 1 {
 		t.Errorf("%d handlers, so that a request shows guests without invites, and invites nobody", n)
 	}
 }

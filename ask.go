@@ -135,10 +135,10 @@ func (a *Ask) serve(w http.ResponseWriter, r *http.Request) ([][]byte, error) {
 		w.Header().Set("WWW-Authenticate", "Bearer")
 		return nil, newProblem(http.StatusUnauthorized, "no guest of party %q has this key, or none was sent: write the key of the guest's wsgi_party_guest in the header Authorization, as Bearer <key>; it counts once the guest's invite has reached that", a.Party)
 	}
-	line := a.app.lineOf(a.Party)
+	entry := a.app.Entry(a.Party)
 	service := strings.TrimPrefix(r.URL.Path, "/")
 	if service == "" && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
-		return onePart(whoIsThere(line))
+		return onePart(whoIsThere(entry))
 	}
 	if r.Method != http.MethodPost {
 		allowed := http.MethodPost
@@ -148,17 +148,17 @@ func (a *Ask) serve(w http.ResponseWriter, r *http.Request) ([][]byte, error) {
 		w.Header().Set("Allow", allowed)
 		return nil, newProblem(http.StatusMethodNotAllowed, "method %s is not allowed here, only %s", r.Method, allowed)
 	}
-	ctx, end, err := a.contextOf(r, line, guest, keys)
+	ctx, end, err := a.contextOf(r, entry, guest, keys)
 	if err != nil {
 		return nil, err
 	}
 	defer end()
-	ctx = a.app.withPrefixOf(ctx, line, guest, r.Header.Get(reservedheader.Prefix))
+	ctx = a.app.withPrefixOf(ctx, entry, guest, r.Header.Get(reservedheader.Prefix))
 	body, status, err := wire.ReadPayload(w, r)
 	if err != nil {
 		return nil, newProblem(status, "%v", err)
 	}
-	asker := &askingGuest{line, line.Operator(guest)}
+	asker := &askingGuest{entry, entry.Operator(guest)}
 	if service == "" {
 		return a.askBatch(ctx, asker, body)
 	}
@@ -194,9 +194,9 @@ type lineJSON struct {
 	Guests   map[string][]string `json:"guests"`   // the services
 }
 
-func whoIsThere(line *line) lineJSON {
-	there := lineJSON{line.Services(), make(map[string][]string)}
-	for _, g := range line.Guests() {
+func whoIsThere(entry *Entry) lineJSON {
+	there := lineJSON{entry.Services(), make(map[string][]string)}
+	for _, g := range entry.Guests() {
 		there.Guests[g.Name] = append([]string{}, g.Services...)
 	}
 	return there
@@ -204,7 +204,7 @@ func whoIsThere(line *line) lineJSON {
 
 // contextOf returns the context to ask in: the one that the request's token says
 // that led here. It is to be ended when that has been answered.
-func (a *Ask) contextOf(r *http.Request, line *line, guest string, keys token.Keys) (ctx context.Context, end func(), err error) {
+func (a *Ask) contextOf(r *http.Request, entry *Entry, guest string, keys token.Keys) (ctx context.Context, end func(), err error) {
 	ctx, end = context.WithValue(r.Context(), fromOutsideKey{}, r.Context().Value(caddy.ReplacerCtxKey)), func() {}
 	text := r.Header.Get(reservedheader.Token)
 	if text == "" {
@@ -224,7 +224,7 @@ func (a *Ask) contextOf(r *http.Request, line *line, guest string, keys token.Ke
 	if len(t.Path) >= token.MaxPath {
 		return nil, nil, newProblem(http.StatusLoopDetected, "%v", token.ErrTooDeep)
 	}
-	if nested, end, ok := withPath(ctx, line.Partyline, t.Path, t.Root); ok {
+	if nested, end, ok := withPath(ctx, entry.Partyline, t.Path, t.Root); ok {
 		return nested, end, nil
 	}
 	return ctx, end, nil

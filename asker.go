@@ -13,7 +13,7 @@ import (
 
 // askingGuest is a guest that asks.
 type askingGuest struct {
-	line     *line
+	entry    *Entry
 	operator *Operator
 }
 
@@ -28,11 +28,11 @@ type underWay struct{ guest string }
 // begin waits until an ask may be begun, and returns a function to be called when it has
 // ended.
 func (a *askingGuest) begin(ctx context.Context, service string, payload any) (done func(), err error) {
-	n := int64(min(a.line.remoteCalls(service, payload), maxUnderWay))
+	n := int64(min(a.entry.remoteCalls(service, payload), maxUnderWay))
 	if n == 0 {
 		return func() {}, nil
 	}
-	calls := a.line.value(underWay{a.operator.Guest()}, func() any { return semaphore.NewWeighted(maxUnderWay) }).(*semaphore.Weighted)
+	calls := a.entry.value(underWay{a.operator.Guest()}, func() any { return semaphore.NewWeighted(maxUnderWay) }).(*semaphore.Weighted)
 	if err := calls.Acquire(ctx, n); err != nil {
 		return nil, err
 	}
@@ -45,5 +45,5 @@ func (a *askingGuest) ask(ctx context.Context, w *wire.Writer, ask wire.Ask) ([]
 	if ask.Service == URLService { // where the asker may be asked for a URL itself
 		w.Given = rootOf(ctx).give
 	}
-	return w.Ask(a.line.replies(ctx, a.operator, ask.Service, ask.Payload), ask.First)
+	return w.Ask(a.entry.replies(ctx, a.operator, ask.Service, ask.Payload), ask.First)
 }

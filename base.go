@@ -57,7 +57,7 @@ type otherBases struct {
 // otherBases returns those that what the guest's manifest names must not lie under.
 // They may become more while the config loads.
 func (v *visit) otherBases() map[string]string {
-	all := v.invitation.host.line.bases.Load()
+	all := v.invitation.host.entry.bases.Load()
 	if known := v.others.Load(); known != nil && known.of == all {
 		return known.guests
 	}

@@ -31,7 +31,7 @@ import (
 // delivery is a request that is sent to a guest through the party's routes.
 type delivery struct {
 	guest   string
-	line    *line               // the guest's
+	entry   *Entry              // the guest's
 	private *privatepath.Set    // of the guest
 	prepare func(*http.Request) // at the guest's handler; may be nil
 	met     atomic.Bool
@@ -54,13 +54,13 @@ var errAnswersNothing = errors.New("the guest's routes answer nothing")
 // that speaks for the guest calls it, so that the response counts.
 func DeliveredTo(r *http.Request, guest string) bool {
 	d := deliveryOf(r)
-	return d != nil && d.reach(d.line, guest)
+	return d != nil && d.reach(d.entry, guest)
 }
 
 // reach takes down that the delivery has reached a handler that speaks for the guest. It
 // returns false if that is not the one it is for.
-func (d *delivery) reach(line *line, guest string) bool {
-	if d == nil || d.line != line || d.guest != guest {
+func (d *delivery) reach(entry *Entry, guest string) bool {
+	if d == nil || d.entry != entry || d.guest != guest {
 		return false
 	}
 	d.met.Store(true)
@@ -92,7 +92,7 @@ func (i *Invitation) send(r *http.Request, limit int, prepare func(*http.Request
 		done()
 		return nil, fmt.Errorf("%w: the path is private to that one", ErrMisrouted)
 	}
-	d := &delivery{guest: i.Operator.Guest(), line: h.line, private: &i.invited.private, prepare: prepare}
+	d := &delivery{guest: i.Operator.Guest(), entry: h.entry, private: &i.invited.private, prepare: prepare}
 	ctx := r.Context()
 	if invitationOf(r) != nil { // a guest may ask while it is invited
 		ctx = context.WithValue(leaving{ctx}, invitationKey{}, (*Invitation)(nil))

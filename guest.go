@@ -235,7 +235,7 @@ func (g *Guest) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 	}
 	v := g.visit.Load()
 	d := deliveryOf(r)
-	delivered := v != nil && d.reach(v.invitation.host.line, v.guest())
+	delivered := v != nil && d.reach(v.invitation.host.entry, v.guest())
 	if !delivered && g.hides(r, v, d) {
 		w.WriteHeader(http.StatusNotFound) // as the party does
 		return nil
@@ -293,7 +293,7 @@ func (g *Guest) take(i *Invitation, r *http.Request) (bool, error) {
 	if i.taken.Load() {
 		return false, nil
 	}
-	if v := g.visit.Load(); g.Name != "" && g.Name != guest || v != nil && (v.guest() != guest || v.invitation.host.line != i.host.line) {
+	if v := g.visit.Load(); g.Name != "" && g.Name != guest || v != nil && (v.guest() != guest || v.invitation.host.entry != i.host.entry) {
 		g.passed = append(g.passed, guest)
 		why := fmt.Sprintf("it comes to `wsgi_party_guest %s`, which takes the invite of its own name only: write `invite %s as %[1]s`, or leave out the name in wsgi_party_guest", g.Name, i.URI)
 		if v != nil {
@@ -319,7 +319,7 @@ func (g *Guest) take(i *Invitation, r *http.Request) (bool, error) {
 		v.end()
 		return false, err
 	}
-	i.host.line.mounts.Store(guest, &guestMount{i.host, v.path})
+	i.host.entry.mounts.Store(guest, &guestMount{i.host, v.path})
 	if last := g.visit.Swap(v); last != nil {
 		last.end()
 		last.leave()

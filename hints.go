@@ -27,8 +27,8 @@ func partiesIn(ctx caddy.Context) []string {
 	names := make(map[string]bool)
 	if a, err := appOf(ctx); err == nil {
 		a.mu.RLock()
-		for name, l := range a.lines {
-			if len(l.parties) > 0 {
+		for name, e := range a.entries {
+			if len(e.hosts) > 0 {
 				names[name] = true
 			}
 		}

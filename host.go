@@ -59,7 +59,7 @@ type Host struct {
 
 	ctx    context.Context
 	app    *App
-	line   *line
+	entry  *Entry
 	server *caddyhttp.Server
 	logger *zap.Logger
 	guests GuestList
@@ -87,7 +87,7 @@ func Open(ctx caddy.Context, settings Settings) (*Host, error) {
 	if h.app, err = appOf(ctx); err != nil {
 		return nil, err
 	}
-	if h.line, err = h.app.add(h); err != nil {
+	if h.entry, err = h.app.add(h); err != nil {
 		return nil, err
 	}
 	return h, nil

@@ -394,7 +394,7 @@ func TestWhoAnswersAsTheTimeEndsHasJoinedOrLeft(t *testing.T) {
 			t.Fatal(err)
 		}
 		p := loaded.(*Party)
-		_, connected := p.host.app.lines[p.Name].Services()["ping"]
+		_, connected := p.host.app.entries[p.Name].Services()["ping"]
 		if joined := p.host.guests.invited[0].last.Load().result == InviteJoined; joined != connected {
 			t.Fatalf("%s, but connected: %v", p.host.guests.invited[0].last.Load().result, connected)
 		}

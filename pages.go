@@ -25,7 +25,7 @@ func (v *visit) sayWhatIsCalledAsAnothers(m *manifest.Manifest) {
 	var names []string
 	for name := range m.URLs {
 		guest, _, named := strings.Cut(name, ":")
-		_, invited := v.invitation.host.line.rankedGuest(guest)
+		_, invited := v.invitation.host.entry.rankedGuest(guest)
 		if named && invited && !v.declaresURL(name) && guest != v.guest() {
 			names = append(names, name)
 		}
@@ -58,7 +58,7 @@ func (v *visit) answerURL(ctx context.Context, payload any) (any, error) {
 	}
 	urls := *v.urls.Load()
 	application, page, named := strings.Cut(request.Name, ":")
-	if _, invited := v.invitation.host.line.rankedGuest(application); named && invited && application != v.guest() {
+	if _, invited := v.invitation.host.entry.rankedGuest(application); named && invited && application != v.guest() {
 		urls = v.declaredURLs() // another guest's page, but for what the operator declares
 	}
 	name := request.Name
@@ -111,7 +111,7 @@ func (v *visit) linkOf(mount string, in *root, answer []byte) (string, error) {
 
 // checkLink checks a link to any guest.
 func (v *visit) checkLink(text string) error {
-	link, err := linkable(v.invitation.host.line.Partyline, text)
+	link, err := linkable(v.invitation.host.entry.Partyline, text)
 	if err != nil {
 		return err
 	}

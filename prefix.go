@@ -155,13 +155,13 @@ func (a *App) withPrefixes(ctx context.Context) context.Context {
 
 // withPrefixOf returns the context for what a guest asks that was sent a request with
 // that prefix and its mount, as it hands that back.
-func (a *App) withPrefixOf(ctx context.Context, line *line, guest, value string) context.Context {
+func (a *App) withPrefixOf(ctx context.Context, entry *Entry, guest, value string) context.Context {
 	headers := a.prefixHeaders.Load()
 	if headers == nil {
 		return ctx
 	}
 	found := make(prefixes)
-	mounted, _ := line.mounts.Load(guest)
+	mounted, _ := entry.mounts.Load(guest)
 	if m, ok := mounted.(*guestMount); ok {
 		if value, ok := strings.CutSuffix(value, m.path); ok {
 			if prefix, err := parsePrefix(value); err == nil {
@@ -190,8 +190,8 @@ type guestMount struct {
 
 // mountOf returns the path at which an invited guest is mounted for whoever asks in that
 // context, escaped. It is empty for others.
-func (l *line) mountOf(ctx context.Context, guest string) string {
-	mounted, _ := l.mounts.Load(guest)
+func (e *Entry) mountOf(ctx context.Context, guest string) string {
+	mounted, _ := e.mounts.Load(guest)
 	m, ok := mounted.(*guestMount)
 	if !ok {
 		return ""

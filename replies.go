@@ -12,12 +12,12 @@ import (
 
 // replies asks as Operator.Replies does. It says of each guest where it is mounted for
 // whoever asks in that context.
-func (l *line) replies(ctx context.Context, o *Operator, service string, payload any) iter.Seq[wire.Reply] {
+func (e *Entry) replies(ctx context.Context, o *Operator, service string, payload any) iter.Seq[wire.Reply] {
 	return func(yield func(wire.Reply) bool) {
 		for r := range o.Replies(ctx, service, payload) {
 			if !yield(wire.Reply{
 				Guest:    r.Guest,
-				Mount:    l.mountOf(ctx, r.Guest),
+				Mount:    e.mountOf(ctx, r.Guest),
 				Answer:   r.Answer,
 				Err:      r.Err,
 				Declined: r.Err == ErrHighAndDry,
@@ -31,10 +31,10 @@ func (l *line) replies(ctx context.Context, o *Operator, service string, payload
 
 // value returns what a package keeps for the partyline under a key of a type of its own;
 // what make returns, the first time.
-func (l *line) value(key any, make func() any) any {
-	value, ok := l.values.Load(key)
+func (e *Entry) value(key any, make func() any) any {
+	value, ok := e.values.Load(key)
 	if !ok {
-		value, _ = l.values.LoadOrStore(key, make())
+		value, _ = e.values.LoadOrStore(key, make())
 	}
 	return value
 }

@@ -145,12 +145,12 @@ func (o *outcome) problem() error {
 // tell puts a guest that has joined on the line, and makes known what became of the
 // invite.
 func (h *Host) tell(o *outcome) {
-	h.line.history.invites[slices.Index(inviteResults[:], o.result)].Add(1)
+	h.entry.history.invites[slices.Index(inviteResults[:], o.result)].Add(1)
 	h.log(o)
 	if o.result == InviteJoined {
 		o.operator.join()
 	} else {
-		h.app.events.invited(h.line.Partyline, o)
+		h.app.events.invited(h.entry.Partyline, o)
 	}
 }
 

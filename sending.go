@@ -41,11 +41,11 @@ func (h *Host) send(ctx context.Context, i *invited, timeout time.Duration) *out
 	defer cancel()
 	requestCtx := newStaying(timeoutCtx)
 	uri := *i.uri // for the guest to keep
-	operator := h.app.operator(h.ctx, h.line, i.guest)
+	operator := h.app.operator(h.ctx, h.entry, i.guest)
 	prefix := h.prefixFor(h.ctx)
 	invitation := &Invitation{Operator: operator, URI: &uri, Prefix: prefix, host: h, invited: i, again: last != nil}
 	mount, _ := cutInvite(i.uri.EscapedPath())
-	h.line.mounts.Store(i.guest, &guestMount{h, strings.TrimSuffix(mount, "/")})
+	h.entry.mounts.Store(i.guest, &guestMount{h, strings.TrimSuffix(mount, "/")})
 	w := subrequest.NewResponseWriter(maxInviteResponse)
 	request := (&http.Request{Method: http.MethodGet, URL: i.uri}).WithContext(context.WithValue(requestCtx, invitationKey{}, invitation))
 	r := subrequest.New(request, h.server, i.uri, prefix, w)
@@ -130,7 +130,7 @@ func SendInvitesContext(ctx context.Context, party, guest string) ([]InviteInfo,
 		*sending // nil for a guest that is on the line
 	}
 	var invites []invite
-	for _, h := range a.partiesOf(party) {
+	for _, h := range a.hostsOf(party) {
 		for _, i := range h.guests.invited {
 			if guest != "" && i.guest != guest || i.last.Load() == nil { // or it is being sent for the first time
 				continue
@@ -253,7 +253,7 @@ func hangingGuests(party string) map[string]bool {
 		return nil
 	}
 	hung := make(map[string]bool)
-	for _, h := range a.partiesOf(party) {
+	for _, h := range a.hostsOf(party) {
 		for _, i := range h.guests.invited {
 			if o := i.last.Load(); o != nil && timedOut(o.err) {
 				hung[i.guest] = true

@@ -115,7 +115,7 @@ func (c *testCaddy) parties(name string) []*Host {
 	if !ok {
 		c.t.Fatal("no config has a party")
 	}
-	return a.partiesOf(name)
+	return a.hostsOf(name)
 }
 
 // TestWhoInvitesAGuestThatIsBeingInvitedGetsTheSameOutcome has the first of two who

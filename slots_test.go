@@ -555,7 +555,7 @@ func TestAPanicInABatchIsItsOwn(t *testing.T) {
 	p := NewPartyline("main", Options{})
 	connectRemote(t, p.Operator("a"), "remote", func(context.Context, any) (any, error) { return "", nil })
 	a := &Ask{MaxResponse: wire.MaxResponse}
-	_, err := a.askBatch(panickingContext{t.Context()}, &askingGuest{&line{Partyline: p}, p.Operator("b")}, []byte(`[{"service": "remote"}, {"service": "remote"}]`))
+	_, err := a.askBatch(panickingContext{t.Context()}, &askingGuest{&Entry{Partyline: p}, p.Operator("b")}, []byte(`[{"service": "remote"}, {"service": "remote"}]`))
 	if err == nil || !strings.Contains(err.Error(), "panic: oh no") {
 		t.Errorf("%v", err)
 	}

@@ -92,7 +92,7 @@ type TemplateFunctions struct {
 	Party string `json:"party,omitempty"`
 
 	operator *Operator
-	line     *line
+	entry    *Entry
 	dotless  *dotlessAsks // of the party
 	logger   *zap.Logger
 }
@@ -123,8 +123,8 @@ func (f *TemplateFunctions) Provision(ctx caddy.Context) error {
 	if f.operator, err = Join(ctx, f.Party, ""); err != nil {
 		return err
 	}
-	f.line = app.lineOf(f.Party)
-	f.dotless = f.line.value(dotlessKey{}, func() any { return new(dotlessAsks) }).(*dotlessAsks)
+	f.entry = app.Entry(f.Party)
+	f.dotless = f.entry.value(dotlessKey{}, func() any { return new(dotlessAsks) }).(*dotlessAsks)
 	return nil
 }
 
@@ -204,7 +204,7 @@ func (f *TemplateFunctions) askReplies(arguments ...any) ([]map[string]any, erro
 	}
 	defer q.end()
 	replies := []map[string]any{}
-	for reply := range f.line.replies(q.ctx, f.operator, q.name, q.payload) {
+	for reply := range f.entry.replies(q.ctx, f.operator, q.name, q.payload) {
 		if reply.Guest == "" {
 			return nil, q.orGone(reply.Err)
 		}

@@ -174,7 +174,7 @@ func dotlessOf(t *testing.T, party string) *dotlessAsks {
 	if !ok {
 		t.Fatal("no config runs")
 	}
-	return a.lineOf(party).value(dotlessKey{}, func() any { return new(dotlessAsks) }).(*dotlessAsks)
+	return a.Entry(party).value(dotlessKey{}, func() any { return new(dotlessAsks) }).(*dotlessAsks)
 }
 
 func TestAsksWithoutTheDotAreFewAtATime(t *testing.T) {

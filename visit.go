@@ -120,7 +120,7 @@ func (v *visit) adopt(m *manifest.Manifest) error {
 		return err
 	}
 	host := v.invitation.host
-	operator := host.app.operator(host.ctx, host.line, v.guest())
+	operator := host.app.operator(host.ctx, host.entry, v.guest())
 	if err := v.connect(operator, m); err != nil {
 		operator.Leave()
 		return err
