@@ -65,6 +65,11 @@ func (a *adminAPI) serve(w http.ResponseWriter, r *http.Request) error {
 	case len(path) == 3 && path[1] == "ask":
 		serve = func(r *http.Request, path []string) (any, error) { return a.ask(w, r, path) }
 	default:
+		if len(path) > 1 {
+			if handler := RegisteredAdmin(path[1]); handler != nil {
+				return handler(w, r, path[0])
+			}
+		}
 		return apiError(http.StatusNotFound, errNoEndpoint)
 	}
 	if !slices.Contains(methods, r.Method) {

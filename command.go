@@ -14,9 +14,7 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
-	"unicode"
 
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
@@ -80,6 +78,12 @@ failed or did not join.`,
 					Args:  cobra.RangeArgs(1, 2),
 					RunE:  run(commandInvite),
 				})
+			for _, added := range RegisteredCommands() {
+				if slices.ContainsFunc(command.Commands(), func(c *cobra.Command) bool { return c.Name() == added.Name() }) {
+					panic("command already registered: wsgi-party " + added.Name())
+				}
+				command.AddCommand(added)
+			}
 		},
 	})
 }
@@ -283,66 +287,3 @@ func commandInvite(fl caddycmd.Flags) (int, error) {
 	}
 	return caddy.ExitCodeSuccess, nil
 }
-
-// table is text in aligned columns.
-type table struct {
-	text   bytes.Buffer
-	writer *tabwriter.Writer
-}
-
-func newTable(titles ...any) *table {
-	t := new(table)
-	t.writer = tabwriter.NewWriter(&t.text, 0, 0, 2, ' ', 0)
-	t.row(titles...)
-	return t
-}
-
-func (t *table) row(cells ...any) {
-	for i, cell := range cells {
-		text := fmt.Sprint(cell)
-		if text == "" {
-			text = "-"
-		}
-		if i > 0 {
-			fmt.Fprint(t.writer, "\t")
-		}
-		fmt.Fprint(t.writer, strings.Map(printable, text))
-	}
-	fmt.Fprintln(t.writer)
-}
-
-// printable keeps what guests say from moving the terminal's cursor.
-func printable(r rune) rune {
-	if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
-		return ' '
-	}
-	return r
-}
-
-func (t *table) print() error {
-	t.writer.Flush()
-	_, err := t.text.WriteTo(os.Stdout)
-	return err
-}
-
-func newInviteTable() *table {
-	return newTable("INVITE", "GUEST", "RESULT", "STATUS", "DURATION", "OLD MANIFEST", "ERROR", "HINT")
-}
-
-func (t *table) invite(i inviteJSON, result string) {
-	old := ""
-	if !i.OldManifest.IsZero() {
-		old = i.OldManifest.Local().Format(time.DateTime)
-	}
-	t.row(i.URI, i.Guest, result, i.Status, seconds(i.Duration), old, firstLine(i.Error), i.Hint)
-}
-
-// word is the result for people.
-func (r InviteResult) word() string { return strings.ReplaceAll(string(r), "_", " ") }
-
-func firstLine(text string) string {
-	line, _, _ := strings.Cut(text, "\n")
-	return line
-}
-
-func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }

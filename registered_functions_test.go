@@ -1,0 +1,39 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package wsgiparty
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+func init() {
+	RegisterTemplateFunction("greet", func(ctx caddy.Context, party string) (any, error) {
+		if party == "hostile" {
+			return nil, errors.New("who goes there")
+		}
+		operator, err := Join(ctx, party, "greeter")
+		return func(whom string) (string, error) {
+			if whom == "" {
+				return "", errors.New("nobody to greet")
+			}
+			return fmt.Sprintf("%s greets %s of %s", operator, whom, operator.Partyline().Name()), nil
+		}, err
+	})
+}
+
+func TestPagesHaveRegisteredFunctions(t *testing.T) {
+	c := templateSite(t, "")
+	c.expectPage(`{{greet "you"}}`, "greeter greets you of main")
+	c.expectPage(`{{with maybeURL . "greet"}}{{.}}{{else}}no page{{end}}`, "no page")
+	c.expectNoPage(`{{greet ""}}`, "nobody to greet")
+	err := c.tryLoad("ADDRESS {\ntemplates {\nextensions {\nwsgi_party hostile\n}\n}\n}")
+	if err == nil || !strings.Contains(err.Error(), "template function greet: who goes there") {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,102 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package wsgiparty
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+)
+
+func init() {
+	RegisterAdmin("greet", func(w http.ResponseWriter, r *http.Request, party string) error {
+		if _, ok := Lookup(party); !ok {
+			return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errors.New("nobody to greet in " + party)}
+		}
+		_, err := fmt.Fprintf(w, "%s %s by %s", r.Method, r.URL.Path, party)
+		return err
+	})
+	RegisterCommand(func() *cobra.Command {
+		return &cobra.Command{
+			Use:   "greet <party>",
+			Short: "Greets a party",
+			Args:  cobra.ExactArgs(1),
+			RunE: func(command *cobra.Command, args []string) error {
+				address, err := command.Flags().GetString("address")
+				fmt.Printf("hello %s at %s\n", args[0], address)
+				return err
+			},
+		}
+	})
+}
+
+func TestARegisteredEndpointServesAllBelowItsName(t *testing.T) {
+	c := newAdminTest(t)
+	c.site("wsgi_party main {\nwsgi_party \"a/b\"\n}")
+	for path, want := range map[string]string{
+		"main/greet":         "GET /wsgi_party/main/greet by main",
+		"a%2Fb/greet/you/2":  "GET /wsgi_party/a/b/greet/you/2 by a/b",
+		"missing/greet":      "nobody to greet in missing",
+		"main/greeting":      errNoEndpoint.Error(),
+		"main/ask/greet/you": errNoEndpoint.Error(),
+		"main/invite/greet":  errNoEndpoint.Error(),
+	} {
+		response := c.call("GET", adminPath+path, "")
+		if found := strings.HasPrefix(want, "GET"); !strings.Contains(response.body, want) || (response.status == 200) != found || !found && response.status != 404 {
+			t.Errorf("%s: %d %s", path, response.status, response.body)
+		}
+	}
+}
+
+// TestARegisteredCommandIsOneOfCaddys runs itself once more, as Caddy.
+func TestARegisteredCommandIsOneOfCaddys(t *testing.T) {
+	const variable = "WSGI_PARTY_TEST_COMMAND"
+	if arguments := os.Getenv(variable); arguments != "" {
+		os.Args = append([]string{"caddy", "wsgi-party"}, strings.Fields(arguments)...)
+		caddycmd.Main()
+		os.Exit(0)
+	}
+	for arguments, want := range map[string]string{
+		"greet main --address here": "hello main at here\n",
+		"greet --help":              "Greets a party",
+		"--help":                    "\n  greet ",
+	} {
+		command := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
+		command.Env = append(os.Environ(), variable+"="+arguments)
+		said, err := command.Output()
+		if err != nil || !strings.Contains(string(said), want) {
+			t.Errorf("%s: %v: %s", arguments, err, said)
+		}
+	}
+}
+
+func TestWhatIsTakenIsNotRegisteredAgain(t *testing.T) {
+	admin := func(name string) func() { return func() { RegisterAdmin(name, nil) } }
+	function := func(name string) func() { return func() { RegisterTemplateFunction(name, nil) } }
+	for what, register := range map[string]func(){
+		`endpoint "greet" is registered already`:           admin("greet"),
+		`endpoint "invite" is registered already`:          admin("invite"),
+		`endpoint "" is registered already`:                admin(""),
+		`template function "greet" is registered already`:  function("greet"),
+		`template function "urlFor" is registered already`: function("urlFor"),
+		`function name "greet you" is not a valid`:         function("greet you"),
+	} {
+		func() {
+			defer func() {
+				if value := fmt.Sprint(recover()); !strings.Contains(value, what) {
+					t.Errorf("it panics with %s, not with %s", value, what)
+				}
+			}()
+			register()
+		}()
+	}
+}
