@@ -5,7 +5,6 @@ package wsgiparty
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,120 +26,41 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
 	"github.com/wsgiparty/wsgiparty/internal/wire"
 )
 
 // adminTest is a Caddy with an admin endpoint.
 type adminTest struct {
-	*testCaddy
-	admin string
+	*partytest.Caddy
 	began time.Time
-	loads int
 }
 
 func newAdminTest(t testing.TB) *adminTest {
 	t.Helper()
-	c := &adminTest{testCaddy: newCaddy(t), admin: testport.Address(t), began: time.Now()}
-	t.Cleanup(func() { c.testCaddy.load("ADDRESS {\nrespond done\n}") }) // ends the admin endpoint
-	return c
-}
-
-// adapt is testCaddy's, with the admin endpoint.
-func (c *adminTest) adapt(config string) []byte {
-	c.t.Helper()
-	return bytes.Replace(c.testCaddy.adapt(config), []byte(`"disabled":true`), []byte(`"listen":"`+c.admin+`"`), 1)
-}
-
-// tryLoad is testCaddy's. When it returns, only the admin endpoint of the new config
-// answers, even if that has failed.
-func (c *adminTest) tryLoad(config string) error {
-	c.t.Helper()
-	err := caddy.Load(c.adapt(config), true)
-	c.loads++
-	eventually(c.t, "the endpoint before stops", func() bool {
-		stopped := 0
-		for _, e := range logEntries(c.t, "stopped previous server") {
-			if strings.HasSuffix(e["address"].(string), c.admin) { // not that of a test before
-				stopped++
-			}
-		}
-		return stopped >= c.loads-1
-	})
-	eventually(c.t, "the new endpoint answers", func() bool { // else it may be stopped before it has begun
-		_, err := c.tryCall(context.Background(), "GET", "/wsgi_party/", nil)
-		return err == nil
-	})
-	return err
-}
-
-func (c *adminTest) load(config string) {
-	c.t.Helper()
-	if err := c.tryLoad(config); err != nil {
-		c.t.Fatal(err)
-	}
-}
-
-func (c *adminTest) site(directives string) {
-	c.t.Helper()
-	c.load("ADDRESS {\n" + directives + "\n}")
-}
-
-type adminResponse struct {
-	status int
-	header http.Header
-	body   string
-}
-
-// adminClient uses each connection once: a reload ends them.
-var adminClient = &http.Client{
-	Transport:     &http.Transport{DisableKeepAlives: true},
-	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-}
-
-func (c *adminTest) tryCall(ctx context.Context, method, path string, body io.Reader) (adminResponse, error) {
-	r, err := http.NewRequestWithContext(ctx, method, "http://"+c.admin+path, body)
-	if err != nil {
-		return adminResponse{}, err
-	}
-	response, err := adminClient.Do(r)
-	if err != nil {
-		return adminResponse{}, err
-	}
-	defer response.Body.Close()
-	read, err := io.ReadAll(response.Body)
-	return adminResponse{response.StatusCode, response.Header, string(read)}, err
-}
-
-// call makes a request to the admin endpoint.
-func (c *adminTest) call(method, path, body string) adminResponse {
-	c.t.Helper()
-	response, err := c.tryCall(context.Background(), method, path, strings.NewReader(body))
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	return response
+	return &adminTest{partytest.NewCaddyWithAdmin(t), time.Now()}
 }
 
 // expectJSON fails the test unless the response is that JSON. The words DURATION,
 // TIME and HINT stand for any that makes sense.
 func (c *adminTest) expectJSON(method, path, body, want string) {
-	c.t.Helper()
-	c.isJSON(method+" "+path, c.call(method, path, body), want)
+	c.Helper()
+	c.isJSON(method+" "+path, c.Call(method, path, body), want)
 }
 
-func (c *adminTest) isJSON(what string, response adminResponse, want string) {
-	c.t.Helper()
-	if response.status != http.StatusOK || response.header.Get("Content-Type") != "application/json" {
-		c.t.Errorf("%s: %d %s %s", what, response.status, response.header.Get("Content-Type"), response.body)
+func (c *adminTest) isJSON(what string, response partytest.Response, want string) {
+	c.Helper()
+	if response.Status != http.StatusOK || response.Header.Get("Content-Type") != "application/json" {
+		c.Errorf("%s: %d %s %s", what, response.Status, response.Header.Get("Content-Type"), response.Body)
 		return
 	}
-	c.same(what, c.plain(response.body), c.plain(want))
+	c.same(what, c.plain(response.Body), c.plain(want))
 }
 
 // same fails the test, and shows where they differ, unless two texts are the same.
 func (c *adminTest) same(what, got, want string) {
-	c.t.Helper()
+	c.Helper()
 	if got == want {
 		return
 	}
@@ -150,28 +70,28 @@ func (c *adminTest) same(what, got, want string) {
 		line++
 	}
 	begin := max(0, line-8)
-	c.t.Errorf("%s: from line %d on\n%s\nwant\n%s", what, line+1, strings.Join(gotLines[begin:min(line+4, len(gotLines))], "\n"), strings.Join(wantLines[begin:min(line+4, len(wantLines))], "\n"))
+	c.Errorf("%s: from line %d on\n%s\nwant\n%s", what, line+1, strings.Join(gotLines[begin:min(line+4, len(gotLines))], "\n"), strings.Join(wantLines[begin:min(line+4, len(wantLines))], "\n"))
 }
 
 // plain returns JSON, indented and without what differs from run to run.
 func (c *adminTest) plain(text string) string {
-	c.t.Helper()
+	c.Helper()
 	decoder := json.NewDecoder(strings.NewReader(text))
 	decoder.UseNumber()
 	var value any
 	if err := decoder.Decode(&value); err != nil {
-		c.t.Fatalf("%s: %v", text, err)
+		c.Fatalf("%s: %v", text, err)
 	}
 	c.replace(value)
 	plain, err := json.MarshalIndent(value, "", "  ")
 	if err != nil {
-		c.t.Fatal(err)
+		c.Fatal(err)
 	}
 	return string(plain)
 }
 
 func (c *adminTest) replace(value any) {
-	c.t.Helper()
+	c.Helper()
 	switch value := value.(type) {
 	case []any:
 		for _, element := range value {
@@ -203,43 +123,32 @@ func (c *adminTest) replace(value any) {
 
 // expectError fails the test unless the response is an error in which all of these
 // are.
-func (c *adminTest) expectError(what string, response adminResponse, status int, want ...string) {
-	c.t.Helper()
-	decoder := json.NewDecoder(strings.NewReader(response.body))
+func (c *adminTest) expectError(what string, response partytest.Response, status int, want ...string) {
+	c.Helper()
+	decoder := json.NewDecoder(strings.NewReader(response.Body))
 	decoder.DisallowUnknownFields()
 	var answer struct {
 		Error string `json:"error"`
 	}
 	err := decoder.Decode(&answer)
-	if err != nil || answer.Error == "" || response.status != status || response.header.Get("Content-Type") != "application/json" {
-		c.t.Errorf("%s: %d %s %q, want %d and an error: %v", what, response.status, response.header.Get("Content-Type"), response.body, status, err)
+	if err != nil || answer.Error == "" || response.Status != status || response.Header.Get("Content-Type") != "application/json" {
+		c.Errorf("%s: %d %s %q, want %d and an error: %v", what, response.Status, response.Header.Get("Content-Type"), response.Body, status, err)
 	}
 	for _, want := range want {
 		if !strings.Contains(answer.Error, want) {
-			c.t.Errorf("%s: the error does not contain %q: %s", what, want, answer.Error)
+			c.Errorf("%s: the error does not contain %q: %s", what, want, answer.Error)
 		}
 	}
 }
 
-var freshParties atomic.Uint64
-
-// freshParty returns the name of a party for which nothing has been counted yet in
-// this process.
-func freshParty() string { return fmt.Sprint("fresh", freshParties.Add(1)) }
-
 // connect connects a handler on the running config's partyline.
 func (c *adminTest) connect(party, guest, service string, h Handler) *Operator {
-	c.t.Helper()
-	operator := c.line(party).Partyline().Operator(guest)
+	c.Helper()
+	operator := operatorOf(c, party).Partyline().Operator(guest)
 	if err := operator.Connect(service, h); err != nil {
-		c.t.Fatal(err)
+		c.Fatal(err)
 	}
 	return operator
-}
-
-// answers is a handler that always answers that.
-func answers(answer any) Handler {
-	return func(context.Context, any) (any, error) { return answer, nil }
 }
 
 // guestScript says what a guest does on each invite.
@@ -253,7 +162,7 @@ type guestScript struct {
 func onInvites(t testing.TB, key string, does ...func(http.ResponseWriter, *http.Request, *Operator) error) *guestScript {
 	t.Helper()
 	s := new(guestScript)
-	app(t, key, func(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	partytest.App(t, key, func(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 		operator, ok := OperatorFrom(r)
 		if !ok {
 			return next.ServeHTTP(w, r)
@@ -288,7 +197,7 @@ func (s *guestScript) operator(i int) *Operator {
 func connects(answer any, services ...string) func(http.ResponseWriter, *http.Request, *Operator) error {
 	return func(w http.ResponseWriter, _ *http.Request, operator *Operator) error {
 		for _, service := range services {
-			if err := operator.Connect(service, answers(answer)); err != nil {
+			if err := operator.Connect(service, partytest.Answers(answer)); err != nil {
 				return err
 			}
 		}
@@ -321,9 +230,9 @@ func bothOf(one, two func(http.ResponseWriter, *http.Request, *Operator) error) 
 }
 
 func TestTheAdminAPIShowsWhoIsOnTheLineAndWhatCameOfIt(t *testing.T) {
-	party := freshParty()
+	party := partytest.FreshParty()
 	var declines, breaks atomic.Bool
-	onProvision(t, "teller", joins(party, "teller", "time", "noon"))
+	partytest.OnProvision(t, "teller", joins(party, "teller", "time", "noon"))
 	onInvites(t, "one", connects("1", "zebra", "number"))
 	onInvites(t, "two", func(w http.ResponseWriter, _ *http.Request, operator *Operator) error {
 		w.WriteHeader(http.StatusCreated)
@@ -348,7 +257,7 @@ func TestTheAdminAPIShowsWhoIsOnTheLineAndWhatCameOfIt(t *testing.T) {
 	onInvites(t, "fails", fails(errors.New("oh no")))
 	onInvites(t, "unspeakable", fails(unspeakableError{}))
 	c := newAdminTest(t)
-	c.site(`
+	c.Site(`
 	route {
 		test_app teller
 		wsgi_party ` + party + ` {
@@ -367,7 +276,7 @@ func TestTheAdminAPIShowsWhoIsOnTheLineAndWhatCameOfIt(t *testing.T) {
 	}`)
 	ask := func() {
 		t.Helper()
-		if _, err := c.line(party).AskAround(context.Background(), "number", nil); (err != nil) != breaks.Load() {
+		if _, err := operatorOf(c, party).AskAround(context.Background(), "number", nil); (err != nil) != breaks.Load() {
 			t.Error(err)
 		}
 	}
@@ -412,7 +321,7 @@ func TestTheAdminAPIShowsWhoIsOnTheLineAndWhatCameOfIt(t *testing.T) {
 	c.expectJSON("GET", "/wsgi_party/"+party, "", want)
 	c.expectJSON("GET", "/wsgi_party/"+party+"/", "", want)
 	c.expectJSON("GET", "/wsgi_party/", "", "["+want+"]")
-	if body := c.call("GET", "/wsgi_party/"+party, "").body; !strings.Contains(body, "it <broke>") || !strings.Contains(body, "?x=1&y") {
+	if body := c.Call("GET", "/wsgi_party/"+party, "").Body; !strings.Contains(body, "it <broke>") || !strings.Contains(body, "?x=1&y") {
 		t.Errorf("characters of HTML are escaped for no reason: %s", body)
 	}
 
@@ -428,10 +337,10 @@ func TestTheAdminAPIShowsWhoIsOnTheLineAndWhatCameOfIt(t *testing.T) {
 			Joined time.Time
 		}
 	}
-	c.decode(c.call("GET", "/wsgi_party/"+party, ""), &shown)
-	logged := make(map[string]entry)
+	partytest.Decode(c, c.Call("GET", "/wsgi_party/"+party, ""), &shown)
+	logged := make(map[string]partytest.Entry)
 	for _, result := range inviteResults {
-		for _, e := range logEntries(t, result.message()) {
+		for _, e := range partytest.LogEntries(t, result.message()) {
 			logged[e["guest"].(string)] = e
 		}
 	}
@@ -464,15 +373,8 @@ type unspeakableError struct{}
 
 func (unspeakableError) Error() string { panic("no message") }
 
-func (c *adminTest) decode(response adminResponse, value any) {
-	c.t.Helper()
-	if err := json.Unmarshal([]byte(response.body), value); err != nil || response.status != http.StatusOK {
-		c.t.Fatalf("%d %s: %v", response.status, response.body, err)
-	}
-}
-
 func TestTheAdminAPIShowsNothingAsEmptyLists(t *testing.T) {
-	onProvision(t, "early", func(ctx caddy.Context) error {
+	partytest.OnProvision(t, "early", func(ctx caddy.Context) error {
 		_, err := Join(ctx, "joined only", "")
 		return err
 	})
@@ -489,7 +391,7 @@ func TestTheAdminAPIShowsNothingAsEmptyLists(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newAdminTest(t)
-			c.site(test.directives)
+			c.Site(test.directives)
 			var want []string
 			for _, party := range test.parties {
 				one := fmt.Sprintf(empty, party)
@@ -523,9 +425,9 @@ func TestWhatTheAdminAPIShowsIsInTheSameOrderEachTime(t *testing.T) {
 		site.WriteString("}\n")
 	}
 	site.WriteString("}")
-	c.load(site.String())
+	c.Load(site.String())
 
-	want := c.plain(c.call("GET", "/wsgi_party/", "").body)
+	want := c.plain(c.Call("GET", "/wsgi_party/", "").Body)
 	var shown []struct {
 		Party   string
 		Invites []struct{ Server, Guest string }
@@ -540,7 +442,7 @@ func TestWhatTheAdminAPIShowsIsInTheSameOrderEachTime(t *testing.T) {
 		}
 		Counts []struct{ Guest, Service string }
 	}
-	c.decode(c.call("GET", "/wsgi_party/", ""), &shown)
+	partytest.Decode(c, c.Call("GET", "/wsgi_party/", ""), &shown)
 	var order []string
 	for _, p := range shown {
 		var line []string
@@ -579,16 +481,16 @@ func TestWhatTheAdminAPIShowsIsInTheSameOrderEachTime(t *testing.T) {
 	}
 	for range 3 {
 		for range 3 {
-			c.same("again", c.plain(c.call("GET", "/wsgi_party/", "").body), want)
+			c.same("again", c.plain(c.Call("GET", "/wsgi_party/", "").Body), want)
 		}
-		c.load(site.String())
+		c.Load(site.String())
 	}
 }
 
 func TestAReplicaThatLeavesIsNoLongerCounted(t *testing.T) {
 	script := onInvites(t, "app", connects("pong", "ping"))
 	c := newAdminTest(t)
-	c.load("ADDRESS, http://" + testport.Address(t) + " {\nwsgi_party main {\ninvite /app/__invite__/\ntest_app app\n}\n}")
+	c.Load("ADDRESS, http://" + testport.Address(t) + " {\nwsgi_party main {\ninvite /app/__invite__/\ntest_app app\n}\n}")
 	for left, want := range []string{
 		`[{"guest": "app", "services": ["ping"], "replicas": 2, "joined": "TIME"}]`,
 		`[{"guest": "app", "services": ["ping"], "replicas": 1, "joined": "TIME"}]`,
@@ -598,34 +500,34 @@ func TestAReplicaThatLeavesIsNoLongerCounted(t *testing.T) {
 			script.operator(left - 1).Leave()
 		}
 		var shown struct{ Guests json.RawMessage }
-		c.decode(c.call("GET", "/wsgi_party/main", ""), &shown)
+		partytest.Decode(c, c.Call("GET", "/wsgi_party/main", ""), &shown)
 		c.same("guests", c.plain(string(shown.Guests)), c.plain(want))
 	}
 }
 
 func TestHeadOfTheAdminAPI(t *testing.T) {
 	c := newAdminTest(t)
-	c.site("wsgi_party main")
+	c.Site("wsgi_party main")
 	for path, status := range map[string]int{"/wsgi_party/": 200, "/wsgi_party/main": 200, "/wsgi_party/other": 404} {
-		response := c.call("HEAD", path, "")
-		if response.status != status || response.body != "" || response.header.Get("Content-Type") != "application/json" {
-			t.Errorf("HEAD %s: %d %q %v, want %d", path, response.status, response.body, response.header, status)
+		response := c.Call("HEAD", path, "")
+		if response.Status != status || response.Body != "" || response.Header.Get("Content-Type") != "application/json" {
+			t.Errorf("HEAD %s: %d %q %v, want %d", path, response.Status, response.Body, response.Header, status)
 		}
 	}
 }
 
 func TestAnAdminAskHasTheAnswersInOrderAndEachReply(t *testing.T) {
 	c := newAdminTest(t)
-	party := freshParty()
-	c.site("wsgi_party " + party)
-	c.connect(party, "zoe", "number", answers("first"))
+	party := partytest.FreshParty()
+	c.Site("wsgi_party " + party)
+	c.connect(party, "zoe", "number", partytest.Answers("first"))
 	c.connect(party, "shy", "number", func(context.Context, any) (any, error) { return nil, fmt.Errorf("no: %w", ErrHighAndDry) })
 	c.connect(party, "broken", "number", func(context.Context, any) (any, error) { return "lost", errors.New("oh no") })
-	adam := c.connect(party, "adam", "number", answers(map[string]any{"b": []int{1, 2}, "a": nil}))
-	if err := adam.Connect("number", answers(nil)); err != nil {
+	adam := c.connect(party, "adam", "number", partytest.Answers(map[string]any{"b": []int{1, 2}, "a": nil}))
+	if err := adam.Connect("number", partytest.Answers(nil)); err != nil {
 		t.Fatal(err)
 	}
-	c.connect(party, "adam", "other", answers("wrong"))
+	c.connect(party, "adam", "other", partytest.Answers("wrong"))
 	c.expectJSON("POST", "/wsgi_party/"+party+"/ask/number", "", `{
 		"answers": ["first", {"a": null, "b": [1, 2]}, null],
 		"replies": [
@@ -649,7 +551,7 @@ func TestAnAdminAskHasTheAnswersInOrderAndEachReply(t *testing.T) {
 			Asked, Answered, Declined, Failed int
 		}
 	}
-	c.decode(c.call("GET", "/wsgi_party/"+party, ""), &shown)
+	partytest.Decode(c, c.Call("GET", "/wsgi_party/"+party, ""), &shown)
 	if got := fmt.Sprint(shown.Counts); got != "[{adam number 2 2 0 0} {adam other 0 0 0 0} {broken number 1 0 0 1} {shy number 1 0 1 0} {shy secret 1 0 1 0} {zoe number 1 1 0 0}]" {
 		t.Errorf("counts: %s", got)
 	}
@@ -666,7 +568,7 @@ type askedJSON struct {
 
 func TestAdminAskFirst(t *testing.T) {
 	c := newAdminTest(t)
-	c.site("wsgi_party main")
+	c.Site("wsgi_party main")
 	var calls []string
 	for _, guest := range []string{"shy", "one", "two"} {
 		c.connect("main", guest, "number", func(context.Context, any) (any, error) {
@@ -693,7 +595,7 @@ func TestAdminAskFirst(t *testing.T) {
 		"?first=%00":    "",
 	} {
 		calls = nil
-		response := c.call("POST", "/wsgi_party/main/ask/number"+query, "")
+		response := c.Call("POST", "/wsgi_party/main/ask/number"+query, "")
 		if got := strings.Join(calls, " "); got != want {
 			t.Errorf("%s: asked were %q, want %q", query, got, want)
 		}
@@ -702,7 +604,7 @@ func TestAdminAskFirst(t *testing.T) {
 			continue
 		}
 		var asked askedJSON
-		c.decode(response, &asked)
+		partytest.Decode(c, response, &asked)
 		var replied []string
 		for _, reply := range asked.Replies {
 			replied = append(replied, reply.Guest)
@@ -722,7 +624,7 @@ func TestAdminAskFirst(t *testing.T) {
 
 func TestAdminAskDurationsAreThoseOfTheHandlers(t *testing.T) {
 	c := newAdminTest(t)
-	c.site("wsgi_party main")
+	c.Site("wsgi_party main")
 	const pause = 20 * time.Millisecond
 	for _, guest := range []string{"quick", "slow", "quick, too"} {
 		c.connect("main", guest, "wait", func(context.Context, any) (any, error) {
@@ -733,7 +635,7 @@ func TestAdminAskDurationsAreThoseOfTheHandlers(t *testing.T) {
 		})
 	}
 	var asked askedJSON
-	c.decode(c.call("POST", "/wsgi_party/main/ask/wait", ""), &asked)
+	partytest.Decode(c, c.Call("POST", "/wsgi_party/main/ask/wait", ""), &asked)
 	sum := 0.
 	for _, reply := range asked.Replies {
 		sum += reply.Duration
@@ -749,11 +651,11 @@ func TestAdminAskDurationsAreThoseOfTheHandlers(t *testing.T) {
 // TestAdminAskOfRemoteHandlers has the first one wait for the second.
 func TestAdminAskOfRemoteHandlers(t *testing.T) {
 	c := newAdminTest(t)
-	c.site("wsgi_party main")
+	c.Site("wsgi_party main")
 	const pause = 20 * time.Millisecond
 	done := make(chan struct{}, 2)
 	for _, guest := range []string{"zoe", "adam", "broken", "shy"} {
-		if err := c.line("main").Partyline().Operator(guest).ConnectRemote("far", func(ctx context.Context, payload any) (any, error) {
+		if err := operatorOf(c, "main").Partyline().Operator(guest).ConnectRemote("far", func(ctx context.Context, payload any) (any, error) {
 			switch guest {
 			case "zoe":
 				select {
@@ -774,9 +676,9 @@ func TestAdminAskOfRemoteHandlers(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	response := c.call("POST", "/wsgi_party/main/ask/far", `"x"`)
+	response := c.Call("POST", "/wsgi_party/main/ask/far", `"x"`)
 	var asked askedJSON
-	c.decode(response, &asked)
+	partytest.Decode(c, response, &asked)
 	var got []string
 	for _, reply := range asked.Replies {
 		first, _, _ := strings.Cut(reply.Error, "\n")
@@ -797,7 +699,7 @@ func TestAdminAskOfRemoteHandlers(t *testing.T) {
 		}
 	}
 	asked = askedJSON{}
-	c.decode(c.call("POST", "/wsgi_party/main/ask/far?first", `"x"`), &asked)
+	partytest.Decode(c, c.Call("POST", "/wsgi_party/main/ask/far?first", `"x"`), &asked)
 	if len(asked.Replies) != 1 || fmt.Sprint(asked.Answers) != "[x]" {
 		t.Errorf("first: %+v", asked)
 	}
@@ -805,7 +707,7 @@ func TestAdminAskOfRemoteHandlers(t *testing.T) {
 
 func TestAdminAskPassesOnThePayload(t *testing.T) {
 	c := newAdminTest(t)
-	c.site("wsgi_party main")
+	c.Site("wsgi_party main")
 	var got []any
 	c.connect("main", "echo", "echo", func(_ context.Context, payload any) (any, error) {
 		got = append(got, payload)
@@ -829,23 +731,23 @@ func TestAdminAskPassesOnThePayload(t *testing.T) {
 		`"` + long + `"`: long,
 	} {
 		got = nil
-		response := c.call("POST", "/wsgi_party/main/ask/echo", body)
+		response := c.Call("POST", "/wsgi_party/main/ask/echo", body)
 		if len(body) > 100 {
 			body = body[:100]
 		}
-		if response.status != http.StatusOK || len(got) != 1 || !reflect.DeepEqual(got[0], want) {
-			t.Errorf("%q: %d %.200s, the handler got %.200v, want %.200v", body, response.status, response.body, got, want)
+		if response.Status != http.StatusOK || len(got) != 1 || !reflect.DeepEqual(got[0], want) {
+			t.Errorf("%q: %d %.200s, the handler got %.200v, want %.200v", body, response.Status, response.Body, got, want)
 			continue
 		}
 		var asked struct{ Answers []json.RawMessage }
-		c.decode(response, &asked)
+		partytest.Decode(c, response, &asked)
 		if again, err := wire.ParsePayload(asked.Answers[0]); err != nil || !reflect.DeepEqual(again, want) {
 			t.Errorf("%q: answered %.200s, want %.200v", body, asked.Answers[0], want)
 		}
 	}
 	got = nil
-	if response := c.call("POST", "/wsgi_party/main/ask/echo", nested); response.status != http.StatusOK || len(got) != 1 {
-		t.Errorf("nested: %d %.200s", response.status, response.body)
+	if response := c.Call("POST", "/wsgi_party/main/ask/echo", nested); response.Status != http.StatusOK || len(got) != 1 {
+		t.Errorf("nested: %d %.200s", response.Status, response.Body)
 	}
 
 	type typed struct{ ID uint64 }
@@ -854,8 +756,8 @@ func TestAdminAskPassesOnThePayload(t *testing.T) {
 		id, err = PayloadAs[typed](payload)
 		return nil, err
 	})
-	if response := c.call("POST", "/wsgi_party/main/ask/typed", `{"id": 18446744073709551615}`); id.ID != math.MaxUint64 {
-		t.Errorf("%v: %s", id, response.body)
+	if response := c.Call("POST", "/wsgi_party/main/ask/typed", `{"id": 18446744073709551615}`); id.ID != math.MaxUint64 {
+		t.Errorf("%v: %s", id, response.Body)
 	}
 }
 
@@ -871,11 +773,11 @@ func TestAnAnswerThatJSONCannotCarryIsShownAsItsType(t *testing.T) {
 	list := make([]any, 1)
 	list[0] = list
 	c := newAdminTest(t)
-	c.site("wsgi_party main")
+	c.Site("wsgi_party main")
 	var answer any
-	c.connect("main", "before", "any", answers("before"))
+	c.connect("main", "before", "any", partytest.Answers("before"))
 	c.connect("main", "odd", "any", func(context.Context, any) (any, error) { return answer, nil })
-	c.connect("main", "after", "any", answers("after"))
+	c.connect("main", "after", "any", partytest.Answers("after"))
 	for _, test := range []struct {
 		answer    any
 		want, why string
@@ -903,7 +805,7 @@ func TestAnAnswerThatJSONCannotCarryIsShownAsItsType(t *testing.T) {
 	} {
 		answer = test.answer
 		var asked askedJSON
-		c.decode(c.call("POST", "/wsgi_party/main/ask/any", ""), &asked)
+		partytest.Decode(c, c.Call("POST", "/wsgi_party/main/ask/any", ""), &asked)
 		if !reflect.DeepEqual(asked.Answers, []any{"before", test.want, "after"}) || len(asked.Replies) != 3 {
 			t.Errorf("%T: %v", answer, asked)
 			continue
@@ -920,7 +822,7 @@ func TestAnAnswerThatJSONCannotCarryIsShownAsItsType(t *testing.T) {
 
 func TestAnswersThatJSONCanCarryComeAsTheyAre(t *testing.T) {
 	c := newAdminTest(t)
-	c.site("wsgi_party main")
+	c.Site("wsgi_party main")
 	var answer any
 	c.connect("main", "app", "any", func(context.Context, any) (any, error) { return answer, nil })
 	for _, test := range []struct{ answer, want any }{
@@ -940,7 +842,7 @@ func TestAnswersThatJSONCanCarryComeAsTheyAre(t *testing.T) {
 	} {
 		answer = test.answer
 		var asked askedJSON
-		c.decode(c.call("POST", "/wsgi_party/main/ask/any", ""), &asked)
+		partytest.Decode(c, c.Call("POST", "/wsgi_party/main/ask/any", ""), &asked)
 		if len(asked.Replies) != 1 || !reflect.DeepEqual(asked.Answers, []any{test.want}) || asked.Replies[0].Note != "" {
 			t.Errorf("%#v: %+v, want %#v", answer, asked, test.want)
 		}
@@ -949,13 +851,13 @@ func TestAnswersThatJSONCanCarryComeAsTheyAre(t *testing.T) {
 
 func TestAdminAskSaysHowAHandlerPanicked(t *testing.T) {
 	c := newAdminTest(t)
-	party := freshParty()
-	c.site("wsgi_party " + party)
+	party := partytest.FreshParty()
+	c.Site("wsgi_party " + party)
 	for _, value := range []any{"oh no", unspeakableError{}, http.ErrAbortHandler, ErrHighAndDry} {
 		operator := c.connect(party, "wild", "any", func(context.Context, any) (any, error) { panic(value) })
-		c.connect(party, "tame", "any", answers("tame"))
+		c.connect(party, "tame", "any", partytest.Answers("tame"))
 		var asked askedJSON
-		c.decode(c.call("POST", "/wsgi_party/"+party+"/ask/any", ""), &asked)
+		partytest.Decode(c, c.Call("POST", "/wsgi_party/"+party+"/ask/any", ""), &asked)
 		var wild string
 		for _, reply := range asked.Replies {
 			if reply.Guest == "wild" && reply.Status == "failed" {
@@ -971,7 +873,7 @@ func TestAdminAskSaysHowAHandlerPanicked(t *testing.T) {
 				LastError string `json:"last_error"`
 			}
 		}
-		c.decode(c.call("GET", "/wsgi_party/"+party, ""), &shown)
+		partytest.Decode(c, c.Call("GET", "/wsgi_party/"+party, ""), &shown)
 		if shown.Counts[1].Guest != "wild" || shown.Counts[1].LastError != wild {
 			t.Errorf("%T: the last error is %+v, want %s", value, shown.Counts, wild)
 		}
@@ -982,8 +884,8 @@ func TestAdminAskSaysHowAHandlerPanicked(t *testing.T) {
 // TestAClientThatGoesAwayEndsItsAsk has it go while the first handler is at it.
 func TestAClientThatGoesAwayEndsItsAsk(t *testing.T) {
 	c := newAdminTest(t)
-	party := freshParty()
-	c.site("wsgi_party " + party)
+	party := partytest.FreshParty()
+	c.Site("wsgi_party " + party)
 	asked := make(chan string, 2)
 	ended := make(chan struct{})
 	c.connect(party, "patient", "wait", func(ctx context.Context, _ any) (any, error) {
@@ -999,7 +901,7 @@ func TestAClientThatGoesAwayEndsItsAsk(t *testing.T) {
 	ctx, leave := context.WithCancel(context.Background())
 	gone := make(chan error, 1)
 	go func() {
-		_, err := c.tryCall(ctx, "POST", "/wsgi_party/"+party+"/ask/wait", strings.NewReader("1"))
+		_, err := c.TryCall(ctx, "POST", "/wsgi_party/"+party+"/ask/wait", strings.NewReader("1"))
 		gone <- err
 	}()
 	<-asked
@@ -1007,7 +909,7 @@ func TestAClientThatGoesAwayEndsItsAsk(t *testing.T) {
 	if err := <-gone; !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
-	eventually(t, "the handler is told", func() bool {
+	partytest.Eventually(t, "the handler is told", func() bool {
 		select {
 		case <-ended:
 			return true
@@ -1015,7 +917,7 @@ func TestAClientThatGoesAwayEndsItsAsk(t *testing.T) {
 			return false
 		}
 	})
-	eventually(t, "the ask is counted", func() bool {
+	partytest.Eventually(t, "the ask is counted", func() bool {
 		_, replies := last.Partyline().Counts()
 		return replies[1].Failed == 1
 	})
@@ -1033,12 +935,12 @@ func (f bodyOf) Read(p []byte) (int, error) { return copy(p, f()), io.EOF }
 // service was found.
 func TestWhoLeavesWhileAnAdminAskArrivesIsNotThere(t *testing.T) {
 	c := newAdminTest(t)
-	c.site("wsgi_party main\nwsgi_party quiet {\nignore_missing_services\n}")
-	transport := adminClient.Transport.(*http.Transport).Clone()
+	c.Site("wsgi_party main\nwsgi_party quiet {\nignore_missing_services\n}")
+	transport := partytest.Client.Transport.(*http.Transport).Clone()
 	transport.ExpectContinueTimeout = time.Minute
 	for _, party := range []string{"main", "quiet"} {
-		operator := c.connect(party, "app", "ping", pong)
-		r, err := http.NewRequest("POST", "http://"+c.admin+"/wsgi_party/"+party+"/ask/ping", bodyOf(func() string {
+		operator := c.connect(party, "app", "ping", partytest.Pong)
+		r, err := http.NewRequest("POST", "http://"+c.Admin+"/wsgi_party/"+party+"/ask/ping", bodyOf(func() string {
 			operator.Leave()
 			return "1"
 		}))
@@ -1050,9 +952,7 @@ func TestWhoLeavesWhileAnAdminAskArrivesIsNotThere(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		body, _ := io.ReadAll(response.Body)
-		response.Body.Close()
-		got := adminResponse{response.StatusCode, response.Header, string(body)}
+		got := partytest.Response{Status: response.StatusCode, Header: response.Header, Body: partytest.ReadAll(t, response)}
 		if party == "quiet" {
 			c.isJSON(party, got, `{"answers": [], "replies": [], "duration": "DURATION"}`)
 		} else {
@@ -1067,10 +967,10 @@ func TestNamesInAdminPathsAreEscaped(t *testing.T) {
 		"a/b", "/", "//", "a b", " ", "100%", "%2F", "größe/日本", "what?", "?first", "a&b=c", "a+b", "a;b", "#", "..", ".", "a/../b",
 		"ask", "invite", "wsgi_party", `"quoted"`, `back\slash`, "<b>", "a:b", "😀",
 	}
-	app(t, "app", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	partytest.App(t, "app", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 		operator, _ := OperatorFrom(r)
 		for _, service := range []string{operator.Guest(), "another"} {
-			if err := operator.Connect(service, answers(operator.Guest())); err != nil {
+			if err := operator.Connect(service, partytest.Answers(operator.Guest())); err != nil {
 				return err
 			}
 		}
@@ -1082,28 +982,28 @@ func TestNamesInAdminPathsAreEscaped(t *testing.T) {
 		fmt.Fprintf(&site, "wsgi_party * %s {\ninvite /%d/__invite__/ as %[1]s\ninvite /x%[2]d/__invite__/\ntest_app app\n}\n", quoted, i)
 	}
 	c := newAdminTest(t)
-	c.site(site.String())
+	c.Site(site.String())
 	for _, name := range names {
 		// A path is cleaned on its way, where dots are not escaped.
 		path := "/wsgi_party/" + strings.ReplaceAll(url.PathEscape(name), ".", "%2E")
 		var shown partyJSON
-		c.decode(c.call("GET", path, ""), &shown)
+		partytest.Decode(c, c.Call("GET", path, ""), &shown)
 		if shown.Party != name || len(shown.Invites) != 2 || shown.Invites[0].Guest != name || len(shown.Guests) != 2 {
 			t.Errorf("%q: %+v", name, shown)
 		}
 		var asked askedJSON
-		c.decode(c.call("POST", path+"/ask/"+strings.ReplaceAll(url.PathEscape(name), ".", "%2E")+"?first", ""), &asked)
+		partytest.Decode(c, c.Call("POST", path+"/ask/"+strings.ReplaceAll(url.PathEscape(name), ".", "%2E")+"?first", ""), &asked)
 		if fmt.Sprint(asked.Answers) != "["+name+"]" {
 			t.Errorf("asking %q: %v", name, asked.Answers)
 		}
 		var sent struct{ Invites []sentJSON }
-		c.decode(c.call("POST", path+"/invite?guest="+url.QueryEscape(name), ""), &sent)
+		partytest.Decode(c, c.Call("POST", path+"/invite?guest="+url.QueryEscape(name), ""), &sent)
 		if len(sent.Invites) != 1 || sent.Invites[0].Guest != name {
 			t.Errorf("inviting %q: %+v", name, sent)
 		}
 	}
 	var all []partyJSON
-	c.decode(c.call("GET", "/wsgi_party/", ""), &all)
+	partytest.Decode(c, c.Call("GET", "/wsgi_party/", ""), &all)
 	if len(all) != len(names) {
 		t.Errorf("%d parties, want %d", len(all), len(names))
 	}
@@ -1131,7 +1031,7 @@ func (s *adminEvents) events() []string {
 // keepsEvents makes `test_app events` keep those of parties.
 func keepsEvents(t testing.TB) *adminEvents {
 	s := new(adminEvents)
-	onProvision(t, "events", func(ctx caddy.Context) error {
+	partytest.OnProvision(t, "events", func(ctx caddy.Context) error {
 		loaded, err := ctx.App("events")
 		if err != nil {
 			return err
@@ -1153,7 +1053,7 @@ func TestGuestsThatDidNotJoinAreInvitedAgainByTheAdminAPI(t *testing.T) {
 	never := onInvites(t, "never", fails(errNoEntry))
 	events := keepsEvents(t)
 	c := newAdminTest(t)
-	c.site(`
+	c.Site(`
 	route {
 		test_app events
 		wsgi_party main {
@@ -1168,14 +1068,14 @@ func TestGuestsThatDidNotJoinAreInvitedAgainByTheAdminAPI(t *testing.T) {
 	atLoad := []string{"invite_failed late []", "guest_joined there [ping]", "invite_refused never []", "invite_failed wild []"}
 	expectEvents := func(want []string) {
 		t.Helper()
-		eventually(t, "events", func() bool { return len(events.events()) >= len(want) })
+		partytest.Eventually(t, "events", func() bool { return len(events.events()) >= len(want) })
 		if got := events.events(); !slices.Equal(got, want) {
 			t.Errorf("events: %q\nwant %q", got, want)
 		}
 	}
 	expectEvents(atLoad)
 	var before, after partyJSON
-	c.decode(c.call("GET", "/wsgi_party/main", ""), &before)
+	partytest.Decode(c, c.Call("GET", "/wsgi_party/main", ""), &before)
 
 	invites := []string{
 		`{"server": "srv0", "uri": "/late/__invite__/", "guest": "late", "result": "joined", "status": 204, "error": "", "time": "TIME", "duration": "DURATION"`,
@@ -1191,24 +1091,24 @@ func TestGuestsThatDidNotJoinAreInvitedAgainByTheAdminAPI(t *testing.T) {
 		return `{"invites": [` + strings.Join(all, ",") + `]}`
 	}
 	c.expectJSON("POST", "/wsgi_party/main/invite", "", reported(true, false, true, true))
-	c.expectAnswers("main", "ping", "late", "there")
+	c.ExpectAnswers("main", "ping", "late", "there")
 
 	// It is shown, logged and told as at load.
 	var shown struct{ Invites, Guests json.RawMessage }
-	c.decode(c.call("GET", "/wsgi_party/main", ""), &shown)
+	partytest.Decode(c, c.Call("GET", "/wsgi_party/main", ""), &shown)
 	c.same("invites", c.plain(string(shown.Invites)), c.plain("["+strings.Join(invites, "},")+"}]"))
 	c.same("guests", c.plain(string(shown.Guests)), c.plain(`[
 		{"guest": "late", "services": ["ping"], "replicas": 1, "joined": "TIME"},
 		{"guest": "there", "services": ["ping"], "replicas": 1, "joined": "TIME"},
 		{"guest": "wild", "services": [], "replicas": 1, "joined": "TIME"}]`))
-	c.decode(c.call("GET", "/wsgi_party/main", ""), &after)
+	partytest.Decode(c, c.Call("GET", "/wsgi_party/main", ""), &after)
 	for i := range before.Invites {
 		if again := after.Invites[i].Time.After(before.Invites[i].Time); again != (before.Invites[i].Guest != "there") {
 			t.Errorf("%s was invited at %v, and first at %v", before.Invites[i].Guest, after.Invites[i].Time, before.Invites[i].Time)
 		}
 	}
 	var joined []string
-	for _, e := range logEntries(t, "guest joined") {
+	for _, e := range partytest.LogEntries(t, "guest joined") {
 		joined = append(joined, fmt.Sprintln(e["level"], e["logger"], e["party"], e["guest"], e["uri"], e["services"], e["duration"] != nil))
 	}
 	if want := []string{
@@ -1218,7 +1118,7 @@ func TestGuestsThatDidNotJoinAreInvitedAgainByTheAdminAPI(t *testing.T) {
 	}; !slices.Equal(joined, want) {
 		t.Errorf("joined: %q\nwant %q", joined, want)
 	}
-	if refused := logEntries(t, "invite refused"); len(refused) != 2 || refused[1]["status"] != 403. || refused[1]["hint"] != refused[0]["hint"] {
+	if refused := partytest.LogEntries(t, "invite refused"); len(refused) != 2 || refused[1]["status"] != 403. || refused[1]["hint"] != refused[0]["hint"] {
 		t.Errorf("refused: %v", refused)
 	}
 	again := append(slices.Clone(atLoad), "guest_joined late [ping]", "invite_refused never []", "guest_joined wild []")
@@ -1233,7 +1133,7 @@ func TestGuestsThatDidNotJoinAreInvitedAgainByTheAdminAPI(t *testing.T) {
 		if one == two || one.Guest() != two.Guest() || one.Partyline() != two.Partyline() {
 			t.Errorf("operators %v and %v", one, two)
 		}
-		if err := one.Connect("late", pong); !errors.Is(err, ErrLeft) {
+		if err := one.Connect("late", partytest.Pong); !errors.Is(err, ErrLeft) {
 			t.Errorf("connecting with the operator before: %v", err)
 		}
 	}
@@ -1243,7 +1143,7 @@ func TestGuestsThatDidNotJoinAreInvitedAgainByTheAdminAPI(t *testing.T) {
 	if there.invites() != 1 || late.invites() != 2 || wild.invites() != 2 || never.invites() != 3 {
 		t.Errorf("invites: %d, %d, %d, %d", there.invites(), late.invites(), wild.invites(), never.invites())
 	}
-	if left := logEntries(t, "guest left"); len(left) != 0 {
+	if left := partytest.LogEntries(t, "guest left"); len(left) != 0 {
 		t.Errorf("left: %v", left)
 	}
 }
@@ -1251,9 +1151,9 @@ func TestGuestsThatDidNotJoinAreInvitedAgainByTheAdminAPI(t *testing.T) {
 func TestTheAdminAPIInvitesOneGuest(t *testing.T) {
 	one := onInvites(t, "one", responds(500), connects("one", "ping"))
 	two := onInvites(t, "two", responds(500), connects("two", "ping"))
-	onProvision(t, "joins", joins("main", "teller", "time", "noon"))
+	partytest.OnProvision(t, "joins", joins("main", "teller", "time", "noon"))
 	c := newAdminTest(t)
-	c.site(`
+	c.Site(`
 	route {
 		test_app joins
 		wsgi_party main {
@@ -1262,8 +1162,8 @@ func TestTheAdminAPIInvitesOneGuest(t *testing.T) {
 			test_app /two/* two
 		}
 	}`)
-	c.expectError("nobody of that name", c.call("POST", "/wsgi_party/main/invite?guest=three", ""), 404, `"three"`, "one, two")
-	c.expectError("it was never invited", c.call("POST", "/wsgi_party/main/invite?guest=teller", ""), 404, `"teller"`, "one, two")
+	c.expectError("nobody of that name", c.Call("POST", "/wsgi_party/main/invite?guest=three", ""), 404, `"three"`, "one, two")
+	c.expectError("it was never invited", c.Call("POST", "/wsgi_party/main/invite?guest=teller", ""), 404, `"teller"`, "one, two")
 	for i, sent := range []bool{true, false} {
 		c.expectJSON("POST", "/wsgi_party/main/invite?guest=two", "", fmt.Sprintf(`{"invites": [
 			{"server": "srv0", "uri": "/two/__invite__/", "guest": "two", "result": "joined", "status": 204, "error": "", "time": "TIME", "duration": "DURATION", "sent": %v}]}`, sent))
@@ -1271,9 +1171,9 @@ func TestTheAdminAPIInvitesOneGuest(t *testing.T) {
 			t.Errorf("%d: invites: %d, %d", i, one.invites(), two.invites())
 		}
 	}
-	c.expectAnswers("main", "ping", "two")
-	if response := c.call("POST", "/wsgi_party/main/invite?guest=", ""); response.status != 200 || one.invites() != 2 || two.invites() != 2 {
-		t.Errorf("%s, invites: %d, %d", response.body, one.invites(), two.invites())
+	c.ExpectAnswers("main", "ping", "two")
+	if response := c.Call("POST", "/wsgi_party/main/invite?guest=", ""); response.Status != 200 || one.invites() != 2 || two.invites() != 2 {
+		t.Errorf("%s, invites: %d, %d", response.Body, one.invites(), two.invites())
 	}
 }
 
@@ -1282,19 +1182,19 @@ func TestAGuestThatLeftIsInvitedAgain(t *testing.T) {
 	other := onInvites(t, "other", connects("other", "ping"))
 	events := keepsEvents(t)
 	c := newAdminTest(t)
-	c.site("route {\ntest_app events\nwsgi_party main {\ninvite /app/__invite__/ /other/__invite__/\ntest_app /app/* app\ntest_app /other/* other\n}\n}")
-	eventually(t, "the config's events", func() bool { return len(events.events()) == 2 })
+	c.Site("route {\ntest_app events\nwsgi_party main {\ninvite /app/__invite__/ /other/__invite__/\ntest_app /app/* app\ntest_app /other/* other\n}\n}")
+	partytest.Eventually(t, "the config's events", func() bool { return len(events.events()) == 2 })
 	for n := range 2 {
 		script.operator(n).Leave()
-		c.expectAnswers("main", "ping", "other")
+		c.ExpectAnswers("main", "ping", "other")
 		var sent struct{ Invites []sentJSON }
-		c.decode(c.call("POST", "/wsgi_party/main/invite", ""), &sent)
+		partytest.Decode(c, c.Call("POST", "/wsgi_party/main/invite", ""), &sent)
 		if i := sent.Invites; len(i) != 2 || !i[0].Sent || i[0].Result != InviteJoined || i[1].Sent {
 			t.Errorf("%+v", i)
 		}
-		c.expectAnswers("main", "ping", "pong", "other")
+		c.ExpectAnswers("main", "ping", "pong", "other")
 	}
-	eventually(t, "the events", func() bool {
+	partytest.Eventually(t, "the events", func() bool {
 		return slices.Equal(events.events(), []string{"guest_joined app [ping]", "guest_joined other [ping]",
 			"guest_left app [ping]", "guest_joined app [ping]", "guest_left app [ping]", "guest_joined app [ping]"})
 	})
@@ -1317,13 +1217,13 @@ func TestWhatAFailedGuestHadConnectedIsReplacedWithoutAGap(t *testing.T) {
 			during("before it has answered")
 			return nil
 		})
-	guest(t, "behind", "behind", "ping")
+	partytest.Guest(t, "behind", "behind", "ping")
 	events := keepsEvents(t)
 	c := newAdminTest(t)
-	c.site("route {\ntest_app events\nwsgi_party main {\ninvite /app/__invite__/ /behind/__invite__/\ntest_app /app/* app\ntest_app /behind/* behind\n}\n}")
-	c.expectAnswers("main", "ping", "old", "behind")
+	c.Site("route {\ntest_app events\nwsgi_party main {\ninvite /app/__invite__/ /behind/__invite__/\ntest_app /app/* app\ntest_app /behind/* behind\n}\n}")
+	c.ExpectAnswers("main", "ping", "old", "behind")
 	during = func(when string) {
-		if got, err := c.line("main").AskAround(context.Background(), "ping", nil); err != nil || !slices.Equal(got, []any{"old", "behind"}) {
+		if got, err := operatorOf(c, "main").AskAround(context.Background(), "ping", nil); err != nil || !slices.Equal(got, []any{"old", "behind"}) {
 			t.Errorf("%s: %v, %v", when, got, err)
 		}
 	}
@@ -1332,7 +1232,7 @@ func TestWhatAFailedGuestHadConnectedIsReplacedWithoutAGap(t *testing.T) {
 	for range 2 {
 		group.Go(func() {
 			for replaced := false; ; {
-				got, err := c.line("main").AskAround(context.Background(), "ping", nil)
+				got, err := operatorOf(c, "main").AskAround(context.Background(), "ping", nil)
 				if err != nil || len(got) != 2 || got[1] != "behind" || got[0] != "old" && got[0] != "new" || got[0] == "old" && replaced {
 					t.Errorf("%v, %v", got, err)
 					return
@@ -1346,17 +1246,17 @@ func TestWhatAFailedGuestHadConnectedIsReplacedWithoutAGap(t *testing.T) {
 			}
 		})
 	}
-	response := c.call("POST", "/wsgi_party/main/invite", "")
+	response := c.Call("POST", "/wsgi_party/main/invite", "")
 	close(stop)
 	group.Wait()
 	var sent struct{ Invites []sentJSON }
-	if c.decode(response, &sent); !sent.Invites[0].Sent || sent.Invites[0].Result != InviteJoined {
-		t.Errorf("%s", response.body)
+	if partytest.Decode(c, response, &sent); !sent.Invites[0].Sent || sent.Invites[0].Result != InviteJoined {
+		t.Errorf("%s", response.Body)
 	}
 	// It has kept its place.
-	c.expectAnswers("main", "ping", "new", "behind")
-	c.expectAnswers("main", "new", "new")
-	c.expectAnswers("main", "old")
+	c.ExpectAnswers("main", "ping", "new", "behind")
+	c.ExpectAnswers("main", "new", "new")
+	c.ExpectAnswers("main", "old")
 	var shown struct {
 		Guests []struct {
 			Guest    string
@@ -1364,11 +1264,11 @@ func TestWhatAFailedGuestHadConnectedIsReplacedWithoutAGap(t *testing.T) {
 			Services []string
 		}
 	}
-	c.decode(c.call("GET", "/wsgi_party/main", ""), &shown)
+	partytest.Decode(c, c.Call("GET", "/wsgi_party/main", ""), &shown)
 	if got := fmt.Sprint(shown.Guests); got != "[{app 1 [new ping]} {behind 1 [ping]}]" {
 		t.Errorf("guests: %s", got)
 	}
-	eventually(t, "the events", func() bool {
+	partytest.Eventually(t, "the events", func() bool {
 		return slices.Equal(events.events(), []string{"invite_failed app [old ping]", "guest_joined behind [ping]", "guest_joined app [new ping]"})
 	})
 }
@@ -1376,13 +1276,13 @@ func TestWhatAFailedGuestHadConnectedIsReplacedWithoutAGap(t *testing.T) {
 func TestWhatAGuestHadConnectedThatFailsAgainIsDisconnected(t *testing.T) {
 	onInvites(t, "app", bothOf(connects("old", "ping"), fails(errors.New("oh no"))), responds(500))
 	c := newAdminTest(t)
-	c.site("wsgi_party main {\ninvite /app/__invite__/\ntest_app app\n}")
-	c.expectAnswers("main", "ping", "old")
+	c.Site("wsgi_party main {\ninvite /app/__invite__/\ntest_app app\n}")
+	c.ExpectAnswers("main", "ping", "old")
 	c.expectJSON("POST", "/wsgi_party/main/invite", "", `{"invites": [
 		{"server": "srv0", "uri": "/app/__invite__/", "guest": "app", "result": "failed", "status": 500, "error": "", "hint": "HINT", "time": "TIME", "duration": "DURATION", "sent": true}]}`)
-	c.expectAnswers("main", "ping")
+	c.ExpectAnswers("main", "ping")
 	var shown struct{ Guests []guestJSON }
-	if c.decode(c.call("GET", "/wsgi_party/main", ""), &shown); len(shown.Guests) != 0 {
+	if partytest.Decode(c, c.Call("GET", "/wsgi_party/main", ""), &shown); len(shown.Guests) != 0 {
 		t.Errorf("%+v", shown)
 	}
 }
@@ -1400,14 +1300,14 @@ func TestWhoIsConnectedButHasNotJoinedIsInvitedAgain(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			onInvites(t, "app", func(w http.ResponseWriter, r *http.Request, operator *Operator) error {
-				return errors.Join(operator.Connect("ping", answers("old")), does(w, r, operator))
+				return errors.Join(operator.Connect("ping", partytest.Answers("old")), does(w, r, operator))
 			}, connects("new", "ping"))
 			c := newAdminTest(t)
-			c.site("wsgi_party main {\ninvite /app/__invite__/\ntest_app app\n}")
-			c.expectAnswers("main", "ping", "old")
+			c.Site("wsgi_party main {\ninvite /app/__invite__/\ntest_app app\n}")
+			c.ExpectAnswers("main", "ping", "old")
 			c.expectJSON("POST", "/wsgi_party/main/invite", "", `{"invites": [
 				{"server": "srv0", "uri": "/app/__invite__/", "guest": "app", "result": "joined", "status": 204, "error": "", "time": "TIME", "duration": "DURATION", "sent": true}]}`)
-			c.expectAnswers("main", "ping", "new")
+			c.ExpectAnswers("main", "ping", "new")
 		})
 	}
 }
@@ -1416,14 +1316,14 @@ func TestWhoIsConnectedButHasNotJoinedIsInvitedAgain(t *testing.T) {
 func TestReplicasAreInvitedAgainEachByItself(t *testing.T) {
 	script := onInvites(t, "app", responds(500), connects("pong", "ping"))
 	c := newAdminTest(t)
-	c.load("ADDRESS, http://" + testport.Address(t) + " {\nwsgi_party main {\ninvite /app/__invite__/\ntest_app app\n}\n}")
+	c.Load("ADDRESS, http://" + testport.Address(t) + " {\nwsgi_party main {\ninvite /app/__invite__/\ntest_app app\n}\n}")
 	var shown partyJSON
-	c.decode(c.call("GET", "/wsgi_party/main", ""), &shown)
+	partytest.Decode(c, c.Call("GET", "/wsgi_party/main", ""), &shown)
 	if len(shown.Guests) != 1 || shown.Guests[0].Replicas != 1 {
 		t.Errorf("guests: %+v", shown.Guests)
 	}
 	var sent struct{ Invites []sentJSON }
-	c.decode(c.call("POST", "/wsgi_party/main/invite?guest=app", ""), &sent)
+	partytest.Decode(c, c.Call("POST", "/wsgi_party/main/invite?guest=app", ""), &sent)
 	if len(sent.Invites) != 2 || script.invites() != 3 {
 		t.Fatalf("%d invites: %+v", script.invites(), sent)
 	}
@@ -1433,14 +1333,14 @@ func TestReplicasAreInvitedAgainEachByItself(t *testing.T) {
 			t.Errorf("%+v, was %+v", got, was)
 		}
 	}
-	c.decode(c.call("GET", "/wsgi_party/main", ""), &shown)
+	partytest.Decode(c, c.Call("GET", "/wsgi_party/main", ""), &shown)
 	if len(shown.Guests) != 1 || shown.Guests[0].Replicas != 2 {
 		t.Errorf("guests: %+v", shown.Guests)
 	}
-	if body := c.call("POST", "/wsgi_party/main/invite?guest=x", "").body; !strings.Contains(body, `: the only invited guest is app"`) {
+	if body := c.Call("POST", "/wsgi_party/main/invite?guest=x", "").Body; !strings.Contains(body, `: the only invited guest is app"`) {
 		t.Errorf("it does not name each guest once: %s", body)
 	}
-	c.expectAnswers("main", "ping", "pong")
+	c.ExpectAnswers("main", "ping", "pong")
 }
 
 func TestAGuestThatHangsWhenInvitedAgainIsAbandoned(t *testing.T) {
@@ -1453,17 +1353,17 @@ func TestAGuestThatHangsWhenInvitedAgainIsAbandoned(t *testing.T) {
 	}, connects("at last", "ping"))
 	next := onInvites(t, "next", responds(500), connects("next", "ping"))
 	c := newAdminTest(t)
-	c.site("wsgi_party main {\ninvite_timeout 200ms\ninvite /hangs/__invite__/ /next/__invite__/\ntest_app /hangs/* hangs\ntest_app /next/* next\n}")
+	c.Site("wsgi_party main {\ninvite_timeout 200ms\ninvite /hangs/__invite__/ /next/__invite__/\ntest_app /hangs/* hangs\ntest_app /next/* next\n}")
 	c.expectJSON("POST", "/wsgi_party/main/invite", "", `{"invites": [
 		{"server": "srv0", "uri": "/hangs/__invite__/", "guest": "hangs", "result": "failed", "status": 204, "error": "it took longer than 200ms", "hint": "HINT", "time": "TIME", "duration": "DURATION", "sent": true},
 		{"server": "srv0", "uri": "/next/__invite__/", "guest": "next", "result": "joined", "status": 204, "error": "", "time": "TIME", "duration": "DURATION", "sent": true}]}`)
-	c.expectAnswers("main", "ping", "next")
-	if err := hangs.operator(1).Connect("ping", pong); !errors.Is(err, ErrLeft) {
+	c.ExpectAnswers("main", "ping", "next")
+	if err := hangs.operator(1).Connect("ping", partytest.Pong); !errors.Is(err, ErrLeft) {
 		t.Errorf("connecting late: %v", err)
 	}
 	c.expectJSON("POST", "/wsgi_party/main/invite?guest=hangs", "", `{"invites": [
 		{"server": "srv0", "uri": "/hangs/__invite__/", "guest": "hangs", "result": "joined", "status": 204, "error": "", "time": "TIME", "duration": "DURATION", "sent": true}]}`)
-	c.expectAnswers("main", "ping", "at last", "next")
+	c.ExpectAnswers("main", "ping", "at last", "next")
 	if next.invites() != 2 {
 		t.Errorf("%d invites", next.invites())
 	}
@@ -1473,7 +1373,7 @@ func TestAGuestThatHangsWhenInvitedAgainIsAbandoned(t *testing.T) {
 func TestAGuestInvitedByManyAtOnceGetsOneInvite(t *testing.T) {
 	const posts = 8
 	received := func() (n int) {
-		for _, e := range logEntries(t, "received request") {
+		for _, e := range partytest.LogEntries(t, "received request") {
 			if e["method"] == "POST" {
 				n++
 			}
@@ -1487,14 +1387,14 @@ func TestAGuestInvitedByManyAtOnceGetsOneInvite(t *testing.T) {
 		return connects("pong", "ping")(w, r, operator)
 	})
 	c := newAdminTest(t)
-	c.site("wsgi_party main {\ninvite_timeout 30s\ninvite /app/__invite__/\ntest_app app\n}")
+	c.Site("wsgi_party main {\ninvite_timeout 30s\ninvite /app/__invite__/\ntest_app app\n}")
 	var sent atomic.Int64
 	var group sync.WaitGroup
 	for range posts {
 		group.Go(func() {
-			response, err := c.tryCall(context.Background(), "POST", "/wsgi_party/main/invite", nil)
+			response, err := c.TryCall(context.Background(), "POST", "/wsgi_party/main/invite", nil)
 			var answer struct{ Invites []sentJSON }
-			if err := errors.Join(err, json.Unmarshal([]byte(response.body), &answer)); err != nil || len(answer.Invites) != 1 || answer.Invites[0].Result != InviteJoined {
+			if err := errors.Join(err, json.Unmarshal([]byte(response.Body), &answer)); err != nil || len(answer.Invites) != 1 || answer.Invites[0].Result != InviteJoined {
 				t.Errorf("%+v, %v", answer, err)
 			} else if answer.Invites[0].Sent {
 				sent.Add(1)
@@ -1502,14 +1402,14 @@ func TestAGuestInvitedByManyAtOnceGetsOneInvite(t *testing.T) {
 		})
 	}
 	<-entered
-	eventually(t, "all requests arrive", func() bool { return received() == posts })
+	partytest.Eventually(t, "all requests arrive", func() bool { return received() == posts })
 	// Meanwhile what came of the invite before is shown.
 	var shown partyJSON
-	if c.decode(c.call("GET", "/wsgi_party/main", ""), &shown); shown.Invites[0].Result != InviteFailed {
+	if partytest.Decode(c, c.Call("GET", "/wsgi_party/main", ""), &shown); shown.Invites[0].Result != InviteFailed {
 		t.Errorf("%+v", shown)
 	}
 	app, _ := running()
-	eventually(t, "others can join", func() bool {
+	partytest.Eventually(t, "others can join", func() bool {
 		unlocked := app.mu.TryLock()
 		if unlocked {
 			app.mu.Unlock()
@@ -1521,7 +1421,7 @@ func TestAGuestInvitedByManyAtOnceGetsOneInvite(t *testing.T) {
 	if sent.Load() != posts || script.invites() != 2 {
 		t.Errorf("%d of %d had it sent, %d arrived", sent.Load(), posts, script.invites()-1)
 	}
-	c.expectAnswers("main", "ping", "pong")
+	c.ExpectAnswers("main", "ping", "pong")
 }
 
 // TestWhatIsUnderWayWhenAConfigIsReplacedComesToAnEnd has an ask, which finishes where
@@ -1530,7 +1430,7 @@ func TestWhatIsUnderWayWhenAConfigIsReplacedComesToAnEnd(t *testing.T) {
 	asked, invited := make(chan struct{}), make(chan struct{})
 	release := make(chan struct{})
 	generation := 0
-	onProvision(t, "teller", func(ctx caddy.Context) error {
+	partytest.OnProvision(t, "teller", func(ctx caddy.Context) error {
 		generation++
 		own := generation
 		operator, err := Join(ctx, "main", "teller")
@@ -1552,52 +1452,52 @@ func TestWhatIsUnderWayWhenAConfigIsReplacedComesToAnEnd(t *testing.T) {
 	}, connects("pong", "ping"))
 	c := newAdminTest(t)
 	const site = "ADDRESS {\nroute {\ntest_app teller\nwsgi_party main {\ninvite /app/__invite__/\ninvite_timeout 30s\ntest_app app\n}\n}\n}"
-	c.load(site)
-	var ask, invite adminResponse
+	c.Load(site)
+	var ask, invite partytest.Response
 	var group sync.WaitGroup
-	for path, response := range map[string]*adminResponse{"ask/generation": &ask, "invite": &invite} {
+	for path, response := range map[string]*partytest.Response{"ask/generation": &ask, "invite": &invite} {
 		group.Go(func() {
 			var err error
-			if *response, err = c.tryCall(context.Background(), "POST", "/wsgi_party/main/"+path, nil); err != nil {
+			if *response, err = c.TryCall(context.Background(), "POST", "/wsgi_party/main/"+path, nil); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 	<-asked
 	<-invited
-	if err := caddy.Load(c.adapt(site), true); err != nil { // the endpoint stops when the requests end
+	if err := caddy.Load(c.Adapt(site), true); err != nil { // the endpoint stops when the requests end
 		t.Fatal(err)
 	}
 	close(release)
 	group.Wait()
 	c.isJSON("ask", ask, `{"answers": [1], "replies": [{"guest": "teller", "mount": "", "status": "answered", "duration": "DURATION"}], "duration": "DURATION"}`)
 	var sent struct{ Invites []sentJSON }
-	if c.decode(invite, &sent); len(sent.Invites) != 1 || !sent.Invites[0].Sent || sent.Invites[0].Result != InviteFailed || sent.Invites[0].Duration > 20 {
+	if partytest.Decode(c, invite, &sent); len(sent.Invites) != 1 || !sent.Invites[0].Sent || sent.Invites[0].Result != InviteFailed || sent.Invites[0].Duration > 20 {
 		t.Errorf("%+v", sent)
 	}
-	c.expectAnswers("main", "generation", 2)
-	c.expectAnswers("main", "ping", "pong")
+	c.ExpectAnswers("main", "generation", 2)
+	c.ExpectAnswers("main", "ping", "pong")
 }
 
 // TestAGuestBehindANamedRouteJoinsWhenInvitedAgain is for what is not there yet while
 // the config loads.
 func TestAGuestBehindANamedRouteJoinsWhenInvitedAgain(t *testing.T) {
-	guest(t, "named", "pong", "ping")
+	partytest.Guest(t, "named", "pong", "ping")
 	c := newAdminTest(t)
-	c.load("&(named) {\nroute {\ntest_app named\n}\n}\nADDRESS {\nwsgi_party main {\ninvite /app/__invite__/\ninvoke named\n}\n}")
-	c.expectAnswers("main", "ping")
+	c.Load("&(named) {\nroute {\ntest_app named\n}\n}\nADDRESS {\nwsgi_party main {\ninvite /app/__invite__/\ninvoke named\n}\n}")
+	c.ExpectAnswers("main", "ping")
 	var sent struct{ Invites []sentJSON }
-	if c.decode(c.call("POST", "/wsgi_party/main/invite", ""), &sent); sent.Invites[0].Result != InviteJoined {
+	if partytest.Decode(c, c.Call("POST", "/wsgi_party/main/invite", ""), &sent); sent.Invites[0].Result != InviteJoined {
 		t.Errorf("%+v", sent)
 	}
-	c.expectAnswers("main", "ping", "pong")
+	c.ExpectAnswers("main", "ping", "pong")
 }
 
 func TestOnlyTheMethodsOfAnAdminEndpointAreAllowed(t *testing.T) {
 	asks := 0
 	script := onInvites(t, "app", responds(500))
 	c := newAdminTest(t)
-	c.site("wsgi_party main {\ninvite /app/__invite__/\ntest_app app\n}")
+	c.Site("wsgi_party main {\ninvite /app/__invite__/\ntest_app app\n}")
 	c.connect("main", "guest", "ping", func(context.Context, any) (any, error) { asks++; return nil, nil })
 	methods := []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"}
 	for path, allowed := range map[string]string{
@@ -1612,13 +1512,13 @@ func TestOnlyTheMethodsOfAnAdminEndpointAreAllowed(t *testing.T) {
 			if slices.Contains(strings.Split(allowed, ", "), method) {
 				continue
 			}
-			response := c.call(method, path, "")
-			if got := response.header.Values("Allow"); !slices.Equal(got, []string{allowed}) {
+			response := c.Call(method, path, "")
+			if got := response.Header.Values("Allow"); !slices.Equal(got, []string{allowed}) {
 				t.Errorf("%s %s: Allow: %q, want %q", method, path, got, allowed)
 			}
 			if method == "HEAD" {
-				if response.status != http.StatusMethodNotAllowed {
-					t.Errorf("%s %s: %d", method, path, response.status)
+				if response.Status != http.StatusMethodNotAllowed {
+					t.Errorf("%s %s: %d", method, path, response.Status)
 				}
 				continue
 			}
@@ -1632,9 +1532,9 @@ func TestOnlyTheMethodsOfAnAdminEndpointAreAllowed(t *testing.T) {
 
 func TestTheAdminAPISaysWhatThereIsWhereNothingIsFound(t *testing.T) {
 	c := newAdminTest(t)
-	c.site("wsgi_party main\nwsgi_party other\nwsgi_party quiet {\nignore_missing_services\n}")
+	c.Site("wsgi_party main\nwsgi_party other\nwsgi_party quiet {\nignore_missing_services\n}")
 	for _, service := range strings.Fields("url ping d i g b e f a h j c") {
-		c.connect("main", "guest", service, pong)
+		c.connect("main", "guest", service, partytest.Pong)
 	}
 	paths := "write /wsgi_party/, /wsgi_party/{party}, /wsgi_party/{party}/invite or /wsgi_party/{party}/ask/{service}"
 	for _, test := range []struct {
@@ -1663,24 +1563,24 @@ func TestTheAdminAPISaysWhatThereIsWhereNothingIsFound(t *testing.T) {
 		{"CONNECT", "/wsgi_party//main", []string{paths}}, // the one method whose paths are not cleaned
 		{"CONNECT", "/wsgi_party/main//", []string{paths}},
 	} {
-		c.expectError(test.method+" "+test.path, c.call(test.method, test.path, ""), http.StatusNotFound, test.want...)
+		c.expectError(test.method+" "+test.path, c.Call(test.method, test.path, ""), http.StatusNotFound, test.want...)
 	}
 }
 
 func TestAPayloadThatIsNoJSONIsRejected(t *testing.T) {
 	asks := 0
 	c := newAdminTest(t)
-	c.site("wsgi_party main")
+	c.Site("wsgi_party main")
 	c.connect("main", "guest", "ping", func(context.Context, any) (any, error) { asks++; return nil, nil })
 	for _, body := range []string{
 		"hello", "{", `"`, `{"a": 1`, "[1,]", "{,}", "NaN", "1.", "'x'", "\x00", "\ufeff1", "tru",
 		strings.Repeat("[", 10001) + strings.Repeat("]", 10001), // Go's own limit
 		strings.Repeat(`{"a":`, 100000),
 	} {
-		c.expectError(fmt.Sprintf("%.20q", body), c.call("POST", "/wsgi_party/main/ask/ping", body), http.StatusBadRequest, "the payload is no JSON")
+		c.expectError(fmt.Sprintf("%.20q", body), c.Call("POST", "/wsgi_party/main/ask/ping", body), http.StatusBadRequest, "the payload is no JSON")
 	}
 	for _, body := range []string{"1 2", "{} {}", "null null", `"a" b`, "1]", "{}}", "[],", "01", "1\x00"} {
-		c.expectError(fmt.Sprintf("%.20q", body), c.call("POST", "/wsgi_party/main/ask/ping", body), http.StatusBadRequest, "the payload is more than one JSON value")
+		c.expectError(fmt.Sprintf("%.20q", body), c.Call("POST", "/wsgi_party/main/ask/ping", body), http.StatusBadRequest, "the payload is more than one JSON value")
 	}
 	if asks != 0 {
 		t.Errorf("%d asks", asks)
@@ -1693,7 +1593,7 @@ type sizeUnknown struct{ io.Reader }
 func TestAPayloadOverOneMebibyteIsRejected(t *testing.T) {
 	asks, length := 0, 0
 	c := newAdminTest(t)
-	c.site("wsgi_party main")
+	c.Site("wsgi_party main")
 	c.connect("main", "guest", "ping", func(_ context.Context, payload any) (any, error) {
 		asks++
 		length = len(payload.(string))
@@ -1704,14 +1604,14 @@ func TestAPayloadOverOneMebibyteIsRejected(t *testing.T) {
 		body := `"` + strings.Repeat("x", mebibyte-2+more) + `"`
 		for name, reader := range map[string]io.Reader{"": strings.NewReader(body), "chunked": sizeUnknown{strings.NewReader(body)}} {
 			asks = 0
-			response, err := c.tryCall(context.Background(), "POST", "/wsgi_party/main/ask/ping", reader)
+			response, err := c.TryCall(context.Background(), "POST", "/wsgi_party/main/ask/ping", reader)
 			switch {
 			case err != nil:
 				t.Errorf("%d bytes more %s: %v", more, name, err)
 			case more > 0:
 				c.expectError(name, response, http.StatusRequestEntityTooLarge, "1048576")
-			case response.status != http.StatusOK || length != mebibyte-2:
-				t.Errorf("%s: %d %s, got %d bytes", name, response.status, response.body, length)
+			case response.Status != http.StatusOK || length != mebibyte-2:
+				t.Errorf("%s: %d %s, got %d bytes", name, response.Status, response.Body, length)
 			}
 			if asks != 1-more {
 				t.Errorf("%d bytes more %s: asked %d times", more, name, asks)
@@ -1726,14 +1626,14 @@ func TestTheAdminAPIIsOfTheRunningConfig(t *testing.T) {
 	c := newAdminTest(t)
 	old := onInvites(t, "old", connects("old", "who"))
 	young := onInvites(t, "new", connects("new", "who"))
-	onProvision(t, "fails", func(caddy.Context) error { return errors.New("oh no") })
-	onProvision(t, "fails to start", duringStart(t, func() error { return errors.New("oh no") }))
+	partytest.OnProvision(t, "fails", func(caddy.Context) error { return errors.New("oh no") })
+	partytest.OnProvision(t, "fails to start", partytest.DuringStart(t, func() error { return errors.New("oh no") }))
 	var seen []string
-	onProvision(t, "looks", func(caddy.Context) error {
-		eventually(t, "one of two endpoints answers", func() bool {
-			response, err := c.tryCall(context.Background(), "GET", "/wsgi_party/", nil)
+	partytest.OnProvision(t, "looks", func(caddy.Context) error {
+		partytest.Eventually(t, "one of two endpoints answers", func() bool {
+			response, err := c.TryCall(context.Background(), "GET", "/wsgi_party/", nil)
 			if err == nil {
-				seen = append(seen, c.plain(response.body))
+				seen = append(seen, c.plain(response.Body))
 			}
 			return err == nil
 		})
@@ -1743,7 +1643,7 @@ func TestTheAdminAPIIsOfTheRunningConfig(t *testing.T) {
 	site := func(directives string) string { return "ADDRESS {\nroute {\n" + directives + "\n}\n}" }
 	fail := func(directives string) {
 		t.Helper()
-		if err := c.tryLoad(site(directives)); err == nil || !strings.Contains(err.Error(), "oh no") {
+		if err := c.TryLoad(site(directives)); err == nil || !strings.Contains(err.Error(), "oh no") {
 			t.Fatalf("the load does not fail: %v", err)
 		}
 	}
@@ -1751,7 +1651,7 @@ func TestTheAdminAPIIsOfTheRunningConfig(t *testing.T) {
 		t.Helper()
 		c.expectJSON("GET", "/wsgi_party/", "", "[]")
 		for _, test := range [][2]string{{"GET", ""}, {"POST", "/ask/who"}, {"POST", "/invite"}} {
-			c.expectError(when, c.call(test[0], "/wsgi_party/main"+test[1], ""), http.StatusNotFound, `"main": there is none`)
+			c.expectError(when, c.Call(test[0], "/wsgi_party/main"+test[1], ""), http.StatusNotFound, `"main": there is none`)
 		}
 	}
 	failures := []string{"test_app fails", `test_app "fails to start"`}
@@ -1760,31 +1660,31 @@ func TestTheAdminAPIIsOfTheRunningConfig(t *testing.T) {
 		fail(fmt.Sprintf(party, "main", "new", failure))
 		expectNothing("nothing has run yet")
 	}
-	c.site("respond nothing")
+	c.Site("respond nothing")
 	expectNothing("no config had a party")
 	for _, failure := range failures {
 		fail(fmt.Sprintf(party, "main", "new", failure))
 		expectNothing("only a config that failed had a party")
 	}
 
-	c.load(site(fmt.Sprintf(party, "main", "old", "")))
+	c.Load(site(fmt.Sprintf(party, "main", "old", "")))
 	expectOld := func() {
 		t.Helper()
 		var shown []partyJSON
-		c.decode(c.call("GET", "/wsgi_party/", ""), &shown)
+		partytest.Decode(c, c.Call("GET", "/wsgi_party/", ""), &shown)
 		if len(shown) != 1 || shown[0].Party != "main" || len(shown[0].Guests) != 1 {
 			t.Errorf("%+v", shown)
 		}
 		var asked askedJSON
-		if c.decode(c.call("POST", "/wsgi_party/main/ask/who", ""), &asked); fmt.Sprint(asked.Answers) != "[old]" {
+		if partytest.Decode(c, c.Call("POST", "/wsgi_party/main/ask/who", ""), &asked); fmt.Sprint(asked.Answers) != "[old]" {
 			t.Errorf("%+v", asked)
 		}
 		invitesOld, invitesYoung := old.invites(), young.invites()
 		old.operator(-1).Leave()
-		if response := c.call("POST", "/wsgi_party/main/invite", ""); response.status != 200 || old.invites() != invitesOld+1 || young.invites() != invitesYoung {
-			t.Errorf("%s, invited %d and %d", response.body, old.invites()-invitesOld, young.invites()-invitesYoung)
+		if response := c.Call("POST", "/wsgi_party/main/invite", ""); response.Status != 200 || old.invites() != invitesOld+1 || young.invites() != invitesYoung {
+			t.Errorf("%s, invited %d and %d", response.Body, old.invites()-invitesOld, young.invites()-invitesYoung)
 		}
-		c.expectAnswers("main", "who", "old")
+		c.ExpectAnswers("main", "who", "old")
 	}
 	expectOld()
 	for _, failure := range failures {
@@ -1792,45 +1692,45 @@ func TestTheAdminAPIIsOfTheRunningConfig(t *testing.T) {
 		expectOld()
 		fail(fmt.Sprintf(party, "other", "new", failure))
 		expectOld()
-		c.expectError("of the config that failed", c.call("GET", "/wsgi_party/other", ""), http.StatusNotFound, `"other": the only party is main`)
+		c.expectError("of the config that failed", c.Call("GET", "/wsgi_party/other", ""), http.StatusNotFound, `"other": the only party is main`)
 	}
 
 	// While it loads, the config before is shown, and no longer when it runs.
-	before := c.plain(c.call("GET", "/wsgi_party/", "").body)
-	c.load(site("test_app looks\n" + fmt.Sprintf(party, "other", "new", "test_app looks")))
+	before := c.plain(c.Call("GET", "/wsgi_party/", "").Body)
+	c.Load(site("test_app looks\n" + fmt.Sprintf(party, "other", "new", "test_app looks")))
 	if !slices.Equal(seen, []string{before, before}) {
 		t.Errorf("%s\nwant twice %s", seen, before)
 	}
 	var asked askedJSON
-	if c.decode(c.call("POST", "/wsgi_party/other/ask/who", ""), &asked); fmt.Sprint(asked.Answers) != "[new]" {
+	if partytest.Decode(c, c.Call("POST", "/wsgi_party/other/ask/who", ""), &asked); fmt.Sprint(asked.Answers) != "[new]" {
 		t.Errorf("%+v", asked)
 	}
-	c.expectError("of the config before", c.call("GET", "/wsgi_party/main", ""), http.StatusNotFound, `"main": the only party is other`)
+	c.expectError("of the config before", c.Call("GET", "/wsgi_party/main", ""), http.StatusNotFound, `"main": the only party is other`)
 
-	c.site("respond nothing")
+	c.Site("respond nothing")
 	expectNothing("the party was removed")
 }
 
 func TestCountsSurviveReloads(t *testing.T) {
-	party := freshParty()
-	guest(t, "app", "pong", "ping")
-	onProvision(t, "fails", func(caddy.Context) error { return errors.New("oh no") })
+	party := partytest.FreshParty()
+	partytest.Guest(t, "app", "pong", "ping")
+	partytest.OnProvision(t, "fails", func(caddy.Context) error { return errors.New("oh no") })
 	c := newAdminTest(t)
 	const site = "ADDRESS {\nroute {\nwsgi_party %s {\ninvite /app/__invite__/\ntest_app app\n}\n%s\n}\n}"
 	for asks := range 4 {
 		if asks == 2 {
-			c.load(fmt.Sprintf(site, "other", ""))
+			c.Load(fmt.Sprintf(site, "other", ""))
 		}
-		c.load(fmt.Sprintf(site, party, ""))
-		if err := c.tryLoad(fmt.Sprintf(site, party, "test_app fails")); err == nil {
+		c.Load(fmt.Sprintf(site, party, ""))
+		if err := c.TryLoad(fmt.Sprintf(site, party, "test_app fails")); err == nil {
 			t.Fatal("the load does not fail")
 		}
 		var shown partyJSON
-		c.decode(c.call("GET", "/wsgi_party/"+party, ""), &shown)
+		partytest.Decode(c, c.Call("GET", "/wsgi_party/"+party, ""), &shown)
 		if got := shown.Counts; len(got) != 1 || got[0].Asked != uint64(asks) || got[0].Answered != got[0].Asked {
 			t.Errorf("%d asks: %+v", asks, got)
 		}
-		if response := c.call("POST", "/wsgi_party/"+party+"/ask/ping", ""); response.status != 200 {
+		if response := c.Call("POST", "/wsgi_party/"+party+"/ask/ping", ""); response.Status != 200 {
 			t.Error(response)
 		}
 	}
@@ -1839,10 +1739,10 @@ func TestCountsSurviveReloads(t *testing.T) {
 // TestTheAdminAPIUnderLoad has requests of all kinds made while configs, good and
 // broken, are loaded. Where Caddy itself resets a connection, they are made again.
 func TestTheAdminAPIUnderLoad(t *testing.T) {
-	party := freshParty()
+	party := partytest.FreshParty()
 	var generation atomic.Int64 // of the config that is loading
 	for _, name := range []string{"one", "two"} {
-		behave(t, name, func(caddy.Context) (serveFunc, error) {
+		partytest.Behave(t, name, func(caddy.Context) (partytest.ServeFunc, error) {
 			own := generation.Load()
 			return func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 				operator, _ := OperatorFrom(r)
@@ -1850,13 +1750,13 @@ func TestTheAdminAPIUnderLoad(t *testing.T) {
 				if name == "two" {
 					connect = operator.ConnectRemote
 				}
-				return connect("generation", answers(own))
+				return connect("generation", partytest.Answers(own))
 			}, nil
 		})
 	}
 	// One guest joins at every second invite, and leaves again.
 	fickle := onInvites(t, "fickle", responds(503))
-	app(t, "fickle", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	partytest.App(t, "fickle", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 		operator, _ := OperatorFrom(r)
 		fickle.mu.Lock()
 		fickle.operators = append(fickle.operators, operator)
@@ -1867,8 +1767,8 @@ func TestTheAdminAPIUnderLoad(t *testing.T) {
 		}
 		return connects("fickle", "fickle")(w, r, operator)
 	})
-	onProvision(t, "teller", joins(party, "teller", "time", "noon"))
-	onProvision(t, "broken", func(caddy.Context) error { return errors.New("oh no") })
+	partytest.OnProvision(t, "teller", joins(party, "teller", "time", "noon"))
+	partytest.OnProvision(t, "broken", func(caddy.Context) error { return errors.New("oh no") })
 	c := newAdminTest(t)
 	site := `ADDRESS {
 		route {
@@ -1882,7 +1782,7 @@ func TestTheAdminAPIUnderLoad(t *testing.T) {
 			%s
 		}
 	}`
-	good, broken := c.adapt(fmt.Sprintf(site, "")), c.adapt(fmt.Sprintf(site, "test_app broken"))
+	good, broken := c.Adapt(fmt.Sprintf(site, "")), c.Adapt(fmt.Sprintf(site, "test_app broken"))
 	load := func() {
 		generation.Add(1)
 		if err := caddy.Load(good, true); err != nil {
@@ -1914,15 +1814,15 @@ func TestTheAdminAPIUnderLoad(t *testing.T) {
 	// request returns false if the test ended first.
 	request := func(method, path, body string, status int, value any) bool {
 		for ctx.Err() == nil && !t.Failed() {
-			response, err := c.tryCall(context.Background(), method, "/wsgi_party/"+path, strings.NewReader(body))
+			response, err := c.TryCall(context.Background(), method, "/wsgi_party/"+path, strings.NewReader(body))
 			if err != nil {
 				retried.Add(1)
 				continue
 			}
-			decoder := json.NewDecoder(strings.NewReader(response.body))
+			decoder := json.NewDecoder(strings.NewReader(response.Body))
 			decoder.DisallowUnknownFields()
-			if err := decoder.Decode(value); err != nil || response.status != status || response.header.Get("Content-Type") != "application/json" {
-				t.Errorf("%s %s: %d %s: %v", method, path, response.status, response.body, err)
+			if err := decoder.Decode(value); err != nil || response.Status != status || response.Header.Get("Content-Type") != "application/json" {
+				t.Errorf("%s %s: %d %s: %v", method, path, response.Status, response.Body, err)
 			}
 			return true
 		}
@@ -1969,9 +1869,7 @@ func TestTheAdminAPIUnderLoad(t *testing.T) {
 	forever("two loads", func() {
 		load()
 		loads.Add(1)
-		logged.Lock()
-		logged.Reset()
-		logged.Unlock()
+		partytest.ResetLog()
 	})
 	countedByList, countedByShow := make(map[string]countJSON), make(map[string]countJSON)
 	forever("GET of all parties", func() {
@@ -2060,13 +1958,13 @@ func TestTheAdminAPIUnderLoad(t *testing.T) {
 	}
 
 	// No ask that was answered is missing from the counts.
-	eventually(t, "the endpoint answers", func() bool {
-		response, err := c.tryCall(context.Background(), "GET", "/wsgi_party/"+party, nil)
+	partytest.Eventually(t, "the endpoint answers", func() bool {
+		response, err := c.TryCall(context.Background(), "GET", "/wsgi_party/"+party, nil)
 		if err != nil {
 			return false
 		}
 		var shown partyJSON
-		c.decode(response, &shown)
+		partytest.Decode(c, response, &shown)
 		check(countedByShow, shown)
 		check(countedByList, shown)
 		return true
@@ -2129,11 +2027,11 @@ func FuzzSplitAdminPath(f *testing.F) {
 
 func TestAnAnswerWhoseErrorPanicsIsShownAsItsType(t *testing.T) {
 	c := newAdminTest(t)
-	c.site("wsgi_party main")
-	c.connect("main", "odd", "any", answers(badJSON(func() ([]byte, error) { return nil, unspeakableError{} })))
-	c.connect("main", "after", "any", answers("after"))
+	c.Site("wsgi_party main")
+	c.connect("main", "odd", "any", partytest.Answers(badJSON(func() ([]byte, error) { return nil, unspeakableError{} })))
+	c.connect("main", "after", "any", partytest.Answers("after"))
 	var asked askedJSON
-	c.decode(c.call("POST", "/wsgi_party/main/ask/any", ""), &asked)
+	partytest.Decode(c, c.Call("POST", "/wsgi_party/main/ask/any", ""), &asked)
 	if fmt.Sprint(asked.Answers) != "[wsgiparty.badJSON after]" {
 		t.Errorf("%+v", asked)
 	}
@@ -2141,24 +2039,24 @@ func TestAnAnswerWhoseErrorPanicsIsShownAsItsType(t *testing.T) {
 
 func TestHTMLInAnswersIsShownAsItIs(t *testing.T) {
 	c := newAdminTest(t)
-	c.site("wsgi_party main")
-	c.connect("main", "app", "any", answers(`<a href="/x?y=1&z=2">`))
-	if body := c.call("POST", "/wsgi_party/main/ask/any", "").body; !strings.Contains(body, `"<a href=\"/x?y=1&z=2\">"`) {
+	c.Site("wsgi_party main")
+	c.connect("main", "app", "any", partytest.Answers(`<a href="/x?y=1&z=2">`))
+	if body := c.Call("POST", "/wsgi_party/main/ask/any", "").Body; !strings.Contains(body, `"<a href=\"/x?y=1&z=2\">"`) {
 		t.Error(body)
 	}
 }
 
 func TestABrokenQueryIsRefused(t *testing.T) {
 	c := newAdminTest(t)
-	c.site("wsgi_party main")
-	c.connect("main", "app", "any", answers(1))
+	c.Site("wsgi_party main")
+	c.connect("main", "app", "any", partytest.Answers(1))
 	for _, query := range []string{"?first=%zz", "?first;", "?first=true;x"} {
-		if r := c.call("POST", "/wsgi_party/main/ask/any"+query, ""); r.status != 400 {
+		if r := c.Call("POST", "/wsgi_party/main/ask/any"+query, ""); r.Status != 400 {
 			t.Error(query, r)
 		}
 	}
 	for _, query := range []string{"?guest=%zz", "?guest=one;two"} {
-		if r := c.call("POST", "/wsgi_party/main/invite"+query, ""); r.status != 400 {
+		if r := c.Call("POST", "/wsgi_party/main/invite"+query, ""); r.Status != 400 {
 			t.Error(query, r)
 		}
 	}
@@ -2167,11 +2065,11 @@ func TestABrokenQueryIsRefused(t *testing.T) {
 // TestARequestThatBeganBeforeAReloadSeesItsConfigWhole has a reload after it was found
 // out which config is running.
 func TestARequestThatBeganBeforeAReloadSeesItsConfigWhole(t *testing.T) {
-	guest(t, "app", "pong", "ping")
+	partytest.Guest(t, "app", "pong", "ping")
 	c := newAdminTest(t)
-	c.site("wsgi_party main {\ninvite /app/__invite__/\ntest_app app\n}")
+	c.Site("wsgi_party main {\ninvite /app/__invite__/\ntest_app app\n}")
 	before, _ := running()
-	c.site("wsgi_party main {\ninvite /app/__invite__/\ntest_app app\n}")
+	c.Site("wsgi_party main {\ninvite /app/__invite__/\ntest_app app\n}")
 	if n := len(before.entries["main"].inOrder()); n != 1 {
 		t.Errorf("%d handlers, so that a request shows guests without invites, and invites nobody", n)
 	}
@@ -2181,9 +2079,9 @@ func TestARequestThatBeganBeforeAReloadSeesItsConfigWhole(t *testing.T) {
 // payload of an ask is yet to come.
 func TestAnAskOutlivesItsConfig(t *testing.T) {
 	c := newAdminTest(t)
-	c.site("wsgi_party main")
-	c.connect("main", "teller", "tell", pong)
-	connection, err := net.Dial("tcp", c.admin)
+	c.Site("wsgi_party main")
+	c.connect("main", "teller", "tell", partytest.Pong)
+	connection, err := net.Dial("tcp", c.Admin)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -2191,7 +2089,7 @@ func TestAnAskOutlivesItsConfig(t *testing.T) {
 	if err := connection.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
-	fmt.Fprintf(connection, "POST /wsgi_party/main/ask/tell HTTP/1.1\r\nHost: %s\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n", c.admin)
+	fmt.Fprintf(connection, "POST /wsgi_party/main/ask/tell HTTP/1.1\r\nHost: %s\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n", c.Admin)
 	reader := bufio.NewReader(connection)
 	if line, err := reader.ReadString('\n'); err != nil || line != "HTTP/1.1 100 Continue\r\n" { // it waits for the payload
 		t.Fatalf("%q, %v", line, err)
@@ -2199,16 +2097,15 @@ func TestAnAskOutlivesItsConfig(t *testing.T) {
 	if _, err := reader.ReadString('\n'); err != nil {
 		t.Fatal(err)
 	}
-	if err := caddy.Load(c.adapt("ADDRESS {\nrespond nothing\n}"), true); err != nil {
+	if err := caddy.Load(c.Adapt("ADDRESS {\nrespond nothing\n}"), true); err != nil {
 		t.Fatal(err)
 	}
-	c.loads++
 	fmt.Fprint(connection, "null")
 	response, err := http.ReadResponse(reader, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if body := readAll(t, response); response.StatusCode != http.StatusOK || !strings.Contains(body, `"answers":["pong"]`) {
+	if body := partytest.ReadAll(t, response); response.StatusCode != http.StatusOK || !strings.Contains(body, `"answers":["pong"]`) {
 		t.Errorf("%d %s", response.StatusCode, body)
 	}
 }

@@ -4,7 +4,6 @@
 package wsgiparty
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/hmac"
@@ -17,7 +16,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
@@ -30,173 +28,13 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/wsgiparty/wsgiparty/internal/debian"
 	"github.com/wsgiparty/wsgiparty/internal/manifest"
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/token"
-	"github.com/wsgiparty/wsgiparty/internal/wire"
 )
-
-// attackKey returns a key, and sets the environment variable for it.
-func attackKey(t testing.TB, variable string) string {
-	t.Helper()
-	key := variable + "-" + strings.Repeat("0123456789abcdef", 3)
-	t.Setenv(variable, key)
-	return key
-}
-
-// attackedApp is a server of the test that a guest handler stands in front of.
-type attackedApp struct {
-	*httptest.Server
-	mu   sync.Mutex
-	seen []*http.Request
-}
-
-// newAttackedApp starts an application that answers its invite with the manifest, if
-// that is not empty, and everything else with the function.
-func newAttackedApp(t testing.TB, manifest string, serve http.HandlerFunc) *attackedApp {
-	t.Helper()
-	a := new(attackedApp)
-	a.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if manifest != "" && r.Header.Get("Accept") == manifestType {
-			w.Header().Set("Content-Type", manifestType)
-			_, _ = io.WriteString(w, manifest)
-			return
-		}
-		body, _ := io.ReadAll(r.Body)
-		r.Body = io.NopCloser(bytes.NewReader(body))
-		seen := r.Clone(context.Background())
-		seen.Body = io.NopCloser(bytes.NewReader(body))
-		a.mu.Lock()
-		a.seen = append(a.seen, seen)
-		a.mu.Unlock()
-		if serve != nil {
-			serve(w, r)
-		}
-	}))
-	t.Cleanup(a.Close)
-	return a
-}
-
-func (a *attackedApp) address() string { return a.Listener.Addr().String() }
-
-// requests returns what has come, but for invites.
-func (a *attackedApp) requests() []*http.Request {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return slices.Clone(a.seen)
-}
-
-// serveJSON answers everything with that JSON.
-func serveJSON(text string) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = io.WriteString(w, text)
-	}
-}
-
-// mounted is a guest at the path of its name.
-func mounted(guest, options string, a *attackedApp) string {
-	return fmt.Sprintf("handle_path /%s/* {\nwsgi_party_guest {\n%s\n}\nreverse_proxy %s\n}\n", guest, options, a.address())
-}
-
-// answered waits until an ask for the service gives answers, and returns them.
-func (c *testCaddy) answered(party, service string, payload any) []any {
-	c.t.Helper()
-	var answers []any
-	eventually(c.t, "answers to "+service, func() bool {
-		answers, _ = c.line(party).AskAround(context.Background(), service, payload)
-		return len(answers) > 0
-	})
-	return answers
-}
-
-// connected waits until these guests, and no others, answer for the service.
-func (c *testCaddy) connected(party, service string, guests ...string) {
-	c.t.Helper()
-	eventually(c.t, fmt.Sprintf("%q answer for %s", guests, service), func() bool {
-		return slices.Equal(slices.Sorted(slices.Values(c.line(party).Partyline().Services()[service])), guests)
-	})
-}
-
-// failure returns how the only guest of the service fails.
-func (c *testCaddy) failure(party, service string, payload any) error {
-	c.t.Helper()
-	answers, err := c.line(party).AskAround(context.Background(), service, payload)
-	if err == nil || len(answers) > 0 {
-		c.t.Errorf("asking for %s with %v: answers %s, error %v, want a failure", service, payload, answers, err)
-	}
-	return err
-}
-
-// raw sends a request as it is written and returns the response.
-func (c *testCaddy) raw(request string) (int, http.Header, string) {
-	c.t.Helper()
-	conn, err := net.Dial("tcp", c.address)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	defer conn.Close()
-	if _, err := io.WriteString(conn, request); err != nil {
-		c.t.Fatal(err)
-	}
-	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil {
-		c.t.Fatalf("%q: %v", request, err)
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	return response.StatusCode, response.Header, string(body)
-}
-
-// do makes a request and returns its status and body.
-func (c *testCaddy) do(method, path, body string, header http.Header) (int, string) {
-	c.t.Helper()
-	status, text, err := c.tryDo(context.Background(), method, path, body, header)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	return status, text
-}
-
-func (c *testCaddy) tryDo(ctx context.Context, method, path, body string, header http.Header) (int, string, error) {
-	r, err := http.NewRequestWithContext(ctx, method, "http://"+c.address+path, strings.NewReader(body))
-	if err != nil {
-		return 0, "", err
-	}
-	for name, values := range header {
-		r.Header[name] = values
-	}
-	response, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return 0, "", err
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	return response.StatusCode, string(text), err
-}
-
-// askAs is an ask through wsgi_party_ask at /ask with that key.
-func (c *testCaddy) askAs(key, service, payload, partyToken string) (int, wire.Asked) {
-	c.t.Helper()
-	header := http.Header{"Authorization": {"Bearer " + key}}
-	if partyToken != "" {
-		header["Party-Token"] = []string{partyToken}
-	}
-	status, body := c.do("POST", "/ask/"+service, payload, header)
-	var answer wire.Asked
-	if status == 200 {
-		if err := json.Unmarshal([]byte(body), &answer); err != nil {
-			c.t.Fatalf("%s: %v", body, err)
-		}
-	}
-	return status, answer
-}
 
 // withHeaderAliases has Caddy let headers with "_" and "." in that its users' own
 // applications may expect.
@@ -216,12 +54,6 @@ func withHeaderAliases(t testing.TB, config []byte) []byte {
 		t.Fatal(err)
 	}
 	return changed
-}
-
-// caddyconfigAdapt is testCaddy.adapt for configs that may be wrong.
-func caddyconfigAdapt(c *testCaddy, config string) ([]byte, []caddyconfig.Warning, error) {
-	config = globalOptions + strings.ReplaceAll(config, "ADDRESS", "http://"+c.address)
-	return caddyconfig.GetAdapter("caddyfile").Adapt([]byte(config), map[string]any{"filename": "Caddyfile"})
 }
 
 // startPHP starts php-fpm and returns where it listens.
@@ -255,7 +87,7 @@ func startPHP(t testing.TB) (socket string) {
 		_ = fpm.Process.Signal(os.Interrupt)
 		_ = fpm.Wait()
 	})
-	eventually(t, "php-fpm listens", func() bool {
+	partytest.Eventually(t, "php-fpm listens", func() bool {
 		conn, err := net.Dial("unix", socket)
 		if err != nil {
 			return false
@@ -307,12 +139,12 @@ func TestForgedHeadersDoNotReachApplications(t *testing.T) {
 			if ($name == "HTTP_X_FORWARDED_PREFIX") $seen["Prefix"][] = $value;
 		}
 		echo json_encode($seen);`})
-	c := newCaddy(t)
-	a := newAttackedApp(t, "", func(w http.ResponseWriter, r *http.Request) {
+	c := partytest.NewCaddy(t)
+	a := partytest.NewApplication(t, "", func(w http.ResponseWriter, r *http.Request) {
 		_ = json.NewEncoder(w).Encode(reservedIn(r.Header, r.Trailer))
 	})
-	http1, php := "reverse_proxy "+a.address(), "root "+root+"\nphp_fastcgi unix/"+socket
-	config := c.adapt("ADDRESS {\nwsgi_party " + freshParty() + ` {
+	http1, php := "reverse_proxy "+a.Address(), "root "+root+"\nphp_fastcgi unix/"+socket
+	config := c.Adapt("ADDRESS {\nwsgi_party " + partytest.FreshParty() + ` {
 		invite /http/__invite__/ /php/__invite__/
 		handle_path /http/* {
 			wsgi_party_guest {
@@ -351,11 +183,12 @@ func TestForgedHeadersDoNotReachApplications(t *testing.T) {
 		attacks[name] = attack{name + ": forged\r\n", ""}
 	}
 	send := func(path string, a attack) (seen reservedSeen) {
-		request := "GET " + path + " HTTP/1.1\r\nHost: " + c.address + "\r\nConnection: close\r\n" + a.head
+		request := "GET " + path + " HTTP/1.1\r\nHost: " + c.Address + "\r\nConnection: close\r\n" + a.head
 		if a.trailer != "" {
 			request += "Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n" + a.trailer
 		}
-		status, _, body := c.raw(request + "\r\n")
+		response := c.Raw(request + "\r\n")
+		status, body := response.Status, response.Body
 		if err := json.Unmarshal([]byte(body), &seen); status != 200 || err != nil {
 			t.Fatalf("%s: status %d, %v, body %q", path, status, err, body)
 		}
@@ -394,14 +227,14 @@ func TestForgedHeadersDoNotReachApplications(t *testing.T) {
 }
 
 func TestPrivatePathsAreHiddenFromOutside(t *testing.T) {
-	c := newCaddy(t)
-	a := newAttackedApp(t, "", nil)
-	c.site("wsgi_party " + freshParty() + " {\ninvite /a/__invite__/ /__invite__/\n" + mounted("a", "answer ping pong", a) + `
+	c := partytest.NewCaddy(t)
+	a := partytest.NewApplication(t, "", nil)
+	c.Site("wsgi_party " + partytest.FreshParty() + " {\ninvite /a/__invite__/ /__invite__/\n" + partytest.Mounted("a", "answer ping pong", a) + `
 		handle {
 			wsgi_party_guest {
 				answer ping pong
 			}
-			reverse_proxy ` + a.address() + "\n}\n}")
+			reverse_proxy ` + a.Address() + "\n}\n}")
 	targets := []string{
 		"/a/__invite__", "/a/__invite__/", "/A/__Invite__/", "/a/__INVITE__/x", "//a/__invite__/", "/a//__invite__", "/a/__invite__//x", "///__invite__/",
 		"/a%2f__invite__/", "/a%2F__invite__%2Fx", "/a/%5f_invite__/", "/%61/%5F%5Finvite%5f%5f", "/a/__%69nvite__/", "/a%5c__invite__", "/%5c__invite__",
@@ -409,20 +242,21 @@ func TestPrivatePathsAreHiddenFromOutside(t *testing.T) {
 		"/a/__invite__;x", "/a/__invite__;x=1/y", "/a;x/__invite__/", "/a/__invite__%3bx/", "/a/x/..;/__invite__/", "/;/__invite__", "/a/.;x/__invite__",
 		"/a/__invite__.", "/a/__invite__...", "/a/__invite__./x", "/a./__invite__/", "/a/__invite__%2e", "/a/__invite__%20", "/a/__invite__%0a", "/__invite__/%0A", "/a/__invite__%00",
 		"/a/__invite__.json", "/a/__invite__.php/x", "/a/index.php/__invite__/", "/index.php/__invite__",
-		"//host/a/__invite__/", "http://" + c.address + "/a/__invite__/", "/a/__invite__/?x", "/a/__invite__?/..",
+		"//host/a/__invite__/", "http://" + c.Address + "/a/__invite__/", "/a/__invite__/?x", "/a/__invite__?/..",
 	}
 	for _, target := range targets {
 		for _, method := range []string{"GET", "POST", "OPTIONS"} {
-			status, _, body := c.raw(method + " " + target + " HTTP/1.1\r\nHost: " + c.address + "\r\nAccept: " + manifestType + "\r\nConnection: close\r\n\r\n")
+			response := c.Raw(method + " " + target + " HTTP/1.1\r\nHost: " + c.Address + "\r\nAccept: " + partytest.ManifestType + "\r\nConnection: close\r\n\r\n")
+			status, body := response.Status, response.Body
 			if status != 404 || body != "" {
 				t.Errorf("%s %s: %d %q, want 404", method, target, status, body)
 			}
 		}
 	}
-	for _, r := range a.requests() {
+	for _, r := range a.Requests() {
 		t.Errorf("%s %s came to the application", r.Method, r.RequestURI)
 	}
-	if status, body := c.get("/a/invite"); status != 200 || len(a.requests()) != 1 {
+	if status, body := c.Get("/a/invite"); status != 200 || len(a.Requests()) != 1 {
 		t.Errorf("a public path: %d %q", status, body)
 	}
 }
@@ -436,10 +270,10 @@ var evilValues = []string{
 }
 
 func TestURLsOfTemplatesStayBelowTheMount(t *testing.T) {
-	c := newCaddy(t)
-	party := freshParty()
-	a := newAttackedApp(t, "", nil)
-	c.site("wsgi_party " + party + " {\ninvite http://" + c.address + "/a/__invite__/ as a\n" + mounted("a", `
+	c := partytest.NewCaddy(t)
+	party := partytest.FreshParty()
+	a := partytest.NewApplication(t, "", nil)
+	c.Site("wsgi_party " + party + " {\ninvite http://" + c.Address + "/a/__invite__/ as a\n" + partytest.Mounted("a", `
 		url path  /p/{v}
 		url label /p/x{.v}
 		url list  /p{/v*}
@@ -448,19 +282,19 @@ func TestURLsOfTemplatesStayBelowTheMount(t *testing.T) {
 		url hash  /p#{v}
 		url at    /{v}
 		url bare  {v}`, a) + "}")
-	base := "http://" + c.address + "/a/"
+	base := "http://" + c.Address + "/a/"
 	expanded := 0
 	for _, name := range []string{"path", "label", "list", "semi", "query", "hash", "at", "bare"} {
 		for _, value := range evilValues {
 			for _, v := range []any{value, []any{value, value}, []any{"x", value}, map[string]any{value: value}} {
-				link, err := URLFor(context.Background(), c.line(party), name, map[string]any{"v": v})
+				link, err := URLFor(context.Background(), operatorOf(c, party), name, map[string]any{"v": v})
 				if err != nil {
 					continue
 				}
 				expanded++
 				below, ok := strings.CutPrefix(link, base)
 				parsed, parseErr := url.Parse(link)
-				if !ok || parseErr != nil || parsed.Host != c.address || strings.ContainsFunc(link, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '\\' }) {
+				if !ok || parseErr != nil || parsed.Host != c.Address || strings.ContainsFunc(link, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '\\' }) {
 					t.Errorf("%s with %q: %q", name, v, link)
 					continue
 				}
@@ -495,7 +329,7 @@ var evilTemplates = []string{
 }
 
 func TestManifestsWithHrefsOrURLsThatLeaveTheMountAreRefused(t *testing.T) {
-	c := newCaddy(t)
+	c := partytest.NewCaddy(t)
 	for _, template := range evilTemplates {
 		quoted, err := json.Marshal(template)
 		if err != nil {
@@ -503,7 +337,7 @@ func TestManifestsWithHrefsOrURLsThatLeaveTheMountAreRefused(t *testing.T) {
 		}
 		for _, declared := range []string{`"urls": {"x": ` + string(quoted) + `}`, `"services": {"x": {"href": ` + string(quoted) + `}}`} {
 			config := fmt.Sprintf(`{"admin": {"disabled": true}, "apps": {"http": {"http_port": 1, "servers": {"s": {"listen": [%q], "automatic_https": {"disable": true}, "routes": [{"handle": [
-				{"handler": "wsgi_party", "name": %q, "invites": ["/__invite__/"], "routes": [{"handle": [{"handler": "wsgi_party_guest", %s}]}]}]}]}}}}}`, c.address, freshParty(), declared)
+				{"handler": "wsgi_party", "name": %q, "invites": ["/__invite__/"], "routes": [{"handle": [{"handler": "wsgi_party_guest", %s}]}]}]}]}}}}}`, c.Address, partytest.FreshParty(), declared)
 			if err := caddy.Load([]byte(config), true); err == nil || !strings.Contains(err.Error(), "template") && !strings.Contains(err.Error(), "byte") {
 				t.Errorf("%s: error %v", declared, err)
 			}
@@ -512,23 +346,23 @@ func TestManifestsWithHrefsOrURLsThatLeaveTheMountAreRefused(t *testing.T) {
 }
 
 func TestAsksStayAtTheHrefWhateverThePayload(t *testing.T) {
-	c := newCaddy(t)
-	party := freshParty()
-	a := newAttackedApp(t, "", serveJSON("1"))
-	other := newAttackedApp(t, "", serveJSON("2"))
-	c.site("wsgi_party " + party + " {\ninvite /a/__invite__/\n" + mounted("a", `
+	c := partytest.NewCaddy(t)
+	party := partytest.FreshParty()
+	a := partytest.NewApplication(t, "", partytest.JSON("1"))
+	other := partytest.NewApplication(t, "", partytest.JSON("2"))
+	c.Site("wsgi_party " + party + " {\ninvite /a/__invite__/\n" + partytest.Mounted("a", `
 		service path  /api/{v}
 		service list  /api{/v*}
 		service query /api{?v}
-		timeout 5s`, a) + "handle {\nreverse_proxy " + other.address() + "\n}\n}")
+		timeout 5s`, a) + "handle {\nreverse_proxy " + other.Address() + "\n}\n}")
 	for _, service := range []string{"path", "list", "query"} {
 		for _, value := range evilValues {
 			for _, v := range []any{value, []any{"x", value}} {
-				_, _ = c.line(party).AskAround(context.Background(), service, map[string]any{"v": v})
+				_, _ = operatorOf(c, party).AskAround(context.Background(), service, map[string]any{"v": v})
 			}
 		}
 	}
-	seen := a.requests()
+	seen := a.Requests()
 	if len(seen) < 50 {
 		t.Errorf("only %d asks came", len(seen))
 	}
@@ -537,7 +371,7 @@ func TestAsksStayAtTheHrefWhateverThePayload(t *testing.T) {
 			t.Errorf("the application was asked %s %s", r.Method, r.RequestURI)
 		}
 	}
-	for _, r := range other.requests() {
+	for _, r := range other.Requests() {
 		t.Errorf("another one was asked %s %s", r.Method, r.RequestURI)
 	}
 }
@@ -545,24 +379,24 @@ func TestAsksStayAtTheHrefWhateverThePayload(t *testing.T) {
 // TestHrefsLeadToNoOtherGuestsPrivatePaths: one at the root could have requests come
 // there, from the party, if without a token.
 func TestHrefsLeadToNoOtherGuestsPrivatePaths(t *testing.T) {
-	c := newCaddy(t)
-	party := freshParty()
-	root, blog := newAttackedApp(t, "", serveJSON("1")), newAttackedApp(t, "", serveJSON("2"))
-	c.site("wsgi_party " + party + " {\ninvite /__invite__/ /blog/__invite__/\n" + mounted("blog", "service own /__invite__/own", blog) + `
+	c := partytest.NewCaddy(t)
+	party := partytest.FreshParty()
+	root, blog := partytest.NewApplication(t, "", partytest.JSON("1")), partytest.NewApplication(t, "", partytest.JSON("2"))
+	c.Site("wsgi_party " + party + " {\ninvite /__invite__/ /blog/__invite__/\n" + partytest.Mounted("blog", "service own /__invite__/own", blog) + `
 		handle {
 			wsgi_party_guest {
 				service own  /__invite__/own
 				service evil /blog/__invite__/own
 				service case /blog/%5F_INVITE__/{x}
 			}
-			reverse_proxy ` + root.address() + "\n}\n}")
+			reverse_proxy ` + root.Address() + "\n}\n}")
 	for _, service := range []string{"evil", "case"} {
-		if err := c.failure(party, service, map[string]any{"x": "own"}); !errors.Is(err, ErrMisrouted) {
+		if err := c.Failure(party, service, map[string]any{"x": "own"}); !errors.Is(err, ErrMisrouted) {
 			t.Errorf("%s: error %v, want that it was misrouted", service, err)
 		}
 	}
-	if got := c.answered(party, "own", nil); len(got) != 2 || len(blog.requests()) != 1 || len(root.requests()) != 1 {
-		t.Errorf("answers %s, %d and %d requests", got, len(blog.requests()), len(root.requests()))
+	if got := c.Answered(party, "own", nil); len(got) != 2 || len(blog.Requests()) != 1 || len(root.Requests()) != 1 {
+		t.Errorf("answers %s, %d and %d requests", got, len(blog.Requests()), len(root.Requests()))
 	}
 }
 
@@ -576,26 +410,26 @@ var evilLinks = []string{
 func TestURLAnswersThatLeadElsewhereAreRefused(t *testing.T) {
 	var raw atomic.Value
 	raw.Store("")
-	templateApp(t)
-	guestWith(t, "module", map[string]Handler{"url": func(context.Context, any) (any, error) {
+	partytest.TemplateApp(t)
+	partytest.GuestWith(t, "module", map[string]Handler{"url": func(context.Context, any) (any, error) {
 		if link := raw.Load().(string); link != "-" {
 			return link, nil
 		}
 		return nil, ErrHighAndDry
 	}})
-	c := newCaddy(t)
-	party := freshParty()
+	c := partytest.NewCaddy(t)
+	party := partytest.FreshParty()
 	var link atomic.Value
-	a := newAttackedApp(t, "", func(w http.ResponseWriter, r *http.Request) {
-		serveJSON(link.Load().(string))(w, r)
+	a := partytest.NewApplication(t, "", func(w http.ResponseWriter, r *http.Request) {
+		partytest.JSON(link.Load().(string))(w, r)
 	})
 	var constants strings.Builder
 	for _, evil := range evilLinks {
 		quoted, _ := json.Marshal(evil)
 		fmt.Fprintf(&constants, "answer url `%s`\n", quoted)
 	}
-	c.site("wsgi_party " + party + " {\ninvite /a/__invite__/ /constant/__invite__/ /module/__invite__/\n" +
-		mounted("a", "service url /api/url", a) + mounted("constant", constants.String(), a) + `
+	c.Site("wsgi_party " + party + " {\ninvite /a/__invite__/ /constant/__invite__/ /module/__invite__/\n" +
+		partytest.Mounted("a", "service url /api/url", a) + partytest.Mounted("constant", constants.String(), a) + `
 		handle_path /module/* {
 			test_app module
 		}
@@ -612,63 +446,63 @@ func TestURLAnswersThatLeadElsewhereAreRefused(t *testing.T) {
 		quoted, _ := json.Marshal(evil)
 		link.Store(string(quoted))
 		raw.Store("-")
-		if answers, err := c.line(party).AskAround(context.Background(), URLService, URLRequest{Name: "home"}); err == nil || len(answers) > 0 {
+		if answers, err := operatorOf(c, party).AskAround(context.Background(), URLService, URLRequest{Name: "home"}); err == nil || len(answers) > 0 {
 			t.Errorf("%q: an application's is the answer %q", evil, answers)
 		}
 		if slices.Contains(evilLinks, evil) {
 			raw.Store(evil)
 		}
-		if got, err := URLFor(context.Background(), c.line(party), "home", nil); err == nil {
+		if got, err := URLFor(context.Background(), operatorOf(c, party), "home", nil); err == nil {
 			t.Errorf("%q: URLFor gives %q", evil, got)
 		}
-		if status, body := c.get("/page?t=" + url.QueryEscape(`{{urlFor "home"}}`)); status != 500 || body != "" {
+		if status, body := c.Get("/page?t=" + url.QueryEscape(`{{urlFor "home"}}`)); status != 500 || body != "" {
 			t.Errorf("%q: the page is %d %q", evil, status, body)
 		}
 	}
 	link.Store(`"/home"`)
 	raw.Store("-")
-	if got, err := URLFor(context.Background(), c.line(party), "home", nil); got != "/a/home" || err != nil {
+	if got, err := URLFor(context.Background(), operatorOf(c, party), "home", nil); got != "/a/home" || err != nil {
 		t.Errorf("a good link: %q, %v", got, err)
 	}
 }
 
 func TestRedirectsAreNotFollowed(t *testing.T) {
-	c := newCaddy(t)
-	party := freshParty()
-	trap := newAttackedApp(t, "", serveJSON(`"caught"`))
+	c := partytest.NewCaddy(t)
+	party := partytest.FreshParty()
+	trap := partytest.NewApplication(t, "", partytest.JSON(`"caught"`))
 	target := trap.URL + "/x"
 	redirect := func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Location", target)
-		if strings.HasPrefix(r.URL.Path, "/local") || r.Header.Get("Accept") == manifestType {
+		if strings.HasPrefix(r.URL.Path, "/local") || r.Header.Get("Accept") == partytest.ManifestType {
 			w.Header().Set("Location", "/trap/x")
 		}
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(http.StatusTemporaryRedirect)
 		_, _ = io.WriteString(w, `"redirected"`)
 	}
-	a := newAttackedApp(t, "", redirect)
-	c.site("wsgi_party " + party + " {\ninvite /a/__invite__/ /b/__invite__/\n" +
-		mounted("a", "service far /far\nservice near /local\nservice get /far{?x}", a) + mounted("b", "", a) +
-		"handle_path /trap/* {\nreverse_proxy " + trap.address() + "\n}\n}")
+	a := partytest.NewApplication(t, "", redirect)
+	c.Site("wsgi_party " + party + " {\ninvite /a/__invite__/ /b/__invite__/\n" +
+		partytest.Mounted("a", "service far /far\nservice near /local\nservice get /far{?x}", a) + partytest.Mounted("b", "", a) +
+		"handle_path /trap/* {\nreverse_proxy " + trap.Address() + "\n}\n}")
 	for _, service := range []string{"far", "near", "get"} {
-		if err := c.failure(party, service, map[string]any{}); err != nil && !strings.Contains(err.Error(), "307") {
+		if err := c.Failure(party, service, map[string]any{}); err != nil && !strings.Contains(err.Error(), "307") {
 			t.Errorf("%s: error %v", service, err)
 		}
 	}
-	eventually(t, "the manifest's redirect is reported", func() bool {
-		for _, e := range logEntries(t, "invite not answered") {
+	partytest.Eventually(t, "the manifest's redirect is reported", func() bool {
+		for _, e := range partytest.LogEntries(t, "invite not answered") {
 			if e["party"] == party && e["guest"] == "b" && strings.Contains(fmt.Sprint(e["hint"]), "not followed") {
 				return true
 			}
 		}
-		for _, e := range logEntries(t, "invite failed") {
+		for _, e := range partytest.LogEntries(t, "invite failed") {
 			if e["party"] == party && e["guest"] == "b" && strings.Contains(fmt.Sprint(e["hint"]), "not followed") {
 				return true
 			}
 		}
 		return false
 	})
-	for _, r := range trap.requests() {
+	for _, r := range trap.Requests() {
 		t.Errorf("%s %s was followed", r.Method, r.RequestURI)
 	}
 }
@@ -677,8 +511,8 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 func endless(written *atomic.Int64, first string, chunk string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
-		if r.Header.Get("Accept") == manifestType {
-			w.Header().Set("Content-Type", manifestType)
+		if r.Header.Get("Accept") == partytest.ManifestType {
+			w.Header().Set("Content-Type", partytest.ManifestType)
 		}
 		_, err := io.WriteString(w, first)
 		for err == nil && r.Context().Err() == nil {
@@ -690,19 +524,19 @@ func endless(written *atomic.Int64, first string, chunk string) http.HandlerFunc
 }
 
 func TestAnswersAndManifestsOverTheLimitFail(t *testing.T) {
-	c := newCaddy(t)
-	party := freshParty()
+	c := partytest.NewCaddy(t)
+	party := partytest.FreshParty()
 	var answered, manifests atomic.Int64
 	quoted := func(n int) string { return `"` + strings.Repeat("x", n-2) + `"` }
 	nested := func(n int) string { return strings.Repeat("[", n) + strings.Repeat("]", n) }
-	a := newAttackedApp(t, "", func(w http.ResponseWriter, r *http.Request) {
+	a := partytest.NewApplication(t, "", func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/endless":
 			endless(&answered, `"`, strings.Repeat("x", 4096))(w, r)
 		case "/limit":
-			serveJSON(quoted(4096))(w, r)
+			partytest.JSON(quoted(4096))(w, r)
 		case "/over":
-			serveJSON(quoted(4097))(w, r)
+			partytest.JSON(quoted(4097))(w, r)
 		case "/cut": // valid JSON, as far as it goes
 			w.Header().Set("Content-Type", "application/json")
 			_, _ = io.WriteString(w, "12")
@@ -710,45 +544,45 @@ func TestAnswersAndManifestsOverTheLimitFail(t *testing.T) {
 			panic(http.ErrAbortHandler)
 		case "/short":
 			w.Header().Set("Content-Length", "5")
-			serveJSON("12")(w, r)
+			partytest.JSON("12")(w, r)
 		case "/deepest":
-			serveJSON(nested(64))(w, r)
+			partytest.JSON(nested(64))(w, r)
 		case "/deep":
-			serveJSON(nested(65))(w, r)
+			partytest.JSON(nested(65))(w, r)
 		case "/escaped":
-			serveJSON(`["\"[[[[\\", {"`+strings.Repeat("[", 100)+`\\\"": []}]`)(w, r)
+			partytest.JSON(`["\"[[[[\\", {"`+strings.Repeat("[", 100)+`\\\"": []}]`)(w, r)
 		case "/two":
-			serveJSON("1 2")(w, r)
+			partytest.JSON("1 2")(w, r)
 		}
 	})
-	m := newAttackedApp(t, "", endless(&manifests, `{"services": {"x": {"answer": "`, strings.Repeat("x", 4096)))
+	m := partytest.NewApplication(t, "", endless(&manifests, `{"services": {"x": {"answer": "`, strings.Repeat("x", 4096)))
 	var site strings.Builder
-	site.WriteString("wsgi_party " + party + " {\ninvite /a/__invite__/ /endless/__invite__/\ninvite_timeout 5s\n" + mounted("endless", "", m))
+	site.WriteString("wsgi_party " + party + " {\ninvite /a/__invite__/ /endless/__invite__/\ninvite_timeout 5s\n" + partytest.Mounted("endless", "", m))
 	options := "max_answer 4096B\ntimeout 30s\n"
 	for _, service := range []string{"endless", "limit", "over", "cut", "short", "deepest", "deep", "escaped", "two"} {
 		options += "service " + service + " /" + service + "\n"
 	}
-	site.WriteString(mounted("a", options, a))
+	site.WriteString(partytest.Mounted("a", options, a))
 	for guest, text := range map[string]string{
 		"large": `{"services": {"x": {"answer": ` + quoted(64<<10) + `}}}`,
 		"deep":  `{"services": {"x": {"answer": ` + nested(65) + `}}}`,
 		"bomb":  nested(200_000),
 	} {
-		fmt.Fprintf(&site, "invite /%s/__invite__/\n%s", guest, mounted(guest, "", newAttackedApp(t, text, nil)))
+		fmt.Fprintf(&site, "invite /%s/__invite__/\n%s", guest, partytest.Mounted(guest, "", partytest.NewApplication(t, text, nil)))
 	}
 	site.WriteString("}")
-	c.site(site.String())
+	c.Site(site.String())
 	for service, want := range map[string]bool{
 		"endless": false, "limit": true, "over": false, "cut": false, "short": false, "deepest": true, "deep": false, "escaped": true, "two": false,
 	} {
-		answers, err := c.line(party).AskAround(context.Background(), service, nil)
+		answers, err := operatorOf(c, party).AskAround(context.Background(), service, nil)
 		if got := err == nil && len(answers) == 1; got != want || strings.Contains(fmt.Sprint(err), "it took longer") {
 			t.Errorf("%s: answers %.50s, error %v", service, answers, err)
 		}
 	}
 	for _, guest := range []string{"large", "deep", "bomb", "endless"} {
-		eventually(t, guest+"'s manifest is refused", func() bool {
-			for _, e := range logEntries(t, "invite failed") {
+		partytest.Eventually(t, guest+"'s manifest is refused", func() bool {
+			for _, e := range partytest.LogEntries(t, "invite failed") {
 				if e["party"] == party && e["guest"] == guest {
 					return true
 				}
@@ -756,7 +590,7 @@ func TestAnswersAndManifestsOverTheLimitFail(t *testing.T) {
 			return false
 		})
 	}
-	if _, ok := c.line(party).Partyline().Services()["x"]; ok {
+	if _, ok := operatorOf(c, party).Partyline().Services()["x"]; ok {
 		t.Error("a manifest over the limit was taken")
 	}
 	// What is beyond the limit is in the buffers of sockets and proxies at most.
@@ -770,7 +604,7 @@ func TestAnswersAndManifestsOverTheLimitFail(t *testing.T) {
 
 // TestUnusableKeysFailTheLoad says what to write, and never the key.
 func TestUnusableKeysFailTheLoad(t *testing.T) {
-	good := attackKey(t, "ATTACK_A")
+	good := partytest.Key(t, "a")
 	t.Setenv("ATTACK_SHARED", good)
 	t.Setenv("ATTACK_EMPTY", "")
 	t.Setenv("ATTACK_BLANK", "   ")
@@ -781,8 +615,8 @@ func TestUnusableKeysFailTheLoad(t *testing.T) {
 	if err := os.WriteFile(file, []byte(short+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c := newCaddy(t)
-	a := newAttackedApp(t, "", nil)
+	c := partytest.NewCaddy(t)
+	a := partytest.NewApplication(t, "", nil)
 	for name, each := range map[string]struct {
 		a, b  string
 		write []string
@@ -793,13 +627,13 @@ func TestUnusableKeysFailTheLoad(t *testing.T) {
 		"no such file":             {"{file." + file + ".missing}", "", []string{"empty: ", "no such file"}},
 		"short":                    {"{env.ATTACK_SHORT}", "", []string{"has 31 bytes, and needs at least 32", "openssl rand -base64 32"}},
 		"short in a file":          {"{file." + file + "}", "", []string{"has 31 bytes, and needs at least 32", "openssl rand -base64 32"}},
-		"short second":             {"{env.ATTACK_A} {env.ATTACK_SHORT}", "", []string{"key 2", "has 31 bytes, and needs at least 32", "openssl rand -base64 32"}},
+		"short second":             {"{env.a_PARTY_KEY} {env.ATTACK_SHORT}", "", []string{"key 2", "has 31 bytes, and needs at least 32", "openssl rand -base64 32"}},
 		"with a line break":        {"{env.ATTACK_BROKEN}", "", []string{"line break"}},
 		"literal":                  {good, "", []string{"placeholder", "{env."}},
-		"literal from the adapter": {"{$ATTACK_A}", "", []string{"placeholder", "{env."}},
-		"literal with more":        {"{env.ATTACK_A}" + good, "", []string{"placeholder", "{env."}},
-		"literal before":           {good + "{env.ATTACK_A}", "", []string{"placeholder", "{env."}},
-		"shared":                   {"{env.ATTACK_A}", "{env.ATTACK_SHARED}", []string{`"a"`, `"b"`, "its own", "openssl rand"}},
+		"literal from the adapter": {"{$a_PARTY_KEY}", "", []string{"placeholder", "{env."}},
+		"literal with more":        {"{env.a_PARTY_KEY}" + good, "", []string{"placeholder", "{env."}},
+		"literal before":           {good + "{env.a_PARTY_KEY}", "", []string{"placeholder", "{env."}},
+		"shared":                   {"{env.a_PARTY_KEY}", "{env.ATTACK_SHARED}", []string{`"a"`, `"b"`, "its own", "openssl rand"}},
 	} {
 		options := func(keys string) string {
 			if keys == "" {
@@ -807,8 +641,8 @@ func TestUnusableKeysFailTheLoad(t *testing.T) {
 			}
 			return "answer ping pong\nkey " + keys
 		}
-		caddyfile := "ADDRESS {\nwsgi_party " + freshParty() + " {\ninvite /a/__invite__/ /b/__invite__/\n" + mounted("a", options(each.a), a) + mounted("b", options(each.b), a) + "}\n}"
-		adapted, _, err := caddyconfigAdapt(c, caddyfile)
+		caddyfile := "ADDRESS {\nwsgi_party " + partytest.FreshParty() + " {\ninvite /a/__invite__/ /b/__invite__/\n" + partytest.Mounted("a", options(each.a), a) + partytest.Mounted("b", options(each.b), a) + "}\n}"
+		adapted, _, err := c.TryAdapt(caddyfile)
 		if err == nil {
 			err = caddy.Load(adapted, true)
 		}
@@ -825,83 +659,45 @@ func TestUnusableKeysFailTheLoad(t *testing.T) {
 			t.Errorf("%s: the error has the key", name)
 		}
 	}
-	logged.Lock()
-	defer logged.Unlock()
-	if strings.Contains(logged.String(), short) {
+	if strings.Contains(partytest.Logged(), short) {
 		t.Error("the log has the key")
 	}
 }
 
 // TestGuestsOfOneNameInTwoPartiesShareNoKey: a token of one would be good for the other.
 func TestGuestsOfOneNameInTwoPartiesShareNoKey(t *testing.T) {
-	key := attackKey(t, "ATTACK_A")
-	c := newCaddy(t)
-	a := newAttackedApp(t, "", nil)
-	one, two := freshParty(), freshParty()
+	key := partytest.Key(t, "a")
+	c := partytest.NewCaddy(t)
+	a := partytest.NewApplication(t, "", nil)
+	one, two := partytest.FreshParty(), partytest.FreshParty()
 	config := func(path string) string {
-		return "invite /" + path + "/__invite__/ as blog\n" + mounted(path, "answer ping pong\nkey {env.ATTACK_A}", a) + "}\n"
+		return "invite /" + path + "/__invite__/ as blog\n" + partytest.Mounted(path, "answer ping pong\nkey {env.a_PARTY_KEY}", a) + "}\n"
 	}
-	err := c.tryLoad("ADDRESS {\nwsgi_party /a/* " + one + " {\n" + config("a") + "wsgi_party /b/* " + two + " {\n" + config("b") + "}")
+	err := c.TryLoad("ADDRESS {\nwsgi_party /a/* " + one + " {\n" + config("a") + "wsgi_party /b/* " + two + " {\n" + config("b") + "}")
 	if err == nil || !strings.Contains(err.Error(), "its own") || !strings.Contains(err.Error(), one) || !strings.Contains(err.Error(), two) || strings.Contains(err.Error(), key) {
 		t.Errorf("error %v", err)
 	}
 }
 
-// keysOf are the keys of a guest.
-func keysOf(t testing.TB, texts ...string) token.Keys {
-	t.Helper()
-	keys, err := token.NewKeys(texts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return keys
-}
-
 func signed(t testing.TB, key, guest string, at time.Time, path ...token.Ask) string {
 	t.Helper()
-	text, err := keysOf(t, key).Sign(token.Token{Guest: guest, Method: "POST", URI: "/x", Path: path}, at)
+	text, err := partytest.Keys(t, key).Sign(token.Token{Guest: guest, Method: "POST", URI: "/x", Path: path}, at)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return text
 }
 
-// tokenIn returns what the token that a request came with says, if it proves that
-// the request is the party's.
-func tokenIn(r *http.Request, guest string, keys token.Keys) (token.Token, error) {
-	if n := len(r.Header["Party-Token"]); n != 1 {
-		return token.Token{}, fmt.Errorf("%d tokens", n)
-	}
-	got, err := keys.Verify(guest, r.Header.Get("Party-Token"), time.Now())
-	if err != nil {
-		return got, err
-	}
-	body, err := io.ReadAll(r.Body)
-	r.Body = io.NopCloser(bytes.NewReader(body))
-	if err == nil && !got.IsFor(r.Method, r.RequestURI, body) {
-		err = errors.New("the token is for another request")
-	}
-	return got, err
-}
-
-// twoGuests are a and b, each with a key, and wsgi_party_ask at /ask.
-func (c *testCaddy) twoGuests(party, optionsA, optionsB string, a, b *attackedApp) {
-	c.t.Helper()
-	c.site("wsgi_party " + party + " {\ninvite /a/__invite__/ /b/__invite__/\n" +
-		mounted("a", "key {env.ATTACK_A}\n"+optionsA, a) + mounted("b", "key {env.ATTACK_B}\n"+optionsB, b) +
-		"}\nhandle_path /ask/* {\nwsgi_party_ask " + party + "\n}")
-}
-
 func TestAStolenKeyIsOnlyItsOwnGuests(t *testing.T) {
-	keyA, keyB := attackKey(t, "ATTACK_A"), attackKey(t, "ATTACK_B")
-	c := newCaddy(t)
-	party := freshParty()
-	a, b := newAttackedApp(t, "", serveJSON(`"a"`)), newAttackedApp(t, "", serveJSON(`"b"`))
-	c.twoGuests(party, "service who /who", "service who /who", a, b)
+	keyA, keyB := partytest.Key(t, "a"), partytest.Key(t, "b")
+	c := partytest.NewCaddy(t)
+	party := partytest.FreshParty()
+	a, b := partytest.NewApplication(t, "", partytest.JSON(`"a"`)), partytest.NewApplication(t, "", partytest.JSON(`"b"`))
+	c.TwoGuests(party, "service who /who", "service who /who", a, b)
 
 	// Whose key it is, that guest asks, and is not asked.
 	for key, want := range map[string]string{keyA: `["b"]`, keyB: `["a"]`} {
-		status, answer := c.askAs(key, "who", "null", "")
+		status, answer := c.AskAs(key, "who", "null", "")
 		if got, _ := json.Marshal(answer.Answers); status != 200 || string(got) != want {
 			t.Errorf("status %d, answers %s, want %s", status, got, want)
 		}
@@ -912,33 +708,33 @@ func TestAStolenKeyIsOnlyItsOwnGuests(t *testing.T) {
 		"for the other, signed with the other's":    signed(t, keyB, "b", time.Now()),
 		"for this one, signed with the other's key": signed(t, keyB, "a", time.Now()),
 	} {
-		if status, _ := c.askAs(keyA, "who", "null", text); status != 400 {
+		if status, _ := c.AskAs(keyA, "who", "null", text); status != 400 {
 			t.Errorf("a token %s: status %d, want 400", name, status)
 		}
 	}
-	for _, r := range b.requests() {
-		if _, err := tokenIn(r, "b", keysOf(t, keyB)); err != nil {
+	for _, r := range b.Requests() {
+		if _, err := partytest.Token(r, "b", partytest.Keys(t, keyB)); err != nil {
 			t.Errorf("the token of the guest's own key: %v", err)
 		}
-		if _, err := tokenIn(r, "b", keysOf(t, keyA)); !errors.Is(err, token.ErrInvalid) {
+		if _, err := partytest.Token(r, "b", partytest.Keys(t, keyA)); !errors.Is(err, token.ErrInvalid) {
 			t.Errorf("a token of the other's key: %v", err)
 		}
 	}
-	if len(b.requests()) != 1 {
-		t.Errorf("%d requests", len(b.requests()))
+	if len(b.Requests()) != 1 {
+		t.Errorf("%d requests", len(b.Requests()))
 	}
 	for _, key := range []string{"", keyA[:len(keyA)-1], keyA + "x", strings.ToLower(keyA), "a", "null"} {
-		if status, _ := c.askAs(key, "who", "null", ""); status != 401 {
+		if status, _ := c.AskAs(key, "who", "null", ""); status != 401 {
 			t.Errorf("key %q: status %d, want 401", key, status)
 		}
 	}
 }
 
 func TestForgedTokensAreRefusedWhereGuestsAsk(t *testing.T) {
-	key, _ := attackKey(t, "ATTACK_A"), attackKey(t, "ATTACK_B")
-	c := newCaddy(t)
-	a, b := newAttackedApp(t, "", nil), newAttackedApp(t, "", serveJSON("1"))
-	c.twoGuests(freshParty(), "answer ping pong", "service who /who", a, b)
+	key, _ := partytest.Key(t, "a"), partytest.Key(t, "b")
+	c := partytest.NewCaddy(t)
+	a, b := partytest.NewApplication(t, "", nil), partytest.NewApplication(t, "", partytest.JSON("1"))
+	c.TwoGuests(partytest.FreshParty(), "answer ping pong", "service who /who", a, b)
 	good := signed(t, key, "a", time.Now(), token.Ask{Guest: "b", Service: "other"})
 	parts := strings.Split(good, ".")
 	reheaded := func(header string) string {
@@ -970,14 +766,14 @@ func TestForgedTokensAreRefusedWhereGuestsAsk(t *testing.T) {
 		"without a signature": parts[0] + "." + parts[1],
 		"too long":            good + strings.Repeat("A", 9000),
 	} {
-		if status, _ := c.askAs(key, "who", "null", text); status != 400 {
+		if status, _ := c.AskAs(key, "who", "null", text); status != 400 {
 			t.Errorf("%s: status %d, want 400", name, status)
 		}
 	}
-	if n := len(b.requests()); n != 0 {
+	if n := len(b.Requests()); n != 0 {
 		t.Errorf("%d asks came of forged tokens", n)
 	}
-	if status, answer := c.askAs(key, "who", "null", good); status != 200 || len(answer.Answers) != 1 {
+	if status, answer := c.AskAs(key, "who", "null", good); status != 200 || len(answer.Answers) != 1 {
 		t.Errorf("a good token: status %d, %+v", status, answer)
 	}
 }
@@ -985,7 +781,7 @@ func TestForgedTokensAreRefusedWhereGuestsAsk(t *testing.T) {
 // TestGuestsThatAskEachOtherForEverEnd has them ask for another service each time,
 // and hand back their tokens or drop them. However few or many asks they take at once.
 func TestGuestsThatAskEachOtherForEverEnd(t *testing.T) {
-	keyA, keyB := attackKey(t, "ATTACK_A"), attackKey(t, "ATTACK_B")
+	keyA, keyB := partytest.Key(t, "a"), partytest.Key(t, "b")
 	for name, test := range map[string]struct {
 		handsBack bool
 		maxAsks   int
@@ -999,7 +795,7 @@ func TestGuestsThatAskEachOtherForEverEnd(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			handsBack, ofOne := test.handsBack, newSlots(test.maxAsks, 0, nil).ofOne
-			c := newCaddy(t)
+			c := partytest.NewCaddy(t)
 			var depth, deepest, asks, refused, tooDeep atomic.Int64
 			asking := func(key string) http.HandlerFunc {
 				return func(w http.ResponseWriter, r *http.Request) {
@@ -1018,7 +814,7 @@ func TestGuestsThatAskEachOtherForEverEnd(t *testing.T) {
 					}
 					var n int
 					_, _ = fmt.Sscanf(r.URL.Path, "/s%d", &n)
-					status, body, err := c.tryDo(context.WithoutCancel(r.Context()), "POST", fmt.Sprintf("/ask/s%d", (n+1)%12), "null", header)
+					status, body, err := c.TryDo(context.WithoutCancel(r.Context()), "POST", fmt.Sprintf("/ask/s%d", (n+1)%12), "null", header)
 					switch {
 					case status == http.StatusLoopDetected:
 						tooDeep.Add(1)
@@ -1028,17 +824,17 @@ func TestGuestsThatAskEachOtherForEverEnd(t *testing.T) {
 					w.WriteHeader(http.StatusNoContent)
 				}
 			}
-			a, b := newAttackedApp(t, "", asking(keyA)), newAttackedApp(t, "", asking(keyB))
+			a, b := partytest.NewApplication(t, "", asking(keyA)), partytest.NewApplication(t, "", asking(keyB))
 			options := fmt.Sprintf("timeout 1s\nmax_asks %d\n", test.maxAsks)
 			for i := range 12 {
 				options += fmt.Sprintf("service s%d /s%d\n", i, i)
 			}
-			party := freshParty()
-			c.twoGuests(party, options, options, a, b)
+			party := partytest.FreshParty()
+			c.TwoGuests(party, options, options, a, b)
 			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 			defer cancel()
-			_, _ = c.line(party).AskAround(ctx, "s0", nil)
-			eventually(t, "all asks have ended", func() bool { return depth.Load() == 0 })
+			_, _ = operatorOf(c, party).AskAround(ctx, "s0", nil)
+			partytest.Eventually(t, "all asks have ended", func() bool { return depth.Load() == 0 })
 			if err := ctx.Err(); err != nil {
 				t.Errorf("it went on: %v", err)
 			}
@@ -1057,65 +853,44 @@ func TestGuestsThatAskEachOtherForEverEnd(t *testing.T) {
 
 // TestGuestsThatAskForWhatTheyAreAskedForEnd, as in one process.
 func TestGuestsThatAskForWhatTheyAreAskedForEnd(t *testing.T) {
-	keyA, keyB := attackKey(t, "ATTACK_A"), attackKey(t, "ATTACK_B")
-	c := newCaddy(t)
+	keyA, keyB := partytest.Key(t, "a"), partytest.Key(t, "b")
+	c := partytest.NewCaddy(t)
 	asking := func(key string) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
-			_, _ = c.do("POST", "/ask/who", "null", http.Header{"Authorization": {"Bearer " + key}, "Party-Token": r.Header["Party-Token"]})
+			_, _ = c.Do("POST", "/ask/who", "null", http.Header{"Authorization": {"Bearer " + key}, "Party-Token": r.Header["Party-Token"]})
 			w.WriteHeader(http.StatusNoContent)
 		}
 	}
-	a, b := newAttackedApp(t, "", asking(keyA)), newAttackedApp(t, "", asking(keyB))
-	party := freshParty()
-	c.twoGuests(party, "service who /who", "service who /who", a, b)
-	if answers, err := c.line(party).AskAround(context.Background(), "who", nil); err != nil || len(answers) > 0 {
+	a, b := partytest.NewApplication(t, "", asking(keyA)), partytest.NewApplication(t, "", asking(keyB))
+	party := partytest.FreshParty()
+	c.TwoGuests(party, "service who /who", "service who /who", a, b)
+	if answers, err := operatorOf(c, party).AskAround(context.Background(), "who", nil); err != nil || len(answers) > 0 {
 		t.Errorf("answers %s, error %v", answers, err)
 	}
-	if n, m := len(a.requests()), len(b.requests()); n != 2 || m != 2 { // by the caller and by the other
+	if n, m := len(a.Requests()), len(b.Requests()); n != 2 || m != 2 { // by the caller and by the other
 		t.Errorf("a was asked %d times, b %d times, want each twice", n, m)
 	}
 }
 
-// heldApplication answers when it is let, and says how many wait for that.
-func heldApplication(t testing.TB) (a *attackedApp, waiting *atomic.Int64, let func()) {
-	t.Helper()
-	waiting = new(atomic.Int64)
-	hold := make(chan struct{})
-	let = sync.OnceFunc(func() { close(hold) })
-	a = newAttackedApp(t, "", func(w http.ResponseWriter, r *http.Request) {
-		waiting.Add(1)
-		defer waiting.Add(-1)
-		if strings.HasPrefix(r.URL.Path, "/held") {
-			select {
-			case <-hold:
-			case <-r.Context().Done():
-			}
-		}
-		serveJSON("1")(w, r)
-	})
-	t.Cleanup(let)
-	return a, waiting, let
-}
-
 func TestOneAskerCannotFillAGuest(t *testing.T) {
-	keyA, keyB := attackKey(t, "ATTACK_A"), attackKey(t, "ATTACK_B")
-	c := newCaddy(t)
-	party := freshParty()
-	held, waiting, let := heldApplication(t)
-	other := newAttackedApp(t, "", nil)
-	c.site("wsgi_party " + party + " {\ninvite /a/__invite__/ /b/__invite__/ /c/__invite__/\n" +
-		mounted("a", "key {env.ATTACK_A}\nanswer ping pong", other) + mounted("b", "key {env.ATTACK_B}\nanswer ping pong", other) +
-		mounted("c", "timeout 9s\nservice held /held\nservice quick /quick", held) + "}\nhandle_path /ask/* {\nwsgi_party_ask " + party + "\n}")
+	keyA, keyB := partytest.Key(t, "a"), partytest.Key(t, "b")
+	c := partytest.NewCaddy(t)
+	party := partytest.FreshParty()
+	held, waiting, let := partytest.NewHeld(t)
+	other := partytest.NewApplication(t, "", nil)
+	c.Site("wsgi_party " + party + " {\ninvite /a/__invite__/ /b/__invite__/ /c/__invite__/\n" +
+		partytest.Mounted("a", "key {env.a_PARTY_KEY}\nanswer ping pong", other) + partytest.Mounted("b", "key {env.b_PARTY_KEY}\nanswer ping pong", other) +
+		partytest.Mounted("c", "timeout 9s\nservice held /held\nservice quick /quick", held) + "}\nhandle_path /ask/* {\nwsgi_party_ask " + party + "\n}")
 	var group sync.WaitGroup
 	for range 60 {
 		group.Go(func() {
-			if _, answer := c.askAs(keyA, "held", "null", ""); len(answer.Replies) != 1 || answer.Replies[0].Status == "failed" {
+			if _, answer := c.AskAs(keyA, "held", "null", ""); len(answer.Replies) != 1 || answer.Replies[0].Status == "failed" {
 				t.Errorf("an ask: %+v", answer)
 			}
 		})
 	}
-	eventually(t, "three quarters of the guest's asks are under way", func() bool { return waiting.Load() == 48 })
-	if status, answer := c.askAs(keyB, "quick", "null", ""); status != 200 || len(answer.Answers) != 1 {
+	partytest.Eventually(t, "three quarters of the guest's asks are under way", func() bool { return waiting.Load() == 48 })
+	if status, answer := c.AskAs(keyB, "quick", "null", ""); status != 200 || len(answer.Answers) != 1 {
 		t.Errorf("another asker: %d %+v", status, answer)
 	}
 	if n := waiting.Load(); n != 48 {
@@ -1123,26 +898,26 @@ func TestOneAskerCannotFillAGuest(t *testing.T) {
 	}
 	let()
 	group.Wait()
-	if status, answer := c.askAs(keyA, "quick", "null", ""); status != 200 || len(answer.Answers) != 1 {
+	if status, answer := c.AskAs(keyA, "quick", "null", ""); status != 200 || len(answer.Answers) != 1 {
 		t.Errorf("the asker, later: %d %+v", status, answer)
 	}
 }
 
 func TestAllAskersTogetherCannotFillAGuestFurther(t *testing.T) {
-	c := newCaddy(t)
-	party := freshParty()
-	held, waiting, let := heldApplication(t)
-	c.site("wsgi_party " + party + " {\ninvite /c/__invite__/\n" + mounted("c", "timeout 9s\nservice held /held", held) + "}")
+	c := partytest.NewCaddy(t)
+	party := partytest.FreshParty()
+	held, waiting, let := partytest.NewHeld(t)
+	c.Site("wsgi_party " + party + " {\ninvite /c/__invite__/\n" + partytest.Mounted("c", "timeout 9s\nservice held /held", held) + "}")
 	var group sync.WaitGroup
 	for i := range defaultMaxAsks + 10 {
-		operator := c.line(party).Partyline().Operator([]string{"a", "b", ""}[i%3])
+		operator := operatorOf(c, party).Partyline().Operator([]string{"a", "b", ""}[i%3])
 		group.Go(func() {
 			if answers, err := operator.AskAround(context.Background(), "held", nil); err != nil || len(answers) != 1 {
 				t.Errorf("%v %v", answers, err)
 			}
 		})
 	}
-	eventually(t, "all slots are taken", func() bool { return waiting.Load() == defaultMaxAsks })
+	partytest.Eventually(t, "all slots are taken", func() bool { return waiting.Load() == defaultMaxAsks })
 	time.Sleep(50 * time.Millisecond) // for others to come, too
 	if n := waiting.Load(); n != defaultMaxAsks {
 		t.Errorf("%d asks are under way", n)
@@ -1154,20 +929,20 @@ func TestAllAskersTogetherCannotFillAGuestFurther(t *testing.T) {
 // TestAsksThatNobodyWaitsForStillCount has an application behind a handler that, as
 // php_fastcgi, does not end a request when nobody waits for it.
 func TestAsksThatNobodyWaitsForStillCount(t *testing.T) {
-	key, _ := attackKey(t, "ATTACK_A"), attackKey(t, "ATTACK_B")
+	key, _ := partytest.Key(t, "a"), partytest.Key(t, "b")
 	hold := make(chan struct{})
 	var running atomic.Int64
-	app(t, "stubborn", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	partytest.App(t, "stubborn", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 		running.Add(1)
 		defer running.Add(-1)
 		<-hold
 		return nil
 	})
-	c := newCaddy(t)
+	c := partytest.NewCaddy(t)
 	t.Cleanup(sync.OnceFunc(func() { close(hold) }))
-	party := freshParty()
-	a := newAttackedApp(t, "", nil)
-	c.site("wsgi_party " + party + " {\ninvite /a/__invite__/ /b/__invite__/\n" + mounted("a", "key {env.ATTACK_A}\nanswer ping pong", a) + `
+	party := partytest.FreshParty()
+	a := partytest.NewApplication(t, "", nil)
+	c.Site("wsgi_party " + party + " {\ninvite /a/__invite__/ /b/__invite__/\n" + partytest.Mounted("a", "key {env.a_PARTY_KEY}\nanswer ping pong", a) + `
 		handle_path /b/* {
 			wsgi_party_guest {
 				service held /held
@@ -1183,7 +958,7 @@ func TestAsksThatNobodyWaitsForStillCount(t *testing.T) {
 			more--
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
-		_, body, err := c.tryDo(ctx, "POST", "/ask/held", "null", http.Header{"Authorization": {"Bearer " + key}})
+		_, body, err := c.TryDo(ctx, "POST", "/ask/held", "null", http.Header{"Authorization": {"Bearer " + key}})
 		cancel()
 		if err == nil {
 			t.Errorf("an ask: %s", body)
@@ -1194,16 +969,16 @@ func TestAsksThatNobodyWaitsForStillCount(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
-	operator := c.line(party).Partyline().Operator("a")
+	operator := operatorOf(c, party).Partyline().Operator("a")
 	if answers, err := operator.AskAround(ctx, "held", nil); err == nil || running.Load() != 48 {
 		t.Errorf("one more: %v, with %d under way", answers, running.Load())
 	}
 }
 
 func TestABadPayloadDoesNotMuteAGuest(t *testing.T) {
-	c := newCaddy(t)
-	party := freshParty()
-	a := newAttackedApp(t, "", func(w http.ResponseWriter, r *http.Request) {
+	c := partytest.NewCaddy(t)
+	party := partytest.FreshParty()
+	a := partytest.NewApplication(t, "", func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		switch string(body) {
 		case `"400"`:
@@ -1211,9 +986,9 @@ func TestABadPayloadDoesNotMuteAGuest(t *testing.T) {
 		case `"500"`:
 			w.WriteHeader(500)
 		case `"nojson"`:
-			serveJSON("{")(w, r)
+			partytest.JSON("{")(w, r)
 		case `"long"`:
-			serveJSON(`"`+strings.Repeat("x", 5000)+`"`)(w, r)
+			partytest.JSON(`"`+strings.Repeat("x", 5000)+`"`)(w, r)
 		case `"404"`:
 			w.WriteHeader(404)
 		case `"429"`:
@@ -1226,69 +1001,69 @@ func TestABadPayloadDoesNotMuteAGuest(t *testing.T) {
 			case <-time.After(time.Second):
 			}
 		default:
-			serveJSON("1")(w, r)
+			partytest.JSON("1")(w, r)
 		}
 	})
-	c.site("wsgi_party " + party + " {\ninvite /a/__invite__/\n" + mounted("a", "service try /try\nservice muted /muted\nmax_answer 4096B\ntimeout 5s", a) + "}")
+	c.Site("wsgi_party " + party + " {\ninvite /a/__invite__/\n" + partytest.Mounted("a", "service try /try\nservice muted /muted\nmax_answer 4096B\ntimeout 5s", a) + "}")
 	for _, payload := range []string{"400", "500", "nojson", "long", "404", "429"} {
 		for range 2 * breakerFailures {
-			_ = c.failure(party, "try", payload)
+			_ = c.Failure(party, "try", payload)
 		}
-		if answers, err := c.line(party).AskAround(context.Background(), "try", "good"); err != nil || len(answers) != 1 {
+		if answers, err := operatorOf(c, party).AskAround(context.Background(), "try", "good"); err != nil || len(answers) != 1 {
 			t.Errorf("after %s: answers %s, error %v", payload, answers, err)
 		}
 	}
 	// An asker that waits for no answer says nothing of the guest.
 	for range 2 * breakerFailures {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
-		_, _ = c.line(party).AskAround(ctx, "try", "slow")
+		_, _ = operatorOf(c, party).AskAround(ctx, "try", "slow")
 		cancel()
 	}
-	if answers, err := c.line(party).AskAround(context.Background(), "try", "good"); err != nil || len(answers) != 1 {
+	if answers, err := operatorOf(c, party).AskAround(context.Background(), "try", "good"); err != nil || len(answers) != 1 {
 		t.Errorf("after askers in a hurry: answers %s, error %v", answers, err)
 	}
 	// What does mute it mutes one service only.
 	for range breakerFailures {
-		_ = c.failure(party, "muted", "503")
+		_ = c.Failure(party, "muted", "503")
 	}
-	before := len(a.requests())
-	_ = c.failure(party, "muted", "good")
-	if len(a.requests()) != before {
+	before := len(a.Requests())
+	_ = c.Failure(party, "muted", "good")
+	if len(a.Requests()) != before {
 		t.Error("the muted service was asked")
 	}
-	if answers, err := c.line(party).AskAround(context.Background(), "try", "good"); err != nil || len(answers) != 1 {
+	if answers, err := operatorOf(c, party).AskAround(context.Background(), "try", "good"); err != nil || len(answers) != 1 {
 		t.Errorf("another service: answers %s, error %v", answers, err)
 	}
 }
 
 func TestAnotherRouteCannotAnswerForAGuest(t *testing.T) {
-	c := newCaddy(t)
-	party := freshParty()
-	a, other := newAttackedApp(t, "", serveJSON(`"a"`)), newAttackedApp(t, "", serveJSON(`"other"`))
-	c.site("wsgi_party " + party + ` {
+	c := partytest.NewCaddy(t)
+	party := partytest.FreshParty()
+	a, other := partytest.NewApplication(t, "", partytest.JSON(`"a"`)), partytest.NewApplication(t, "", partytest.JSON(`"other"`))
+	c.Site("wsgi_party " + party + ` {
 		invite /a/__invite__/ /__invite__/
 		handle_path /a/taken* {
-			reverse_proxy ` + other.address() + `
+			reverse_proxy ` + other.Address() + `
 		}
 		handle /a/static {
 			respond ` + "`\"static\"` 200" + `
 		}
-		` + mounted("a", "service own /own\nservice taken /taken\nservice static /static", a) + `
+		` + partytest.Mounted("a", "service own /own\nservice taken /taken\nservice static /static", a) + `
 		handle {
 			wsgi_party_guest {
 				service into /a/own
 				service root /own
 			}
-			reverse_proxy ` + other.address() + `
+			reverse_proxy ` + other.Address() + `
 		}
 	}`)
 	for _, service := range []string{"taken", "static", "into"} {
-		if err := c.failure(party, service, nil); !errors.Is(err, ErrMisrouted) {
+		if err := c.Failure(party, service, nil); !errors.Is(err, ErrMisrouted) {
 			t.Errorf("%s: error %v, want that it was misrouted", service, err)
 		}
 	}
 	for service, want := range map[string]string{"own": `"a"`, "root": `"other"`} {
-		if got := c.answered(party, service, nil); fmt.Sprintf("%s", got) != "["+want+"]" {
+		if got := c.Answered(party, service, nil); fmt.Sprintf("%s", got) != "["+want+"]" {
 			t.Errorf("%s: %s", service, got)
 		}
 	}
@@ -1296,36 +1071,36 @@ func TestAnotherRouteCannotAnswerForAGuest(t *testing.T) {
 
 // TestHeadersThatAreNotNamedStay are a visitor's, and a guest's that asks.
 func TestHeadersThatAreNotNamedStay(t *testing.T) {
-	keyA, keyB := attackKey(t, "ATTACK_A"), attackKey(t, "ATTACK_B")
-	c := newCaddy(t)
-	party := freshParty()
-	app(t, "page", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-		answers, err := c.line(party).AskAround(r.Context(), "ask", nil)
+	keyA, keyB := partytest.Key(t, "a"), partytest.Key(t, "b")
+	c := partytest.NewCaddy(t)
+	party := partytest.FreshParty()
+	partytest.App(t, "page", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+		answers, err := operatorOf(c, party).AskAround(r.Context(), "ask", nil)
 		fmt.Fprintf(w, "%s %v", answers, err)
 		return nil
 	})
 	setsCookie := func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Set-Cookie", "stolen=1")
 		w.Header().Set("X-Evil", "1")
-		serveJSON(`"1"`)(w, r)
+		partytest.JSON(`"1"`)(w, r)
 	}
-	a, b := newAttackedApp(t, "", setsCookie), newAttackedApp(t, "", setsCookie)
-	c.site("wsgi_party " + party + " {\ninvite /a/__invite__/ /b/__invite__/\n" +
-		mounted("a", "key {env.ATTACK_A}\nservice ask /ask\nforward Authorization Cookie X-Own Cache-Control Accept", a) +
-		mounted("b", "key {env.ATTACK_B}\nservice ask /ask", b) + `
+	a, b := partytest.NewApplication(t, "", setsCookie), partytest.NewApplication(t, "", setsCookie)
+	c.Site("wsgi_party " + party + " {\ninvite /a/__invite__/ /b/__invite__/\n" +
+		partytest.Mounted("a", "key {env.a_PARTY_KEY}\nservice ask /ask\nforward Authorization Cookie X-Own Cache-Control Accept", a) +
+		partytest.Mounted("b", "key {env.b_PARTY_KEY}\nservice ask /ask", b) + `
 		handle /page {
 			test_app page
 		}
 	}
 	handle_path /ask/* {
 		wsgi_party_ask ` + party + "\n}")
-	r, err := http.NewRequest("GET", "http://"+c.address+"/page", nil)
+	r, err := http.NewRequest("GET", "http://"+c.Address+"/page", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, value := range map[string]string{
 		"Authorization": "Basic visitor", "Cookie": "session=visitor", "X-Own": "visitor", "X-Other": "visitor", "Proxy-Authorization": "visitor",
-		"Cache-Control": "visitor", "Accept": manifestType,
+		"Cache-Control": "visitor", "Accept": partytest.ManifestType,
 	} {
 		r.Header.Set(name, value)
 	}
@@ -1335,11 +1110,11 @@ func TestHeadersThatAreNotNamedStay(t *testing.T) {
 	}
 	defer response.Body.Close()
 	if body, _ := io.ReadAll(response.Body); response.StatusCode != 200 || strings.Count(string(body), "1") != 2 || response.Header.Get("Set-Cookie") != "" || response.Header.Get("X-Evil") != "" {
-		t.Errorf("the page: %d %s, %s%s", response.StatusCode, body, response.Header, lastHTTPError(t))
+		t.Errorf("the page: %d %s, %s%s", response.StatusCode, body, response.Header, partytest.LastHTTPError(t))
 	}
-	expect := func(what string, a *attackedApp, authorization, cookie, own string) {
+	expect := func(what string, a *partytest.Application, authorization, cookie, own string) {
 		t.Helper()
-		requests := a.requests()
+		requests := a.Requests()
 		if len(requests) == 0 {
 			t.Fatalf("%s: no request", what)
 		}
@@ -1353,18 +1128,18 @@ func TestHeadersThatAreNotNamedStay(t *testing.T) {
 	expect("what the guest is not to have", b, "", "", "")
 
 	// The key of a guest that asks is nobody else's.
-	for key, asked := range map[string]*attackedApp{keyA: b, keyB: a} {
+	for key, asked := range map[string]*partytest.Application{keyA: b, keyB: a} {
 		header := http.Header{"Authorization": {"Bearer " + key}, "Cookie": {"session=guest"}, "X-Own": {"guest"}}
-		if status, body := c.do("POST", "/ask/ask", "null", header); status != 200 || !strings.Contains(body, "answered") {
+		if status, body := c.Do("POST", "/ask/ask", "null", header); status != 200 || !strings.Contains(body, "answered") {
 			t.Errorf("asking: %d %s", status, body)
 		}
-		if status, body := c.do("POST", "/ask/", `[{"service": "ask"}]`, header); status != 200 || !strings.Contains(body, "answered") {
+		if status, body := c.Do("POST", "/ask/", `[{"service": "ask"}]`, header); status != 200 || !strings.Contains(body, "answered") {
 			t.Errorf("asking: %d %s", status, body)
 		}
 		expect("what a guest that asks has", asked, "", "", "")
 	}
-	for _, a := range []*attackedApp{a, b} {
-		for _, r := range a.requests() {
+	for _, a := range []*partytest.Application{a, b} {
+		for _, r := range a.Requests() {
 			if text := fmt.Sprint(r.Header, r.URL); strings.Contains(text, keyA) || strings.Contains(text, keyB) {
 				t.Errorf("a key came along: %s", text)
 			}
@@ -1375,24 +1150,24 @@ func TestHeadersThatAreNotNamedStay(t *testing.T) {
 // TestKeysDoNotShow looks at all that can be seen of a party, also of one where
 // everything goes wrong.
 func TestKeysDoNotShow(t *testing.T) {
-	keyA, keyB := attackKey(t, "ATTACK_A"), attackKey(t, "ATTACK_B")
-	second := attackKey(t, "ATTACK_SECOND")
+	keyA, keyB := partytest.Key(t, "a"), partytest.Key(t, "b")
+	second := partytest.Key(t, "second")
 	file := filepath.Join(t.TempDir(), "key")
 	if err := os.WriteFile(file, []byte(second+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c := newAdminTest(t)
-	party := freshParty()
-	a := newAttackedApp(t, "", func(w http.ResponseWriter, r *http.Request) {
+	c := partytest.NewCaddyWithAdmin(t)
+	party := partytest.FreshParty()
+	a := partytest.NewApplication(t, "", func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/fail" {
 			w.WriteHeader(http.StatusInternalServerError)
 			return
 		}
-		serveJSON("1")(w, r)
+		partytest.JSON("1")(w, r)
 	})
-	b := newAttackedApp(t, `{"services": {"who": {"href": "/who"}, "fail": {"href": "/fail"}}}`, a.Config.Handler.ServeHTTP)
-	c.site("log\nwsgi_party " + party + " {\ninvite /a/__invite__/ /b/__invite__/ /down/__invite__/\n" +
-		mounted("a", "key {env.ATTACK_A} {file."+file+"}\nservice who /who\nservice fail /fail", a) + mounted("b", "key {env.ATTACK_B}", b) + `
+	b := partytest.NewApplication(t, `{"services": {"who": {"href": "/who"}, "fail": {"href": "/fail"}}}`, a.Config.Handler.ServeHTTP)
+	c.Site("log\nwsgi_party " + party + " {\ninvite /a/__invite__/ /b/__invite__/ /down/__invite__/\n" +
+		partytest.Mounted("a", "key {env.a_PARTY_KEY} {file."+file+"}\nservice who /who\nservice fail /fail", a) + partytest.Mounted("b", "key {env.b_PARTY_KEY}", b) + `
 		handle_path /down/* {
 			wsgi_party_guest {
 				service fail /fail
@@ -1402,39 +1177,39 @@ func TestKeysDoNotShow(t *testing.T) {
 	}
 	handle_path /ask/* {
 		wsgi_party_ask ` + party + "\n}")
-	c.connected(party, "who", "a", "b")
+	c.Connected(party, "who", "a", "b")
 	var shown strings.Builder
 	note := func(status int, body string) { fmt.Fprintln(&shown, status, body) }
 	for _, key := range []string{keyA, keyB, second} {
 		header := http.Header{"Authorization": {"Bearer " + key}}
 		for _, service := range []string{"who", "fail", "missing", "who?first=maybe", "%zz"} {
-			if status, body, err := c.tryDo(context.Background(), "POST", "/ask/"+service, `{"x": 1}`, header); err == nil {
+			if status, body, err := c.TryDo(context.Background(), "POST", "/ask/"+service, `{"x": 1}`, header); err == nil {
 				note(status, body)
 			}
 		}
-		note(c.do("POST", "/ask/who", "{", header))
-		note(c.do("POST", "/ask/", `[{"service": "fail"}, {"service": "missing"}]`, header))
-		note(c.do("GET", "/ask/", "", header))
-		note(c.do("PUT", "/ask/who", "", header))
+		note(c.Do("POST", "/ask/who", "{", header))
+		note(c.Do("POST", "/ask/", `[{"service": "fail"}, {"service": "missing"}]`, header))
+		note(c.Do("GET", "/ask/", "", header))
+		note(c.Do("PUT", "/ask/who", "", header))
 		header["Party-Token"] = []string{signed(t, key, "b", time.Now())}
-		note(c.do("POST", "/ask/who", "null", header))
-		note(c.do("POST", "/ask/who", "null", http.Header{"Authorization": {"Basic " + key}}))
-		note(c.do("POST", "/ask/who", "null", http.Header{"Authorization": {"Bearer " + key + "x"}}))
-		note(c.do("GET", "/a/__invite__/", "", header))
-		note(c.do("GET", "/b/x", "", http.Header{"Authorization": {"Bearer " + key}}))
+		note(c.Do("POST", "/ask/who", "null", header))
+		note(c.Do("POST", "/ask/who", "null", http.Header{"Authorization": {"Basic " + key}}))
+		note(c.Do("POST", "/ask/who", "null", http.Header{"Authorization": {"Bearer " + key + "x"}}))
+		note(c.Do("GET", "/a/__invite__/", "", header))
+		note(c.Do("GET", "/b/x", "", http.Header{"Authorization": {"Bearer " + key}}))
 	}
 	for _, path := range []string{"/config/", "/wsgi_party/", "/wsgi_party/" + party, "/wsgi_party/" + party + "/", "/metrics", "/wsgi_party/missing", "/debug/vars"} {
-		response := c.call("GET", path, "")
-		note(response.status, response.body)
+		response := c.Call("GET", path, "")
+		note(response.Status, response.Body)
 	}
 	for _, service := range []string{"who", "fail"} {
-		response := c.call("POST", "/wsgi_party/"+party+"/ask/"+service, "null")
-		note(response.status, response.body)
+		response := c.Call("POST", "/wsgi_party/"+party+"/ask/"+service, "null")
+		note(response.Status, response.Body)
 	}
-	response := c.call("POST", "/wsgi_party/"+party+"/invite", "")
-	note(response.status, response.body)
+	response := c.Call("POST", "/wsgi_party/"+party+"/invite", "")
+	note(response.Status, response.Body)
 	for _, service := range []string{"who", "fail"} {
-		answers, err := c.line(party).AskAround(context.Background(), service, nil)
+		answers, err := operatorOf(c, party).AskAround(context.Background(), service, nil)
 		fmt.Fprintf(&shown, "%s %v %+v %#v\n", answers, err, err, err)
 	}
 	stored, err := filepath.Glob(filepath.Join(caddy.DefaultStorage.Path, "wsgi_party", "*", "*"))
@@ -1448,10 +1223,8 @@ func TestKeysDoNotShow(t *testing.T) {
 		}
 		shown.Write(text)
 	}
-	logged.Lock()
-	shown.WriteString(logged.String())
-	logged.Unlock()
-	for _, part := range []string{`"logger":"http.log.access`, `"upstream roundtrip"`, "REDACTED", "{env.ATTACK_A}", `"level":"debug"`, "500", "caddy_wsgi_party"} {
+	shown.WriteString(partytest.Logged())
+	for _, part := range []string{`"logger":"http.log.access`, `"upstream roundtrip"`, "REDACTED", "{env.a_PARTY_KEY}", `"level":"debug"`, "500", "caddy_wsgi_party"} {
 		if !strings.Contains(shown.String(), part) {
 			t.Errorf("there is no %s in what was looked at", part)
 		}
@@ -1470,19 +1243,19 @@ func TestKeysDoNotShow(t *testing.T) {
 
 // TestOrdinaryRequestsAreNotTakenForThePartys whatever they say of themselves.
 func TestOrdinaryRequestsAreNotTakenForThePartys(t *testing.T) {
-	key, _ := attackKey(t, "ATTACK_A"), attackKey(t, "ATTACK_B")
-	c := newCaddy(t)
-	party := freshParty()
-	a := newAttackedApp(t, "", serveJSON("1"))
+	key, _ := partytest.Key(t, "a"), partytest.Key(t, "b")
+	c := partytest.NewCaddy(t)
+	party := partytest.FreshParty()
+	a := partytest.NewApplication(t, "", partytest.JSON("1"))
 	var invitations atomic.Int64
-	app(t, "spy", func(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	partytest.App(t, "spy", func(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 		if _, ok := InvitationFrom(r); ok || DeliveredTo(r, "a") || DeliveredTo(r, "") || caddyhttp.GetVar(r.Context(), "partyline") != nil {
 			invitations.Add(1)
 		}
 		return next.ServeHTTP(w, r)
 	})
 	// The password is "x".
-	c.site("wsgi_party " + party + ` {
+	c.Site("wsgi_party " + party + ` {
 		invite /a/__invite__/
 		handle_path /a/* {
 			@people not vars partyline a
@@ -1490,43 +1263,43 @@ func TestOrdinaryRequestsAreNotTakenForThePartys(t *testing.T) {
 				visitor $2a$04$EBDVlyq/lEnq4OlXsIQEeOnQkwgW/5IhcHiZo2dpZCbVZwW4Z5wqe
 			}
 			wsgi_party_guest {
-				key {env.ATTACK_A}
+				key {env.a_PARTY_KEY}
 				service own /own
 			}
-			reverse_proxy ` + a.address() + `
+			reverse_proxy ` + a.Address() + `
 		}
 		handle_path /spy/* {
 			test_app spy
-			reverse_proxy ` + a.address() + `
+			reverse_proxy ` + a.Address() + `
 		}
 	}
 	handle_path /ask/* {
 		wsgi_party_ask ` + party + "\n}")
-	if got := c.answered(party, "own", nil); len(got) != 1 || len(a.requests()) != 1 {
-		t.Fatalf("the party itself: %s, %d requests", got, len(a.requests()))
+	if got := c.Answered(party, "own", nil); len(got) != 1 || len(a.Requests()) != 1 {
+		t.Fatalf("the party itself: %s, %d requests", got, len(a.Requests()))
 	}
 	good := signed(t, key, "a", time.Now())
-	claims := "Accept: " + manifestType + "\r\nCache-Control: no-store\r\nContent-Type: application/json\r\nParty-Token: " + good + "\r\nX-Forwarded-Prefix: /a\r\npartyline: a\r\nX-Forwarded-For: 192.0.2.1\r\n" +
+	claims := "Accept: " + partytest.ManifestType + "\r\nCache-Control: no-store\r\nContent-Type: application/json\r\nParty-Token: " + good + "\r\nX-Forwarded-Prefix: /a\r\npartyline: a\r\nX-Forwarded-For: 192.0.2.1\r\n" +
 		"Forwarded: for=192.0.2.1\r\nX-Real-Ip: 192.0.2.1\r\nVia: 1.1 Caddy\r\n"
 	for _, target := range []string{"/a/own", "/a/own?partyline=a", "/a/own?vars.partyline=a", "/a/own#partyline", "/A/own", "//a/own"} {
 		for _, method := range []string{"GET", "POST", "INVITE"} {
-			status, _, _ := c.raw(method + " " + target + " HTTP/1.1\r\nHost: " + c.address + "\r\nConnection: close\r\nCookie: partyline=a\r\nContent-Length: 4\r\n" + claims + "\r\nnull")
+			status := c.Raw(method + " " + target + " HTTP/1.1\r\nHost: " + c.Address + "\r\nConnection: close\r\nCookie: partyline=a\r\nContent-Length: 4\r\n" + claims + "\r\nnull").Status
 			if status != 401 {
 				t.Errorf("%s %s: status %d, want 401", method, target, status)
 			}
 		}
 	}
-	if n := len(a.requests()); n != 1 {
+	if n := len(a.Requests()); n != 1 {
 		t.Errorf("%d requests came to the application", n-1)
 	}
-	if status, _, _ := c.raw("GET /spy/x HTTP/1.1\r\nHost: " + c.address + "\r\nConnection: close\r\n" + claims + "\r\n"); status != 200 || invitations.Load() != 0 {
+	if status := c.Raw("GET /spy/x HTTP/1.1\r\nHost: " + c.Address + "\r\nConnection: close\r\n" + claims + "\r\n").Status; status != 200 || invitations.Load() != 0 {
 		t.Errorf("status %d, %d taken for the party's", status, invitations.Load())
 	}
 	// A token is no key.
-	if status, _ := c.askAs(good, "own", "null", good); status != 401 {
+	if status, _ := c.AskAs(good, "own", "null", good); status != 401 {
 		t.Errorf("asking with a token for a key: status %d", status)
 	}
-	if status, _ := c.askAs("", "own", "null", good); status != 401 {
+	if status, _ := c.AskAs("", "own", "null", good); status != 401 {
 		t.Errorf("asking with a token without a key: status %d", status)
 	}
 }
@@ -1549,18 +1322,18 @@ func TestStoredManifestsAreTheirOwnGuests(t *testing.T) {
 
 // TestTokensNameThePathAsSent, also below a prefix that is escaped.
 func TestTokensNameThePathAsSent(t *testing.T) {
-	key := attackKey(t, "ATTACK_A")
-	c := newCaddy(t)
-	party := freshParty()
-	a := newAttackedApp(t, "", serveJSON("1"))
-	c.site("handle_path /my%20apps/* {\nwsgi_party " + party + " {\nprefix \"/my apps\"\ninvite /a/__invite__/\n" + mounted("a", "key {env.ATTACK_A}\nservice own /own{?q}\nservice post /own", a) + "}\n}")
+	key := partytest.Key(t, "a")
+	c := partytest.NewCaddy(t)
+	party := partytest.FreshParty()
+	a := partytest.NewApplication(t, "", partytest.JSON("1"))
+	c.Site("handle_path /my%20apps/* {\nwsgi_party " + party + " {\nprefix \"/my apps\"\ninvite /a/__invite__/\n" + partytest.Mounted("a", "key {env.a_PARTY_KEY}\nservice own /own{?q}\nservice post /own", a) + "}\n}")
 	for _, service := range []string{"own", "post"} {
-		if answers := c.answered(party, service, map[string]any{"q": "ä /"}); len(answers) != 1 {
+		if answers := c.Answered(party, service, map[string]any{"q": "ä /"}); len(answers) != 1 {
 			t.Errorf("%s: %s", service, answers)
 		}
 	}
-	for _, r := range a.requests() {
-		got, err := tokenIn(r, "a", keysOf(t, key))
+	for _, r := range a.Requests() {
+		got, err := partytest.Token(r, "a", partytest.Keys(t, key))
 		if err != nil || got.Mount != "/my%20apps/a" || !strings.HasPrefix(got.URI, "/my%20apps/a/own") {
 			t.Errorf("%s: %+v, %v", r.RequestURI, got, err)
 		}
@@ -1569,11 +1342,11 @@ func TestTokensNameThePathAsSent(t *testing.T) {
 
 // TestAGuestThatIsInvitedAnewLeavesNothingBehind of what the invite before is still at.
 func TestAGuestThatIsInvitedAnewLeavesNothingBehind(t *testing.T) {
-	c := newCaddy(t)
-	party := freshParty()
-	a := newAttackedApp(t, `{"services": {"who": {"answer": "new"}}}`, nil)
-	c.site("wsgi_party " + party + " {\ninvite /a/__invite__/\n" + mounted("a", "", a) + "}")
-	c.connected(party, "who", "a")
+	c := partytest.NewCaddy(t)
+	party := partytest.FreshParty()
+	a := partytest.NewApplication(t, `{"services": {"who": {"answer": "new"}}}`, nil)
+	c.Site("wsgi_party " + party + " {\ninvite /a/__invite__/\n" + partytest.Mounted("a", "", a) + "}")
+	c.Connected(party, "who", "a")
 	var handler *Guest
 	running, _ := running()
 	running.mu.RLock()
@@ -1588,7 +1361,7 @@ func TestAGuestThatIsInvitedAnewLeavesNothingBehind(t *testing.T) {
 	if err := last.adopt(m); err == nil {
 		t.Error("it joined again")
 	}
-	if services := c.line(party).Partyline().Services(); len(services) != 0 {
+	if services := operatorOf(c, party).Partyline().Services(); len(services) != 0 {
 		t.Errorf("on the line is still %v", services)
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testbackend"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
 )
@@ -55,7 +56,7 @@ func newBasesTest(t *testing.T) *basesTest {
 
 // start starts it with options of wsgi_party_guest by guest.
 func (c *basesTest) start(options map[string]string) {
-	c.t.Helper()
+	c.Helper()
 	guest := func(name string, b *testbackend.Backend) string {
 		return "wsgi_party_guest {\nfetch_manifest\n" + options[name] + "\n}\nreverse_proxy " + b.Upstream()
 	}
@@ -130,7 +131,7 @@ func TestAManifestNamesNothingOfOthers(t *testing.T) {
 	c := newBasesTest(t)
 	for _, test := range tests {
 		what := fmt.Sprintf("%s with %q: %s", test.guest, test.options, test.manifest)
-		c.party = freshParty() // nothing is kept of this one
+		c.party = partytest.FreshParty() // nothing is kept of this one
 		for name, b := range map[string]*testbackend.Backend{"site": c.site, "wiki": c.wiki, "shop": c.shop, "admin": c.admin} {
 			m := `{"services": {"ready-` + name + `": {"answer": 1}}}`
 			if name == test.guest {
@@ -144,7 +145,7 @@ func TestAManifestNamesNothingOfOthers(t *testing.T) {
 		}
 		c.start(map[string]string{test.guest: test.options})
 		var info InviteInfo
-		eventually(t, what+" is judged", func() bool {
+		partytest.Eventually(t, what+" is judged", func() bool {
 			for _, party := range Parties() {
 				for _, i := range party.Invites {
 					if i.Guest == test.guest {
@@ -180,7 +181,7 @@ func TestAConstantLinkThatIsAbsoluteLeadsToNobodyElse(t *testing.T) {
 			b.On("/__invite__/", manifestOf(`{"services": {"url": {"answer": "`+test.answer+`"}}}`))
 			c.start(nil)
 			var info InviteInfo
-			eventually(t, test.answer+" is judged", func() bool {
+			partytest.Eventually(t, test.answer+" is judged", func() bool {
 				for _, party := range Parties() {
 					for _, i := range party.Invites {
 						if i.Guest == test.guest {
@@ -214,7 +215,7 @@ func TestForgedHrefsReachNobody(t *testing.T) {
 	c.start(map[string]string{"site": "hrefs /"})
 	c.await("one", "fine", "url")
 	ctx := context.Background()
-	operator := c.line(c.party)
+	operator := operatorOf(c, c.party)
 	for _, x := range []string{"shop", "SHOP", "Shop", "s%68op", "s%2568op", "shop;a", "shop.", "shop ", "shop?", "shop#", "shop\x00", "wiki", "shop/admin", "shop?x=/"} {
 		for service, payload := range map[string]map[string]any{
 			"one": {"x": x}, "two": {"x": x, "y": "admin"}, "split": {"x": strings.TrimPrefix(strings.ToLower(x), "sho"), "id": 1},
@@ -263,7 +264,7 @@ func TestWhatIsDeclaredMayLeadAnywhere(t *testing.T) {
 	c.start(map[string]string{"site": "url cart /shop/{x}\nservice health GET /healthz"})
 	c.await("x")
 	c.expectAsk("health", nil, "1")
-	if link, err := URLFor(context.Background(), c.line(c.party), "cart", map[string]any{"x": "cart"}); link != "/shop/cart" || err != nil {
+	if link, err := URLFor(context.Background(), operatorOf(c, c.party), "cart", map[string]any{"x": "cart"}); link != "/shop/cart" || err != nil {
 		t.Errorf("%q, %v", link, err)
 	}
 }
@@ -273,7 +274,7 @@ func TestAPasswordLetsThroughOneGuestsAsks(t *testing.T) {
 	c := newBasesTest(t)
 	c.shop.On("/__invite__/", manifestOf(`{"services": {"own": {"href": "/own"}}}`))
 	var passed []string
-	app(t, "past", func(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	partytest.App(t, "past", func(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 		passed = append(passed, fmt.Sprint(caddyhttp.GetVar(r.Context(), "partyline"), " ", r.URL.Path))
 		return next.ServeHTTP(w, r)
 	})
@@ -300,7 +301,7 @@ func TestAPasswordLetsThroughOneGuestsAsks(t *testing.T) {
 	if answer, err := c.ask("evil", nil); err == nil || !strings.Contains(err.Error(), "401") {
 		t.Errorf("%s, %v", answer, err)
 	}
-	if status, _ := c.get("/shop/own"); status != 401 {
+	if status, _ := c.Get("/shop/own"); status != 401 {
 		t.Errorf("people get %d", status)
 	}
 	for _, p := range passed {
@@ -331,13 +332,13 @@ func TestGuestsOfOtherServersHaveTheirBases(t *testing.T) {
 		{"https://a.example/__invite__/", "https://b.example/shop/__invite__/", true},
 	} {
 		for range 4 {
-			c.party = freshParty()
+			c.party = partytest.FreshParty()
 			b.On("/__invite__/", manifestOf(`{"urls": {"cart": "/shop/cart"}, "services": {"here": {"answer": 1}}}`))
 			config := "ADDRESS {\nwsgi_party " + c.party + " {\ninvite " + test.site + " as site\nwsgi_party_guest\nreverse_proxy " + b.Upstream() + "\n}\n}\n"
-			c.testCaddy.load(config + shop(c.party, test.shop))
-			var entries []entry
-			eventually(t, "the manifest is judged", func() bool {
-				entries = slices.DeleteFunc(invitesLogged(t, "site"), func(e entry) bool { return e["party"] != c.party })
+			c.Caddy.Load(config + shop(c.party, test.shop))
+			var entries []partytest.Entry
+			partytest.Eventually(t, "the manifest is judged", func() bool {
+				entries = slices.DeleteFunc(partytest.InvitesLogged(t, "site"), func(e partytest.Entry) bool { return e["party"] != c.party })
 				return len(entries) > 0
 			})
 			if got := entries[len(entries)-1]["msg"] == "guest joined"; got != test.taken {
@@ -357,7 +358,7 @@ func TestALastGoodManifestMakesWayForANewGuest(t *testing.T) {
 	c.load(site)
 	c.await("url")
 	cart := func() string {
-		link, _ := URLFor(context.Background(), c.line(c.party), "cart", map[string]any{"x": "cart"})
+		link, _ := URLFor(context.Background(), operatorOf(c, c.party), "cart", map[string]any{"x": "cart"})
 		return link
 	}
 	if link := cart(); link != "/shop/cart" {
@@ -367,11 +368,11 @@ func TestALastGoodManifestMakesWayForANewGuest(t *testing.T) {
 	if link := cart(); link != "/shop/cart/cart" {
 		t.Errorf("%q", link)
 	}
-	eventually(t, "it is said", func() bool {
-		return strings.Contains(fmt.Sprint(logEntries(t, "invite failed")), `lies under /shop, which is guest "shop"'s`)
+	partytest.Eventually(t, "it is said", func() bool {
+		return strings.Contains(fmt.Sprint(partytest.LogEntries(t, "invite failed")), `lies under /shop, which is guest "shop"'s`)
 	})
 	c.load(site)
-	eventually(t, "it is taken again", func() bool { return cart() == "/shop/cart" })
+	partytest.Eventually(t, "it is taken again", func() bool { return cart() == "/shop/cart" })
 }
 
 func TestLookingWhoseALinkIsAllocatesNothing(t *testing.T) {
@@ -393,7 +394,7 @@ func TestLookingWhoseALinkIsAllocatesNothing(t *testing.T) {
 func TestHrefsThatDoNothingAreTold(t *testing.T) {
 	c := newBasesTest(t)
 	c.start(map[string]string{"shop": "hrefs /api", "site": "hrefs /api"})
-	if entries := logEntries(t, "hrefs has no effect: this guest's hrefs lie under what comes before __invite__ in the path of its invite"); len(entries) != 1 || entries[0]["guest"] != "shop" {
+	if entries := partytest.LogEntries(t, "hrefs has no effect: this guest's hrefs lie under what comes before __invite__ in the path of its invite"); len(entries) != 1 || entries[0]["guest"] != "shop" {
 		t.Errorf("%v", entries)
 	}
 }
@@ -404,9 +405,9 @@ func TestABaseWithoutInviteSegmentIsToldAsThat(t *testing.T) {
 	b := testbackend.Start(t, "")
 	b.On("/manifest/", manifestOf(`{"services": {"x": {"href": "/api/x"}}}`))
 	c.load("invite /blog/manifest/ as blog\nhandle_path /blog/* {\nwsgi_party_guest\nreverse_proxy " + b.Upstream() + "\n}")
-	eventually(t, "it is told", func() bool { return len(invitesLogged(t, "blog")) > 0 })
+	partytest.Eventually(t, "it is told", func() bool { return len(partytest.InvitesLogged(t, "blog")) > 0 })
 	const want = `"/blog/api/x" does not lie under /blog/manifest, which comes before the last slash in the path of the guest's invite`
-	if got := fmt.Sprint(invitesLogged(t, "blog")[0]["error"]); !strings.Contains(got, want) {
+	if got := fmt.Sprint(partytest.InvitesLogged(t, "blog")[0]["error"]); !strings.Contains(got, want) {
 		t.Errorf("%s, want %s", got, want)
 	}
 }

@@ -6,16 +6,13 @@ package wsgiparty
 import (
 	"bytes"
 	"encoding/json"
-	"maps"
 	"os"
 	"path/filepath"
-	"reflect"
 	"regexp"
 	"strings"
 	"testing"
 
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
 
 // caddyfileGolden is a Caddyfile and what adapting it gives: the JSON or the error's text.
@@ -50,14 +47,10 @@ func caddyfileGoldens(tb testing.TB) []caddyfileGolden {
 	return all
 }
 
-func adaptCaddyfile(input string) ([]byte, []caddyconfig.Warning, error) {
-	return caddyconfig.GetAdapter("caddyfile").Adapt([]byte(input), nil)
-}
-
 func TestCaddyfile(t *testing.T) {
 	for _, g := range caddyfileGoldens(t) {
 		t.Run(g.name, func(t *testing.T) {
-			config, warnings, err := adaptCaddyfile(g.caddyfile)
+			config, warnings, err := partytest.AdaptCaddyfile(g.caddyfile)
 			if !strings.HasPrefix(g.want, "{") {
 				if err == nil {
 					t.Fatalf("adapted, want the error\n%s", g.want)
@@ -78,7 +71,7 @@ func TestCaddyfile(t *testing.T) {
 			if got := indentJSON(t, config); got != indentJSON(t, []byte(g.want)) {
 				t.Errorf("got\n%s\nwant\n%s", got, g.want)
 			}
-			checkAdaptedAgain(t, g.caddyfile, config)
+			partytest.CheckAdaptedAgain(t, g.caddyfile, config)
 			if checkParties(t, config) == 0 {
 				t.Error("no party in the JSON")
 			}
@@ -96,11 +89,11 @@ func FuzzCaddyfile(f *testing.F) {
 		if !strings.Contains(input, "wsgi_party") || importsFiles(input) {
 			return
 		}
-		config, _, err := adaptCaddyfile(input)
+		config, _, err := partytest.AdaptCaddyfile(input)
 		if err != nil {
 			return
 		}
-		checkAdaptedAgain(t, input, config)
+		partytest.CheckAdaptedAgain(t, input, config)
 		checkParties(t, config)
 	})
 }
@@ -127,78 +120,9 @@ func indentJSON(t *testing.T, config []byte) string {
 	return b.String()
 }
 
-// checkAdaptedAgain checks that adapting has no side effects.
-func checkAdaptedAgain(t *testing.T, input string, config []byte) {
-	t.Helper()
-	again, _, err := adaptCaddyfile(input)
-	if err != nil {
-		t.Fatalf("adapted again: %v", err)
-	}
-	if !bytes.Equal(config, again) {
-		t.Errorf("adapted\n%s\nand again\n%s", config, again)
-	}
-}
-
 // checkParties checks that every party in the JSON decodes strictly, and encodes to
 // what it was. It returns how many there are.
 func checkParties(t *testing.T, config []byte) int {
 	t.Helper()
-	return checkHandlers[Party](t, config, "wsgi_party")
-}
-
-// checkHandlers is checkParties for handlers of that name.
-func checkHandlers[H any](t *testing.T, config []byte, name string) int {
-	t.Helper()
-	handlers := handlersIn(decodeJSON(t, config), name)
-	for _, object := range handlers {
-		fields := maps.Clone(object)
-		delete(fields, "handler")
-		encoded, err := json.Marshal(fields)
-		if err != nil {
-			t.Fatal(err)
-		}
-		h := new(H)
-		if err := caddy.StrictUnmarshalJSON(encoded, h); err != nil {
-			t.Fatalf("%v, decoding\n%s", err, encoded)
-		}
-		var warnings []caddyconfig.Warning
-		again := caddyconfig.JSONModuleObject(h, "handler", name, &warnings)
-		if len(warnings) > 0 {
-			t.Fatal(warnings)
-		}
-		if !reflect.DeepEqual(decodeJSON(t, again), any(object)) {
-			t.Errorf("decoded\n%s\nencoded\n%s", encoded, again)
-		}
-	}
-	return len(handlers)
-}
-
-func decodeJSON(t *testing.T, encoded []byte) any {
-	t.Helper()
-	decoder := json.NewDecoder(bytes.NewReader(encoded))
-	decoder.UseNumber()
-	var value any
-	if err := decoder.Decode(&value); err != nil {
-		t.Fatal(err)
-	}
-	return value
-}
-
-// handlersIn returns the handlers of that name in decoded JSON.
-func handlersIn(value any, name string) []map[string]any {
-	var handlers []map[string]any
-	switch value := value.(type) {
-	case map[string]any:
-		if value["handler"] == name {
-			handlers = append(handlers, value)
-		}
-		for _, member := range value {
-			handlers = append(handlers, handlersIn(member, name)...)
-		}
-	case []any:
-		for _, element := range value {
-			handlers = append(handlers, handlersIn(element, name)...)
-		}
-	}
-	return handlers
+	return partytest.CheckHandlers[Party](t, config, "wsgi_party")
 }

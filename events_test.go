@@ -20,50 +20,11 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
-
-// testRecorder is an event handler whose behaviour is a function of the test.
-type testRecorder struct {
-	Key string `json:"key,omitempty"`
-}
-
-type handleFunc func(context.Context, caddy.Event) error
-
-func (h handleFunc) Handle(ctx context.Context, e caddy.Event) error { return h(ctx, e) }
-
-// recorders are those of the running test, by their keys.
-var recorders sync.Map
-
-func (*testRecorder) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "events.handlers.test_recorder", New: func() caddy.Module { return new(testRecorder) }}
-}
-
-func (r *testRecorder) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	d.Next()
-	if d.NextArg() {
-		r.Key = d.Val()
-	}
-	return nil
-}
-
-func (r *testRecorder) Handle(ctx context.Context, e caddy.Event) error {
-	h, ok := recorders.Load(r.Key)
-	if !ok {
-		return fmt.Errorf("the test has no recorder %q", r.Key)
-	}
-	return h.(handleFunc)(ctx, e)
-}
-
-func init() { caddy.RegisterModule(new(testRecorder)) }
-
-// handleEvents makes `test_recorder key` call handle until the test ends.
-func handleEvents(t testing.TB, key string, handle handleFunc) {
-	recorders.Store(key, handle)
-	t.Cleanup(func() { recorders.Delete(key) })
-}
 
 var partyEvents = []string{"guest_joined", "guest_left", "invite_joined", "invite_refused", "invite_failed", "invite_not_answered"}
 
@@ -95,12 +56,12 @@ func described(t testing.TB, e caddy.Event) string {
 // eventful is a Caddy of which the test is told the events of parties, in order. No
 // event may be left that was not expected when the test ends.
 type eventful struct {
-	*testCaddy
+	*partytest.Caddy
 	ctx     caddy.Context // of the running config, to join it later
 	loading caddy.Context
 
 	mu       sync.Mutex
-	handle   handleFunc // what the handler does with each event
+	handle   partytest.EventFunc // what the handler does with each event
 	events   []string
 	expected int
 }
@@ -108,9 +69,9 @@ type eventful struct {
 func newEventful(t testing.TB) *eventful {
 	t.Helper()
 	e := new(eventful)
-	onProvision(t, "late", func(ctx caddy.Context) error { e.loading = ctx; return nil })
+	partytest.OnProvision(t, "late", func(ctx caddy.Context) error { e.loading = ctx; return nil })
 	e.handle = func(context.Context, caddy.Event) error { return nil }
-	handleEvents(t, "", func(ctx context.Context, event caddy.Event) error {
+	partytest.HandleEvents(t, "", func(ctx context.Context, event caddy.Event) error {
 		e.note(described(t, event))
 		e.mu.Lock()
 		handle := e.handle
@@ -124,7 +85,7 @@ func newEventful(t testing.TB) *eventful {
 			t.Errorf("nobody expected %q", rest)
 		}
 	})
-	e.testCaddy = newCaddy(t)
+	e.Caddy = partytest.NewCaddy(t)
 	t.Cleanup(func() { // events come in order, so that with this one all have been told
 		if !t.Failed() {
 			e.join("the last")
@@ -135,7 +96,7 @@ func newEventful(t testing.TB) *eventful {
 }
 
 // handleWith makes the handler do that with each event, after noting it.
-func (e *eventful) handleWith(handle handleFunc) {
+func (e *eventful) handleWith(handle partytest.EventFunc) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.handle = handle
@@ -149,66 +110,66 @@ func (e *eventful) note(event string) {
 
 // expect waits for these events, the next in this order.
 func (e *eventful) expect(want ...string) {
-	e.t.Helper()
+	e.Helper()
 	var got []string
 	for deadline := time.Now().Add(time.Minute); len(got) < len(want); time.Sleep(time.Millisecond) {
 		e.mu.Lock()
 		got = slices.Clone(e.events[e.expected:])
 		e.mu.Unlock()
 		if time.Now().After(deadline) {
-			e.t.Fatalf("got  %q\nwant %q", got, want)
+			e.Fatalf("got  %q\nwant %q", got, want)
 		}
 	}
 	if got = got[:min(len(got), len(want))]; !slices.Equal(got, want) {
-		e.t.Errorf("got  %q\nwant %q", got, want)
+		e.Errorf("got  %q\nwant %q", got, want)
 	}
 	e.expected += len(got)
 }
 
 // join joins the running config's party.
 func (e *eventful) join(guest string, services ...string) *Operator {
-	e.t.Helper()
+	e.Helper()
 	operator, err := Join(e.ctx, "main", guest)
 	for _, service := range services {
-		err = errors.Join(err, operator.Connect(service, pong))
+		err = errors.Join(err, operator.Connect(service, partytest.Pong))
 	}
 	if err != nil {
-		e.t.Error(err)
+		e.Error(err)
 	}
 	return operator
 }
 
 // config returns a config of one site with a subscription for all events of parties.
 func (e *eventful) config(directives string) []byte {
-	e.t.Helper()
-	config := e.adapt("ADDRESS {\nroute {\ntest_app late\n" + directives + "\n}\n}")
+	e.Helper()
+	config := e.Adapt("ADDRESS {\nroute {\ntest_app late\n" + directives + "\n}\n}")
 	return bytes.Replace(config, []byte(`"apps":{`), []byte(`"apps":{"events":{"subscriptions":[{"events":["`+
 		strings.Join(partyEvents, `","`)+`"],"handlers":[{"handler":"test_recorder"}]}]},`), 1)
 }
 
 func (e *eventful) load(directives string) {
-	e.t.Helper()
+	e.Helper()
 	if err := caddy.Load(e.config(directives), true); err != nil {
-		e.t.Fatal(err)
+		e.Fatal(err)
 	}
 	e.ctx = e.loading
 }
 
 func TestEventsTellWhoJoinedAndWhoseInviteCameToNothing(t *testing.T) {
-	guest(t, "one", "1", "url", "ping")
-	guest(t, "silent", "")
-	app(t, "refuses", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	partytest.Guest(t, "one", "1", "url", "ping")
+	partytest.Guest(t, "silent", "")
+	partytest.App(t, "refuses", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 		operator, _ := OperatorFrom(r)
 		w.WriteHeader(http.StatusForbidden)
-		return operator.Connect("ping", pong)
+		return operator.Connect("ping", partytest.Pong)
 	})
-	app(t, "fails", func(http.ResponseWriter, *http.Request, caddyhttp.Handler) error { return errors.New("oh no") })
-	onProvision(t, "early", joins("main", "early", "number", 1))
-	onProvision(t, "nobody", func(ctx caddy.Context) error {
+	partytest.App(t, "fails", func(http.ResponseWriter, *http.Request, caddyhttp.Handler) error { return errors.New("oh no") })
+	partytest.OnProvision(t, "early", joins("main", "early", "number", 1))
+	partytest.OnProvision(t, "nobody", func(ctx caddy.Context) error {
 		_, err := Join(ctx, "main", "") // no guest
 		return err
 	})
-	onProvision(t, "elsewhere", joins("other", "early", "number", 1))
+	partytest.OnProvision(t, "elsewhere", joins("other", "early", "number", 1))
 	c := newEventful(t)
 	c.load(`
 	test_app early
@@ -250,7 +211,7 @@ func TestEventsTellWhoJoinedAndWhoseInviteCameToNothing(t *testing.T) {
 	late := c.join("late")
 	c.expect("guest_joined late []")
 	for _, service := range []string{"b", "a"} {
-		if err := late.Connect(service, pong); err != nil {
+		if err := late.Connect(service, partytest.Pong); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -261,20 +222,20 @@ func TestEventsTellWhoJoinedAndWhoseInviteCameToNothing(t *testing.T) {
 // TestEventsOfACaddyfile uses the global option `events`, and placeholders as
 // `exec` does.
 func TestEventsOfACaddyfile(t *testing.T) {
-	guest(t, "one", "1", "number", "url")
+	partytest.Guest(t, "one", "1", "number", "url")
 	var left *Operator
-	onProvision(t, "two", func(ctx caddy.Context) (err error) {
+	partytest.OnProvision(t, "two", func(ctx caddy.Context) (err error) {
 		left, err = Join(ctx, "main", "two")
-		return errors.Join(err, left.Connect("number", pong), left.Connect("ping", pong))
+		return errors.Join(err, left.Connect("number", partytest.Pong), left.Connect("ping", partytest.Pong))
 	})
 	told := make(chan string, 10)
-	handleEvents(t, "command", func(ctx context.Context, _ caddy.Event) error {
+	partytest.HandleEvents(t, "command", func(ctx context.Context, _ caddy.Event) error {
 		replacer := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 		told <- replacer.ReplaceAll("{event.name}: {event.data.guest} of {event.data.party}, {event.data.services}", "?")
 		return nil
 	})
-	c := newCaddy(t)
-	config := strings.Replace(globalOptions, "{\n", `{
+	c := partytest.NewCaddy(t)
+	config := strings.Replace(partytest.GlobalOptions, "{\n", `{
 	events {
 		on guest_left test_recorder command
 		on invite_refused test_recorder command
@@ -289,7 +250,7 @@ ADDRESS {
 			error /two/* 403
 		}
 	}
-}`, "ADDRESS", "http://"+c.address)
+}`, "ADDRESS", "http://"+c.Address)
 	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(config), map[string]any{"filename": "Caddyfile"})
 	if err != nil {
 		t.Fatal(err)
@@ -312,11 +273,11 @@ ADDRESS {
 // TestEventsAreToldOfAConfigThatHasStarted has a module of the config, which hears
 // even what is told too early, listen to configs that fail to load and to start.
 func TestEventsAreToldOfAConfigThatHasStarted(t *testing.T) {
-	guest(t, "one", "1", "number")
-	onProvision(t, "two", joins("main", "two", "number", 2))
+	partytest.Guest(t, "one", "1", "number")
+	partytest.OnProvision(t, "two", joins("main", "two", "number", 2))
 	var c *eventful
 	generation := 0
-	onProvision(t, "listens", func(ctx caddy.Context) error {
+	partytest.OnProvision(t, "listens", func(ctx caddy.Context) error {
 		generation++
 		own := generation
 		events, err := ctx.App("events")
@@ -324,7 +285,7 @@ func TestEventsAreToldOfAConfigThatHasStarted(t *testing.T) {
 			return err
 		}
 		for _, name := range append([]string{"started"}, partyEvents...) {
-			err = errors.Join(err, events.(*caddyevents.App).On(name, handleFunc(func(_ context.Context, e caddy.Event) error {
+			err = errors.Join(err, events.(*caddyevents.App).On(name, partytest.EventFunc(func(_ context.Context, e caddy.Event) error {
 				if e.Data["guest"] != "the last" {
 					c.note(fmt.Sprint(own, ": ", e.Name(), " ", e.Data["guest"]))
 				}
@@ -333,9 +294,9 @@ func TestEventsAreToldOfAConfigThatHasStarted(t *testing.T) {
 		}
 		return err
 	})
-	onProvision(t, "broken", func(caddy.Context) error { return errors.New("oh no") })
+	partytest.OnProvision(t, "broken", func(caddy.Context) error { return errors.New("oh no") })
 	fail := true
-	onProvision(t, "start", duringStart(t, func() error {
+	partytest.OnProvision(t, "start", partytest.DuringStart(t, func() error {
 		c.note("start")
 		if fail {
 			return errors.New("oh no")
@@ -350,7 +311,7 @@ func TestEventsAreToldOfAConfigThatHasStarted(t *testing.T) {
 	if err := caddy.Load(c.config(party+"test_app start"), true); err == nil {
 		t.Fatal("the config starts")
 	}
-	if err := caddy.Validate(validated(t, c.config(party))); err != nil {
+	if err := caddy.Validate(partytest.ParseConfig(t, c.config(party))); err != nil {
 		t.Fatal(err)
 	}
 	fail = false
@@ -361,18 +322,9 @@ func TestEventsAreToldOfAConfigThatHasStarted(t *testing.T) {
 		[]string{"guest_joined two [number]", "guest_joined one [number]"})
 }
 
-func validated(t testing.TB, config []byte) *caddy.Config {
-	t.Helper()
-	parsed := new(caddy.Config)
-	if err := caddy.StrictUnmarshalJSON(config, parsed); err != nil {
-		t.Fatal(err)
-	}
-	return parsed
-}
-
 // expectEach waits for events that are told to several, in the order of each.
 func (e *eventful) expectEach(want ...[]string) {
-	e.t.Helper()
+	e.Helper()
 	n := 0
 	for _, w := range want {
 		n += len(w)
@@ -380,7 +332,7 @@ func (e *eventful) expectEach(want ...[]string) {
 	e.mu.Lock()
 	seen := e.expected
 	e.mu.Unlock()
-	eventually(e.t, "all events", func() bool {
+	partytest.Eventually(e, "all events", func() bool {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		return len(e.events) >= seen+n
@@ -390,21 +342,21 @@ func (e *eventful) expectEach(want ...[]string) {
 	got := e.events[seen : seen+n]
 	for _, w := range want {
 		if own := slices.DeleteFunc(slices.Clone(got), func(event string) bool { return !slices.Contains(w, event) }); !slices.Equal(own, w) {
-			e.t.Errorf("got  %q\nwant %q", got, w)
+			e.Errorf("got  %q\nwant %q", got, w)
 		}
 	}
 	e.expected += n
 }
 
 func TestAReloadTellsWhoIsOnTheNewLineAndOfNobodyWhoLeft(t *testing.T) {
-	guest(t, "one", "1", "number")
+	partytest.Guest(t, "one", "1", "number")
 	var operators []*Operator
 	services := []string{"old"}
-	onProvision(t, "two", func(ctx caddy.Context) error {
+	partytest.OnProvision(t, "two", func(ctx caddy.Context) error {
 		operator, err := Join(ctx, "main", "two")
 		operators = append(operators, operator)
 		for _, service := range services {
-			err = errors.Join(err, operator.Connect(service, pong))
+			err = errors.Join(err, operator.Connect(service, partytest.Pong))
 		}
 		return err
 	})
@@ -422,7 +374,7 @@ func TestAReloadTellsWhoIsOnTheNewLineAndOfNobodyWhoLeft(t *testing.T) {
 	}
 	operators[len(operators)-1].Leave()
 	c.expect("guest_left two [new old]")
-	if entries := logEntries(t, "context canceled; event handling stopped"); len(entries) != 0 {
+	if entries := partytest.LogEntries(t, "context canceled; event handling stopped"); len(entries) != 0 {
 		t.Errorf("events of a config that has ended are emitted: %v", entries)
 	}
 	c.load("respond done")
@@ -431,10 +383,10 @@ func TestAReloadTellsWhoIsOnTheNewLineAndOfNobodyWhoLeft(t *testing.T) {
 
 func TestGuestLeftIsToldWhenTheLastOperatorLeaves(t *testing.T) {
 	invited := make(map[string][]*Operator)
-	app(t, "app", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	partytest.App(t, "app", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 		operator, _ := OperatorFrom(r)
 		invited[operator.Guest()] = append(invited[operator.Guest()], operator)
-		return errors.Join(operator.Connect("ping", pong), operator.ConnectRemote("url", pong))
+		return errors.Join(operator.Connect("ping", partytest.Pong), operator.ConnectRemote("url", partytest.Pong))
 	})
 	c := newEventful(t)
 	c.load("wsgi_party main {\ninvite /one/__invite__/\ntest_app app\n}")
@@ -442,7 +394,7 @@ func TestGuestLeftIsToldWhenTheLastOperatorLeaves(t *testing.T) {
 	invited["one"][0].Leave()
 	c.expect("guest_left one [ping url]")
 	invited["one"][0].Leave()
-	if entries := logEntries(t, "guest left"); len(entries) != 1 || entries[0]["level"] != "info" || entries[0]["logger"] != "wsgi_party" ||
+	if entries := partytest.LogEntries(t, "guest left"); len(entries) != 1 || entries[0]["level"] != "info" || entries[0]["logger"] != "wsgi_party" ||
 		entries[0]["party"] != "main" || entries[0]["guest"] != "one" || fmt.Sprint(entries[0]["services"]) != "[ping url]" {
 		t.Errorf("in the log: %v", entries)
 	}
@@ -451,8 +403,8 @@ func TestGuestLeftIsToldWhenTheLastOperatorLeaves(t *testing.T) {
 	c.expect("guest_joined one [ping url]")
 	SendInvites("main", "one") // is on the line
 	replica := c.join("one", "ping", "number")
-	unseen := c.line("main").Partyline().Operator("one")
-	if err := unseen.Connect("more", pong); err != nil {
+	unseen := operatorOf(c, "main").Partyline().Operator("one")
+	if err := unseen.Connect("more", partytest.Pong); err != nil {
 		t.Fatal(err)
 	}
 	invited["one"][1].Leave()
@@ -462,15 +414,15 @@ func TestGuestLeftIsToldWhenTheLastOperatorLeaves(t *testing.T) {
 	replica.Leave()
 
 	// Of whom nobody was told that it joined, nobody is told that it left.
-	stranger := c.line("main").Partyline().Operator("stranger")
-	if err := stranger.Connect("ping", pong); err != nil {
+	stranger := operatorOf(c, "main").Partyline().Operator("stranger")
+	if err := stranger.Connect("ping", partytest.Pong); err != nil {
 		t.Fatal(err)
 	}
 	stranger.Leave()
 	c.join("").Leave()
 	c.join("the end")
 	c.expect("guest_joined the end []")
-	if entries := logEntries(t, "guest left"); len(entries) != 2 || entries[1]["guest"] != "one" {
+	if entries := partytest.LogEntries(t, "guest left"); len(entries) != 2 || entries[1]["guest"] != "one" {
 		t.Errorf("in the log: %v", entries)
 	}
 }
@@ -479,9 +431,9 @@ func TestAnInviteThatTookTooLongFailedAndNobodyLeft(t *testing.T) {
 	slow := true
 	var operator *Operator
 	ended := make(chan struct{})
-	app(t, "app", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	partytest.App(t, "app", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 		operator, _ = OperatorFrom(r)
-		err := operator.Connect("ping", pong)
+		err := operator.Connect("ping", partytest.Pong)
 		if slow {
 			<-r.Context().Done()
 			close(ended)
@@ -492,11 +444,11 @@ func TestAnInviteThatTookTooLongFailedAndNobodyLeft(t *testing.T) {
 	c.load("wsgi_party main {\ninvite /one/__invite__/\ninvite_timeout 50ms\ntest_app app\n}")
 	c.expect(`invite_failed one [] /one/__invite__/ 0 "it took longer than 50ms"`)
 	<-ended
-	if guests := c.line("main").Partyline().Guests(); len(guests) != 0 {
+	if guests := operatorOf(c, "main").Partyline().Guests(); len(guests) != 0 {
 		t.Errorf("on the line: %v", guests)
 	}
 	operator.Leave()
-	if entries := logEntries(t, "guest left"); len(entries) != 0 {
+	if entries := partytest.LogEntries(t, "guest left"); len(entries) != 0 {
 		t.Errorf("in the log: %v", entries)
 	}
 
@@ -509,7 +461,7 @@ func TestAnInviteThatTookTooLongFailedAndNobodyLeft(t *testing.T) {
 
 func TestAGuestWhoseContextEndsBeforeItsConfigIsToldToHaveLeft(t *testing.T) {
 	var end context.CancelFunc
-	onProvision(t, "temporary", func(ctx caddy.Context) error {
+	partytest.OnProvision(t, "temporary", func(ctx caddy.Context) error {
 		ctx, end = caddy.NewContext(ctx)
 		return joins("main", "temporary", "number", 1)(ctx)
 	})
@@ -524,7 +476,7 @@ func TestAGuestWhoseContextEndsBeforeItsConfigIsToldToHaveLeft(t *testing.T) {
 // all do so with a context that ends early.
 func TestEventsGoOnAfterTheContextOfWhoJoinedFirst(t *testing.T) {
 	var end context.CancelFunc
-	onProvision(t, "temporary", func(ctx caddy.Context) error {
+	partytest.OnProvision(t, "temporary", func(ctx caddy.Context) error {
 		ctx, end = caddy.NewContext(ctx)
 		return joins("main", "temporary", "number", 1)(ctx)
 	})
@@ -559,13 +511,13 @@ func holdEvents(c *eventful, guest string) *held {
 func TestEventsComeInTheOrderOfWhatHappened(t *testing.T) {
 	var invited *Operator
 	refuse := false
-	app(t, "app", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	partytest.App(t, "app", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 		invited, _ = OperatorFrom(r)
 		if refuse {
 			w.WriteHeader(http.StatusForbidden)
 			return nil
 		}
-		return invited.Connect("ping", pong)
+		return invited.Connect("ping", partytest.Pong)
 	})
 	c := newEventful(t)
 	h := holdEvents(c, "slow")
@@ -575,7 +527,7 @@ func TestEventsComeInTheOrderOfWhatHappened(t *testing.T) {
 	for i := range 50 {
 		many = append(many, c.join(fmt.Sprint("guest", i)))
 		c.expect(fmt.Sprintf("guest_joined guest%d []", i))
-		if err := many[i].Connect(fmt.Sprint("service", i), pong); err != nil {
+		if err := many[i].Connect(fmt.Sprint("service", i), partytest.Pong); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -604,13 +556,13 @@ func TestEventsComeInTheOrderOfWhatHappened(t *testing.T) {
 // TestWhoIsToldToHaveLeftWasToldToHaveJoined has guests leave before anybody was
 // told that they had joined: in Provision, and while the handler is at an event.
 func TestWhoIsToldToHaveLeftWasToldToHaveJoined(t *testing.T) {
-	onProvision(t, "soon gone", func(ctx caddy.Context) error {
+	partytest.OnProvision(t, "soon gone", func(ctx caddy.Context) error {
 		operator, err := Join(ctx, "main", "soon gone")
 		if err != nil {
 			return err
 		}
 		defer operator.Leave()
-		return operator.Connect("ping", pong)
+		return operator.Connect("ping", partytest.Pong)
 	})
 	c := newEventful(t)
 	h := holdEvents(c, "slow")
@@ -624,7 +576,7 @@ func TestWhoIsToldToHaveLeftWasToldToHaveJoined(t *testing.T) {
 	c.join("marker")
 	on := make(map[string]bool)
 	for last := ""; last != "guest_joined marker []"; {
-		eventually(t, "the next event", func() bool {
+		partytest.Eventually(t, "the next event", func() bool {
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			if len(c.events) == c.expected {
@@ -649,9 +601,9 @@ func TestWhoIsToldToHaveLeftWasToldToHaveJoined(t *testing.T) {
 // TestAGuestThatLeavesWithinItsInviteIsToldToJoinLater has a guest think better of it.
 func TestAGuestThatLeavesWithinItsInviteIsToldToJoinLater(t *testing.T) {
 	ready := false
-	app(t, "app", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	partytest.App(t, "app", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 		operator, _ := OperatorFrom(r)
-		err := operator.Connect("ping", pong)
+		err := operator.Connect("ping", partytest.Pong)
 		if !ready {
 			operator.Leave()
 		}
@@ -696,8 +648,8 @@ func TestAHandlerThatEndsItsGoroutineIsOnlyThatEvent(t *testing.T) {
 
 // testHandlersThat tests handlers that do that with some of the events, and returns
 // what was logged of panics.
-func testHandlersThat(t *testing.T, do map[string]func() error) []entry {
-	guest(t, "one", "1", "number")
+func testHandlersThat(t *testing.T, do map[string]func() error) []partytest.Entry {
+	partytest.Guest(t, "one", "1", "number")
 	c := newEventful(t)
 	for _, do := range do {
 		c.handleWith(func(_ context.Context, e caddy.Event) error {
@@ -713,16 +665,16 @@ func testHandlersThat(t *testing.T, do map[string]func() error) []entry {
 		bad.Leave()
 		c.join("good")
 		c.expect("guest_left bad []", "guest_joined good []")
-		c.expectAnswers("main", "number", "1")
-		c.expectSoon("/one/", 200, "one")
+		c.ExpectAnswers("main", "number", "1")
+		c.ExpectSoon("/one/", 200, "one")
 	}
-	return logEntries(t, "an event handler panicked")
+	return partytest.LogEntries(t, "an event handler panicked")
 }
 
 // TestAHandlerThatHangsHoldsUpNobody has the config, its guests and the next config
 // go on while a handler waits, for good or until its context ends.
 func TestAHandlerThatHangsHoldsUpNobody(t *testing.T) {
-	guest(t, "one", "1", "number")
+	partytest.Guest(t, "one", "1", "number")
 	const party = "wsgi_party main {\ninvite /one/__invite__/\ntest_app one\n}"
 	t.Run("until it is released", func(t *testing.T) {
 		c := newEventful(t)
@@ -731,8 +683,8 @@ func TestAHandlerThatHangsHoldsUpNobody(t *testing.T) {
 		<-h.reached
 		c.expect("guest_joined one [number]")
 		c.join("nobody hears of").Leave() // the config ends before
-		c.expectAnswers("main", "number", "1")
-		c.testCaddy.expect("/", 200, "one")
+		c.ExpectAnswers("main", "number", "1")
+		c.Caddy.Expect("/", 200, "one")
 		c.load(party)
 		c.expect("guest_joined one [number]") // of the new config
 		c.join("two")
@@ -780,7 +732,7 @@ func TestHandlersOfEventsMayUseTheLine(t *testing.T) {
 		substitute.Leave()
 		return nil
 	})
-	onProvision(t, "member", joins("main", "member", "number", 1))
+	partytest.OnProvision(t, "member", joins("main", "member", "number", 1))
 	c.load("test_app member\nwsgi_party main {\ninvite /nobody/__invite__/\n}")
 	c.expect("guest_joined member [number]", `invite_not_answered nobody [] /nobody/__invite__/ 0 ""`)
 	operator := c.join("leaves")
@@ -788,7 +740,7 @@ func TestHandlersOfEventsMayUseTheLine(t *testing.T) {
 	operator.Leave()
 	c.expect("guest_left leaves []", "[1] <nil>")
 	c.join("marker")
-	eventually(t, "the rest", func() bool {
+	partytest.Eventually(t, "the rest", func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		return slices.Contains(c.events[c.expected:], "guest_joined marker []") && slices.Contains(c.events[c.expected:], "guest_left substitute []")
@@ -824,7 +776,7 @@ func TestEventsAreToldOnceUnderLoad(t *testing.T) {
 		})
 	}
 	group.Wait()
-	eventually(t, "all is told", func() bool {
+	partytest.Eventually(t, "all is told", func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		return len(c.events) >= 2*guests*times
@@ -872,7 +824,7 @@ func TestAHandOverIsToldAsItHappened(t *testing.T) {
 	c.load("wsgi_party main")
 	first := c.join("one")
 	c.expect("guest_joined one []")
-	line := c.line("main").Partyline()
+	line := operatorOf(c, "main").Partyline()
 	joined := make(chan struct{})
 	line.observer = &joinsMeanwhile{line.observer, func() {
 		c.join("one")
@@ -890,8 +842,8 @@ func TestGuestLeftIsNotToldWhileAReplicaIsConnected(t *testing.T) {
 	c.load("wsgi_party main")
 	first := c.join("one")
 	c.expect("guest_joined one []")
-	replica := c.line("main").Partyline().Operator("one")
-	if err := replica.Connect("ping", pong); err != nil {
+	replica := operatorOf(c, "main").Partyline().Operator("one")
+	if err := replica.Connect("ping", partytest.Pong); err != nil {
 		t.Fatal(err)
 	}
 	first.Leave()

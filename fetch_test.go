@@ -19,6 +19,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testbackend"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
 	"github.com/wsgiparty/wsgiparty/internal/token"
@@ -26,7 +27,7 @@ import (
 
 // guestTest is a Caddy with a party of which nothing is kept yet.
 type guestTest struct {
-	*testCaddy
+	*partytest.Caddy
 	party string
 }
 
@@ -34,7 +35,7 @@ type guestTest struct {
 // connections to them until they end.
 func newGuestTest(t testing.TB) *guestTest {
 	t.Helper()
-	return &guestTest{newCaddy(t), freshParty()}
+	return &guestTest{partytest.NewCaddy(t), partytest.FreshParty()}
 }
 
 // inParty returns the config of one site with the party.
@@ -43,8 +44,8 @@ func (c *guestTest) inParty(directives string) string {
 }
 
 func (c *guestTest) load(directives string) {
-	c.t.Helper()
-	c.testCaddy.load(c.inParty(directives))
+	c.Helper()
+	c.Caddy.Load(c.inParty(directives))
 }
 
 // blogAt is the config of a guest, with options, that is mounted at /blog.
@@ -61,7 +62,7 @@ func blogAt(b *testbackend.Backend, options ...string) string {
 
 // manifestOf is a response with a manifest, and with headers.
 func manifestOf(body string, headers ...string) testbackend.Response {
-	r := testbackend.Response{Body: body, Header: map[string]string{"Content-Type": manifestType}}
+	r := testbackend.Response{Body: body, Header: map[string]string{"Content-Type": partytest.ManifestType}}
 	for i := 0; i < len(headers); i += 2 {
 		r.Header[headers[i]] = headers[i+1]
 	}
@@ -75,14 +76,14 @@ func ofType(mediaType, body string) testbackend.Response {
 
 // partyline returns that of the running config.
 func (c *guestTest) partyline() *Partyline {
-	c.t.Helper()
-	return c.line(c.party).Partyline()
+	c.Helper()
+	return operatorOf(c, c.party).Partyline()
 }
 
 // ask returns what comes of asking around as nobody.
 func (c *guestTest) ask(service string, payload any) (string, error) {
-	c.t.Helper()
-	answers, err := c.line(c.party).AskAround(context.Background(), service, payload)
+	c.Helper()
+	answers, err := operatorOf(c, c.party).AskAround(context.Background(), service, payload)
 	return joinAnswers(answers), err
 }
 
@@ -99,26 +100,26 @@ func joinAnswers(answers []any) string {
 
 // expectAsk fails the test unless asking gives these answers, and no error.
 func (c *guestTest) expectAsk(service string, payload any, want string) {
-	c.t.Helper()
+	c.Helper()
 	if got, err := c.ask(service, payload); got != want || err != nil {
-		c.t.Errorf("asking for %s with %v: %s %v, want %s", service, payload, got, err, want)
+		c.Errorf("asking for %s with %v: %s %v, want %s", service, payload, got, err, want)
 	}
 }
 
 // expectLink fails the test unless that is where the page is, and "" unless nobody
 // says so.
 func (c *guestTest) expectLink(page, want string) {
-	c.t.Helper()
-	got, err := URLFor(context.Background(), c.line(c.party), page, nil)
+	c.Helper()
+	got, err := URLFor(context.Background(), operatorOf(c, c.party), page, nil)
 	if got != want || (err != nil) != (want == "") {
-		c.t.Errorf("the URL for %s is %q, %v, want %q", page, got, err, want)
+		c.Errorf("the URL for %s is %q, %v, want %q", page, got, err, want)
 	}
 }
 
 // await waits until guests are connected under these services.
 func (c *guestTest) await(services ...string) {
-	c.t.Helper()
-	eventually(c.t, fmt.Sprintf("%q are on the line", services), func() bool {
+	c.Helper()
+	partytest.Eventually(c, fmt.Sprintf("%q are on the line", services), func() bool {
 		all := c.partyline().Services()
 		return !slices.ContainsFunc(services, func(service string) bool { return all[service] == nil })
 	})
@@ -128,7 +129,7 @@ func (c *guestTest) await(services ...string) {
 func awaitRequests(t testing.TB, b *testbackend.Backend, path string, n int) []testbackend.Request {
 	t.Helper()
 	var requests []testbackend.Request
-	eventually(t, fmt.Sprintf("%d requests to %s", n, path), func() bool {
+	partytest.Eventually(t, fmt.Sprintf("%d requests to %s", n, path), func() bool {
 		requests = b.Requests(path)
 		return len(requests) >= n
 	})
@@ -151,21 +152,6 @@ func visitOf(t testing.TB, guest string) *visit {
 	}
 	t.Fatalf("guest %q is not invited", guest)
 	return nil
-}
-
-// invitesLogged returns what was logged of a guest's invites, one after the other.
-func invitesLogged(t testing.TB, guest string) []entry {
-	t.Helper()
-	var all []entry
-	for _, result := range inviteResults {
-		for _, e := range logEntries(t, result.message()) {
-			if e["guest"] == guest {
-				all = append(all, e)
-			}
-		}
-	}
-	slices.SortStableFunc(all, func(a, b entry) int { return int(1e6 * (a["ts"].(float64) - b["ts"].(float64))) })
-	return all
 }
 
 const testGuestKey = "0123456789abcdef0123456789abcdef"
@@ -191,7 +177,7 @@ func TestTheApplicationIsAskedForItsManifest(t *testing.T) {
 		reverse_proxy ` + b.Upstream() + `
 	}`)
 	awaitRequests(t, b, "/__invite__/", 2)
-	eventually(t, "both have joined", func() bool { return len(c.partyline().Services()["ping"]) == 2 })
+	partytest.Eventually(t, "both have joined", func() bool { return len(c.partyline().Services()["ping"]) == 2 })
 	for _, r := range b.Requests("/__invite__/") {
 		https := r.Host == "example.com"
 		want := map[string]string{
@@ -341,8 +327,8 @@ func TestWhatTheApplicationAnswers(t *testing.T) {
 	for name, test := range tests {
 		if test.is != noGuest && test.directives == "" {
 			c.await(name)
-			eventually(t, name+" has joined, as the log says", func() bool {
-				entries := invitesLogged(t, name)
+			partytest.Eventually(t, name+" has joined, as the log says", func() bool {
+				entries := partytest.InvitesLogged(t, name)
 				return len(entries) > 0 && entries[len(entries)-1]["msg"] == InviteJoined.message()
 			})
 		}
@@ -352,7 +338,7 @@ func TestWhatTheApplicationAnswers(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			entries := invitesLogged(t, name)
+			entries := partytest.InvitesLogged(t, name)
 			requests := b.Requests("/" + name + "/__invite__/")
 			for i := 1; i < len(requests); i++ {
 				last, r := requests[i-1], requests[i]
@@ -363,7 +349,7 @@ func TestWhatTheApplicationAnswers(t *testing.T) {
 					t.Errorf("it was asked again after %v", apart)
 				}
 			}
-			var first entry
+			var first partytest.Entry
 			if len(entries) > 0 {
 				first = entries[0]
 			}
@@ -421,7 +407,7 @@ func TestAManifestIsAskedForAgainWhenItIsStale(t *testing.T) {
 		t.Errorf("the first time it is asked for with %q", first.Header["If-None-Match"])
 	}
 	awaitRequests(t, b, "/long/__invite__/", 1)
-	eventually(t, "both are links", func() bool { return len(c.partyline().Services()["url"]) == 2 })
+	partytest.Eventually(t, "both are links", func() bool { return len(c.partyline().Services()["url"]) == 2 })
 	time.Sleep(time.Second)
 	c.load(config)
 	c.expectLink("home", "/blog/")
@@ -443,8 +429,8 @@ func TestAManifestIsAskedForAgainWhenItIsStale(t *testing.T) {
 	if n := len(b.Requests("/long/__invite__/")); n != 1 {
 		t.Errorf("one that is fresh for a minute is asked for %d times", n)
 	}
-	time.Sleep(50 * time.Millisecond)                           // for what must not happen, in the background
-	if entries := invitesLogged(t, "blog"); len(entries) != 2 { // one for each config
+	time.Sleep(50 * time.Millisecond)                                     // for what must not happen, in the background
+	if entries := partytest.InvitesLogged(t, "blog"); len(entries) != 2 { // one for each config
 		t.Errorf("logged %d times: %v", len(entries), entries)
 	}
 }
@@ -504,9 +490,9 @@ func newJudged(t *testing.T, c *guestTest, response testbackend.Response, option
 	b := testbackend.Start(t, "")
 	b.On("/__invite__/", response)
 	c.load(blogAt(b, options...))
-	eventually(t, "it is judged", func() bool {
+	partytest.Eventually(t, "it is judged", func() bool {
 		_, ok := lastManifestOf(manifestKey{c.party, "blog", "/blog/__invite__/"})
-		return ok && len(invitesLogged(t, "blog")) > 0
+		return ok && len(partytest.InvitesLogged(t, "blog")) > 0
 	})
 	v := visitOf(t, "blog")
 	f := newFetching(v)
@@ -525,7 +511,7 @@ func (j *judged) answers(after time.Duration, status int, headers ...string) tim
 }
 
 func (j *judged) answersManifest(body string) time.Duration {
-	return j.judges(0, &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {manifestType}}, Body: io.NopCloser(strings.NewReader(body))}, nil)
+	return j.judges(0, &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {partytest.ManifestType}}, Body: io.NopCloser(strings.NewReader(body))}, nil)
 }
 
 func (j *judged) judges(after time.Duration, response *http.Response, err error) time.Duration {
@@ -586,13 +572,13 @@ func TestWhenAGuestLeaves(t *testing.T) {
 	if _, err := os.Stat(c.stored(j.key)); err != nil {
 		t.Error(err)
 	}
-	if len(logEntries(t, "guest left")) > 0 {
+	if len(partytest.LogEntries(t, "guest left")) > 0 {
 		t.Error("it leaves too early")
 	}
 
 	is404(30 * time.Second)
 	c.expectLink("home", "")
-	if all := c.partyline().Guests(); len(all) != 0 || len(logEntries(t, "guest left")) != 1 {
+	if all := c.partyline().Guests(); len(all) != 0 || len(partytest.LogEntries(t, "guest left")) != 1 {
 		t.Errorf("on the line are %v", all)
 	}
 	if _, ok := lastManifestOf(j.key); ok {
@@ -619,7 +605,7 @@ func TestWhenAGuestLeaves(t *testing.T) {
 
 // stored is the file with a last good manifest of the running config's guest.
 func (c *guestTest) stored(key manifestKey) string {
-	return filepath.Join(caddy.DefaultStorage.Path, filepath.FromSlash(key.storageKey(visitOf(c.t, key.guest).surroundings())))
+	return filepath.Join(caddy.DefaultStorage.Path, filepath.FromSlash(key.storageKey(visitOf(c, key.guest).surroundings())))
 }
 
 // TestTheLastGoodManifestStays has all answers come that are not the last word.
@@ -677,17 +663,17 @@ func TestEachChangeIsLoggedOnce(t *testing.T) {
 		j.answers(time.Second, status)
 	}
 	var got []string
-	for _, e := range invitesLogged(t, "blog") {
+	for _, e := range partytest.InvitesLogged(t, "blog") {
 		got = append(got, fmt.Sprint(e["msg"], " ", e["status"]))
 	}
-	if n := len(logEntries(t, "manifest changed")); n != 0 {
+	if n := len(partytest.LogEntries(t, "manifest changed")); n != 0 {
 		t.Errorf("the manifest changed %d times", n)
 	}
 	for _, path := range []string{"/1", "/1", "/2"} {
 		j.answersManifest(`{"urls": {"home": "` + path + `"}}`)
 	}
-	changed := logEntries(t, "manifest changed")
-	if len(changed) != 2 || len(invitesLogged(t, "blog")) != len(got) || changed[0]["guest"] != "blog" || changed[0]["party"] != c.party || fmt.Sprint(changed[0]["first"], changed[0]["services"], changed[0]["urls"]) != "[url] 1 1" {
+	changed := partytest.LogEntries(t, "manifest changed")
+	if len(changed) != 2 || len(partytest.InvitesLogged(t, "blog")) != len(got) || changed[0]["guest"] != "blog" || changed[0]["party"] != c.party || fmt.Sprint(changed[0]["first"], changed[0]["services"], changed[0]["urls"]) != "[url] 1 1" {
 		t.Errorf("of changes is logged %v", changed)
 	}
 	want := []string{"guest joined <nil>", "invite failed 500", "invite failed 503", "invite refused 403", "guest joined <nil>", "invite not answered 404", "invite not answered 200", "guest joined <nil>"}
@@ -739,7 +725,7 @@ func TestReloadsAskForTheManifestOnceASecond(t *testing.T) {
 	for range 5 {
 		c.load(blogAt(b))
 	}
-	eventually(t, "it is asked three times", func() bool { return len(b.Requests("/__invite__/")) >= 3 })
+	partytest.Eventually(t, "it is asked three times", func() bool { return len(b.Requests("/__invite__/")) >= 3 })
 	checkOnceASecond(t, b)
 }
 
@@ -779,12 +765,12 @@ func TestANewManifestReplacesTheOldWithoutAGap(t *testing.T) {
 			t.Fatal("it is not asked for again")
 		}
 	}
-	eventually(t, "what it does not have any more is gone", func() bool { return line.Services()["old"] == nil })
+	partytest.Eventually(t, "what it does not have any more is gone", func() bool { return line.Services()["old"] == nil })
 	c.expectAsk("new", nil, "1")
 	if got := fmt.Sprint(line.Services()["url"]); got != "[blog later]" {
 		t.Errorf("of the URLs are asked %s", got)
 	}
-	if n := len(logEntries(t, "guest left")); n > 0 {
+	if n := len(partytest.LogEntries(t, "guest left")); n > 0 {
 		t.Errorf("%d guests left", n)
 	}
 	if guests := line.Guests(); guests[0].Replicas != 1 {
@@ -833,11 +819,11 @@ func TestLastGoodManifestsPassFromConfigToConfig(t *testing.T) {
 	requests := 1
 	is := func(what, config, link string, asked int) {
 		t.Helper()
-		c.testCaddy.load(config)
+		c.Caddy.Load(config)
 		c.expectLink("home", link) // at once
 		if requests += asked; asked > 0 {
 			awaitRequests(t, b, "/__invite__/", requests)
-			eventually(t, "it is judged", func() bool { return len(logEntries(t, "invite refused")) > 0 })
+			partytest.Eventually(t, "it is judged", func() bool { return len(partytest.LogEntries(t, "invite refused")) > 0 })
 		} else {
 			time.Sleep(50 * time.Millisecond) // for what must not happen, in the background
 		}
@@ -847,13 +833,11 @@ func TestLastGoodManifestsPassFromConfigToConfig(t *testing.T) {
 		if link != "" {
 			c.expectAsk("ping", nil, `"pong"`)
 		}
-		logged.Lock()
-		logged.Reset()
-		logged.Unlock()
+		partytest.ResetLog()
 	}
 	same := c.inParty(blog)
 	other := *c
-	other.party = freshParty()
+	other.party = partytest.FreshParty()
 	is("the same", same, "/blog/", 0)
 	is("the same again", same, "/blog/", 0)
 	is("another name", c.inParty(strings.Replace(blog, "/__invite__/", "/__invite__/ as other", 1)), "", 1)
@@ -871,7 +855,7 @@ func TestLastGoodManifestsPassFromConfigToConfig(t *testing.T) {
 	visitOf(t, "blog").fetchSoon()
 	requests++
 	awaitRequests(t, b, "/__invite__/", requests)
-	eventually(t, "it is judged", func() bool { return len(logEntries(t, "invite refused")) == 1 })
+	partytest.Eventually(t, "it is judged", func() bool { return len(partytest.LogEntries(t, "invite refused")) == 1 })
 	is("a stale one", same, "/blog/", 1)
 	all := b.Requests("/__invite__/")
 	if got := all[len(all)-1].Header.Get("If-None-Match"); got != `"1"` {
@@ -886,9 +870,9 @@ func TestAConfigThatFailsToLoadAsksNobody(t *testing.T) {
 	b.On("/__invite__/", manifestOf(`{"urls": {"home": "/"}}`))
 	c.load(blogAt(b))
 	c.await("url")
-	onProvision(t, "fails", func(caddy.Context) error { return errors.New("oh no") })
+	partytest.OnProvision(t, "fails", func(caddy.Context) error { return errors.New("oh no") })
 	for range 3 {
-		if err := c.tryLoad(strings.Replace(c.inParty(blogAt(b)), "/__invite__/", "/__invite__/?new", 1) + "\nhttp://localhost:1 {\ntest_app fails\n}"); err == nil {
+		if err := c.TryLoad(strings.Replace(c.inParty(blogAt(b)), "/__invite__/", "/__invite__/?new", 1) + "\nhttp://localhost:1 {\ntest_app fails\n}"); err == nil {
 			t.Error("it loads")
 		}
 	}
@@ -909,7 +893,7 @@ func TestLastGoodManifestsAreKeptInStorage(t *testing.T) {
 	c.await("url")
 	key := manifestKey{c.party, "blog", "/blog/__invite__/"}
 	var stored []byte
-	eventually(t, "it is stored", func() bool {
+	partytest.Eventually(t, "it is stored", func() bool {
 		var err error
 		stored, err = os.ReadFile(c.stored(key))
 		return err == nil
@@ -944,13 +928,13 @@ func TestLastGoodManifestsAreKeptInStorage(t *testing.T) {
 	}
 	b.Start()
 	restart(blogAt(b))
-	warned := logEntries(t, "the guest's last manifest cannot be read from storage")
+	warned := partytest.LogEntries(t, "the guest's last manifest cannot be read from storage")
 	if len(warned) != 1 || warned[0]["guest"] != "blog" || !strings.Contains(fmt.Sprint(warned[0]["error"]), "JSON") {
 		t.Errorf("warned of %v", warned)
 	}
 	c.await("url")
 	c.expectLink("home", "/blog/")
-	eventually(t, "it is stored again", func() bool {
+	partytest.Eventually(t, "it is stored again", func() bool {
 		stored, err := os.ReadFile(c.stored(key))
 		return err == nil && is(stored)
 	})

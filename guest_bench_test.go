@@ -19,12 +19,14 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/wsgiparty/wsgiparty/internal/measure"
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
 )
 
 // benchGuests is a party of applications behind unix sockets.
 type benchGuests struct {
-	*testCaddy
+	*partytest.Caddy
 	askAddress string
 }
 
@@ -39,7 +41,7 @@ func benchKey(b *testing.B, n int) string {
 // the first n hang.
 func newBenchGuests(b *testing.B, guests, hanging int, timeout string) *benchGuests {
 	b.Helper()
-	c := &benchGuests{newCaddy(b), testport.Address(b)}
+	c := &benchGuests{partytest.NewCaddy(b), testport.Address(b)}
 	serve := func(name string, h http.HandlerFunc) string {
 		socket := filepath.Join(b.TempDir(), name)
 		l, err := net.Listen("unix", socket)
@@ -87,7 +89,7 @@ func newBenchGuests(b *testing.B, guests, hanging int, timeout string) *benchGue
 		`, g, benchKey(b, g), state, timeout, socket)
 	}
 	fmt.Fprintf(&config, "}\nreverse_proxy unix/%s\n}\nhttp://%s {\nwsgi_party_ask main\n}\n", well, c.askAddress)
-	if err := caddy.Load(bytes.ReplaceAll(c.adapt(config.String()), []byte(`"DEBUG"`), []byte(`"ERROR"`)), true); err != nil {
+	if err := caddy.Load(bytes.ReplaceAll(c.Adapt(config.String()), []byte(`"DEBUG"`), []byte(`"ERROR"`)), true); err != nil {
 		b.Fatal(err)
 	}
 	return c
@@ -95,7 +97,7 @@ func newBenchGuests(b *testing.B, guests, hanging int, timeout string) *benchGue
 
 // ask asks around for a service that so many answer for.
 func (c *benchGuests) ask(service string, answers int) func() {
-	operator := c.line("main")
+	operator := operatorOf(c, "main")
 	return func() {
 		if got, err := operator.AskAround(context.Background(), service, nil); err != nil || len(got) != answers {
 			panic(fmt.Sprint(len(got), err))
@@ -133,22 +135,22 @@ func post(url, key, body string) func() {
 // with 16 requests at once, too; of 16 that wait for something else, all wait together.
 func BenchmarkAskOverHTTP(b *testing.B) {
 	c := newBenchGuests(b, 16, 0, "10s")
-	request := post("http://"+c.address+"/g0/ping", "", "null")
-	sideBySide(b,
-		contender{metric: "reference-ns/op", against: 0, do: request},
-		contender{metric: "ns/op", against: 1, do: c.ask("ping0", 1)},
-		contender{metric: "x-reference", against: 0, do: c.ask("ping0", 1)},
-		contender{metric: "x-16-guests", against: 1, do: c.ask("ping", 16)},
-		contender{metric: "x-16-requests", against: 0, do: func() {
+	request := post("http://"+c.Address+"/g0/ping", "", "null")
+	measure.SideBySide(b,
+		measure.Contender{Metric: "reference-ns/op", Against: 0, Do: request},
+		measure.Contender{Metric: "ns/op", Against: 1, Do: c.ask("ping0", 1)},
+		measure.Contender{Metric: "x-reference", Against: 0, Do: c.ask("ping0", 1)},
+		measure.Contender{Metric: "x-16-guests", Against: 1, Do: c.ask("ping", 16)},
+		measure.Contender{Metric: "x-16-requests", Against: 0, Do: func() {
 			var requests sync.WaitGroup
 			for range 16 {
 				requests.Go(request)
 			}
 			requests.Wait()
 		}},
-		contender{metric: "16-guests-x-16-requests", against: 4, do: c.ask("ping", 16)},
-		contender{metric: "waiting-ns/op", against: 6, do: c.ask("query0", 1)},
-		contender{metric: "x-16-waiting", against: 6, do: c.ask("query", 16)},
+		measure.Contender{Metric: "16-guests-x-16-requests", Against: 4, Do: c.ask("ping", 16)},
+		measure.Contender{Metric: "waiting-ns/op", Against: 6, Do: c.ask("query0", 1)},
+		measure.Contender{Metric: "x-16-waiting", Against: 6, Do: c.ask("query", 16)},
 	)
 }
 
@@ -164,9 +166,9 @@ func BenchmarkAskEndpoint(b *testing.B) {
 			c := newBenchGuests(b, 2, 0, "10s")
 			key := fmt.Sprintf("%032d", 0)
 			base := "http://" + c.askAddress
-			sideBySide(b,
-				contender{metric: "ns/op", against: 0, do: post(base+ask.path, key, ask.payload)},
-				contender{metric: "x-50", against: 0, do: post(base+"/", key, "["+strings.Repeat(ask.element+",", 49)+ask.element+"]")},
+			measure.SideBySide(b,
+				measure.Contender{Metric: "ns/op", Against: 0, Do: post(base+ask.path, key, ask.payload)},
+				measure.Contender{Metric: "x-50", Against: 0, Do: post(base+"/", key, "["+strings.Repeat(ask.element+",", 49)+ask.element+"]")},
 			)
 		})
 	}
@@ -175,9 +177,9 @@ func BenchmarkAskEndpoint(b *testing.B) {
 // BenchmarkURLFor asks for a link to a page that a manifest's template describes.
 func BenchmarkURLFor(b *testing.B) {
 	c := newBenchGuests(b, 1, 0, "10s")
-	operator := c.line("main")
+	operator := operatorOf(c, "main")
 	values := map[string]any{"id": json.Number("7"), "q": "a b"}
-	sideBySide(b, contender{metric: "ns/op", against: 0, do: func() {
+	measure.SideBySide(b, measure.Contender{Metric: "ns/op", Against: 0, Do: func() {
 		if link, err := URLFor(context.Background(), operator, "page0", values); err != nil || link != "/g0/pages/7?q=a%20b" {
 			panic(fmt.Sprint(link, err))
 		}
@@ -187,10 +189,10 @@ func BenchmarkURLFor(b *testing.B) {
 // BenchmarkGuest passes requests through a party with a guest handler, and without.
 func BenchmarkGuest(b *testing.B) {
 	without, with := newBenchChain(b, 1, true), newBenchChain(b, 1, true, `{"handler": "wsgi_party_guest", "urls": {"home": "/"}}`)
-	sideBySide(b,
-		contender{metric: "without-ns/op", against: 0, do: without.serve},
-		contender{metric: "guest", do: with.serve, minus: without.serve},
-		contender{metric: "ns/op", against: 2, do: with.serve},
+	measure.SideBySide(b,
+		measure.Contender{Metric: "without-ns/op", Against: 0, Do: without.serve},
+		measure.Contender{Metric: "guest", Do: with.serve, Minus: without.serve},
+		measure.Contender{Metric: "ns/op", Against: 2, Do: with.serve},
 	)
 }
 
@@ -199,7 +201,7 @@ func BenchmarkGuest(b *testing.B) {
 func BenchmarkHangingGuest(b *testing.B) {
 	const timeout = 100 * time.Millisecond
 	c := newBenchGuests(b, 16, 1, timeout.String())
-	operator := c.line("main")
+	operator := operatorOf(c, "main")
 	ask := func() time.Duration {
 		began := time.Now()
 		if answers, err := operator.AskAround(context.Background(), "ping", nil); len(answers) != 15 || err == nil {
@@ -212,8 +214,8 @@ func BenchmarkHangingGuest(b *testing.B) {
 		known += ask()
 	}
 	b.ReportMetric(float64(known)/float64(breakerFailures*timeout), "x-timeout")
-	sideBySide(b,
-		contender{metric: "15-guests-ns/op", against: 0, do: c.ask("well", 15)},
-		contender{metric: "x-15-guests", against: 0, do: func() { ask() }},
+	measure.SideBySide(b,
+		measure.Contender{Metric: "15-guests-ns/op", Against: 0, Do: c.ask("well", 15)},
+		measure.Contender{Metric: "x-15-guests", Against: 0, Do: func() { ask() }},
 	)
 }

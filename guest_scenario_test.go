@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testbackend"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
 )
@@ -23,7 +24,7 @@ func TestAnApplicationComesAndGoes(t *testing.T) {
 	b.On("/__invite__/", manifestOf(`{"urls": {"home": "/1"}, "services": {"who": {"href": "/who/1"}}}`))
 	b.On("/who/1", ofType("application/json", "1"))
 	c.load(blogAt(b))
-	eventually(t, "it is not there", func() bool { return len(logEntries(t, "invite failed")) == 1 })
+	partytest.Eventually(t, "it is not there", func() bool { return len(partytest.LogEntries(t, "invite failed")) == 1 })
 	c.expectLink("home", "")
 
 	b.Start()
@@ -38,7 +39,7 @@ func TestAnApplicationComesAndGoes(t *testing.T) {
 		}
 	}
 	c.expectLink("home", "/blog/1")
-	silent := logEntries(t, "guest does not answer")
+	silent := partytest.LogEntries(t, "guest does not answer")
 	if len(silent) != 1 || silent[0]["party"] != c.party || silent[0]["guest"] != "blog" || silent[0]["service"] != "who" || !strings.Contains(fmt.Sprint(silent[0]["error"]), "connect") {
 		t.Errorf("that it does not answer is logged as %v", silent)
 	}
@@ -47,12 +48,12 @@ func TestAnApplicationComesAndGoes(t *testing.T) {
 	b.On("/who/1")
 	b.On("/who/2", ofType("application/json", "2"))
 	b.Start()
-	eventually(t, "it is asked again", func() bool { answers, err := c.ask("who", nil); return answers == "2" && err == nil })
+	partytest.Eventually(t, "it is asked again", func() bool { answers, err := c.ask("who", nil); return answers == "2" && err == nil })
 	c.expectLink("home", "/blog/2")
-	if len(logEntries(t, "guest left")) != 0 {
+	if len(partytest.LogEntries(t, "guest left")) != 0 {
 		t.Error("it has left meanwhile")
 	}
-	if again := logEntries(t, "guest answers again"); len(again) != 1 || again[0]["service"] != "who" {
+	if again := partytest.LogEntries(t, "guest answers again"); len(again) != 1 || again[0]["service"] != "who" {
 		t.Errorf("that it answers again is logged as %v", again)
 	}
 }
@@ -98,7 +99,7 @@ func TestARollingDeploy(t *testing.T) {
 			if len(c.partyline().Services()["url"]) == 0 && len(links) == 0 {
 				continue // not yet
 			}
-			link, err := URLFor(context.Background(), c.line(c.party), "home", nil)
+			link, err := URLFor(context.Background(), operatorOf(c, c.party), "home", nil)
 			if err != nil {
 				t.Fatalf("it is not there: %v", err)
 			}
@@ -120,11 +121,11 @@ func TestARollingDeploy(t *testing.T) {
 	}
 	be(processes[0], 2)
 	seen(1)
-	eventually(t, "the new version has taken over", func() bool {
-		link, err := URLFor(context.Background(), c.line(c.party), "home", nil)
+	partytest.Eventually(t, "the new version has taken over", func() bool {
+		link, err := URLFor(context.Background(), operatorOf(c, c.party), "home", nil)
 		return err == nil && link == "/blog/2"
 	})
-	if n := len(logEntries(t, "guest left")); n != 0 {
+	if n := len(partytest.LogEntries(t, "guest left")); n != 0 {
 		t.Errorf("it left %d times", n)
 	}
 }
@@ -166,7 +167,7 @@ func TestEveryAskIsAnsweredThroughReloadsAndAChange(t *testing.T) {
 				default:
 				}
 				for service, payload := range map[string]any{"who": nil, "version": nil, "url": URLRequest{Name: "home"}} {
-					answers, err := c.line(c.party).AskAround(context.Background(), service, payload)
+					answers, err := operatorOf(c, c.party).AskAround(context.Background(), service, payload)
 					got := joinAnswers(answers)
 					if err != nil {
 						t.Errorf("asking for %s: %v", service, err)
@@ -183,7 +184,7 @@ func TestEveryAskIsAnsweredThroughReloadsAndAChange(t *testing.T) {
 		if n == 10 {
 			b.On("/__invite__/", version(2))
 			visitOf(t, "blog").fetchSoon()
-			eventually(t, "the new manifest counts", func() bool { answers, err := c.ask("version", nil); return answers == "2" && err == nil })
+			partytest.Eventually(t, "the new manifest counts", func() bool { answers, err := c.ask("version", nil); return answers == "2" && err == nil })
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
@@ -203,7 +204,7 @@ func TestEveryAskIsAnsweredThroughReloadsAndAChange(t *testing.T) {
 	if n := len(b.Requests("/__invite__/")); n != 2 {
 		t.Errorf("asked for the manifest %d times", n)
 	}
-	if strings.Contains(fmt.Sprint(logEntries(t, "guest left")), "blog") {
+	if strings.Contains(fmt.Sprint(partytest.LogEntries(t, "guest left")), "blog") {
 		t.Error("it left meanwhile")
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -19,6 +18,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testbackend"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
 	"github.com/wsgiparty/wsgiparty/internal/token"
@@ -58,12 +58,12 @@ func TestTheMount(t *testing.T) {
 			if test.prefix != "" {
 				config = "ADDRESS {\nroute {\nuri strip_prefix " + test.prefix + "\nwsgi_party " + c.party + " {\n" + directives + "\n}\n}\n}"
 			}
-			c.testCaddy.load(strings.ReplaceAll(config, "UPSTREAM", b.Upstream()))
-			link, err := URLFor(context.Background(), c.line(c.party), "page", map[string]any{"id": 1})
+			c.Caddy.Load(strings.ReplaceAll(config, "UPSTREAM", b.Upstream()))
+			link, err := URLFor(context.Background(), operatorOf(c, c.party), "page", map[string]any{"id": 1})
 			if err != nil || link != test.link {
 				t.Fatalf("the link is %q %v, want %s", link, err, test.link)
 			}
-			r, err := http.NewRequest("GET", "http://"+c.address+link, nil)
+			r, err := http.NewRequest("GET", "http://"+c.Address+link, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -145,7 +145,7 @@ func TestTheOrderOfURLsIsThatOfTheInvites(t *testing.T) {
 	}`)
 	order := func(want string) {
 		t.Helper()
-		eventually(t, "asked are "+want, func() bool { return fmt.Sprint(c.partyline().Services()["url"]) == want })
+		partytest.Eventually(t, "asked are "+want, func() bool { return fmt.Sprint(c.partyline().Services()["url"]) == want })
 	}
 	order("[two three]")
 	c.expectLink("home", "/two/")
@@ -166,7 +166,7 @@ func TestWhatIsDeclaredWinsOverTheManifest(t *testing.T) {
 		before := len(b.Requests(""))
 		c.load(blogAt(b, options...))
 		awaitRequests(t, b, "/__invite__/", before+1)
-		eventually(t, "it has joined", func() bool {
+		partytest.Eventually(t, "it has joined", func() bool {
 			_, ok := lastManifestOf(manifestKey{c.party, "blog", "/blog/__invite__/"})
 			return ok
 		})
@@ -356,7 +356,7 @@ func TestWhatAnApplicationAnswersAnAsk(t *testing.T) {
 	var asks sync.WaitGroup
 	for name, test := range tests {
 		asks.Go(func() {
-			answers, err := c.line(c.party).AskAround(context.Background(), name, nil)
+			answers, err := operatorOf(c, c.party).AskAround(context.Background(), name, nil)
 			var failed *HandlerError
 			if test.err == "" && err != nil || test.err != "" && (!errors.As(err, &failed) || failed.Guest != "blog" || !strings.Contains(err.Error(), test.err)) {
 				t.Errorf("%s: the error is %v, want %s", name, err, test.err)
@@ -465,7 +465,7 @@ func TestA404ToAnAskHasTheManifestAskedForAgain(t *testing.T) {
 	if _, err := c.ask("user", nil); err == nil || !strings.Contains(err.Error(), "status 404") {
 		t.Error(err)
 	}
-	eventually(t, "its new manifest counts", func() bool { answers, err := c.ask("user", nil); return answers == "1" && err == nil })
+	partytest.Eventually(t, "its new manifest counts", func() bool { answers, err := c.ask("user", nil); return answers == "1" && err == nil })
 }
 
 // TestAGuestsURLs asks for pages in the ways there are.
@@ -530,8 +530,8 @@ func TestWhatAnAskTakesAlong(t *testing.T) {
 	b := testbackend.Start(t, "")
 	b.On("/who", testbackend.Response{Body: "1", Header: map[string]string{"Content-Type": "application/json", "Set-Cookie": "a=b"}})
 	b.On("/__invite__/", manifestOf("{}"))
-	app(t, "asker", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-		answers, err := c.line(c.party).AskAround(r.Context(), "who", nil)
+	partytest.App(t, "asker", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+		answers, err := operatorOf(c, c.party).AskAround(r.Context(), "who", nil)
 		fmt.Fprint(w, joinAnswers(answers), err)
 		return nil
 	})
@@ -557,7 +557,7 @@ func TestWhatAnAskTakesAlong(t *testing.T) {
 	const trace, state = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "a=1"
 	send := func(method, path, authorization, want string) {
 		t.Helper()
-		r, err := http.NewRequest(method, "http://"+c.address+path, nil)
+		r, err := http.NewRequest(method, "http://"+c.Address+path, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -569,7 +569,7 @@ func TestWhatAnAskTakesAlong(t *testing.T) {
 		}
 		defer response.Body.Close()
 		var body strings.Builder
-		if _, err := fmt.Fprint(&body, readAll(t, response)); err != nil || !strings.Contains(body.String(), want) || response.Header["Set-Cookie"] != nil {
+		if _, err := fmt.Fprint(&body, partytest.ReadAll(t, response)); err != nil || !strings.Contains(body.String(), want) || response.Header["Set-Cookie"] != nil {
 			t.Errorf("%s %v", &body, response.Header)
 		}
 	}
@@ -603,15 +603,6 @@ func TestWhatAnAskTakesAlong(t *testing.T) {
 	}
 }
 
-func readAll(t testing.TB, response *http.Response) string {
-	t.Helper()
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(body)
-}
-
 // TestTwoGuestsShareOneMount has them in front of one application, each with a key.
 func TestTwoGuestsShareOneMount(t *testing.T) {
 	const other = "fedcba9876543210fedcba9876543210"
@@ -635,7 +626,7 @@ func TestTwoGuestsShareOneMount(t *testing.T) {
 		}
 		reverse_proxy ` + b.Upstream() + `
 	}`)
-	eventually(t, "both have joined", func() bool { return len(c.partyline().Services()["who"]) == 2 })
+	partytest.Eventually(t, "both have joined", func() bool { return len(c.partyline().Services()["who"]) == 2 })
 	c.expectAsk("url", URLRequest{Name: "home"}, "/shared/two /shared/one")
 	answers, err := c.ask("who", nil)
 	if answers != "2 1" && answers != "1 2" || err != nil {
@@ -688,8 +679,8 @@ func TestAnAnswerOfAnotherRouteDoesNotCount(t *testing.T) {
 			t.Errorf("%s %v", answers, err)
 		}
 	}
-	eventually(t, "the invite is told as misrouted", func() bool {
-		entries := invitesLogged(t, "other")
+	partytest.Eventually(t, "the invite is told as misrouted", func() bool {
+		entries := partytest.InvitesLogged(t, "other")
 		return len(entries) == 1 && entries[0]["error"] == ErrMisrouted.Error() && strings.Contains(fmt.Sprint(entries[0]["hint"]), "another route answers at this path")
 	})
 	if n := len(b.Requests("")); n != 0 {
@@ -835,7 +826,7 @@ func TestAGuestThatDoesNotAnswerIsNotAskedForAWhile(t *testing.T) {
 					cancel = end
 				}
 				defer cancel()
-				_, errs[i] = c.line(c.party).AskAround(ctx, name, nil)
+				_, errs[i] = operatorOf(c, c.party).AskAround(ctx, name, nil)
 			})
 		}
 		asks.Wait()
@@ -958,7 +949,7 @@ func TestOneSlowGuestCostsItsTimeoutOnce(t *testing.T) {
 	c.load(strings.ReplaceAll(config, "2s", "5m"))
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	if answer, err := First[int](ctx, c.line(c.party), "who", nil); answer != 1 || err != nil {
+	if answer, err := First[int](ctx, operatorOf(c, c.party), "who", nil); answer != 1 || err != nil {
 		t.Errorf("the first is %v: %v", answer, err)
 	}
 }
@@ -970,7 +961,7 @@ func TestNoInviteReachesAnApplicationWhileTheConfigLoads(t *testing.T) {
 	b := testbackend.Start(t, "")
 	b.On("", testbackend.Response{Hold: true})
 	started := make(chan time.Time, 1)
-	onProvision(t, "start", duringStart(t, func() error {
+	partytest.OnProvision(t, "start", partytest.DuringStart(t, func() error {
 		time.Sleep(200 * time.Millisecond) // for what must not happen, in the background
 		started <- time.Now()
 		return nil
@@ -1011,7 +1002,7 @@ func TestNoInviteReachesAnApplicationWhileTheConfigLoads(t *testing.T) {
 		if r.Began.Before(at) || r.URI != "/taken/__invite__/" && r.URI != "/inside/__invite__/" {
 			t.Errorf("%s %v after the start", r.URI, r.Began.Sub(at))
 		}
-		if r.Header.Get("Accept") != manifestType {
+		if r.Header.Get("Accept") != partytest.ManifestType {
 			t.Errorf("%s is no request for a manifest: %v", r.URI, r.Header)
 		}
 	}
@@ -1022,11 +1013,11 @@ func TestStrictInvitesLoadThoughTheApplicationIsDown(t *testing.T) {
 	b := testbackend.New(t, "")
 	b.On("/__invite__/", manifestOf(`{"services": {"ping": {"answer": 1}}}`))
 	c.load("strict_invites\n" + blogAt(b))
-	eventually(t, "it is not there", func() bool { return len(logEntries(t, "invite failed")) == 1 })
+	partytest.Eventually(t, "it is not there", func() bool { return len(partytest.LogEntries(t, "invite failed")) == 1 })
 	b.Start()
 	c.await("ping")
 
-	err := c.tryLoad(c.inParty("strict_invites\n" + strings.Replace(blogAt(b), "wsgi_party_guest", "wsgi_party_guest other", 1)))
+	err := c.TryLoad(c.inParty("strict_invites\n" + strings.Replace(blogAt(b), "wsgi_party_guest", "wsgi_party_guest other", 1)))
 	if err == nil || !strings.Contains(err.Error(), "strict_invites is set") {
 		t.Error(err)
 	}
@@ -1040,7 +1031,7 @@ func TestAGuestInTwoServersIsAskedOnce(t *testing.T) {
 		manifestOf(`{"urls": {"home": "/2"}, "services": {"who": {"href": "/who"}}}`))
 	b.On("/who", ofType("application/json", "1"))
 	second := testport.Address(t)
-	c.testCaddy.load("ADDRESS, http://" + second + " {\nwsgi_party " + c.party + " {\n" + blogAt(b) + "\n}\n}")
+	c.Caddy.Load("ADDRESS, http://" + second + " {\nwsgi_party " + c.party + " {\n" + blogAt(b) + "\n}\n}")
 	replicas := func() int {
 		guests := c.partyline().Guests()
 		if len(guests) != 1 {
@@ -1048,7 +1039,7 @@ func TestAGuestInTwoServersIsAskedOnce(t *testing.T) {
 		}
 		return guests[0].Replicas
 	}
-	eventually(t, "both servers have it", func() bool { return replicas() == 2 })
+	partytest.Eventually(t, "both servers have it", func() bool { return replicas() == 2 })
 	c.expectAsk("who", nil, "1")
 	c.expectAsk("url", URLRequest{Name: "home"}, "/blog/1")
 	if n := len(b.Requests("/who")); n != 1 {
@@ -1056,7 +1047,7 @@ func TestAGuestInTwoServersIsAskedOnce(t *testing.T) {
 	}
 	visitOf(t, "blog").fetchSoon()
 	awaitRequests(t, b, "/__invite__/", 3)
-	eventually(t, "its new operator takes over from the old one", func() bool { return replicas() == 2 })
+	partytest.Eventually(t, "its new operator takes over from the old one", func() bool { return replicas() == 2 })
 	c.expectAsk("who", nil, "1")
 	if answers, err := c.ask("url", URLRequest{Name: "home"}); answers != "/blog/1" && answers != "/blog/2" || err != nil {
 		t.Errorf("%s %v", answers, err)
@@ -1078,11 +1069,9 @@ func TestMistakesOfTheFirstDayAreLogged(t *testing.T) {
 		"redirect":   {"invite /blog/__invite__/\nhandle_path /blog/* {\nroute {\nredir * /there\nwsgi_party_guest\n}\n}", []string{"/blog/__invite__/", "status 302", "/there"}},
 		"rate limit": {"invite /blog/__invite__/\nhandle_path /blog/* {\nroute {\nerror 429\nwsgi_party_guest\n}\n}", []string{"/blog/__invite__/", "status 429", "partyline"}},
 	} {
-		logged.Lock()
-		logged.Reset()
-		logged.Unlock()
+		partytest.ResetLog()
 		c.load(test.directives)
-		warned := logEntries(t, message)
+		warned := partytest.LogEntries(t, message)
 		if len(warned) != 1 || warned[0]["level"] != "warn" || warned[0]["party"] != c.party {
 			t.Errorf("%s: %v", name, warned)
 			continue
@@ -1094,7 +1083,7 @@ func TestMistakesOfTheFirstDayAreLogged(t *testing.T) {
 		}
 	}
 	c.load("invite /blog/__invite__/\nhandle_path /blog/* {\nwsgi_party_guest {\nanswer a b\n}\n}")
-	if len(logEntries(t, "guest joined")) != 1 {
+	if len(partytest.LogEntries(t, "guest joined")) != 1 {
 		t.Error("it has not joined")
 	}
 }
@@ -1105,7 +1094,7 @@ func TestThePartyPassesAuthentication(t *testing.T) {
 	b := testbackend.Start(t, "")
 	b.On("/__invite__/", manifestOf(`{"services": {"who": {"href": "/who"}}}`))
 	b.On("/who", ofType("application/json", "1"))
-	app(t, "guest", func(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	partytest.App(t, "guest", func(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 		if value := caddyhttp.GetVar(r.Context(), "partyline"); fmt.Sprint(value) != "blog" {
 			t.Errorf("the variable partyline prints as %v", value)
 		}
@@ -1124,7 +1113,7 @@ func TestThePartyPassesAuthentication(t *testing.T) {
 	}`)
 	c.await("who")
 	c.expectAsk("who", nil, "1")
-	if status, _ := c.get("/blog/who"); status != 401 {
+	if status, _ := c.Get("/blog/who"); status != 401 {
 		t.Errorf("people get %d", status)
 	}
 	if n := len(b.Requests("/who")); n != 1 {
@@ -1134,7 +1123,7 @@ func TestThePartyPassesAuthentication(t *testing.T) {
 
 // TestInvitesOfApplicationsAreSentAgain asks for it while the application is no guest.
 func TestInvitesOfApplicationsAreSentAgain(t *testing.T) {
-	app(t, "slow", func(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	partytest.App(t, "slow", func(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 		err := next.ServeHTTP(w, r)
 		if invitationOf(r) != nil {
 			time.Sleep(100 * time.Millisecond) // in which the application answers
@@ -1152,7 +1141,7 @@ func TestInvitesOfApplicationsAreSentAgain(t *testing.T) {
 			reverse_proxy ` + b.Upstream() + `
 		}
 	}`)
-	eventually(t, "it is no guest", func() bool { return len(invitesLogged(t, "blog")) == 1 })
+	partytest.Eventually(t, "it is no guest", func() bool { return len(partytest.InvitesLogged(t, "blog")) == 1 })
 	again := func(result InviteResult, status int, sent bool) {
 		t.Helper()
 		infos := SendInvites(c.party, "blog")
@@ -1177,7 +1166,7 @@ func TestAGuestAsksWhileItIsInvited(t *testing.T) {
 	b := testbackend.Start(t, testport.Address(t))
 	b.On("/ping", ofType("application/json", `"pong"`))
 	var got any
-	app(t, "asker", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	partytest.App(t, "asker", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 		o, ok := OperatorFrom(r)
 		if !ok {
 			return nil

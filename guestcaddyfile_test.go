@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
 
 // inSite returns a Caddyfile with these lines, of which the first is its line 2.
@@ -21,7 +23,7 @@ func inSite(lines string) string { return "localhost {\n" + lines + "\n}" }
 // adaptOne returns the one handler of that name that a Caddyfile has, as JSON.
 func adaptOne(t *testing.T, caddyfile, name string) string {
 	t.Helper()
-	config, warnings, err := adaptCaddyfile(caddyfile)
+	config, warnings, err := partytest.AdaptCaddyfile(caddyfile)
 	if err != nil {
 		t.Errorf("%s: %v", caddyfile, err)
 		return ""
@@ -31,14 +33,14 @@ func adaptOne(t *testing.T, caddyfile, name string) string {
 			t.Error(warning)
 		}
 	}
-	handlers := handlersIn(decodeJSON(t, config), name)
+	handlers := partytest.HandlersIn(partytest.DecodeJSON(t, config), name)
 	if len(handlers) != 1 {
 		t.Errorf("%s: %d handlers in %s", caddyfile, len(handlers), config)
 		return ""
 	}
-	checkAdaptedAgain(t, caddyfile, config)
-	checkHandlers[Guest](t, config, "wsgi_party_guest")
-	checkHandlers[Ask](t, config, "wsgi_party_ask")
+	partytest.CheckAdaptedAgain(t, caddyfile, config)
+	partytest.CheckHandlers[Guest](t, config, "wsgi_party_guest")
+	partytest.CheckHandlers[Ask](t, config, "wsgi_party_ask")
 	delete(handlers[0], "handler")
 	encoded, err := json.Marshal(handlers[0])
 	if err != nil {
@@ -95,7 +97,7 @@ func TestEachLineOfTheGuestDirective(t *testing.T) {
 			if name != "" {
 				want = strings.Replace(strings.Replace(want, "{", `{"name": "`+strings.Trim(name, `"`)+`", `, 1), ", }", "}", 1)
 			}
-			if got := adaptOne(t, caddyfile, "wsgi_party_guest"); got != "" && !reflect.DeepEqual(decodeJSON(t, []byte(got)), decodeJSON(t, []byte(want))) {
+			if got := adaptOne(t, caddyfile, "wsgi_party_guest"); got != "" && !reflect.DeepEqual(partytest.DecodeJSON(t, []byte(got)), partytest.DecodeJSON(t, []byte(want))) {
 				t.Errorf("%s:\n%s\nwant\n%s", caddyfile, got, want)
 			}
 		}
@@ -170,7 +172,7 @@ func TestWhereTheGuestDirectivesStandAmongOthers(t *testing.T) {
 	check := func(directive, other, mark string, directiveFirst bool) {
 		t.Helper()
 		for _, lines := range []string{directive + "\n" + other, other + "\n" + directive} {
-			config, _, err := adaptCaddyfile(inSite("handle_path /in/* {\n" + lines + "\n}"))
+			config, _, err := partytest.AdaptCaddyfile(inSite("handle_path /in/* {\n" + lines + "\n}"))
 			if err != nil {
 				t.Errorf("%s: %v", lines, err)
 				continue
@@ -321,7 +323,7 @@ func TestWrongLinesOfTheGuestDirectivesAreRefused(t *testing.T) {
 			if name != "" && strings.HasSuffix(c.lines, "main {\n}") {
 				continue // Caddy drops empty blocks in others
 			}
-			_, _, err := adaptCaddyfile(inSite(lines))
+			_, _, err := partytest.AdaptCaddyfile(inSite(lines))
 			if err == nil {
 				t.Errorf("%s %s: it is adapted", c.lines, name)
 				continue
@@ -358,21 +360,21 @@ func FuzzGuestCaddyfile(f *testing.F) {
 			return
 		}
 		caddyfile := inSite(lines)
-		config, _, err := adaptCaddyfile(caddyfile)
+		config, _, err := partytest.AdaptCaddyfile(caddyfile)
 		if err != nil {
 			return
 		}
-		checkAdaptedAgain(t, caddyfile, config)
-		checkHandlers[Guest](t, config, "wsgi_party_guest")
-		checkHandlers[Ask](t, config, "wsgi_party_ask")
+		partytest.CheckAdaptedAgain(t, caddyfile, config)
+		partytest.CheckHandlers[Guest](t, config, "wsgi_party_guest")
+		partytest.CheckHandlers[Ask](t, config, "wsgi_party_ask")
 	})
 }
 
 // TestWhatAdaptsLoads loads all lines together, and asks for what they declare.
 func TestWhatAdaptsLoads(t *testing.T) {
-	c := newCaddy(t)
-	keyOf(t, "one")
-	c.site(`
+	c := partytest.NewCaddy(t)
+	partytest.Key(t, "one")
+	c.Site(`
 	wsgi_party main {
 		invite /all/__invite__/ as "everything"
 		handle_path /all/* {
@@ -394,7 +396,7 @@ func TestWhatAdaptsLoads(t *testing.T) {
 			}
 		}
 	}`)
-	operator := c.line("main")
+	operator := operatorOf(c, "main")
 	for service, want := range map[string]string{"ping": `["pong",{"n":123456789012345.5}]`} {
 		answers, err := operator.AskAround(t.Context(), service, nil)
 		if encoded, _ := json.Marshal(answers); err != nil || string(encoded) != want {
@@ -410,42 +412,35 @@ func TestWhatAdaptsLoads(t *testing.T) {
 
 // jsonConfig is a config whose party has a handler in which HANDLER stands for the
 // members.
-func (c *adminTest) jsonConfig(handler string) string {
-	c.t.Helper()
-	config := string(c.adapt("ADDRESS {\nwsgi_party main {\ninvite /a/__invite__/\nhandle_path /a/* {\nwsgi_party_guest PLACE\n}\n}\n}"))
+func jsonConfig(c *partytest.Caddy, handler string) string {
+	c.Helper()
+	config := string(c.Adapt("ADDRESS {\nwsgi_party main {\ninvite /a/__invite__/\nhandle_path /a/* {\nwsgi_party_guest PLACE\n}\n}\n}"))
 	place := `{"handler":"wsgi_party_guest","name":"PLACE"}`
 	if !strings.Contains(config, place) {
-		c.t.Fatalf("%s lacks %s", config, place)
+		c.Fatalf("%s lacks %s", config, place)
 	}
 	return strings.Replace(config, place, handler, 1)
 }
 
 // TestWrongJSONIsRefusedByTheAdminAPI posts handlers to /load.
 func TestWrongJSONIsRefusedByTheAdminAPI(t *testing.T) {
-	c := newAdminTest(t)
+	c := partytest.NewCaddyWithAdmin(t)
 	t.Setenv("EMPTY_PARTY_KEY", "")
 	t.Setenv("SHORT_PARTY_KEY", "a-short-secret")
-	keyOf(t, "one")
-	post := func(config string) (response adminResponse) {
-		eventually(t, "the admin endpoint answers", func() bool { // after a load it may be another one
-			r, err := http.NewRequestWithContext(context.Background(), "POST", "http://"+c.admin+"/load", strings.NewReader(config))
+	partytest.Key(t, "one")
+	post := func(config string) (response partytest.Response) {
+		partytest.Eventually(t, "the admin endpoint answers", func() bool { // after a load it may be another one
+			r, err := http.NewRequestWithContext(context.Background(), "POST", "http://"+c.Admin+"/load", strings.NewReader(config))
 			if err != nil {
 				t.Fatal(err)
 			}
 			r.Header.Set("Content-Type", "application/json")
-			got, err := adminClient.Do(r)
-			if err != nil {
-				return false
-			}
-			defer got.Body.Close()
-			var body bytes.Buffer
-			_, err = body.ReadFrom(got.Body)
-			response = adminResponse{got.StatusCode, got.Header, body.String()}
+			response, err = partytest.Send(r)
 			return err == nil
 		})
 		return response
 	}
-	c.site("respond before")
+	c.Site("respond before")
 	for _, wrong := range []struct {
 		members string
 		want    []string
@@ -481,13 +476,13 @@ func TestWrongJSONIsRefusedByTheAdminAPI(t *testing.T) {
 		{`"forward": ["Party.Token"]`, []string{"Party.Token", "the party's own"}},
 		{`"forward": ["Transfer-Encoding"]`, []string{"Transfer-Encoding", "belongs to one request"}},
 	} {
-		response := post(c.jsonConfig(`{"handler":"wsgi_party_guest",` + wrong.members + `}`))
-		if response.status != http.StatusBadRequest {
-			t.Errorf("%s: %d %s", wrong.members, response.status, response.body)
+		response := post(jsonConfig(c, `{"handler":"wsgi_party_guest",`+wrong.members+`}`))
+		if response.Status != http.StatusBadRequest {
+			t.Errorf("%s: %d %s", wrong.members, response.Status, response.Body)
 		}
 		var answer struct{ Error string }
-		if err := json.Unmarshal([]byte(response.body), &answer); err != nil {
-			t.Errorf("%s: %v", response.body, err)
+		if err := json.Unmarshal([]byte(response.Body), &answer); err != nil {
+			t.Errorf("%s: %v", response.Body, err)
 		}
 		for _, want := range append(wrong.want, "wsgi_party_guest") {
 			if !strings.Contains(answer.Error, want) {
@@ -499,22 +494,22 @@ func TestWrongJSONIsRefusedByTheAdminAPI(t *testing.T) {
 		}
 	}
 	for members, want := range map[string]string{`"party": 1`: "string", `"parties": "main"`: "unknown field", `"max_response": -1`: "max_response is -1 bytes: write a size above zero"} {
-		response := post(c.jsonConfig(`{"handler":"wsgi_party_ask",` + members + `}`))
-		if response.status != http.StatusBadRequest || !strings.Contains(response.body, want) {
-			t.Errorf("%s: %d %s", members, response.status, response.body)
+		response := post(jsonConfig(c, `{"handler":"wsgi_party_ask",`+members+`}`))
+		if response.Status != http.StatusBadRequest || !strings.Contains(response.Body, want) {
+			t.Errorf("%s: %d %s", members, response.Status, response.Body)
 		}
 	}
-	outside := strings.Replace(c.jsonConfig(`{"handler":"wsgi_party_guest"}`), `"handler":"wsgi_party",`, `"handler":"subroute",`, 1)
+	outside := strings.Replace(jsonConfig(c, `{"handler":"wsgi_party_guest"}`), `"handler":"wsgi_party",`, `"handler":"subroute",`, 1)
 	outside = strings.Replace(strings.Replace(outside, `"invites":[{"uri":"/a/__invite__/"}],`, "", 1), `"name":"main",`, "", 1)
-	if response := post(outside); response.status != http.StatusBadRequest || !strings.Contains(response.body, "stands in no party's routes: put it in a wsgi_party block") {
-		t.Errorf("a guest in no party: %d %s", response.status, response.body)
+	if response := post(outside); response.Status != http.StatusBadRequest || !strings.Contains(response.Body, "stands in no party's routes: put it in a wsgi_party block") {
+		t.Errorf("a guest in no party: %d %s", response.Status, response.Body)
 	}
-	c.expectSoon("/", 200, "before")
+	c.ExpectSoon("/", 200, "before")
 
-	if response := post(c.jsonConfig(`{"handler":"wsgi_party_guest","keys":["{env.one_PARTY_KEY}"],"urls":{"home":"/"},"services":{"ping":{"answer":null},"pong":[{"answer":1},{"answer":[2]}]},"timeout":"1s","fetch_manifest":false}`)); response.status != http.StatusOK {
-		t.Fatalf("%d %s", response.status, response.body)
+	if response := post(jsonConfig(c, `{"handler":"wsgi_party_guest","keys":["{env.one_PARTY_KEY}"],"urls":{"home":"/"},"services":{"ping":{"answer":null},"pong":[{"answer":1},{"answer":[2]}]},"timeout":"1s","fetch_manifest":false}`)); response.Status != http.StatusOK {
+		t.Fatalf("%d %s", response.Status, response.Body)
 	}
-	answers, err := c.line("main").AskAround(t.Context(), "pong", nil)
+	answers, err := operatorOf(c, "main").AskAround(t.Context(), "pong", nil)
 	if encoded, _ := json.Marshal(answers); err != nil || string(encoded) != "[1,[2]]" {
 		t.Errorf("%s %v", encoded, err)
 	}

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testbackend"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
 )
@@ -28,41 +29,14 @@ type mistake struct {
 	says    []string // by the warning, or by the error
 }
 
-// expectTold fails the test unless the log, or the error, says what it has to.
-func (c *testCaddy) expectTold(name string, m mistake) {
-	c.t.Helper()
-	logged.Lock()
-	logged.Reset()
-	logged.Unlock()
-	err := c.tryLoad(m.config)
-	told := fmt.Sprint(err)
-	if m.message != "" {
-		entries := logEntries(c.t, m.message)
-		if err != nil || len(entries) != 1 || entries[0]["level"] != "warn" {
-			c.t.Errorf("%s: %v, and %d warnings: %v", name, err, len(entries), entries)
-			return
-		}
-		told = fmt.Sprint(entries[0])
-		// What is in front of a guest's handler is told of the invite, and of the handler.
-		if also := logEntries(c.t, noInvite); len(also) != 0 && !strings.Contains(m.config, "forward_auth") {
-			c.t.Errorf("%s: it is told twice: %v", name, also)
-		}
-	}
-	for _, part := range m.says {
-		if !strings.Contains(told, part) {
-			c.t.Errorf("%s: it does not say %s: %s", name, part, told)
-		}
-	}
-}
-
 func TestMistakesAreToldWhenTheConfigLoads(t *testing.T) {
-	templateApp(t)
-	guest(t, "one", "1", "number")
+	partytest.TemplateApp(t)
+	partytest.Guest(t, "one", "1", "number")
 	t.Setenv("HINTS_SHORT", "12345")
 	t.Setenv("HINTS_GOOD", "hints-hints-hints-hints-hints-hints-hints")
-	c := newCaddy(t)
+	c := partytest.NewCaddy(t)
 	const party = "no wsgi_party handler names the party that was joined"
-	_, port, _ := strings.Cut(c.address, ":")
+	_, port, _ := strings.Cut(c.Address, ":")
 	inParty := func(lines string) string { return "ADDRESS {\nwsgi_party main {\n" + lines + "\n}\n}" }
 	withKey := func(key string) string {
 		return inParty("invite /blog/__invite__/\nhandle_path /blog/* {\nwsgi_party_guest {\nanswer a b\nkey " + key + "\n}\n}")
@@ -73,9 +47,9 @@ func TestMistakesAreToldWhenTheConfigLoads(t *testing.T) {
 		"wsgi_party_ask for none": {"ADDRESS {\nbind 127.0.0.1\nwsgi_party shop {\nrespond 1\n}\nwsgi_party wiki {\nrespond 1\n}\nwsgi_party_ask\n}", party,
 			[]string{`no party is called "default"`, "the parties are shop, wiki"}},
 		"wsgi_party_ask without any": {"ADDRESS {\nbind 127.0.0.1\nwsgi_party_ask\n}", party, []string{"there is no wsgi_party handler; write one around the routes"}},
-		"templates for a party that is called otherwise": {"ADDRESS {\nwsgi_party main {\nrespond 1\n}\n" + extension("mian") + "test_app template\n}", party,
+		"templates for a party that is called otherwise": {"ADDRESS {\nwsgi_party main {\nrespond 1\n}\n" + partytest.Templates("mian") + "test_app template\n}", party,
 			[]string{"did you mean main?", "http.handlers.templates.functions.wsgi_party"}},
-		"templates for none": {"ADDRESS {\nwsgi_party one {\nrespond 1\n}\nhandle {\n" + extension("") + "test_app template\n}\nhandle /two {\nwsgi_party two {\nrespond 1\n}\n}\n}\nhttp://127.0.0.1:1 {\nwsgi_party three {\nrespond 1\n}\n}", "",
+		"templates for none": {"ADDRESS {\nwsgi_party one {\nrespond 1\n}\nhandle {\n" + partytest.Templates("") + "test_app template\n}\nhandle /two {\nwsgi_party two {\nrespond 1\n}\n}\n}\nhttp://127.0.0.1:1 {\nwsgi_party three {\nrespond 1\n}\n}", "",
 			[]string{"say which party they ask (wsgi_party <party>)", "the parties are one, three, two"}},
 
 		"wsgi_party_guest forgotten": {inParty("invite /blog/__invite__/\nhandle_path /blog/* {\nreverse_proxy 127.0.0.1:1\n}"), "invite not answered",
@@ -109,14 +83,14 @@ func TestMistakesAreToldWhenTheConfigLoads(t *testing.T) {
 		"of a guest that nobody invites": {inParty("wsgi_party_guest wiki {\nkey {env.HINTS_SHORT}\n}"), "",
 			[]string{`"wiki"`, "has 5 bytes"}},
 	} {
-		c.expectTold(name, m)
+		expectTold(c, name, m)
 	}
 }
 
 // TestWhatIsNoMistakeIsNotWarnedOf loads configs that look like some.
 func TestWhatIsNoMistakeIsNotWarnedOf(t *testing.T) {
-	guest(t, "one", "1", "number")
-	c := newCaddy(t)
+	partytest.Guest(t, "one", "1", "number")
+	c := partytest.NewCaddy(t)
 	site := func(address, bind string) string {
 		return address + " {\n" + bind + "\nwsgi_party main {\ninvite /a/__invite__ /__invite__/x\ntest_app one\n}\nwsgi_party_ask main\n}"
 	}
@@ -125,19 +99,17 @@ func TestWhatIsNoMistakeIsNotWarnedOf(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
-	_, port, _ := strings.Cut(c.address, ":")
+	_, port, _ := strings.Cut(c.Address, ":")
 	for name, config := range map[string]string{
 		"loopback":      site("http://:"+port, "bind 127.0.0.1"),
 		"IPv6 loopback": site("http://:"+port, "bind ::1"),
 		"localhost":     site("http://:"+port, "bind localhost"),
 		"a unix socket": site("http://", "bind unix/"+filepath.Join(dir, "s")),
 	} {
-		logged.Lock()
-		logged.Reset()
-		logged.Unlock()
-		c.load(config)
+		partytest.ResetLog()
+		c.Load(config)
 		for _, message := range []string{hiddenMessage, openMessage} {
-			if entries := logEntries(t, message); len(entries) != 0 {
+			if entries := partytest.LogEntries(t, message); len(entries) != 0 {
 				t.Errorf("%s: %v", name, entries)
 			}
 		}
@@ -188,7 +160,7 @@ func TestMistakesOfApplicationsAreTold(t *testing.T) {
 		"broken":      {status(500, ""), "", "", []string{"answers GET " + invited + " with status 500", "its own log", "asked again in 5m0s, or at once by `caddy wsgi-party invite " + c.party + " NAME`"}, "running?"},
 		"starting":    {status(503, ""), "", "", []string{"unavailable"}, "running?"},
 		"slow":        {testbackend.Response{Wait: 3 * time.Second}, "", "", []string{"GET " + invited + " was not answered in time", "invite_timeout of more than 1s"}, "running?"},
-		"broken-off":  {testbackend.Response{Body: manifest, Header: map[string]string{"Content-Type": manifestType}, Cut: true}, "", "", []string{"closed the connection in the middle of its answer"}, "running?"},
+		"broken-off":  {testbackend.Response{Body: manifest, Header: map[string]string{"Content-Type": partytest.ManifestType}, Cut: true}, "", "", []string{"closed the connection in the middle of its answer"}, "running?"},
 		"bad":         {manifestOf(`{"urls": {"home": 1}}`), "", "", []string{"urls.home: it is a number", "correct the application's manifest"}, "running"},
 		"stripped":    {manifestOf(`{"urls": {"home": "/"}}`), "", "", []string{"correct the application's manifest", "write `handle_path /NAME/*`"}, "running"},
 	}
@@ -204,8 +176,8 @@ func TestMistakesOfApplicationsAreTold(t *testing.T) {
 	}
 	c.load(config)
 	for name, test := range tests {
-		eventually(t, name+" is told", func() bool { return len(invitesLogged(t, name)) > 0 })
-		told := invitesLogged(t, name)[0]
+		partytest.Eventually(t, name+" is told", func() bool { return len(partytest.InvitesLogged(t, name)) > 0 })
+		told := partytest.InvitesLogged(t, name)[0]
 		if told["level"] != "warn" { // its application has answered, or something in Caddy has
 			t.Errorf("%s: it is told at level %v", name, told["level"])
 		}
@@ -236,8 +208,8 @@ func TestManifestsThatAreHardlyMeantAreWarnedOf(t *testing.T) {
 	b := testbackend.Start(t, testport.Address(t))
 	warnings := func(n int, says ...string) {
 		t.Helper()
-		eventually(t, fmt.Sprint("there are ", n, " warnings"), func() bool { return len(logEntries(t, message)) >= n })
-		entries := logEntries(t, message)
+		partytest.Eventually(t, fmt.Sprint("there are ", n, " warnings"), func() bool { return len(partytest.LogEntries(t, message)) >= n })
+		entries := partytest.LogEntries(t, message)
 		if len(entries) != n {
 			t.Fatalf("%d warnings, want %d: %v", len(entries), n, entries)
 		}
@@ -271,7 +243,7 @@ func TestManifestsThatAreHardlyMeantAreWarnedOf(t *testing.T) {
 		fetch()
 		warnings(n, says...)
 		// It has joined all the same, and the admin API says it, too.
-		eventually(t, "the admin API has the hint", func() bool { return hint() != "" && strings.Contains(hint(), says[0]) })
+		partytest.Eventually(t, "the admin API has the hint", func() bool { return hint() != "" && strings.Contains(hint(), says[0]) })
 	}
 	b.On("/__invite__/", manifestOf(`{"urls": {"post": "/posts/:slug"}}`))
 	config := "invite /blog/__invite__/\nprefix /apps\nhandle_path /blog/* {\nwsgi_party_guest\nreverse_proxy " + b.Upstream() + "\n}"
@@ -293,8 +265,8 @@ func TestManifestsThatAreHardlyMeantAreWarnedOf(t *testing.T) {
 	c.expectLink("post", "")
 	b.On("/__invite__/", manifestOf(`{"urls": {"post": "/new"}}`))
 	fetch()
-	eventually(t, "it is a link", func() bool {
-		link, _ := URLFor(t.Context(), c.line(c.party), "post", nil)
+	partytest.Eventually(t, "it is a link", func() bool {
+		link, _ := URLFor(t.Context(), operatorOf(c, c.party), "post", nil)
 		return link == "/apps/blog/new"
 	})
 	warnings(5)
@@ -326,7 +298,7 @@ func TestAnswersThatBreakOffAreToldAsThat(t *testing.T) {
 	if n := len(b.Requests("/ping")); n != breakerFailures {
 		t.Errorf("%d requests, want %d", n, breakerFailures)
 	}
-	if entries := logEntries(t, "guest does not answer"); len(entries) != 1 || entries[0]["error"] != "the response broke off" {
+	if entries := partytest.LogEntries(t, "guest does not answer"); len(entries) != 1 || entries[0]["error"] != "the response broke off" {
 		t.Error(entries)
 	}
 }
@@ -352,7 +324,7 @@ func TestAnUpstreamThatIsDownIsToldOnce(t *testing.T) {
 	if answered != 16 {
 		t.Errorf("%d of 32 asks are answered", answered)
 	}
-	entries := logEntries(t, message)
+	entries := partytest.LogEntries(t, message)
 	if len(entries) != 1 || entries[0]["level"] != "warn" || entries[0]["guest"] != "blog" || entries[0]["party"] != c.party {
 		t.Fatalf("%d warnings: %v", len(entries), entries)
 	}
@@ -365,7 +337,7 @@ func TestAnUpstreamThatIsDownIsToldOnce(t *testing.T) {
 	for range 8 {
 		c.expectAsk("ping", nil, "1")
 	}
-	if n := len(logEntries(t, message)); n != 1 {
+	if n := len(partytest.LogEntries(t, message)); n != 1 {
 		t.Errorf("told %d times", n)
 	}
 }
@@ -387,9 +359,9 @@ func TestAnApplicationThatStartsAgainHasNoUpstreamDown(t *testing.T) {
 			}
 		}
 		b.Start()
-		eventually(t, "it answers again", func() bool { _, err := c.ask("ping", nil); return err == nil })
+		partytest.Eventually(t, "it answers again", func() bool { _, err := c.ask("ping", nil); return err == nil })
 	}
-	if entries := logEntries(t, "guest answers only some asks: an upstream is down"); len(entries) != 0 {
+	if entries := partytest.LogEntries(t, "guest answers only some asks: an upstream is down"); len(entries) != 0 {
 		t.Error(entries)
 	}
 }
@@ -407,5 +379,30 @@ func TestOfALongAnswerOnlyTheBeginningIsKept(t *testing.T) {
 	}
 	if got := all[0]; len(got.answer) != maxLoggedAnswer || len(got.location) != maxLoggedAnswer {
 		t.Error(got)
+	}
+}
+
+// expectTold fails the test unless the log, or the error, says what it has to.
+func expectTold(c *partytest.Caddy, name string, m mistake) {
+	c.Helper()
+	partytest.ResetLog()
+	err := c.TryLoad(m.config)
+	told := fmt.Sprint(err)
+	if m.message != "" {
+		entries := partytest.LogEntries(c, m.message)
+		if err != nil || len(entries) != 1 || entries[0]["level"] != "warn" {
+			c.Errorf("%s: %v, and %d warnings: %v", name, err, len(entries), entries)
+			return
+		}
+		told = fmt.Sprint(entries[0])
+		// What is in front of a guest's handler is told of the invite, and of the handler.
+		if also := partytest.LogEntries(c, noInvite); len(also) != 0 && !strings.Contains(m.config, "forward_auth") {
+			c.Errorf("%s: it is told twice: %v", name, also)
+		}
+	}
+	for _, part := range m.says {
+		if !strings.Contains(told, part) {
+			c.Errorf("%s: it does not say %s: %s", name, part, told)
+		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/wire"
 )
 
@@ -42,7 +43,7 @@ func TestWhatApplicationsSaySpoilsNoEvent(t *testing.T) {
 			`{` + text + `}`,
 		} {
 			answers = append(answers, func(w http.ResponseWriter, _ *http.Request) {
-				w.Header().Set("Content-Type", manifestType)
+				w.Header().Set("Content-Type", partytest.ManifestType)
 				_, _ = io.WriteString(w, manifest)
 			})
 		}
@@ -59,7 +60,7 @@ func TestWhatApplicationsSaySpoilsNoEvent(t *testing.T) {
 	}
 	var mu sync.Mutex
 	told := make(map[string]string)
-	handleEvents(t, "hostile", func(ctx context.Context, e caddy.Event) error {
+	partytest.HandleEvents(t, "hostile", func(ctx context.Context, e caddy.Event) error {
 		replacer := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 		line := replacer.ReplaceAll("{event.data.party} {event.data.guest} {event.data.services} {event.data.uri} {event.data.status} {event.data.error}", "")
 		mu.Lock()
@@ -67,8 +68,8 @@ func TestWhatApplicationsSaySpoilsNoEvent(t *testing.T) {
 		told[e.Data["guest"].(string)] = line
 		return nil
 	})
-	c := newCaddy(t)
-	a := newAttackedApp(t, "", func(w http.ResponseWriter, r *http.Request) {
+	c := partytest.NewCaddy(t)
+	a := partytest.NewApplication(t, "", func(w http.ResponseWriter, r *http.Request) {
 		var n int
 		_, _ = fmt.Sscanf(r.URL.Path, "/bad%d/", &n)
 		answers[n](w, r)
@@ -76,14 +77,14 @@ func TestWhatApplicationsSaySpoilsNoEvent(t *testing.T) {
 	var site strings.Builder
 	site.WriteString("wsgi_party main {\n")
 	for n := range answers {
-		fmt.Fprintf(&site, "invite /bad%d/__invite__/\nhandle /bad%d/* {\nwsgi_party_guest\nreverse_proxy %s\n}\n", n, n, a.address())
+		fmt.Fprintf(&site, "invite /bad%d/__invite__/\nhandle /bad%d/* {\nwsgi_party_guest\nreverse_proxy %s\n}\n", n, n, a.Address())
 	}
-	config := bytes.Replace(c.adapt("ADDRESS {\n"+site.String()+"}\n}"), []byte(`"apps":{`),
+	config := bytes.Replace(c.Adapt("ADDRESS {\n"+site.String()+"}\n}"), []byte(`"apps":{`),
 		[]byte(`"apps":{"events":{"subscriptions":[{"handlers":[{"handler":"test_recorder","key":"hostile"}],"events":["guest_joined","invite_refused","invite_failed","invite_not_answered"]}]},`), 1)
 	if err := caddy.Load(config, true); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "all is told", func() bool {
+	partytest.Eventually(t, "all is told", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
 		return len(told) == len(answers)
@@ -103,7 +104,7 @@ func TestWhatApplicationsSaySpoilsNoEvent(t *testing.T) {
 		check("the event of "+guest, line)
 	}
 	for _, message := range []string{"invite failed", "invite refused", "invite not answered", "guest joined"} {
-		for _, e := range logEntries(t, message) {
+		for _, e := range partytest.LogEntries(t, message) {
 			for _, field := range []string{"error", "hint", "services"} {
 				if e[field] != nil {
 					check(message+", "+field, fmt.Sprint(e[field]))

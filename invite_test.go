@@ -18,20 +18,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-)
 
-// outcomeOf returns the one log entry that says what became of an invite.
-func outcomeOf(t *testing.T) entry {
-	t.Helper()
-	var entries []entry
-	for _, r := range []InviteResult{InviteJoined, InviteNotAnswered, InviteRefused, InviteFailed} {
-		entries = append(entries, logEntries(t, r.message())...)
-	}
-	if len(entries) != 1 {
-		t.Fatalf("%d invites are logged, want 1: %v", len(entries), entries)
-	}
-	return entries[0]
-}
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
+)
 
 // TestOutcomeOfAnInvite has what can become of an invite, with what is in the
 // subtree: hazards of Caddy's own handlers among it.
@@ -43,13 +32,13 @@ func TestOutcomeOfAnInvite(t *testing.T) {
 			return
 		}
 		for _, s := range services {
-			if err := operator.Connect(s, pong); err != nil {
+			if err := operator.Connect(s, partytest.Pong); err != nil {
 				t.Error(err)
 			}
 		}
 	}
 	for name, test := range map[string]struct {
-		app        serveFunc
+		app        partytest.ServeFunc
 		directives string // default: test_app app
 		timeout    string // default: 30s
 		want       InviteResult
@@ -79,7 +68,7 @@ func TestOutcomeOfAnInvite(t *testing.T) {
 			app: func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 				operator := caddyhttp.GetVar(r.Context(), "partyline").(*Operator)
 				w.WriteHeader(http.StatusOK)
-				return operator.Connect("ping", pong)
+				return operator.Connect("ping", partytest.Pong)
 			},
 			want: InviteJoined, services: "ping",
 		},
@@ -273,11 +262,11 @@ max_size 1MB
 	} {
 		t.Run(name, func(t *testing.T) {
 			if test.app != nil {
-				app(t, "app", test.app)
+				partytest.App(t, "app", test.app)
 			}
-			guest(t, "named", "pong", "ping")
-			c := newCaddy(t)
-			c.load(fmt.Sprintf(`
+			partytest.Guest(t, "named", "pong", "ping")
+			c := partytest.NewCaddy(t)
+			c.Load(fmt.Sprintf(`
 			&(named) {
 				route {
 					test_app named
@@ -290,7 +279,7 @@ max_size 1MB
 					%s
 				}
 			}`, cmp.Or(test.timeout, "30s"), cmp.Or(test.directives, "test_app app")))
-			got := outcomeOf(t)
+			got := partytest.InviteLogged(t)
 			if got["msg"] != test.want.message() {
 				t.Fatalf("%v, want %q", got, test.want.message())
 			}
@@ -317,37 +306,37 @@ max_size 1MB
 
 func TestAfterATimeoutTheOperatorHasLeft(t *testing.T) {
 	late := make(chan error, 1)
-	app(t, "app", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	partytest.App(t, "app", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 		operator, _ := OperatorFrom(r)
-		if err := operator.Connect("ping", pong); err != nil {
+		if err := operator.Connect("ping", partytest.Pong); err != nil {
 			return err
 		}
 		<-r.Context().Done()
-		eventually(t, "the operator leaves", func() bool { return operator.Connect("late", pong) != nil })
-		late <- operator.Connect("late", pong)
+		partytest.Eventually(t, "the operator leaves", func() bool { return operator.Connect("late", partytest.Pong) != nil })
+		late <- operator.Connect("late", partytest.Pong)
 		return nil
 	})
-	c := newCaddy(t)
-	c.site("wsgi_party main {\ninvite /__invite__/\ninvite_timeout 10ms\ntest_app app\n}")
+	c := partytest.NewCaddy(t)
+	c.Site("wsgi_party main {\ninvite /__invite__/\ninvite_timeout 10ms\ntest_app app\n}")
 	if err := <-late; !errors.Is(err, ErrLeft) {
 		t.Errorf("connecting after the time-out: %v", err)
 	}
-	if services := c.line("main").Partyline().Services(); len(services) != 0 {
+	if services := operatorOf(c, "main").Partyline().Services(); len(services) != 0 {
 		t.Errorf("still connected: %v", services)
 	}
 }
 
 func TestAnInviteThatIgnoresItsContextIsAbandoned(t *testing.T) {
 	release := make(chan struct{})
-	app(t, "app", func(w http.ResponseWriter, _ *http.Request, _ caddyhttp.Handler) error {
+	partytest.App(t, "app", func(w http.ResponseWriter, _ *http.Request, _ caddyhttp.Handler) error {
 		<-release
 		_, err := io.WriteString(w, "late")
 		return err
 	})
-	c := newCaddy(t)
+	c := partytest.NewCaddy(t)
 	defer close(release)
-	c.site("wsgi_party main {\ninvite /__invite__/\ninvite_timeout 10ms\ntest_app app\n}\nrespond up")
-	if got := outcomeOf(t); got["msg"] != InviteFailed.message() {
+	c.Site("wsgi_party main {\ninvite /__invite__/\ninvite_timeout 10ms\ntest_app app\n}\nrespond up")
+	if got := partytest.InviteLogged(t); got["msg"] != InviteFailed.message() {
 		t.Error(got)
 	}
 }
@@ -355,16 +344,16 @@ func TestAnInviteThatIgnoresItsContextIsAbandoned(t *testing.T) {
 func TestTheTimeoutIsForEachInvite(t *testing.T) {
 	const takes = 50 * time.Millisecond
 	var deadlines []time.Time
-	app(t, "app", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	partytest.App(t, "app", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 		deadline, _ := r.Context().Deadline()
 		deadlines = append(deadlines, deadline)
 		time.Sleep(takes)
 		operator, _ := OperatorFrom(r)
-		return operator.Connect("ping", pong)
+		return operator.Connect("ping", partytest.Pong)
 	})
-	c := newCaddy(t)
-	c.site("wsgi_party main {\ninvite_timeout 1m\ninvite /a/__invite__/ /b/__invite__/\ntest_app app\n}")
-	c.expectAnswers("main", "ping", "pong", "pong")
+	c := partytest.NewCaddy(t)
+	c.Site("wsgi_party main {\ninvite_timeout 1m\ninvite /a/__invite__/ /b/__invite__/\ntest_app app\n}")
+	c.ExpectAnswers("main", "ping", "pong", "pong")
 	if len(deadlines) != 2 || deadlines[1].Sub(deadlines[0]) < takes {
 		t.Errorf("they have to answer until %v", deadlines)
 	}
@@ -374,7 +363,7 @@ func TestTheTimeoutIsForEachInvite(t *testing.T) {
 // their invite's ends.
 func TestWhoAnswersAsTheTimeEndsHasJoinedOrLeft(t *testing.T) {
 	var next time.Duration
-	behave(t, "app", func(caddy.Context) (serveFunc, error) {
+	partytest.Behave(t, "app", func(caddy.Context) (partytest.ServeFunc, error) {
 		wait := next
 		return func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 			operator, _ := OperatorFrom(r)
@@ -382,10 +371,10 @@ func TestWhoAnswersAsTheTimeEndsHasJoinedOrLeft(t *testing.T) {
 			for time.Until(deadline) > wait {
 				runtime.Gosched()
 			}
-			return operator.Connect("ping", pong)
+			return operator.Connect("ping", partytest.Pong)
 		}, nil
 	})
-	ctx := provisionContext(t)
+	ctx := partytest.ProvisionContext(t)
 	for i := range 300 {
 		next = time.Duration(i%30-15) * 10 * time.Microsecond
 		loaded, err := ctx.LoadModuleByID("http.handlers.wsgi_party", fmt.Appendf(nil,
@@ -402,11 +391,11 @@ func TestWhoAnswersAsTheTimeEndsHasJoinedOrLeft(t *testing.T) {
 }
 
 func TestAnInviteEndsWithItsConfig(t *testing.T) {
-	app(t, "hang", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	partytest.App(t, "hang", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 		<-r.Context().Done()
 		return nil
 	})
-	ctx := provisionContext(t)
+	ctx := partytest.ProvisionContext(t)
 	var end context.CancelFunc
 	ctx.Context, end = context.WithCancel(ctx.Context)
 	time.AfterFunc(20*time.Millisecond, end)
@@ -424,68 +413,68 @@ func TestAnInviteEndsWithItsConfig(t *testing.T) {
 }
 
 func TestOnlyTheFirstBytesOfAnAnswerAreLogged(t *testing.T) {
-	c := newCaddy(t)
-	c.site("wsgi_party main {\ninvite /__invite__/\nrespond " + strings.Repeat("é", 3000) + "\n}")
-	if answer, _ := outcomeOf(t)["answer"].(string); len(answer) != 200 || strings.Trim(answer, "é") != "" {
+	c := partytest.NewCaddy(t)
+	c.Site("wsgi_party main {\ninvite /__invite__/\nrespond " + strings.Repeat("é", 3000) + "\n}")
+	if answer, _ := partytest.InviteLogged(t)["answer"].(string); len(answer) != 200 || strings.Trim(answer, "é") != "" {
 		t.Errorf("%d bytes are logged: %s", len(answer), answer)
 	}
 }
 
 func TestTheStackOfAPanicIsLogged(t *testing.T) {
-	app(t, "app", func(http.ResponseWriter, *http.Request, caddyhttp.Handler) error { panic("oh no") })
-	c := newCaddy(t)
-	c.site("wsgi_party main {\ninvite /__invite__/\ntest_app app\n}")
-	if stack, _ := outcomeOf(t)["stack"].(string); !strings.Contains(stack, "invite_test.go") {
+	partytest.App(t, "app", func(http.ResponseWriter, *http.Request, caddyhttp.Handler) error { panic("oh no") })
+	c := partytest.NewCaddy(t)
+	c.Site("wsgi_party main {\ninvite /__invite__/\ntest_app app\n}")
+	if stack, _ := partytest.InviteLogged(t)["stack"].(string); !strings.Contains(stack, "invite_test.go") {
 		t.Errorf("stack: %q", stack)
 	}
 }
 
 func TestTheGuestsURIIsItsOwn(t *testing.T) {
-	app(t, "app", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	partytest.App(t, "app", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 		invitation, _ := InvitationFrom(r)
 		invitation.URI.Path = "/changed"
-		return invitation.Operator.Connect("ping", pong)
+		return invitation.Operator.Connect("ping", partytest.Pong)
 	})
-	c := newCaddy(t)
-	c.site("wsgi_party main {\ninvite /__invite__/\ntest_app app\n}")
-	if got := outcomeOf(t)["uri"]; got != "/__invite__/" {
+	c := partytest.NewCaddy(t)
+	c.Site("wsgi_party main {\ninvite /__invite__/\ntest_app app\n}")
+	if got := partytest.InviteLogged(t)["uri"]; got != "/__invite__/" {
 		t.Errorf("uri: %v", got)
 	}
 }
 
 func TestAStrictInviteThatDoesNotJoinFailsTheLoad(t *testing.T) {
-	c := newCaddy(t)
-	c.site("respond running")
-	guest(t, "one", "pong", "ping")
-	err := c.tryLoad("ADDRESS {\nwsgi_party main {\nstrict_invites\ninvite /one/__invite__/ /two/__invite__/\nroute {\nrespond /one/* nobody 410\ntest_app one\n}\n}\n}")
+	c := partytest.NewCaddy(t)
+	c.Site("respond running")
+	partytest.Guest(t, "one", "pong", "ping")
+	err := c.TryLoad("ADDRESS {\nwsgi_party main {\nstrict_invites\ninvite /one/__invite__/ /two/__invite__/\nroute {\nrespond /one/* nobody 410\ntest_app one\n}\n}\n}")
 	for _, want := range []string{`guest "one" at /one/__invite__/`, "410", "strict_invites", "`not vars partyline one`"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not contain %q: %v", want, err)
 		}
 	}
-	c.expect("/", 200, "running")
+	c.Expect("/", 200, "running")
 
-	c.site("wsgi_party main {\nstrict_invites\ninvite /one/__invite__/\ntest_app one\n}")
-	c.expectAnswers("main", "ping", "pong")
+	c.Site("wsgi_party main {\nstrict_invites\ninvite /one/__invite__/\ntest_app one\n}")
+	c.ExpectAnswers("main", "ping", "pong")
 }
 
 func TestOneGuestsFaultIsNotAnothers(t *testing.T) {
-	guest(t, "good", "pong", "ping")
-	app(t, "bad", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	partytest.Guest(t, "good", "pong", "ping")
+	partytest.App(t, "bad", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 		operator, _ := OperatorFrom(r)
 		if err := operator.Connect("ping", func(context.Context, any) (any, error) { panic("no pong") }); err != nil {
 			return err
 		}
 		panic("no welcome")
 	})
-	c := newCaddy(t)
-	c.site(`
+	c := partytest.NewCaddy(t)
+	c.Site(`
 	wsgi_party main {
 		invite /bad/__invite__/ /good/__invite__/
 		test_app /bad/* bad
 		test_app /good/* good
 	}`)
-	answers, err := c.line("main").AskAround(context.Background(), "ping", nil)
+	answers, err := operatorOf(c, "main").AskAround(context.Background(), "ping", nil)
 	if !slices.Equal(answers, []any{"pong"}) {
 		t.Errorf("answers: %v", answers)
 	}
@@ -497,13 +486,13 @@ func TestOneGuestsFaultIsNotAnothers(t *testing.T) {
 
 func TestInvitesAreSentInOrder(t *testing.T) {
 	var order []string
-	app(t, "app", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	partytest.App(t, "app", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 		operator, _ := OperatorFrom(r)
 		order = append(order, operator.Guest())
 		return nil
 	})
-	c := newCaddy(t)
-	c.site("wsgi_party main {\ninvite /c/__invite__/ /a/__invite__/\ninvite /b/__invite__/\ntest_app app\n}")
+	c := partytest.NewCaddy(t)
+	c.Site("wsgi_party main {\ninvite /c/__invite__/ /a/__invite__/\ninvite /b/__invite__/\ntest_app app\n}")
 	if !slices.Equal(order, []string{"c", "a", "b"}) {
 		t.Errorf("invited %v", order)
 	}
@@ -526,7 +515,7 @@ func TestTheInviteIsACompleteRequest(t *testing.T) {
 	} {
 		t.Run(uri, func(t *testing.T) {
 			invited := false
-			app(t, "app", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+			partytest.App(t, "app", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 				invitation, ok := InvitationFrom(r)
 				if !ok {
 					return nil
@@ -558,18 +547,18 @@ func TestTheInviteIsACompleteRequest(t *testing.T) {
 				w.WriteHeader(http.StatusOK)
 				return nil
 			})
-			c := newCaddy(t)
+			c := partytest.NewCaddy(t)
 			// Host matchers inside the party work, remote_ip takes it for nobody.
-			c.site("wsgi_party main {\ninvite " + uri + "\nprefix /apps\n@here remote_ip private_ranges\nrespond @here local\n@hosts host localhost example.com\ntest_app @hosts app\n}")
-			if !invited || outcomeOf(t)["msg"] != InviteJoined.message() {
-				t.Error(outcomeOf(t))
+			c.Site("wsgi_party main {\ninvite " + uri + "\nprefix /apps\n@here remote_ip private_ranges\nrespond @here local\n@hosts host localhost example.com\ntest_app @hosts app\n}")
+			if !invited || partytest.InviteLogged(t)["msg"] != InviteJoined.message() {
+				t.Error(partytest.InviteLogged(t))
 			}
 		})
 	}
 }
 
 func TestPartylineKeyRenamesTheRequestVariable(t *testing.T) {
-	app(t, "app", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	partytest.App(t, "app", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 		operator, _ := OperatorFrom(r)
 		if got := caddyhttp.GetVar(r.Context(), "line"); got != operator {
 			t.Errorf("the variable holds %v", got)
@@ -577,28 +566,28 @@ func TestPartylineKeyRenamesTheRequestVariable(t *testing.T) {
 		if got := caddyhttp.GetVar(r.Context(), "partyline"); got != nil {
 			t.Errorf("the variable of the default name holds %v", got)
 		}
-		return operator.Connect("ping", pong)
+		return operator.Connect("ping", partytest.Pong)
 	})
-	c := newCaddy(t)
-	c.site("wsgi_party main {\npartyline_key line\ninvite /__invite__/\ntest_app app\n}")
-	c.expectAnswers("main", "ping", "pong")
+	c := partytest.NewCaddy(t)
+	c.Site("wsgi_party main {\npartyline_key line\ninvite /__invite__/\ntest_app app\n}")
+	c.ExpectAnswers("main", "ping", "pong")
 }
 
 func TestPlaceholdersOfTheEnvironmentInAnInvite(t *testing.T) {
 	t.Setenv("GUEST_HOST", "example.com")
 	t.Setenv("GUEST_NAME", "bob")
-	guest(t, "app", "pong", "ping")
-	c := newCaddy(t)
-	c.site("wsgi_party main {\ninvite https://{env.GUEST_HOST}/__invite__/ as {env.GUEST_NAME}\n@host host example.com\ntest_app @host app\n}")
-	c.expectAnswers("main", "ping", "pong")
-	if got := outcomeOf(t)["guest"]; got != "bob" {
+	partytest.Guest(t, "app", "pong", "ping")
+	c := partytest.NewCaddy(t)
+	c.Site("wsgi_party main {\ninvite https://{env.GUEST_HOST}/__invite__/ as {env.GUEST_NAME}\n@host host example.com\ntest_app @host app\n}")
+	c.ExpectAnswers("main", "ping", "pong")
+	if got := partytest.InviteLogged(t)["guest"]; got != "bob" {
 		t.Errorf("guest: %v", got)
 	}
-	err := c.tryLoad("ADDRESS {\nwsgi_party main {\ninvite {env.NO_SUCH_VARIABLE}\n}\n}")
+	err := c.TryLoad("ADDRESS {\nwsgi_party main {\ninvite {env.NO_SUCH_VARIABLE}\n}\n}")
 	if err == nil || !strings.Contains(err.Error(), "NO_SUCH_VARIABLE") {
 		t.Errorf("an unset variable: %v", err)
 	}
-	c.expectAnswers("main", "ping", "pong")
+	c.ExpectAnswers("main", "ping", "pong")
 }
 
 func TestGuestNames(t *testing.T) {
@@ -624,7 +613,7 @@ func TestGuestNames(t *testing.T) {
 // TestNestedParties has the outer party's invites run through the inner one, which
 // has sent its own before.
 func TestNestedParties(t *testing.T) {
-	app(t, "app", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	partytest.App(t, "app", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 		if operator, ok := OperatorFrom(r); ok {
 			name := operator.Partyline().Name()
 			return operator.Connect("party", func(context.Context, any) (any, error) { return name, nil })
@@ -632,8 +621,8 @@ func TestNestedParties(t *testing.T) {
 		_, err := io.WriteString(w, "app")
 		return err
 	})
-	c := newCaddy(t)
-	c.site(`
+	c := partytest.NewCaddy(t)
+	c.Site(`
 	wsgi_party outer {
 		invite /app/__invite__/
 		wsgi_party inner {
@@ -642,16 +631,16 @@ func TestNestedParties(t *testing.T) {
 		}
 	}
 	respond next`)
-	c.expectAnswers("outer", "party", "outer")
-	c.expectAnswers("inner", "party", "inner")
-	c.expect("/app/", 200, "app")
-	c.expect("/elsewhere", 200, "next")
-	c.expect("/app/__invite__/", 404, "")
+	c.ExpectAnswers("outer", "party", "outer")
+	c.ExpectAnswers("inner", "party", "inner")
+	c.Expect("/app/", 200, "app")
+	c.Expect("/elsewhere", 200, "next")
+	c.Expect("/app/__invite__/", 404, "")
 }
 
 func TestBadInvites(t *testing.T) {
-	c := newCaddy(t)
-	c.site("respond running")
+	c := partytest.NewCaddy(t)
+	c.Site("respond running")
 	for name, test := range map[string]struct{ party, want string }{
 		"not a URI":               {`"invites": ["/%zz"]`, `invite "/%zz" is not a URI`},
 		"control character":       {`"invites": ["/\u0001"]`, `is not a URI`},
@@ -679,29 +668,29 @@ func TestBadInvites(t *testing.T) {
 		"Caddy's variable":        {`"partyline_key": "client_ip"`, `partyline_key "client_ip" is one of Caddy's own`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			config := `{"admin": {"disabled": true, "config": {"persist": false}}, "apps": {"http": {"servers": {"srv0": {"listen": ["` + c.address + `"],
+			config := `{"admin": {"disabled": true, "config": {"persist": false}}, "apps": {"http": {"servers": {"srv0": {"listen": ["` + c.Address + `"],
 				"routes": [{"handle": [{"handler": "wsgi_party", ` + test.party + `}]}]}}}}}`
 			err := caddy.Load([]byte(config), true)
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("the error does not contain %q: %v", test.want, err)
 			}
-			c.expect("/", 200, "running")
+			c.Expect("/", 200, "running")
 		})
 	}
 }
 
 func TestAValidatedConfigLeavesNoTrace(t *testing.T) {
 	invites := 0
-	app(t, "app", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	partytest.App(t, "app", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 		if operator, ok := OperatorFrom(r); ok {
 			invites++
-			return operator.Connect("ping", pong)
+			return operator.Connect("ping", partytest.Pong)
 		}
 		return nil
 	})
-	c := newCaddy(t)
+	c := partytest.NewCaddy(t)
 	var config caddy.Config
-	if err := caddy.StrictUnmarshalJSON(c.adapt("ADDRESS {\nwsgi_party main {\ninvite /__invite__/\ntest_app app\n}\n}"), &config); err != nil {
+	if err := caddy.StrictUnmarshalJSON(c.Adapt("ADDRESS {\nwsgi_party main {\ninvite /__invite__/\ntest_app app\n}\n}"), &config); err != nil {
 		t.Fatal(err)
 	}
 	if err := caddy.Validate(&config); err != nil {
@@ -716,14 +705,14 @@ func TestAValidatedConfigLeavesNoTrace(t *testing.T) {
 }
 
 func TestInviteDuration(t *testing.T) {
-	app(t, "app", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	partytest.App(t, "app", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 		time.Sleep(20 * time.Millisecond)
 		operator, _ := OperatorFrom(r)
-		return operator.Connect("ping", pong)
+		return operator.Connect("ping", partytest.Pong)
 	})
-	c := newCaddy(t)
-	c.site("wsgi_party main {\ninvite /__invite__/\ntest_app app\n}")
-	if seconds, _ := outcomeOf(t)["duration"].(float64); seconds < .02 || seconds > 5 {
+	c := partytest.NewCaddy(t)
+	c.Site("wsgi_party main {\ninvite /__invite__/\ntest_app app\n}")
+	if seconds, _ := partytest.InviteLogged(t)["duration"].(float64); seconds < .02 || seconds > 5 {
 		t.Errorf("duration: %v s", seconds)
 	}
 }

@@ -15,6 +15,8 @@ import (
 	"weak"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
 
 // TestAnInvitationThatIsKeptKeepsItsConfigAndNoOther has a Go guest keep what its first
@@ -24,7 +26,7 @@ func TestAnInvitationThatIsKeptKeepsItsConfigAndNoOther(t *testing.T) {
 	var mu sync.Mutex
 	var first, last *Invitation
 	var parties []weak.Pointer[Host]
-	app(t, "keeper", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	partytest.App(t, "keeper", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 		if i, ok := InvitationFrom(r); ok {
 			mu.Lock()
 			defer mu.Unlock()
@@ -32,15 +34,15 @@ func TestAnInvitationThatIsKeptKeepsItsConfigAndNoOther(t *testing.T) {
 				first = i
 			}
 			parties = append(parties, weak.Make(i.host))
-			return i.Operator.Connect("ping", pong)
+			return i.Operator.Connect("ping", partytest.Pong)
 		}
 		delivered := DeliveredTo(r, "keeper")
 		_, err := fmt.Fprint(w, "keeper ", delivered)
 		return err
 	})
-	c := newCaddy(t)
-	a := newAttackedApp(t, `{"urls": {"home": "/"}}`, echo)
-	site := "ADDRESS {\nwsgi_party main {\ninvite /keeper/__invite__/ /blog/__invite__/\ntest_app /keeper/* keeper\n" + mounted("blog", "", a) + "handle /keeper2/* {\nreverse_proxy " + a.address() + "\n}\n}\n}"
+	c := partytest.NewCaddy(t)
+	a := partytest.NewApplication(t, `{"urls": {"home": "/"}}`, partytest.Echo)
+	site := "ADDRESS {\nwsgi_party main {\ninvite /keeper/__invite__/ /blog/__invite__/\ntest_app /keeper/* keeper\n" + partytest.Mounted("blog", "", a) + "handle /keeper2/* {\nreverse_proxy " + a.Address() + "\n}\n}\n}"
 	send := func(i *Invitation, path, want string) {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -53,7 +55,7 @@ func TestAnInvitationThatIsKeptKeepsItsConfigAndNoOther(t *testing.T) {
 		if response, err := i.Send(r); err != nil {
 			got = err.Error()
 		} else {
-			got = readAll(t, response)
+			got = partytest.ReadAll(t, response)
 		}
 		if !strings.Contains(got, want) {
 			t.Errorf("%s: %q, want %q", path, got, want)
@@ -66,7 +68,7 @@ func TestAnInvitationThatIsKeptKeepsItsConfigAndNoOther(t *testing.T) {
 	}
 	goroutines := 0
 	for load := range reloads {
-		c.load(site)
+		c.Load(site)
 		first, last := both()
 		send(last, "/keeper/x", "keeper true")
 		if load%10 == 0 {
@@ -81,7 +83,7 @@ func TestAnInvitationThatIsKeptKeepsItsConfigAndNoOther(t *testing.T) {
 			goroutines = runtime.NumGoroutine()
 		}
 	}
-	eventually(t, "no more goroutines than after a few", func() bool { return runtime.NumGoroutine() <= goroutines+20 })
+	partytest.Eventually(t, "no more goroutines than after a few", func() bool { return runtime.NumGoroutine() <= goroutines+20 })
 	alive := func() (n int) {
 		for _, p := range parties {
 			if p.Value() != nil {
@@ -90,7 +92,7 @@ func TestAnInvitationThatIsKeptKeepsItsConfigAndNoOther(t *testing.T) {
 		}
 		return n
 	}
-	eventually(t, "the configs that nobody keeps are gone", func() bool {
+	partytest.Eventually(t, "the configs that nobody keeps are gone", func() bool {
 		runtime.GC()
 		return alive() <= 4
 	})
@@ -99,7 +101,7 @@ func TestAnInvitationThatIsKeptKeepsItsConfigAndNoOther(t *testing.T) {
 	}
 	// Its config has ended, and no other has the party.
 	first, _ = both()
-	c.load("ADDRESS {\nrespond nothing\n}")
+	c.Load("ADDRESS {\nrespond nothing\n}")
 	send(first, "/keeper/x", "keeper true")
 	runtime.KeepAlive(first)
 }

@@ -14,6 +14,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
+
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
 
 // documentedFilter returns the format of the log that docs/guests.md says to write.
@@ -36,22 +38,22 @@ func TestTheDocumentedFilterKeepsTokensOutOfCaddysLog(t *testing.T) {
 	socket := startPHP(t)
 	root := scripts(t, map[string]string{"index.php": `<?php header('Content-Type: application/json'); echo json_encode(strlen($_SERVER['HTTP_PARTY_TOKEN']));`})
 	for _, format := range []string{"format json", documentedFilter(t)} {
-		c := newAskTest(t)
-		one := newApplication(t, c, "one", func(a *application, r *http.Request, service string) reply {
+		c := partytest.NewCaddy(t)
+		one := c.NewGuest("one", func(a *partytest.Application, r *http.Request, service string) partytest.Reply {
 			if service == "long" {
-				return reply{200, strings.Repeat("x", 10000)}
+				return partytest.Answer(200, strings.Repeat("x", 10000))
 			}
-			response, err := a.askBack(r, "php")
-			if err != nil || response.status != http.StatusOK {
-				return reply{500, response.body}
+			response, err := a.AskBack(r, "php")
+			if err != nil || response.Status != http.StatusOK {
+				return partytest.Answer(500, response.Body)
 			}
-			return reply{200, 1}
+			return partytest.Answer(200, 1)
 		})
-		key := keyOf(t, "php")
-		config := strings.Replace(globalOptions, "format json", format, 1) + `
-		http://` + c.address + ` {
+		key := partytest.Key(t, "php")
+		config := strings.Replace(partytest.GlobalOptions, "format json", format, 1) + `
+		http://` + c.Address + ` {
 			wsgi_party main {
-				` + strings.Replace(one.directives("short", "long"), "timeout", "max_answer 1000B\nforward Cookie Authorization\ntimeout", 1) + `
+				` + strings.Replace(one.Directives("short", "long"), "timeout", "max_answer 1000B\nforward Cookie Authorization\ntimeout", 1) + `
 				invite /php/__invite__/
 				handle_path /php/* {
 					wsgi_party_guest {
@@ -63,7 +65,7 @@ func TestTheDocumentedFilterKeepsTokensOutOfCaddysLog(t *testing.T) {
 				}
 			}
 		}
-		http://` + c.endpoint + ` {
+		http://` + c.Endpoint + ` {
 			log {
 				output test_memory
 				` + format + `
@@ -79,14 +81,13 @@ func TestTheDocumentedFilterKeepsTokensOutOfCaddysLog(t *testing.T) {
 		}
 		header := http.Header{"Party-Forward-Cookie": {"session=secret-of-a-visitor"}, "Party-Forward-Authorization": {"Basic secret-of-a-visitor"}}
 		for path, want := range map[string]string{"/short": `"answers":[1]`, "/long": "longer than 1000 bytes"} {
-			if response := c.do(asking{key: key, path: path, header: header}); response.status != http.StatusOK || !strings.Contains(response.body, want) {
-				t.Errorf("%s: %d %s", path, response.status, response.body)
+			if response := c.Ask(partytest.Asking{Key: key, Path: path, Header: header}); response.Status != http.StatusOK || !strings.Contains(response.Body, want) {
+				t.Errorf("%s: %d %s", path, response.Status, response.Body)
 			}
 		}
-		eventually(t, "all requests are logged", func() bool { return len(logEntries(t, "handled request")) >= 3 })
+		partytest.Eventually(t, "all requests are logged", func() bool { return len(partytest.LogEntries(t, "handled request")) >= 3 })
 		var messages []string // that have a secret in them
-		logged.Lock()
-		for line := range strings.Lines(logged.String()) {
+		for line := range strings.Lines(partytest.Logged()) {
 			if strings.Contains(line, "eyJ") || strings.Contains(line, "secret-of-a-visitor") {
 				var e struct{ Msg string }
 				if err := json.Unmarshal([]byte(line), &e); err != nil {
@@ -94,11 +95,10 @@ func TestTheDocumentedFilterKeepsTokensOutOfCaddysLog(t *testing.T) {
 				}
 				messages = append(messages, e.Msg)
 			}
-			if strings.Contains(line, key) || strings.Contains(line, one.key) {
+			if strings.Contains(line, key) || strings.Contains(line, one.Key) {
 				t.Errorf("a key is logged: %s", line)
 			}
 		}
-		logged.Unlock()
 		slices.Sort(messages)
 		messages = slices.Compact(messages)
 		if format == "format json" {

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
 
 func TestLoopOf(t *testing.T) {
@@ -47,36 +49,36 @@ func TestLoopOf(t *testing.T) {
 func loops(h http.Header) string { return strings.ReplaceAll(h.Get("CDN-Loop"), loopID, "ID") }
 
 func TestSubrequestsSayWhatTheyHaveComeThrough(t *testing.T) {
-	c := newAskTest(t)
+	c := partytest.NewCaddy(t)
 	asked := make(chan string, 10)
-	key := keyOf(t, "asker")
-	one := newApplication(t, c, "one", func(a *application, r *http.Request, service string) reply {
+	key := partytest.Key(t, "asker")
+	one := c.NewGuest("one", func(a *partytest.Application, r *http.Request, service string) partytest.Reply {
 		asked <- service + " " + loops(r.Header)
 		if service == "first" {
-			response, err := c.try(r.Context(), asking{key: a.key, path: "/second", header: http.Header{"Party-Token": r.Header["Party-Token"], "Cdn-Loop": r.Header["Cdn-Loop"]}})
-			if err != nil || response.status != http.StatusOK {
-				return reply{500, nil}
+			response, err := c.TryAsk(r.Context(), partytest.Asking{Key: a.Key, Path: "/second", Header: http.Header{"Party-Token": r.Header["Party-Token"], "Cdn-Loop": r.Header["Cdn-Loop"]}})
+			if err != nil || response.Status != http.StatusOK {
+				return partytest.Answer(500, nil)
 			}
 		}
-		return reply{200, 1}
+		return partytest.Answer(200, 1)
 	})
-	two := newApplication(t, c, "two", func(a *application, r *http.Request, service string) reply {
+	two := c.NewGuest("two", func(a *partytest.Application, r *http.Request, service string) partytest.Reply {
 		asked <- service + " " + loops(r.Header)
-		return reply{200, 1}
+		return partytest.Answer(200, 1)
 	})
 	fetched := make(chan string, 10)
-	three := newAttackedApp(t, "", func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Accept") == manifestType {
+	three := partytest.NewApplication(t, "", func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Accept") == partytest.ManifestType {
 			fetched <- loops(r.Header)
 		}
 		w.WriteHeader(http.StatusNotFound)
 	})
-	app(t, "page", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-		answers, err := c.line("main").AskAround(r.Context(), "first", nil)
+	partytest.App(t, "page", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+		answers, err := operatorOf(c, "main").AskAround(r.Context(), "first", nil)
 		_, _ = io.WriteString(w, fmt.Sprint(len(answers)))
 		return err
 	})
-	c.around(guestThatAsks + one.directives("first", "name") + two.directives("second") + "invite /three/__invite__/\n" + mounted("three", "", three) + "handle /page {\ntest_app page\n}\n")
+	c.Around(partytest.Asker + one.Directives("first", "name") + two.Directives("second") + "invite /three/__invite__/\n" + partytest.Mounted("three", "", three) + "handle /page {\ntest_app page\n}\n")
 	expect := func(what string, want ...string) {
 		t.Helper()
 		for _, want := range want {
@@ -88,15 +90,15 @@ func TestSubrequestsSayWhatTheyHaveComeThrough(t *testing.T) {
 	if got := <-fetched; got != "ID" {
 		t.Errorf("a manifest is asked for with %q", got)
 	}
-	if _, err := c.line("main").AskAround(t.Context(), "name", nil); err != nil {
+	if _, err := operatorOf(c, "main").AskAround(t.Context(), "name", nil); err != nil {
 		t.Error(err)
 	}
 	expect("an ask that no request led to", "name ID")
-	c.do(asking{key: key, path: "/name"})
+	c.Ask(partytest.Asking{Key: key, Path: "/name"})
 	expect("a guest's ask", "name ID")
-	c.do(asking{key: key, path: "/name", header: http.Header{"Cdn-Loop": {"a, b;v=1", "c"}}})
+	c.Ask(partytest.Asking{Key: key, Path: "/name", Header: http.Header{"Cdn-Loop": {"a, b;v=1", "c"}}})
 	expect("a guest's ask with others", "name a, b;v=1,c, ID")
-	if status, body := c.testCaddy.do("GET", "/page", "", http.Header{"Cdn-Loop": {"cdn.example"}}); status != http.StatusOK || body != "1" {
+	if status, body := c.Do("GET", "/page", "", http.Header{"Cdn-Loop": {"cdn.example"}}); status != http.StatusOK || body != "1" {
 		t.Errorf("%d %s", status, body)
 	}
 	expect("a page's ask, and one that it leads to", "first cdn.example, ID", "second cdn.example, ID")
@@ -104,54 +106,54 @@ func TestSubrequestsSayWhatTheyHaveComeThrough(t *testing.T) {
 
 // TestRequestsThatCameThroughTooOftenEnd has requests with this process's id.
 func TestRequestsThatCameThroughTooOftenEnd(t *testing.T) {
-	c := newAskTest(t)
+	c := partytest.NewCaddy(t)
 	var asked atomic.Int64
-	key := keyOf(t, "asker")
-	a := newAttackedApp(t, "", func(w http.ResponseWriter, r *http.Request) { asked.Add(1); serveJSON("1")(w, r) })
-	c.load("ADDRESS {\nwsgi_party main {\n" + guestThatAsks + "invite /a/__invite__/\n" + mounted("a", "service s /s", a) + "handle /page {\nrespond page\n}\n}\nhandle_errors {\nreverse_proxy " + a.address() + "\n}\n}\nhttp://" + c.endpoint + " {\nwsgi_party_ask main\n}")
+	key := partytest.Key(t, "asker")
+	a := partytest.NewApplication(t, "", func(w http.ResponseWriter, r *http.Request) { asked.Add(1); partytest.JSON("1")(w, r) })
+	c.Load("ADDRESS {\nwsgi_party main {\n" + partytest.Asker + "invite /a/__invite__/\n" + partytest.Mounted("a", "service s /s", a) + "handle /page {\nrespond page\n}\n}\nhandle_errors {\nreverse_proxy " + a.Address() + "\n}\n}\nhttp://" + c.Endpoint + " {\nwsgi_party_ask main\n}")
 	header := func(n int) http.Header {
 		return http.Header{"Cdn-Loop": {"a", strings.TrimSuffix(strings.Repeat(loopID+", ", n), ", ")}}
 	}
-	c.fails(asking{key: key, path: "/s", header: header(4)}, http.StatusLoopDetected, "has come through this Caddy 4 times (CDN-Loop)")
-	c.fails(asking{path: "/", method: "GET", header: header(5)}, http.StatusLoopDetected)
-	if status, body := c.testCaddy.do("GET", "/a/", "", header(4)); status != http.StatusLoopDetected || body != "" {
+	c.ExpectProblem(partytest.Asking{Key: key, Path: "/s", Header: header(4)}, http.StatusLoopDetected, "has come through this Caddy 4 times (CDN-Loop)")
+	c.ExpectProblem(partytest.Asking{Path: "/", Method: "GET", Header: header(5)}, http.StatusLoopDetected)
+	if status, body := c.Do("GET", "/a/", "", header(4)); status != http.StatusLoopDetected || body != "" {
 		t.Errorf("%d %q", status, body)
 	}
 	if asked.Load() != 0 {
 		t.Error("the application was asked")
 	}
-	if status, body := c.testCaddy.do("GET", "/page", "", header(4)); status != http.StatusOK || body != "page" {
+	if status, body := c.Do("GET", "/page", "", header(4)); status != http.StatusOK || body != "page" {
 		t.Errorf("what is no guest's: %d %q", status, body)
 	}
-	if status, body := c.testCaddy.do("GET", "/a/", "", header(3)); status != http.StatusOK || body != "1" {
+	if status, body := c.Do("GET", "/a/", "", header(3)); status != http.StatusOK || body != "1" {
 		t.Errorf("%d %q", status, body)
 	}
 	// The fourth time is that of the ask itself.
-	response := c.do(asking{key: key, path: "/s", header: header(3)})
-	if response.status != http.StatusOK || !strings.Contains(response.body, "status 508") {
-		t.Errorf("%d %s", response.status, response.body)
+	response := c.Ask(partytest.Asking{Key: key, Path: "/s", Header: header(3)})
+	if response.Status != http.StatusOK || !strings.Contains(response.Body, "status 508") {
+		t.Errorf("%d %s", response.Status, response.Body)
 	}
-	c.gives(asking{key: key, path: "/s", header: header(2)}, `{"answers": [1], "replies": [{"guest": "a", "mount": "/a", "status": "answered"}]}`)
+	c.ExpectAsk(partytest.Asking{Key: key, Path: "/s", Header: header(2)}, `{"answers": [1], "replies": [{"guest": "a", "mount": "/a", "status": "answered"}]}`)
 }
 
 // TestAnApplicationThatVisitsWhoAsksItEnds has one that hands back no token, as another
 // Caddy does.
 func TestAnApplicationThatVisitsWhoAsksItEnds(t *testing.T) {
 	for _, template := range []string{`{{askAround . "s"}}{{askAround . "s"}}`, `{{len (askReplies . "s")}}{{maybeURL . "x"}}`} {
-		c := newCaddy(t)
+		c := partytest.NewCaddy(t)
 		var asked atomic.Int64
-		a := newAttackedApp(t, "", func(w http.ResponseWriter, r *http.Request) {
+		a := partytest.NewApplication(t, "", func(w http.ResponseWriter, r *http.Request) {
 			asked.Add(1)
-			status, body, err := c.tryDo(r.Context(), "GET", page(template), "", http.Header{"Cdn-Loop": {r.Header.Get("Cdn-Loop") + ", other"}})
+			status, body, err := c.TryDo(r.Context(), "GET", partytest.Page(template), "", http.Header{"Cdn-Loop": {r.Header.Get("Cdn-Loop") + ", other"}})
 			if err != nil || status != http.StatusOK {
 				http.Error(w, body, http.StatusInternalServerError)
 				return
 			}
-			serveJSON(`"/"`)(w, r)
+			partytest.JSON(`"/"`)(w, r)
 		})
-		c.dotSite("timeout 20s\nservice s /s\nservice url /url", a)
-		if status, body := c.get(page(template)); status != http.StatusOK {
-			t.Errorf("%d %s%s", status, body, lastHTTPError(t))
+		c.SiteWithPages("timeout 20s\nservice s /s\nservice url /url", a)
+		if status, body := c.Get(partytest.Page(template)); status != http.StatusOK {
+			t.Errorf("%d %s%s", status, body, partytest.LastHTTPError(t))
 		}
 		if n := asked.Load(); n != 2+4+8 {
 			t.Errorf("it was asked %d times", n)

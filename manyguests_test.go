@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
 
 // TestTellingOfGuestsThatJoinIsNotQuadratic counts what the events of many guests
@@ -19,7 +21,7 @@ func TestTellingOfGuestsThatJoinIsNotQuadratic(t *testing.T) {
 	const guests = 750 // and 3,000
 	perGuest := func(n int) float64 {
 		told, marker := make(chan struct{}), fmt.Sprint("guest", n-1)
-		handleEvents(t, "many", func(_ context.Context, e caddy.Event) error {
+		partytest.HandleEvents(t, "many", func(_ context.Context, e caddy.Event) error {
 			if e.Data["guest"] == marker {
 				close(told)
 			}
@@ -29,14 +31,14 @@ func TestTellingOfGuestsThatJoinIsNotQuadratic(t *testing.T) {
 			return nil
 		})
 		var before, after runtime.MemStats
-		onProvision(t, "many", func(ctx caddy.Context) error {
+		partytest.OnProvision(t, "many", func(ctx caddy.Context) error {
 			for g := range n {
 				operator, err := Join(ctx, "main", fmt.Sprint("guest", g))
 				if err != nil {
 					return err
 				}
 				for _, service := range []string{fmt.Sprint("service", g), "a"} {
-					if err := operator.Connect(service, pong); err != nil {
+					if err := operator.Connect(service, partytest.Pong); err != nil {
 						return err
 					}
 				}
@@ -44,8 +46,8 @@ func TestTellingOfGuestsThatJoinIsNotQuadratic(t *testing.T) {
 			runtime.ReadMemStats(&before)
 			return nil
 		})
-		c := newCaddy(t)
-		config := bytes.Replace(c.adapt("ADDRESS {\nroute {\ntest_app many\nwsgi_party main\n}\n}"), []byte(`"apps":{`),
+		c := partytest.NewCaddy(t)
+		config := bytes.Replace(c.Adapt("ADDRESS {\nroute {\ntest_app many\nwsgi_party main\n}\n}"), []byte(`"apps":{`),
 			[]byte(`"apps":{"events":{"subscriptions":[{"events":["guest_joined"],"handlers":[{"handler":"test_recorder","key":"many"}]}]},`), 1)
 		if err := caddy.Load(config, true); err != nil {
 			t.Fatal(err)

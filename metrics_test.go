@@ -25,6 +25,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
 )
 
@@ -118,17 +119,14 @@ func countedInvites(joined, notAnswered, refused, failed float64) metricValues {
 // endpoint. A party's counters go on until the process ends, so each has a party of
 // its own.
 type metered struct {
-	*testCaddy
+	*partytest.Caddy
 	party string
-	admin string // of the config that was loaded last, or failed to
 }
-
-var meteredParties atomic.Int64
 
 func newMetered(t testing.TB) *metered {
 	t.Helper()
-	m := &metered{testCaddy: newCaddy(t), party: fmt.Sprint("metered", meteredParties.Add(1))}
-	app(t, "ask", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	m := &metered{Caddy: partytest.NewCaddyWithAdmin(t), party: partytest.FreshParty()}
+	partytest.App(t, "ask", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 		query := r.URL.Query()
 		operator, ok := Lookup(query.Get("party"))
 		if !ok {
@@ -138,43 +136,34 @@ func newMetered(t testing.TB) *metered {
 		_, _ = fmt.Fprint(w, answers, err)
 		return nil
 	})
-	t.Cleanup(func() { m.testCaddy.load("ADDRESS {\nrespond done\n}") }) // ends the admin endpoint
 	return m
 }
 
 // config returns a config of one site, in which PARTY stands for the party's name.
 func (m *metered) config(directives string) []byte {
-	m.t.Helper()
-	return m.adapt("ADDRESS {\nroute {\nmetrics /metrics\ntest_app /ask ask\n" + strings.ReplaceAll(directives, "PARTY", m.party) + "\n}\n}")
-}
-
-// try loads a config that has an admin endpoint at an address of its own, so that
-// it is certain which config's endpoint answers.
-func (m *metered) try(config []byte) error {
-	m.t.Helper()
-	m.admin = testport.Address(m.t)
-	return caddy.Load(bytes.Replace(config, []byte(`"disabled":true`), []byte(`"listen":"`+m.admin+`"`), 1), true)
+	m.Helper()
+	return m.Adapt("ADDRESS {\nroute {\nmetrics /metrics\ntest_app /ask ask\n" + strings.ReplaceAll(directives, "PARTY", m.party) + "\n}\n}")
 }
 
 func (m *metered) load(directives string) {
-	m.t.Helper()
-	if err := m.try(m.config(directives)); err != nil {
-		m.t.Fatal(err)
+	m.Helper()
+	if err := m.TryLoadJSON(m.config(directives)); err != nil {
+		m.Fatal(err)
 	}
 }
 
 // ask asks for the service by a request, as a guest or, for "", as nobody.
 func (m *metered) ask(guest, service string) {
-	m.t.Helper()
+	m.Helper()
 	path := "/ask?" + url.Values{"party": {m.party}, "guest": {guest}, "service": {service}}.Encode()
 	status := 0
-	eventually(m.t, "the site answers", func() (ok bool) { // after a reload it may be reset
+	partytest.Eventually(m, "the site answers", func() (ok bool) { // after a reload it may be reset
 		var err error
-		status, _, err = m.tryGet(path)
+		status, _, err = m.TryGet(path)
 		return err == nil
 	})
 	if status != http.StatusOK {
-		m.t.Fatalf("asking for %s: %d", service, status)
+		m.Fatalf("asking for %s: %d", service, status)
 	}
 }
 
@@ -212,16 +201,16 @@ func (e *scrapeError) Error() string {
 
 // figures returns the party's figures at both endpoints, or at the site's alone.
 func (m *metered) figures(party string) map[string]metricValues {
-	m.t.Helper()
+	m.Helper()
 	both := make(map[string]metricValues)
-	for name, address := range map[string]string{"the site": m.address, "the admin endpoint": m.admin} {
+	for name, address := range map[string]string{"the site": m.Address, "the admin endpoint": m.Admin} {
 		if address == "" {
 			continue
 		}
-		eventually(m.t, name+" answers", func() bool {
+		partytest.Eventually(m, name+" answers", func() bool {
 			all, err := scrapeMetrics(address)
 			if broken, ok := errors.AsType[*scrapeError](err); ok {
-				m.t.Fatalf("%s: %v", name, broken)
+				m.Fatalf("%s: %v", name, broken)
 			}
 			both[name] = all[party]
 			return err == nil
@@ -233,12 +222,12 @@ func (m *metered) figures(party string) map[string]metricValues {
 // expect fails the test unless both endpoints show just these figures of the party.
 // Of durations it looks at the numbers.
 func (m *metered) expect(parts ...metricValues) {
-	m.t.Helper()
+	m.Helper()
 	m.expectOf(m.party, parts...)
 }
 
 func (m *metered) expectOf(party string, parts ...metricValues) {
-	m.t.Helper()
+	m.Helper()
 	want := make(metricValues)
 	for _, part := range parts {
 		maps.Copy(want, part)
@@ -249,23 +238,18 @@ func (m *metered) expectOf(party string, parts ...metricValues) {
 		})
 		for _, series := range slices.Sorted(maps.Keys(want)) {
 			if n, ok := got[series]; !ok {
-				m.t.Errorf("%s has no %s", where, series)
+				m.Errorf("%s has no %s", where, series)
 			} else if n != want[series] {
-				m.t.Errorf("%s: %s is %v, want %v", where, series, n, want[series])
+				m.Errorf("%s: %s is %v, want %v", where, series, n, want[series])
 			}
 		}
 		for _, series := range slices.Sorted(maps.Keys(got)) {
 			if _, ok := want[series]; !ok {
-				m.t.Errorf("%s has %s, %v", where, series, got[series])
+				m.Errorf("%s has %s, %v", where, series, got[series])
 			}
 		}
 	}
 }
-
-func declining(context.Context, any) (any, error) {
-	return nil, fmt.Errorf("not mine: %w", ErrHighAndDry)
-}
-func failing(context.Context, any) (any, error) { return nil, errors.New("oh no") }
 
 // joinParty joins the party under that name in Provision.
 func joinParty(ctx caddy.Context, party, guest string, connect func(*Operator) error) error {
@@ -278,17 +262,17 @@ func joinParty(ctx caddy.Context, party, guest string, connect func(*Operator) e
 
 func TestMetricsCountAsksAndWhatCameOfThem(t *testing.T) {
 	m := newMetered(t)
-	onProvision(t, "members", func(ctx caddy.Context) error {
+	partytest.OnProvision(t, "members", func(ctx caddy.Context) error {
 		return errors.Join(
 			joinParty(ctx, m.party, "answers", func(o *Operator) error {
-				return errors.Join(o.Connect("number", pong), o.Connect("number", pong), o.Connect("idle", pong))
+				return errors.Join(o.Connect("number", partytest.Pong), o.Connect("number", partytest.Pong), o.Connect("idle", partytest.Pong))
 			}),
-			joinParty(ctx, m.party, "declines", func(o *Operator) error { return o.Connect("number", declining) }),
-			joinParty(ctx, m.party, "fails", func(o *Operator) error { return o.Connect("number", failing) }),
+			joinParty(ctx, m.party, "declines", func(o *Operator) error { return o.Connect("number", partytest.Declines) }),
+			joinParty(ctx, m.party, "fails", func(o *Operator) error { return o.Connect("number", partytest.Fails) }),
 			joinParty(ctx, m.party, "panics", func(o *Operator) error {
 				return o.Connect("number", func(context.Context, any) (any, error) { panic("oh no") })
 			}),
-			joinParty(ctx, m.party, "remote", func(o *Operator) error { return o.ConnectRemote("number", pong) }),
+			joinParty(ctx, m.party, "remote", func(o *Operator) error { return o.ConnectRemote("number", partytest.Pong) }),
 			joinParty(ctx, m.party, "silent", func(o *Operator) error { return nil }),
 		)
 	})
@@ -302,7 +286,7 @@ func TestMetricsCountAsksAndWhatCameOfThem(t *testing.T) {
 		m.ask("", "number")
 	}
 	m.ask("answers", "number") // does not ask itself
-	if _, err := First[string](context.Background(), m.line(m.party), "number", nil); err != nil {
+	if _, err := First[string](context.Background(), operatorOf(m, m.party), "number", nil); err != nil {
 		t.Error(err)
 	}
 	m.expect(countedGuests(6), countedInvites(0, 0, 0, 0), countedAsks("number", 5), countedAsks("idle", 0), idle(0),
@@ -317,13 +301,13 @@ func TestMetricsCountAsksAndWhatCameOfThem(t *testing.T) {
 
 func TestMetricsHaveATypeAndAHelpText(t *testing.T) {
 	m := newMetered(t)
-	onProvision(t, "remote", func(ctx caddy.Context) error {
-		return joinParty(ctx, m.party, "remote", func(o *Operator) error { return o.ConnectRemote("number", pong) })
+	partytest.OnProvision(t, "remote", func(ctx caddy.Context) error {
+		return joinParty(ctx, m.party, "remote", func(o *Operator) error { return o.ConnectRemote("number", partytest.Pong) })
 	})
 	m.load("test_app remote\nwsgi_party PARTY")
 	m.ask("", "number")
 	for _, accept := range []string{"text/plain", "application/openmetrics-text; version=1.0.0"} {
-		for _, address := range []string{m.address, m.admin} {
+		for _, address := range []string{m.Address, m.Admin} {
 			r, err := http.NewRequest(http.MethodGet, "http://"+address+"/metrics", nil)
 			if err != nil {
 				t.Fatal(err)
@@ -363,15 +347,15 @@ func TestOnlyRemoteHandlersAreTimed(t *testing.T) {
 		return "at last", nil
 	}
 	m := newMetered(t)
-	onProvision(t, "members", func(ctx caddy.Context) error {
+	partytest.OnProvision(t, "members", func(ctx caddy.Context) error {
 		return errors.Join(
 			joinParty(ctx, m.party, "local", func(o *Operator) error { return o.Connect("number", slow) }),
 			joinParty(ctx, m.party, "both", func(o *Operator) error {
-				return errors.Join(o.Connect("number", pong), o.ConnectRemote("number", pong))
+				return errors.Join(o.Connect("number", partytest.Pong), o.ConnectRemote("number", partytest.Pong))
 			}),
 			joinParty(ctx, m.party, "slow", func(o *Operator) error { return o.ConnectRemote("number", slow) }),
-			joinParty(ctx, m.party, "declines", func(o *Operator) error { return o.ConnectRemote("number", declining) }),
-			joinParty(ctx, m.party, "fails", func(o *Operator) error { return o.ConnectRemote("number", failing) }),
+			joinParty(ctx, m.party, "declines", func(o *Operator) error { return o.ConnectRemote("number", partytest.Declines) }),
+			joinParty(ctx, m.party, "fails", func(o *Operator) error { return o.ConnectRemote("number", partytest.Fails) }),
 		)
 	})
 	m.load("test_app members\nwsgi_party PARTY")
@@ -411,9 +395,9 @@ func TestOnlyRemoteHandlersAreTimed(t *testing.T) {
 }
 
 func TestInvitesAreCountedByWhatBecameOfThem(t *testing.T) {
-	guest(t, "guest", "pong", "ping")
-	app(t, "panics", func(http.ResponseWriter, *http.Request, caddyhttp.Handler) error { panic("oh no") })
-	onProvision(t, "broken", func(caddy.Context) error { return errors.New("oh no") })
+	partytest.Guest(t, "guest", "pong", "ping")
+	partytest.App(t, "panics", func(http.ResponseWriter, *http.Request, caddyhttp.Handler) error { panic("oh no") })
+	partytest.OnProvision(t, "broken", func(caddy.Context) error { return errors.New("oh no") })
 	m := newMetered(t)
 	const party = `
 	wsgi_party PARTY {
@@ -434,7 +418,7 @@ func TestInvitesAreCountedByWhatBecameOfThem(t *testing.T) {
 	m.expect(countedGuests(2), pings, countedInvites(2, 1, 1, 2))
 
 	// Only who is not on the line is invited again.
-	r, err := http.NewRequest(http.MethodPost, "http://"+m.admin+"/wsgi_party/"+m.party+"/invite", nil)
+	r, err := http.NewRequest(http.MethodPost, "http://"+m.Admin+"/wsgi_party/"+m.party+"/invite", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -453,7 +437,7 @@ func TestInvitesAreCountedByWhatBecameOfThem(t *testing.T) {
 	m.expect(countedGuests(2), pings, countedInvites(4, 3, 3, 6))
 
 	// These have gone out, too.
-	if err := m.try(m.config(party + "\ntest_app broken")); err == nil {
+	if err := m.TryLoadJSON(m.config(party + "\ntest_app broken")); err == nil {
 		t.Fatal("the load does not fail")
 	}
 	m.expect(countedGuests(2), pings, countedInvites(6, 4, 4, 8))
@@ -493,22 +477,22 @@ func withApps(t testing.TB, config []byte, apps map[string]string) []byte {
 // failed.
 func TestCountersGoOnAcrossReloadsAndFailedReloads(t *testing.T) {
 	invited := 0.
-	app(t, "invited", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	partytest.App(t, "invited", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 		invited++
 		operator, _ := OperatorFrom(r)
-		return operator.Connect("number", pong)
+		return operator.Connect("number", partytest.Pong)
 	})
-	onProvision(t, "broken", func(caddy.Context) error { return errors.New("oh no") })
-	onProvision(t, "fails to start", duringStart(t, func() error { return errors.New("oh no") }))
+	partytest.OnProvision(t, "broken", func(caddy.Context) error { return errors.New("oh no") })
+	partytest.OnProvision(t, "fails to start", partytest.DuringStart(t, func() error { return errors.New("oh no") }))
 	m := newMetered(t)
-	onProvision(t, "members", func(ctx caddy.Context) error {
+	partytest.OnProvision(t, "members", func(ctx caddy.Context) error {
 		return errors.Join(
-			joinParty(ctx, m.party, "declines", func(o *Operator) error { return o.Connect("number", declining) }),
-			joinParty(ctx, m.party, "remote", func(o *Operator) error { return o.ConnectRemote("number", failing) }),
+			joinParty(ctx, m.party, "declines", func(o *Operator) error { return o.Connect("number", partytest.Declines) }),
+			joinParty(ctx, m.party, "remote", func(o *Operator) error { return o.ConnectRemote("number", partytest.Fails) }),
 		)
 	})
-	onProvision(t, "another", func(ctx caddy.Context) error {
-		return joinParty(ctx, m.party, "another", func(o *Operator) error { return o.Connect("another", pong) })
+	partytest.OnProvision(t, "another", func(ctx caddy.Context) error {
+		return joinParty(ctx, m.party, "another", func(o *Operator) error { return o.Connect("another", partytest.Pong) })
 	})
 	const party = "test_app members\nwsgi_party PARTY {\ninvite /__invite__/ as invited\ntest_app /__invite__/ invited\n}\n"
 	m.load(party)
@@ -541,8 +525,8 @@ func TestCountersGoOnAcrossReloadsAndFailedReloads(t *testing.T) {
 		{"an app that does not start", m.config(party + "test_app another\ntest_app \"fails to start\"")},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			m.t = t
-			if err := m.try(test.config); err == nil {
+			m.TB = t
+			if err := m.TryLoadJSON(test.config); err == nil {
 				t.Fatal("the load does not fail")
 			}
 			check()
@@ -550,7 +534,7 @@ func TestCountersGoOnAcrossReloadsAndFailedReloads(t *testing.T) {
 			check()
 		})
 	}
-	m.t = t
+	m.TB = t
 }
 
 // TestTheGaugeShowsTheRunningConfigOnly looks while another config loads, too.
@@ -558,7 +542,7 @@ func TestTheGaugeShowsTheRunningConfigOnly(t *testing.T) {
 	m := newMetered(t)
 	var operators []*Operator
 	joining := 0
-	onProvision(t, "members", func(ctx caddy.Context) error {
+	partytest.OnProvision(t, "members", func(ctx caddy.Context) error {
 		operators = nil
 		for i := range joining {
 			if err := joinParty(ctx, m.party, fmt.Sprint("guest", i), func(o *Operator) error {
@@ -571,18 +555,18 @@ func TestTheGaugeShowsTheRunningConfigOnly(t *testing.T) {
 		return nil
 	})
 	var meanwhile []any
-	onProvision(t, "look", func(caddy.Context) error {
-		all, err := scrapeMetrics(m.address)
+	partytest.OnProvision(t, "look", func(caddy.Context) error {
+		all, err := scrapeMetrics(m.Address)
 		meanwhile = append(meanwhile, all[m.party]["guests"], err)
 		return nil
 	})
-	onProvision(t, "broken", func(caddy.Context) error { return errors.New("oh no") })
+	partytest.OnProvision(t, "broken", func(caddy.Context) error { return errors.New("oh no") })
 	joining = 3
 	m.load("test_app members\nwsgi_party PARTY")
 	m.expect(countedGuests(3), countedInvites(0, 0, 0, 0))
 
 	joining = 5
-	if err := m.try(m.config("test_app members\nwsgi_party PARTY\ntest_app broken")); err == nil {
+	if err := m.TryLoadJSON(m.config("test_app members\nwsgi_party PARTY\ntest_app broken")); err == nil {
 		t.Fatal("the load does not fail")
 	}
 	m.expect(countedGuests(3), countedInvites(0, 0, 0, 0))
@@ -594,8 +578,8 @@ func TestTheGaugeShowsTheRunningConfigOnly(t *testing.T) {
 	}
 	m.expect(countedGuests(2), countedInvites(0, 0, 0, 0))
 
-	replica := m.line(m.party).Partyline().Operator("guest0")
-	if err := replica.Connect("number", pong); err != nil {
+	replica := operatorOf(m, m.party).Partyline().Operator("guest0")
+	if err := replica.Connect("number", partytest.Pong); err != nil {
 		t.Fatal(err)
 	}
 	number := countedReplies("guest0", "number", 0, 0, 0)
@@ -612,11 +596,11 @@ func TestTheGaugeShowsTheRunningConfigOnly(t *testing.T) {
 }
 
 func TestTwoServersFromOneSiteBlockHaveOneGuestInTheGauge(t *testing.T) {
-	guest(t, "guest", "pong", "ping")
+	partytest.Guest(t, "guest", "pong", "ping")
 	m := newMetered(t)
-	config := m.adapt("ADDRESS, http://" + testport.Address(t) + " {\nroute {\nmetrics /metrics\ntest_app /ask ask\nwsgi_party " + m.party +
+	config := m.Adapt("ADDRESS, http://" + testport.Address(t) + " {\nroute {\nmetrics /metrics\ntest_app /ask ask\nwsgi_party " + m.party +
 		" {\ninvite /guest/__invite__/\ntest_app guest\n}\n}\n}")
-	if err := m.try(config); err != nil {
+	if err := m.TryLoadJSON(config); err != nil {
 		t.Fatal(err)
 	}
 	m.ask("", "ping")
@@ -628,15 +612,15 @@ func TestAGuestThatLeavesTakesItsSeriesWithIt(t *testing.T) {
 	var leaving *Operator
 	join := func(ctx caddy.Context) error {
 		return errors.Join(
-			joinParty(ctx, m.party, "stays", func(o *Operator) error { return o.Connect("both", pong) }),
+			joinParty(ctx, m.party, "stays", func(o *Operator) error { return o.Connect("both", partytest.Pong) }),
 			joinParty(ctx, m.party, "leaves", func(o *Operator) error {
 				leaving = o
-				return errors.Join(o.ConnectRemote("both", pong), o.Connect("own", pong))
+				return errors.Join(o.ConnectRemote("both", partytest.Pong), o.Connect("own", partytest.Pong))
 			}),
 		)
 	}
-	onProvision(t, "members", join)
-	onProvision(t, "one member", joins(m.party, "stays", "both", "pong"))
+	partytest.OnProvision(t, "members", join)
+	partytest.OnProvision(t, "one member", joins(m.party, "stays", "both", "pong"))
 	m.load("test_app members\nwsgi_party PARTY")
 	for range 2 {
 		m.ask("", "both")
@@ -657,13 +641,13 @@ func TestAGuestThatLeavesTakesItsSeriesWithIt(t *testing.T) {
 	m.ask("", "own") // nobody is connected
 	m.expect(rest, countedGuests(1), countedAsks("both", 3), countedReplies("stays", "both", 3, 0, 0))
 
-	returned := m.line(m.party).Partyline().Operator("leaves")
-	if err := returned.ConnectRemote("both", pong); err != nil {
+	returned := operatorOf(m, m.party).Partyline().Operator("leaves")
+	if err := returned.ConnectRemote("both", partytest.Pong); err != nil {
 		t.Fatal(err)
 	}
 	m.expect(rest, countedGuests(2), countedAsks("both", 3), countedReplies("stays", "both", 3, 0, 0),
 		countedReplies("leaves", "both", 2, 0, 0), timedReplies("leaves", "both", 2))
-	if err := returned.Connect("own", pong); err != nil {
+	if err := returned.Connect("own", partytest.Pong); err != nil {
 		t.Fatal(err)
 	}
 	m.expect(all(3, 3, 2)...)
@@ -684,7 +668,7 @@ func TestAGuestThatLeavesTakesItsSeriesWithIt(t *testing.T) {
 
 func TestNothingARequestCarriesBecomesALabel(t *testing.T) {
 	m := newMetered(t)
-	onProvision(t, "member", joins(m.party, "guest", "number", 1))
+	partytest.OnProvision(t, "member", joins(m.party, "guest", "number", 1))
 	m.load("test_app member\nwsgi_party PARTY {\nignore_missing_services\n}")
 	m.ask("", "number")
 	want := []metricValues{countedGuests(1), countedInvites(0, 0, 0, 0), countedAsks("number", 1), countedReplies("guest", "number", 1, 0, 0)}
@@ -701,9 +685,9 @@ func TestNothingARequestCarriesBecomesALabel(t *testing.T) {
 
 // expectNoParty asks for a party that is not there.
 func (m *metered) expectNoParty(party string) {
-	m.t.Helper()
-	if status, _ := m.get("/ask?service=number&party=" + url.QueryEscape(party)); status != http.StatusNotFound {
-		m.t.Errorf("party %q: %d", party, status)
+	m.Helper()
+	if status, _ := m.Get("/ask?service=number&party=" + url.QueryEscape(party)); status != http.StatusNotFound {
+		m.Errorf("party %q: %d", party, status)
 	}
 	m.expectOf(party)
 }
@@ -713,23 +697,23 @@ func TestServicesBeyond512OfAGuestAreCountedTogether(t *testing.T) {
 	m := newMetered(t)
 	var busy *Operator
 	name := func(i int) string { return fmt.Sprintf("service%04d", i) }
-	onProvision(t, "members", func(ctx caddy.Context) error {
+	partytest.OnProvision(t, "members", func(ctx caddy.Context) error {
 		return errors.Join(
 			joinParty(ctx, m.party, "busy", func(o *Operator) (err error) {
 				busy = o
 				for i := range many + beyond {
-					err = errors.Join(err, o.Connect(name(i), pong))
+					err = errors.Join(err, o.Connect(name(i), partytest.Pong))
 				}
 				return err
 			}),
 			// Others are counted apart all the same, and may be called like the rest.
 			joinParty(ctx, m.party, "another", func(o *Operator) error {
-				return errors.Join(o.Connect("own", pong), o.Connect("other", pong))
+				return errors.Join(o.Connect("own", partytest.Pong), o.Connect("other", partytest.Pong))
 			}),
 		)
 	})
 	m.load("test_app members\nwsgi_party PARTY")
-	everybody := m.line(m.party)
+	everybody := operatorOf(m, m.party)
 	for i := range many + beyond {
 		if _, err := everybody.AskAround(context.Background(), name(i), nil); err != nil {
 			t.Fatal(err)
@@ -753,7 +737,7 @@ func TestServicesBeyond512OfAGuestAreCountedTogether(t *testing.T) {
 	m.expect(append(slices.Clone(another), countedGuests(1), countedAsks("other", beyond+2))...)
 	returned := everybody.Partyline().Operator("busy")
 	for _, service := range []string{name(0), "new"} {
-		if err := returned.Connect(service, pong); err != nil {
+		if err := returned.Connect(service, partytest.Pong); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -767,15 +751,15 @@ func TestServicesBeyond512OfAGuestAreCountedTogether(t *testing.T) {
 
 // TestOddNamesDoNotBreakTheScrape has names that are no UTF-8 or have to be escaped.
 func TestOddNamesDoNotBreakTheScrape(t *testing.T) {
-	guest(t, "guest", "pong", "ping")
+	partytest.Guest(t, "guest", "pong", "ping")
 	m := newMetered(t)
 	odd := []string{"say \"hi\"", "two\nlines", `back\slash`, `end\`, "{a=\"b\"}, # x", "héllo, 世界", "\t \r", "\x00", "no\xff\xfeUTF-8"}
 	oddParty := m.party + "\"\n\\\xff"
-	onProvision(t, "members", func(ctx caddy.Context) (err error) {
+	partytest.OnProvision(t, "members", func(ctx caddy.Context) (err error) {
 		for _, name := range odd {
 			for _, party := range []string{m.party, oddParty} {
 				err = errors.Join(err, joinParty(ctx, party, name, func(o *Operator) error {
-					return errors.Join(o.Connect(name, pong), o.ConnectRemote(name, pong))
+					return errors.Join(o.Connect(name, partytest.Pong), o.ConnectRemote(name, partytest.Pong))
 				}))
 			}
 		}
@@ -784,7 +768,7 @@ func TestOddNamesDoNotBreakTheScrape(t *testing.T) {
 	m.load("test_app members\nwsgi_party PARTY {\ninvite /%ff/__invite__/\ntest_app guest\n}")
 	for _, party := range []string{m.party, oddParty} {
 		for _, name := range odd {
-			if _, err := m.line(party).AskAround(context.Background(), name, nil); err != nil {
+			if _, err := operatorOf(m, party).AskAround(context.Background(), name, nil); err != nil {
 				t.Error(err)
 			}
 		}
@@ -804,11 +788,11 @@ func TestOddNamesDoNotBreakTheScrape(t *testing.T) {
 // another one that is the label of the first.
 func TestNamesThatAreWrittenAlikeDoNotBreakTheScrape(t *testing.T) {
 	m := newMetered(t)
-	onProvision(t, "members", func(ctx caddy.Context) (err error) {
+	partytest.OnProvision(t, "members", func(ctx caddy.Context) (err error) {
 		for _, name := range []string{"\xff", `"\xff"`} {
 			for _, party := range []string{m.party, m.party + name} {
 				err = errors.Join(err, joinParty(ctx, party, name, func(o *Operator) error {
-					return errors.Join(o.Connect("number", pong), o.ConnectRemote(name, pong))
+					return errors.Join(o.Connect("number", partytest.Pong), o.ConnectRemote(name, partytest.Pong))
 				}))
 			}
 		}
@@ -824,14 +808,14 @@ func TestNamesThatAreWrittenAlikeDoNotBreakTheScrape(t *testing.T) {
 }
 
 func TestTwoPartiesAreCountedApart(t *testing.T) {
-	guest(t, "guest", "pong", "ping")
+	partytest.Guest(t, "guest", "pong", "ping")
 	m := newMetered(t)
 	second := m.party + "-second"
 	const site = "wsgi_party %s {\ninvite %s as guest\nhandle %s* {\ntest_app guest\n}\n}\n"
 	m.load(fmt.Sprintf(site, "PARTY", "/a/__invite__/", "/a/") + fmt.Sprintf(site, second, "/b/__invite__/", "/b/"))
 	m.ask("", "ping")
 	m.ask("", "ping")
-	if _, err := m.line(second).AskAround(context.Background(), "ping", nil); err != nil {
+	if _, err := operatorOf(m, second).AskAround(context.Background(), "ping", nil); err != nil {
 		t.Error(err)
 	}
 	m.expect(countedGuests(1), countedInvites(1, 0, 0, 0), countedAsks("ping", 2), countedReplies("guest", "ping", 2, 0, 0))
@@ -851,14 +835,14 @@ func TestTwoPartiesAreCountedApart(t *testing.T) {
 func TestTheMetricsAreThereWhoeverJoinsFirst(t *testing.T) {
 	m := newMetered(t)
 	var end context.CancelFunc
-	onProvision(t, "temporary", func(ctx caddy.Context) error {
+	partytest.OnProvision(t, "temporary", func(ctx caddy.Context) error {
 		ctx, end = caddy.NewContext(ctx)
 		return joins(m.party, "temporary", "number", 1)(ctx)
 	})
 	for i, load := range []func(){
 		func() { m.load("test_app temporary\nwsgi_party PARTY") },
 		func() { // the admin endpoint sees to it, too
-			m.admin = ""
+			m.Admin = ""
 			if err := caddy.Load(m.config("test_app temporary\nwsgi_party PARTY"), true); err != nil {
 				t.Fatal(err)
 			}
@@ -868,9 +852,9 @@ func TestTheMetricsAreThereWhoeverJoinsFirst(t *testing.T) {
 		n := float64(i + 1)
 		m.ask("", "number")
 		m.expect(countedGuests(1), countedInvites(0, 0, 0, 0), countedAsks("number", n), countedReplies("temporary", "number", n, 0, 0))
-		line := m.line(m.party).Partyline()
+		line := operatorOf(m, m.party).Partyline()
 		end()
-		eventually(t, "the guest leaves", func() bool { return len(line.Guests()) == 0 })
+		partytest.Eventually(t, "the guest leaves", func() bool { return len(line.Guests()) == 0 })
 		m.expect(countedGuests(0), countedInvites(0, 0, 0, 0))
 	}
 }
@@ -880,22 +864,18 @@ func TestTheMetricsAreThereWhoeverJoinsFirst(t *testing.T) {
 // ask, and in the end not one ask is missing.
 func TestScrapesUnderLoad(t *testing.T) {
 	m := newMetered(t)
-	onProvision(t, "broken", func(caddy.Context) error { return errors.New("oh no") })
-	onProvision(t, "members", func(ctx caddy.Context) error {
+	partytest.OnProvision(t, "broken", func(caddy.Context) error { return errors.New("oh no") })
+	partytest.OnProvision(t, "members", func(ctx caddy.Context) error {
 		return errors.Join(
-			joinParty(ctx, m.party, "local", func(o *Operator) error { return o.Connect("number", pong) }),
-			joinParty(ctx, m.party, "declines", func(o *Operator) error { return o.Connect("number", declining) }),
-			joinParty(ctx, m.party, "remote", func(o *Operator) error { return o.ConnectRemote("number", pong) }),
+			joinParty(ctx, m.party, "local", func(o *Operator) error { return o.Connect("number", partytest.Pong) }),
+			joinParty(ctx, m.party, "declines", func(o *Operator) error { return o.Connect("number", partytest.Declines) }),
+			joinParty(ctx, m.party, "remote", func(o *Operator) error { return o.ConnectRemote("number", partytest.Pong) }),
 		)
 	})
-	guest(t, "guest", "pong", "ping")
+	partytest.Guest(t, "guest", "pong", "ping")
 	const party = "test_app members\nwsgi_party PARTY {\ninvite /guest/__invite__/\ntest_app /guest/* guest\n}\n"
-	m.admin = testport.Address(t)
-	withAdmin := func(config []byte) []byte {
-		return bytes.Replace(config, []byte(`"disabled":true`), []byte(`"listen":"`+m.admin+`"`), 1)
-	}
-	good, broken := withAdmin(m.config(party)), withAdmin(m.config(party+"test_app broken"))
-	unknown := withAdmin(withApps(t, m.config(party), map[string]string{"http": "null", "nonexistent": "{}"}))
+	good, broken := m.config(party), m.config(party+"test_app broken")
+	unknown := withApps(t, good, map[string]string{"http": "null", "nonexistent": "{}"})
 	if err := caddy.Load(good, true); err != nil {
 		t.Fatal(err)
 	}
@@ -921,7 +901,7 @@ func TestScrapesUnderLoad(t *testing.T) {
 	var asked, scrapes, adminScrapes, loads atomic.Int64
 	for range 2 {
 		forever(func() {
-			answers, err := m.line(m.party).AskAround(context.Background(), "number", nil)
+			answers, err := operatorOf(m, m.party).AskAround(context.Background(), "number", nil)
 			if err != nil || len(answers) != 2 {
 				t.Error(answers, err)
 			}
@@ -929,9 +909,9 @@ func TestScrapesUnderLoad(t *testing.T) {
 		})
 	}
 	forever(func() { // replicas and strangers come and go
-		line := m.line(m.party).Partyline()
+		line := operatorOf(m, m.party).Partyline()
 		replica, stranger := line.Operator("local"), line.Operator("stranger")
-		if err := errors.Join(replica.Connect("number", pong), stranger.Connect("strange", pong)); err != nil {
+		if err := errors.Join(replica.Connect("number", partytest.Pong), stranger.Connect("strange", partytest.Pong)); err != nil {
 			t.Error(err)
 		}
 		if _, err := line.Operator("").AskAround(context.Background(), "strange", nil); err != nil {
@@ -940,7 +920,7 @@ func TestScrapesUnderLoad(t *testing.T) {
 		replica.Leave()
 		stranger.Leave()
 	})
-	for address, counted := range map[string]*atomic.Int64{m.address: &scrapes, m.admin: &adminScrapes} {
+	for address, counted := range map[string]*atomic.Int64{m.Address: &scrapes, m.Admin: &adminScrapes} {
 		for range 2 {
 			last := make(metricValues)
 			forever(func() {

@@ -8,131 +8,29 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
 	"github.com/wsgiparty/wsgiparty/internal/wire"
 )
 
-// remoteApp is an application that Caddy asks for its manifest.
-type remoteApp struct {
-	*httptest.Server
-	mu      sync.Mutex
-	invite  http.HandlerFunc // answers the invite
-	answer  http.HandlerFunc // answers all else
-	invites int
-}
-
-// newRemoteApp starts an application that answers its invite like that, and everything
-// else with 404.
-func newRemoteApp(t testing.TB, invite http.HandlerFunc) *remoteApp {
-	t.Helper()
-	a := &remoteApp{invite: invite, answer: http.NotFound}
-	a.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		a.mu.Lock()
-		serve := a.answer
-		if strings.HasSuffix(r.URL.Path, "/__invite__/") {
-			a.invites++
-			serve = a.invite
-		}
-		a.mu.Unlock()
-		serve(w, r)
-	}))
-	t.Cleanup(a.Close)
-	return a
-}
-
-// invited returns how many invites there were.
-func (a *remoteApp) invited() int {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.invites
-}
-
-// change changes how the application answers its invite.
-func (a *remoteApp) change(invite http.HandlerFunc) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.invite = invite
-}
-
-// answers makes the application answer asks like that.
-func (a *remoteApp) answers(answer http.HandlerFunc) *remoteApp {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.answer = answer
-	return a
-}
-
-// guest are the directives of the application's mount, without the invite.
-func (a *remoteApp) guest(mount string) string {
-	return fmt.Sprintf("handle_path /%s/* {\nwsgi_party_guest\nreverse_proxy %s\n}\n", mount, a.Listener.Addr())
-}
-
-func saysManifest(text string) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/vnd.wsgi-party+json")
-		_, _ = fmt.Fprint(w, text)
-	}
-}
-
-func saysStatus(status int, header ...string) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) {
-		for i := 0; i < len(header); i += 2 {
-			w.Header().Set(header[i], header[i+1])
-		}
-		w.WriteHeader(status)
-	}
-}
-
-func saysJSON(text string) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = fmt.Fprint(w, text)
-	}
-}
-
-// invitesOf returns what the running config's party knows of its invites, when each
-// application has answered.
-func invitesOf(t testing.TB, party string, wait bool) map[string]InviteInfo {
-	t.Helper()
-	var invites map[string]InviteInfo
-	eventually(t, "the applications answer their invites", func() bool {
-		invites = make(map[string]InviteInfo)
-		for _, p := range Parties() {
-			if p.Partyline.Name() != party {
-				continue
-			}
-			for _, i := range p.Invites {
-				invites[i.Guest] = i
-				if wait && i.Status == 0 && i.Err == nil {
-					return false
-				}
-			}
-		}
-		return true
-	})
-	return invites
-}
-
 func TestRemoteGuestsAreShownLikeAnyOther(t *testing.T) {
 	c := newAdminTest(t)
-	party := freshParty()
-	blog := newRemoteApp(t, saysManifest(`{"urls": {"home": "/"}, "services": {"ping": {"answer": "pong"}, "user": {"href": "/user{?id}"}}}`)).answers(saysJSON(`"somebody"`))
-	moved := newRemoteApp(t, saysStatus(301, "Location", "https://example.com/moved/__invite__/"))
+	party := partytest.FreshParty()
+	blog := partytest.NewInvited(t, partytest.Manifest(`{"urls": {"home": "/"}, "services": {"ping": {"answer": "pong"}, "user": {"href": "/user{?id}"}}}`)).On(partytest.JSON(`"somebody"`))
+	moved := partytest.NewInvited(t, partytest.Status(301, "Location", "https://example.com/moved/__invite__/"))
 	down := testport.Address(t)
 	apps := []struct {
 		guest   string
-		app     *remoteApp
+		app     *partytest.Application
 		result  InviteResult
 		status  int
 		err     string
@@ -140,26 +38,26 @@ func TestRemoteGuestsAreShownLikeAnyOther(t *testing.T) {
 		manages bool
 	}{
 		{guest: "blog", app: blog, result: InviteJoined, status: 200},
-		{guest: "none", app: newRemoteApp(t, saysStatus(404)), result: InviteNotAnswered, status: 404, advice: []string{"application/vnd.wsgi-party+json", "correct the invite's URI", "wsgi_party_guest"}},
-		{guest: "spa", app: newRemoteApp(t, saysJSON(`{}`)), result: InviteNotAnswered, status: 200, advice: []string{"no manifest", "application/json"}},
-		{guest: "badhost", app: newRemoteApp(t, saysStatus(400)), result: InviteRefused, status: 400, advice: []string{"host", "https://example.com/badhost/__invite__/"}},
-		{guest: "guarded", app: newRemoteApp(t, saysStatus(401)), result: InviteRefused, status: 401, advice: []string{"`not vars partyline guarded`", "key"}},
-		{guest: "forbidden", app: newRemoteApp(t, saysStatus(403)), result: InviteRefused, status: 403, advice: []string{"`not vars partyline forbidden`"}},
+		{guest: "none", app: partytest.NewInvited(t, partytest.Status(404)), result: InviteNotAnswered, status: 404, advice: []string{"application/vnd.wsgi-party+json", "correct the invite's URI", "wsgi_party_guest"}},
+		{guest: "spa", app: partytest.NewInvited(t, partytest.JSON(`{}`)), result: InviteNotAnswered, status: 200, advice: []string{"no manifest", "application/json"}},
+		{guest: "badhost", app: partytest.NewInvited(t, partytest.Status(400)), result: InviteRefused, status: 400, advice: []string{"host", "https://example.com/badhost/__invite__/"}},
+		{guest: "guarded", app: partytest.NewInvited(t, partytest.Status(401)), result: InviteRefused, status: 401, advice: []string{"`not vars partyline guarded`", "key"}},
+		{guest: "forbidden", app: partytest.NewInvited(t, partytest.Status(403)), result: InviteRefused, status: 403, advice: []string{"`not vars partyline forbidden`"}},
 		{guest: "moved", app: moved, result: InviteFailed, status: 301, advice: []string{"https://example.com/moved/__invite__/", "not followed", "write `invite https://example.com/moved/__invite__/`"}},
-		{guest: "broken", app: newRemoteApp(t, saysManifest(`{"urls": {"home": 1}}`)), result: InviteFailed, status: 200, err: "urls.home", advice: []string{"correct the application's manifest"}},
+		{guest: "broken", app: partytest.NewInvited(t, partytest.Manifest(`{"urls": {"home": 1}}`)), result: InviteFailed, status: 200, err: "urls.home", advice: []string{"correct the application's manifest"}},
 		{guest: "down", result: InviteFailed, status: 502, err: "connect", advice: []string{"is the application running"}},
 	}
 	config := ""
 	for _, a := range apps {
 		config += "invite /" + a.guest + "/__invite__/\n"
 		if a.app != nil {
-			config += a.app.guest(a.guest)
+			config += partytest.Mounted(a.guest, "", a.app)
 		}
 	}
-	c.site("wsgi_party " + party + " {\n" + config + "handle_path /down/* {\nwsgi_party_guest\nreverse_proxy " + down + "\n}\n}")
+	c.Site("wsgi_party " + party + " {\n" + config + "handle_path /down/* {\nwsgi_party_guest\nreverse_proxy " + down + "\n}\n}")
 	known := invitesOf(t, party, true)
 	var shown partyJSON
-	c.decode(c.call("GET", "/wsgi_party/"+party, ""), &shown)
+	partytest.Decode(c, c.Call("GET", "/wsgi_party/"+party, ""), &shown)
 	for i, a := range apps {
 		info := known[a.guest]
 		if info.Result != a.result || info.Status != a.status || !strings.Contains(wire.Message(info.Err), a.err) || (info.Err == nil) != (a.err == "") || info.Duration <= 0 || info.Time.Before(c.began) || info.Time.After(time.Now()) {
@@ -183,53 +81,53 @@ func TestRemoteGuestsAreShownLikeAnyOther(t *testing.T) {
 	}
 
 	for range 3 {
-		if answers, err := c.line(party).AskAround(t.Context(), "user", map[string]any{"id": 1}); err != nil || len(answers) != 1 {
+		if answers, err := operatorOf(c, party).AskAround(t.Context(), "user", map[string]any{"id": 1}); err != nil || len(answers) != 1 {
 			t.Fatal(answers, err)
 		}
 	}
-	blog.answers(saysStatus(500))
-	_, _ = c.line(party).AskAround(t.Context(), "user", map[string]any{"id": 1})
-	blog.answers(saysStatus(204))
-	_, _ = c.line(party).AskAround(t.Context(), "user", map[string]any{"id": 1})
-	_, _ = c.line(party).AskAround(t.Context(), "ping", nil)
+	blog.On(partytest.Status(500))
+	_, _ = operatorOf(c, party).AskAround(t.Context(), "user", map[string]any{"id": 1})
+	blog.On(partytest.Status(204))
+	_, _ = operatorOf(c, party).AskAround(t.Context(), "user", map[string]any{"id": 1})
+	_, _ = operatorOf(c, party).AskAround(t.Context(), "ping", nil)
 	var view struct {
 		Party                    string
 		Invites                  json.RawMessage
 		Guests, Services, Counts json.RawMessage
 	}
-	c.decode(c.call("GET", "/wsgi_party/"+party, ""), &view)
+	partytest.Decode(c, c.Call("GET", "/wsgi_party/"+party, ""), &view)
 	c.same("guests", c.plain(string(view.Guests)), c.plain(`[{"guest": "blog", "services": ["ping", "url", "user"], "replicas": 1, "joined": "TIME"}]`))
 	c.same("services", c.plain(string(view.Services)), c.plain(`[{"service": "ping", "guests": ["blog"]}, {"service": "url", "guests": ["blog"]}, {"service": "user", "guests": ["blog"]}]`))
 	c.same("counts", c.plain(string(view.Counts)), c.plain(`[
 		{"guest": "blog", "service": "ping", "asked": 1, "answered": 1, "declined": 0, "failed": 0, "refused": 0, "last_error": ""},
 		{"guest": "blog", "service": "url", "asked": 0, "answered": 0, "declined": 0, "failed": 0, "refused": 0, "last_error": ""},
 		{"guest": "blog", "service": "user", "asked": 5, "answered": 3, "declined": 1, "failed": 1, "refused": 0, "last_error": "guest \"blog\" failed to answer \"user\": status 500"}]`))
-	response := c.call("POST", "/wsgi_party/"+party+"/ask/ping", "")
+	response := c.Call("POST", "/wsgi_party/"+party+"/ask/ping", "")
 	c.isJSON("an ask", response, `{"answers": ["pong"], "replies": [{"guest": "blog", "mount": "/blog", "status": "answered", "duration": "DURATION"}], "duration": "DURATION"}`)
 }
 
 // TestANewManifestKeepsTheGuestOnTheLine changes what the application says of itself.
 func TestANewManifestKeepsTheGuestOnTheLine(t *testing.T) {
 	c := newAdminTest(t)
-	party := freshParty()
-	blog := newRemoteApp(t, saysManifest(`{"services": {"ping": {"answer": 1}, "gone": {"href": "/gone"}}}`))
-	c.site("wsgi_party " + party + " {\ninvite /blog/__invite__/\n" + blog.guest("blog") + "}")
+	party := partytest.FreshParty()
+	blog := partytest.NewInvited(t, partytest.Manifest(`{"services": {"ping": {"answer": 1}, "gone": {"href": "/gone"}}}`))
+	c.Site("wsgi_party " + party + " {\ninvite /blog/__invite__/\n" + partytest.Mounted("blog", "", blog) + "}")
 	invitesOf(t, party, true)
-	before := c.line(party).Partyline().Guests()
-	blog.change(saysManifest(`{"services": {"ping": {"answer": 2}, "new": {"answer": 3}}}`))
-	if _, err := c.line(party).AskAround(t.Context(), "gone", nil); err == nil { // its 404 has the manifest asked for again
+	before := operatorOf(c, party).Partyline().Guests()
+	blog.OnInvite(partytest.Manifest(`{"services": {"ping": {"answer": 2}, "new": {"answer": 3}}}`))
+	if _, err := operatorOf(c, party).AskAround(t.Context(), "gone", nil); err == nil { // its 404 has the manifest asked for again
 		t.Error("what is not there answers")
 	}
-	eventually(t, "the new manifest counts", func() bool {
-		answers, err := c.line(party).AskAround(t.Context(), "ping", nil)
+	partytest.Eventually(t, "the new manifest counts", func() bool {
+		answers, err := operatorOf(c, party).AskAround(t.Context(), "ping", nil)
 		if err != nil || len(answers) != 1 {
 			t.Errorf("in between the guest answers %v, %v", answers, err)
 			return true
 		}
 		return string(answers[0].(json.RawMessage)) == "2"
 	})
-	eventually(t, "its old operator has left", func() bool {
-		after := c.line(party).Partyline().Guests()
+	partytest.Eventually(t, "its old operator has left", func() bool {
+		after := operatorOf(c, party).Partyline().Guests()
 		return len(after) == 1 && after[0].Replicas == 1 && slices.Equal(after[0].Services, []string{"new", "ping"}) && after[0].Joined.Equal(before[0].Joined)
 	})
 }
@@ -238,16 +136,16 @@ func TestANewManifestKeepsTheGuestOnTheLine(t *testing.T) {
 // later fails.
 func TestAnInviteSentAgainWaitsForTheApplication(t *testing.T) {
 	c := newAdminTest(t)
-	party := freshParty()
-	manifest := saysManifest(`{"services": {"ping": {"answer": "pong"}, "gone": {"href": "/gone"}}}`)
+	party := partytest.FreshParty()
+	manifest := partytest.Manifest(`{"services": {"ping": {"answer": "pong"}, "gone": {"href": "/gone"}}}`)
 	slow := func(next http.HandlerFunc) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			time.Sleep(100 * time.Millisecond)
 			next(w, r)
 		}
 	}
-	blog := newRemoteApp(t, saysStatus(404))
-	c.site("wsgi_party " + party + " {\ninvite /blog/__invite__/\n" + blog.guest("blog") + "}")
+	blog := partytest.NewInvited(t, partytest.Status(404))
+	c.Site("wsgi_party " + party + " {\ninvite /blog/__invite__/\n" + partytest.Mounted("blog", "", blog) + "}")
 	if info := invitesOf(t, party, true)["blog"]; info.Result != InviteNotAnswered {
 		t.Errorf("%+v", info)
 	}
@@ -255,60 +153,46 @@ func TestAnInviteSentAgainWaitsForTheApplication(t *testing.T) {
 		t.Helper()
 		c.expectJSON("POST", "/wsgi_party/"+party+"/invite?guest=blog", "", `{"invites": [{"server": "srv0", "uri": "/blog/__invite__/", "guest": "blog", `+want+`, "time": "TIME", "duration": "DURATION"}]}`)
 	}
-	blog.change(slow(saysStatus(403)))
+	blog.OnInvite(slow(partytest.Status(403)))
 	invite(`"result": "refused", "status": 403, "error": "", "hint": "HINT", "sent": true`)
-	blog.change(slow(manifest))
+	blog.OnInvite(slow(manifest))
 	invite(`"result": "joined", "status": 200, "error": "", "sent": true`)
-	c.expectAnswersOf(party, "ping", `"pong"`)
-	invited := blog.invited()
+	c.ExpectJSONAnswers(party, "ping", `"pong"`)
+	invited := blog.Invites()
 	invite(`"result": "joined", "status": 200, "error": "", "sent": false`)
-	if n := blog.invited(); n != invited {
+	if n := blog.Invites(); n != invited {
 		t.Errorf("who is on the line is invited again")
 	}
 
 	// A guest whose last manifest counts is asked, too, and keeps answering.
-	blog.change(slow(saysStatus(500)))
-	_, _ = c.line(party).AskAround(t.Context(), "gone", nil)
-	eventually(t, "the invite fails", func() bool { return invitesOf(t, party, false)["blog"].Status == 500 })
-	invited = blog.invited()
+	blog.OnInvite(slow(partytest.Status(500)))
+	_, _ = operatorOf(c, party).AskAround(t.Context(), "gone", nil)
+	partytest.Eventually(t, "the invite fails", func() bool { return invitesOf(t, party, false)["blog"].Status == 500 })
+	invited = blog.Invites()
 	invite(`"result": "failed", "status": 500, "error": "", "hint": "HINT", "old_manifest": "TIME", "sent": true`)
-	if n := blog.invited(); n == invited {
+	if n := blog.Invites(); n == invited {
 		t.Error("the application was not asked")
 	}
-	c.expectAnswersOf(party, "ping", `"pong"`)
-	blog.change(slow(manifest))
+	c.ExpectJSONAnswers(party, "ping", `"pong"`)
+	blog.OnInvite(slow(manifest))
 	invite(`"result": "joined", "status": 200, "error": "", "sent": true`)
-	c.expectAnswersOf(party, "ping", `"pong"`)
-}
-
-// expectAnswersOf fails the test unless asking around gives that JSON.
-func (c *testCaddy) expectAnswersOf(party, service string, want ...string) {
-	c.t.Helper()
-	answers, err := c.line(party).AskAround(c.t.Context(), service, nil)
-	var got []string
-	for _, answer := range answers {
-		encoded, _ := json.Marshal(answer)
-		got = append(got, string(encoded))
-	}
-	if err != nil || !slices.Equal(got, want) {
-		c.t.Errorf("%s: %q %v, want %q", service, got, err, want)
-	}
+	c.ExpectJSONAnswers(party, "ping", `"pong"`)
 }
 
 // TestAnApplicationThatDoesNotAnswerIsWaitedForAsLongAsInvitesMayTake has it hang.
 func TestAnApplicationThatDoesNotAnswerIsWaitedForAsLongAsInvitesMayTake(t *testing.T) {
 	c := newAdminTest(t)
-	party := freshParty()
-	blog := newRemoteApp(t, saysStatus(404))
-	c.site("wsgi_party " + party + " {\ninvite /blog/__invite__/\ninvite_timeout 200ms\n" + blog.guest("blog") + "}")
+	party := partytest.FreshParty()
+	blog := partytest.NewInvited(t, partytest.Status(404))
+	c.Site("wsgi_party " + party + " {\ninvite /blog/__invite__/\ninvite_timeout 200ms\n" + partytest.Mounted("blog", "", blog) + "}")
 	invitesOf(t, party, true)
-	blog.change(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	blog.OnInvite(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	began := time.Now()
-	response := c.call("POST", "/wsgi_party/"+party+"/invite", "")
-	if took := time.Since(began); response.status != 200 || took < 200*time.Millisecond || strings.Contains(response.body, `"joined"`) {
-		t.Errorf("after %v: %d %s", took, response.status, response.body)
+	response := c.Call("POST", "/wsgi_party/"+party+"/invite", "")
+	if took := time.Since(began); response.Status != 200 || took < 200*time.Millisecond || strings.Contains(response.Body, `"joined"`) {
+		t.Errorf("after %v: %d %s", took, response.Status, response.Body)
 	}
-	eventually(t, "it is said that it took too long", func() bool {
+	partytest.Eventually(t, "it is said that it took too long", func() bool {
 		info := invitesOf(t, party, false)["blog"]
 		return info.Result == InviteFailed && strings.Contains(wire.Message(info.Err), "longer than 200ms")
 	})
@@ -316,8 +200,8 @@ func TestAnApplicationThatDoesNotAnswerIsWaitedForAsLongAsInvitesMayTake(t *test
 
 func TestRemoteGuestsAreCountedLikeAnyOther(t *testing.T) {
 	m := newMetered(t)
-	blog := newRemoteApp(t, saysManifest(`{"urls": {"home": "/"}, "services": {"ping": {"answer": "pong"}, "user": {"href": "/user"}}}`)).answers(saysJSON("1"))
-	m.load("wsgi_party PARTY {\ninvite /blog/__invite__/ /none/__invite__/\n" + blog.guest("blog") + newRemoteApp(t, saysStatus(404)).guest("none") + "}")
+	blog := partytest.NewInvited(t, partytest.Manifest(`{"urls": {"home": "/"}, "services": {"ping": {"answer": "pong"}, "user": {"href": "/user"}}}`)).On(partytest.JSON("1"))
+	m.load("wsgi_party PARTY {\ninvite /blog/__invite__/ /none/__invite__/\n" + partytest.Mounted("blog", "", blog) + partytest.Mounted("none", "", partytest.NewInvited(t, partytest.Status(404))) + "}")
 	invitesOf(t, m.party, true)
 	replies := func(user metricValues) []metricValues {
 		return []metricValues{countedGuests(1), countedReplies("blog", "ping", 0, 0, 0), countedReplies("blog", "url", 0, 0, 0), user,
@@ -326,9 +210,9 @@ func TestRemoteGuestsAreCountedLikeAnyOther(t *testing.T) {
 	m.expect(append(replies(countedReplies("blog", "user", 0, 0, 0)), countedAsks("user", 0), countedInvites(1, 1, 0, 0))...)
 	m.ask("", "user")
 	m.ask("", "user")
-	blog.answers(saysStatus(204))
+	blog.On(partytest.Status(204))
 	m.ask("", "user")
-	blog.answers(saysStatus(500))
+	blog.On(partytest.Status(500))
 	m.ask("", "user")
 	m.expect(append(replies(countedReplies("blog", "user", 2, 1, 1)), countedAsks("user", 4), timedReplies("blog", "user", 4), countedInvites(1, 1, 0, 0))...)
 	for where, figures := range m.figures(m.party) {
@@ -344,23 +228,23 @@ func TestRemoteGuestsAreCountedLikeAnyOther(t *testing.T) {
 func TestInvitesAreCountedAndToldOfWhenTheirResultChanges(t *testing.T) {
 	wait(t, func(w *waits) { w.broken = time.Second })
 	m := newMetered(t)
-	blog := newRemoteApp(t, saysManifest(`{"services": {"gone": {"href": "/gone"}}}`))
-	m.load("wsgi_party PARTY {\ninvite /blog/__invite__/\n" + blog.guest("blog") + "}")
+	blog := partytest.NewInvited(t, partytest.Manifest(`{"services": {"gone": {"href": "/gone"}}}`))
+	m.load("wsgi_party PARTY {\ninvite /blog/__invite__/\n" + partytest.Mounted("blog", "", blog) + "}")
 	invitesOf(t, m.party, true)
 	again := func(times int) { // a 404 has it asked again, once a second at most
 		t.Helper()
 		for range times {
-			before := blog.invited()
-			eventually(t, "it is invited again", func() bool {
-				_, _ = m.line(m.party).AskAround(t.Context(), "gone", nil)
-				return blog.invited() > before
+			before := blog.Invites()
+			partytest.Eventually(t, "it is invited again", func() bool {
+				_, _ = operatorOf(m, m.party).AskAround(t.Context(), "gone", nil)
+				return blog.Invites() > before
 			})
 		}
 	}
 	invites := func(joined, notAnswered, refused, failed float64) {
 		t.Helper()
 		want := countedInvites(joined, notAnswered, refused, failed)
-		eventually(t, fmt.Sprint("the invites are counted ", want), func() bool {
+		partytest.Eventually(t, fmt.Sprint("the invites are counted ", want), func() bool {
 			for _, figures := range m.figures(m.party) {
 				for series, n := range want {
 					if figures[series] != n {
@@ -373,19 +257,19 @@ func TestInvitesAreCountedAndToldOfWhenTheirResultChanges(t *testing.T) {
 	}
 	invites(1, 0, 0, 0)
 	again(1)
-	blog.change(saysStatus(503))
+	blog.OnInvite(partytest.Status(503))
 	again(2)
 	invites(1, 0, 0, 1)
-	blog.change(saysStatus(403))
+	blog.OnInvite(partytest.Status(403))
 	again(1)
 	invites(1, 0, 1, 1)
-	if n := len(logEntries(t, "invite failed")); n != 1 {
+	if n := len(partytest.LogEntries(t, "invite failed")); n != 1 {
 		t.Errorf("logged %d times that it failed", n)
 	}
-	if entries := logEntries(t, "invite refused"); len(entries) != 1 || !strings.Contains(fmt.Sprint(entries[0]["hint"]), "not vars partyline blog") {
+	if entries := partytest.LogEntries(t, "invite refused"); len(entries) != 1 || !strings.Contains(fmt.Sprint(entries[0]["hint"]), "not vars partyline blog") {
 		t.Errorf("logged that it was refused: %v", entries)
 	}
-	if entries := logEntries(t, "guest joined"); len(entries) != 1 || entries[0]["guest"] != "blog" {
+	if entries := partytest.LogEntries(t, "guest joined"); len(entries) != 1 || entries[0]["guest"] != "blog" {
 		t.Errorf("logged that it joined: %v", entries)
 	}
 }
@@ -412,20 +296,20 @@ func fetchingOf(t *testing.T, guest string) *fetching {
 func TestEventsTellOfRemoteGuests(t *testing.T) {
 	wait(t, func(w *waits) { w.broken = time.Second })
 	c := newEventful(t)
-	blog := newRemoteApp(t, saysManifest(`{"services": {"ping": {"answer": 1}, "gone": {"href": "/gone"}}}`))
-	refusing := newRemoteApp(t, saysStatus(403))
-	c.load("wsgi_party main {\ninvite /evblog/__invite__/\n" + blog.guest("evblog") + "}")
+	blog := partytest.NewInvited(t, partytest.Manifest(`{"services": {"ping": {"answer": 1}, "gone": {"href": "/gone"}}}`))
+	refusing := partytest.NewInvited(t, partytest.Status(403))
+	c.load("wsgi_party main {\ninvite /evblog/__invite__/\n" + partytest.Mounted("evblog", "", blog) + "}")
 	c.expect("guest_joined evblog [gone ping]")
-	c.load("wsgi_party main {\ninvite /evblog/__invite__/ /evother/__invite__/\n" + blog.guest("evblog") + refusing.guest("evother") + "}")
+	c.load("wsgi_party main {\ninvite /evblog/__invite__/ /evother/__invite__/\n" + partytest.Mounted("evblog", "", blog) + partytest.Mounted("evother", "", refusing) + "}")
 	// The next config begins with the last manifest, and with the other's answer.
 	c.expect("guest_joined evblog [gone ping]", `invite_refused evother [] /evother/__invite__/ 403 ""`)
 
-	blog.change(saysStatus(503))
+	blog.OnInvite(partytest.Status(503))
 	for range 2 { // it is told once
-		before := blog.invited()
-		eventually(t, "it is invited again", func() bool {
-			_, _ = c.line("main").AskAround(t.Context(), "gone", nil)
-			return blog.invited() > before
+		before := blog.Invites()
+		partytest.Eventually(t, "it is invited again", func() bool {
+			_, _ = operatorOf(c, "main").AskAround(t.Context(), "gone", nil)
+			return blog.Invites() > before
 		})
 	}
 	c.expect(`invite_failed evblog [gone ping] /evblog/__invite__/ 503 ""`)
@@ -437,7 +321,7 @@ func TestEventsTellOfRemoteGuests(t *testing.T) {
 		f.tell(o)
 	}
 	c.expect(`invite_not_answered evblog [gone ping] /evblog/__invite__/ 404 ""`, "guest_left evblog [gone ping]", `invite_not_answered evblog [] /evblog/__invite__/ 404 ""`)
-	blog.change(saysManifest(`{"services": {"ping": {"answer": 2}}}`))
+	blog.OnInvite(partytest.Manifest(`{"services": {"ping": {"answer": 2}}}`))
 	SendInvites("main", "evblog")
 	c.expect("guest_joined evblog [ping]")
 }
@@ -446,12 +330,12 @@ func TestEventsTellOfRemoteGuests(t *testing.T) {
 const password = "$2b$04$abcdefghijklmnopqrstuughE8Ev8uGFaUgY2cNEySvxngrb/Jzdm"
 
 func TestAGuestHandlerThatNoInviteReachedIsWarnedOf(t *testing.T) {
-	c := newCaddy(t)
+	c := partytest.NewCaddy(t)
 	mistake := func(directives string, want ...string) {
 		t.Helper()
-		before := len(logEntries(t, noInvite))
-		c.site(directives)
-		entries := logEntries(t, noInvite)[before:]
+		before := len(partytest.LogEntries(t, noInvite))
+		c.Site(directives)
+		entries := partytest.LogEntries(t, noInvite)[before:]
 		if len(entries) != 1 || entries[0]["level"] != "warn" {
 			t.Errorf("%s: logged %v", directives, entries)
 			return
@@ -480,7 +364,7 @@ func TestAGuestHandlerThatNoInviteReachedIsWarnedOf(t *testing.T) {
 		"/blog/__invite__/", "status 401", recipe)
 	mistake("wsgi_party main {\ninvite /blog/__invite__/\nroute {\nerror \"slow down\" 429\nhandle_path /blog/* {\nwsgi_party_guest\nrespond blog\n}\n}\n}",
 		"/blog/__invite__/", "status 429", recipe)
-	auth := newRemoteApp(t, nil)
+	auth := partytest.NewInvited(t, nil)
 	mistake("wsgi_party main {\ninvite /blog/__invite__/\nforward_auth "+auth.Listener.Addr().String()+" {\nuri /auth\n}\nhandle_path /blog/* {\nwsgi_party_guest\nrespond blog\n}\n}",
 		"/blog/__invite__/", "over the network", "forward_auth", recipe)
 	mistake("wsgi_party main {\ninvite /blog/__invite__/\nredir https://example.com{uri} 308\nhandle_path /blog/* {\nwsgi_party_guest\nrespond blog\n}\n}",
@@ -492,8 +376,8 @@ func TestAGuestHandlerThatNoInviteReachedIsWarnedOf(t *testing.T) {
 const noInvite = "no invite reached a wsgi_party_guest handler: its application is not on the line"
 
 func TestNobodyIsWarnedOfWhatIsRight(t *testing.T) {
-	c := newCaddy(t)
-	c.site(`
+	c := partytest.NewCaddy(t)
+	c.Site(`
 	wsgi_party main {
 		invite /blog/__invite__/ /both/__invite__/ /both/second/__invite__/
 		handle_path /blog/* {
@@ -512,35 +396,35 @@ func TestNobodyIsWarnedOfWhatIsRight(t *testing.T) {
 			}
 		}
 	}`)
-	for _, e := range logEntries(t, noInvite) {
+	for _, e := range partytest.LogEntries(t, noInvite) {
 		t.Errorf("logged %v", e)
 	}
-	c.expectAnswersOf("main", "ping", `"pong"`, `"pong"`, `"second"`)
+	c.ExpectJSONAnswers("main", "ping", `"pong"`, `"pong"`, `"second"`)
 }
 
 // TestTheRecipeLetsThePartyThroughAuthentication has an application that answers its
 // invite, and asks, behind a password that people need.
 func TestTheRecipeLetsThePartyThroughAuthentication(t *testing.T) {
-	party := freshParty()
+	party := partytest.FreshParty()
 	for _, name := range []string{"basic_auth", "forward_auth"} {
 		t.Run(name, func(t *testing.T) {
-			c := newCaddy(t)
-			app := newRemoteApp(t, saysManifest(`{"services": {"user": {"href": "/api/user"}, "private": {"href": "/__invite__/private"}}}`)).answers(saysJSON(`"somebody"`))
+			c := partytest.NewCaddy(t)
+			app := partytest.NewInvited(t, partytest.Manifest(`{"services": {"user": {"href": "/api/user"}, "private": {"href": "/__invite__/private"}}}`)).On(partytest.JSON(`"somebody"`))
 			recipe := "@people not vars partyline blog\n"
 			if name == "basic_auth" {
 				recipe += "basic_auth @people {\nuser " + password + "\n}\n"
 			} else {
-				refuses := newRemoteApp(t, nil).answers(saysStatus(401))
+				refuses := partytest.NewInvited(t, nil).On(partytest.Status(401))
 				recipe += "forward_auth @people " + refuses.Listener.Addr().String() + " {\nuri /auth\n}\n"
 			}
-			c.site("wsgi_party " + party + name + " {\ninvite /blog/__invite__/\n" + recipe + app.guest("blog") + "}")
+			c.Site("wsgi_party " + party + name + " {\ninvite /blog/__invite__/\n" + recipe + partytest.Mounted("blog", "", app) + "}")
 			if info := invitesOf(t, party+name, true)["blog"]; info.Result != InviteJoined {
 				t.Fatalf("%+v", info)
 			}
-			c.expectAnswersOf(party+name, "user", `"somebody"`)
-			c.expectAnswersOf(party+name, "private", `"somebody"`)
+			c.ExpectJSONAnswers(party+name, "user", `"somebody"`)
+			c.ExpectJSONAnswers(party+name, "private", `"somebody"`)
 			for _, forged := range []string{"", "partyline", "Party-Line", "X-Partyline"} {
-				r, err := http.NewRequest("GET", "http://"+c.address+"/blog/api/user?partyline=blog", nil)
+				r, err := http.NewRequest("GET", "http://"+c.Address+"/blog/api/user?partyline=blog", nil)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -558,7 +442,7 @@ func TestTheRecipeLetsThePartyThroughAuthentication(t *testing.T) {
 				}
 			}
 			if name == "basic_auth" {
-				r, err := http.NewRequest("GET", "http://user:password@"+c.address+"/blog/api/user", nil)
+				r, err := http.NewRequest("GET", "http://user:password@"+c.Address+"/blog/api/user", nil)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -571,7 +455,7 @@ func TestTheRecipeLetsThePartyThroughAuthentication(t *testing.T) {
 					t.Errorf("people with a password: %d", response.StatusCode)
 				}
 			}
-			for _, e := range logEntries(t, noInvite) {
+			for _, e := range partytest.LogEntries(t, noInvite) {
 				t.Errorf("logged %v", e)
 			}
 		})
@@ -579,18 +463,18 @@ func TestTheRecipeLetsThePartyThroughAuthentication(t *testing.T) {
 }
 
 func TestAGuestBehindARewriteHasNotJoined(t *testing.T) {
-	c := newCaddy(t)
+	c := partytest.NewCaddy(t)
 	refused := func(party, seen string) {
 		t.Helper()
-		c.expectTold(party, mistake{"ADDRESS {\nwsgi_party main {\ninvite /blog/__invite__/\n" + party + "\n}\nrespond up\n}", "invite failed",
+		expectTold(c, party, mistake{"ADDRESS {\nwsgi_party main {\ninvite /blog/__invite__/\n" + party + "\n}\nrespond up\n}", "invite failed",
 			[]string{"guest:blog", "/blog/__invite__/", "as " + seen, "is not known", "`route { … }`", "handle_path", "uri strip_prefix"}})
-		if entries := logEntries(t, noInvite); len(entries) != 0 {
+		if entries := partytest.LogEntries(t, noInvite); len(entries) != 0 {
 			t.Errorf("%s: it is told twice: %v", party, entries)
 		}
-		if guests := c.line("main").Partyline().Guests(); len(guests) != 0 {
+		if guests := operatorOf(c, "main").Partyline().Guests(); len(guests) != 0 {
 			t.Errorf("%s: %v", party, guests)
 		}
-		c.expectSoon("/", 200, "up")
+		c.ExpectSoon("/", 200, "up")
 	}
 	refused("rewrite /blog/* /index.php\nroute {\nwsgi_party_guest\n}", "/index.php")
 	refused("rewrite /blog/* /weblog{uri}\nhandle /weblog/* {\nwsgi_party_guest\n}", "/weblog/blog/__invite__/")
@@ -605,23 +489,23 @@ func TestAGuestBehindARewriteHasNotJoined(t *testing.T) {
 		"handle {\nwsgi_party_guest {\nurl home /\n}\n}", "handle_path /blog/* {\nwsgi_party_guest {\nurl home /\n}\n}",
 		"route {\nuri strip_prefix /blog\nwsgi_party_guest {\nurl home /\n}\ntry_files {path} /index.html\n}",
 	} {
-		c.site("wsgi_party main {\ninvite /blog/__invite__/\n" + fine + "\n}")
+		c.Site("wsgi_party main {\ninvite /blog/__invite__/\n" + fine + "\n}")
 		mount := "/blog"
 		if strings.HasPrefix(fine, "handle {") {
 			mount = ""
 		}
-		if got, err := URLFor(t.Context(), c.line("main"), "home", nil); err != nil || got != mount+"/" {
+		if got, err := URLFor(t.Context(), operatorOf(c, "main"), "home", nil); err != nil || got != mount+"/" {
 			t.Errorf("%s: %q %v", fine, got, err)
 		}
 	}
 }
 
 func TestKeysOfTwoGuestsThatAreTheSameFailTheLoad(t *testing.T) {
-	c := newCaddy(t)
-	keyOf(t, "one")
+	c := partytest.NewCaddy(t)
+	partytest.Key(t, "one")
 	t.Setenv("same_PARTY_KEY", "one"+strings.Repeat("-key", 8))
-	keyOf(t, "two")
-	c.site("respond before")
+	partytest.Key(t, "two")
+	c.Site("respond before")
 	guests := func(one, two string) string {
 		return "wsgi_party main {\ninvite /a/__invite__/ /b/__invite__/\nhandle_path /a/* {\nwsgi_party_guest {\nkey " + one + "\nanswer x y\n}\n}\nhandle_path /b/* {\nwsgi_party_guest {\nkey " + two + "\nanswer x y\n}\n}\n}\n"
 	}
@@ -635,14 +519,14 @@ func TestKeysOfTwoGuestsThatAreTheSameFailTheLoad(t *testing.T) {
 		// In two parties, too.
 		"ADDRESS {\nroute {\nwsgi_party x {\ninvite /a/__invite__/\nhandle_path /a/* {\nwsgi_party_guest {\nkey {env.one_PARTY_KEY}\n}\n}\n}\nwsgi_party y {\ninvite /b/__invite__/\nhandle_path /b/* {\nwsgi_party_guest {\nkey {env.same_PARTY_KEY}\n}\n}\n}\n}\n}",
 	} {
-		err := c.tryLoad(config)
+		err := c.TryLoad(config)
 		if err == nil || !strings.Contains(err.Error(), `"a`) || !strings.Contains(err.Error(), `"b`) || !strings.Contains(err.Error(), "share a key: each needs its own") {
 			t.Errorf("%s: %v", config, err)
 		}
 		if err != nil && strings.Contains(err.Error(), "-key-key") {
 			t.Errorf("a key is shown: %v", err)
 		}
-		c.expect("/", 200, "before")
+		c.Expect("/", 200, "before")
 	}
 	// The same guest in two servers has the same key, and two of its own.
 	second := testport.Address(t)
@@ -650,27 +534,27 @@ func TestKeysOfTwoGuestsThatAreTheSameFailTheLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.load("ADDRESS http://127.0.0.1:" + port + " {\n" + guests("{env.one_PARTY_KEY} {env.same_PARTY_KEY}", "{env.two_PARTY_KEY}") + "}")
-	if guests := c.line("main").Partyline().Guests(); len(guests) != 2 || guests[0].Replicas != 2 {
+	c.Load("ADDRESS http://127.0.0.1:" + port + " {\n" + guests("{env.one_PARTY_KEY} {env.same_PARTY_KEY}", "{env.two_PARTY_KEY}") + "}")
+	if guests := operatorOf(c, "main").Partyline().Guests(); len(guests) != 2 || guests[0].Replicas != 2 {
 		t.Errorf("%+v", guests)
 	}
 }
 
 // TestStrictInvitesDoNotWaitForApplications loads a config whose application is down.
 func TestStrictInvitesDoNotWaitForApplications(t *testing.T) {
-	c := newCaddy(t)
-	party := freshParty()
-	requests := newRemoteApp(t, saysStatus(500))
-	c.site("wsgi_party " + party + " {\nstrict_invites\ninvite /blog/__invite__/\n" + requests.guest("blog") + "}")
+	c := partytest.NewCaddy(t)
+	party := partytest.FreshParty()
+	requests := partytest.NewInvited(t, partytest.Status(500))
+	c.Site("wsgi_party " + party + " {\nstrict_invites\ninvite /blog/__invite__/\n" + partytest.Mounted("blog", "", requests) + "}")
 	if info := invitesOf(t, party, true)["blog"]; info.Result != InviteFailed || info.Status != 500 {
 		t.Errorf("%+v", info)
 	}
-	before := requests.invited()
-	config := c.adapt("ADDRESS {\nwsgi_party " + freshParty() + " {\ninvite /blog/__invite__/\n" + requests.guest("blog") + "}\n}")
-	if err := caddy.Validate(validated(t, config)); err != nil {
+	before := requests.Invites()
+	config := c.Adapt("ADDRESS {\nwsgi_party " + partytest.FreshParty() + " {\ninvite /blog/__invite__/\n" + partytest.Mounted("blog", "", requests) + "}\n}")
+	if err := caddy.Validate(partytest.ParseConfig(t, config)); err != nil {
 		t.Error(err)
 	}
-	if after := requests.invited(); after != before {
+	if after := requests.Invites(); after != before {
 		// The running config may have asked again in the meantime, once.
 		if after > before+1 {
 			t.Errorf("validating asks the application %d times", after-before)

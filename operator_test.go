@@ -34,6 +34,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/wsgiparty/wsgiparty/internal/measure"
 	"go.uber.org/goleak"
 )
 
@@ -1690,7 +1691,7 @@ func TestConnectingUnder1000ServicesIsCheap(t *testing.T) {
 	if underRaceDetector() {
 		most *= 6
 	}
-	takesAtMost(t, most, handlers, timed(connecting))
+	measure.TakesAtMost(t, most, handlers, timed(connecting))
 	runtime.KeepAlive(kept)
 }
 

@@ -24,6 +24,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
 )
 
@@ -84,15 +85,15 @@ func TestAnOrderThatIsSaidLaterCountsFromThenOn(t *testing.T) {
 // TestApplicationsAreAskedInTheOrderOfTheirInvites has five applications whose manifests
 // come in an order of their own, in two servers.
 func TestApplicationsAreAskedInTheOrderOfTheirInvites(t *testing.T) {
-	c := newCaddy(t)
+	c := partytest.NewCaddy(t)
 	guests := []string{"a", "b", "c", "d", "e"}
 	var turn atomic.Int64 // whose manifest is to come
 	var blocks [5]string
 	for i, guest := range guests {
-		a := newAttackedApp(t, "", nil)
+		a := partytest.NewApplication(t, "", nil)
 		serve := a.Config.Handler
 		a.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.Header.Get("Accept") != manifestType {
+			if r.Header.Get("Accept") != partytest.ManifestType {
 				serve.ServeHTTP(w, r)
 				return
 			}
@@ -100,14 +101,14 @@ func TestApplicationsAreAskedInTheOrderOfTheirInvites(t *testing.T) {
 				w.WriteHeader(http.StatusServiceUnavailable)
 				return
 			}
-			w.Header().Set("Content-Type", manifestType)
+			w.Header().Set("Content-Type", partytest.ManifestType)
 			fmt.Fprintf(w, `{"services": {"nav": {"answer": %q}}}`, guest)
 		})
-		blocks[i] = "invite /" + guest + "/__invite__/\n" + mounted(guest, "", a)
+		blocks[i] = "invite /" + guest + "/__invite__/\n" + partytest.Mounted(guest, "", a)
 	}
 	turn.Store(-1)
 	other := testport.Address(t)
-	c.load(fmt.Sprintf("ADDRESS {\nwsgi_party main {\n%s\n}\n}\nhttp://%s {\nwsgi_party main {\n%s\n}\n}", blocks[0]+blocks[1]+blocks[2], other, blocks[3]+blocks[4]))
+	c.Load(fmt.Sprintf("ADDRESS {\nwsgi_party main {\n%s\n}\n}\nhttp://%s {\nwsgi_party main {\n%s\n}\n}", blocks[0]+blocks[1]+blocks[2], other, blocks[3]+blocks[4]))
 	first, second := guests[:3], guests[3:]
 	if serverOf(c, "a") > serverOf(c, "d") {
 		first, second = second, first
@@ -115,25 +116,25 @@ func TestApplicationsAreAskedInTheOrderOfTheirInvites(t *testing.T) {
 	want := slices.Concat(first, second)
 	for _, i := range []int64{4, 1, 3, 0, 2} { // as they come up
 		turn.Store(i)
-		eventually(t, guests[i]+" joins", func() bool {
+		partytest.Eventually(t, guests[i]+" joins", func() bool {
 			SendInvites("main", guests[i])
-			return slices.Contains(c.line("main").Partyline().Services()["nav"], guests[i])
+			return slices.Contains(operatorOf(c, "main").Partyline().Services()["nav"], guests[i])
 		})
 		there := slices.DeleteFunc(slices.Clone(want), func(guest string) bool {
-			return !slices.Contains(c.line("main").Partyline().Services()["nav"], guest)
+			return !slices.Contains(operatorOf(c, "main").Partyline().Services()["nav"], guest)
 		})
 		var answers []string
-		for _, answer := range c.answered("main", "nav", nil) {
+		for _, answer := range c.Answered("main", "nav", nil) {
 			answers = append(answers, strings.Trim(string(answer.(json.RawMessage)), `"`))
 		}
-		if !slices.Equal(answers, there) || !slices.Equal(c.line("main").Partyline().Services()["nav"], there) {
+		if !slices.Equal(answers, there) || !slices.Equal(operatorOf(c, "main").Partyline().Services()["nav"], there) {
 			t.Errorf("answers %q, want %q", answers, there)
 		}
 	}
 }
 
 // serverOf returns the server whose party invites the guest.
-func serverOf(c *testCaddy, guest string) string {
+func serverOf(c *partytest.Caddy, guest string) string {
 	for _, p := range Parties() {
 		for _, i := range p.Invites {
 			if i.Guest == guest {
@@ -141,6 +142,6 @@ func serverOf(c *testCaddy, guest string) string {
 			}
 		}
 	}
-	c.t.Fatalf("nobody invites %s", guest)
+	c.Fatalf("nobody invites %s", guest)
 	return ""
 }

@@ -13,12 +13,14 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
 
 // jsonPage is an application whose page is that template, which makes JSON.
 func jsonPage(t testing.TB, key, template string, pages *atomic.Int64) {
 	t.Helper()
-	app(t, key, func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	partytest.App(t, key, func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 		pages.Add(1)
 		w.Header().Set("Content-Type", "application/json")
 		_, err := w.Write([]byte(template))
@@ -37,9 +39,9 @@ func TestAPageOfOnePartyAsksAnother(t *testing.T) {
 	jsonPage(t, "a", `{{askFirst . "menu" | toString | printf "%q"}}`, &pages)
 	jsonPage(t, "b", `[{{askAround . "dish" | len}}, {{urlFor . "one:home" | printf "%q"}}]`, &pages)
 	jsonPage(t, "around", `[{{range askReplies . "loop"}}{{printf "%q" .Error}},{{end}}0]`, &pages)
-	c := newCaddy(t)
-	one, two := freshParty(), freshParty()
-	c.site("wsgi_party " + one + ` {
+	c := partytest.NewCaddy(t)
+	one, two := partytest.FreshParty(), partytest.FreshParty()
+	c.Site("wsgi_party " + one + ` {
 		invite /a/__invite__/ as one
 		handle_path /a/* {
 			wsgi_party_guest {
@@ -73,14 +75,14 @@ func TestAPageOfOnePartyAsksAnother(t *testing.T) {
 		}
 	}`)
 	// /a/page asks two's one for a menu, whose page asks one's one for its dish and its home.
-	c.expect("/a/page", 200, `"[1 /a/home]"`)
+	c.Expect("/a/page", 200, `"[1 /a/home]"`)
 	if n := pages.Load(); n != 2 {
 		t.Errorf("%d pages were made", n)
 	}
 
 	// Pages that ask each other in a circle end.
 	pages.Store(0)
-	status, body := c.do("GET", "/a/loop", "", nil)
+	status, body := c.Do("GET", "/a/loop", "", nil)
 	if n := pages.Load(); n > maxDepth+1 {
 		t.Errorf("%d pages were made of one: status %d, %s", n, status, body)
 	}
@@ -92,36 +94,36 @@ func TestAPageOfOnePartyAsksAnother(t *testing.T) {
 // TestAGuestIsOneOfItsPartyOnly has a guest of the same name in a party in the routes of
 // another, in front of the same application.
 func TestAGuestIsOneOfItsPartyOnly(t *testing.T) {
-	attackKey(t, "OUTER_KEY")
-	attackKey(t, "INNER_KEY")
-	c := newCaddy(t)
-	a := newAttackedApp(t, "", serveJSON(`"answer"`))
-	outer, inner := freshParty(), freshParty()
-	c.site("wsgi_party " + outer + ` {
+	partytest.Key(t, "outer")
+	partytest.Key(t, "inner")
+	c := partytest.NewCaddy(t)
+	a := partytest.NewApplication(t, "", partytest.JSON(`"answer"`))
+	outer, inner := partytest.FreshParty(), partytest.FreshParty()
+	c.Site("wsgi_party " + outer + ` {
 		invite /out/__invite__/ as blog
 		route {
 		wsgi_party ` + inner + ` {
 			invite /blog/secret/__invite__/ as blog
 			handle /blog/* {
 				wsgi_party_guest {
-					key {env.INNER_KEY}
+					key {env.inner_PARTY_KEY}
 					service inner /blog/inner
 				}
-				reverse_proxy ` + a.address() + `
+				reverse_proxy ` + a.Address() + `
 			}
 		}
 		wsgi_party_guest blog {
-			key {env.OUTER_KEY}
+			key {env.outer_PARTY_KEY}
 			service outer /blog/outer
 		}
 		respond nobody
 		}
 	}`)
-	c.expectAnswersOf(inner, "inner", `"answer"`)
-	if err := c.failure(outer, "outer", nil); err == nil || !strings.Contains(err.Error(), "misrouted") {
+	c.ExpectJSONAnswers(inner, "inner", `"answer"`)
+	if err := c.Failure(outer, "outer", nil); err == nil || !strings.Contains(err.Error(), "misrouted") {
 		t.Errorf("an ask of the outer party's guest, answered by the inner one's: %v", err)
 	}
-	for _, r := range a.requests() {
+	for _, r := range a.Requests() {
 		if token := r.Header.Get("Party-Token"); (token != "") != (r.URL.Path == "/blog/inner") {
 			t.Errorf("%s: Party-Token %q", r.URL.Path, token)
 		}
@@ -131,10 +133,10 @@ func TestAGuestIsOneOfItsPartyOnly(t *testing.T) {
 // TestAPathThroughTwoPartiesSkipsNobodyOfTheOther has guest one of the first party ask,
 // and guest one of the second answer what comes of it.
 func TestAPathThroughTwoPartiesSkipsNobodyOfTheOther(t *testing.T) {
-	key := attackKey(t, "TWO_KEY")
-	first, second := freshParty(), freshParty()
+	key := partytest.Key(t, "two")
+	first, second := partytest.FreshParty(), partytest.FreshParty()
 	var asker *Operator
-	onProvision(t, "go", func(ctx caddy.Context) error {
+	partytest.OnProvision(t, "go", func(ctx caddy.Context) error {
 		var err error
 		if asker, err = Join(ctx, first, "one"); err != nil {
 			return err
@@ -152,13 +154,13 @@ func TestAPathThroughTwoPartiesSkipsNobodyOfTheOther(t *testing.T) {
 			return fmt.Sprintf("%s", answers), err
 		})
 	})
-	c := newCaddy(t)
-	a := newAttackedApp(t, "", func(w http.ResponseWriter, r *http.Request) {
-		_, body := c.do("POST", "/ask/menu", "1", http.Header{"Authorization": {"Bearer " + key}, "Party-Token": r.Header["Party-Token"]})
+	c := partytest.NewCaddy(t)
+	a := partytest.NewApplication(t, "", func(w http.ResponseWriter, r *http.Request) {
+		_, body := c.Do("POST", "/ask/menu", "1", http.Header{"Authorization": {"Bearer " + key}, "Party-Token": r.Header["Party-Token"]})
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write([]byte(body))
 	})
-	c.site(`route {
+	c.Site(`route {
 		test_app go
 		handle_path /ask/* {
 			wsgi_party_ask ` + second + `
@@ -171,7 +173,7 @@ func TestAPathThroughTwoPartiesSkipsNobodyOfTheOther(t *testing.T) {
 					answer menu salad
 				}
 			}
-			` + mounted("two", "key {env.TWO_KEY}\nservice menu /menu", a) + `
+			` + partytest.Mounted("two", "key {env.two_PARTY_KEY}\nservice menu /menu", a) + `
 		}
 	}`)
 	answers, err := asker.AskAround(t.Context(), "menu", nil)

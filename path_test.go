@@ -20,9 +20,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/token"
 )
 
@@ -63,18 +63,18 @@ func claimsOf(t testing.TB, text string) (claims struct {
 }
 
 func TestAPathThatAGuestMakesUpIsNone(t *testing.T) {
-	c := newAskTest(t)
+	c := partytest.NewCaddy(t)
 	var mu sync.Mutex
 	seen := make(map[string]string) // tokens
-	serve := func(a *application, r *http.Request, _ string) reply {
+	serve := func(a *partytest.Application, r *http.Request, _ string) partytest.Reply {
 		mu.Lock()
 		defer mu.Unlock()
-		seen[a.name] = r.Header.Get("Party-Token")
-		return reply{200, a.name}
+		seen[a.Name] = r.Header.Get("Party-Token")
+		return partytest.Answer(200, a.Name)
 	}
-	one, two, three := newApplication(t, c, "one", serve), newApplication(t, c, "two", serve), newApplication(t, c, "three", serve)
-	c.around(one.directives("auth") + two.directives("auth") + three.directives("auth"))
-	if _, err := c.line("main").AskAround(t.Context(), "auth", nil); err != nil {
+	one, two, three := c.NewGuest("one", serve), c.NewGuest("two", serve), c.NewGuest("three", serve)
+	c.Around(one.Directives("auth") + two.Directives("auth") + three.Directives("auth"))
+	if _, err := operatorOf(c, "main").AskAround(t.Context(), "auth", nil); err != nil {
 		t.Fatal(err)
 	}
 	mu.Lock()
@@ -90,13 +90,13 @@ func TestAPathThatAGuestMakesUpIsNone(t *testing.T) {
 		"with a call that never was":          {"path": [][]string{{"two", "auth"}}, "root": "x.1", "mac": ended.MAC},
 		"with a call of this Caddy":           {"path": [][]string{{"two", "auth"}}, "root": processID + ".1", "mac": "AAAA"},
 	} {
-		header := http.Header{"Party-Token": {signedBy(t, "one", one.key, claims)}}
-		for _, a := range []asking{
-			{key: one.key, path: "/auth", header: header},
-			{key: one.key, path: "/", body: `[{"service":"auth"}]`, header: header},
+		header := http.Header{"Party-Token": {signedBy(t, "one", one.Key, claims)}}
+		for _, a := range []partytest.Asking{
+			{Key: one.Key, Path: "/auth", Header: header},
+			{Key: one.Key, Path: "/", Body: `[{"service":"auth"}]`, Header: header},
 		} {
-			if response := c.do(a); response.status != 200 || !strings.Contains(response.body, `"answers":["two","three"]`) {
-				t.Errorf("%s: %d %s", name, response.status, response.body)
+			if response := c.Ask(a); response.Status != 200 || !strings.Contains(response.Body, `"answers":["two","three"]`) {
+				t.Errorf("%s: %d %s", name, response.Status, response.Body)
 			}
 		}
 		mu.Lock()
@@ -111,9 +111,9 @@ func TestAPathThatAGuestMakesUpIsNone(t *testing.T) {
 		"too many": slices.Repeat([][]string{{"two", "auth"}}, 9),
 		"no pair":  [][]string{{"two"}}, "no list": "two", "no service": [][]string{{"two", ""}},
 	} {
-		response := c.do(asking{key: one.key, path: "/auth", header: http.Header{"Party-Token": {signedBy(t, "one", one.key, map[string]any{"path": path})}}})
-		if response.status != 400 && response.status != 508 {
-			t.Errorf("%s: %d %s", name, response.status, response.body)
+		response := c.Ask(partytest.Asking{Key: one.Key, Path: "/auth", Header: http.Header{"Party-Token": {signedBy(t, "one", one.Key, map[string]any{"path": path})}}})
+		if response.Status != 400 && response.Status != 508 {
+			t.Errorf("%s: %d %s", name, response.Status, response.Body)
 		}
 	}
 }
@@ -121,26 +121,26 @@ func TestAPathThatAGuestMakesUpIsNone(t *testing.T) {
 // TestAPathCountsWhileItsCallIsUnderWay has a guest use a token when it is asked, and
 // again when the call is over.
 func TestAPathCountsWhileItsCallIsUnderWay(t *testing.T) {
-	c := newAskTest(t)
+	c := partytest.NewCaddy(t)
 	var kept atomic.Value
-	one := newApplication(t, c, "one", func(a *application, r *http.Request, service string) reply {
+	one := c.NewGuest("one", func(a *partytest.Application, r *http.Request, service string) partytest.Reply {
 		kept.Store(r.Header.Get("Party-Token"))
-		response, err := a.askBack(r, service)
+		response, err := a.AskBack(r, service)
 		if err != nil {
-			return reply{500, err.Error()}
+			return partytest.Answer(500, err.Error())
 		}
-		return reply{200, json.RawMessage(response.body)}
+		return partytest.Answer(200, json.RawMessage(response.Body))
 	})
-	c.around(one.directives("name"))
-	c.joined("x", "name", answers("x"))
-	c.joined("y", "name", answers("y"))
-	answers, err := c.line("main").Partyline().Operator("x").AskAround(t.Context(), "name", nil)
+	c.Around(one.Directives("name"))
+	connectMain(c, "x", "name", partytest.Answers("x"))
+	connectMain(c, "y", "name", partytest.Answers("y"))
+	answers, err := operatorOf(c, "main").Partyline().Operator("x").AskAround(t.Context(), "name", nil)
 	if err != nil || len(answers) != 2 || !strings.Contains(string(answers[0].(json.RawMessage)), `"answers":["y"]`) {
 		t.Errorf("while x asks, one is told %s, %v", answers, err)
 	}
-	again := asking{key: one.key, path: "/name", header: http.Header{"Party-Token": {kept.Load().(string)}}}
-	if response := c.do(again); response.status != 200 || !strings.Contains(response.body, `"answers":["x","y"]`) {
-		t.Errorf("when x has ended, one is told %d %s", response.status, response.body)
+	again := partytest.Asking{Key: one.Key, Path: "/name", Header: http.Header{"Party-Token": {kept.Load().(string)}}}
+	if response := c.Ask(again); response.Status != 200 || !strings.Contains(response.Body, `"answers":["x","y"]`) {
+		t.Errorf("when x has ended, one is told %d %s", response.Status, response.Body)
 	}
 	roots.Range(func(id, _ any) bool {
 		t.Errorf("the call %v is kept", id)
@@ -148,17 +148,14 @@ func TestAPathCountsWhileItsCallIsUnderWay(t *testing.T) {
 	})
 }
 
-// storage returns the folder of Caddy's storage.
-func (c *testCaddy) storage() string { return caddy.DefaultStorage.Path }
-
 // TestAPathOfAnotherCaddyCounts is for one that shares this one's storage, and so its
 // key: its calls cannot be known here.
 func TestAPathOfAnotherCaddyCounts(t *testing.T) {
-	c := newAskTest(t)
-	one, _ := c.threeGuests(t)
-	stored := filepath.Join(c.storage(), "wsgi_party", "path.key")
+	c := partytest.NewCaddy(t)
+	one, _ := threeGuests(c)
+	stored := filepath.Join(c.Storage(), "wsgi_party", "path.key")
 	var key token.PathKey
-	eventually(t, "the key in storage", func() bool {
+	partytest.Eventually(t, "the key in storage", func() bool {
 		text, err := os.ReadFile(stored)
 		if err == nil {
 			key, err = token.ParsePathKey(text)
@@ -169,40 +166,40 @@ func TestAPathOfAnotherCaddyCounts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	with := func(at time.Time, party, root string, path ...token.Ask) asking {
+	with := func(at time.Time, party, root string, path ...token.Ask) partytest.Asking {
 		tok := token.Token{Guest: "one", Method: "POST", URI: "/one/x", Mount: "/one", Path: path, Root: root}
 		key.Sign(&tok, party, at)
 		text, err := guestKeys.Sign(tok, at)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return asking{key: one, path: "/ping", header: http.Header{"Party-Token": {text}}}
+		return partytest.Asking{Key: one, Path: "/ping", Header: http.Header{"Party-Token": {text}}}
 	}
 	now, twoAsks := time.Now(), token.Ask{Guest: "two", Service: "ping"}
-	answered := func(what string, a asking, want string) {
+	answered := func(what string, a partytest.Asking, want string) {
 		t.Helper()
-		if response := c.do(a); response.status != 200 || !strings.Contains(response.body, `"answers":`+want) {
-			t.Errorf("%s: %d %s, want %s", what, response.status, response.body, want)
+		if response := c.Ask(a); response.Status != 200 || !strings.Contains(response.Body, `"answers":`+want) {
+			t.Errorf("%s: %d %s, want %s", what, response.Status, response.Body, want)
 		}
 	}
-	eventually(t, "the key in use", func() bool {
-		return strings.Contains(c.do(with(now, "main", "other.1", twoAsks)).body, `"answers":["keyless"]`)
+	partytest.Eventually(t, "the key in use", func() bool {
+		return strings.Contains(c.Ask(with(now, "main", "other.1", twoAsks)).Body, `"answers":["keyless"]`)
 	})
 	answered("its own", with(now, "main", "other.1", twoAsks), `["keyless"]`)
 	answered("another party's", with(now, "other", "other.1", twoAsks), `["two","keyless"]`)
 	answered("one that has expired, for a clock that is right", with(now.Add(-75*time.Second), "main", "other.1", twoAsks), `["two","keyless"]`)
 	answered("one of a call of this Caddy's that has ended", with(now, "main", processID+".ended", twoAsks), `["two","keyless"]`)
-	c.fails(with(now, "main", "other.1", slices.Repeat([]token.Ask{{Guest: "x", Service: "y"}}, 8)...), http.StatusLoopDetected, "too deep")
+	c.ExpectProblem(with(now, "main", "other.1", slices.Repeat([]token.Ask{{Guest: "x", Service: "y"}}, 8)...), http.StatusLoopDetected, "too deep")
 
 	// The same key is there after a reload.
 	before, err := os.ReadFile(stored)
 	if err != nil || len(before) != 32 {
 		t.Fatal(len(before), err)
 	}
-	c.around(declaredGuests + "\nheader Reloaded yes")
-	eventually(t, "the key in use again", func() bool {
-		response, err := c.try(t.Context(), with(time.Now(), "main", "other.1", twoAsks))
-		return err == nil && strings.Contains(response.body, `"answers":["keyless"]`)
+	c.Around(declaredGuests + "\nheader Reloaded yes")
+	partytest.Eventually(t, "the key in use again", func() bool {
+		response, err := c.TryAsk(t.Context(), with(time.Now(), "main", "other.1", twoAsks))
+		return err == nil && strings.Contains(response.Body, `"answers":["keyless"]`)
 	})
 	if after, err := os.ReadFile(stored); err != nil || string(after) != string(before) {
 		t.Error("the key has changed", err)
@@ -218,26 +215,26 @@ func TestWithoutStorageThePathKeyIsTheProcesss(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := newAskTest(t)
-			if err := spoil(c.storage()); err != nil {
+			c := partytest.NewCaddy(t)
+			if err := spoil(c.Storage()); err != nil {
 				t.Fatal(err)
 			}
-			one := newApplication(t, c, "one", func(a *application, r *http.Request, service string) reply {
-				response, err := a.askBack(r, service)
+			one := c.NewGuest("one", func(a *partytest.Application, r *http.Request, service string) partytest.Reply {
+				response, err := a.AskBack(r, service)
 				if err != nil {
-					return reply{500, err.Error()}
+					return partytest.Answer(500, err.Error())
 				}
-				return reply{200, json.RawMessage(response.body)}
+				return partytest.Answer(200, json.RawMessage(response.Body))
 			})
-			c.around(one.directives("name"))
-			c.joined("x", "name", answers("x"))
-			c.joined("y", "name", answers("y"))
-			answers, err := c.line("main").Partyline().Operator("x").AskAround(t.Context(), "name", nil)
+			c.Around(one.Directives("name"))
+			connectMain(c, "x", "name", partytest.Answers("x"))
+			connectMain(c, "y", "name", partytest.Answers("y"))
+			answers, err := operatorOf(c, "main").Partyline().Operator("x").AskAround(t.Context(), "name", nil)
 			if err != nil || !strings.Contains(string(answers[0].(json.RawMessage)), `"answers":["y"]`) {
 				t.Errorf("%s, %v", answers, err)
 			}
-			eventually(t, "a warning", func() bool {
-				return len(logEntries(t, "the key for the paths of Party-Tokens is not in storage: Caddys that share it do not know each other's asks")) == 1
+			partytest.Eventually(t, "a warning", func() bool {
+				return len(partytest.LogEntries(t, "the key for the paths of Party-Tokens is not in storage: Caddys that share it do not know each other's asks")) == 1
 			})
 		})
 	}
@@ -245,22 +242,22 @@ func TestWithoutStorageThePathKeyIsTheProcesss(t *testing.T) {
 
 // TestAGuestThatNeverSaysWhatLedToItsAskIsBounded drops the token: each ask is a new one.
 func TestAGuestThatNeverSaysWhatLedToItsAskIsBounded(t *testing.T) {
-	c := newAskTest(t)
+	c := partytest.NewCaddy(t)
 	var calls atomic.Int64
-	serve := func(a *application, r *http.Request, service string) reply {
+	serve := func(a *partytest.Application, r *http.Request, service string) partytest.Reply {
 		calls.Add(1)
-		response, err := c.try(r.Context(), asking{key: a.key, path: "/" + service})
-		if err != nil || response.status != 200 {
-			return reply{500, nil}
+		response, err := c.TryAsk(r.Context(), partytest.Asking{Key: a.Key, Path: "/" + service})
+		if err != nil || response.Status != 200 {
+			return partytest.Answer(500, nil)
 		}
-		return reply{204, nil}
+		return partytest.Answer(204, nil)
 	}
-	one, two := newApplication(t, c, "one", serve), newApplication(t, c, "two", serve)
+	one, two := c.NewGuest("one", serve), c.NewGuest("two", serve)
 	short := func(directives string) string { return strings.ReplaceAll(directives, "timeout 20s", "timeout 500ms") }
-	c.around(short(one.directives("name") + two.directives("name")))
+	c.Around(short(one.Directives("name") + two.Directives("name")))
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	if _, err := c.line("main").AskAround(ctx, "name", nil); ctx.Err() != nil {
+	if _, err := operatorOf(c, "main").AskAround(ctx, "name", nil); ctx.Err() != nil {
 		t.Errorf("it goes on: %v", err)
 	}
 	if n := calls.Load(); n > 1000 {
@@ -283,21 +280,21 @@ func FuzzWhatAGuestCanSend(f *testing.F) {
 		f.Setenv(guest+"_PARTY_KEY", guest+strings.Repeat("-key", 8))
 	}
 	key := "one" + strings.Repeat("-key", 8)
-	c := newAskTest(f)
-	c.around(declaredGuests)
+	c := partytest.NewCaddy(f)
+	c.Around(declaredGuests)
 	f.Fuzz(func(t *testing.T, path, asks, body, name, value string) {
 		var claims any
 		if json.Unmarshal([]byte(asks), &claims) != nil {
 			claims = asks
 		}
-		r, err := http.NewRequest(http.MethodPost, "http://"+c.endpoint+path, strings.NewReader(body))
+		r, err := http.NewRequest(http.MethodPost, "http://"+c.Endpoint+path, strings.NewReader(body))
 		if err != nil || !strings.HasPrefix(path, "/") {
 			return
 		}
 		r.Header.Set(name, value)
 		r.Header.Set("Authorization", "Bearer "+key)
 		r.Header.Set("Party-Token", signedBy(t, "one", key, map[string]any{"path": claims}))
-		response, err := adminClient.Do(r)
+		response, err := partytest.Client.Do(r)
 		if err != nil {
 			if _, sent := errors.AsType[*url.Error](err); !sent || strings.Contains(err.Error(), "EOF") || strings.Contains(err.Error(), "refused") {
 				t.Fatal(err)
@@ -312,8 +309,8 @@ func FuzzWhatAGuestCanSend(f *testing.F) {
 		if response.StatusCode == 200 && !json.Valid(read) {
 			t.Errorf("%s %q: no JSON: %s", path, body, read)
 		}
-		if answer, err := c.try(t.Context(), asking{key: key, path: "/ping"}); err != nil || answer.status != 200 || !strings.Contains(answer.body, `"answers":["two","keyless"]`) {
-			t.Errorf("after %s %q, an honest ask: %d %s %v", path, body, answer.status, answer.body, err)
+		if answer, err := c.TryAsk(t.Context(), partytest.Asking{Key: key, Path: "/ping"}); err != nil || answer.Status != 200 || !strings.Contains(answer.Body, `"answers":["two","keyless"]`) {
+			t.Errorf("after %s %q, an honest ask: %d %s %v", path, body, answer.Status, answer.Body, err)
 		}
 	})
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/wire"
 )
 
@@ -29,13 +30,13 @@ func TestPrefixesThatAreNoneAreRefused(t *testing.T) {
 		"{env.HOME}":             "write a path, such as /apps, or a header that a trusted proxy sets, such as {http.request.header.X-Forwarded-Prefix}",
 		"{http.request.header.}": "write a path", "{http.request.header.a b}": "write a path", "/x{http.request.header.X}": "write a path", "{http.request.header.X}/y": "write a path", "{path}": "write a path",
 	} {
-		_, _, err := adaptCaddyfile("http://localhost {\nwsgi_party {\nprefix \"" + prefix + "\"\n}\n}")
+		_, _, err := partytest.AdaptCaddyfile("http://localhost {\nwsgi_party {\nprefix \"" + prefix + "\"\n}\n}")
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "Caddyfile:3") {
 			t.Errorf("%s: %v, want %s", prefix, err, want)
 		}
 		encoded, _ := json.Marshal(strings.ReplaceAll(prefix, `\\`, `\`))
-		c := newCaddy(t)
-		config := strings.Replace(string(c.adapt("ADDRESS {\nwsgi_party main\n}")), `"handler":"wsgi_party"`, `"handler":"wsgi_party","prefix":`+string(encoded), 1)
+		c := partytest.NewCaddy(t)
+		config := strings.Replace(string(c.Adapt("ADDRESS {\nwsgi_party main\n}")), `"handler":"wsgi_party"`, `"handler":"wsgi_party","prefix":`+string(encoded), 1)
 		if err := caddy.Load([]byte(config), true); err == nil || prefix != "{path}" && !strings.Contains(err.Error(), want) {
 			t.Errorf("%s in JSON: %v, want %s", prefix, err, want)
 		}
@@ -45,8 +46,8 @@ func TestPrefixesThatAreNoneAreRefused(t *testing.T) {
 // prefixTest is a party whose prefix each request has, and whose applications say what
 // prefix they were sent.
 type prefixTest struct {
-	*askTest
-	one, two *application
+	*partytest.Caddy
+	one, two *partytest.Application
 	key      string
 
 	mu   sync.Mutex
@@ -56,38 +57,38 @@ type prefixTest struct {
 // newPrefixTest has the prefix in that header, and trusts proxies at that address.
 func newPrefixTest(t *testing.T, prefix, trusted string) *prefixTest {
 	t.Helper()
-	c := &prefixTest{askTest: newAskTest(t), key: keyOf(t, "asker")}
-	note := func(a *application, r *http.Request) {
+	c := &prefixTest{Caddy: partytest.NewCaddy(t), key: partytest.Key(t, "asker")}
+	note := func(a *partytest.Application, r *http.Request) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		mount := r.Header.Get("X-Forwarded-Prefix")
 		if text := r.Header.Get("Party-Token"); text != "" {
-			token, err := keysOf(t, a.key).Verify(a.name, text, time.Now())
+			token, err := partytest.Keys(t, a.Key).Verify(a.Name, text, time.Now())
 			if err != nil || token.Mount != mount || token.URI != mount+r.URL.RequestURI() {
 				t.Errorf("%s was sent %+v, %v", mount+r.URL.RequestURI(), token, err)
 			}
 		}
 		c.sent = append(c.sent, mount)
 	}
-	c.one = newApplication(t, c.askTest, "one", func(a *application, r *http.Request, service string) reply {
+	c.one = c.Caddy.NewGuest("one", func(a *partytest.Application, r *http.Request, service string) partytest.Reply {
 		note(a, r)
 		if service != "ask" {
-			return reply{200, "x"}
+			return partytest.Answer(200, "x")
 		}
-		response, err := c.try(r.Context(), asking{key: a.key, path: "/url?first", body: `{"name": "two:page"}`,
-			header: http.Header{"Party-Token": r.Header["Party-Token"], "X-Forwarded-Prefix": r.Header["X-Forwarded-Prefix"]}})
+		response, err := c.TryAsk(r.Context(), partytest.Asking{Key: a.Key, Path: "/url?first", Body: `{"name": "two:page"}`,
+			Header: http.Header{"Party-Token": r.Header["Party-Token"], "X-Forwarded-Prefix": r.Header["X-Forwarded-Prefix"]}})
 		var got wire.Asked
-		if err != nil || json.Unmarshal([]byte(response.body), &got) != nil || len(got.Answers) != 1 {
-			return reply{500, response.body}
+		if err != nil || json.Unmarshal([]byte(response.Body), &got) != nil || len(got.Answers) != 1 {
+			return partytest.Answer(500, response.Body)
 		}
-		return reply{200, got.Answers[0]}
+		return partytest.Answer(200, got.Answers[0])
 	})
-	c.two = newApplication(t, c.askTest, "two", func(a *application, r *http.Request, service string) reply {
+	c.two = c.Caddy.NewGuest("two", func(a *partytest.Application, r *http.Request, service string) partytest.Reply {
 		note(a, r)
-		return reply{200, "by-href"}
+		return partytest.Answer(200, "by-href")
 	})
-	templateApp(t)
-	app(t, "go", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	partytest.TemplateApp(t)
+	partytest.App(t, "go", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 		if i, ok := InvitationFrom(r); ok {
 			return i.Operator.Connect("url", func(ctx context.Context, payload any) (any, error) {
 				if payload.(URLRequest).Name != "go:page" {
@@ -106,11 +107,11 @@ func newPrefixTest(t *testing.T, prefix, trusted string) *prefixTest {
 	if trusted != "" {
 		servers = "\nservers {\ntrusted_proxies static " + trusted + "\n}"
 	}
-	config := strings.Replace(globalOptions, "\tadmin off", "\tadmin off"+servers, 1) + `
-	http://` + c.address + ` {
+	config := strings.Replace(partytest.GlobalOptions, "\tadmin off", "\tadmin off"+servers, 1) + `
+	http://` + c.Address + ` {
 		wsgi_party main {
 			prefix ` + prefix + `
-			` + guestThatAsks + c.one.directives("ask", "url") + strings.Replace(c.two.directives("remote"), "timeout", "url page /pages/{x}\nurl two:page /page\ntimeout", 1) + `
+			` + partytest.Asker + c.one.Directives("ask", "url") + strings.Replace(c.two.Directives("remote"), "timeout", "url page /pages/{x}\nurl two:page /page\ntimeout", 1) + `
 			invite /go/__invite__/ /constant/__invite__/
 			handle /go/* {
 				test_app go
@@ -128,7 +129,7 @@ func newPrefixTest(t *testing.T, prefix, trusted string) *prefixTest {
 			}
 		}
 	}
-	http://` + c.endpoint + ` {
+	http://` + c.Endpoint + ` {
 		wsgi_party_ask main
 	}`
 	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(config), nil)
@@ -143,10 +144,10 @@ func newPrefixTest(t *testing.T, prefix, trusted string) *prefixTest {
 
 // visit returns the page that a visitor with these headers gets.
 func (c *prefixTest) visit(path string, header http.Header) string {
-	c.t.Helper()
-	status, body := c.testCaddy.do("GET", path, "", header)
+	c.Helper()
+	status, body := c.Do("GET", path, "", header)
 	if status != http.StatusOK {
-		c.t.Errorf("%s: %d %s%s", path, status, body, lastHTTPError(c.t))
+		c.Errorf("%s: %d %s%s", path, status, body, partytest.LastHTTPError(c))
 	}
 	return body
 }
@@ -161,24 +162,24 @@ func (c *prefixTest) lastSent() string {
 // expectPrefix expects all that is made for a request with these headers to have that
 // prefix.
 func (c *prefixTest) expectPrefix(header http.Header, prefix string) {
-	c.t.Helper()
+	c.Helper()
 	for path, want := range map[string]string{
-		page(`{{urlFor . "two:page"}} {{maybeURL . "page" "x" "1"}}`):                                                            "P/two/page P/one/x",
-		page(`{{range askReplies . "url" (dict "name" "page" "values" (dict "x" 1))}}{{.guest}} {{.mount}} {{.answer}},{{end}}`): "one P/one P/one/x,two P/two P/two/pages/1,go P/go <no value>,constant P/constant P/constant/there,",
-		page(`{{(askFirst . "ask")}}`): "P/two/page",
-		page(`{{urlFor "two:page"}}`):  "/two/page", // for no request
-		strings.Replace(page(`{{urlFor . "two:page"}} {{urlFor . "go:page"}}`), "/page", "/constant/page", 1): "P/two/page P/go/page",
+		partytest.Page(`{{urlFor . "two:page"}} {{maybeURL . "page" "x" "1"}}`):                                                            "P/two/page P/one/x",
+		partytest.Page(`{{range askReplies . "url" (dict "name" "page" "values" (dict "x" 1))}}{{.guest}} {{.mount}} {{.answer}},{{end}}`): "one P/one P/one/x,two P/two P/two/pages/1,go P/go <no value>,constant P/constant P/constant/there,",
+		partytest.Page(`{{(askFirst . "ask")}}`):                                                                                           "P/two/page",
+		partytest.Page(`{{urlFor "two:page"}}`):                                                                                            "/two/page", // for no request
+		strings.Replace(partytest.Page(`{{urlFor . "two:page"}} {{urlFor . "go:page"}}`), "/page", "/constant/page", 1):                    "P/two/page P/go/page",
 		"/go/?name=two:page":      "P/two/page",
 		"/go/?name=constant:page": "P/constant/there",
 	} {
 		want = strings.ReplaceAll(want, "P/", prefix+"/")
 		if got := c.visit(path, header); got != want {
-			c.t.Errorf("%v: %s: %q, want %q", header, path, got, want)
+			c.Errorf("%v: %s: %q, want %q", header, path, got, want)
 		}
 	}
-	for path, want := range map[string]string{page(`{{askFirst . "remote"}}`): "/two", "/one/": "/one", "/two/x": "/two"} {
+	for path, want := range map[string]string{partytest.Page(`{{askFirst . "remote"}}`): "/two", "/one/": "/one", "/two/x": "/two"} {
 		if c.visit(path, header); c.lastSent() != prefix+want {
-			c.t.Errorf("%v: %s: the application was sent %s, want %s", header, path, c.lastSent(), prefix+want)
+			c.Errorf("%v: %s: the application was sent %s, want %s", header, path, c.lastSent(), prefix+want)
 		}
 	}
 }
@@ -196,11 +197,11 @@ func TestAPrefixMayBeThatOfEachRequest(t *testing.T) {
 		c.expectPrefix(http.Header{"X-Forwarded-Prefix": {value}}, prefix)
 	}
 	c.expectPrefix(nil, "")
-	if entries := logEntries(t, "a request's prefix does not count"); len(entries) != 1 || !strings.Contains(fmt.Sprint(entries[0]["hint"]), "trusted_proxies") {
+	if entries := partytest.LogEntries(t, "a request's prefix does not count"); len(entries) != 1 || !strings.Contains(fmt.Sprint(entries[0]["hint"]), "trusted_proxies") {
 		t.Error(entries)
 	}
 	// For nobody's request there is none.
-	if link, err := URLFor(t.Context(), c.line("main"), "two:page", nil); err != nil || link != "/two/page" {
+	if link, err := URLFor(t.Context(), operatorOf(c, "main"), "two:page", nil); err != nil || link != "/two/page" {
 		t.Error(link, err)
 	}
 }
@@ -209,7 +210,7 @@ func TestThePrefixOfWhoIsNoTrustedProxyIsNone(t *testing.T) {
 	for _, trusted := range []string{"", "192.0.2.0/24 10.0.0.1"} {
 		c := newPrefixTest(t, "{header.X-Forwarded-Prefix}", trusted)
 		c.expectPrefix(http.Header{"X-Forwarded-Prefix": {"/pre"}}, "")
-		entries := logEntries(t, "a request's prefix does not count")
+		entries := partytest.LogEntries(t, "a request's prefix does not count")
 		if len(entries) != 1 || entries[0]["header"] != "X-Forwarded-Prefix" || entries[0]["value"] != "/pre" || !strings.Contains(fmt.Sprint(entries[0]["error"]), "did not come through one of the server's trusted_proxies") {
 			t.Error(entries)
 		}
@@ -230,9 +231,9 @@ func TestAGuestsAskHasThePrefixThatItHandsBack(t *testing.T) {
 	} {
 		header := http.Header{"X-Forwarded-Prefix": {value}}
 		want := fmt.Sprintf(`{"answers": [%q], "replies": [{"guest": "two", "mount": %q, "status": "answered"}]}`, prefix+"/two/page", prefix+"/two")
-		c.gives(asking{key: c.key, path: "/url", body: `{"name": "two:page"}`, header: header}, want)
-		c.gives(asking{key: c.key, path: "/", body: `[{"service": "url", "payload": {"name": "two:page"}}]`, header: header}, "["+want+"]")
-		c.gives(asking{key: c.key, path: "/remote", header: header}, fmt.Sprintf(`{"answers": ["by-href"], "replies": [{"guest": "two", "mount": %q, "status": "answered"}]}`, prefix+"/two"))
+		c.ExpectAsk(partytest.Asking{Key: c.key, Path: "/url", Body: `{"name": "two:page"}`, Header: header}, want)
+		c.ExpectAsk(partytest.Asking{Key: c.key, Path: "/", Body: `[{"service": "url", "payload": {"name": "two:page"}}]`, Header: header}, "["+want+"]")
+		c.ExpectAsk(partytest.Asking{Key: c.key, Path: "/remote", Header: header}, fmt.Sprintf(`{"answers": ["by-href"], "replies": [{"guest": "two", "mount": %q, "status": "answered"}]}`, prefix+"/two"))
 		if c.lastSent() != prefix+"/two" {
 			t.Errorf("%s: the application was sent %s", value, c.lastSent())
 		}
@@ -242,7 +243,7 @@ func TestAGuestsAskHasThePrefixThatItHandsBack(t *testing.T) {
 // TestAStaticPrefixIsNobodyElses has requests say another one.
 func TestAStaticPrefixIsNobodyElses(t *testing.T) {
 	c := newPrefixTest(t, "/static", "127.0.0.1")
-	if got := c.visit(page(`{{urlFor . "two:page"}} {{urlFor "two:page"}}`), http.Header{"X-Forwarded-Prefix": {"/pre"}}); got != "/static/two/page /static/two/page" {
+	if got := c.visit(partytest.Page(`{{urlFor . "two:page"}} {{urlFor "two:page"}}`), http.Header{"X-Forwarded-Prefix": {"/pre"}}); got != "/static/two/page /static/two/page" {
 		t.Error(got)
 	}
 	if c.visit("/two/x", http.Header{"X-Forwarded-Prefix": {"/pre"}}); c.lastSent() != "/static/two" {

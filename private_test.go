@@ -4,14 +4,11 @@
 package wsgiparty
 
 import (
-	"io"
-	"net/http"
 	"strings"
 	"testing"
-)
 
-// echo answers with the path that the application sees.
-func echo(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.RequestURI) }
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
+)
 
 // TestPrivatePathsAreNotReachedByADetour has rewrites inside the party, behind its
 // entrance. Each path has PRIVATE where the private segment is: with another one there,
@@ -38,28 +35,28 @@ func TestPrivatePathsAreNotReachedByADetour(t *testing.T) {
 		{"rewrite *", "handle /blog/* {\nAPP\n}\nhandle {\nrewrite * /blog{path}\nPROXY\n}\n", "/PRIVATE/ /PRIVATE/render"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			attackKey(t, "DETOUR_KEY")
-			site := newCaddy(t)
-			a := newAttackedApp(t, `{"urls": {"home": "/blog/"}}`, echo)
-			app := "wsgi_party_guest {\nkey {env.DETOUR_KEY}\n}\nreverse_proxy " + a.address()
-			party := freshParty()
-			site.site("wsgi_party " + party + " {\ninvite /blog/__invite__/\n" + strings.NewReplacer("APP", app, "PROXY", "wsgi_party_guest\nreverse_proxy "+a.address()).Replace(c.routes) + "}")
-			site.connected(party, URLService, "blog")
+			partytest.Key(t, "detour")
+			site := partytest.NewCaddy(t)
+			a := partytest.NewApplication(t, `{"urls": {"home": "/blog/"}}`, partytest.Echo)
+			app := "wsgi_party_guest {\nkey {env.detour_PARTY_KEY}\n}\nreverse_proxy " + a.Address()
+			party := partytest.FreshParty()
+			site.Site("wsgi_party " + party + " {\ninvite /blog/__invite__/\n" + strings.NewReplacer("APP", app, "PROXY", "wsgi_party_guest\nreverse_proxy "+a.Address()).Replace(c.routes) + "}")
+			site.Connected(party, URLService, "blog")
 			for path := range strings.FieldsSeq(c.paths) {
 				public := strings.ReplaceAll(path, "PRIVATE", "Post")
-				if status, body := site.do("GET", public, "", nil); status != 200 {
+				if status, body := site.Do("GET", public, "", nil); status != 200 {
 					t.Errorf("%s: status %d, body %q: it does not show whether a private path is reached", public, status, body)
 				}
 				for _, private := range []string{"__invite__", "__INVITE__", "%5F_invite__", "%255F%255Finvite__", "__inv%2569te__", "__inv%252569te__"} {
 					path := strings.ReplaceAll(path, "PRIVATE", private)
 					for _, method := range []string{"GET", "POST"} {
-						if status, body := site.do(method, path, "", nil); status != 404 || body != "" {
+						if status, body := site.Do(method, path, "", nil); status != 404 || body != "" {
 							t.Errorf("%s %s: status %d, body %q", method, path, status, body)
 						}
 					}
 				}
 			}
-			for _, r := range a.requests() {
+			for _, r := range a.Requests() {
 				if !strings.Contains(r.RequestURI, "Post") {
 					t.Errorf("the application was asked for %s", r.RequestURI)
 				}
@@ -71,80 +68,80 @@ func TestPrivatePathsAreNotReachedByADetour(t *testing.T) {
 // TestPrivatePathsWithOddEndsAreNotReached needs no rewrite: applications unescape
 // twice, and cut.
 func TestPrivatePathsWithOddEndsAreNotReached(t *testing.T) {
-	c := newCaddy(t)
-	a := newAttackedApp(t, `{"urls": {"home": "/blog/"}}`, echo)
-	party := freshParty()
-	c.site("wsgi_party " + party + " {\ninvite /blog/__invite__/\n" + mounted("blog", "", a) + "}")
-	c.connected(party, URLService, "blog")
+	c := partytest.NewCaddy(t)
+	a := partytest.NewApplication(t, `{"urls": {"home": "/blog/"}}`, partytest.Echo)
+	party := partytest.FreshParty()
+	c.Site("wsgi_party " + party + " {\ninvite /blog/__invite__/\n" + partytest.Mounted("blog", "", a) + "}")
+	c.Connected(party, URLService, "blog")
 	for _, p := range []string{
 		"/blog/%255F%255Finvite__/", "/blog/__inv%2569te__/", "/blog/__invite__%252f", "/blog/__invite__%2f", "/blog/__invite__%23", "/blog/__invite__%3f", "/blog/__invite__%00",
 		"http:blog/__invite__/", "x:blog%2f__invite__", "/blog/__invite__%2523", "/blog/__invite__%253fx", "/blog/__invite__%2500.png", "/blog;%2Fx/__invite__/", "/blog%252f__invite__", "/blog%5C__invite__",
 	} {
-		if status, _, body := c.raw("GET " + p + " HTTP/1.1\r\nHost: " + c.address + "\r\n\r\n"); status != 404 || body != "" {
-			t.Errorf("%s: status %d, body %q", p, status, body)
+		if response := c.Raw("GET " + p + " HTTP/1.1\r\nHost: " + c.Address + "\r\n\r\n"); response.Status != 404 || response.Body != "" {
+			t.Errorf("%s: status %d, body %q", p, response.Status, response.Body)
 		}
 	}
 	for _, p := range []string{"/blog/post%252f", "/blog/caf%C3%A9", "/blog/caf%25C3%25A9", "/blog/a%2Fb", "/blog/__invite", "/blog/100%25", "/blog/x%3f__invite__"} {
-		c.expect(p, 200, strings.TrimPrefix(p, "/blog"))
+		c.Expect(p, 200, strings.TrimPrefix(p, "/blog"))
 	}
 }
 
 // TestPrivatePathsThatARewriteLeadsToAreForDeliveries has the guest's own asks pass
 // the rewrites that lead visitors nowhere, and those of others not.
 func TestPrivatePathsThatARewriteLeadsToAreForDeliveries(t *testing.T) {
-	attackKey(t, "DETOUR_ONE")
-	attackKey(t, "DETOUR_TWO")
-	c := newCaddy(t)
-	one := newAttackedApp(t, `{"services": {"own": {"href": "/__invite__/own"}, "render": {"href": "/__invite__/render"}}}`, serveJSON(`"one"`))
-	two := newAttackedApp(t, `{"services": {"its": {"href": "/__invite__/its"}}}`, serveJSON(`"two"`))
-	party := freshParty()
+	partytest.Key(t, "one")
+	partytest.Key(t, "two")
+	c := partytest.NewCaddy(t)
+	one := partytest.NewApplication(t, `{"services": {"own": {"href": "/__invite__/own"}, "render": {"href": "/__invite__/render"}}}`, partytest.JSON(`"one"`))
+	two := partytest.NewApplication(t, `{"services": {"its": {"href": "/__invite__/its"}}}`, partytest.JSON(`"two"`))
+	party := partytest.FreshParty()
 	// Both handlers stand in front of one mount: what is one's passes the other's.
-	c.site("wsgi_party " + party + ` {
+	c.Site("wsgi_party " + party + ` {
 		invite /one/__invite__/ /shared/__invite__/
 		invite /shared/two/__invite__/ as two
 		@en path_regexp en ^/en(/.*)$
 		rewrite @en {re.en.1}
 		handle_path /one/* {
 			wsgi_party_guest {
-				key {env.DETOUR_ONE}
+				key {env.one_PARTY_KEY}
 				service detour /en/__invite__/x
 				fetch_manifest on
 			}
-			reverse_proxy ` + one.address() + `
+			reverse_proxy ` + one.Address() + `
 		}
 		handle_path /shared/* {
 			wsgi_party_guest shared {
 				answer shared yes
 			}
 			wsgi_party_guest two {
-				key {env.DETOUR_TWO}
+				key {env.two_PARTY_KEY}
 				service mine /two/__invite__/mine
 				service public /two/public
 			}
-			reverse_proxy ` + two.address() + `
+			reverse_proxy ` + two.Address() + `
 		}
 	}`)
-	c.connected(party, "own", "one")
-	c.expectAnswersOf(party, "own", `"one"`)
-	c.expectAnswersOf(party, "mine", `"two"`)
-	c.expectAnswersOf(party, "public", `"two"`)
+	c.Connected(party, "own", "one")
+	c.ExpectJSONAnswers(party, "own", `"one"`)
+	c.ExpectJSONAnswers(party, "mine", `"two"`)
+	c.ExpectJSONAnswers(party, "public", `"two"`)
 	for _, p := range []string{"/one/__invite__/own", "/en/one/__invite__/own", "/shared/two/__invite__/mine", "/en/shared/two/__invite__/mine", "/en/shared/__invite__/"} {
-		c.expect(p, 404, "")
+		c.Expect(p, 404, "")
 	}
-	c.expect("/en/shared/two/public", 200, `"two"`)
+	c.Expect("/en/shared/two/public", 200, `"two"`)
 }
 
 // TestADeliveryDoesNotReachAnothersPrivatePath has a rewrite lead an ask of a guest to
 // the private path of another.
 func TestADeliveryDoesNotReachAnothersPrivatePath(t *testing.T) {
-	c := newCaddy(t)
-	victim := newAttackedApp(t, `{"services": {"own": {"href": "/__invite__/own"}}}`, serveJSON(`"victim"`))
-	party := freshParty()
-	c.site("wsgi_party " + party + ` {
+	c := partytest.NewCaddy(t)
+	victim := partytest.NewApplication(t, `{"services": {"own": {"href": "/__invite__/own"}}}`, partytest.JSON(`"victim"`))
+	party := partytest.FreshParty()
+	c.Site("wsgi_party " + party + ` {
 		invite /victim/__invite__/ /__invite__/
 		@en path_regexp en ^/en(/.*)$
 		rewrite @en {re.en.1}
-		` + mounted("victim", "", victim) + `
+		` + partytest.Mounted("victim", "", victim) + `
 		handle {
 			wsgi_party_guest {
 				service attack /en/victim/__invite__/own
@@ -153,15 +150,15 @@ func TestADeliveryDoesNotReachAnothersPrivatePath(t *testing.T) {
 			respond nobody
 		}
 	}`)
-	c.connected(party, "own", "victim")
-	c.expectAnswersOf(party, "own", `"victim"`)
-	seen := len(victim.requests())
+	c.Connected(party, "own", "victim")
+	c.ExpectJSONAnswers(party, "own", `"victim"`)
+	seen := len(victim.Requests())
 	for _, service := range []string{"attack", "attack2"} {
-		if err := c.failure(party, service, nil); err == nil || !strings.Contains(err.Error(), "misrouted") {
+		if err := c.Failure(party, service, nil); err == nil || !strings.Contains(err.Error(), "misrouted") {
 			t.Errorf("%s: error %v", service, err)
 		}
 	}
-	if got := victim.requests()[seen:]; len(got) > 0 {
+	if got := victim.Requests()[seen:]; len(got) > 0 {
 		t.Errorf("the victim was asked for %s", got[0].RequestURI)
 	}
 }
@@ -169,10 +166,10 @@ func TestADeliveryDoesNotReachAnothersPrivatePath(t *testing.T) {
 // TestAGuestHandlerInNestedPartiesHidesThePathsOfBoth has a guest that the outer
 // party invites in the routes of the inner one.
 func TestAGuestHandlerInNestedPartiesHidesThePathsOfBoth(t *testing.T) {
-	c := newCaddy(t)
-	a := newAttackedApp(t, "", echo)
-	outer, inner := freshParty(), freshParty()
-	c.site("wsgi_party " + outer + ` {
+	c := partytest.NewCaddy(t)
+	a := partytest.NewApplication(t, "", partytest.Echo)
+	outer, inner := partytest.FreshParty(), partytest.FreshParty()
+	c.Site("wsgi_party " + outer + ` {
 		invite /blog/__invite__/
 		wsgi_party ` + inner + ` {
 			invite /blog/secret as inner
@@ -182,13 +179,13 @@ func TestAGuestHandlerInNestedPartiesHidesThePathsOfBoth(t *testing.T) {
 				wsgi_party_guest blog {
 					answer ping pong
 				}
-				reverse_proxy ` + a.address() + `
+				reverse_proxy ` + a.Address() + `
 			}
 		}
 	}`)
-	c.expectAnswersOf(outer, "ping", `"pong"`)
+	c.ExpectJSONAnswers(outer, "ping", `"pong"`)
 	for _, p := range []string{"/blog/__invite__/", "/en/blog/__invite__/x", "/blog/secret", "/en/blog/secret"} {
-		c.expect(p, 404, "")
+		c.Expect(p, 404, "")
 	}
-	c.expect("/en/blog/x", 200, "/x")
+	c.Expect("/en/blog/x", 200, "/x")
 }

@@ -24,49 +24,17 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
 )
 
-// startApp is an app whose Start is a function of the test.
-type startApp struct{}
-
-var onStart func() error
-
-func (startApp) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "test_start", New: func() caddy.Module { return new(startApp) }}
-}
-func (startApp) Start() error { return onStart() }
-func (startApp) Stop() error  { return nil }
-
-func init() { caddy.RegisterModule(startApp{}) }
-
-// duringStart makes each later config of the test call start when it starts.
-func duringStart(t *testing.T, start func() error) func(caddy.Context) error {
-	onStart = start
-	return func(ctx caddy.Context) error {
-		_, err := ctx.App("test_start")
-		return err
-	}
-}
-
-// joins is the Provision of an application that joins the party and answers.
-func joins(party, guest, service string, answer any) func(caddy.Context) error {
-	return func(ctx caddy.Context) error {
-		operator, err := Join(ctx, party, guest)
-		if err != nil {
-			return err
-		}
-		return operator.Connect(service, func(context.Context, any) (any, error) { return answer, nil })
-	}
-}
-
 func TestAModuleMayJoinBeforeThePartyIsProvisioned(t *testing.T) {
-	guest(t, "invited", "invited", "who")
-	onProvision(t, "early", joins("main", "early", "who", "early"))
-	onProvision(t, "inside", joins("main", "inside", "who", "inside"))
-	onProvision(t, "late", joins("main", "late", "who", "late"))
-	c := newCaddy(t)
-	c.site(`
+	partytest.Guest(t, "invited", "invited", "who")
+	partytest.OnProvision(t, "early", joins("main", "early", "who", "early"))
+	partytest.OnProvision(t, "inside", joins("main", "inside", "who", "inside"))
+	partytest.OnProvision(t, "late", joins("main", "late", "who", "late"))
+	c := partytest.NewCaddy(t)
+	c.Site(`
 	route {
 		test_app early
 		wsgi_party main {
@@ -79,24 +47,24 @@ func TestAModuleMayJoinBeforeThePartyIsProvisioned(t *testing.T) {
 		}
 		test_app late
 	}`)
-	c.expectAnswers("main", "who", "invited", "early", "inside", "late")
-	if answers, err := c.line("main").AskAround(context.Background(), "nothing", nil); answers != nil || err != nil {
+	c.ExpectAnswers("main", "who", "invited", "early", "inside", "late")
+	if answers, err := operatorOf(c, "main").AskAround(context.Background(), "nothing", nil); answers != nil || err != nil {
 		t.Errorf("ignore_missing_services: %v, %v", answers, err)
 	}
 }
 
 func TestJoinNeedsTheNameOfAParty(t *testing.T) {
-	onProvision(t, "nameless", func(ctx caddy.Context) error {
+	partytest.OnProvision(t, "nameless", func(ctx caddy.Context) error {
 		_, err := Join(ctx, "", "bob")
 		return err
 	})
-	c := newCaddy(t)
-	c.site("respond running")
-	err := c.tryLoad("ADDRESS {\ntest_app nameless\n}")
+	c := partytest.NewCaddy(t)
+	c.Site("respond running")
+	err := c.TryLoad("ADDRESS {\ntest_app nameless\n}")
 	if err == nil || !strings.Contains(err.Error(), `guest "bob": the party's name is empty; a party without a name is called "default"`) {
 		t.Error(err)
 	}
-	c.expect("/", 200, "running")
+	c.Expect("/", 200, "running")
 }
 
 func TestJoinNeedsTheContextOfAConfig(t *testing.T) {
@@ -108,49 +76,49 @@ func TestJoinNeedsTheContextOfAConfig(t *testing.T) {
 }
 
 func TestWhoJoinsWithoutANameAsksEveryone(t *testing.T) {
-	guest(t, "one", "1", "number")
+	partytest.Guest(t, "one", "1", "number")
 	var asker *Operator
-	onProvision(t, "asker", func(ctx caddy.Context) (err error) {
+	partytest.OnProvision(t, "asker", func(ctx caddy.Context) (err error) {
 		asker, err = Join(ctx, DefaultParty, "")
 		return err
 	})
-	c := newCaddy(t)
-	c.site("test_app asker\nroute {\nwsgi_party {\ninvite /__invite__/\ntest_app one\n}\n}")
+	c := partytest.NewCaddy(t)
+	c.Site("test_app asker\nroute {\nwsgi_party {\ninvite /__invite__/\ntest_app one\n}\n}")
 	if answers, err := asker.AskAround(context.Background(), "number", nil); err != nil || !slices.Equal(answers, []any{"1"}) {
 		t.Error(answers, err)
 	}
-	if err := asker.Connect("number", pong); err == nil {
+	if err := asker.Connect("number", partytest.Pong); err == nil {
 		t.Error("it connects")
 	}
 }
 
 // TestAFailedLoadLeavesNoTrace has loads fail after the invites were sent.
 func TestAFailedLoadLeavesNoTrace(t *testing.T) {
-	guest(t, "old", "old", "who")
+	partytest.Guest(t, "old", "old", "who")
 	invites := 0
-	app(t, "new", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	partytest.App(t, "new", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 		invites++
 		operator, _ := OperatorFrom(r)
 		return operator.Connect("who", func(context.Context, any) (any, error) { return "new", nil })
 	})
-	onProvision(t, "fails", func(caddy.Context) error { return errors.New("oh no") })
-	onProvision(t, "fails to start", duringStart(t, func() error { return errors.New("oh no") }))
-	c := newCaddy(t)
+	partytest.OnProvision(t, "fails", func(caddy.Context) error { return errors.New("oh no") })
+	partytest.OnProvision(t, "fails to start", partytest.DuringStart(t, func() error { return errors.New("oh no") }))
+	c := partytest.NewCaddy(t)
 	const site = "ADDRESS {\nroute {\nwsgi_party main {\ninvite /__invite__/\nroute {\ntest_app %s\n}\n}\n%s\n}\n}"
-	c.load(fmt.Sprintf(site, "old", ""))
+	c.Load(fmt.Sprintf(site, "old", ""))
 	for i, config := range []string{
 		fmt.Sprintf(site, "new", "test_app fails"),
 		fmt.Sprintf(site, "new", `test_app "fails to start"`),
 		fmt.Sprintf(site, "new", "") + "\nhttp://" + testport.Address(t) + " {\nbind unix//nonexistent/folder/socket\n}",
 	} {
-		if err := c.tryLoad(config); err == nil {
+		if err := c.TryLoad(config); err == nil {
 			t.Fatal("the load does not fail")
 		}
 		if invites != i+1 {
 			t.Fatalf("%d invites were sent", invites)
 		}
-		c.expectAnswers("main", "who", "old")
-		c.expectSoon("/", 200, "old")
+		c.ExpectAnswers("main", "who", "old")
+		c.ExpectSoon("/", 200, "old")
 	}
 }
 
@@ -160,7 +128,7 @@ func TestAsksInFlightFinishWhereTheyBegan(t *testing.T) {
 	type waiting struct{ release chan struct{} }
 	reached := make(chan waiting)
 	generation := 0
-	behave(t, "app", func(caddy.Context) (serveFunc, error) {
+	partytest.Behave(t, "app", func(caddy.Context) (partytest.ServeFunc, error) {
 		generation++
 		own := generation
 		var operator *Operator
@@ -183,10 +151,10 @@ func TestAsksInFlightFinishWhereTheyBegan(t *testing.T) {
 			return err
 		}, nil
 	})
-	c := newCaddy(t)
-	load := func() { c.site("wsgi_party main {\ninvite /__invite__/\ntest_app app\n}") }
+	c := partytest.NewCaddy(t)
+	load := func() { c.Site("wsgi_party main {\ninvite /__invite__/\ntest_app app\n}") }
 	load()
-	first := c.line("main")
+	first := operatorOf(c, "main")
 
 	askReached, askRelease := make(chan struct{}), make(chan struct{})
 	blocker := first.Partyline().Operator("blocker")
@@ -209,13 +177,13 @@ func TestAsksInFlightFinishWhereTheyBegan(t *testing.T) {
 
 	response := make(chan string, 1)
 	go func() {
-		_, body, err := c.tryGet("/wait")
+		_, body, err := c.TryGet("/wait")
 		response <- fmt.Sprint(body, err)
 	}()
 	request := <-reached
 
 	load()
-	c.expectAnswers("main", "generation", 2)
+	c.ExpectAnswers("main", "generation", 2)
 	close(askRelease)
 	if got := <-asked; got != "[1 blocker last] <nil>" {
 		t.Errorf("the ask got %s", got)
@@ -225,7 +193,7 @@ func TestAsksInFlightFinishWhereTheyBegan(t *testing.T) {
 	if got := <-response; got != "1 [1 last]<nil>" {
 		t.Errorf("the request got %s", got)
 	}
-	c.expectSoon("/", 200, "2 [2]")
+	c.ExpectSoon("/", 200, "2 [2]")
 }
 
 // TestLookupIsOfTheRunningConfig looks while another config loads and starts.
@@ -244,8 +212,8 @@ func TestLookupIsOfTheRunningConfig(t *testing.T) {
 		seen = append(seen, fmt.Sprint(when, ": ", answers, err))
 	}
 	config := 0
-	start := duringStart(t, func() error { look("start"); return nil })
-	onProvision(t, "app", func(ctx caddy.Context) error {
+	start := partytest.DuringStart(t, func() error { look("start"); return nil })
+	partytest.OnProvision(t, "app", func(ctx caddy.Context) error {
 		config++
 		if err := joins("main", "app", "config", config)(ctx); err != nil {
 			return err
@@ -260,9 +228,9 @@ func TestLookupIsOfTheRunningConfig(t *testing.T) {
 		look("provision")
 		return events.(*caddyevents.App).On("started", eventHandler(func() { look("started") }))
 	})
-	c := newCaddy(t)
+	c := partytest.NewCaddy(t)
 	for range 2 {
-		c.site("route {\ntest_app app\nwsgi_party main\n}")
+		c.Site("route {\ntest_app app\nwsgi_party main\n}")
 	}
 	look("running")
 	want := []string{
@@ -284,20 +252,20 @@ func (h eventHandler) Handle(context.Context, caddy.Event) error { h(); return n
 
 func TestTheOperatorLeavesWhenItsContextEndsBeforeItsConfig(t *testing.T) {
 	var end context.CancelFunc
-	onProvision(t, "app", func(ctx caddy.Context) error {
+	partytest.OnProvision(t, "app", func(ctx caddy.Context) error {
 		ctx, end = caddy.NewContext(ctx)
 		return joins("main", "temporary", "who", "temporary")(ctx)
 	})
-	onProvision(t, "other", joins("main", "other", "who", "other"))
-	c := newCaddy(t)
-	c.site("route {\ntest_app app\ntest_app other\nwsgi_party main\n}")
-	c.expectAnswers("main", "who", "temporary", "other")
-	line := c.line("main").Partyline()
+	partytest.OnProvision(t, "other", joins("main", "other", "who", "other"))
+	c := partytest.NewCaddy(t)
+	c.Site("route {\ntest_app app\ntest_app other\nwsgi_party main\n}")
+	c.ExpectAnswers("main", "who", "temporary", "other")
+	line := operatorOf(c, "main").Partyline()
 	end()
-	eventually(t, "the operator leaves", func() bool { return slices.Equal(line.Services()["who"], []string{"other"}) })
+	partytest.Eventually(t, "the operator leaves", func() bool { return slices.Equal(line.Services()["who"], []string{"other"}) })
 
 	// Neither the config's end nor Cleanup disconnects the one that is left.
-	c.load("ADDRESS {\nrespond nothing\n}")
+	c.Load("ADDRESS {\nrespond nothing\n}")
 	time.Sleep(50 * time.Millisecond) // for what must not happen, in the background
 	if got := line.Services()["who"]; !slices.Equal(got, []string{"other"}) {
 		t.Errorf("after the end of the config: %v", got)
@@ -308,12 +276,12 @@ func TestTheOperatorLeavesWhenItsContextEndsBeforeItsConfig(t *testing.T) {
 // whose http app has started while another app of it fails to.
 func TestRequestsInFlightOutliveAConfigThatFailsToStart(t *testing.T) {
 	var reached, release chan struct{}
-	behave(t, "app", func(caddy.Context) (serveFunc, error) {
+	partytest.Behave(t, "app", func(caddy.Context) (partytest.ServeFunc, error) {
 		var operator *Operator
 		return func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 			if invited, ok := OperatorFrom(r); ok {
 				operator = invited
-				return operator.Connect("who", pong)
+				return operator.Connect("who", partytest.Pong)
 			}
 			close(reached)
 			<-release
@@ -322,11 +290,11 @@ func TestRequestsInFlightOutliveAConfigThatFailsToStart(t *testing.T) {
 			return err
 		}, nil
 	})
-	c := newCaddy(t)
+	c := partytest.NewCaddy(t)
 	answered := make(chan string, 1)
-	onProvision(t, "fails to start", duringStart(t, func() error {
+	partytest.OnProvision(t, "fails to start", partytest.DuringStart(t, func() error {
 		go func() {
-			response, err := http.Get("http://" + c.address)
+			response, err := http.Get("http://" + c.Address)
 			if err != nil {
 				answered <- "" // http has not started yet
 				return
@@ -345,7 +313,7 @@ func TestRequestsInFlightOutliveAConfigThatFailsToStart(t *testing.T) {
 	outlived := 0
 	for range 20 {
 		reached, release = make(chan struct{}), make(chan struct{})
-		if err := c.tryLoad("ADDRESS {\nroute {\nwsgi_party main {\ninvite /__invite__/\ntest_app app\n}\ntest_app \"fails to start\"\n}\n}"); err == nil {
+		if err := c.TryLoad("ADDRESS {\nroute {\nwsgi_party main {\ninvite /__invite__/\ntest_app app\n}\ntest_app \"fails to start\"\n}\n}"); err == nil {
 			t.Fatal("the config starts")
 		}
 		time.Sleep(5 * time.Millisecond) // for what must not happen, in the background
@@ -364,30 +332,30 @@ func TestRequestsInFlightOutliveAConfigThatFailsToStart(t *testing.T) {
 // TestInvitedGuestsLeaveWhenTheirContextEndsBeforeTheConfig is for a party that a
 // module loads for a time.
 func TestInvitedGuestsLeaveWhenTheirContextEndsBeforeTheConfig(t *testing.T) {
-	guest(t, "app", "pong", "ping")
+	partytest.Guest(t, "app", "pong", "ping")
 	var end context.CancelCauseFunc
-	onProvision(t, "loader", func(ctx caddy.Context) error {
+	partytest.OnProvision(t, "loader", func(ctx caddy.Context) error {
 		inner, cancel := caddy.NewContextWithCause(ctx)
 		end = cancel
 		_, err := inner.LoadModuleByID("http.handlers.wsgi_party", []byte(`{"name": "main", "invites": ["/__invite__/"], "routes": [{"handle": [{"handler": "test_app", "key": "app"}]}]}`))
 		return err
 	})
-	onProvision(t, "other", joins("main", "other", "who", "other"))
-	c := newCaddy(t)
-	c.site("route {\ntest_app other\ntest_app loader\n}")
-	c.expectAnswers("main", "ping", "pong")
-	line := c.line("main").Partyline()
+	partytest.OnProvision(t, "other", joins("main", "other", "who", "other"))
+	c := partytest.NewCaddy(t)
+	c.Site("route {\ntest_app other\ntest_app loader\n}")
+	c.ExpectAnswers("main", "ping", "pong")
+	line := operatorOf(c, "main").Partyline()
 	end(errors.New("no longer needed"))
-	eventually(t, "the guest leaves", func() bool { return line.Services()["ping"] == nil })
+	partytest.Eventually(t, "the guest leaves", func() bool { return line.Services()["ping"] == nil })
 }
 
 func TestTwoServersFromOneSiteBlockHaveReplicas(t *testing.T) {
-	guest(t, "one", "1", "number")
-	guest(t, "two", "2", "number")
-	c := newCaddy(t)
+	partytest.Guest(t, "one", "1", "number")
+	partytest.Guest(t, "two", "2", "number")
+	c := partytest.NewCaddy(t)
 	second := testport.Address(t)
 	// Groups of routes are numbered through, so that the two handlers differ in them.
-	c.load("ADDRESS, http://" + second + ` {
+	c.Load("ADDRESS, http://" + second + ` {
 		handle /x {
 			respond x
 		}
@@ -403,31 +371,31 @@ func TestTwoServersFromOneSiteBlockHaveReplicas(t *testing.T) {
 			}
 		}
 	}`)
-	if joined := logEntries(t, "guest joined"); len(joined) != 4 {
+	if joined := partytest.LogEntries(t, "guest joined"); len(joined) != 4 {
 		t.Errorf("%d guests joined: %v", len(joined), joined)
 	}
-	c.expectAnswers(DefaultParty, "number", "1", "2")
-	for _, address := range []string{c.address, second} {
-		(&testCaddy{t, address}).expect("/one/", 200, "one")
-		(&testCaddy{t, address}).expect("/two/__invite__/", 404, "")
+	c.ExpectAnswers(DefaultParty, "number", "1", "2")
+	for _, address := range []string{c.Address, second} {
+		(&partytest.Caddy{TB: t, Address: address}).Expect("/one/", 200, "one")
+		(&partytest.Caddy{TB: t, Address: address}).Expect("/two/__invite__/", 404, "")
 	}
 }
 
 // TestIdenticalHandlersDifferInTheGroupsOfRoutes has one party written twice, whose
 // groups of routes the Caddyfile numbers through.
 func TestIdenticalHandlersDifferInTheGroupsOfRoutes(t *testing.T) {
-	guest(t, "one", "1", "number")
-	c := newCaddy(t)
+	partytest.Guest(t, "one", "1", "number")
+	c := partytest.NewCaddy(t)
 	const party = " {\nwsgi_party {\ninvite /one/__invite__/\nhandle /one/* {\ntest_app one\n}\nhandle {\nrespond x\n}\n}\n}\n"
-	c.load("ADDRESS" + party + "http://" + testport.Address(t) + party)
-	c.expectAnswers(DefaultParty, "number", "1")
+	c.Load("ADDRESS" + party + "http://" + testport.Address(t) + party)
+	c.ExpectAnswers(DefaultParty, "number", "1")
 }
 
 func TestTwoSitesShareAPartyByName(t *testing.T) {
-	guest(t, "one", "1", "number")
-	guest(t, "two", "2", "number")
-	c := newCaddy(t)
-	c.load(`
+	partytest.Guest(t, "one", "1", "number")
+	partytest.Guest(t, "two", "2", "number")
+	c := partytest.NewCaddy(t)
+	c.Load(`
 	ADDRESS {
 		wsgi_party main {
 			invite /one/__invite__/
@@ -440,7 +408,7 @@ func TestTwoSitesShareAPartyByName(t *testing.T) {
 			test_app two
 		}
 	}`)
-	answers, err := All[string](context.Background(), c.line("main"), "number", nil)
+	answers, err := All[string](context.Background(), operatorOf(c, "main"), "number", nil)
 	if slices.Sort(answers); err != nil || !slices.Equal(answers, []string{"1", "2"}) {
 		t.Error(answers, err)
 	}
@@ -448,7 +416,7 @@ func TestTwoSitesShareAPartyByName(t *testing.T) {
 
 // TestHandlersThatWouldMuteAnotherAreAnError names both handlers in the error.
 func TestHandlersThatWouldMuteAnotherAreAnError(t *testing.T) {
-	guest(t, "app", "pong", "ping")
+	partytest.Guest(t, "app", "pong", "ping")
 	const site = "%s {\nwsgi_party %s {\n%s\nhandle %s {\ntest_app app\n}\n}\n}\n"
 	for name, test := range map[string]struct {
 		one, two [2]string // name and options
@@ -468,45 +436,45 @@ func TestHandlersThatWouldMuteAnotherAreAnError(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := newCaddy(t)
-			c.site("respond running")
-			err := c.tryLoad(fmt.Sprintf(site, "ADDRESS", test.one[0], test.one[1], "/one/*") +
+			c := partytest.NewCaddy(t)
+			c.Site("respond running")
+			err := c.TryLoad(fmt.Sprintf(site, "ADDRESS", test.one[0], test.one[1], "/one/*") +
 				fmt.Sprintf(site, "http://"+testport.Address(t), test.two[0], test.two[1], "/two/*"))
 			for _, want := range test.want {
 				if err == nil || !strings.Contains(err.Error(), want) {
 					t.Errorf("the error does not contain %q: %v", want, err)
 				}
 			}
-			c.expect("/", 200, "running")
+			c.Expect("/", 200, "running")
 		})
 	}
 	t.Run("a default name and the same name said", func(t *testing.T) {
-		c := newCaddy(t)
-		c.load(fmt.Sprintf(site, "ADDRESS", "", "invite /a/__invite__/", "*") +
+		c := partytest.NewCaddy(t)
+		c.Load(fmt.Sprintf(site, "ADDRESS", "", "invite /a/__invite__/", "*") +
 			fmt.Sprintf(site, "http://"+testport.Address(t), DefaultParty, "invite /b/__invite__/", "*"))
-		c.expectAnswers(DefaultParty, "ping", "pong", "pong")
+		c.ExpectAnswers(DefaultParty, "ping", "pong", "pong")
 	})
 }
 
 func TestWhatOnlyTheWholeConfigShowsIsWarnedAboutAtStart(t *testing.T) {
-	guest(t, "one", "1", "number")
-	onProvision(t, "lost", joins("mian", "lost", "number", 3))
-	onProvision(t, "double", joins("main", "one", "number", 1))
-	c := newCaddy(t)
-	c.site("route {\ntest_app lost\ntest_app double\nwsgi_party main {\ninvite /one/__invite__/\ntest_app one\n}\n}")
-	lost := logEntries(t, "no wsgi_party handler names the party that was joined")
+	partytest.Guest(t, "one", "1", "number")
+	partytest.OnProvision(t, "lost", joins("mian", "lost", "number", 3))
+	partytest.OnProvision(t, "double", joins("main", "one", "number", 1))
+	c := partytest.NewCaddy(t)
+	c.Site("route {\ntest_app lost\ntest_app double\nwsgi_party main {\ninvite /one/__invite__/\ntest_app one\n}\n}")
+	lost := partytest.LogEntries(t, "no wsgi_party handler names the party that was joined")
 	if len(lost) != 1 || lost[0]["party"] != "mian" || fmt.Sprint(lost[0]["guests"]) != "[lost]" || lost[0]["level"] != "warn" {
 		t.Error(lost)
 	}
-	double := logEntries(t, "a module joined under the name of an invited guest: only one of the two is asked")
+	double := partytest.LogEntries(t, "a module joined under the name of an invited guest: only one of the two is asked")
 	if len(double) != 1 || double[0]["party"] != "main" || double[0]["guest"] != "one" || double[0]["level"] != "warn" {
 		t.Error(double)
 	}
 }
 
 func TestCleanupLetsAnotherHandlerInviteTheGuests(t *testing.T) {
-	guest(t, "app", "pong", "ping")
-	ctx := provisionContext(t)
+	partytest.Guest(t, "app", "pong", "ping")
+	ctx := partytest.ProvisionContext(t)
 	for range 2 {
 		inner, end := caddy.NewContext(ctx)
 		if _, err := inner.LoadModuleByID("http.handlers.wsgi_party", []byte(fmt.Sprintf(
@@ -521,21 +489,21 @@ func TestCleanupLetsAnotherHandlerInviteTheGuests(t *testing.T) {
 }
 
 func TestAsksAreLoggedAtDebugLevelWithoutWhatWasSaid(t *testing.T) {
-	guest(t, "one", "secret answer", "number")
-	c := newCaddy(t)
-	c.site("wsgi_party main {\ninvite /one/__invite__/\ntest_app one\n}")
-	if err := c.line("main").Partyline().Operator("two").Connect("number", func(context.Context, any) (any, error) {
+	partytest.Guest(t, "one", "secret answer", "number")
+	c := partytest.NewCaddy(t)
+	c.Site("wsgi_party main {\ninvite /one/__invite__/\ntest_app one\n}")
+	if err := operatorOf(c, "main").Partyline().Operator("two").Connect("number", func(context.Context, any) (any, error) {
 		return nil, ErrHighAndDry
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.line("main").Partyline().Operator("three").AskAround(context.Background(), "number", "secret payload"); err != nil {
+	if _, err := operatorOf(c, "main").Partyline().Operator("three").AskAround(context.Background(), "number", "secret payload"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.line("main").AskAround(context.Background(), "missing", nil); err == nil {
+	if _, err := operatorOf(c, "main").AskAround(context.Background(), "missing", nil); err == nil {
 		t.Error("the service is not missing")
 	}
-	entries := logEntries(t, "asked around")
+	entries := partytest.LogEntries(t, "asked around")
 	if len(entries) != 2 {
 		t.Fatal(entries)
 	}
@@ -548,9 +516,7 @@ func TestAsksAreLoggedAtDebugLevelWithoutWhatWasSaid(t *testing.T) {
 			t.Errorf("%s: %v, want %v", key, entries[0][key], want)
 		}
 	}
-	logged.Lock()
-	defer logged.Unlock()
-	if strings.Contains(logged.String(), "secret") {
+	if strings.Contains(partytest.Logged(), "secret") {
 		t.Error("what was said is in the log")
 	}
 }
@@ -558,13 +524,13 @@ func TestAsksAreLoggedAtDebugLevelWithoutWhatWasSaid(t *testing.T) {
 // TestAskingCostsNothingMoreWhereDebugLoggingIsOff compares a config's partyline
 // with one that has no log.
 func TestAskingCostsNothingMoreWhereDebugLoggingIsOff(t *testing.T) {
-	guest(t, "one", "1", "number")
-	c := newCaddy(t)
-	config := bytes.ReplaceAll(c.adapt("ADDRESS {\nwsgi_party main {\ninvite /one/__invite__/\ntest_app one\n}\n}"), []byte(`"DEBUG"`), []byte(`"INFO"`))
+	partytest.Guest(t, "one", "1", "number")
+	c := partytest.NewCaddy(t)
+	config := bytes.ReplaceAll(c.Adapt("ADDRESS {\nwsgi_party main {\ninvite /one/__invite__/\ntest_app one\n}\n}"), []byte(`"DEBUG"`), []byte(`"INFO"`))
 	if err := caddy.Load(config, true); err != nil {
 		t.Fatal(err)
 	}
-	operator := c.line("main")
+	operator := operatorOf(c, "main")
 	if allocations := testing.AllocsPerRun(100, func() {
 		if _, err := operator.AskAround(context.Background(), "number", nil); err != nil {
 			t.Error(err)
@@ -575,7 +541,7 @@ func TestAskingCostsNothingMoreWhereDebugLoggingIsOff(t *testing.T) {
 	if allocations := testing.AllocsPerRun(100, func() { Lookup("main") }); allocations != 0 {
 		t.Errorf("Lookup: %v allocations", allocations)
 	}
-	if entries := logEntries(t, "asked around"); len(entries) != 0 {
+	if entries := partytest.LogEntries(t, "asked around"); len(entries) != 0 {
 		t.Error(entries)
 	}
 }
@@ -584,7 +550,7 @@ func TestAskingCostsNothingMoreWhereDebugLoggingIsOff(t *testing.T) {
 func TestTheAdminAPIChangesInvites(t *testing.T) {
 	reached, release := make(chan struct{}), make(chan struct{})
 	generation := 0
-	behave(t, "app", func(caddy.Context) (serveFunc, error) {
+	partytest.Behave(t, "app", func(caddy.Context) (partytest.ServeFunc, error) {
 		generation++
 		own := generation
 		return func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
@@ -599,11 +565,11 @@ func TestTheAdminAPIChangesInvites(t *testing.T) {
 			return err
 		}, nil
 	})
-	c := newCaddy(t)
+	c := partytest.NewCaddy(t)
 	admin := testport.Address(t)
 	call := func(method, path, body string) (status int, answer string) {
 		t.Helper()
-		eventually(t, "the admin endpoint answers", func() bool { // a reload replaces it
+		partytest.Eventually(t, "the admin endpoint answers", func() bool { // a reload replaces it
 			r, err := http.NewRequest(method, "http://"+admin+path, strings.NewReader(body))
 			if err != nil {
 				t.Fatal(err)
@@ -621,18 +587,18 @@ func TestTheAdminAPIChangesInvites(t *testing.T) {
 		})
 		return status, answer
 	}
-	adapted := c.adapt("ADDRESS {\nwsgi_party main {\ninvite /one/__invite__/ /two/__invite__/\ntest_app app\n}\n}")
+	adapted := c.Adapt("ADDRESS {\nwsgi_party main {\ninvite /one/__invite__/ /two/__invite__/\ntest_app app\n}\n}")
 	adapted = bytes.Replace(adapted, []byte(`"disabled":true`), []byte(`"listen":"`+admin+`"`), 1)
 	adapted = bytes.Replace(adapted, []byte(`"handler":"wsgi_party"`), []byte(`"@id":"party","handler":"wsgi_party"`), 1)
 	if err := caddy.Load(adapted, true); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { c.load("ADDRESS {\nrespond done\n}") }) // ends the admin endpoint
-	c.expectAnswers("main", "who", "one", "two")
+	t.Cleanup(func() { c.Load("ADDRESS {\nrespond done\n}") }) // ends the admin endpoint
+	c.ExpectAnswers("main", "who", "one", "two")
 
 	waited := make(chan string, 1)
 	go func() {
-		_, body, err := c.tryGet("/wait")
+		_, body, err := c.TryGet("/wait")
 		waited <- fmt.Sprint(body, err)
 	}()
 	<-reached
@@ -640,9 +606,9 @@ func TestTheAdminAPIChangesInvites(t *testing.T) {
 	if status, body := call("PATCH", "/id/party/invites", `["/two/__invite__/", {"uri": "/x/__invite__/", "guest": "three"}]`); status != 200 {
 		t.Fatal(status, body)
 	}
-	c.expectAnswers("main", "who", "two", "three")
-	c.expectSoon("/one/__invite__/", 200, "2")
-	c.expectSoon("/x/__invite__/", 404, "")
+	c.ExpectAnswers("main", "who", "two", "three")
+	c.ExpectSoon("/one/__invite__/", 200, "2")
+	c.ExpectSoon("/x/__invite__/", 404, "")
 	close(release)
 	if got := <-waited; got != "1<nil>" {
 		t.Errorf("the request in flight finished in config %s", got)
@@ -652,13 +618,13 @@ func TestTheAdminAPIChangesInvites(t *testing.T) {
 		if status, body := call("PATCH", "/id/party/invites", bad); status < 400 || !strings.Contains(body, "invite") {
 			t.Errorf("%s: %d %s", bad, status, body)
 		}
-		c.expectAnswers("main", "who", "two", "three")
+		c.ExpectAnswers("main", "who", "two", "three")
 	}
 
 	if status, body := call("POST", "/load", string(adapted)); status != 200 {
 		t.Fatal(status, body)
 	}
-	c.expectAnswers("main", "who", "one", "two")
+	c.ExpectAnswers("main", "who", "one", "two")
 	status, body := call("GET", "/id/party/invites", "")
 	var invites []Invite
 	if err := json.Unmarshal([]byte(body), &invites); status != 200 || err != nil || len(invites) != 2 {
@@ -674,7 +640,7 @@ func TestSoak(t *testing.T) {
 	var generation atomic.Int64 // of the config that is loading
 	for g := range guests {
 		name := fmt.Sprint("guest", g)
-		behave(t, name, func(caddy.Context) (serveFunc, error) {
+		partytest.Behave(t, name, func(caddy.Context) (partytest.ServeFunc, error) {
 			own := generation.Load()
 			var operator *Operator
 			return func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
@@ -690,11 +656,11 @@ func TestSoak(t *testing.T) {
 			}, nil
 		})
 	}
-	onProvision(t, "broken", func(caddy.Context) error { return errors.New("oh no") })
+	partytest.OnProvision(t, "broken", func(caddy.Context) error { return errors.New("oh no") })
 	// One guest is always connected, through one replica after the other.
 	var handover sync.Mutex
 	replicas := make(map[*Partyline]*Operator)
-	onProvision(t, "replicated", func(ctx caddy.Context) error {
+	partytest.OnProvision(t, "replicated", func(ctx caddy.Context) error {
 		operator, err := Join(ctx, "main", "replicated")
 		if err != nil {
 			return err
@@ -705,14 +671,14 @@ func TestSoak(t *testing.T) {
 		own := generation.Load()
 		return operator.Connect("generation", func(context.Context, any) (any, error) { return own, nil })
 	})
-	c := newCaddy(t)
+	c := partytest.NewCaddy(t)
 	var site strings.Builder
 	site.WriteString("ADDRESS {\nroute {\ntest_app replicated\nwsgi_party main {\n")
 	for g := range guests {
 		fmt.Fprintf(&site, "invite /guest%[1]d/__invite__/\nhandle /guest%[1]d/* {\ntest_app guest%[1]d\n}\n", g)
 	}
 	site.WriteString("}\n")
-	good, broken := c.adapt(site.String()+"}\n}"), c.adapt(site.String()+"test_app broken\n}\n}")
+	good, broken := c.Adapt(site.String()+"}\n}"), c.Adapt(site.String()+"test_app broken\n}\n}")
 	load := func() {
 		generation.Add(1)
 		if err := caddy.Load(good, true); err != nil {
@@ -725,9 +691,7 @@ func TestSoak(t *testing.T) {
 	}
 	load()
 	memory := func() uint64 {
-		logged.Lock()
-		logged.Buffer = bytes.Buffer{}
-		logged.Unlock()
+		partytest.ResetLog()
 		var stats runtime.MemStats
 		for range 3 {
 			runtime.GC()
@@ -773,7 +737,7 @@ func TestSoak(t *testing.T) {
 	}
 	for range 4 {
 		forever(func() {
-			answers, err := All[int64](context.Background(), c.line("main"), "generation", nil)
+			answers, err := All[int64](context.Background(), operatorOf(c, "main"), "generation", nil)
 			if err != nil {
 				t.Error(err)
 			}
@@ -783,7 +747,7 @@ func TestSoak(t *testing.T) {
 	}
 	for range 2 { // connect, hand over and leave, beside whatever is loaded meanwhile
 		forever(func() {
-			line := c.line("main").Partyline()
+			line := operatorOf(c, "main").Partyline()
 			answers, err := All[int64](context.Background(), line.Operator(""), "generation", nil)
 			if err != nil || len(answers) == 0 {
 				t.Error(answers, err)
@@ -799,7 +763,7 @@ func TestSoak(t *testing.T) {
 			handover.Unlock()
 			own := line.Operator("for a moment")
 			service := fmt.Sprint("service", rand.IntN(100))
-			if err := own.Connect(service, pong); err != nil {
+			if err := own.Connect(service, partytest.Pong); err != nil {
 				t.Error(err)
 			}
 			own.Leave()
@@ -809,7 +773,7 @@ func TestSoak(t *testing.T) {
 	for g := range 2 {
 		path := fmt.Sprintf("/guest%d/", g)
 		forever(func() {
-			response, err := http.Get("http://" + c.address + path)
+			response, err := http.Get("http://" + c.Address + path)
 			if err != nil {
 				return // Caddy itself resets connections on reload
 			}
@@ -830,9 +794,7 @@ func TestSoak(t *testing.T) {
 	forever(func() {
 		load()
 		loads.Add(1)
-		logged.Lock()
-		logged.Reset()
-		logged.Unlock()
+		partytest.ResetLog()
 	})
 	group.Wait()
 	t.Logf("%d asks, %d requests, %d connections, %d times two loads", asks.Load(), requests.Load(), handovers.Load(), loads.Load())
@@ -844,6 +806,6 @@ func TestSoak(t *testing.T) {
 
 	clear(replicas)
 	http.DefaultClient.CloseIdleConnections()
-	eventually(t, "goroutines end", func() bool { return runtime.NumGoroutine() <= goroutinesBefore+2 })
-	eventually(t, "memory is free again", func() bool { return memory() < memoryBefore+2<<20 })
+	partytest.Eventually(t, "goroutines end", func() bool { return runtime.NumGoroutine() <= goroutinesBefore+2 })
+	partytest.Eventually(t, "memory is free again", func() bool { return memory() < memoryBefore+2<<20 })
 }

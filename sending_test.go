@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/token"
 	"github.com/wsgiparty/wsgiparty/internal/wire"
 )
@@ -24,7 +25,7 @@ func untilGone(entered chan<- struct{}) func(http.ResponseWriter, *http.Request,
 	return func(_ http.ResponseWriter, r *http.Request, operator *Operator) error {
 		entered <- struct{}{}
 		<-r.Context().Done()
-		return operator.Connect("hangs", pong) // too late
+		return operator.Connect("hangs", partytest.Pong) // too late
 	}
 }
 
@@ -39,10 +40,10 @@ func TestInvitesWhoseClientsHaveGoneHoldUpNobody(t *testing.T) {
 	}
 	onInvites(t, "hangs", append(hangs, connects("at last", "hangs"))...)
 	onInvites(t, "well", responds(500), connects("pong", "ping"))
-	c := newAdminTest(t)
+	c := partytest.NewCaddyWithAdmin(t)
 	events := keepsEvents(t)
 	held, ended := make(chan struct{}, 2*posts), make(chan struct{})
-	application := newAttackedApp(t, "", func(_ http.ResponseWriter, r *http.Request) {
+	application := partytest.NewApplication(t, "", func(_ http.ResponseWriter, r *http.Request) {
 		held <- struct{}{}
 		select {
 		case <-r.Context().Done():
@@ -50,11 +51,11 @@ func TestInvitesWhoseClientsHaveGoneHoldUpNobody(t *testing.T) {
 		}
 	})
 	defer close(ended)
-	c.site("route {\ntest_app events\nwsgi_party main {\ninvite_timeout 10m\ninvite /slow/__invite__/ /hangs/__invite__/ /well/__invite__/\ntest_app /hangs/* hangs\ntest_app /well/* well\n" + mounted("slow", "", application) + "}\n}")
+	c.Site("route {\ntest_app events\nwsgi_party main {\ninvite_timeout 10m\ninvite /slow/__invite__/ /hangs/__invite__/ /well/__invite__/\ntest_app /hangs/* hangs\ntest_app /well/* well\n" + partytest.Mounted("slow", "", application) + "}\n}")
 	<-held
 	told := len(events.events())
-	post := func(ctx context.Context, guest string) adminResponse {
-		response, err := c.tryCall(ctx, "POST", "/wsgi_party/main/invite?guest="+guest, strings.NewReader("{}"))
+	post := func(ctx context.Context, guest string) partytest.Response {
+		response, err := c.TryCall(ctx, "POST", "/wsgi_party/main/invite?guest="+guest, strings.NewReader("{}"))
 		if err != nil && ctx.Err() == nil {
 			t.Error(err)
 		}
@@ -75,14 +76,14 @@ func TestInvitesWhoseClientsHaveGoneHoldUpNobody(t *testing.T) {
 	<-held
 	// An invite of another guest does not wait for them.
 	var sent struct{ Invites []sentJSON }
-	if c.decode(post(context.Background(), "well"), &sent); len(sent.Invites) != 1 || sent.Invites[0].Result != InviteJoined {
+	if partytest.Decode(c, post(context.Background(), "well"), &sent); len(sent.Invites) != 1 || sent.Invites[0].Result != InviteJoined {
 		t.Errorf("%+v", sent)
 	}
-	c.expectAnswers("main", "ping", "pong")
+	c.ExpectAnswers("main", "ping", "pong")
 	leave()
 	group.Wait()
-	eventually(t, "the invites end with their requests", func() bool {
-		p := c.parties("main")[0]
+	partytest.Eventually(t, "the invites end with their requests", func() bool {
+		p := partiesOf(c, "main")[0]
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		for _, i := range p.guests.invited {
@@ -93,9 +94,9 @@ func TestInvitesWhoseClientsHaveGoneHoldUpNobody(t *testing.T) {
 		return true
 	})
 	// They have left everything as it was.
-	eventually(t, "the guest that connects too late has left", func() bool { return c.line("main").Partyline().Services()["hangs"] == nil })
+	partytest.Eventually(t, "the guest that connects too late has left", func() bool { return operatorOf(c, "main").Partyline().Services()["hangs"] == nil })
 	var shown partyJSON
-	if c.decode(c.call("GET", "/wsgi_party/main", ""), &shown); shown.Invites[1].Status != 500 || shown.Invites[1].Result != InviteFailed {
+	if partytest.Decode(c, c.Call("GET", "/wsgi_party/main", ""), &shown); shown.Invites[1].Status != 500 || shown.Invites[1].Result != InviteFailed {
 		t.Errorf("%+v", shown.Invites[1])
 	}
 	for _, e := range events.events()[told:] {
@@ -103,19 +104,9 @@ func TestInvitesWhoseClientsHaveGoneHoldUpNobody(t *testing.T) {
 			t.Errorf("an invite that nobody waited for is told of: %s", e)
 		}
 	}
-	for _, e := range logEntries(t, "request error") {
+	for _, e := range partytest.LogEntries(t, "request error") {
 		t.Errorf("who has gone is an error: %v", e)
 	}
-}
-
-// parties returns the handlers of a party of the running config.
-func (c *testCaddy) parties(name string) []*Host {
-	c.t.Helper()
-	a, ok := running()
-	if !ok {
-		c.t.Fatal("no config has a party")
-	}
-	return a.hostsOf(name)
 }
 
 // TestWhoInvitesAGuestThatIsBeingInvitedGetsTheSameOutcome has the first of two who
@@ -131,8 +122,8 @@ func TestWhoInvitesAGuestThatIsBeingInvitedGetsTheSameOutcome(t *testing.T) {
 		}
 		return connects("pong", "ping")(w, r, operator)
 	})
-	c := newCaddy(t)
-	c.site("wsgi_party main {\ninvite_timeout 10m\ninvite /app/__invite__/\ntest_app app\n}")
+	c := partytest.NewCaddy(t)
+	c.Site("wsgi_party main {\ninvite_timeout 10m\ninvite /app/__invite__/\ntest_app app\n}")
 	type result struct {
 		infos []InviteInfo
 		err   error
@@ -147,8 +138,8 @@ func TestWhoInvitesAGuestThatIsBeingInvitedGetsTheSameOutcome(t *testing.T) {
 	}
 	waiting := func(n int) {
 		t.Helper()
-		eventually(t, fmt.Sprint(n, " wait"), func() bool {
-			p := c.parties("main")[0]
+		partytest.Eventually(t, fmt.Sprint(n, " wait"), func() bool {
+			p := partiesOf(c, "main")[0]
 			p.mu.Lock()
 			defer p.mu.Unlock()
 			return p.guests.invited[0].sending != nil && p.guests.invited[0].sending.waiting == n
@@ -174,7 +165,7 @@ func TestWhoInvitesAGuestThatIsBeingInvitedGetsTheSameOutcome(t *testing.T) {
 	if script.invites() != 2 {
 		t.Errorf("%d invites arrived", script.invites()-1)
 	}
-	c.expectAnswers("main", "ping", "pong")
+	c.ExpectAnswers("main", "ping", "pong")
 	// Who is on the line is sent none.
 	if infos, err := SendInvitesContext(ctx, "main", "app"); err != nil || len(infos) != 1 || infos[0].Sent {
 		t.Errorf("%+v %v", infos, err)
@@ -188,7 +179,7 @@ func TestWhoInvitesAGuestThatIsBeingInvitedGetsTheSameOutcome(t *testing.T) {
 // been asked.
 func TestApplicationsThatAreInvitedAgainAreWaitedForTogether(t *testing.T) {
 	const applications = 3
-	c := newCaddy(t)
+	c := partytest.NewCaddy(t)
 	var asked sync.WaitGroup
 	asked.Add(applications)
 	all := make(chan struct{})
@@ -196,20 +187,20 @@ func TestApplicationsThatAreInvitedAgainAreWaitedForTogether(t *testing.T) {
 	config.WriteString("wsgi_party main {\ninvite_timeout 10m\n")
 	for n := range applications {
 		var times atomic.Int64
-		a := newAttackedApp(t, "", func(w http.ResponseWriter, r *http.Request) {
+		a := partytest.NewApplication(t, "", func(w http.ResponseWriter, r *http.Request) {
 			if times.Add(1) == 1 {
 				w.WriteHeader(http.StatusForbidden)
 				return
 			}
 			asked.Done()
 			<-all
-			w.Header().Set("Content-Type", manifestType)
+			w.Header().Set("Content-Type", partytest.ManifestType)
 			_, _ = io.WriteString(w, `{"services": {"ping": {"answer": 1}}}`)
 		})
-		fmt.Fprintf(&config, "invite /app%d/__invite__/\n%s", n, mounted(fmt.Sprint("app", n), "", a))
+		fmt.Fprintf(&config, "invite /app%d/__invite__/\n%s", n, partytest.Mounted(fmt.Sprint("app", n), "", a))
 	}
-	c.site(config.String() + "}")
-	eventually(t, "all have refused", func() bool {
+	c.Site(config.String() + "}")
+	partytest.Eventually(t, "all have refused", func() bool {
 		for _, p := range Parties() {
 			for _, i := range p.Invites {
 				if i.Result != InviteRefused {
@@ -242,11 +233,11 @@ func TestAGuestThatHangsEachTimeTheConfigIsLoadedIsWaitedForLess(t *testing.T) {
 		return nil
 	}
 	onInvites(t, "app", hang, hang, hang, connects("pong", "ping"), hang, hang)
-	c := newCaddy(t)
+	c := partytest.NewCaddy(t)
 	outcome := func() InviteInfo { return Parties()[0].Invites[0] }
 	const site = "ADDRESS {\nwsgi_party main {\ninvite_timeout 2s\ninvite /app/__invite__/ /other/__invite__/\ntest_app /app/* app\n}\n}"
 	for load, want := range []string{"2s", "200ms", "200ms", "", "2s", "200ms"} {
-		c.load(site)
+		c.Load(site)
 		if got := wire.Message(outcome().Err); want == "" && got != "" || !strings.HasSuffix(got, want) {
 			t.Errorf("load %d: %q, want %s", load, got, want)
 		}
@@ -259,8 +250,8 @@ func TestAGuestThatHangsEachTimeTheConfigIsLoadedIsWaitedForLess(t *testing.T) {
 // TestWhoSaysWhatBecameOfInvitesWaitsForNobody has one change what the hints of invites
 // depend on, while others read them.
 func TestWhoSaysWhatBecameOfInvitesWaitsForNobody(t *testing.T) {
-	c := newCaddy(t)
-	c.site("wsgi_party main {\ninvite /blog/__invite__/\nreverse_proxy 127.0.0.1:1\n}")
+	c := partytest.NewCaddy(t)
+	c.Site("wsgi_party main {\ninvite /blog/__invite__/\nreverse_proxy 127.0.0.1:1\n}")
 	a, _ := running()
 	const times = 20_000
 	done := make(chan struct{})
@@ -288,4 +279,14 @@ func TestWhoSaysWhatBecameOfInvitesWaitsForNobody(t *testing.T) {
 	case <-time.After(time.Minute):
 		t.Fatal("they wait for each other")
 	}
+}
+
+// partiesOf returns the handlers of a party of the running config.
+func partiesOf(t testing.TB, name string) []*Host {
+	t.Helper()
+	a, ok := running()
+	if !ok {
+		t.Fatal("no config has a party")
+	}
+	return a.hostsOf(name)
 }

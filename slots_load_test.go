@@ -20,12 +20,15 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/wsgiparty/wsgiparty/internal/measure"
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
 
 // loadTest is a site with pages and an endpoint to ask, whose guests take as long as
 // these applications do.
 type loadTest struct {
-	*testCaddy
+	*partytest.Caddy
 	client *http.Client // that many requests at once keep connections of
 	key    string       // of the guest asker
 }
@@ -34,25 +37,25 @@ type loadTest struct {
 // answer after so long.
 func newLoadTest(t *testing.T, guests map[string]time.Duration) *loadTest {
 	t.Helper()
-	templateApp(t)
-	c := &loadTest{newCaddy(t), &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1000}}, attackKey(t, "ATTACK_A")}
+	partytest.TemplateApp(t)
+	c := &loadTest{partytest.NewCaddy(t), &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1000}}, partytest.Key(t, "a")}
 	t.Cleanup(c.client.CloseIdleConnections)
 	site := "wsgi_party load {\n"
 	guest := func(name, options string, serve http.HandlerFunc) {
-		site += "invite /" + name + "/__invite__/\n" + mounted(name, options, newAttackedApp(t, "", serve))
+		site += "invite /" + name + "/__invite__/\n" + partytest.Mounted(name, options, partytest.NewApplication(t, "", serve))
 	}
-	guest("asker", "key {env.ATTACK_A}\nanswer ping pong", nil)
+	guest("asker", "key {env.a_PARTY_KEY}\nanswer ping pong", nil)
 	for name, takes := range guests {
 		guest(name, "service "+name+" /", func(w http.ResponseWriter, r *http.Request) {
 			select {
 			case <-time.After(takes):
 			case <-r.Context().Done():
 			}
-			serveJSON(`"`+name+`"`)(w, r)
+			partytest.JSON(`"`+name+`"`)(w, r)
 		})
 	}
 	site += "handle {\ntemplates {\nextensions {\nwsgi_party\n}\n}\ntest_app template\n}\n}\nhandle_path /ask/* {\nwsgi_party_ask load\n}"
-	if err := caddy.Load(bytes.ReplaceAll(c.adapt("ADDRESS {\n"+site+"\n}"), []byte(`"DEBUG"`), []byte(`"WARN"`)), true); err != nil {
+	if err := caddy.Load(bytes.ReplaceAll(c.Adapt("ADDRESS {\n"+site+"\n}"), []byte(`"DEBUG"`), []byte(`"WARN"`)), true); err != nil {
 		t.Fatal(err)
 	}
 	return c
@@ -61,7 +64,7 @@ func newLoadTest(t *testing.T, guests map[string]time.Duration) *loadTest {
 // request makes a request, and returns an error unless the response is 200 and has that
 // so often.
 func (c *loadTest) request(ctx context.Context, method, path, body, want string, times int) error {
-	r, err := http.NewRequestWithContext(ctx, method, "http://"+c.address+path, strings.NewReader(body))
+	r, err := http.NewRequestWithContext(ctx, method, "http://"+c.Address+path, strings.NewReader(body))
 	if err != nil {
 		return err
 	}
@@ -130,7 +133,7 @@ func TestManyVisitorsWaitForOneGuest(t *testing.T) {
 			t.Errorf("%d visitors: %d of %d pages failed", visitors, failed.Load(), pages.Load())
 		}
 	}
-	if entries := logEntries(t, "guest is asked more than it can answer"); len(entries) > 0 {
+	if entries := partytest.LogEntries(t, "guest is asked more than it can answer"); len(entries) > 0 {
 		t.Errorf("logged %v", entries)
 	}
 }
@@ -139,7 +142,7 @@ func TestManyVisitorsWaitForOneGuest(t *testing.T) {
 // asker by batches, ask one that takes 1.5 s, and while nobody does, in turns.
 func TestASlowGuestDelaysNoOther(t *testing.T) {
 	c := newLoadTest(t, map[string]time.Duration{"slow": 1500 * time.Millisecond, "fifty": 50 * time.Millisecond, "other": 50 * time.Millisecond})
-	measure := func() (took []time.Duration) {
+	pageTimes := func() (took []time.Duration) {
 		ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
 		defer cancel()
 		var mu sync.Mutex
@@ -163,24 +166,24 @@ func TestASlowGuestDelaysNoOther(t *testing.T) {
 	}
 	besideSlow := func() []time.Duration {
 		ctx, cancel := context.WithCancel(t.Context())
-		refused := countsOf(c.line("load"), "slow").Refused
+		refused := countsOf(operatorOf(c, "load"), "slow").Refused
 		batches := loop(ctx, 20, func(ctx context.Context) { _ = c.batch(ctx, "slow", 8) })
 		pages := loop(ctx, 60, func(ctx context.Context) { _ = c.page(ctx, "slow") })
 		defer pages()
 		defer batches()
 		defer cancel()
-		eventually(t, "the slow guest is asked too much", func() bool { return countsOf(c.line("load"), "slow").Refused > refused })
-		return measure()
+		partytest.Eventually(t, "the slow guest is asked too much", func() bool { return countsOf(operatorOf(c, "load"), "slow").Refused > refused })
+		return pageTimes()
 	}
 	most := 1.5
-	if underRaceDetector() {
+	if measure.UnderRaceDetector() {
 		most = 5 // the processor is what all wait for
 	}
-	measure() // warms up
+	pageTimes() // warms up
 	for try := 1; ; try++ {
 		var without, with []time.Duration
 		for range 2 {
-			without = append(without, measure()...)
+			without = append(without, pageTimes()...)
 			with = append(with, besideSlow()...)
 		}
 		a, b := percentile(without, 95), percentile(with, 95)
@@ -193,11 +196,11 @@ func TestASlowGuestDelaysNoOther(t *testing.T) {
 			break
 		}
 	}
-	if n := len(logEntries(t, "guest is asked more than it can answer")); n != 1 {
+	if n := len(partytest.LogEntries(t, "guest is asked more than it can answer")); n != 1 {
 		t.Errorf("that the slow guest is asked too much is logged %d times", n)
 	}
 	// On a busy machine some of what it answers comes too late, which is its failure.
-	slow := countsOf(c.line("load"), "slow")
+	slow := countsOf(operatorOf(c, "load"), "slow")
 	if slow.Answered == 0 || slow.Refused == 0 || slow.Failed > slow.Refused/10 || slow.Failed == 0 && !errors.Is(slow.LastFailure, ErrRefused) {
 		t.Errorf("what is counted of the slow guest: %+v", slow)
 	}

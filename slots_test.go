@@ -22,15 +22,17 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/expfmt"
 
+	"github.com/wsgiparty/wsgiparty/internal/measure"
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/wire"
 )
 
 // slotsTest is a party with an application that answers when it is let. Its guest is
 // busy, and an ask's payload is its name.
 type slotsTest struct {
-	*testCaddy
+	*partytest.Caddy
 	party string
-	app   *attackedApp
+	app   *partytest.Application
 
 	mu      sync.Mutex
 	came    []string // the names of the asks that came to the application, in order
@@ -49,8 +51,8 @@ type askResult struct {
 // until they are let, those for quick do not.
 func newSlotsTest(t testing.TB, options string) *slotsTest {
 	t.Helper()
-	c := &slotsTest{testCaddy: newCaddy(t), party: freshParty(), let: make(map[string]chan struct{})}
-	c.app = newAttackedApp(t, "", func(w http.ResponseWriter, r *http.Request) {
+	c := &slotsTest{Caddy: partytest.NewCaddy(t), party: partytest.FreshParty(), let: make(map[string]chan struct{})}
+	c.app = partytest.NewApplication(t, "", func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/hold" {
 			body, _ := io.ReadAll(r.Body)
 			c.mu.Lock()
@@ -64,9 +66,9 @@ func newSlotsTest(t testing.TB, options string) *slotsTest {
 			case <-r.Context().Done():
 			}
 		}
-		serveJSON("1")(w, r)
+		partytest.JSON("1")(w, r)
 	})
-	c.site("wsgi_party " + c.party + " {\ninvite /busy/__invite__/\n" + mounted("busy", "service hold /hold\nservice quick /quick\n"+options, c.app) + "}")
+	c.Site("wsgi_party " + c.party + " {\ninvite /busy/__invite__/\n" + partytest.Mounted("busy", "service hold /hold\nservice quick /quick\n"+options, c.app) + "}")
 	t.Cleanup(c.asks.Wait)
 	return c
 }
@@ -88,7 +90,7 @@ func (c *slotsTest) arrived() []string {
 
 // slots are the guest's.
 func (c *slotsTest) slots() *slots {
-	c.t.Helper()
+	c.Helper()
 	a, _ := running()
 	a.mu.RLock()
 	defer a.mu.RUnlock()
@@ -105,8 +107,8 @@ func (c *slotsTest) waiting() int {
 // start asks for hold as the guest whose name, without digits at the end, is that of the
 // ask.
 func (c *slotsTest) start(ctx context.Context, name string) {
-	c.t.Helper()
-	operator := c.line(c.party).Partyline().Operator(strings.TrimRight(strings.TrimPrefix(name, "nobody"), "0123456789"))
+	c.Helper()
+	operator := operatorOf(c, c.party).Partyline().Operator(strings.TrimRight(strings.TrimPrefix(name, "nobody"), "0123456789"))
 	c.asks.Go(func() {
 		answers, err := operator.AskAround(ctx, "hold", name)
 		c.results.Store(name, askResult{answers, err})
@@ -115,17 +117,17 @@ func (c *slotsTest) start(ctx context.Context, name string) {
 
 // ask asks, and returns when that is under way or waits.
 func (c *slotsTest) ask(ctx context.Context, name string) {
-	c.t.Helper()
+	c.Helper()
 	came, waiting := len(c.arrived()), c.waiting()
 	c.start(ctx, name)
-	eventually(c.t, name+" is under way or waits", func() bool { return len(c.arrived()) > came || c.waiting() > waiting })
+	partytest.Eventually(c, name+" is under way or waits", func() bool { return len(c.arrived()) > came || c.waiting() > waiting })
 }
 
 // result waits for what came of an ask.
 func (c *slotsTest) result(name string) askResult {
-	c.t.Helper()
+	c.Helper()
 	var result any
-	eventually(c.t, "the result of "+name, func() (ok bool) {
+	partytest.Eventually(c, "the result of "+name, func() (ok bool) {
 		result, ok = c.results.Load(name)
 		return ok
 	})
@@ -133,23 +135,23 @@ func (c *slotsTest) result(name string) askResult {
 }
 
 func (c *slotsTest) answered(name string) {
-	c.t.Helper()
+	c.Helper()
 	if r := c.result(name); r.err != nil || len(r.answers) != 1 {
-		c.t.Errorf("%s: %v %v, want an answer", name, r.answers, r.err)
+		c.Errorf("%s: %v %v, want an answer", name, r.answers, r.err)
 	}
 }
 
 // refused checks how an ask was refused.
 func (c *slotsTest) refused(name string, want ...string) {
-	c.t.Helper()
+	c.Helper()
 	r := c.result(name)
 	var failed *HandlerError
 	if len(r.answers) > 0 || !errors.Is(r.err, ErrRefused) || !errors.Is(r.err, ErrPartyline) || !errors.As(r.err, &failed) || failed.Guest != "busy" {
-		c.t.Errorf("%s: %v %v, want a refusal", name, r.answers, r.err)
+		c.Errorf("%s: %v %v, want a refusal", name, r.answers, r.err)
 	}
 	for _, want := range want {
 		if !strings.Contains(fmt.Sprint(r.err), want) {
-			c.t.Errorf("%s: %v, without %q", name, r.err, want)
+			c.Errorf("%s: %v, without %q", name, r.err, want)
 		}
 	}
 }
@@ -174,7 +176,7 @@ func TestAskersTakeTurns(t *testing.T) {
 			continue
 		}
 		want = append(want, turn.comes)
-		eventually(t, turn.comes+" is asked", func() bool { return len(c.arrived()) >= len(want) })
+		partytest.Eventually(t, turn.comes+" is asked", func() bool { return len(c.arrived()) >= len(want) })
 		if got := c.arrived(); !slices.Equal(got, want) {
 			t.Fatalf("they came as %q, want %q", got, want)
 		}
@@ -183,7 +185,7 @@ func TestAskersTakeTurns(t *testing.T) {
 		close(c.letOf(name))
 		c.answered(name)
 	}
-	if got := countsOf(c.line(c.party), "hold"); got.Answered != 11 || got.Refused != 0 || got.Failed != 0 {
+	if got := countsOf(operatorOf(c, c.party), "hold"); got.Answered != 11 || got.Refused != 0 || got.Failed != 0 {
 		t.Errorf("%+v", got)
 	}
 }
@@ -212,7 +214,7 @@ func TestWhoHasGoneGivesItsPlaceBack(t *testing.T) {
 			t.Errorf("%s: %v", name, r.err)
 		}
 	}
-	eventually(t, "only b3 waits", func() bool { return c.waiting() == 1 })
+	partytest.Eventually(t, "only b3 waits", func() bool { return c.waiting() == 1 })
 	close(c.letOf("a1"))
 	close(c.letOf("b3"))
 	c.answered("a1")
@@ -227,10 +229,10 @@ func TestWhoHasGoneGivesItsPlaceBack(t *testing.T) {
 	if got, want := c.arrived(), []string{"a1", "b3", "c1", "d1"}; !slices.Equal(got, want) {
 		t.Errorf("%q came, want %q", got, want)
 	}
-	if got := countsOf(c.line(c.party), "hold"); got.Answered != 3 || got.Refused != 0 || got.Failed != 0 {
+	if got := countsOf(operatorOf(c, c.party), "hold"); got.Answered != 3 || got.Refused != 0 || got.Failed != 0 {
 		t.Errorf("%+v", got)
 	}
-	if entries := logEntries(t, "guest is asked more than it can answer"); len(entries) > 0 {
+	if entries := partytest.LogEntries(t, "guest is asked more than it can answer"); len(entries) > 0 {
 		t.Errorf("logged %v", entries)
 	}
 }
@@ -261,7 +263,7 @@ func TestAnAskWaitsAsLongAsItsTimeout(t *testing.T) {
 	c.ask(t.Context(), "a3")
 	c.answered("a3") // the breaker is closed
 
-	if got := countsOf(c.line(c.party), "hold"); got.Asked != 8 || got.Answered != 1 || got.Refused != 7 || got.Failed != 0 || !errors.Is(got.LastFailure, ErrRefused) || got.Durations.Count != 8 {
+	if got := countsOf(operatorOf(c, c.party), "hold"); got.Asked != 8 || got.Answered != 1 || got.Refused != 7 || got.Failed != 0 || !errors.Is(got.LastFailure, ErrRefused) || got.Durations.Count != 8 {
 		t.Errorf("%+v", got)
 	}
 	for outcome, want := range map[string]float64{"answered": 1, "declined": 0, "failed": 0, "refused": 7} {
@@ -273,14 +275,14 @@ func TestAnAskWaitsAsLongAsItsTimeout(t *testing.T) {
 	if p, err := findParty(c.party); err != nil || toJSON(p).Counts[0].Refused != 7 {
 		t.Errorf("the admin API shows %+v %v", toJSON(p).Counts, err)
 	}
-	began := logEntries(t, "guest is asked more than it can answer")
+	began := partytest.LogEntries(t, "guest is asked more than it can answer")
 	if len(began) != 1 || began[0]["level"] != "warn" || began[0]["party"] != c.party || began[0]["guest"] != "busy" || began[0]["max_asks"] != 1. ||
 		!strings.Contains(fmt.Sprint(began[0]["error"]), "write `max_asks 2`") {
 		t.Errorf("logged %v", began)
 	}
 	const over = "guest is no longer asked more than it can answer"
-	eventually(t, "it is logged as over", func() bool { return len(logEntries(t, over)) > 0 })
-	if ended := logEntries(t, over); len(ended) != 1 || ended[0]["level"] != "info" || ended[0]["guest"] != "busy" || ended[0]["refused"] != 7. {
+	partytest.Eventually(t, "it is logged as over", func() bool { return len(partytest.LogEntries(t, over)) > 0 })
+	if ended := partytest.LogEntries(t, over); len(ended) != 1 || ended[0]["level"] != "info" || ended[0]["guest"] != "busy" || ended[0]["refused"] != 7. {
 		t.Errorf("logged %v", ended)
 	}
 	// The next time it is told again.
@@ -290,29 +292,29 @@ func TestAnAskWaitsAsLongAsItsTimeout(t *testing.T) {
 	defer release()
 	c.ask(t.Context(), "a4")
 	c.refused("a4")
-	if n := len(logEntries(t, "guest is asked more than it can answer")); n != 2 {
+	if n := len(partytest.LogEntries(t, "guest is asked more than it can answer")); n != 2 {
 		t.Errorf("logged %d times", n)
 	}
 }
 
 // figures are the party's in the metrics.
 func (c *slotsTest) figures() metricValues {
-	c.t.Helper()
+	c.Helper()
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(metrics)
 	families, err := registry.Gather()
 	if err != nil {
-		c.t.Fatal(err)
+		c.Fatal(err)
 	}
 	var page bytes.Buffer
 	for _, family := range families {
 		if _, err := expfmt.MetricFamilyToText(&page, family); err != nil {
-			c.t.Fatal(err)
+			c.Fatal(err)
 		}
 	}
 	parties, err := readFigures(&page)
 	if err != nil {
-		c.t.Fatal(err)
+		c.Fatal(err)
 	}
 	return parties[c.party]
 }
@@ -336,14 +338,14 @@ func TestAnAskWhoseTurnComesTooLateIsRefused(t *testing.T) {
 	for _, release := range releases {
 		release()
 	}
-	eventually(t, "all are asked", func() bool { return len(c.arrived()) == len(names) })
+	partytest.Eventually(t, "all are asked", func() bool { return len(c.arrived()) == len(names) })
 	for _, name := range names {
 		c.refused(name, "its turn came after", "and the rest of 3s was not enough", "`max_asks 16`")
 	}
 	close(c.letOf("a7"))
 	c.ask(t.Context(), "a7")
 	c.answered("a7")
-	if got := countsOf(c.line(c.party), "hold"); got.Answered != 1 || got.Refused != 6 || got.Failed != 0 {
+	if got := countsOf(operatorOf(c, c.party), "hold"); got.Answered != 1 || got.Refused != 6 || got.Failed != 0 {
 		t.Errorf("%+v", got)
 	}
 }
@@ -429,11 +431,11 @@ func TestSoManyWaitAtMost(t *testing.T) {
 	c.answered("a0")
 	c.answered("b1")
 	cancel()
-	eventually(t, "nobody waits", func() bool { return c.waiting() == 0 })
+	partytest.Eventually(t, "nobody waits", func() bool { return c.waiting() == 0 })
 	for i := 1; i < maxWaiting-1; i++ {
 		c.result(fmt.Sprint("a", i))
 	}
-	if n := len(logEntries(t, "guest is asked more than it can answer")); n != 1 {
+	if n := len(partytest.LogEntries(t, "guest is asked more than it can answer")); n != 1 {
 		t.Errorf("logged %d times", n)
 	}
 }
@@ -441,20 +443,20 @@ func TestSoManyWaitAtMost(t *testing.T) {
 // TestAChainDoesNotWaitForASlotThatItHolds has two guests ask each other, five asks
 // deep, by a guest that has one slot, or two.
 func TestAChainDoesNotWaitForASlotThatItHolds(t *testing.T) {
-	keys := []string{attackKey(t, "ATTACK_A"), attackKey(t, "ATTACK_B")}
+	keys := []string{partytest.Key(t, "a"), partytest.Key(t, "b")}
 	for maxAsks, want := range map[int]string{
 		1: `asked more than it can answer: it comes of asks that it is answering, as do already 1 (asks under way: 2, of guest`,
 		2: `"end"`,
 	} {
 		t.Run(fmt.Sprint(maxAsks), func(t *testing.T) {
-			c := newCaddy(t)
-			var apps [2]*attackedApp
+			c := partytest.NewCaddy(t)
+			var apps [2]*partytest.Application
 			for i := range apps {
-				apps[i] = newAttackedApp(t, "", func(w http.ResponseWriter, r *http.Request) {
+				apps[i] = partytest.NewApplication(t, "", func(w http.ResponseWriter, r *http.Request) {
 					depth := int(r.URL.Path[2] - '0') // as in /s1
 					answer := "end"
 					if depth < 5 {
-						_, got := c.askAs(keys[i], fmt.Sprint("s", depth+1), "null", r.Header.Get("Party-Token"))
+						_, got := c.AskAs(keys[i], fmt.Sprint("s", depth+1), "null", r.Header.Get("Party-Token"))
 						if len(got.Answers) == 1 {
 							_ = json.Unmarshal(got.Answers[0], &answer)
 						} else {
@@ -462,19 +464,19 @@ func TestAChainDoesNotWaitForASlotThatItHolds(t *testing.T) {
 						}
 					}
 					encoded, _ := json.Marshal(answer)
-					serveJSON(string(encoded))(w, r)
+					partytest.JSON(string(encoded))(w, r)
 				})
 			}
-			party := freshParty()
-			c.twoGuests(party, fmt.Sprintf("max_asks %d\ntimeout 1m\nservice s1 /s1\nservice s3 /s3\nservice s5 /s5", maxAsks),
+			party := partytest.FreshParty()
+			c.TwoGuests(party, fmt.Sprintf("max_asks %d\ntimeout 1m\nservice s1 /s1\nservice s3 /s3\nservice s5 /s5", maxAsks),
 				"timeout 1m\nservice s2 /s2\nservice s4 /s4", apps[0], apps[1])
 			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Second)
 			defer cancel()
-			answers, err := c.line(party).AskAround(ctx, "s1", nil)
+			answers, err := operatorOf(c, party).AskAround(ctx, "s1", nil)
 			if got := joinAnswers(answers); err != nil || !strings.Contains(got, want) {
 				t.Errorf("%s %v, want %s", got, err, want)
 			}
-			if n := len(apps[0].requests()); n != 1+maxAsks {
+			if n := len(apps[0].Requests()); n != 1+maxAsks {
 				t.Errorf("the guest was asked %d times", n)
 			}
 		})
@@ -486,11 +488,11 @@ func TestAGuestOfAnotherPartyHoldsNoSlot(t *testing.T) {
 	c := newSlotsTest(t, "max_asks 1\ntimeout 1m")
 	other := NewPartyline("other", Options{})
 	busy, second := other.Operator("busy"), other.Operator("second")
-	connect(t, busy, "first", func(ctx context.Context, payload any) (any, error) {
+	partytest.Connect(t, busy, "first", func(ctx context.Context, payload any) (any, error) {
 		return First[any](ctx, busy, "second", payload)
 	})
-	connect(t, second, "second", func(ctx context.Context, payload any) (any, error) {
-		return First[any](ctx, c.line(c.party), "hold", payload)
+	partytest.Connect(t, second, "second", func(ctx context.Context, payload any) (any, error) {
+		return First[any](ctx, operatorOf(c, c.party), "hold", payload)
 	})
 	c.ask(t.Context(), "a1")
 	done := make(chan error)
@@ -498,7 +500,7 @@ func TestAGuestOfAnotherPartyHoldsNoSlot(t *testing.T) {
 		_, err := other.Operator("").AskAround(t.Context(), "first", "x")
 		done <- err
 	}()
-	eventually(t, "it waits", func() bool { return c.waiting() == 1 })
+	partytest.Eventually(t, "it waits", func() bool { return c.waiting() == 1 })
 	close(c.letOf("x"))
 	close(c.letOf("a1"))
 	if err := <-done; err != nil {
@@ -510,12 +512,12 @@ func TestAGuestOfAnotherPartyHoldsNoSlot(t *testing.T) {
 // TestVisitorsDoNotUseAGuestUp has them look at a page that asks it for what takes
 // long, and hang up.
 func TestVisitorsDoNotUseAGuestUp(t *testing.T) {
-	templateApp(t)
+	partytest.TemplateApp(t)
 	c := newSlotsTest(t, "timeout 1m")
-	c.site("wsgi_party " + c.party + " {\ninvite /busy/__invite__/\n" + mounted("busy", "service hold /hold\nservice quick /quick\ntimeout 1m", c.app) +
+	c.Site("wsgi_party " + c.party + " {\ninvite /busy/__invite__/\n" + partytest.Mounted("busy", "service hold /hold\nservice quick /quick\ntimeout 1m", c.app) +
 		"handle {\ntemplates {\nextensions {\nwsgi_party\n}\n}\ntest_app template\n}\n}")
 	quick := func(guest string) error {
-		answers, err := c.line(c.party).Partyline().Operator(guest).AskAround(t.Context(), "quick", nil)
+		answers, err := operatorOf(c, c.party).Partyline().Operator(guest).AskAround(t.Context(), "quick", nil)
 		if err == nil && len(answers) != 1 {
 			err = fmt.Errorf("answers %v", answers)
 		}
@@ -527,11 +529,11 @@ func TestVisitorsDoNotUseAGuestUp(t *testing.T) {
 		for range 64 {
 			visitors.Go(func() {
 				for ctx.Err() == nil { // a connection may break
-					_, _, _ = c.tryDo(ctx, "GET", "/?t="+url.QueryEscape(`{{askFirst . "hold" "v"}}`), "", nil)
+					_, _, _ = c.TryDo(ctx, "GET", "/?t="+url.QueryEscape(`{{askFirst . "hold" "v"}}`), "", nil)
 				}
 			})
 		}
-		eventually(t, "48 are under way, and 16 wait", func() bool { return c.held.Load() == 48 && c.waiting() == 16 })
+		partytest.Eventually(t, "48 are under way, and 16 wait", func() bool { return c.held.Load() == 48 && c.waiting() == 16 })
 		for range 20 {
 			if err := quick("other"); err != nil {
 				t.Errorf("beside the visitors: %v", err)
@@ -539,13 +541,13 @@ func TestVisitorsDoNotUseAGuestUp(t *testing.T) {
 		}
 		after := make(chan error)
 		go func() { after <- quick("") }() // no guest, as the visitors' pages
-		eventually(t, "it waits, too", func() bool { return c.waiting() == 17 })
+		partytest.Eventually(t, "it waits, too", func() bool { return c.waiting() == 17 })
 		hangUp()
 		if err := <-after; err != nil {
 			t.Errorf("after the visitors: %v", err)
 		}
 		visitors.Wait()
-		eventually(t, "all is over", func() bool { return c.waiting() == 0 && c.held.Load() == 0 })
+		partytest.Eventually(t, "all is over", func() bool { return c.waiting() == 0 && c.held.Load() == 0 })
 	}
 }
 
@@ -553,7 +555,7 @@ func TestVisitorsDoNotUseAGuestUp(t *testing.T) {
 // nobody else recovers.
 func TestAPanicInABatchIsItsOwn(t *testing.T) {
 	p := NewPartyline("main", Options{})
-	connectRemote(t, p.Operator("a"), "remote", func(context.Context, any) (any, error) { return "", nil })
+	partytest.ConnectRemote(t, p.Operator("a"), "remote", func(context.Context, any) (any, error) { return "", nil })
 	a := &Ask{MaxResponse: wire.MaxResponse}
 	_, err := a.askBatch(panickingContext{t.Context()}, &askingGuest{&Entry{Partyline: p}, p.Operator("b")}, []byte(`[{"service": "remote"}, {"service": "remote"}]`))
 	if err == nil || !strings.Contains(err.Error(), "panic: oh no") {
@@ -582,10 +584,10 @@ func BenchmarkSlots(b *testing.B) {
 		}
 		release()
 	}
-	sideBySide(b,
-		contender{metric: "ns/op", against: 0, do: take},
-		contender{metric: "parallel-ns/op", against: 1, parallel: true, do: take},
-		contender{metric: "x-parallel", against: 0, parallel: true, do: take},
+	measure.SideBySide(b,
+		measure.Contender{Metric: "ns/op", Against: 0, Do: take},
+		measure.Contender{Metric: "parallel-ns/op", Against: 1, Parallel: true, Do: take},
+		measure.Contender{Metric: "x-parallel", Against: 0, Parallel: true, Do: take},
 	)
 }
 

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testbackend"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
 )
@@ -49,14 +50,14 @@ func TestAnApplicationThatStartsLateIsUpForVisitors(t *testing.T) {
 			application := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				w.Header().Set("Connection", "close")
 				if strings.HasSuffix(r.URL.Path, "/__invite__/") {
-					w.Header().Set("Content-Type", manifestType)
+					w.Header().Set("Content-Type", partytest.ManifestType)
 					fmt.Fprint(w, `{"urls": {"home": "/"}}`)
 				}
 			})
-			c.testCaddy.load("ADDRESS {\nhandle_path /without/* {\n" + proxy(without) + "}\nwsgi_party " + c.party +
+			c.Caddy.Load("ADDRESS {\nhandle_path /without/* {\n" + proxy(without) + "}\nwsgi_party " + c.party +
 				" {\ninvite /with/__invite__/\nhandle_path /with/* {\nwsgi_party_guest\n" + proxy(with) + "}\n}\n}")
 			if !test.early {
-				eventually(t, "it has been asked for the manifest", func() bool { return len(invitesLogged(t, "with")) > 0 })
+				partytest.Eventually(t, "it has been asked for the manifest", func() bool { return len(partytest.InvitesLogged(t, "with")) > 0 })
 			}
 			var visits sync.WaitGroup
 			start := func() {
@@ -77,7 +78,7 @@ func TestAnApplicationThatStartsLateIsUpForVisitors(t *testing.T) {
 				}
 				for _, path := range []string{"/with/", "/without/"} {
 					visits.Go(func() {
-						if status, _, err := c.tryGet(path); err == nil && status == 200 {
+						if status, _, err := c.TryGet(path); err == nil && status == 200 {
 							mu.Lock()
 							defer mu.Unlock()
 							answered[path]++
@@ -102,8 +103,8 @@ func TestAnUpstreamThatIsDownKeepsNoGuestAway(t *testing.T) {
 	b.On("/__invite__/", manifestOf(`{"urls": {"home": "/"}}`))
 	c.load(oneOfTwo(testport.Address(t), b.Upstream()))
 	c.await("url")
-	eventually(t, "it is told", func() bool { return len(invitesLogged(t, "blog")) > 0 })
-	if entries := invitesLogged(t, "blog"); len(entries) != 1 || entries[0]["msg"] != InviteJoined.message() {
+	partytest.Eventually(t, "it is told", func() bool { return len(partytest.InvitesLogged(t, "blog")) > 0 })
+	if entries := partytest.InvitesLogged(t, "blog"); len(entries) != 1 || entries[0]["msg"] != InviteJoined.message() {
 		t.Errorf("logged %v", entries)
 	}
 }
@@ -118,7 +119,7 @@ func TestTheLastUpstreamIsNotTakenForDown(t *testing.T) {
 	first, second := testbackend.New(t, testport.Address(t)), testbackend.New(t, testport.Address(t))
 	c.load(oneOfTwo(first.Upstream(), second.Upstream()))
 	times := make(map[time.Time]bool)
-	eventually(t, "it is asked three times", func() bool {
+	partytest.Eventually(t, "it is asked three times", func() bool {
 		if o := visitOf(t, "blog").invitation.invited.last.Load(); o.err != nil {
 			times[o.time] = true
 		}
@@ -128,7 +129,7 @@ func TestTheLastUpstreamIsNotTakenForDown(t *testing.T) {
 		b.On("/page", ofType("text/plain", "page"))
 		b.Start()
 	}
-	c.expect("/blog/page", 200, "page")
+	c.Expect("/blog/page", 200, "page")
 }
 
 // TestAnApplicationThatAnswersWith500IsNotAskedForAWhile has a proxy take it for down
@@ -143,8 +144,8 @@ func TestAnApplicationThatAnswersWith500IsNotAskedForAWhile(t *testing.T) {
 	}
 	counted := config("fail_duration 300ms\nunhealthy_status 5xx")
 	c.load(counted)
-	eventually(t, "it has answered", func() bool { return len(invitesLogged(t, "blog")) == 1 })
-	first := invitesLogged(t, "blog")[0]
+	partytest.Eventually(t, "it has answered", func() bool { return len(partytest.InvitesLogged(t, "blog")) == 1 })
+	first := partytest.InvitesLogged(t, "blog")[0]
 	if first["asked_again_in"] != 300.0 {
 		t.Errorf("it is asked again in %v", first["asked_again_in"])
 	}
@@ -155,12 +156,12 @@ func TestAnApplicationThatAnswersWith500IsNotAskedForAWhile(t *testing.T) {
 	}
 	visit := func() {
 		t.Helper()
-		eventually(t, "it is up", func() bool {
-			status, _, err := c.tryGet("/blog/page")
+		partytest.Eventually(t, "it is up", func() bool {
+			status, _, err := c.TryGet("/blog/page")
 			return err == nil && status == 200
 		})
 		for range 20 { // and stays it
-			c.expectSoon("/blog/page", 200, "page")
+			c.ExpectSoon("/blog/page", 200, "page")
 			time.Sleep(100 * time.Millisecond)
 		}
 	}
@@ -169,7 +170,7 @@ func TestAnApplicationThatAnswersWith500IsNotAskedForAWhile(t *testing.T) {
 	c.load(counted) // a reload changes nothing
 	c.load(counted)
 	const notYet = "an application that answered with a 5xx status is not asked for its manifest yet"
-	eventually(t, "it is said", func() bool { return len(logEntries(t, notYet)) == 2 })
+	partytest.Eventually(t, "it is said", func() bool { return len(partytest.LogEntries(t, notYet)) == 2 })
 	if info := invitesOf(t, c.party, false)["blog"]; info.Result != InviteFailed || info.Status != 500 || !strings.Contains(info.Hint, "or at once by `caddy wsgi-party invite "+c.party+" blog`") {
 		t.Errorf("after the reloads it is shown as %+v", info)
 	}
@@ -188,8 +189,8 @@ func TestAnApplicationThatAnswersWith500IsNotAskedForAWhile(t *testing.T) {
 	// Nobody says that of a proxy that does not count it.
 	b.On("/__invite__/", testbackend.Response{Status: 500})
 	c.load(strings.ReplaceAll(config("fail_duration 300ms\nunhealthy_status 404"), "/blog", "/wiki"))
-	eventually(t, "it has answered", func() bool { return len(invitesLogged(t, "wiki")) == 1 })
-	if hint := fmt.Sprint(invitesLogged(t, "wiki")[0]["hint"]); strings.Contains(hint, "counts") {
+	partytest.Eventually(t, "it has answered", func() bool { return len(partytest.InvitesLogged(t, "wiki")) == 1 })
+	if hint := fmt.Sprint(partytest.InvitesLogged(t, "wiki")[0]["hint"]); strings.Contains(hint, "counts") {
 		t.Errorf("the hint is %s", hint)
 	}
 }
@@ -206,7 +207,7 @@ func TestAnApplicationThatIsTooSlowForAnAskIsUpForVisitors(t *testing.T) {
 	if !timedOut(err) || errors.Is(err, context.Canceled) {
 		t.Errorf("the ask ended with %v", err)
 	}
-	c.expect("/blog/slow", 200, "1")
+	c.Expect("/blog/slow", 200, "1")
 }
 
 // TestAnApplicationThatIsStartingIsNoWarning has one that is not there, and comes.
@@ -220,30 +221,30 @@ func TestAnApplicationThatIsStartingIsNoWarning(t *testing.T) {
 	b.On("/__invite__/", manifestOf(`{"urls": {"home": "/"}}`))
 	c.load(blogAt(b))
 	levels := func() (levels []string) {
-		for _, e := range invitesLogged(t, "blog") {
+		for _, e := range partytest.InvitesLogged(t, "blog") {
 			levels = append(levels, fmt.Sprint(e["level"], " ", e["msg"]))
 		}
 		return levels
 	}
-	eventually(t, "it is a warning", func() bool { return len(levels()) == 2 })
+	partytest.Eventually(t, "it is a warning", func() bool { return len(levels()) == 2 })
 	time.Sleep(2 * time.Second) // for what must not happen, in the background
 	if got := fmt.Sprint(levels()); got != "[info invite failed warn invite failed]" {
 		t.Errorf("logged %s", got)
 	}
-	if again := invitesLogged(t, "blog")[0]["asked_again_in"]; again == nil {
+	if again := partytest.InvitesLogged(t, "blog")[0]["asked_again_in"]; again == nil {
 		t.Error("it is not said when it is asked again")
 	}
 	b.Start()
 	c.await("url")
-	eventually(t, "it is told", func() bool {
+	partytest.Eventually(t, "it is told", func() bool {
 		return fmt.Sprint(levels()) == "[info invite failed warn invite failed info guest joined]"
 	})
 
 	// One that answers is another thing.
 	b.On("/__invite__/", testbackend.Response{Status: 403})
 	c.load(strings.ReplaceAll(blogAt(b), "/blog", "/wiki"))
-	eventually(t, "it is a warning", func() bool {
-		entries := invitesLogged(t, "wiki")
+	partytest.Eventually(t, "it is a warning", func() bool {
+		entries := partytest.InvitesLogged(t, "wiki")
 		return len(entries) == 1 && entries[0]["level"] == "warn"
 	})
 }

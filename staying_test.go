@@ -15,6 +15,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testbackend"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
 )
@@ -75,7 +76,7 @@ func TestNothingOfAnInviteLeavesTheProcess(t *testing.T) {
 				t.Errorf("sent after the start: %+v", infos)
 			}
 			for i := range guests {
-				for _, e := range invitesLogged(t, fmt.Sprint(i)) {
+				for _, e := range partytest.InvitesLogged(t, fmt.Sprint(i)) {
 					if name == "another guest" { // which does not pass it on
 						continue
 					}
@@ -115,7 +116,7 @@ func TestNoInviteMarksAnUpstreamDown(t *testing.T) {
 			}
 			t.Cleanup(func() { l.Close() })
 			go func() { _ = test.serve(l) }()
-			c.expect("/", 200, "page")
+			c.Expect("/", 200, "page")
 		})
 	}
 }
@@ -125,7 +126,7 @@ func TestNoInviteMarksAnUpstreamDown(t *testing.T) {
 func TestAGuestThatConnectsWhileItIsInvited(t *testing.T) {
 	c := newGuestTest(t)
 	b := testbackend.Start(t, "")
-	app(t, "app", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	partytest.App(t, "app", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 		if _, ok := OperatorFrom(r); !ok {
 			return nil
 		}
@@ -140,7 +141,7 @@ func TestAGuestThatConnectsWhileItIsInvited(t *testing.T) {
 		return response.Body.Close()
 	})
 	c.load("invite /blog/__invite__/\ntest_app app")
-	o := invitesLogged(t, "blog")[0]
+	o := partytest.InvitesLogged(t, "blog")[0]
 	if o["msg"] != InviteFailed.message() || o["error"] != errLeavesProcess.Error() || !strings.Contains(fmt.Sprint(o["hint"]), "a context of its own") {
 		t.Errorf("it is told as %v", o)
 	}

@@ -23,24 +23,25 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/certmagic"
 
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testbackend"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
 )
 
 // restart stops Caddy, and starts it with no memory of what was before.
 func (c *guestTest) restart(config string) {
-	c.t.Helper()
+	c.Helper()
 	if err := caddy.Stop(); err != nil {
-		c.t.Fatal(err)
+		c.Fatal(err)
 	}
 	applications.clear()
-	c.testCaddy.load(config)
+	c.Caddy.Load(config)
 }
 
 // awaitFile waits until the file is there, and returns what is in it.
 func awaitFile(t testing.TB, path string) (content []byte) {
 	t.Helper()
-	eventually(t, path+" is there", func() bool {
+	partytest.Eventually(t, path+" is there", func() bool {
 		var err error
 		content, err = os.ReadFile(path)
 		return err == nil
@@ -60,7 +61,7 @@ func TestAStorageThatHangsDelaysALoadOnce(t *testing.T) {
 		config += fmt.Sprintf("invite /%d/__invite__/\nhandle_path /%[1]d/* {\nwsgi_party_guest\nreverse_proxy %s\n}\n", i, b.Upstream())
 	}
 	c.load(config)
-	eventually(t, "all have joined", func() bool { return len(c.partyline().Services()["url"]) == guests })
+	partytest.Eventually(t, "all have joined", func() bool { return len(c.partyline().Services()["url"]) == guests })
 	var writers []*os.File
 	for i := range guests {
 		guest := fmt.Sprint(i)
@@ -83,10 +84,10 @@ func TestAStorageThatHangsDelaysALoadOnce(t *testing.T) {
 	if took := time.Since(began); took > (guests-1)*storageTimeout {
 		t.Errorf("the load took %v, as if each guest waited", took)
 	}
-	if warned := logEntries(t, "the guest's last manifest cannot be read from storage"); len(warned) != guests || warned[0]["error"] != errStorageHangs.Error() {
+	if warned := partytest.LogEntries(t, "the guest's last manifest cannot be read from storage"); len(warned) != guests || warned[0]["error"] != errStorageHangs.Error() {
 		t.Errorf("warned of %v", warned)
 	}
-	eventually(t, "all have joined", func() bool { return len(c.partyline().Services()["url"]) == guests })
+	partytest.Eventually(t, "all have joined", func() bool { return len(c.partyline().Services()["url"]) == guests })
 	for _, writer := range writers { // ends the waiting
 		writer.Close()
 	}
@@ -96,7 +97,7 @@ func TestAStorageThatHangsDelaysALoadOnce(t *testing.T) {
 func TestAConfigThatEndsBlamesNoStorage(t *testing.T) {
 	const message = "the key for the paths of Party-Tokens is not in storage: Caddys that share it do not know each other's asks"
 	c := newGuestTest(t)
-	pipe := filepath.Join(c.storage(), filepath.FromSlash(pathKeyName))
+	pipe := filepath.Join(c.Storage(), filepath.FromSlash(pathKeyName))
 	if err := errors.Join(os.MkdirAll(filepath.Dir(pipe), 0o700), syscall.Mkfifo(pipe, 0o600)); err != nil {
 		t.Fatal(err)
 	}
@@ -105,13 +106,13 @@ func TestAConfigThatEndsBlamesNoStorage(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer writer.Close() // ends the waiting
-	keyOf(t, "blog")
+	partytest.Key(t, "blog")
 	const config = "invite /blog/__invite__/\nhandle /blog/* {\nwsgi_party_guest {\nkey {env.blog_PARTY_KEY}\nanswer a 1\n}\n}\n"
 	for i := range 12 { // which stop what is in them in different orders
 		c.load(config + "header Load " + fmt.Sprint(i))
 	}
-	eventually(t, "the storage hangs", func() bool { return len(logEntries(t, message)) > 0 })
-	if told := logEntries(t, message); slices.ContainsFunc(told, func(e entry) bool { return e["error"] != errStorageHangs.Error() }) {
+	partytest.Eventually(t, "the storage hangs", func() bool { return len(partytest.LogEntries(t, message)) > 0 })
+	if told := partytest.LogEntries(t, message); slices.ContainsFunc(told, func(e partytest.Entry) bool { return e["error"] != errStorageHangs.Error() }) {
 		t.Errorf("%v", told)
 	}
 }
@@ -142,7 +143,7 @@ func TestAManifestThatCouldNotBeStoredIsStoredLater(t *testing.T) {
 	b := testbackend.Start(t, "")
 	b.On("/__invite__/", testbackend.Response{Status: 404})
 	c.load(blogAt(b))
-	eventually(t, "it is asked", func() bool { return len(invitesLogged(t, "blog")) == 1 })
+	partytest.Eventually(t, "it is asked", func() bool { return len(partytest.InvitesLogged(t, "blog")) == 1 })
 	file := c.stored(manifestKey{c.party, "blog", "/blog/__invite__/"})
 	inTheWay := filepath.Join(file, "in the way")
 	if err := os.MkdirAll(inTheWay, 0o700); err != nil {
@@ -151,11 +152,11 @@ func TestAManifestThatCouldNotBeStoredIsStoredLater(t *testing.T) {
 	b.On("/__invite__/", manifestOf(`{"urls": {"home": "/"}}`, "ETag", `"1"`), testbackend.Response{Status: 304})
 	SendInvites(c.party, "blog")
 	c.await("url")
-	eventually(t, "it is told", func() bool { return len(logEntries(t, "the guest's manifest cannot be stored")) == 1 })
+	partytest.Eventually(t, "it is told", func() bool { return len(partytest.LogEntries(t, "the guest's manifest cannot be stored")) == 1 })
 	heard := func() time.Time { return visitOf(t, "blog").invitation.invited.last.Load().time }
 	before := heard()
 	visitOf(t, "blog").fetchSoon()
-	eventually(t, "it has been tried again", func() bool { return heard().After(before) })
+	partytest.Eventually(t, "it has been tried again", func() bool { return heard().After(before) })
 	if err := os.RemoveAll(file); err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +167,7 @@ func TestAManifestThatCouldNotBeStoredIsStoredLater(t *testing.T) {
 	if n := len(b.Requests("/__invite__/")); n != 4 {
 		t.Errorf("%d requests", n)
 	}
-	if n := len(logEntries(t, "the guest's manifest cannot be stored")); n != 1 {
+	if n := len(partytest.LogEntries(t, "the guest's manifest cannot be stored")); n != 1 {
 		t.Errorf("it is told %d times", n)
 	}
 }
@@ -178,7 +179,7 @@ func TestStoredManifestsAreOfTheSameServerAndUpstreams(t *testing.T) {
 	b := testbackend.Start(t, "")
 	b.On("/__invite__/", manifestOf(`{"urls": {"home": "/"}}`))
 	config := c.inParty(blogAt(b))
-	c.testCaddy.load(config)
+	c.Caddy.Load(config)
 	c.await("url")
 	awaitFile(t, c.stored(manifestKey{c.party, "blog", "/blog/__invite__/"}))
 	b.Kill()
@@ -202,22 +203,22 @@ func TestStoredManifestsAreOfTheSameServerAndUpstreams(t *testing.T) {
 	// The same one tells how old it is.
 	c.restart(config)
 	c.expectLink("home", "/blog/")
-	joined := logEntries(t, "guest joined")
+	joined := partytest.LogEntries(t, "guest joined")
 	last := joined[len(joined)-1]
 	if text := fmt.Sprint(last["manifest"]); !strings.HasPrefix(text, "joined with the manifest of "+time.Now().UTC().Format("2006-01-02T")) {
 		t.Errorf("it is told as %v", last)
 	}
-	eventually(t, "it is asked", func() bool {
+	partytest.Eventually(t, "it is asked", func() bool {
 		infos := invitesOf(t, c.party, false)
 		return infos["blog"].Result == InviteFailed && time.Since(infos["blog"].OldManifest) < time.Hour && infos["blog"].Hint != ""
 	})
 	// A reload with another upstream, as of blue and green, keeps the links.
 	green := testbackend.Start(t, "")
 	green.On("/__invite__/", manifestOf(`{"urls": {"home": "/"}}`))
-	c.testCaddy.load(strings.Replace(config, b.Upstream(), green.Upstream(), 1))
+	c.Caddy.Load(strings.Replace(config, b.Upstream(), green.Upstream(), 1))
 	c.expectLink("home", "/blog/")
 	awaitFile(t, c.stored(manifestKey{c.party, "blog", "/blog/__invite__/"})) // for the next start with that one
-	eventually(t, "it is not old any more", func() bool { return invitesOf(t, c.party, false)["blog"].OldManifest.IsZero() })
+	partytest.Eventually(t, "it is not old any more", func() bool { return invitesOf(t, c.party, false)["blog"].OldManifest.IsZero() })
 }
 
 // TestOldManifestsInStorageAreDeleted has files that are older than thirty days, and some
@@ -261,8 +262,8 @@ func TestOldManifestsInStorageAreDeleted(t *testing.T) {
 	age(own, 1000)
 	b.Kill()
 	c.restart(c.inParty(blogAt(b)))
-	eventually(t, "the old one is gone", func() bool { _, err := os.Stat(old); return errors.Is(err, fs.ErrNotExist) })
-	eventually(t, "a config's own is stored again", func() bool {
+	partytest.Eventually(t, "the old one is gone", func() bool { _, err := os.Stat(old); return errors.Is(err, fs.ErrNotExist) })
+	partytest.Eventually(t, "a config's own is stored again", func() bool {
 		info, err := os.Stat(own)
 		return err == nil && time.Since(info.ModTime()) < time.Hour
 	})
@@ -302,7 +303,7 @@ func TestLinksInTheStorage(t *testing.T) {
 		}
 		c.restart(c.inParty(blogAt(b)))
 		c.await("url")
-		eventually(t, what+" is replaced", func() bool {
+		partytest.Eventually(t, what+" is replaced", func() bool {
 			info, err := os.Lstat(file)
 			return err == nil && info.Mode().IsRegular()
 		})
@@ -330,7 +331,7 @@ func TestWhoIsGoneIsForgotten(t *testing.T) {
 	}
 	b.On("/stays/__invite__/", manifestOf(`{"services": {"ping": {"answer": 1}}}`))
 	c.load(mounted("stays") + mounted("preview"))
-	eventually(t, "both are on the line", func() bool { return len(c.partyline().Services()["ping"]) == 2 })
+	partytest.Eventually(t, "both are on the line", func() bool { return len(c.partyline().Services()["ping"]) == 2 })
 	c.expectAsk("ping", nil, "1 1")
 	c.expectAsk("preview", nil, "1")
 
@@ -344,7 +345,7 @@ func TestWhoIsGoneIsForgotten(t *testing.T) {
 		return application, counts
 	}
 	c.load(mounted("stays"))
-	eventually(t, "who is gone is forgotten", func() bool {
+	partytest.Eventually(t, "who is gone is forgotten", func() bool {
 		application, counts := knows("preview")
 		return !application && !counts
 	})
@@ -367,7 +368,7 @@ func TestWhoIsGoneIsForgotten(t *testing.T) {
 	soon := forgetAfter
 	for range 3 {
 		forgetAfter = time.Hour
-		c.testCaddy.load("ADDRESS {\nrespond nothing\n}")
+		c.Caddy.Load("ADDRESS {\nrespond nothing\n}")
 		forgetAfter = soon
 		c.load(mounted("stays"))
 		c.load(mounted("stays"))
@@ -376,8 +377,8 @@ func TestWhoIsGoneIsForgotten(t *testing.T) {
 	if asks, _ := c.partyline().Counts(); len(asks) != 1 || asks[0].Asks != 2 {
 		t.Errorf("of who comes back is counted %v", asks)
 	}
-	c.testCaddy.load("ADDRESS {\nrespond nothing\n}")
-	eventually(t, "the party is forgotten", func() bool {
+	c.Caddy.Load("ADDRESS {\nrespond nothing\n}")
+	partytest.Eventually(t, "the party is forgotten", func() bool {
 		_, ok := histories.lookup(c.party)
 		application, _ := knows("stays")
 		return !ok && !application
@@ -410,7 +411,7 @@ func TestReloadsWithEverOtherGuestsLeaveNothing(t *testing.T) {
 	}
 	rest := func() uint64 {
 		t.Helper()
-		eventually(t, "those that are gone are forgotten", func() bool {
+		partytest.Eventually(t, "those that are gone are forgotten", func() bool {
 			applications.mu.Lock()
 			defer applications.mu.Unlock()
 			return len(applications.values) == 1
@@ -499,7 +500,7 @@ func TestAnUnchangedManifestIsNotParsedAgain(t *testing.T) {
 	if same*10 > other {
 		t.Errorf("%v allocations for the same, %v for one that is written otherwise", same, other)
 	}
-	if n := len(logEntries(t, "manifest changed")); n != 0 {
+	if n := len(partytest.LogEntries(t, "manifest changed")); n != 0 {
 		t.Errorf("it changed %d times", n)
 	}
 }
@@ -517,7 +518,7 @@ func TestAChangeOfALargeManifestIsOneShortLine(t *testing.T) {
 		t.Fatal(err)
 	}
 	j.answersManifest(string(body))
-	changed := logEntries(t, "manifest changed")
+	changed := partytest.LogEntries(t, "manifest changed")
 	if len(changed) != 1 || changed[0]["services"] != 257.0 || changed[0]["urls"] != 1.0 || len(changed[0]["first"].([]any)) != 5 {
 		t.Fatalf("logged %v", changed)
 	}

@@ -20,6 +20,7 @@ import (
 	"testing"
 
 	"github.com/wsgiparty/wsgiparty/internal/debian"
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
 
 // oddJSON is JSON that encoding/json takes, and some parser may not: whether every one
@@ -56,14 +57,14 @@ var oddJSON = map[string]bool{
 // TestWhatOneParserRefusesIsOneGuestsFailure has a guest answer with all of that, next
 // to one that answers fine, and has the whole read by what applications read it with.
 func TestWhatOneParserRefusesIsOneGuestsFailure(t *testing.T) {
-	c := newAskTest(t)
+	c := partytest.NewCaddy(t)
 	var answer atomic.Value
-	odd := newAttackedApp(t, "", func(w http.ResponseWriter, _ *http.Request) {
+	odd := partytest.NewApplication(t, "", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = io.WriteString(w, answer.Load().(string))
 	})
-	key := keyOf(t, "one")
-	c.around(`
+	key := partytest.Key(t, "one")
+	c.Around(`
 	invite /one/__invite__/ /odd/__invite__/ /fine/__invite__/
 	handle_path /one/* {
 		wsgi_party_guest {
@@ -71,7 +72,7 @@ func TestWhatOneParserRefusesIsOneGuestsFailure(t *testing.T) {
 			answer other 1
 		}
 	}
-	` + mounted("odd", "service odd /odd", odd) + `
+	` + partytest.Mounted("odd", "service odd /odd", odd) + `
 	handle_path /fine/* {
 		wsgi_party_guest {
 			answer odd fine
@@ -79,18 +80,18 @@ func TestWhatOneParserRefusesIsOneGuestsFailure(t *testing.T) {
 		}
 	}`)
 	goAnswer := func(context.Context, any) (any, error) { return json.RawMessage(answer.Load().(string)), nil }
-	c.joined("module", "raw", goAnswer)
-	c.joined("fine-module", "raw", func(context.Context, any) (any, error) { return "fine", nil })
-	c.joined("module", "keys", func(context.Context, any) (any, error) {
+	connectMain(c, "module", "raw", goAnswer)
+	connectMain(c, "fine-module", "raw", func(context.Context, any) (any, error) { return "fine", nil })
+	connectMain(c, "module", "keys", func(context.Context, any) (any, error) {
 		var value any
 		_ = json.Unmarshal([]byte(answer.Load().(string)), &value)
 		return map[string]any{"a\x00": value, "b\xff": 1, "b\xfe": 2}, nil
 	})
-	c.joined("fine-module", "keys", func(context.Context, any) (any, error) { return "fine", nil })
-	c.joined("module", "errs", func(context.Context, any) (any, error) {
+	connectMain(c, "fine-module", "keys", func(context.Context, any) (any, error) { return "fine", nil })
+	connectMain(c, "module", "errs", func(context.Context, any) (any, error) {
 		return nil, errors.New(answer.Load().(string) + "\xff\xed\xa0\x80\x00")
 	})
-	c.joined("fine-module", "errs", func(context.Context, any) (any, error) { return "fine", nil })
+	connectMain(c, "fine-module", "errs", func(context.Context, any) (any, error) { return "fine", nil })
 
 	var responses []string
 	for text, taken := range oddJSON {
@@ -98,14 +99,14 @@ func TestWhatOneParserRefusesIsOneGuestsFailure(t *testing.T) {
 			t.Fatalf("%.99q is no JSON", text)
 		}
 		answer.Store(text)
-		response := c.do(asking{key: key, path: "/", body: `[{"service": "odd"}, {"service": "raw"}, {"service": "keys"}, {"service": "errs"}, {"service": "fine"}]`})
-		responses = append(responses, response.body)
+		response := c.Ask(partytest.Asking{Key: key, Path: "/", Body: `[{"service": "odd"}, {"service": "raw"}, {"service": "keys"}, {"service": "errs"}, {"service": "fine"}]`})
+		responses = append(responses, response.Body)
 		var results []struct {
 			Answers []any
 			Replies []struct{ Guest, Status, Error string }
 		}
-		if err := json.Unmarshal([]byte(response.body), &results); err != nil || len(results) != 5 {
-			t.Errorf("%.99q: %v: %.200q", text, err, response.body)
+		if err := json.Unmarshal([]byte(response.Body), &results); err != nil || len(results) != 5 {
+			t.Errorf("%.99q: %v: %.200q", text, err, response.Body)
 			continue
 		}
 		for i, result := range results[:4] {
@@ -128,16 +129,16 @@ func TestWhatOneParserRefusesIsOneGuestsFailure(t *testing.T) {
 			if body != text {
 				path = "/"
 			}
-			response := c.do(asking{key: key, path: path, body: body})
-			responses = append(responses, response.body)
+			response := c.Ask(partytest.Asking{Key: key, Path: path, Body: body})
+			responses = append(responses, response.Body)
 			if body != text && strings.HasPrefix(text, "[[[") {
 				continue // it is deeper in a list
 			}
-			if (response.status == http.StatusOK) != taken {
-				t.Errorf("the payload %.99q: %d %s", body, response.status, response.body)
+			if (response.Status == http.StatusOK) != taken {
+				t.Errorf("the payload %.99q: %d %s", body, response.Status, response.Body)
 			}
 			if !taken {
-				isProblem(t, body, response.body, http.StatusBadRequest, "JSON that not every parser takes: ", "byte ")
+				partytest.IsProblem(t, body, response.Body, http.StatusBadRequest, "JSON that not every parser takes: ", "byte ")
 			}
 		}
 	}
@@ -225,16 +226,16 @@ foreach (file($argv[1], FILE_IGNORE_NEW_LINES) as $line) {
 }
 
 func TestManifestsThatSomeParserRefusesAreRefused(t *testing.T) {
-	c := newCaddy(t)
+	c := partytest.NewCaddy(t)
 	var answer atomic.Value
-	app := newAttackedApp(t, "", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", manifestType)
+	app := partytest.NewApplication(t, "", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", partytest.ManifestType)
 		_, _ = fmt.Fprintf(w, `{"services": {"odd": {"answer": %s}}}`, answer.Load())
 	})
 	for text, taken := range oddJSON {
 		answer.Store(text)
-		party := freshParty()
-		c.site("wsgi_party " + party + " {\ninvite /odd/__invite__/\n" + mounted("odd", "", app) + "\n}")
+		party := partytest.FreshParty()
+		c.Site("wsgi_party " + party + " {\ninvite /odd/__invite__/\n" + partytest.Mounted("odd", "", app) + "\n}")
 		info := invitesOf(t, party, true)["odd"]
 		if strings.HasPrefix(text, "[[[") {
 			taken = false // it is deeper in the manifest

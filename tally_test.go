@@ -29,6 +29,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/wsgiparty/wsgiparty/internal/measure"
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
 
 // figures returns what is counted as lines: "service asks", then "guest/service
@@ -121,7 +124,7 @@ func (h *handlerCounts) check(t testing.TB, what string, p *Partyline) {
 // retired waits until no rows are left but the given number.
 func retired(t testing.TB, l *ledger, rows int) {
 	t.Helper()
-	eventually(t, "old rows are retired", func() bool {
+	partytest.Eventually(t, "old rows are retired", func() bool {
 		runtime.GC()
 		return len(rowsOf(l)) <= rows
 	})
@@ -1460,7 +1463,7 @@ func TestRetiringManyRowsTakesLittleTimeAndMemory(t *testing.T) {
 			return took
 		}
 	}
-	takesAtMost(t, 5*factor, retiring(few), retiring(few*factor))
+	measure.TakesAtMost(t, 5*factor, retiring(few), retiring(few*factor))
 }
 
 // Guests.

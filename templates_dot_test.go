@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,31 +17,21 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/wire"
 )
 
-// dotSite loads a party with an application as guest `app`, and a page at /page that
-// asks it.
-func (c *testCaddy) dotSite(options string, a *attackedApp) {
-	c.t.Helper()
-	templateApp(c.t)
-	c.site("wsgi_party main {\ninvite /app/__invite__/\n" + mounted("app", options, a) +
-		"handle /page {\ntemplates {\nextensions {\nwsgi_party\n}\n}\ntest_app template\n}\n}")
-}
-
-func page(template string) string { return "/page?t=" + url.QueryEscape(template) }
-
 func TestFunctionsOfPagesTakeTheDot(t *testing.T) {
-	c := newCaddy(t)
-	a := newAttackedApp(t, "", serveJSON(`"pong"`))
-	c.dotSite("service ping /ping\nurl post /posts/{slug}\nurl index /", a)
+	c := partytest.NewCaddy(t)
+	a := partytest.NewApplication(t, "", partytest.JSON(`"pong"`))
+	c.SiteWithPages("service ping /ping\nurl post /posts/{slug}\nurl index /", a)
 	for template, want := range map[string]string{
 		`{{askAround . "ping"}} {{askAround $ "ping" 7}}`:                                                "[pong] [pong]",
 		`{{askFirst . "ping"}} {{7 | askFirst . "ping"}}`:                                                "pong pong",
 		`{{urlFor . "post" "slug" "a"}}{{maybeURL . "post" "slug" "b" | html}}{{maybeURL . "none"}}`:     "/app/posts/a/app/posts/b",
 		`{{range list "index" "app:index"}}{{urlFor $ .}}{{with maybeURL $ "index"}}{{.}}{{end}}{{end}}`: "/app//app//app//app/",
 	} {
-		c.expectPage(template, want)
+		c.ExpectPage(template, want)
 	}
 	for template, want := range map[string]string{
 		`{{askAround .}}`:                              "a service is missing",
@@ -53,29 +42,27 @@ func TestFunctionsOfPagesTakeTheDot(t *testing.T) {
 		`{{range list "x"}}{{urlFor . "y"}}{{end}}`:    "which is $ inside range and with",
 		`{{urlFor . . "index"}}`:                       "a page's name is a string",
 	} {
-		c.expectNoPage(template, want)
+		expectNoPage(c, template, want)
 	}
 }
 
 func TestAPagesAskEndsWithItsVisitor(t *testing.T) {
-	c := newCaddy(t)
-	held, waiting, _ := heldApplication(t)
-	c.dotSite("timeout 10m\nservice held /held\nservice url /held", held)
+	c := partytest.NewCaddy(t)
+	held, waiting, _ := partytest.NewHeld(t)
+	c.SiteWithPages("timeout 10m\nservice held /held\nservice url /held", held)
 	for _, function := range []string{`{{askAround . "held"}}`, `{{askFirst . "held"}}`, `{{askReplies . "held"}}`, `{{maybeURL . "x"}}`, `{{urlFor . "x"}}`} {
 		ctx, leave := context.WithCancel(t.Context())
 		var group sync.WaitGroup
-		group.Go(func() { _, _, _ = c.tryDo(ctx, "GET", page(function), "", nil) })
-		eventually(t, "the application is asked", func() bool { return waiting.Load() == 1 })
+		group.Go(func() { _, _, _ = c.TryDo(ctx, "GET", partytest.Page(function), "", nil) })
+		partytest.Eventually(t, "the application is asked", func() bool { return waiting.Load() == 1 })
 		leave()
 		group.Wait()
-		eventually(t, "the application's request has ended", func() bool { return waiting.Load() == 0 })
+		partytest.Eventually(t, "the application's request has ended", func() bool { return waiting.Load() == 0 })
 	}
 	var errors []string
-	eventually(t, "all pages are at their end", func() bool {
+	partytest.Eventually(t, "all pages are at their end", func() bool {
 		errors = nil
-		logged.Lock()
-		defer logged.Unlock()
-		for line := range strings.Lines(logged.String()) {
+		for line := range strings.Lines(partytest.Logged()) {
 			if strings.Contains(line, `"logger":"http.log.error`) {
 				errors = append(errors, line)
 			}
@@ -90,16 +77,16 @@ func TestAPagesAskEndsWithItsVisitor(t *testing.T) {
 }
 
 func TestPagesForwardHeadersAndTheTrace(t *testing.T) {
-	c := newCaddy(t)
-	a := newAttackedApp(t, "", serveJSON(`"/"`))
-	c.dotSite("forward X-Wanted Cookie\nservice url /url\nservice ping /ping", a)
+	c := partytest.NewCaddy(t)
+	a := partytest.NewApplication(t, "", partytest.JSON(`"/"`))
+	c.SiteWithPages("forward X-Wanted Cookie\nservice url /url\nservice ping /ping", a)
 	const trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 	header := http.Header{"X-Wanted": {"a"}, "X-Other": {"b"}, "Cookie": {"c=d"}, "Authorization": {"Basic eDp5"}, "Traceparent": {trace}}
 	for i, function := range []string{`{{askAround . "ping"}}`, `{{askFirst . "ping"}}`, `{{urlFor . "x"}}`, `{{maybeURL . "x"}}`} {
-		if status, body := c.do("GET", page(function), "", header); status != 200 {
-			t.Fatalf("%s: %d %s%s", function, status, body, lastHTTPError(t))
+		if status, body := c.Do("GET", partytest.Page(function), "", header); status != 200 {
+			t.Fatalf("%s: %d %s%s", function, status, body, partytest.LastHTTPError(t))
 		}
-		got := a.requests()[i].Header
+		got := a.Requests()[i].Header
 		if got.Get("X-Wanted") != "a" || got.Get("Cookie") != "c=d" || got.Get("Traceparent") != trace || got.Get("X-Other") != "" || got.Get("Authorization") != "" {
 			t.Errorf("%s: %v", function, got)
 		}
@@ -111,7 +98,7 @@ func TestPagesForwardHeadersAndTheTrace(t *testing.T) {
 func selfApp(t *testing.T, template string) *atomic.Int64 {
 	t.Helper()
 	made := new(atomic.Int64)
-	app(t, "self", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	partytest.App(t, "self", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 		made.Add(1)
 		w.Header().Set("Content-Type", "text/html")
 		_, err := io.WriteString(w, template)
@@ -131,8 +118,8 @@ func TestAPageThatAsksItselfEnds(t *testing.T) {
 			for _, function := range []string{"askAround", "askFirst"} {
 				t.Run(fmt.Sprintf("%s%s x%d", function, test.dot, asks), func(t *testing.T) {
 					made := selfApp(t, strings.Repeat(`{{`+function+` `+test.dot+` "self"}}`, asks))
-					c := newCaddy(t)
-					c.site(`
+					c := partytest.NewCaddy(t)
+					c.Site(`
 					wsgi_party main {
 						invite /self/__invite__/
 						handle_path /self/* {
@@ -147,12 +134,12 @@ func TestAPageThatAsksItselfEnds(t *testing.T) {
 							test_app self
 						}
 					}`)
-					c.get("/self/")
+					c.Get("/self/")
 					if most := 1 + int64(asks)*test.perVisit; made.Load() < 2 || made.Load() > most {
 						t.Errorf("the page was made %d times, want at most %d", made.Load(), most)
 					}
 					after := made.Load()
-					eventually(t, "nothing is under way", func() bool {
+					partytest.Eventually(t, "nothing is under way", func() bool {
 						l := dotlessOf(t, "main")
 						l.mu.Lock()
 						defer l.mu.Unlock()
@@ -178,74 +165,74 @@ func dotlessOf(t *testing.T, party string) *dotlessAsks {
 }
 
 func TestAsksWithoutTheDotAreFewAtATime(t *testing.T) {
-	c := newCaddy(t)
-	held, waiting, let := heldApplication(t)
-	c.dotSite("timeout 10m\nmax_answer 1KiB\nservice held /held\nservice quick /quick\nanswer constant 1\nurl index /", held)
+	c := partytest.NewCaddy(t)
+	held, waiting, let := partytest.NewHeld(t)
+	c.SiteWithPages("timeout 10m\nmax_answer 1KiB\nservice held /held\nservice quick /quick\nanswer constant 1\nurl index /", held)
 	var group sync.WaitGroup
 	for range maxDotless {
 		group.Go(func() {
-			if status, body, err := c.tryGet(page(`{{askFirst "held"}}`)); err != nil || status != 200 || body != "1" {
-				t.Errorf("%d %q %v%s", status, body, err, lastHTTPError(t))
+			if status, body, err := c.TryGet(partytest.Page(`{{askFirst "held"}}`)); err != nil || status != 200 || body != "1" {
+				t.Errorf("%d %q %v%s", status, body, err, partytest.LastHTTPError(t))
 			}
 		})
 	}
-	eventually(t, "all are under way", func() bool { return waiting.Load() == maxDotless })
+	partytest.Eventually(t, "all are under way", func() bool { return waiting.Load() == maxDotless })
 	for _, function := range []string{`{{askFirst "quick"}}`, `{{askAround "quick"}}`} {
-		c.expectNoPage(function, `16 asks of pages without the page's dot are under way already: write the dot as first argument, as in {{urlFor . "shop:cart"}}`)
+		expectNoPage(c, function, `16 asks of pages without the page's dot are under way already: write the dot as first argument, as in {{urlFor . "shop:cart"}}`)
 	}
 	// Of those that wait for nothing, and those of requests, there may be more.
-	c.expectPage(`{{askFirst "constant"}}{{urlFor "index"}}{{maybeURL "none"}}`, "1/app/")
-	c.expectPage(`{{askFirst . "quick"}}{{askAround . "quick"}}`, "1[1]")
+	c.ExpectPage(`{{askFirst "constant"}}{{urlFor "index"}}{{maybeURL "none"}}`, "1/app/")
+	c.ExpectPage(`{{askFirst . "quick"}}{{askAround . "quick"}}`, "1[1]")
 	let()
 	group.Wait()
-	c.expectPage(`{{askFirst "quick"}}`, "1")
+	c.ExpectPage(`{{askFirst "quick"}}`, "1")
 }
 
 // TestAnAskWithoutTheDotEndsByItself takes those 5 s.
 func TestAnAskWithoutTheDotEndsByItself(t *testing.T) {
-	c := newCaddy(t)
-	held, waiting, _ := heldApplication(t)
-	c.dotSite("timeout 10m\nservice held /held", held)
+	c := partytest.NewCaddy(t)
+	held, waiting, _ := partytest.NewHeld(t)
+	c.SiteWithPages("timeout 10m\nservice held /held", held)
 	began := time.Now()
-	c.expectNoPage(`{{askFirst "held"}}`, `nobody in party "main" answers service "held"`)
+	expectNoPage(c, `{{askFirst "held"}}`, `nobody in party "main" answers service "held"`)
 	if took := time.Since(began); took < dotlessTimeout {
 		t.Errorf("it took %v", took)
 	}
-	eventually(t, "the application's request has ended", func() bool { return waiting.Load() == 0 })
+	partytest.Eventually(t, "the application's request has ended", func() bool { return waiting.Load() == 0 })
 }
 
 // TestAPagesAskKnowsWhoAsksAlready has a guest asked by its own page's ask: what led
 // there goes with the request, and back with the token.
 func TestAPagesAskKnowsWhoAsksAlready(t *testing.T) {
-	c := newAskTest(t)
+	c := partytest.NewCaddy(t)
 	calls := new(atomic.Int64)
-	one := newApplication(t, c, "one", func(a *application, r *http.Request, service string) reply {
+	one := c.NewGuest("one", func(a *partytest.Application, r *http.Request, service string) partytest.Reply {
 		calls.Add(1)
-		response, err := a.askBack(r, service)
-		if err != nil || response.status != http.StatusOK {
-			return reply{500, fmt.Sprint(response, err)}
+		response, err := a.AskBack(r, service)
+		if err != nil || response.Status != http.StatusOK {
+			return partytest.Answer(500, fmt.Sprint(response, err))
 		}
-		return reply{200, json.RawMessage(compactJSON(t, response.body))}
+		return partytest.Answer(200, json.RawMessage(partytest.CompactJSON(t, response.Body)))
 	})
-	templateApp(t)
-	c.around(one.directives("who") + "handle /page {\ntemplates {\nextensions {\nwsgi_party\n}\n}\ntest_app template\n}\n")
-	status, body := c.get(page(`{{(askFirst . "who").answers}}`))
+	partytest.TemplateApp(t)
+	c.Around(one.Directives("who") + "handle /page {\ntemplates {\nextensions {\nwsgi_party\n}\n}\ntest_app template\n}\n")
+	status, body := c.Get(partytest.Page(`{{(askFirst . "who").answers}}`))
 	if status != 200 || body != "[]" || calls.Load() != 1 {
-		t.Errorf("%d %s after %d calls%s", status, body, calls.Load(), lastHTTPError(t))
+		t.Errorf("%d %s after %d calls%s", status, body, calls.Load(), partytest.LastHTTPError(t))
 	}
 }
 
 // TestAPageSeesWhoFailed has a page over two applications, one of them down, one guest
 // that declines, one in Go, and one that was not invited.
 func TestAPageSeesWhoFailed(t *testing.T) {
-	c := newAskTest(t)
-	key := keyOf(t, "asker")
-	up, down := newAttackedApp(t, "", serveJSON(`{"ok": true}`)), newAttackedApp(t, "", nil)
+	c := partytest.NewCaddy(t)
+	key := partytest.Key(t, "asker")
+	up, down := partytest.NewApplication(t, "", partytest.JSON(`{"ok": true}`)), partytest.NewApplication(t, "", nil)
 	down.Close()
-	templateApp(t)
-	guest(t, "go", "ok", "health")
-	c.around("prefix /apps\n" + guestThatAsks + "invite /up/__invite__/ /down/__invite__/ /go%20go/__invite__/hello /shy/__invite__/\n" +
-		mounted("up", "service health GET /healthz", up) + mounted("down", "service health GET /healthz", down) + `
+	partytest.TemplateApp(t)
+	partytest.Guest(t, "go", "ok", "health")
+	c.Around("prefix /apps\n" + partytest.Asker + "invite /up/__invite__/ /down/__invite__/ /go%20go/__invite__/hello /shy/__invite__/\n" +
+		partytest.Mounted("up", "service health GET /healthz", up) + partytest.Mounted("down", "service health GET /healthz", down) + `
 		handle_path /go* {
 			test_app go
 		}
@@ -262,19 +249,19 @@ func TestAPageSeesWhoFailed(t *testing.T) {
 			}
 			test_app template
 		}`)
-	c.joined("joined", "health", answers(json.RawMessage(`{`)))
+	connectMain(c, "joined", "health", partytest.Answers(json.RawMessage(`{`)))
 	const health = `{{range askReplies . "health"}}{{.guest}} {{.status}} at {{.mount}}{{if .answer}}, {{.answer}}{{end}}{{if .error}}: failed{{end}}; {{end}}`
-	c.expectPage(health, "up answered at /apps/up, map[ok:true]; down failed at /apps/down: failed; go go answered at /apps/go%20go, ok; shy declined at /apps; joined failed at : failed; ")
-	c.expectPage(`{{with index (askReplies . "health") 1}}{{.error}}{{end}}`, fmt.Sprintf(`guest "down" failed to answer "health": status 502: dial tcp %s: connect: connection refused`, down.address()))
-	c.expectPage(`{{len (askReplies "health" 7)}}`, "5")
-	c.expectNoPage(`{{askReplies . "none"}}`, `nobody on partyline "main" is connected under service "none"`)
-	c.expectNoPage(`{{askReplies .}}`, "a service is missing")
-	if entries := logEntries(t, "guest failed"); len(entries) != 0 {
+	c.ExpectPage(health, "up answered at /apps/up, map[ok:true]; down failed at /apps/down: failed; go go answered at /apps/go%20go, ok; shy declined at /apps; joined failed at : failed; ")
+	c.ExpectPage(`{{with index (askReplies . "health") 1}}{{.error}}{{end}}`, fmt.Sprintf(`guest "down" failed to answer "health": status 502: dial tcp %s: connect: connection refused`, down.Address()))
+	c.ExpectPage(`{{len (askReplies "health" 7)}}`, "5")
+	expectNoPage(c, `{{askReplies . "none"}}`, `nobody on partyline "main" is connected under service "none"`)
+	expectNoPage(c, `{{askReplies .}}`, "a service is missing")
+	if entries := partytest.LogEntries(t, "guest failed"); len(entries) != 0 {
 		t.Error(entries)
 	}
 
 	var asked wire.Asked
-	if err := json.Unmarshal([]byte(c.do(asking{key: key, path: "/health", body: "{}"}).body), &asked); err != nil {
+	if err := json.Unmarshal([]byte(c.Ask(partytest.Asking{Key: key, Path: "/health", Body: "{}"}).Body), &asked); err != nil {
 		t.Fatal(err)
 	}
 	var got []string
@@ -289,15 +276,15 @@ func TestAPageSeesWhoFailed(t *testing.T) {
 // TestAnotherRouteGetsNothingThatIsForwarded has a route in front take an ask, whose
 // headers are for its guest alone.
 func TestAnotherRouteGetsNothingThatIsForwarded(t *testing.T) {
-	c := newCaddy(t)
-	own, other := newAttackedApp(t, "", serveJSON(`"own"`)), newAttackedApp(t, "", serveJSON(`"other"`))
-	c.site(`
+	c := partytest.NewCaddy(t)
+	own, other := partytest.NewApplication(t, "", partytest.JSON(`"own"`)), partytest.NewApplication(t, "", partytest.JSON(`"other"`))
+	c.Site(`
 	wsgi_party main {
 		invite /a/__invite__/
 		handle /a/taken {
-			reverse_proxy ` + other.address() + `
+			reverse_proxy ` + other.Address() + `
 		}
-		` + mounted("a", "forward Cookie Authorization\nservice own /own\nservice taken /taken", own) + `
+		` + partytest.Mounted("a", "forward Cookie Authorization\nservice own /own\nservice taken /taken", own) + `
 		handle /page {
 			templates {
 				mime text/plain
@@ -310,11 +297,11 @@ func TestAnotherRouteGetsNothingThatIsForwarded(t *testing.T) {
 		}
 	}`)
 	header := http.Header{"Cookie": {"c=d"}, "Authorization": {"Basic eDp5"}}
-	if status, body := c.do("GET", "/page", "", header); status != 200 || body != "[][own]" {
+	if status, body := c.Do("GET", "/page", "", header); status != 200 || body != "[][own]" {
 		t.Fatalf("%d %q", status, body)
 	}
-	for what, want := range map[*attackedApp]http.Header{own: header, other: {}} {
-		requests := what.requests()
+	for what, want := range map[*partytest.Application]http.Header{own: header, other: {}} {
+		requests := what.Requests()
 		if len(requests) != 1 {
 			t.Fatalf("%d requests", len(requests))
 		}

@@ -16,6 +16,8 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
 
 func TestAURLIsAskedForInThreeShapes(t *testing.T) {
@@ -189,15 +191,15 @@ func TestGuestsAreAskedForAURLWithAURLRequest(t *testing.T) {
 // TestURLsLeadToTheSiteOrAnInvitesOrigin has a guest answer with whatever it likes.
 func TestURLsLeadToTheSiteOrAnInvitesOrigin(t *testing.T) {
 	var answer any
-	app(t, "app", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	partytest.App(t, "app", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 		operator, ok := OperatorFrom(r)
 		if !ok || operator.Guest() != "liar" {
 			return nil
 		}
 		return operator.Connect(URLService, func(context.Context, any) (any, error) { return answer, nil })
 	})
-	c := newCaddy(t)
-	c.load(`ADDRESS {
+	c := partytest.NewCaddy(t)
+	c.Load(`ADDRESS {
 		wsgi_party main {
 			invite https://example.com/__invite__/ as liar
 			invite http://Plain.example:8080/__invite__/ as plain
@@ -229,7 +231,7 @@ func TestURLsLeadToTheSiteOrAnInvitesOrigin(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if got, err := URLFor(context.Background(), c.line("main"), "page", nil); err != nil || got != want {
+		if got, err := URLFor(context.Background(), operatorOf(c, "main"), "page", nil); err != nil || got != want {
 			t.Errorf("%q: %q %v", good, got, err)
 		}
 	}
@@ -258,14 +260,14 @@ func TestURLsLeadToTheSiteOrAnInvitesOrigin(t *testing.T) {
 		json.RawMessage(`"\/\/evil.example"`), json.RawMessage(`"javascript:alert(1)"`), json.RawMessage(`"\u002f\u005cevil.example"`),
 	} {
 		answer = bad
-		got, err := URLFor(context.Background(), c.line("main"), "page", nil)
+		got, err := URLFor(context.Background(), operatorOf(c, "main"), "page", nil)
 		handlerErr, ok := errors.AsType[*HandlerError](err)
 		if got != "" || !ok || handlerErr.Guest != "liar" || handlerErr.Service != "url" || !errors.Is(err, ErrPartyline) {
 			t.Errorf("%q: %q %v", bad, got, err)
 		}
 	}
 	answer = "https://other.example/"
-	if got, err := URLFor(context.Background(), c.line("other"), "page", nil); got != "" {
+	if got, err := URLFor(context.Background(), operatorOf(c, "other"), "page", nil); got != "" {
 		t.Errorf("%q %v", got, err)
 	}
 }

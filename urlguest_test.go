@@ -10,21 +10,23 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
 
 // TestAPageOfAGuestIsAskedOfThatGuestAlone has others declare, connect and answer for
 // everything.
 func TestAPageOfAGuestIsAskedOfThatGuestAlone(t *testing.T) {
-	c := newCaddy(t)
-	greedy := newAttackedApp(t, `{"services": {"url": {"href": "/__invite__/url"}}}`, serveJSON(`"/stolen"`))
-	site := newAttackedApp(t, `{"urls": {"polls:index": "/polls/", "polls:detail": "/polls/{id}", "home": "/"}}`, nil)
-	polls := newAttackedApp(t, `{"urls": {"index": "/", "about": "/about"}}`, nil)
-	liar := newAttackedApp(t, `{"urls": {"polls:index": "/lie", "polls:secret": "/lie", "silent:page": "/lie", "free:page": "/free"}, "services": {"url": [{"answer": "/lie"}]}}`, nil)
-	silent := newAttackedApp(t, "", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
-	c.site(`
+	c := partytest.NewCaddy(t)
+	greedy := partytest.NewApplication(t, `{"services": {"url": {"href": "/__invite__/url"}}}`, partytest.JSON(`"/stolen"`))
+	site := partytest.NewApplication(t, `{"urls": {"polls:index": "/polls/", "polls:detail": "/polls/{id}", "home": "/"}}`, nil)
+	polls := partytest.NewApplication(t, `{"urls": {"index": "/", "about": "/about"}}`, nil)
+	liar := partytest.NewApplication(t, `{"urls": {"polls:index": "/lie", "polls:secret": "/lie", "silent:page": "/lie", "free:page": "/free"}, "services": {"url": [{"answer": "/lie"}]}}`, nil)
+	silent := partytest.NewApplication(t, "", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
+	c.Site(`
 	wsgi_party main {
 		invite /greedy/__invite__/ /liar/__invite__/ /site/__invite__/ /polls/__invite__/ /silent/__invite__/ /operator/__invite__/
-		` + mounted("greedy", "", greedy) + mounted("liar", "", liar) + mounted("site", "", site) + mounted("polls", "", polls) + mounted("silent", "", silent) + `
+		` + partytest.Mounted("greedy", "", greedy) + partytest.Mounted("liar", "", liar) + partytest.Mounted("site", "", site) + partytest.Mounted("polls", "", polls) + partytest.Mounted("silent", "", silent) + `
 		handle_path /operator/* {
 			wsgi_party_guest {
 				url polls:moved /moved
@@ -33,8 +35,8 @@ func TestAPageOfAGuestIsAskedOfThatGuestAlone(t *testing.T) {
 		}
 	}`)
 	for _, guest := range []string{"greedy", "liar", "site", "polls"} {
-		eventually(t, guest+" joins", func() bool {
-			for _, there := range c.line("main").Partyline().Services()[URLService] {
+		partytest.Eventually(t, guest+" joins", func() bool {
+			for _, there := range operatorOf(c, "main").Partyline().Services()[URLService] {
 				if there == guest {
 					return true
 				}
@@ -42,7 +44,7 @@ func TestAPageOfAGuestIsAskedOfThatGuestAlone(t *testing.T) {
 			return false
 		})
 	}
-	connect(t, c.line("main").Partyline().Operator("module"), URLService, func(context.Context, any) (any, error) { return "/module", nil })
+	partytest.Connect(t, operatorOf(c, "main").Partyline().Operator("module"), URLService, func(context.Context, any) (any, error) { return "/module", nil })
 
 	for name, want := range map[string]string{
 		"polls:index":       "/polls/",
@@ -59,30 +61,30 @@ func TestAPageOfAGuestIsAskedOfThatGuestAlone(t *testing.T) {
 			[]any{name, map[string]any{"id": 7}},
 			json.RawMessage(fmt.Sprintf(`{"name": %q, "kwargs": {"id": 7}}`, name)),
 		} {
-			got, err := First[string](t.Context(), c.line("main"), URLService, payload)
+			got, err := First[string](t.Context(), operatorOf(c, "main"), URLService, payload)
 			if err != nil || got != want {
 				t.Errorf("%s (%T): %q, %v; want %q", name, payload, got, err, want)
 			}
 		}
 	}
 	for _, name := range []string{"polls:secret", "polls:unknown", "silent:page", "site:unknown"} {
-		if got, err := First[string](t.Context(), c.line("main"), URLService, URLRequest{Name: name}); err != ErrHighAndDry {
+		if got, err := First[string](t.Context(), operatorOf(c, "main"), URLService, URLRequest{Name: name}); err != ErrHighAndDry {
 			t.Errorf("%s: %q, %v; want nobody to answer", name, got, err)
 		}
 	}
 	// A guest does not ask itself, and nobody else is asked for its pages.
-	polling := c.line("main").Partyline().Operator("polls")
+	polling := operatorOf(c, "main").Partyline().Operator("polls")
 	if got, err := First[string](t.Context(), polling, URLService, URLRequest{Name: "polls:about"}); err != ErrHighAndDry {
 		t.Errorf("polls asks for its own page: %q, %v", got, err)
 	}
-	for _, r := range greedy.requests() {
+	for _, r := range greedy.Requests() {
 		var body struct{ Name string }
 		if err := json.NewDecoder(r.Body).Decode(&body); err == nil && strings.HasPrefix(body.Name, "polls:") {
 			t.Errorf("greedy is asked for %s", body.Name)
 		}
 	}
-	eventually(t, "a line in the log", func() bool { return len(logEntries(t, "pages are called as those of another guest")) == 2 })
-	for _, e := range logEntries(t, "pages are called as those of another guest") {
+	partytest.Eventually(t, "a line in the log", func() bool { return len(partytest.LogEntries(t, "pages are called as those of another guest")) == 2 })
+	for _, e := range partytest.LogEntries(t, "pages are called as those of another guest") {
 		if hint, _ := e["hint"].(string); !strings.Contains(hint, fmt.Sprintf("%s:polls:", e["guest"])) {
 			t.Errorf("the hint of %v: %q", e["guest"], hint)
 		}
@@ -92,45 +94,45 @@ func TestAPageOfAGuestIsAskedOfThatGuestAlone(t *testing.T) {
 // TestALinkMadeOfALinkHasItsMountOnce has guests answer for URLs with what they got by
 // asking for another page, and with URLs that a framework made which knows the mount.
 func TestALinkMadeOfALinkHasItsMountOnce(t *testing.T) {
-	c := newAskTest(t)
-	serve := func(a *application, r *http.Request, _ string) reply {
+	c := partytest.NewCaddy(t)
+	serve := func(a *partytest.Application, r *http.Request, _ string) partytest.Reply {
 		var payload URLRequest
 		if err := json.NewDecoder(r.Body).Decode(&payload); err != nil {
-			return reply{500, err.Error()}
+			return partytest.Answer(500, err.Error())
 		}
 		_, page, _ := strings.Cut(payload.Name, ":")
 		switch page {
 		case "new":
-			return reply{200, "/new-page?x=1"}
+			return partytest.Answer(200, "/new-page?x=1")
 		case "mounted":
-			return reply{200, "/apps/" + a.name + "/archive/"}
+			return partytest.Answer(200, "/apps/"+a.Name+"/archive/")
 		case "mount":
-			return reply{200, "/apps/" + a.name}
+			return partytest.Answer(200, "/apps/"+a.Name)
 		case "near":
-			return reply{200, "/apps/" + a.name + "s/archive/"}
+			return partytest.Answer(200, "/apps/"+a.Name+"s/archive/")
 		case "out":
-			return reply{200, "/apps/" + a.name + "/../../admin"}
+			return partytest.Answer(200, "/apps/"+a.Name+"/../../admin")
 		case "elsewhere": // what nobody gave out
-			return reply{200, "https://evil.example/"}
+			return partytest.Answer(200, "https://evil.example/")
 		case "origin":
-			return reply{200, "https://shop.example/apps/" + a.name + "/cart"}
+			return partytest.Answer(200, "https://shop.example/apps/"+a.Name+"/cart")
 		case "origin-out":
-			return reply{200, "https://shop.example/apps/" + a.name + "/%2e%2e/cart"}
+			return partytest.Answer(200, "https://shop.example/apps/"+a.Name+"/%2e%2e/cart")
 		}
 		other, ok := strings.CutPrefix(page, "old-")
 		if !ok {
-			return reply{204, nil}
+			return partytest.Answer(204, nil)
 		}
-		response, err := c.try(r.Context(), asking{key: a.key, path: "/url?first", body: fmt.Sprintf(`{"name": %q}`, strings.ReplaceAll(other, ".", ":")), header: http.Header{"Party-Token": r.Header["Party-Token"]}})
+		response, err := c.TryAsk(r.Context(), partytest.Asking{Key: a.Key, Path: "/url?first", Body: fmt.Sprintf(`{"name": %q}`, strings.ReplaceAll(other, ".", ":")), Header: http.Header{"Party-Token": r.Header["Party-Token"]}})
 		var got struct{ Answers []string }
-		if err != nil || json.Unmarshal([]byte(response.body), &got) != nil || len(got.Answers) != 1 {
-			return reply{500, response.body}
+		if err != nil || json.Unmarshal([]byte(response.Body), &got) != nil || len(got.Answers) != 1 {
+			return partytest.Answer(500, response.Body)
 		}
-		return reply{200, got.Answers[0]}
+		return partytest.Answer(200, got.Answers[0])
 	}
-	one, two, shop := newApplication(t, c, "one", serve), newApplication(t, c, "two", serve), newApplication(t, c, "shop", serve)
-	c.around("prefix /apps\n" + one.directives("url") + two.directives("url") +
-		strings.Replace(shop.directives("url"), "invite /shop/", "invite https://shop.example/shop/", 1))
+	one, two, shop := c.NewGuest("one", serve), c.NewGuest("two", serve), c.NewGuest("shop", serve)
+	c.Around("prefix /apps\n" + one.Directives("url") + two.Directives("url") +
+		strings.Replace(shop.Directives("url"), "invite /shop/", "invite https://shop.example/shop/", 1))
 	for name, want := range map[string]string{
 		"one:new":                       "/apps/one/new-page?x=1",
 		"one:old-two.new":               "/apps/two/new-page?x=1",
@@ -153,7 +155,7 @@ func TestALinkMadeOfALinkHasItsMountOnce(t *testing.T) {
 		"shop:old-one.old-two.near":     "/apps/two/apps/twos/archive/",
 		"shop:old-one.old-two.not-here": "",
 	} {
-		got, err := URLFor(t.Context(), c.line("main"), name, nil)
+		got, err := URLFor(t.Context(), operatorOf(c, "main"), name, nil)
 		if got != want || (err == nil) != (want != "") {
 			t.Errorf("%s: %q, %v; want %q", name, got, err, want)
 		}

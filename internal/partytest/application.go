@@ -250,3 +250,18 @@ func Token(r *http.Request, guest string, keys token.Keys) (token.Token, error) 
 	}
 	return got, err
 }
+
+// TwoGuests loads a and b, each with a key, and wsgi_party_ask at /ask.
+func (c *Caddy) TwoGuests(party, optionsA, optionsB string, a, b *Application) {
+	c.Helper()
+	c.Site("wsgi_party " + party + " {\ninvite /a/__invite__/ /b/__invite__/\n" +
+		Mounted("a", "key {env.a_PARTY_KEY}\n"+optionsA, a) + Mounted("b", "key {env.b_PARTY_KEY}\n"+optionsB, b) +
+		"}\nhandle_path /ask/* {\nwsgi_party_ask " + party + "\n}")
+}
+
+// SiteWithPages loads a party main with an application as guest app, and with Pages.
+func (c *Caddy) SiteWithPages(options string, a *Application) {
+	c.Helper()
+	TemplateApp(c)
+	c.Site("wsgi_party main {\ninvite /app/__invite__/\n" + Mounted("app", options, a) + Pages + "}")
+}

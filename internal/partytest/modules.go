@@ -148,12 +148,12 @@ func Guest(t testing.TB, key, answer string, services ...string) {
 
 // GuestWith makes `test_app key` take its invite, connect these handlers, and say its
 // key to everybody else.
-func GuestWith(t testing.TB, key string, handlers map[string]Handler) {
+func GuestWith[H ~func(context.Context, any) (any, error)](t testing.TB, key string, handlers map[string]H) {
 	t.Helper()
 	App(t, key, func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 		if connect, ok := known.invited(r); ok {
 			for service, h := range handlers {
-				if err := connect(service, h); err != nil {
+				if err := connect(service, Handler(h)); err != nil {
 					return err
 				}
 			}

@@ -13,6 +13,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/wsgiparty/wsgiparty/internal/wire"
 )
 
 // Response is what came of a request.
@@ -170,8 +172,8 @@ func (c *Caddy) Ask(a Asking) Response {
 func (c *Caddy) ExpectAsk(a Asking, want string) {
 	c.Helper()
 	response := c.Ask(a)
-	if response.Status != http.StatusOK || response.Header.Get("Content-Type") != "application/json" {
-		c.Errorf("%s %s %.200s: %d %s %s", a.Method, a.Path, a.Body, response.Status, response.Header.Get("Content-Type"), response.Body)
+	if response.Status != http.StatusOK || response.Header.Get("Content-Type") != "application/json" || response.Header.Get("Cache-Control") != "no-store" {
+		c.Errorf("%s %s %.200s: %d %v %s", a.Method, a.Path, a.Body, response.Status, response.Header, response.Body)
 		return
 	}
 	if got, want := CompactJSON(c, response.Body), CompactJSON(c, want); got != want {
@@ -231,4 +233,21 @@ func CompactJSON(t testing.TB, text string) string {
 		t.Fatal(err)
 	}
 	return string(plain)
+}
+
+// AskAs asks through wsgi_party_ask at the site's /ask with that key.
+func (c *Caddy) AskAs(key, service, payload, partyToken string) (int, wire.Asked) {
+	c.Helper()
+	header := http.Header{"Authorization": {"Bearer " + key}}
+	if partyToken != "" {
+		header["Party-Token"] = []string{partyToken}
+	}
+	status, body := c.Do("POST", "/ask/"+service, payload, header)
+	var answer wire.Asked
+	if status == http.StatusOK {
+		if err := json.Unmarshal([]byte(body), &answer); err != nil {
+			c.Fatalf("%s: %v", body, err)
+		}
+	}
+	return status, answer
 }
