@@ -1165,11 +1165,11 @@ func TestKeysAreInNothingThatAnAskShows(t *testing.T) {
 		{Key: one, Method: "GET", Path: "/"}, {Key: one, Path: "/ping"}, {Key: one, Path: "/nothing"}, {Key: two, Path: "/ping", Body: "{"},
 		{Key: one + "x", Path: "/ping"}, {Key: one, Path: "/ping", Header: http.Header{"Party-Token": {"x"}}}, {Key: one, Method: "PUT", Path: "/"},
 	} {
-		if response := c.Ask(a); strings.Contains(response.Body, "-key-key") || strings.Contains(fmt.Sprint(response.Header), "-key-key") {
+		if response := c.Ask(a); strings.Contains(response.Body, "-Key-Key") || strings.Contains(fmt.Sprint(response.Header), "-key-key") {
 			t.Errorf("%s %s: %v %s", a.Method, a.Path, response.Header, response.Body)
 		}
 	}
-	if i := strings.Index(partytest.Logged(), "-key-key"); i >= 0 {
+	if i := strings.Index(partytest.Logged(), "-Key-Key"); i >= 0 {
 		t.Errorf("the log has %q", partytest.Logged()[max(0, i-300):i+20])
 	}
 }

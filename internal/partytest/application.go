@@ -27,7 +27,7 @@ const ManifestType = "application/vnd.wsgi-party+json"
 // Key makes a key for the guest, which the config has as {env.GUEST_PARTY_KEY}.
 func Key(t testing.TB, guest string) string {
 	t.Helper()
-	key := guest + strings.Repeat("-key", 8)
+	key := guest + strings.Repeat("-Key", 8)
 	t.Setenv(guest+"_PARTY_KEY", key)
 	return key
 }
