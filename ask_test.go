@@ -441,7 +441,7 @@ func TestWhoAsksNeedsAKey(t *testing.T) {
 		t.Errorf("asked %d times without a key", n)
 	}
 	// The scheme may be written in any way, and each of several keys counts.
-	for _, authorized := range []string{"bearer " + two, "BEARER  " + two, "Bearer next" + strings.Repeat("-key", 8)} {
+	for _, authorized := range []string{"bearer " + two, "BEARER  " + two, "Bearer next" + strings.Repeat("-Key", 8)} {
 		c.ExpectAsk(partytest.Asking{Path: "/ping", Header: authorization(authorized)}, `{
 			"answers": ["one", "keyless"],
 			"replies": [{"guest": "one", "mount": "/one", "status": "answered"}, {"guest": "keyless", "mount": "/keyless", "status": "answered"}]}`)
@@ -1165,7 +1165,7 @@ func TestKeysAreInNothingThatAnAskShows(t *testing.T) {
 		{Key: one, Method: "GET", Path: "/"}, {Key: one, Path: "/ping"}, {Key: one, Path: "/nothing"}, {Key: two, Path: "/ping", Body: "{"},
 		{Key: one + "x", Path: "/ping"}, {Key: one, Path: "/ping", Header: http.Header{"Party-Token": {"x"}}}, {Key: one, Method: "PUT", Path: "/"},
 	} {
-		if response := c.Ask(a); strings.Contains(response.Body, "-Key-Key") || strings.Contains(fmt.Sprint(response.Header), "-key-key") {
+		if response := c.Ask(a); strings.Contains(response.Body, "-Key-Key") || strings.Contains(fmt.Sprint(response.Header), "-Key-Key") {
 			t.Errorf("%s %s: %v %s", a.Method, a.Path, response.Header, response.Body)
 		}
 	}

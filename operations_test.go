@@ -503,7 +503,7 @@ func TestAGuestBehindARewriteHasNotJoined(t *testing.T) {
 func TestKeysOfTwoGuestsThatAreTheSameFailTheLoad(t *testing.T) {
 	c := partytest.NewCaddy(t)
 	partytest.Key(t, "one")
-	t.Setenv("same_PARTY_KEY", "one"+strings.Repeat("-key", 8))
+	t.Setenv("same_PARTY_KEY", "one"+strings.Repeat("-Key", 8))
 	partytest.Key(t, "two")
 	c.Site("respond before")
 	guests := func(one, two string) string {
@@ -523,7 +523,7 @@ func TestKeysOfTwoGuestsThatAreTheSameFailTheLoad(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), `"a`) || !strings.Contains(err.Error(), `"b`) || !strings.Contains(err.Error(), "share a key: each needs its own") {
 			t.Errorf("%s: %v", config, err)
 		}
-		if err != nil && strings.Contains(err.Error(), "-key-key") {
+		if err != nil && strings.Contains(err.Error(), "-Key-Key") {
 			t.Errorf("a key is shown: %v", err)
 		}
 		c.Expect("/", 200, "before")

@@ -277,9 +277,9 @@ func FuzzWhatAGuestCanSend(f *testing.F) {
 	f.Add("/ping/../..//url", `null`, `[]`, "Transfer-Encoding", "chunked")
 	f.Add("/", `[["two","ping"]]`, `[{"service":"","first":1},null,{"payload":1e999}]`, "Traceparent", "00-0-0-0")
 	for _, guest := range []string{"one", "two", "next"} {
-		f.Setenv(guest+"_PARTY_KEY", guest+strings.Repeat("-key", 8))
+		f.Setenv(guest+"_PARTY_KEY", guest+strings.Repeat("-Key", 8))
 	}
-	key := "one" + strings.Repeat("-key", 8)
+	key := "one" + strings.Repeat("-Key", 8)
 	c := partytest.NewCaddy(f)
 	c.Around(declaredGuests)
 	f.Fuzz(func(t *testing.T, path, asks, body, name, value string) {

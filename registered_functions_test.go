@@ -29,10 +29,10 @@ func init() {
 
 func TestPagesHaveRegisteredFunctions(t *testing.T) {
 	c := templateSite(t, "")
-	c.expectPage(`{{greet "you"}}`, "greeter greets you of main")
-	c.expectPage(`{{with maybeURL . "greet"}}{{.}}{{else}}no page{{end}}`, "no page")
-	c.expectNoPage(`{{greet ""}}`, "nobody to greet")
-	err := c.tryLoad("ADDRESS {\ntemplates {\nextensions {\nwsgi_party hostile\n}\n}\n}")
+	c.ExpectPage(`{{greet "you"}}`, "greeter greets you of main")
+	c.ExpectPage(`{{with maybeURL . "greet"}}{{.}}{{else}}no page{{end}}`, "no page")
+	expectNoPage(c, `{{greet ""}}`, "nobody to greet")
+	err := c.TryLoad("ADDRESS {\ntemplates {\nextensions {\nwsgi_party hostile\n}\n}\n}")
 	if err == nil || !strings.Contains(err.Error(), "template function greet: who goes there") {
 		t.Error(err)
 	}
