@@ -41,7 +41,7 @@ func init() {
 
 func TestARegisteredEndpointServesAllBelowItsName(t *testing.T) {
 	c := newAdminTest(t)
-	c.site("wsgi_party main {\nwsgi_party \"a/b\"\n}")
+	c.Site("wsgi_party main {\nwsgi_party \"a/b\"\n}")
 	for path, want := range map[string]string{
 		"main/greet":         "GET /wsgi_party/main/greet by main",
 		"a%2Fb/greet/you/2":  "GET /wsgi_party/a/b/greet/you/2 by a/b",
@@ -50,9 +50,9 @@ func TestARegisteredEndpointServesAllBelowItsName(t *testing.T) {
 		"main/ask/greet/you": errNoEndpoint.Error(),
 		"main/invite/greet":  errNoEndpoint.Error(),
 	} {
-		response := c.call("GET", adminPath+path, "")
-		if found := strings.HasPrefix(want, "GET"); !strings.Contains(response.body, want) || (response.status == 200) != found || !found && response.status != 404 {
-			t.Errorf("%s: %d %s", path, response.status, response.body)
+		response := c.Call("GET", adminPath+path, "")
+		if found := strings.HasPrefix(want, "GET"); !strings.Contains(response.Body, want) || (response.Status == 200) != found || !found && response.Status != 404 {
+			t.Errorf("%s: %d %s", path, response.Status, response.Body)
 		}
 	}
 }
