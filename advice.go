@@ -6,13 +6,10 @@ package wsgiparty
 import (
 	"errors"
 	"fmt"
-	"mime"
 	"net/http"
 	"net/url"
 	"regexp"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"go.uber.org/zap"
 
@@ -20,80 +17,52 @@ import (
 	"github.com/wsgiparty/wsgiparty/internal/subrequest"
 )
 
-// received is what a response to an invite was like, for people.
-type received struct {
-	answer    string // how the body began
-	mediaType string
-	location  string // where a redirect led
-	manifest  bool   // whether the body is a manifest, of whatever type
-}
-
-func (r *received) take(header http.Header, body []byte) {
-	r.answer = cut(string(body))
-	r.location = cut(header.Get("Location"))
-	mediaType, _, _ := mime.ParseMediaType(header.Get("Content-Type"))
-	r.mediaType = cut(mediaType)
-	m, err := manifest.Parse(body)
-	r.manifest = err == nil && len(m.URLs)+len(m.Services) > 0
-}
-
-// cut returns text of others that is short enough to be shown, and spoils no terminal.
-// It does not keep the rest.
-func cut(text string) string {
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) && !unicode.IsSpace(r) {
-			return utf8.RuneError
-		}
-		return r
-	}, strings.Clone(text[:min(len(text), maxLoggedAnswer)]))
-}
-
 // adviceOn says what to do about an application that has not joined: what came, where,
 // and what to write.
-func (f *fetching) adviceOn(o *outcome) string {
+func (f *fetching) adviceOn(info *InviteInfo, v verdict, ofCaddy bool) string {
 	asked := f.askedFor()
 	authentication := "authentication in Caddy in front of it lets the party pass with the matcher `" + f.invitation.host.recipe(f.guest()) + "`"
 	again := "; it is asked again by itself"
-	if o.broken() {
+	if v == broken {
 		again = fmt.Sprintf("; it is asked again in %v, or at once by `%s`", fetchWaits.broken, f.inviteCommand())
 	}
 	switch {
-	case o.location != "":
-		return f.adviceOnRedirect(o, asked)
-	case errors.Is(o.err, ErrMisrouted):
+	case info.Location != "":
+		return f.adviceOnRedirect(info, asked)
+	case errors.Is(info.Err, ErrMisrouted):
 		return "another route answers at this path: put wsgi_party_guest where the requests to the application pass it"
-	case errors.Is(o.err, errAnswersNothing):
+	case errors.Is(info.Err, errAnswersNothing):
 		return "no handler answers behind wsgi_party_guest: write the one that leads to the application there, such as reverse_proxy"
-	case errors.Is(o.err, subrequest.ErrBrokeOff):
+	case errors.Is(info.Err, subrequest.ErrBrokeOff):
 		return "the application closed the connection in the middle of its answer to GET " + asked + ": its own log may say why" + again
-	case timedOut(o.err):
+	case timedOut(info.Err):
 		return fmt.Sprintf("GET %s was not answered in time: the application is to answer its manifest at once; or write an invite_timeout of more than %v in wsgi_party", asked, f.invitation.host.settings.InviteTimeout) + again
-	case o.result == InviteNotAnswered:
-		return f.adviceOnNoManifest(o, asked)
-	case o.status == http.StatusOK && f.unstripped() != "":
+	case info.Result == InviteNotAnswered:
+		return f.adviceOnNoManifest(info, asked, ofCaddy)
+	case info.Status == http.StatusOK && f.unstripped() != "":
 		return "correct the application's manifest, which it answers to GET " + asked + ". " + f.unstripped()
-	case o.status == http.StatusOK:
+	case info.Status == http.StatusOK:
 		return "correct the application's manifest, which it answers to GET " + asked + "; the last good one counts until then"
-	case o.status == http.StatusBadRequest:
+	case info.Status == http.StatusBadRequest:
 		host := f.invitation.URI.Host
 		if host == "" {
 			host = "localhost, as that of each invite of a path"
 		}
 		return "does the application know the host of the invite? It was " + host + ". Invite a URL whose host it allows, such as https://example.com" + f.invitation.URI.Path
-	case (o.status == http.StatusUnauthorized || o.status == http.StatusForbidden) && o.ofCaddy:
+	case (info.Status == http.StatusUnauthorized || info.Status == http.StatusForbidden) && ofCaddy:
 		return "a handler of Caddy refuses it before it comes to the application: " + authentication
-	case (o.status == http.StatusUnauthorized || o.status == http.StatusForbidden) && f.keys.IsZero():
+	case (info.Status == http.StatusUnauthorized || info.Status == http.StatusForbidden) && f.keys.IsZero():
 		return "the application refuses GET " + asked + ". Does it want a Party-Token? None is sent, since wsgi_party_guest has no key: write `key {env.BLOG_PARTY_KEY}` in it, with the application's key in that variable. Does it want a login? It is to answer its manifest without; " + authentication
-	case o.status == http.StatusUnauthorized || o.status == http.StatusForbidden:
+	case info.Status == http.StatusUnauthorized || info.Status == http.StatusForbidden:
 		return fmt.Sprintf("the application refuses GET %s, which was sent with a Party-Token for guest %q: is its key the same as the first in wsgi_party_guest, and does it know itself by that name? Or does it want a login? It is to answer its manifest without; %s", asked, f.guest(), authentication)
-	case o.status == http.StatusTooManyRequests && o.ofCaddy:
+	case info.Status == http.StatusTooManyRequests && ofCaddy:
 		return "a handler of Caddy limits the rate of requests: let the party pass it with the matcher `" + f.invitation.host.recipe(f.guest()) + "`" + again
-	case o.status == http.StatusServiceUnavailable:
+	case info.Status == http.StatusServiceUnavailable:
 		return "the application, or what is in front of it, says that it is unavailable" + again
-	case o.status == http.StatusBadGateway, o.status == http.StatusGatewayTimeout:
+	case info.Status == http.StatusBadGateway, info.Status == http.StatusGatewayTimeout:
 		return "is the application running? The error says what was met at its address" + again
 	default:
-		return fmt.Sprintf("the application answers GET %s with status %d: its own log may say why", asked, o.status) + again
+		return fmt.Sprintf("the application answers GET %s with status %d: its own log may say why", asked, info.Status) + again
 	}
 }
 
@@ -134,19 +103,19 @@ func (v *visit) askedFor() string {
 }
 
 // adviceOnNoManifest is adviceOn for an application that says to be no guest.
-func (f *fetching) adviceOnNoManifest(o *outcome, asked string) string {
-	mediaType := o.mediaType
+func (f *fetching) adviceOnNoManifest(info *InviteInfo, asked string, ofCaddy bool) string {
+	mediaType := info.MediaType
 	if mediaType == "" {
 		mediaType = "no media type"
 	}
-	if o.manifest {
+	if info.IsManifest {
 		if mediaType == manifestType {
-			return fmt.Sprintf("the application answers GET %s with its manifest, but with status %d: answer it with 200", asked, o.status)
+			return fmt.Sprintf("the application answers GET %s with its manifest, but with status %d: answer it with 200", asked, info.Status)
 		}
 		return fmt.Sprintf("the application answers GET %s with its manifest, but as %s: send it with `Content-Type: %s`", asked, mediaType, manifestType)
 	}
-	advice := []string{fmt.Sprintf("the application has no manifest (%s) at %s, which it answers with status %d", manifestType, asked, o.status)}
-	if o.status == http.StatusOK {
+	advice := []string{fmt.Sprintf("the application has no manifest (%s) at %s, which it answers with status %d", manifestType, asked, info.Status)}
+	if info.Status == http.StatusOK {
 		advice[0] = fmt.Sprintf("the application has no manifest (%s) at %s, where it answers with %s", manifestType, asked, mediaType)
 	}
 	if question := f.unstripped(); question != "" {
@@ -154,7 +123,7 @@ func (f *fetching) adviceOnNoManifest(o *outcome, asked string) string {
 	}
 	// Clients leave an invite that they cannot verify to the application, which knows nothing of it.
 	switch {
-	case o.ofCaddy || o.status < 400 || f.last != nil:
+	case ofCaddy || info.Status < 400 || f.last != nil:
 	case f.keys.IsZero():
 		advice = append(advice, "Has it a key? Then it wants a Party-Token, and none was sent: write `key {env.BLOG_PARTY_KEY}` in wsgi_party_guest, with that key in the variable")
 	default:
@@ -179,14 +148,14 @@ func (f *fetching) unstripped() string {
 var loginWords = regexp.MustCompile(`(?i)log_?-?in|sign_?-?in|auth|sso|session`)
 
 // adviceOnRedirect is adviceOn for a redirect of a request for a path.
-func (f *fetching) adviceOnRedirect(o *outcome, asked string) string {
-	advice := "a redirect, to " + o.location + ", is not followed: "
-	location, err := url.Parse(o.location)
-	permanent := o.status == http.StatusMovedPermanently || o.status == http.StatusPermanentRedirect
+func (f *fetching) adviceOnRedirect(info *InviteInfo, asked string) string {
+	advice := "a redirect, to " + info.Location + ", is not followed: "
+	location, err := url.Parse(info.Location)
+	permanent := info.Status == http.StatusMovedPermanently || info.Status == http.StatusPermanentRedirect
 	switch {
 	case err == nil && strings.HasSuffix(strings.TrimSuffix(location.EscapedPath(), "/"), strings.TrimSuffix(asked, "/")):
 		return advice + "invite the URI where it leads: write " + f.invitationTo(location)
-	case permanent && !loginWords.MatchString(o.location):
+	case permanent && !loginWords.MatchString(info.Location):
 		return advice + "invite the URI where it leads, if the manifest is there"
 	}
 	return advice + "it seems to lead to a login, and an invite cannot log in. Let the application answer GET " + asked + " without one (where wsgi_party_guest has a key, the Party-Token says that it is Caddy who asks); authentication in Caddy lets the party pass with the matcher `" + f.invitation.host.recipe(f.guest()) + "`"

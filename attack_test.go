@@ -1356,7 +1356,7 @@ func TestAGuestThatIsInvitedAnewLeavesNothingBehind(t *testing.T) {
 	running.mu.RUnlock()
 	last := handler.visit.Load()
 	last.end()
-	last.leave()
+	last.invitation.Leave()
 	m := manifestWith(t, `{"services": {"who": {"answer": "old"}}}`)
 	if err := last.adopt(m); err == nil {
 		t.Error("it joined again")

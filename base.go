@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/wsgiparty/wsgiparty/internal/excerpt"
 	"github.com/wsgiparty/wsgiparty/internal/manifest"
 	"github.com/wsgiparty/wsgiparty/internal/urltemplate"
 )
@@ -194,7 +195,7 @@ func (v *visit) checkManifest(m *manifest.Manifest) error {
 			continue
 		}
 		if err := v.checkURL(start(m.URLs[name])); err != nil {
-			return fmt.Errorf("manifest: url %q: %w: "+advice, name, err, cut(fmt.Sprintf("url %s %s", name, m.URLs[name])))
+			return fmt.Errorf("manifest: url %q: %w: "+advice, name, err, excerpt.Of(fmt.Sprintf("url %s %s", name, m.URLs[name])))
 		}
 	}
 	for _, service := range slices.Sorted(maps.Keys(m.Services)) {
@@ -211,12 +212,12 @@ func (v *visit) checkManifest(m *manifest.Manifest) error {
 					continue // whether that is a link at all is seen when it is asked for
 				}
 				if err := v.checkConstant(v.mount, link); err != nil {
-					return fmt.Errorf("manifest: the answer of service %q: %w: "+advice, service, err, cut(fmt.Sprintf("answer %s %s", service, h.Answer)))
+					return fmt.Errorf("manifest: the answer of service %q: %w: "+advice, service, err, excerpt.Of(fmt.Sprintf("answer %s %s", service, h.Answer)))
 				}
 				continue
 			}
 			if err := v.checkHref(start(h.Href)); err != nil {
-				return fmt.Errorf("manifest: the href of service %q: %w: "+advice, service, err, cut(fmt.Sprintf("service %s %s %s", service, h.Method, h.Href)))
+				return fmt.Errorf("manifest: the href of service %q: %w: "+advice, service, err, excerpt.Of(fmt.Sprintf("service %s %s %s", service, h.Method, h.Href)))
 			}
 		}
 	}
@@ -247,21 +248,20 @@ func (v *visit) checkPage(name, expanded string) error {
 
 // dropStrayed drops a last good manifest that is not to be taken any more, since other
 // guests are invited now.
-func (f *fetching) dropStrayed() {
-	if f.last != nil && f.checkManifest(manifest.Merge(f.declared, f.last.manifest, f.Allow)) != nil {
-		f.last = nil
+func (f *fetching) dropStrayed() (dropped bool) {
+	if f.last == nil || f.checkManifest(f.lastMerged()) == nil {
+		return false
 	}
+	f.standing, f.last = unknown, nil
+	return true
 }
 
 // recheck is dropStrayed when all guests of the config are known.
 func (f *fetching) recheck() {
-	last := f.last
-	if f.dropStrayed(); last == f.last {
+	if !f.dropStrayed() {
 		return
 	}
-	if f.declared == nil {
-		f.leave()
-	} else if err := f.adopt(manifest.Merge(f.declared, nil, nil)); err != nil && f.ctx.Err() == nil {
+	if err := f.withdraw(); err != nil && f.ctx.Err() == nil {
 		f.logger.Error("what is declared cannot be connected", zap.String("guest", f.guest()), zap.Error(err))
 	}
 }

@@ -94,7 +94,7 @@ func (i *Invitation) send(r *http.Request, limit int, prepare func(*http.Request
 	}
 	d := &delivery{guest: i.Operator.Guest(), entry: h.entry, private: &i.invited.private, prepare: prepare}
 	ctx := r.Context()
-	if invitationOf(r) != nil { // a guest may ask while it is invited
+	if PeekInvitation(r) != nil { // a guest may ask while it is invited
 		ctx = context.WithValue(leaving{ctx}, invitationKey{}, (*Invitation)(nil))
 	}
 	ctx = context.WithValue(ctx, deliveryKey{}, d)

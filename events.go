@@ -104,12 +104,12 @@ func (q *eventQueue) left(p *Partyline, guest string, services []string) {
 }
 
 // invited tells of an invite by which no guest joined.
-func (q *eventQueue) invited(p *Partyline, o *outcome) {
-	q.add("invite_"+string(o.result), func() map[string]any {
-		data := eventData(p, o.guest, o.services)
-		data["uri"] = o.uri.String()
-		data["status"] = o.status
-		data["error"] = wire.Message(o.err)
+func (q *eventQueue) invited(p *Partyline, info *InviteInfo) {
+	q.add("invite_"+string(info.Result), func() map[string]any {
+		data := eventData(p, info.Guest, info.Services)
+		data["uri"] = info.URI
+		data["status"] = info.Status
+		data["error"] = wire.Message(info.Err)
 		return data
 	})
 }

@@ -9,13 +9,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"mime"
-	"net"
 	"net/http"
 	"runtime/debug"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -26,8 +22,6 @@ import (
 )
 
 const (
-	manifestType = "application/vnd.wsgi-party+json"
-
 	minFetchInterval = time.Second
 	defaultMaxAge    = time.Minute
 	minMaxAge        = 10 * time.Second
@@ -47,27 +41,26 @@ var startingTime = 10 * time.Second
 type fetching struct {
 	*visit
 	*knownApplication
-	key       manifestKey
-	storage   string        // where the manifest is stored
-	last      *lastManifest // nil if there is none
-	began     time.Time
-	retries   retries
-	judged    chan struct{} // closed after the first answer
-	told      string        // what was told of last
-	toldEarly bool          // and that it was early
-	warned    string        // of the manifest; "" if there was nothing
-	counted   bool          // it was told that a proxy counts the answer
-	unstored  bool          // it was told that it cannot be stored
-	denials   int           // in a row that it is a guest
-	denied    time.Time
+	key      manifestKey
+	storage  string // where the manifest is stored
+	standing standing
+	last     *lastManifest // not nil while confirmed or doubted
+	began    time.Time
+	retries  retries
+	denials  int // in a row that it is a guest
+	denied   time.Time
+
+	// What has been told already:
+	warned   string // of the manifest; "" if there was nothing
+	counted  bool   // that a proxy counts the answer
+	unstored bool   // that it cannot be stored
 }
 
 func newFetching(v *visit) *fetching {
 	f := &fetching{
-		visit:  v,
-		key:    manifestKey{v.invitation.host.name, v.guest(), v.invitation.URI.String()},
-		began:  time.Now(),
-		judged: make(chan struct{}),
+		visit: v,
+		key:   manifestKey{v.invitation.host.name, v.guest(), v.invitation.URI.String()},
+		began: time.Now(),
 	}
 	f.knownApplication = hold(&v.app.holds, &applications, f.key)
 	f.storage = f.key.storageKey(v.surroundings())
@@ -77,10 +70,67 @@ func newFetching(v *visit) *fetching {
 	} else {
 		f.warned = f.warningsOf(f.last.manifest) // it has been told
 	}
-	if v.invitation.again {
+	switch {
+	case f.last == nil:
+	case f.last.fresh.After(f.began):
+		f.standing = confirmed
+	default:
+		f.standing = doubted
+	}
+	if v.invitation.Again {
 		f.paused.Store(nil)
 	}
 	return f
+}
+
+// begin connects what is declared, and what the application's last manifest said, and
+// has that asked for when the config has started.
+func (f *fetching) begin() error {
+	f.dropStrayed()
+	if len(f.hrefs) > 0 && f.invitation.invited.base != "" {
+		f.logger.Warn("hrefs has no effect: this guest's hrefs lie under what comes before __invite__ in the path of its invite",
+			zap.String("party", f.key.party), zap.String("guest", f.key.guest), zap.String("hint", "leave hrefs out; an href elsewhere is written as `service <service> <href>`"))
+	}
+	soFar := InviteInfo{Result: InviteJoined}
+	if f.last == nil && f.declared == nil {
+		soFar = f.waiting()
+	} else if err := f.connect(f.invitation.Operator, f.lastMerged()); err != nil {
+		return err
+	} else if f.last != nil {
+		soFar.Hint = f.hardlyMeant(f.warned)
+	} else {
+		soFar.Hint = f.hardlyMeant("")
+	}
+	if f.standing == confirmed {
+		f.invitation.Advise(soFar.Hint)
+	} else { // the application is asked at once
+		if f.standing == doubted {
+			soFar.OldManifest = f.last.fetched
+		}
+		f.invitation.Defer(soFar)
+	}
+	f.invitation.OnStart(func() {
+		f.recheck()
+		f.run()
+	})
+	return nil
+}
+
+// waiting is what has come of the invite of an application that is yet to be asked.
+func (f *fetching) waiting() InviteInfo {
+	if p := f.pause(); p != nil {
+		return InviteInfo{Result: InviteFailed, Status: p.status, Hint: fmt.Sprintf(
+			"before this config was loaded the application answered with status %d; it is asked again at %s, or at once by `%s`", p.status, p.until.Format(time.TimeOnly), f.inviteCommand())}
+	}
+	return InviteInfo{Result: InviteNotAnswered, Hint: "the application is asked for its manifest when the config has started"}
+}
+
+// lastMerged returns what the guest is to be connected to until its application answers.
+func (f *fetching) lastMerged() *manifest.Manifest {
+	if f.last == nil {
+		return manifest.Merge(f.declared, nil, nil)
+	}
+	return manifest.Merge(f.declared, f.last.manifest, f.Allow)
 }
 
 // run asks for the manifest until the visit or its config ends.
@@ -92,8 +142,7 @@ func (f *fetching) run() {
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
-	if p := f.paused.Load(); p != nil && time.Now().Before(p.until) {
-		f.showPause(p)
+	if p := f.pause(); p != nil {
 		f.logger.Info("an application that answered with a 5xx status is not asked for its manifest yet",
 			zap.String("party", f.key.party),
 			zap.String("guest", f.key.guest),
@@ -107,7 +156,7 @@ func (f *fetching) run() {
 		case <-timer.C:
 		case <-f.wake:
 		}
-		if p := f.paused.Load(); p != nil && time.Now().Before(p.until) {
+		if p := f.pause(); p != nil {
 			timer.Reset(time.Until(p.until))
 			continue
 		}
@@ -147,68 +196,100 @@ func (f *fetching) fetch() time.Duration {
 	if f.last != nil && f.last.etag != "" {
 		r.Header.Set("If-None-Match", f.last.etag)
 	}
-	o := &outcome{invited: f.invitation.invited, time: time.Now()}
+	asked := time.Now()
 	response, err := f.send(r, maxResponse, nil, nil, func() {})
 	if f.ctx.Err() != nil {
 		return 0
 	}
-	o.duration = time.Since(o.time)
 	if connected.Load() || response != nil {
 		f.retries.reached = true
 	}
-	wait := max(f.judge(o, response, err), minFetchInterval)
+	return f.hear(answerOf(response, err, asked))
+}
+
+// hear does what the answer asks for, reports it, and returns when to ask again.
+func (f *fetching) hear(a answer) time.Duration {
+	before := f.last
+	info := f.act(a)
 	if f.ctx.Err() != nil {
 		return 0 // what comes of the guest now is another's to tell
 	}
-	o.again = wait
-	f.tell(o)
-	return wait
+	if !f.invitation.Report(info) && info.Result == InviteJoined && f.last.manifest != before.manifest {
+		services := f.invitation.Services()
+		f.logger.Info("manifest changed",
+			zap.String("party", f.key.party),
+			zap.String("guest", f.key.guest),
+			zap.String("uri", f.key.uri),
+			zap.Int("services", len(services)),
+			zap.Int("urls", len(f.last.manifest.URLs)),
+			zap.Strings("first", services[:min(len(services), 5)]))
+	}
+	return info.AskedAgain
 }
 
-// judge does what the application's answer asks for.
-func (f *fetching) judge(o *outcome, response *http.Response, err error) time.Duration {
-	if statusErr, ok := errors.AsType[*statusError](err); ok {
-		if o.status = statusErr.status; o.status < 500 || o.status == http.StatusNotImplemented {
-			err = nil // it is how Caddy's handlers respond with that status
-		} else {
-			err = statusErr.err
+// act does what the answer asks for, and returns what came of the invite by that.
+func (f *fetching) act(a answer) InviteInfo {
+	info := InviteInfo{Status: a.status, Err: a.err, Time: a.time, Duration: a.duration}
+	if isLast := f.last != nil && len(a.body) > 0 && bytes.Equal(a.body, f.last.body); isLast {
+		info.MediaType = mediaTypeOf(a.header)
+	} else if a.err == nil {
+		info.SetAnswer(a.header, a.body)
+	}
+	v := classify(a, f.last != nil)
+	if v == manifested || v == unchanged {
+		if info.Err = f.join(a, v); info.Err != nil {
+			v = unanswered
 		}
-		o.ofCaddy = true
-		response = &http.Response{Body: http.NoBody}
 	}
-	if _, ok := errors.AsType[*unconnectedError](err); ok {
-		o.status = http.StatusBadGateway // as proxies say
+	info.Result = v.result()
+	if v != notGuest {
+		f.denials = 0
+	} else if f.denials == 0 || a.time.Sub(f.denied) >= notGuestApart {
+		f.denials++
+		f.denied = a.time
 	}
-	if err != nil {
-		return f.notNow(o, err, nil)
+	before := f.standing
+	f.standing = before.after(v, f.denials)
+	wait := time.Duration(0)
+	switch v {
+	case manifested, unchanged:
+		info.Hint = f.hardlyMeant(f.warned)
+		f.retries.reset()
+		wait = maxAgeOf(a.header)
+	case notGuest:
+		info.Hint = f.adviceOn(&info, v, a.ofCaddy)
+		wait = f.retries.afterDenial(f.standing == doubted)
+	default:
+		info.Hint = f.adviceOn(&info, v, a.ofCaddy)
+		info.Starting = info.Result == InviteFailed && !errors.Is(info.Err, ErrMisrouted) && !errors.Is(info.Err, errAnswersNothing) &&
+			!f.retries.reached && a.time.Sub(f.began) < startingTime
+		var after time.Duration
+		if info.Err == nil {
+			after = retryAfter(a.header, a.time)
+		}
+		wait = f.retries.afterFailure(v == broken, after, rand.Float64())
 	}
-	if o.status == 0 {
-		o.status = response.StatusCode
-	}
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		return f.notNow(o, err, nil)
-	}
-	if f.last == nil || len(body) == 0 || !bytes.Equal(body, f.last.body) {
-		o.take(response.Header, body)
-	} else {
-		o.mediaType, _, _ = mime.ParseMediaType(response.Header.Get("Content-Type"))
+	info.AskedAgain = max(wait, minFetchInterval)
+	if v == broken {
+		f.paused.Store(&pause{time.Now().Add(wait), a.status})
+		if !f.counted && f.isCounted(a.status) {
+			f.counted = true
+			info.Hint += ". The reverse_proxy in front of it counts this answer (unhealthy_status), so that for a while visitors may get no answer either"
+		}
 	}
 	switch {
-	case o.status == http.StatusNotModified && f.last != nil:
-		return f.joined(o, response.Header, f.last.manifest, f.last.body, cmp.Or(etagOf(response.Header), f.last.etag))
-	case o.status == http.StatusOK && o.mediaType == manifestType:
-		m, err := f.parse(body)
-		if err != nil {
-			return f.notNow(o, err, nil)
+	case f.standing == doubted:
+		if v == notGuest {
+			info.Hint += "; until it has said so three times, its last manifest counts"
 		}
-		return f.joined(o, response.Header, m, body, etagOf(response.Header))
-	case o.status >= 200 && o.status < 300,
-		slices.Contains([]int{http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusGone, http.StatusNotImplemented}, o.status):
-		return f.notGuest(o)
-	default:
-		return f.notNow(o, nil, response.Header)
+		f.stale()
+		info.OldManifest = f.last.fetched
+	case f.standing == denied && f.last != nil:
+		f.keep(nil)
+		f.forget()
+		info.Err = f.withdraw()
 	}
+	return info
 }
 
 // parse returns the manifest that is the body, the last one if it is the same.
@@ -227,139 +308,45 @@ func (f *fetching) parse(body []byte) (*manifest.Manifest, error) {
 	return m, nil
 }
 
-func (f *fetching) joined(o *outcome, header http.Header, m *manifest.Manifest, body []byte, etag string) time.Duration {
-	changed := f.last == nil || f.last.manifest != m
-	if changed || !f.onLine() { // its invite may have ended just when it was taken
-		if err := f.adopt(manifest.Merge(f.declared, m, f.Allow)); err != nil {
-			return f.notNow(o, err, nil)
+// join has the guest on the line by the manifest of the answer, or by the last one.
+func (f *fetching) join(a answer, v verdict) error {
+	next := lastManifest{etag: etagOf(a.header), body: a.body, fetched: a.time}
+	if v == unchanged {
+		next.etag, next.body, next.manifest = cmp.Or(next.etag, f.last.etag), f.last.body, f.last.manifest
+	} else {
+		var err error
+		if next.manifest, err = f.parse(a.body); err != nil {
+			return err
 		}
 	}
-	o.result = InviteJoined
-	o.advice = f.hardlyMeant(f.warned)
-	maxAge := maxAgeOf(header)
-	next := &lastManifest{manifest: m, body: body, etag: etag, fetched: o.time, fresh: time.Now().Add(maxAge)}
+	changed := f.last == nil || f.last.manifest != next.manifest
+	if changed || !f.invitation.OnLine() { // its invite may have ended just when it was taken
+		if err := f.adopt(manifest.Merge(f.declared, next.manifest, f.Allow)); err != nil {
+			return err
+		}
+	}
 	if !changed {
 		next.stored = f.last.stored
 	}
-	f.keep(next)
-	if o.changed = changed; next.stored != f.storage {
+	next.fresh = time.Now().Add(maxAgeOf(a.header))
+	f.keep(&next)
+	if next.stored != f.storage {
 		f.store() // which may take a while, in which another config may load
 	}
-	f.retries.reset()
-	f.denials = 0
-	return maxAge
+	return nil
 }
 
-// notGuest takes down that the application says it is no guest.
-func (f *fetching) notGuest(o *outcome) time.Duration {
-	o.result = InviteNotAnswered
-	o.advice = f.adviceOn(o)
-	if f.denials == 0 || o.time.Sub(f.denied) >= notGuestApart {
-		f.denials++
-		f.denied = o.time
-	}
-	if f.last == nil {
-		return f.retries.afterDenial(false)
-	}
-	f.stale()
-	if f.denials < notGuestAnswers {
-		o.advice += "; until it has said so three times, its last manifest counts"
-		return f.retries.afterDenial(true)
-	}
-	f.keep(nil)
-	f.forget()
+// withdraw leaves the guest on the line with what is declared, or not at all.
+func (f *fetching) withdraw() error {
 	if f.declared == nil {
-		f.leave()
-	} else if err := f.adopt(manifest.Merge(f.declared, nil, nil)); err != nil {
-		o.err = err
+		f.invitation.Leave()
+		return nil
 	}
-	return f.retries.afterDenial(false)
-}
-
-// notNow has the application asked again soon.
-func (f *fetching) notNow(o *outcome, err error, header http.Header) time.Duration {
-	f.denials = 0
-	f.stale()
-	o.err = err
-	if o.result = InviteFailed; err == nil && o.status >= 400 && o.status < 500 {
-		o.result = InviteRefused
-	}
-	o.advice = f.adviceOn(o)
-	o.early = o.result == InviteFailed && !errors.Is(err, ErrMisrouted) && !errors.Is(err, errAnswersNothing) &&
-		!f.retries.reached && o.time.Sub(f.began) < startingTime
-	wait := f.retries.afterFailure(o.broken(), retryAfter(header, o.time), rand.Float64())
-	if o.broken() {
-		f.paused.Store(&pause{time.Now().Add(wait), o.status})
-		if !f.counted && f.isCounted(o.status) {
-			f.counted = true
-			o.advice += ". The reverse_proxy in front of it counts this answer (unhealthy_status), so that for a while visitors may get no answer either"
-		}
-	}
-	return wait
-}
-
-// broken reports whether the application itself has answered with a 5xx status.
-func (o *outcome) broken() bool { return o.err == nil && o.status >= 500 }
-
-// showPause has the invite shown as what came of it before this config was loaded.
-func (f *fetching) showPause(p *pause) {
-	o := f.invitation.invited.last.Load()
-	if o == nil || o.pending == nil { // it is on the line all the same
-		return
-	}
-	shown := *o
-	shown.result, shown.status = InviteFailed, p.status
-	shown.advice = fmt.Sprintf("before this config was loaded the application answered with status %d; it is asked again at %s, or at once by `%s`", p.status, p.until.Format(time.TimeOnly), f.inviteCommand())
-	f.invitation.invited.last.CompareAndSwap(o, &shown)
+	return f.adopt(manifest.Merge(f.declared, nil, nil))
 }
 
 func (f *fetching) inviteCommand() string {
 	return "caddy wsgi-party invite " + f.key.party + " " + f.key.guest
-}
-
-// tell makes known what became of the invite, if it is something else than before.
-func (f *fetching) tell(o *outcome) {
-	f.mu.Lock()
-	o.operator = f.operator
-	f.mu.Unlock()
-	o.taken = true
-	o.services = o.operator.services()
-	if f.last != nil && o.result != InviteJoined {
-		o.oldManifest = f.last.fetched
-	}
-	f.invitation.invited.last.Store(o)
-	if state := o.state(); state != f.told {
-		f.told, f.toldEarly = state, o.early
-		f.invitation.host.tell(o)
-	} else if f.toldEarly && !o.early {
-		f.toldEarly = false
-		f.invitation.host.log(o)
-	} else if o.changed {
-		f.logger.Info("manifest changed",
-			zap.String("party", f.key.party),
-			zap.String("guest", f.key.guest),
-			zap.String("uri", f.key.uri),
-			zap.Int("services", len(o.services)),
-			zap.Int("urls", len(f.last.manifest.URLs)),
-			zap.Strings("first", o.services[:min(len(o.services), 5)]))
-	}
-	select {
-	case <-f.judged:
-	default:
-		close(f.judged)
-	}
-}
-
-// state is the same for outcomes of which the later one is not worth telling.
-func (o *outcome) state() string {
-	if o.result == InviteJoined {
-		return fmt.Sprint(o.result)
-	}
-	err := o.err
-	if operation, ok := errors.AsType[*net.OpError](err); ok {
-		err = operation.Err // the rest has a port that is another one each time
-	}
-	return fmt.Sprint(o.result, o.status, err, o.location, o.mediaType, o.services)
 }
 
 const maxETag = 1 << 10

@@ -494,10 +494,7 @@ func newJudged(t *testing.T, c *guestTest, response testbackend.Response, option
 		_, ok := lastManifestOf(manifestKey{c.party, "blog", "/blog/__invite__/"})
 		return ok && len(partytest.InvitesLogged(t, "blog")) > 0
 	})
-	v := visitOf(t, "blog")
-	f := newFetching(v)
-	f.told = (&outcome{result: InviteJoined}).state()
-	return &judged{f, t, time.Now()}
+	return &judged{newFetching(visitOf(t, "blog")), t, time.Now()}
 }
 
 // answers has the application answer, so long after it did before, and returns when
@@ -516,10 +513,7 @@ func (j *judged) answersManifest(body string) time.Duration {
 
 func (j *judged) judges(after time.Duration, response *http.Response, err error) time.Duration {
 	j.time = j.time.Add(after)
-	o := &outcome{invited: j.invitation.invited, time: j.time}
-	wait := j.judge(o, response, err)
-	j.tell(o)
-	return wait
+	return j.hear(answerOf(response, err, j.time))
 }
 
 // TestAGuestThatIsNotOnTheLineJoinsByTheSameManifest has the operator of its invite leave,
@@ -529,7 +523,7 @@ func TestAGuestThatIsNotOnTheLineJoinsByTheSameManifest(t *testing.T) {
 	const same = `{"services": {"ping": {"answer": "pong"}}}`
 	j := newJudged(t, c, manifestOf(same))
 	c.expectAsk("ping", nil, `"pong"`)
-	j.operator.Leave()
+	j.invitation.operator.Leave()
 	if _, err := c.ask("ping", nil); err == nil {
 		t.Error("it has not left")
 	}
@@ -643,13 +637,13 @@ func TestTheSameManifestIsNotTakenForANewOne(t *testing.T) {
 	if err := os.Remove(c.stored(j.key)); err != nil {
 		t.Fatal(err)
 	}
-	operator := j.operator
+	operator := j.invitation.operator
 	j.answersManifest(`{"services": {"ping": {"answer": 1}}, "urls": {"about": "/about", "home": "/"}}`)
-	if _, err := os.Stat(c.stored(j.key)); err == nil || j.operator != operator {
+	if _, err := os.Stat(c.stored(j.key)); err == nil || j.invitation.operator != operator {
 		t.Errorf("it is stored again, or connects again: %v", err)
 	}
 	j.answersManifest(`{"services": {"ping": {"answer": 2}}, "urls": {"about": "/about", "home": "/"}}`)
-	if _, err := os.Stat(c.stored(j.key)); err != nil || j.operator == operator {
+	if _, err := os.Stat(c.stored(j.key)); err != nil || j.invitation.operator == operator {
 		t.Errorf("another one is not: %v", err)
 	}
 	c.expectAsk("ping", nil, "2")

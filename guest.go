@@ -221,17 +221,15 @@ func (g *Guest) fetches() bool {
 
 // ServeHTTP takes the guest's invite, and passes everything else on.
 func (g *Guest) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	if i := invitationOf(r); i != nil {
-		switch taken, err := g.take(i, r); {
-		case err != nil:
-			return err
-		case taken:
+	if i := PeekInvitation(r); i != nil {
+		answered, passOn, err := g.offer(i, r)
+		if answered {
 			w.WriteHeader(http.StatusNoContent)
-			return nil
-		case i.taken.Load() || !g.app.awaits(i.Operator.Guest()):
-			return nil // an application is not to be sent another guest's invite
 		}
-		return next.ServeHTTP(w, r) // another guest's handler may be next
+		if passOn {
+			return next.ServeHTTP(w, r)
+		}
+		return err
 	}
 	v := g.visit.Load()
 	d := deliveryOf(r)
@@ -285,46 +283,70 @@ func (g *Guest) hides(r *http.Request, v *visit, d *delivery) bool {
 	return !d.private.ContainsURL(r.URL)
 }
 
-// take takes the invite if it is the guest's, and has not been taken.
-func (g *Guest) take(i *Invitation, r *http.Request) (bool, error) {
+// offer is called with each invite that comes to the handler:
+//
+//	the invite is                       answered  passOn
+//	accepted already, by a handler before   no      no
+//	this handler's                          yes     no
+//	this handler's, but cannot be accepted  no      no    with an error
+//	for another handler, which awaits it    no      yes
+//	for no handler                          no      no    or an application would get it
+func (g *Guest) offer(i *Invitation, r *http.Request) (answered, passOn bool, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	guest := i.Operator.Guest()
-	if i.taken.Load() {
-		return false, nil
+	if i.Accepted() {
+		return false, false, nil
 	}
-	if v := g.visit.Load(); g.Name != "" && g.Name != guest || v != nil && (v.guest() != guest || v.invitation.host.entry != i.host.entry) {
+	guest := i.Operator.Guest()
+	if why := g.notFor(i); why != "" {
 		g.passed = append(g.passed, guest)
-		why := fmt.Sprintf("it comes to `wsgi_party_guest %s`, which takes the invite of its own name only: write `invite %s as %[1]s`, or leave out the name in wsgi_party_guest", g.Name, i.URI)
-		if v != nil {
-			why = fmt.Sprintf("it comes to the wsgi_party_guest that speaks for %q already: give %q a wsgi_party_guest of its own, or its name to one more", v.guest(), guest)
-		}
-		i.passed.Store(&why)
-		return false, nil
+		i.Advise(why)
+		return false, g.app.awaits(guest), nil
 	}
 	mount, err := mountOf(i.URI.EscapedPath(), r.URL.EscapedPath())
 	if err != nil {
 		g.rewritten = true
-		return false, err
+		i.Advise("what stands in front of wsgi_party_guest rewrites the path (rewrite, try_files, uri). Directives are sorted, so it does not help to move their lines: write `route { … }` around them, which runs them as written, and wsgi_party_guest as the first. Only a prefix may be stripped before, by handle_path or uri strip_prefix")
+		return false, false, err
 	}
+	err = g.accept(i, mount)
+	return err == nil, false, err
+}
+
+// notFor says why an invite is another handler's, and what to write. It is empty for the
+// guest's own.
+func (g *Guest) notFor(i *Invitation) string {
+	v, guest := g.visit.Load(), i.Operator.Guest()
+	switch {
+	case v != nil && (v.guest() != guest || v.invitation.host.entry != i.host.entry):
+		return fmt.Sprintf("it comes to the wsgi_party_guest that speaks for %q already: give %q a wsgi_party_guest of its own, or its name to one more", v.guest(), guest)
+	case g.Name != "" && g.Name != guest:
+		return fmt.Sprintf("it comes to `wsgi_party_guest %s`, which takes the invite of its own name only: write `invite %s as %[1]s`, or leave out the name in wsgi_party_guest", g.Name, i.URI)
+	}
+	return ""
+}
+
+// accept makes the application the guest that is invited.
+func (g *Guest) accept(i *Invitation, mount string) error {
+	guest := i.Operator.Guest()
 	if g.keysErr != nil {
-		return false, &guestError{"wsgi_party_guest: " + g.keysErr.Error()}
+		return &guestError{"wsgi_party_guest: " + g.keysErr.Error()}
 	}
 	if err := g.app.addKeys(i.host.name, guest, g.keys); err != nil {
-		return false, &guestError{err.Error()}
+		return &guestError{err.Error()}
 	}
-	i.taken.Store(true)
+	i.Accept()
 	v := newVisit(g, i, mount)
 	if err := v.begin(); err != nil {
 		v.end()
-		return false, err
+		return err
 	}
 	i.host.entry.mounts.Store(guest, &guestMount{i.host, v.path})
 	if last := g.visit.Swap(v); last != nil {
 		last.end()
-		last.leave()
+		last.invitation.Leave()
 	}
-	return true, nil
+	return nil
 }
 
 // awaits reports whether the handler takes the invite of that guest if it comes.
@@ -344,10 +366,8 @@ func (g *Guest) warn() {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.rewritten || slices.ContainsFunc(g.host.guests.invited, func(i *invited) bool {
-		o := i.last.Load()
-		return o != nil && !o.taken && slices.Contains(g.passed, i.guest)
-	}) {
+	invites := g.host.Invites()
+	if g.rewritten || slices.ContainsFunc(invites, func(i InviteInfo) bool { return !i.Accepted && slices.Contains(g.passed, i.Guest) }) {
 		return
 	}
 	as := ""
@@ -358,16 +378,15 @@ func (g *Guest) warn() {
 	if len(g.passed) > 0 {
 		hint = fmt.Sprintf("the invites that come here are for %q: write `invite <uri> as %s` in the wsgi_party block, or leave out the name in wsgi_party_guest", g.passed, g.Name)
 	} else {
-		for _, i := range g.host.guests.invited {
-			o := i.last.Load()
-			if o == nil || o.taken || o.status == 0 && o.err == nil || g.Name != "" && g.Name != i.guest {
+		for _, i := range invites {
+			if i.Accepted || i.Status == 0 && i.Err == nil || g.Name != "" && g.Name != i.Guest {
 				continue
 			}
-			became := fmt.Sprintf("was answered with status %d", o.status)
-			if o.status == 0 {
-				became = "ended with the error: " + o.err.Error()
+			became := fmt.Sprintf("was answered with status %d", i.Status)
+			if i.Status == 0 {
+				became = "ended with the error: " + i.Err.Error()
 			}
-			hint = fmt.Sprintf("is it the application of the invite to %s, which %s before it came here? Then: %s. Otherwise %s", i.uri, became, g.host.hint(o), hint)
+			hint = fmt.Sprintf("is it the application of the invite to %s, which %s before it came here? Then: %s. Otherwise %s", i.URI, became, i.Hint, hint)
 			break
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wsgiparty/wsgiparty/internal/excerpt"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testbackend"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
@@ -368,16 +369,16 @@ func TestAnApplicationThatStartsAgainHasNoUpstreamDown(t *testing.T) {
 
 // TestOfALongAnswerOnlyTheBeginningIsKept has an outcome of many invites.
 func TestOfALongAnswerOnlyTheBeginningIsKept(t *testing.T) {
-	all := make([]received, 64)
+	all := make([]InviteInfo, 64)
 	long := strings.Repeat("x", 1<<20)
 	before := heap()
 	for i := range all {
-		all[i].take(http.Header{"Location": {strings.Clone(long)}}, []byte(long))
+		all[i].SetAnswer(http.Header{"Location": {strings.Clone(long)}}, []byte(long))
 	}
 	if after := heap(); after > before+16<<20 {
 		t.Errorf("%d MB are kept", (after-before)>>20)
 	}
-	if got := all[0]; len(got.answer) != maxLoggedAnswer || len(got.location) != maxLoggedAnswer {
+	if got := all[0]; len(got.Answer) != excerpt.Max || len(got.Location) != excerpt.Max {
 		t.Error(got)
 	}
 }

@@ -104,12 +104,12 @@ func (h *Host) Serve(routes caddyhttp.RouteList, chain caddyhttp.Handler) {
 func (h *Host) Invite() error {
 	hung := hangingGuests(h.name)
 	for _, i := range h.guests.invited {
-		o := h.send(h.ctx, i, h.timeoutOf(hung[i.guest]))
-		if err, ok := errors.AsType[*guestError](o.err); ok {
-			return fmt.Errorf("inviting guest %q at %s: %w", o.guest, o.uri, err)
+		info := h.send(h.ctx, i, h.timeoutOf(hung[i.guest]))
+		if err, ok := errors.AsType[*guestError](info.Err); ok {
+			return fmt.Errorf("inviting guest %q at %s: %w", info.Guest, info.URI, err)
 		}
-		if h.settings.StrictInvites && o.result != InviteJoined && o.pending == nil {
-			return fmt.Errorf("%s, and strict_invites is set: %w: %s", o.result.message(), o.problem(), h.hint(o))
+		if h.settings.StrictInvites && info.Result != InviteJoined && !info.pending {
+			return fmt.Errorf("%s, and strict_invites is set: %w: %s", info.Result.message(), info.problem(), h.hint(info))
 		}
 	}
 	return h.app.checkKeys(h)
@@ -126,9 +126,20 @@ func (h *Host) Close() {
 // Name returns the party's name.
 func (h *Host) Name() string { return h.name }
 
+// Invites returns the invites that have been sent, in order, and what came of them.
+func (h *Host) Invites() []InviteInfo {
+	var infos []InviteInfo
+	for _, i := range h.guests.invited {
+		if i.last.Load() != nil { // else it is being sent for the first time
+			infos = append(infos, h.info(i))
+		}
+	}
+	return infos
+}
+
 // Hides reports whether r is a request from outside to the path of an invite, or below it.
 func (h *Host) Hides(r *http.Request) bool {
-	return h.guests.private.ContainsURL(r.URL) && invitationOf(r) == nil
+	return h.guests.private.ContainsURL(r.URL) && PeekInvitation(r) == nil
 }
 
 // Around returns the innermost party in whose routes the module is that is being

@@ -7,6 +7,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -27,15 +28,23 @@ type Invitation struct {
 	// request: see PrefixFor.
 	Prefix string
 
-	host    *Host
-	invited *invited
-	taken   atomic.Bool
-	again   bool                   // it is not the first
-	hint    string                 // what to do about the manifest by which the guest joins
-	old     time.Time              // when the manifest was fetched by which the guest joins, zero unless it is an old one
-	passed  atomic.Pointer[string] // why a guest's handler did not take it, and what to write
-	pending chan struct{}          // nil, or closed when the guest knows whether it joins
-	judged  chan struct{}          // nil, or closed when the application has been asked
+	// Again is whether the guest was sent an invite in this config before: somebody
+	// wants to know now what comes of it.
+	Again bool
+
+	host     *Host
+	invited  *invited
+	accepted atomic.Bool
+	advice   atomic.Pointer[string]
+
+	mu       sync.Mutex
+	operator *Operator     // the guest's now
+	over     bool          // whether the invite itself is
+	starting []func()      // to be called when it is
+	soFar    *InviteInfo   // nil unless the guest has called Defer
+	reported chan struct{} // closed by the first report after that
+	told     news
+	starts   bool // it was told of a guest that may be starting
 }
 
 // PrefixFor returns the Prefix, escaped, of links that are made for a request, or in
@@ -47,25 +56,180 @@ func (i *Invitation) PrefixFor(ctx context.Context) string {
 
 type invitationKey struct{}
 
-// invitationOf returns the invitation without taking it, nil if there is none.
-func invitationOf(r *http.Request) *Invitation {
+// PeekInvitation returns what an invite brings its guest, nil on an ordinary request, for
+// a handler that may leave it to another one. It is experimental.
+func PeekInvitation(r *http.Request) *Invitation {
 	i, _ := r.Context().Value(invitationKey{}).(*Invitation)
 	return i
 }
 
-// InvitationFrom returns what an invite brings its guest, and takes it: the guest
+// InvitationFrom returns what an invite brings its guest, and accepts it: the guest
 // has joined if it then answers with a 2xx status. It returns false on an
 // ordinary request, whatever that contains, and whatever path a rewrite has given it.
 // The request's context ends with the invite and is not to be kept for asking later. It
 // also ends as soon as somebody is about to connect to something in it, since an invite
 // stays in the process: a guest that has to, to join, uses a context of its own.
 func InvitationFrom(r *http.Request) (*Invitation, bool) {
-	i := invitationOf(r)
+	i := PeekInvitation(r)
 	if i == nil {
 		return nil, false
 	}
-	i.taken.Store(true)
+	i.Accept()
 	return i, true
+}
+
+// Accept makes whoever handles the request the guest that is invited. It is experimental.
+func (i *Invitation) Accept() {
+	i.advice.Store(nil)
+	i.accepted.Store(true)
+}
+
+// Accepted reports whether somebody has accepted it. It is experimental.
+func (i *Invitation) Accepted() bool { return i.accepted.Load() }
+
+// Advise says what to do about the invite if nobody accepts it, or about a guest that
+// joins by it. It is experimental.
+func (i *Invitation) Advise(hint string) { i.advice.Store(&hint) }
+
+// Defer says, before the invite is answered with a 2xx status, that more is to come of it:
+// soFar, of which Result, Status, Hint and OldManifest count, until Report is called. A
+// guest that has not joined so far is not told of before. It is experimental.
+func (i *Invitation) Defer(soFar InviteInfo) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.soFar, i.reported = &soFar, make(chan struct{})
+}
+
+// Report says, when the invite is over, what has come of it meanwhile. A guest may call it
+// as often as it likes: only what is news is counted, logged and told. Who is invited,
+// Accepted and Services need not be set. It returns whether it was news. It is
+// experimental.
+func (i *Invitation) Report(info InviteInfo) (isNews bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	info.Accepted, info.Services = true, i.operator.services()
+	i.describe(&info)
+	i.invited.last.Store(&info)
+	n := newsOf(&info)
+	if isNews = n != i.told; isNews {
+		i.told, i.starts = n, info.Starting
+		i.host.tell(&info, i.operator)
+	} else if isNews = i.starts && !info.Starting; isNews {
+		i.starts = false
+		i.host.log(&info)
+	}
+	if i.reported != nil {
+		close(i.reported)
+		i.reported = nil
+	}
+	return isNews
+}
+
+// describe sets what is known of the invite itself.
+func (i *Invitation) describe(info *InviteInfo) {
+	info.Server, info.URI, info.Guest = i.host.server.Name(), i.invited.uri.String(), i.invited.guest
+	info.invitation = i
+}
+
+// settle adds to what came of the invite what the guest said of that.
+func (i *Invitation) settle(info *InviteInfo) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if advice := i.advice.Load(); advice != nil && (info.Result == InviteJoined || !info.Accepted) {
+		if info.Hint = *advice; info.Err == errLeavesProcess {
+			info.Err = nil // it is no matter where it went on to
+		}
+	}
+	if i.soFar != nil && info.Result == InviteJoined {
+		info.Result, info.Hint, info.OldManifest = i.soFar.Result, i.soFar.Hint, i.soFar.OldManifest
+		if info.pending = info.Result != InviteJoined; info.pending {
+			info.Status = i.soFar.Status
+			return
+		}
+	}
+	i.told, i.starts = newsOf(info), info.Starting
+}
+
+// end ends the invite itself.
+func (i *Invitation) end() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.over = true
+	for _, f := range i.starting {
+		i.host.app.events.onStart(func() { go f() })
+	}
+	i.starting = nil
+}
+
+// OnStart has f called in a goroutine when the invite is over and the config has started,
+// which may be so already. It is experimental.
+func (i *Invitation) OnStart(f func()) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if !i.over {
+		i.starting = append(i.starting, f)
+		return
+	}
+	i.host.app.events.onStart(func() { go f() })
+}
+
+// Replace puts a new operator, which connect connects, in the place of the guest's, so that
+// the guest is never gone: the new one joins before the old one leaves. It does not if ctx
+// has ended by then. It is experimental.
+func (i *Invitation) Replace(ctx context.Context, connect func(*Operator) error) error {
+	operator := i.host.app.operator(i.host.ctx, i.host.entry, i.invited.guest)
+	if err := connect(operator); err != nil {
+		operator.Leave()
+		return err
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if ctx.Err() != nil {
+		operator.Leave()
+		return ctx.Err()
+	}
+	operator.join()
+	i.operator.Leave()
+	i.operator = operator
+	return nil
+}
+
+// OnLine reports whether the guest is on the line by this invitation. It is experimental.
+func (i *Invitation) OnLine() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.operator.joined()
+}
+
+// Services returns the services that the guest is connected under. It is experimental.
+func (i *Invitation) Services() []string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.operator.services()
+}
+
+// Leave takes the guest off the line. It is experimental.
+func (i *Invitation) Leave() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.operator.Leave()
+}
+
+// awaitReport waits, for a while, for the first report of a guest that has called Defer.
+func (i *Invitation) awaitReport(ctx context.Context, timeout time.Duration) {
+	i.mu.Lock()
+	reported := i.reported
+	i.mu.Unlock()
+	if reported == nil {
+		return
+	}
+	timer := time.NewTimer(timeout)
+	defer timer.Stop()
+	select {
+	case <-reported:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // OperatorFrom is InvitationFrom for a guest that needs only the operator.

@@ -60,7 +60,7 @@ type invited struct {
 	guest   string
 	base    string          // unescaped, and empty or with a slash at its beginning
 	private privatepath.Set // what of the party's is the guest's
-	last    atomic.Pointer[outcome]
+	last    atomic.Pointer[InviteInfo]
 	sending *sending // again; nil if it is not; guarded by the party
 }
 

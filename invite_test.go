@@ -384,8 +384,8 @@ func TestWhoAnswersAsTheTimeEndsHasJoinedOrLeft(t *testing.T) {
 		}
 		p := loaded.(*Party)
 		_, connected := p.host.app.entries[p.Name].Services()["ping"]
-		if joined := p.host.guests.invited[0].last.Load().result == InviteJoined; joined != connected {
-			t.Fatalf("%s, but connected: %v", p.host.guests.invited[0].last.Load().result, connected)
+		if joined := p.host.guests.invited[0].last.Load().Result == InviteJoined; joined != connected {
+			t.Fatalf("%s, but connected: %v", p.host.guests.invited[0].last.Load().Result, connected)
 		}
 	}
 }
@@ -404,8 +404,8 @@ func TestAnInviteEndsWithItsConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := loaded.(*Party)
-	if last := p.host.guests.invited[0].last.Load(); last.result != InviteFailed || !errors.Is(last.err, context.Canceled) {
-		t.Errorf("%s: %v", last.result, last.err)
+	if last := p.host.guests.invited[0].last.Load(); last.Result != InviteFailed || !errors.Is(last.Err, context.Canceled) {
+		t.Errorf("%s: %v", last.Result, last.Err)
 	}
 	if p.InviteTimeout != caddy.Duration(5*time.Second) {
 		t.Errorf("the default timeout is %v", time.Duration(p.InviteTimeout))

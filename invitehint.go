@@ -13,50 +13,43 @@ import (
 )
 
 // hint says what to do about an invite that did not join.
-func (h *Host) hint(o *outcome) string {
+func (h *Host) hint(info *InviteInfo) string {
 	switch {
-	case o.advice != "":
-		return o.advice
-	case o.err == errLeavesProcess && o.taken:
+	case info.Hint != "":
+		return info.Hint
+	case info.Err == errLeavesProcess && info.Accepted:
 		return "the guest made a connection in the context of its invite: let it use a context of its own for that"
-	case o.err == errLeavesProcess && h.app.expects(h, o.guest):
-		return forgotten + "; where it stands behind forward_auth or the like, let the guest's invites pass that with the matcher `" + h.recipe(o.guest) + "`"
-	case o.err == errLeavesProcess:
+	case info.Err == errLeavesProcess && h.app.expects(h, info.Guest):
+		return forgotten + "; where it stands behind forward_auth or the like, let the guest's invites pass that with the matcher `" + h.recipe(info.Guest) + "`"
+	case info.Err == errLeavesProcess:
 		return forgotten
-	case o.manifest:
+	case info.IsManifest:
 		return "an application's manifest came back: " + forgotten
-	case isRewritten(o.err):
-		return "what stands in front of wsgi_party_guest rewrites the path (rewrite, try_files, uri). Directives are sorted, so it does not help to move their lines: write `route { … }` around them, which runs them as written, and wsgi_party_guest as the first. Only a prefix may be stripped before, by handle_path or uri strip_prefix"
-	case errors.Is(o.err, subrequest.ErrBrokeOff):
+	case errors.Is(info.Err, subrequest.ErrBrokeOff):
 		return "what answers at this path ended the connection in the middle of its response, as `abort` does: correct it, or do not invite it"
-	case timedOut(o.err):
+	case timedOut(info.Err):
 		hint := "the guest has to answer its invite at once and do slow work later; invite_timeout says how long it may take"
-		if err, _ := errors.AsType[*timeoutError](o.err); err.timeout < h.settings.InviteTimeout {
+		if err, _ := errors.AsType[*timeoutError](info.Err); err.timeout < h.settings.InviteTimeout {
 			hint += ", of which it had a tenth because it took too long the time before: `caddy wsgi-party invite` lets it take all"
 		}
 		return hint
-	case o.result == InviteFailed && o.status < 500:
+	case info.Result == InviteFailed && info.Status < 500:
 		return "correct what fails at this path, or do not invite it"
-	case o.result == InviteFailed:
+	case info.Result == InviteFailed:
 		return "what answers at this path fails: Caddy's log, or its own, says why. When that is mended, `caddy wsgi-party invite` sends the invite again"
-	case o.result == InviteNotAnswered && o.taken:
+	case info.Result == InviteNotAnswered && info.Accepted:
 		return "the guest took the operator, but to join it has to answer with a 2xx status, such as 204"
-	case o.status == 0 && strings.Contains(h.settings.Identity, `"handler":"invoke"`):
+	case info.Status == 0 && strings.Contains(h.settings.Identity, `"handler":"invoke"`):
 		return "nothing in the party answers at this path; a named route, which invoke leads to, is not ready while the config loads: put the guest's handler in the party itself"
-	case o.status == 0, o.status == http.StatusNotFound:
+	case info.Status == 0, info.Status == http.StatusNotFound:
 		return "nothing in the party takes the operator at this path: correct the invite's URI, or mount a guest there"
-	case o.location != "":
-		return "a redirect, to " + o.location + ", is not followed: let the guest's invites pass what redirects them with the matcher `" + h.recipe(o.guest) + "`, or invite the URI where it leads"
-	case o.result == InviteNotAnswered:
+	case info.Location != "":
+		return "a redirect, to " + info.Location + ", is not followed: let the guest's invites pass what redirects them with the matcher `" + h.recipe(info.Guest) + "`, or invite the URI where it leads"
+	case info.Result == InviteNotAnswered:
 		return "what answered did not take the operator: does another route answer before the guest? If it is an application that answers, " + forgotten
 	default:
-		return "what refuses it may be in front of the guest, such as authentication: let the guest's invites pass it with the matcher `" + h.recipe(o.guest) + "`"
+		return "what refuses it may be in front of the guest, such as authentication: let the guest's invites pass it with the matcher `" + h.recipe(info.Guest) + "`"
 	}
-}
-
-func isRewritten(err error) bool {
-	_, ok := errors.AsType[*rewrittenError](err)
-	return ok
 }
 
 // forgotten is the hint for an application without a handler that speaks for it.

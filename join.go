@@ -98,12 +98,7 @@ func Parties() []PartyInfo {
 	for _, e := range lines {
 		info := PartyInfo{Partyline: e.Partyline, InvitesSent: make(map[InviteResult]uint64)}
 		for _, h := range a.hostsOf(e.Name()) {
-			for _, i := range h.guests.invited {
-				if i.last.Load() == nil {
-					continue // it is being sent for the first time
-				}
-				info.Invites = append(info.Invites, h.info(i))
-			}
+			info.Invites = append(info.Invites, h.Invites()...)
 		}
 		for i, result := range inviteResults {
 			info.InvitesSent[result] = e.history.invites[i].Load()

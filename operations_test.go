@@ -316,9 +316,7 @@ func TestEventsTellOfRemoteGuests(t *testing.T) {
 
 	f := fetchingOf(t, "evblog")
 	for i := range 3 {
-		o := &outcome{invited: f.invitation.invited, time: time.Now().Add(time.Duration(i) * 31 * time.Second)}
-		f.judge(o, &http.Response{StatusCode: 404, Header: make(http.Header), Body: http.NoBody}, nil)
-		f.tell(o)
+		f.hear(answer{status: 404, time: time.Now().Add(time.Duration(i) * 31 * time.Second)})
 	}
 	c.expect(`invite_not_answered evblog [gone ping] /evblog/__invite__/ 404 ""`, "guest_left evblog [gone ping]", `invite_not_answered evblog [] /evblog/__invite__/ 404 ""`)
 	blog.OnInvite(partytest.Manifest(`{"services": {"ping": {"answer": 2}}}`))

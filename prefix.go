@@ -29,6 +29,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/net/http/httpguts"
 
+	"github.com/wsgiparty/wsgiparty/internal/excerpt"
 	"github.com/wsgiparty/wsgiparty/internal/urltemplate"
 )
 
@@ -206,7 +207,7 @@ func (a *App) warnOfPrefix(header, value string, err error) {
 	}
 	a.logger.Warn("a request's prefix does not count",
 		zap.String("header", header),
-		zap.String("value", cut(value)),
+		zap.String("value", excerpt.Of(value)),
 		zap.Error(err),
 		zap.String("hint", "links for such requests have no prefix. If a proxy that you trust sets the header, name the proxy in the global options, as in `servers { trusted_proxies static 10.0.0.1 }`, and have it set a path such as /apps"))
 }

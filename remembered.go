@@ -44,6 +44,14 @@ type pause struct {
 	status int
 }
 
+// pause returns the pause that the application is in, nil if it is in none.
+func (a *knownApplication) pause() *pause {
+	if p := a.paused.Load(); p != nil && time.Now().Before(p.until) {
+		return p
+	}
+	return nil
+}
+
 var applications = kept[manifestKey, *knownApplication]{
 	make: func(manifestKey) *knownApplication { return &knownApplication{turn: semaphore.NewWeighted(1)} },
 }

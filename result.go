@@ -6,6 +6,8 @@ package wsgiparty
 import (
 	"errors"
 	"fmt"
+	"mime"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -14,6 +16,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/wsgiparty/wsgiparty/internal/excerpt"
+	"github.com/wsgiparty/wsgiparty/internal/manifest"
 	"github.com/wsgiparty/wsgiparty/internal/subrequest"
 )
 
@@ -38,6 +42,19 @@ type InviteInfo struct {
 	// manifest that is hardly what is meant.
 	Hint string
 
+	// Accepted is whether a guest took the invite.
+	Accepted bool
+
+	// Services are those that the guest was connected under then.
+	Services []string
+
+	// Answer, MediaType and Location are how the body of the answer began, its type,
+	// and where it redirected to: for people, so cut short and printable.
+	Answer, MediaType, Location string
+
+	// IsManifest is whether the body was a manifest, of whatever type.
+	IsManifest bool
+
 	// OldManifest is when the manifest was fetched by which the guest is on the line
 	// while its application does not confirm it. Zero for others.
 	OldManifest time.Time
@@ -48,9 +65,30 @@ type InviteInfo struct {
 	// Duration is how long the answer took.
 	Duration time.Duration
 
+	// AskedAgain is after how long the guest asks its application again, 0 if it does
+	// not.
+	AskedAgain time.Duration
+
+	// Starting is whether the application may just be starting, so that a failure is
+	// not worth a warning yet.
+	Starting bool
+
 	// Sent is whether SendInvites has sent it, or waited for it while it was being
 	// sent. A guest that is on the line has had its invite.
 	Sent bool
+
+	invitation *Invitation // that was sent
+	pending    bool        // whether that is all that is known, since the guest is yet to report
+}
+
+// SetAnswer sets what the answer was like.
+func (info *InviteInfo) SetAnswer(header http.Header, body []byte) {
+	info.Answer = excerpt.Of(string(body))
+	info.Location = excerpt.Of(header.Get("Location"))
+	mediaType, _, _ := mime.ParseMediaType(header.Get("Content-Type"))
+	info.MediaType = excerpt.Of(mediaType)
+	m, err := manifest.Parse(body)
+	info.IsManifest = err == nil && len(m.URLs)+len(m.Services) > 0
 }
 
 // InviteResult is what became of an invite.
@@ -81,124 +119,116 @@ func (r InviteResult) message() string {
 	return "invite " + strings.ReplaceAll(string(r), "_", " ")
 }
 
-// outcome is what became of an invite.
-type outcome struct {
-	*invited
-	operator    *Operator
-	result      InviteResult
-	status      int // 0 where nobody answered
-	err         error
-	taken       bool
-	services    []string      // connected by the guest
-	changed     bool          // the guest's manifest
-	early       bool          // the application may be starting
-	again       time.Duration // until it is asked again
-	oldManifest time.Time     // when that was fetched by which the guest is on the line, zero if it is a new one
-	time        time.Time
-	duration    time.Duration
-	received
-	ofCaddy bool          // whether a handler of Caddy answered, by an error
-	advice  string        // what to do about it, if the guest knows that better
-	pending chan struct{} // nil, or closed when the guest knows whether it joins
-	judged  chan struct{} // nil, or closed when the application has been asked
-}
-
-// judge sets the result.
-func (o *outcome) judge(taken bool) {
-	o.taken = taken
-	err := o.err
+// judge sets the result, and the status where it is not that of the response.
+func (info *InviteInfo) judge() {
+	err := info.Err
 	if handlerErr, ok := errors.AsType[caddyhttp.HandlerError](err); ok && handlerErr.StatusCode != 0 {
-		o.status = handlerErr.StatusCode
-		if o.status < 500 {
+		info.Status = handlerErr.StatusCode
+		if info.Status < 500 {
 			err = nil // it is how Caddy's handlers respond with that status
 		}
 	}
-	if err == nil && o.status == 0 && len(o.services) > 0 {
-		o.status = http.StatusOK // what net/http makes of writing nothing
+	if err == nil && info.Status == 0 && len(info.Services) > 0 {
+		info.Status = http.StatusOK // what net/http makes of writing nothing
 	}
 	switch {
-	case o.err == errLeavesProcess && !taken:
-		o.result = InviteNotAnswered
-	case err != nil || o.status >= 500:
-		o.result = InviteFailed
-	case taken && o.status >= 200 && o.status < 300:
-		o.result = InviteJoined
-	case o.status < 400 || o.status == http.StatusNotFound:
-		o.result = InviteNotAnswered
+	case info.Err == errLeavesProcess && !info.Accepted:
+		info.Result = InviteNotAnswered
+	case err != nil || info.Status >= 500:
+		info.Result = InviteFailed
+	case info.Accepted && info.Status >= 200 && info.Status < 300:
+		info.Result = InviteJoined
+	case info.Status < 400 || info.Status == http.StatusNotFound:
+		info.Result = InviteNotAnswered
 	default:
-		o.result = InviteRefused
+		info.Result = InviteRefused
 	}
 }
 
 // problem is an invite that did not join as an error.
-func (o *outcome) problem() error {
-	problem := fmt.Errorf("inviting guest %q at %s", o.guest, o.uri)
-	if o.status != 0 {
-		problem = fmt.Errorf("%w: status %d", problem, o.status)
+func (info *InviteInfo) problem() error {
+	problem := fmt.Errorf("inviting guest %q at %s", info.Guest, info.URI)
+	if info.Status != 0 {
+		problem = fmt.Errorf("%w: status %d", problem, info.Status)
 	}
-	if o.err != nil {
-		problem = fmt.Errorf("%w: %w", problem, o.err)
+	if info.Err != nil {
+		problem = fmt.Errorf("%w: %w", problem, info.Err)
 	}
 	return problem
 }
 
-// tell puts a guest that has joined on the line, and makes known what became of the
+// news is what makes an InviteInfo worth telling, if it differs from the one before.
+type news struct {
+	result                             InviteResult
+	status                             int
+	err, location, mediaType, services string
+}
+
+func newsOf(info *InviteInfo) news {
+	if info.Result == InviteJoined {
+		return news{result: info.Result}
+	}
+	err := info.Err
+	if operation, ok := errors.AsType[*net.OpError](err); ok {
+		err = operation.Err // the rest has a port that is another one each time
+	}
+	return news{info.Result, info.Status, fmt.Sprint(err), info.Location, info.MediaType, strings.Join(info.Services, " ")}
+}
+
+// tell puts a guest that has joined on the line, and makes known what came of the
 // invite.
-func (h *Host) tell(o *outcome) {
-	h.entry.history.invites[slices.Index(inviteResults[:], o.result)].Add(1)
-	h.log(o)
-	if o.result == InviteJoined {
-		o.operator.join()
+func (h *Host) tell(info *InviteInfo, operator *Operator) {
+	h.entry.history.invites[slices.Index(inviteResults[:], info.Result)].Add(1)
+	h.log(info)
+	if info.Result == InviteJoined {
+		operator.join()
 	} else {
-		h.app.events.invited(h.entry.Partyline, o)
+		h.app.events.invited(h.entry.Partyline, info)
 	}
 }
 
+// info returns what came of an invite that has been sent.
 func (h *Host) info(i *invited) InviteInfo {
-	o := i.last.Load()
-	info := InviteInfo{
-		Server: h.server.Name(), URI: i.uri.String(), Guest: i.guest,
-		Result: o.result, Status: o.status, Err: o.err,
-		OldManifest: o.oldManifest, Time: o.time, Duration: o.duration,
+	info := *i.last.Load()
+	if info.Result != InviteJoined {
+		info.Hint = h.hint(&info)
 	}
-	if info.Hint = o.advice; o.result != InviteJoined {
-		info.Hint = h.hint(o)
-	}
+	info.invitation = nil
 	return info
 }
 
-// log logs what became of the invite.
-func (h *Host) log(o *outcome) {
+// log logs what came of the invite.
+func (h *Host) log(info *InviteInfo) {
 	fields := []zap.Field{
 		zap.String("party", h.name),
-		zap.String("guest", o.guest),
-		zap.String("uri", o.uri.String()),
-		zap.Strings("services", o.services),
-		zap.Duration("duration", o.duration),
+		zap.String("guest", info.Guest),
+		zap.String("uri", info.URI),
+		zap.Strings("services", info.Services),
+		zap.Duration("duration", info.Duration),
 	}
-	if !o.oldManifest.IsZero() && o.result == InviteJoined {
-		fields = append(fields, zap.String("manifest", "joined with the manifest of "+o.oldManifest.Format(time.RFC3339)))
+	if !info.OldManifest.IsZero() && info.Result == InviteJoined {
+		fields = append(fields, zap.String("manifest", "joined with the manifest of "+info.OldManifest.Format(time.RFC3339)))
 	}
-	if o.result == InviteJoined {
-		h.logger.Info(o.result.message(), fields...)
+	if info.Result == InviteJoined {
+		h.logger.Info(info.Result.message(), fields...)
 		return
 	}
-	if o.again > 0 {
-		fields = append(fields, zap.Duration("asked_again_in", o.again))
+	if info.AskedAgain > 0 {
+		fields = append(fields, zap.Duration("asked_again_in", info.AskedAgain))
 	}
 	fields = append(fields,
-		zap.Int("status", o.status),
-		zap.Error(o.err),
-		zap.String("answer", o.answer),
-		zap.String("hint", h.hint(o)))
-	if panicked, ok := errors.AsType[*subrequest.PanicError](o.err); ok {
+		zap.Int("status", info.Status),
+		zap.Error(info.Err),
+		zap.String("answer", info.Answer),
+		zap.String("hint", h.hint(info)))
+	if panicked, ok := errors.AsType[*subrequest.PanicError](info.Err); ok {
 		fields = append(fields, zap.ByteString("stack", panicked.Stack))
 	}
 	level := zap.WarnLevel
-	if o.early {
+	if info.Starting {
 		level = zap.InfoLevel
 	}
-	h.logger.Log(level, o.result.message(), fields...)
+	h.logger.Log(level, info.Result.message(), fields...)
 }
 
 // guestError fails the load of the config.

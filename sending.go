@@ -28,22 +28,19 @@ import (
 	"github.com/wsgiparty/wsgiparty/internal/subrequest"
 )
 
-const (
-	maxInviteResponse = 1 << 20
-	maxLoggedAnswer   = 200
-)
+const maxInviteResponse = 1 << 20
 
 // send sends one invite through the party's routes, with a new operator. It returns nil
 // if ctx ended before the config did: nobody wants to know.
-func (h *Host) send(ctx context.Context, i *invited, timeout time.Duration) *outcome {
-	last := i.last.Load()
+func (h *Host) send(ctx context.Context, i *invited, timeout time.Duration) *InviteInfo {
 	timeoutCtx, cancel := context.WithTimeoutCause(ctx, timeout, &timeoutError{timeout})
 	defer cancel()
 	requestCtx := newStaying(timeoutCtx)
 	uri := *i.uri // for the guest to keep
 	operator := h.app.operator(h.ctx, h.entry, i.guest)
 	prefix := h.prefixFor(h.ctx)
-	invitation := &Invitation{Operator: operator, URI: &uri, Prefix: prefix, host: h, invited: i, again: last != nil}
+	invitation := &Invitation{Operator: operator, URI: &uri, Prefix: prefix, Again: i.last.Load() != nil, host: h, invited: i, operator: operator}
+	defer invitation.end()
 	mount, _ := cutInvite(i.uri.EscapedPath())
 	h.entry.mounts.Store(i.guest, &guestMount{h, strings.TrimSuffix(mount, "/")})
 	w := subrequest.NewResponseWriter(maxInviteResponse)
@@ -51,56 +48,34 @@ func (h *Host) send(ctx context.Context, i *invited, timeout time.Duration) *out
 	r := subrequest.New(request, h.server, i.uri, prefix, w)
 	caddyhttp.SetVar(r.Context(), h.settings.PartylineKey, operator)
 
-	o := &outcome{invited: i, operator: operator, time: time.Now()}
-	o.err = subrequest.Send(h.chain, r, w)
+	info := &InviteInfo{Time: time.Now()}
+	invitation.describe(info)
+	info.Err = subrequest.Send(h.chain, r, w)
 	if ctx.Err() != nil && h.ctx.Err() == nil {
 		operator.Leave()
 		return nil
 	}
-	o.duration = time.Since(o.time)
-	o.status = w.Status()
-	o.services = operator.services()
+	info.Duration = time.Since(info.Time)
+	info.Status = w.Status()
+	info.Services = operator.services()
 	body := w.Body()
 	if requestCtx.Err() != nil { // the guest may still be at it
 		operator.Leave()
-		o.services = nil
-		if o.err = context.Cause(requestCtx); o.err == errLeavesProcess {
-			o.status = 0 // it may be 499, reverse_proxy's word for a client that has gone
+		info.Services = nil
+		if info.Err = context.Cause(requestCtx); info.Err == errLeavesProcess {
+			info.Status = 0 // it may be 499, reverse_proxy's word for a client that has gone
 		}
 	} else {
-		o.take(w.Header(), body)
+		info.SetAnswer(w.Header(), body)
 	}
-	o.judge(invitation.taken.Load() || len(o.services) > 0)
-	if o.result == InviteJoined {
-		o.judged, o.oldManifest, o.advice = invitation.judged, invitation.old, invitation.hint
-		if o.pending = invitation.pending; o.pending != nil {
-			o.result, o.status, o.advice = InviteNotAnswered, 0, "the application is asked for its manifest when the config has started"
-		}
+	info.Accepted = invitation.Accepted() || len(info.Services) > 0
+	info.judge()
+	invitation.settle(info)
+	i.last.Store(info)
+	if !info.pending {
+		h.tell(info, operator)
 	}
-	if why := invitation.passed.Load(); why != nil && !o.taken {
-		if o.advice = *why; o.err == errLeavesProcess {
-			o.err = nil // it is no matter where it went on to
-		}
-	}
-	i.last.CompareAndSwap(last, o) // the application may have answered meanwhile
-	if o.pending == nil {
-		h.tell(o)
-	}
-	return o
-}
-
-// wait waits, for a while, until the application has been asked.
-func (o *outcome) wait(ctx context.Context, timeout time.Duration) {
-	if o.judged == nil {
-		return
-	}
-	timer := time.NewTimer(timeout)
-	defer timer.Stop()
-	select {
-	case <-o.judged:
-	case <-timer.C:
-	case <-ctx.Done():
-	}
+	return info
 }
 
 // SendInvites is SendInvitesContext that waits for as long as it takes.
@@ -183,7 +158,7 @@ func (h *Host) sendAgain(i *invited) *sending {
 		return s
 	}
 	last := i.last.Load()
-	if last.result == InviteJoined && last.operator.joined() {
+	if last.Result == InviteJoined && last.invitation.OnLine() {
 		return nil
 	}
 	ctx, end := context.WithCancel(h.ctx)
@@ -201,15 +176,15 @@ func (h *Host) sendAgain(i *invited) *sending {
 					zap.ByteString("stack", debug.Stack()))
 			}
 		}()
-		if o := s.send(ctx, h); o != nil {
-			last.operator.Leave() // now that another one is there
-			o.wait(ctx, h.settings.InviteTimeout)
+		if info := s.send(ctx, h); info != nil {
+			last.invitation.Leave() // now that another one is there
+			info.invitation.awaitReport(ctx, h.settings.InviteTimeout)
 		}
 	}()
 	return s
 }
 
-func (s *sending) send(ctx context.Context, h *Host) *outcome {
+func (s *sending) send(ctx context.Context, h *Host) *InviteInfo {
 	defer close(s.sent)
 	return h.send(ctx, s.invited, h.timeoutOf(false))
 }
@@ -255,7 +230,7 @@ func hangingGuests(party string) map[string]bool {
 	hung := make(map[string]bool)
 	for _, h := range a.hostsOf(party) {
 		for _, i := range h.guests.invited {
-			if o := i.last.Load(); o != nil && timedOut(o.err) {
+			if info := i.last.Load(); info != nil && timedOut(info.Err) {
 				hung[i.guest] = true
 			}
 		}

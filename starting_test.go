@@ -120,8 +120,8 @@ func TestTheLastUpstreamIsNotTakenForDown(t *testing.T) {
 	c.load(oneOfTwo(first.Upstream(), second.Upstream()))
 	times := make(map[time.Time]bool)
 	partytest.Eventually(t, "it is asked three times", func() bool {
-		if o := visitOf(t, "blog").invitation.invited.last.Load(); o.err != nil {
-			times[o.time] = true
+		if o := visitOf(t, "blog").invitation.invited.last.Load(); o.Err != nil {
+			times[o.Time] = true
 		}
 		return len(times) == 3
 	})

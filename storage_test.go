@@ -153,7 +153,7 @@ func TestAManifestThatCouldNotBeStoredIsStoredLater(t *testing.T) {
 	SendInvites(c.party, "blog")
 	c.await("url")
 	partytest.Eventually(t, "it is told", func() bool { return len(partytest.LogEntries(t, "the guest's manifest cannot be stored")) == 1 })
-	heard := func() time.Time { return visitOf(t, "blog").invitation.invited.last.Load().time }
+	heard := func() time.Time { return visitOf(t, "blog").invitation.invited.last.Load().Time }
 	before := heard()
 	visitOf(t, "blog").fetchSoon()
 	partytest.Eventually(t, "it has been tried again", func() bool { return heard().After(before) })

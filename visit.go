@@ -39,13 +39,10 @@ type visit struct {
 	breakers sync.Map // of service to *breaker
 
 	upstreams upstreams
-
-	mu       sync.Mutex
-	operator *Operator // connected to what is declared and what was fetched
 }
 
 func newVisit(g *Guest, i *Invitation, path string) *visit {
-	v := &visit{Guest: g, invitation: i, path: path, mount: escapePath(i.Prefix) + path, wake: make(chan struct{}, 1), operator: i.Operator}
+	v := &visit{Guest: g, invitation: i, path: path, mount: escapePath(i.Prefix) + path, wake: make(chan struct{}, 1)}
 	if i.URI.IsAbs() {
 		v.origin = originOf(i.URI)
 	}
@@ -73,67 +70,24 @@ func (v *visit) mountFor(ctx context.Context) string {
 
 func (v *visit) guest() string { return v.invitation.Operator.Guest() }
 
-// begin connects what is declared, and what the application's last manifest said, and
-// has that asked for when the config has started.
+// begin connects what is declared, and begins to ask the application for a manifest if it
+// is to be.
 func (v *visit) begin() error {
-	v.invitation.hint = v.hardlyMeant("")
-	if !v.fetches() {
-		return v.connect(v.operator, manifest.Merge(v.declared, nil, nil))
+	if v.fetches() {
+		return newFetching(v).begin()
 	}
-	f := newFetching(v)
-	f.dropStrayed()
-	if len(v.hrefs) > 0 && v.invitation.invited.base != "" {
-		v.logger.Warn("hrefs has no effect: this guest's hrefs lie under what comes before __invite__ in the path of its invite",
-			zap.String("party", f.key.party), zap.String("guest", f.key.guest), zap.String("hint", "leave hrefs out; an href elsewhere is written as `service <service> <href>`"))
-	}
-	var last *manifest.Manifest
-	if f.last != nil {
-		last = f.last.manifest
-		v.invitation.hint = v.hardlyMeant(f.warned)
-	}
-	if last == nil && v.declared == nil {
-		v.invitation.pending = f.judged
-	} else if err := v.connect(v.operator, manifest.Merge(v.declared, last, v.Allow)); err != nil {
-		return err
-	} else {
-		f.told = (&outcome{result: InviteJoined}).state()
-		if last != nil && f.last.fresh.Before(time.Now()) {
-			v.invitation.old = f.last.fetched
-		}
-	}
-	if f.last == nil || f.last.fresh.Before(time.Now()) { // else it is asked later
-		v.invitation.judged = f.judged
-	}
-	v.app.events.onStart(func() {
-		go func() {
-			f.recheck()
-			f.run()
-		}()
-	})
-	return nil
+	v.invitation.Advise(v.hardlyMeant(""))
+	return v.connect(v.invitation.Operator, manifest.Merge(v.declared, nil, nil))
 }
 
-// adopt replaces what the guest is connected to. It is never not there: a new operator
-// connects, then the old one leaves.
+// adopt replaces what the guest is connected to, unless it has been invited anew meanwhile.
 func (v *visit) adopt(m *manifest.Manifest) error {
 	if err := v.checkManifest(m); err != nil {
 		return err
 	}
-	host := v.invitation.host
-	operator := host.app.operator(host.ctx, host.entry, v.guest())
-	if err := v.connect(operator, m); err != nil {
-		operator.Leave()
+	if err := v.invitation.Replace(v.ctx, func(o *Operator) error { return v.connect(o, m) }); err != nil {
 		return err
 	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.ctx.Err() != nil { // the guest has been invited anew meanwhile
-		operator.Leave()
-		return v.ctx.Err()
-	}
-	operator.join()
-	v.operator.Leave()
-	v.operator = operator
 	v.breakers.Range(func(service, _ any) bool {
 		if m.Services[service.(string)] == nil {
 			v.breakers.Delete(service)
@@ -143,24 +97,10 @@ func (v *visit) adopt(m *manifest.Manifest) error {
 	return nil
 }
 
-// onLine reports whether the guest is on the line.
-func (v *visit) onLine() bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.operator.joined()
-}
-
-// leave takes the guest off the line.
-func (v *visit) leave() {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.operator.Leave()
-}
-
 // connect connects the operator to what a manifest says.
 func (v *visit) connect(o *Operator, m *manifest.Manifest) error {
 	v.urls.Store(&m.URLs)
-	v.app.events.onStart(func() { v.sayWhatIsCalledAsAnothers(m) }) // when all invites are known
+	v.invitation.OnStart(func() { v.sayWhatIsCalledAsAnothers(m) }) // when all invites are known
 	if len(m.URLs) > 0 {
 		if err := o.connect(URLService, connection{handler: v.answerURL, addressed: len(v.declaredURLs()) > 0}); err != nil {
 			return err
