@@ -24,7 +24,6 @@ import (
 
 	"github.com/wsgiparty/wsgiparty/internal/measure"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
-	"github.com/wsgiparty/wsgiparty/internal/wire"
 )
 
 // slotsTest is a party with an application that answers when it is let. Its guest is
@@ -549,27 +548,6 @@ func TestVisitorsDoNotUseAGuestUp(t *testing.T) {
 		visitors.Wait()
 		partytest.Eventually(t, "all is over", func() bool { return c.waiting() == 0 && c.held.Load() == 0 })
 	}
-}
-
-// TestAPanicInABatchIsItsOwn has the context of whoever asks panic, in a goroutine that
-// nobody else recovers.
-func TestAPanicInABatchIsItsOwn(t *testing.T) {
-	p := NewPartyline("main", Options{})
-	partytest.ConnectRemote(t, p.Operator("a"), "remote", func(context.Context, any) (any, error) { return "", nil })
-	a := &Ask{MaxResponse: wire.MaxResponse}
-	_, err := a.askBatch(panickingContext{t.Context()}, &askingGuest{&Entry{Partyline: p}, p.Operator("b")}, []byte(`[{"service": "remote"}, {"service": "remote"}]`))
-	if err == nil || !strings.Contains(err.Error(), "panic: oh no") {
-		t.Errorf("%v", err)
-	}
-}
-
-type panickingContext struct{ context.Context }
-
-func (c panickingContext) Value(key any) any {
-	if key == (askKey{}) {
-		panic("oh no")
-	}
-	return c.Context.Value(key)
 }
 
 // BenchmarkSlots takes slots and gives them back, while nobody waits.

@@ -1,0 +1,534 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package wsgiparty
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
+	"github.com/wsgiparty/wsgiparty/internal/testport"
+)
+
+// guestScript says what a guest does on each invite.
+type guestScript struct {
+	mu        sync.Mutex
+	operators []*Operator
+}
+
+// onInvites makes `test_app key` do on its first invite what the first function says,
+// and so on, and on all that follow what the last one says.
+func onInvites(t testing.TB, key string, does ...func(http.ResponseWriter, *http.Request, *Operator) error) *guestScript {
+	t.Helper()
+	s := new(guestScript)
+	partytest.App(t, key, func(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+		operator, ok := OperatorFrom(r)
+		if !ok {
+			return next.ServeHTTP(w, r)
+		}
+		s.mu.Lock()
+		do := does[min(len(s.operators), len(does)-1)]
+		s.operators = append(s.operators, operator)
+		s.mu.Unlock()
+		return do(w, r, operator)
+	})
+	return s
+}
+
+// invites returns how many invites there were.
+func (s *guestScript) invites() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.operators)
+}
+
+// operator returns that of the invite with that number, from 0, or from -1 backwards.
+func (s *guestScript) operator(i int) *Operator {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i < 0 {
+		i += len(s.operators)
+	}
+	return s.operators[i]
+}
+
+// connects is a guest that connects a handler under each service, and has joined.
+func connects(answer any, services ...string) func(http.ResponseWriter, *http.Request, *Operator) error {
+	return func(w http.ResponseWriter, _ *http.Request, operator *Operator) error {
+		for _, service := range services {
+			if err := operator.Connect(service, partytest.Answers(answer)); err != nil {
+				return err
+			}
+		}
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+}
+
+// responds is a guest that connects nothing and answers with that status.
+func responds(status int) func(http.ResponseWriter, *http.Request, *Operator) error {
+	return func(w http.ResponseWriter, _ *http.Request, _ *Operator) error {
+		w.WriteHeader(status)
+		return nil
+	}
+}
+
+// fails is a guest that connects nothing and returns that error.
+func fails(err error) func(http.ResponseWriter, *http.Request, *Operator) error {
+	return func(http.ResponseWriter, *http.Request, *Operator) error { return err }
+}
+
+// bothOf is a guest that does one and then the other.
+func bothOf(one, two func(http.ResponseWriter, *http.Request, *Operator) error) func(http.ResponseWriter, *http.Request, *Operator) error {
+	return func(w http.ResponseWriter, r *http.Request, operator *Operator) error {
+		if err := one(w, r, operator); err != nil {
+			return err
+		}
+		return two(w, r, operator)
+	}
+}
+
+// errNoEntry is how a handler of Caddy's refuses.
+var errNoEntry = caddyhttp.HandlerError{StatusCode: http.StatusForbidden, Err: errors.New("no entry")}
+
+// adminEvents keeps the events of a config.
+type adminEvents struct {
+	mu   sync.Mutex
+	seen []string
+}
+
+func (s *adminEvents) Handle(_ context.Context, e caddy.Event) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seen = append(s.seen, fmt.Sprint(e.Name(), " ", e.Data["guest"], " ", e.Data["services"]))
+	return nil
+}
+
+func (s *adminEvents) events() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.seen)
+}
+
+// keepsEvents makes `test_app events` keep those of parties.
+func keepsEvents(t testing.TB) *adminEvents {
+	s := new(adminEvents)
+	partytest.OnProvision(t, "events", func(ctx caddy.Context) error {
+		loaded, err := ctx.App("events")
+		if err != nil {
+			return err
+		}
+		for _, name := range []string{"guest_joined", "guest_left", "invite_refused", "invite_failed", "invite_not_answered"} {
+			if err := loaded.(*caddyevents.App).On(name, s); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return s
+}
+
+func TestGuestsThatDidNotJoinAreInvitedAgainByTheAdminAPI(t *testing.T) {
+	there := onInvites(t, "there", connects("there", "ping"))
+	late := onInvites(t, "late", responds(503), connects("late", "ping"))
+	wild := onInvites(t, "wild", func(http.ResponseWriter, *http.Request, *Operator) error { panic("oh no") }, connects(nil))
+	never := onInvites(t, "never", fails(errNoEntry))
+	events := keepsEvents(t)
+	c := newAdminTest(t)
+	c.Site(`
+	route {
+		test_app events
+		wsgi_party main {
+			invite /late/__invite__/ /there/__invite__/ /never/__invite__/
+			invite https://example.com/wild/__invite__/
+			test_app /there/* there
+			test_app /late/* late
+			test_app /wild/* wild
+			test_app /never/* never
+		}
+	}`)
+	atLoad := []string{"invite_failed late []", "guest_joined there [ping]", "invite_refused never []", "invite_failed wild []"}
+	expectEvents := func(want []string) {
+		t.Helper()
+		partytest.Eventually(t, "events", func() bool { return len(events.events()) >= len(want) })
+		if got := events.events(); !slices.Equal(got, want) {
+			t.Errorf("events: %q\nwant %q", got, want)
+		}
+	}
+	expectEvents(atLoad)
+	var before, after partyJSON
+	partytest.Decode(c, c.Call("GET", "/wsgi_party/main", ""), &before)
+
+	invites := []string{
+		`{"server": "srv0", "uri": "/late/__invite__/", "guest": "late", "result": "joined", "status": 204, "error": "", "time": "TIME", "duration": "DURATION"`,
+		`{"server": "srv0", "uri": "/there/__invite__/", "guest": "there", "result": "joined", "status": 204, "error": "", "time": "TIME", "duration": "DURATION"`,
+		`{"server": "srv0", "uri": "/never/__invite__/", "guest": "never", "result": "refused", "status": 403, "error": "` + errNoEntry.Error() + `", "hint": "HINT", "time": "TIME", "duration": "DURATION"`,
+		`{"server": "srv0", "uri": "https://example.com/wild/__invite__/", "guest": "wild", "result": "joined", "status": 204, "error": "", "time": "TIME", "duration": "DURATION"`,
+	}
+	reported := func(sent ...bool) string {
+		var all []string
+		for i, invite := range invites {
+			all = append(all, fmt.Sprintf(`%s, "sent": %v}`, invite, sent[i]))
+		}
+		return `{"invites": [` + strings.Join(all, ",") + `]}`
+	}
+	c.expectJSON("POST", "/wsgi_party/main/invite", "", reported(true, false, true, true))
+	c.ExpectAnswers("main", "ping", "late", "there")
+
+	// It is shown, logged and told as at load.
+	var shown struct{ Invites, Guests json.RawMessage }
+	partytest.Decode(c, c.Call("GET", "/wsgi_party/main", ""), &shown)
+	c.same("invites", c.plain(string(shown.Invites)), c.plain("["+strings.Join(invites, "},")+"}]"))
+	c.same("guests", c.plain(string(shown.Guests)), c.plain(`[
+		{"guest": "late", "services": ["ping"], "replicas": 1, "joined": "TIME"},
+		{"guest": "there", "services": ["ping"], "replicas": 1, "joined": "TIME"},
+		{"guest": "wild", "services": [], "replicas": 1, "joined": "TIME"}]`))
+	partytest.Decode(c, c.Call("GET", "/wsgi_party/main", ""), &after)
+	for i := range before.Invites {
+		if again := after.Invites[i].Time.After(before.Invites[i].Time); again != (before.Invites[i].Guest != "there") {
+			t.Errorf("%s was invited at %v, and first at %v", before.Invites[i].Guest, after.Invites[i].Time, before.Invites[i].Time)
+		}
+	}
+	var joined []string
+	for _, e := range partytest.LogEntries(t, "guest joined") {
+		joined = append(joined, fmt.Sprintln(e["level"], e["logger"], e["party"], e["guest"], e["uri"], e["services"], e["duration"] != nil))
+	}
+	if want := []string{
+		"info http.handlers.wsgi_party main there /there/__invite__/ [ping] true\n",
+		"info http.handlers.wsgi_party main late /late/__invite__/ [ping] true\n",
+		"info http.handlers.wsgi_party main wild https://example.com/wild/__invite__/ [] true\n",
+	}; !slices.Equal(joined, want) {
+		t.Errorf("joined: %q\nwant %q", joined, want)
+	}
+	if refused := partytest.LogEntries(t, "invite refused"); len(refused) != 2 || refused[1]["status"] != 403. || refused[1]["hint"] != refused[0]["hint"] {
+		t.Errorf("refused: %v", refused)
+	}
+	again := append(slices.Clone(atLoad), "guest_joined late [ping]", "invite_refused never []", "guest_joined wild []")
+	expectEvents(again)
+
+	// Each invite brought a new operator, and the one before has left.
+	if there.invites() != 1 || late.invites() != 2 || wild.invites() != 2 || never.invites() != 2 {
+		t.Errorf("invites: %d, %d, %d, %d", there.invites(), late.invites(), wild.invites(), never.invites())
+	}
+	for _, script := range []*guestScript{late, wild, never} {
+		one, two := script.operator(0), script.operator(1)
+		if one == two || one.Guest() != two.Guest() || one.Partyline() != two.Partyline() {
+			t.Errorf("operators %v and %v", one, two)
+		}
+		if err := one.Connect("late", partytest.Pong); !errors.Is(err, ErrLeft) {
+			t.Errorf("connecting with the operator before: %v", err)
+		}
+	}
+
+	c.expectJSON("POST", "/wsgi_party/main/invite", "", reported(false, false, true, false))
+	expectEvents(append(again, "invite_refused never []"))
+	if there.invites() != 1 || late.invites() != 2 || wild.invites() != 2 || never.invites() != 3 {
+		t.Errorf("invites: %d, %d, %d, %d", there.invites(), late.invites(), wild.invites(), never.invites())
+	}
+	if left := partytest.LogEntries(t, "guest left"); len(left) != 0 {
+		t.Errorf("left: %v", left)
+	}
+}
+
+func TestTheAdminAPIInvitesOneGuest(t *testing.T) {
+	one := onInvites(t, "one", responds(500), connects("one", "ping"))
+	two := onInvites(t, "two", responds(500), connects("two", "ping"))
+	partytest.OnProvision(t, "joins", joins("main", "teller", "time", "noon"))
+	c := newAdminTest(t)
+	c.Site(`
+	route {
+		test_app joins
+		wsgi_party main {
+			invite /one/__invite__/ /two/__invite__/
+			test_app /one/* one
+			test_app /two/* two
+		}
+	}`)
+	c.expectError("nobody of that name", c.Call("POST", "/wsgi_party/main/invite?guest=three", ""), 404, `"three"`, "one, two")
+	c.expectError("it was never invited", c.Call("POST", "/wsgi_party/main/invite?guest=teller", ""), 404, `"teller"`, "one, two")
+	for i, sent := range []bool{true, false} {
+		c.expectJSON("POST", "/wsgi_party/main/invite?guest=two", "", fmt.Sprintf(`{"invites": [
+			{"server": "srv0", "uri": "/two/__invite__/", "guest": "two", "result": "joined", "status": 204, "error": "", "time": "TIME", "duration": "DURATION", "sent": %v}]}`, sent))
+		if one.invites() != 1 || two.invites() != 2 {
+			t.Errorf("%d: invites: %d, %d", i, one.invites(), two.invites())
+		}
+	}
+	c.ExpectAnswers("main", "ping", "two")
+	if response := c.Call("POST", "/wsgi_party/main/invite?guest=", ""); response.Status != 200 || one.invites() != 2 || two.invites() != 2 {
+		t.Errorf("%s, invites: %d, %d", response.Body, one.invites(), two.invites())
+	}
+}
+
+func TestAGuestThatLeftIsInvitedAgain(t *testing.T) {
+	script := onInvites(t, "app", connects("pong", "ping"))
+	other := onInvites(t, "other", connects("other", "ping"))
+	events := keepsEvents(t)
+	c := newAdminTest(t)
+	c.Site("route {\ntest_app events\nwsgi_party main {\ninvite /app/__invite__/ /other/__invite__/\ntest_app /app/* app\ntest_app /other/* other\n}\n}")
+	partytest.Eventually(t, "the config's events", func() bool { return len(events.events()) == 2 })
+	for n := range 2 {
+		script.operator(n).Leave()
+		c.ExpectAnswers("main", "ping", "other")
+		var sent struct{ Invites []sentJSON }
+		partytest.Decode(c, c.Call("POST", "/wsgi_party/main/invite", ""), &sent)
+		if i := sent.Invites; len(i) != 2 || !i[0].Sent || i[0].Result != InviteJoined || i[1].Sent {
+			t.Errorf("%+v", i)
+		}
+		c.ExpectAnswers("main", "ping", "pong", "other")
+	}
+	partytest.Eventually(t, "the events", func() bool {
+		return slices.Equal(events.events(), []string{"guest_joined app [ping]", "guest_joined other [ping]",
+			"guest_left app [ping]", "guest_joined app [ping]", "guest_left app [ping]", "guest_joined app [ping]"})
+	})
+	if script.invites() != 3 || other.invites() != 1 {
+		t.Errorf("invites: %d, %d", script.invites(), other.invites())
+	}
+}
+
+// TestWhatAFailedGuestHadConnectedIsReplacedWithoutAGap asks all the while the guest
+// is invited again.
+func TestWhatAFailedGuestHadConnectedIsReplacedWithoutAGap(t *testing.T) {
+	var during func(string)
+	onInvites(t, "app",
+		bothOf(connects("old", "ping", "old"), fails(errors.New("oh no"))),
+		func(w http.ResponseWriter, r *http.Request, operator *Operator) error {
+			during("before it connects")
+			if err := connects("new", "ping", "new")(w, r, operator); err != nil {
+				return err
+			}
+			during("before it has answered")
+			return nil
+		})
+	partytest.Guest(t, "behind", "behind", "ping")
+	events := keepsEvents(t)
+	c := newAdminTest(t)
+	c.Site("route {\ntest_app events\nwsgi_party main {\ninvite /app/__invite__/ /behind/__invite__/\ntest_app /app/* app\ntest_app /behind/* behind\n}\n}")
+	c.ExpectAnswers("main", "ping", "old", "behind")
+	during = func(when string) {
+		if got, err := operatorOf(c, "main").AskAround(context.Background(), "ping", nil); err != nil || !slices.Equal(got, []any{"old", "behind"}) {
+			t.Errorf("%s: %v, %v", when, got, err)
+		}
+	}
+	stop := make(chan struct{})
+	var group sync.WaitGroup
+	for range 2 {
+		group.Go(func() {
+			for replaced := false; ; {
+				got, err := operatorOf(c, "main").AskAround(context.Background(), "ping", nil)
+				if err != nil || len(got) != 2 || got[1] != "behind" || got[0] != "old" && got[0] != "new" || got[0] == "old" && replaced {
+					t.Errorf("%v, %v", got, err)
+					return
+				}
+				replaced = got[0] == "new"
+				select {
+				case <-stop:
+					return
+				default:
+				}
+			}
+		})
+	}
+	response := c.Call("POST", "/wsgi_party/main/invite", "")
+	close(stop)
+	group.Wait()
+	var sent struct{ Invites []sentJSON }
+	if partytest.Decode(c, response, &sent); !sent.Invites[0].Sent || sent.Invites[0].Result != InviteJoined {
+		t.Errorf("%s", response.Body)
+	}
+	// It has kept its place.
+	c.ExpectAnswers("main", "ping", "new", "behind")
+	c.ExpectAnswers("main", "new", "new")
+	c.ExpectAnswers("main", "old")
+	var shown struct {
+		Guests []struct {
+			Guest    string
+			Replicas int
+			Services []string
+		}
+	}
+	partytest.Decode(c, c.Call("GET", "/wsgi_party/main", ""), &shown)
+	if got := fmt.Sprint(shown.Guests); got != "[{app 1 [new ping]} {behind 1 [ping]}]" {
+		t.Errorf("guests: %s", got)
+	}
+	partytest.Eventually(t, "the events", func() bool {
+		return slices.Equal(events.events(), []string{"invite_failed app [old ping]", "guest_joined behind [ping]", "guest_joined app [new ping]"})
+	})
+}
+
+func TestWhatAGuestHadConnectedThatFailsAgainIsDisconnected(t *testing.T) {
+	onInvites(t, "app", bothOf(connects("old", "ping"), fails(errors.New("oh no"))), responds(500))
+	c := newAdminTest(t)
+	c.Site("wsgi_party main {\ninvite /app/__invite__/\ntest_app app\n}")
+	c.ExpectAnswers("main", "ping", "old")
+	c.expectJSON("POST", "/wsgi_party/main/invite", "", `{"invites": [
+		{"server": "srv0", "uri": "/app/__invite__/", "guest": "app", "result": "failed", "status": 500, "error": "", "hint": "HINT", "time": "TIME", "duration": "DURATION", "sent": true}]}`)
+	c.ExpectAnswers("main", "ping")
+	var shown struct{ Guests []guestJSON }
+	if partytest.Decode(c, c.Call("GET", "/wsgi_party/main", ""), &shown); len(shown.Guests) != 0 {
+		t.Errorf("%+v", shown)
+	}
+}
+
+// TestWhoIsConnectedButHasNotJoinedIsInvitedAgain has guests connect something and
+// then not join, each in another way.
+func TestWhoIsConnectedButHasNotJoinedIsInvitedAgain(t *testing.T) {
+	for name, does := range map[string]func(http.ResponseWriter, *http.Request, *Operator) error{
+		"not found": responds(404),
+		"redirect":  responds(302),
+		"refused":   responds(403),
+		"5xx":       responds(500),
+		"error":     fails(errors.New("oh no")),
+		"panic":     func(http.ResponseWriter, *http.Request, *Operator) error { panic("oh no") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			onInvites(t, "app", func(w http.ResponseWriter, r *http.Request, operator *Operator) error {
+				return errors.Join(operator.Connect("ping", partytest.Answers("old")), does(w, r, operator))
+			}, connects("new", "ping"))
+			c := newAdminTest(t)
+			c.Site("wsgi_party main {\ninvite /app/__invite__/\ntest_app app\n}")
+			c.ExpectAnswers("main", "ping", "old")
+			c.expectJSON("POST", "/wsgi_party/main/invite", "", `{"invites": [
+				{"server": "srv0", "uri": "/app/__invite__/", "guest": "app", "result": "joined", "status": 204, "error": "", "time": "TIME", "duration": "DURATION", "sent": true}]}`)
+			c.ExpectAnswers("main", "ping", "new")
+		})
+	}
+}
+
+// TestReplicasAreInvitedAgainEachByItself has the invite of one of two servers fail.
+func TestReplicasAreInvitedAgainEachByItself(t *testing.T) {
+	script := onInvites(t, "app", responds(500), connects("pong", "ping"))
+	c := newAdminTest(t)
+	c.Load("ADDRESS, http://" + testport.Address(t) + " {\nwsgi_party main {\ninvite /app/__invite__/\ntest_app app\n}\n}")
+	var shown partyJSON
+	partytest.Decode(c, c.Call("GET", "/wsgi_party/main", ""), &shown)
+	if len(shown.Guests) != 1 || shown.Guests[0].Replicas != 1 {
+		t.Errorf("guests: %+v", shown.Guests)
+	}
+	var sent struct{ Invites []sentJSON }
+	partytest.Decode(c, c.Call("POST", "/wsgi_party/main/invite?guest=app", ""), &sent)
+	if len(sent.Invites) != 2 || script.invites() != 3 {
+		t.Fatalf("%d invites: %+v", script.invites(), sent)
+	}
+	for i, server := range []string{"srv0", "srv1"} {
+		was := shown.Invites[i]
+		if got := sent.Invites[i]; was.Server != server || got.Server != server || got.Result != InviteJoined || got.Sent != (was.Result == InviteFailed) {
+			t.Errorf("%+v, was %+v", got, was)
+		}
+	}
+	partytest.Decode(c, c.Call("GET", "/wsgi_party/main", ""), &shown)
+	if len(shown.Guests) != 1 || shown.Guests[0].Replicas != 2 {
+		t.Errorf("guests: %+v", shown.Guests)
+	}
+	if body := c.Call("POST", "/wsgi_party/main/invite?guest=x", "").Body; !strings.Contains(body, `: the only invited guest is app"`) {
+		t.Errorf("it does not name each guest once: %s", body)
+	}
+	c.ExpectAnswers("main", "ping", "pong")
+}
+
+func TestAGuestThatHangsWhenInvitedAgainIsAbandoned(t *testing.T) {
+	release := make(chan struct{})
+	defer close(release)
+	hangs := onInvites(t, "hangs", responds(500), func(w http.ResponseWriter, r *http.Request, operator *Operator) error {
+		err := connects("hanging", "ping")(w, r, operator)
+		<-release
+		return err
+	}, connects("at last", "ping"))
+	next := onInvites(t, "next", responds(500), connects("next", "ping"))
+	c := newAdminTest(t)
+	c.Site("wsgi_party main {\ninvite_timeout 200ms\ninvite /hangs/__invite__/ /next/__invite__/\ntest_app /hangs/* hangs\ntest_app /next/* next\n}")
+	c.expectJSON("POST", "/wsgi_party/main/invite", "", `{"invites": [
+		{"server": "srv0", "uri": "/hangs/__invite__/", "guest": "hangs", "result": "failed", "status": 204, "error": "it took longer than 200ms", "hint": "HINT", "time": "TIME", "duration": "DURATION", "sent": true},
+		{"server": "srv0", "uri": "/next/__invite__/", "guest": "next", "result": "joined", "status": 204, "error": "", "time": "TIME", "duration": "DURATION", "sent": true}]}`)
+	c.ExpectAnswers("main", "ping", "next")
+	if err := hangs.operator(1).Connect("ping", partytest.Pong); !errors.Is(err, ErrLeft) {
+		t.Errorf("connecting late: %v", err)
+	}
+	c.expectJSON("POST", "/wsgi_party/main/invite?guest=hangs", "", `{"invites": [
+		{"server": "srv0", "uri": "/hangs/__invite__/", "guest": "hangs", "result": "joined", "status": 204, "error": "", "time": "TIME", "duration": "DURATION", "sent": true}]}`)
+	c.ExpectAnswers("main", "ping", "at last", "next")
+	if next.invites() != 2 {
+		t.Errorf("%d invites", next.invites())
+	}
+}
+
+// TestAGuestInvitedByManyAtOnceGetsOneInvite has all requests wait for one invite.
+func TestAGuestInvitedByManyAtOnceGetsOneInvite(t *testing.T) {
+	const posts = 8
+	received := func() (n int) {
+		for _, e := range partytest.LogEntries(t, "received request") {
+			if e["method"] == "POST" {
+				n++
+			}
+		}
+		return n
+	}
+	entered, release := make(chan struct{}), make(chan struct{})
+	script := onInvites(t, "app", responds(500), func(w http.ResponseWriter, r *http.Request, operator *Operator) error {
+		close(entered)
+		<-release
+		return connects("pong", "ping")(w, r, operator)
+	})
+	c := newAdminTest(t)
+	c.Site("wsgi_party main {\ninvite_timeout 30s\ninvite /app/__invite__/\ntest_app app\n}")
+	var sent atomic.Int64
+	var group sync.WaitGroup
+	for range posts {
+		group.Go(func() {
+			response, err := c.TryCall(context.Background(), "POST", "/wsgi_party/main/invite", nil)
+			var answer struct{ Invites []sentJSON }
+			if err := errors.Join(err, json.Unmarshal([]byte(response.Body), &answer)); err != nil || len(answer.Invites) != 1 || answer.Invites[0].Result != InviteJoined {
+				t.Errorf("%+v, %v", answer, err)
+			} else if answer.Invites[0].Sent {
+				sent.Add(1)
+			}
+		})
+	}
+	<-entered
+	partytest.Eventually(t, "all requests arrive", func() bool { return received() == posts })
+	// Meanwhile what came of the invite before is shown.
+	var shown partyJSON
+	if partytest.Decode(c, c.Call("GET", "/wsgi_party/main", ""), &shown); shown.Invites[0].Result != InviteFailed {
+		t.Errorf("%+v", shown)
+	}
+	app, _ := running()
+	partytest.Eventually(t, "others can join", func() bool {
+		unlocked := app.mu.TryLock()
+		if unlocked {
+			app.mu.Unlock()
+		}
+		return unlocked
+	})
+	close(release)
+	group.Wait()
+	if sent.Load() != posts || script.invites() != 2 {
+		t.Errorf("%d of %d had it sent, %d arrived", sent.Load(), posts, script.invites()-1)
+	}
+	c.ExpectAnswers("main", "ping", "pong")
+}
+
+// TestAGuestBehindANamedRouteJoinsWhenInvitedAgain is for what is not there yet while
+// the config loads.
+func TestAGuestBehindANamedRouteJoinsWhenInvitedAgain(t *testing.T) {
+	partytest.Guest(t, "named", "pong", "ping")
+	c := newAdminTest(t)
+	c.Load("&(named) {\nroute {\ntest_app named\n}\n}\nADDRESS {\nwsgi_party main {\ninvite /app/__invite__/\ninvoke named\n}\n}")
+	c.ExpectAnswers("main", "ping")
+	var sent struct{ Invites []sentJSON }
+	if partytest.Decode(c, c.Call("POST", "/wsgi_party/main/invite", ""), &sent); sent.Invites[0].Result != InviteJoined {
+		t.Errorf("%+v", sent)
+	}
+	c.ExpectAnswers("main", "ping", "pong")
+}
