@@ -135,7 +135,7 @@ func findParty(name string) (PartyInfo, error) {
 
 // findLine is findParty for the partyline.
 func findLine(name string) (*Entry, error) {
-	if a, ok := running(); ok {
+	if a, ok := Running(); ok {
 		if l := a.Entry(name); l != nil {
 			return l, nil
 		}
@@ -311,7 +311,7 @@ func (*adminAPI) ask(w http.ResponseWriter, r *http.Request, path []string) (any
 		return nil, apiError(http.StatusBadRequest, err)
 	}
 	writer := wire.Writer{Room: budget.New(wire.MaxResponse), Timed: true}
-	response, err := writer.Ask(entry.replies(r.Context(), entry.anyone, service, payload), first)
+	response, err := writer.Ask(entry.Replies(r.Context(), entry.anyone, service, payload), first)
 	if _, ok := errors.AsType[*NoSuchServiceError](err); ok {
 		return nil, apiError(http.StatusNotFound, err) // everybody has just left
 	}

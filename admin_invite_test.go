@@ -503,7 +503,7 @@ func TestAGuestInvitedByManyAtOnceGetsOneInvite(t *testing.T) {
 	if partytest.Decode(c, c.Call("GET", "/wsgi_party/main", ""), &shown); shown.Invites[0].Result != InviteFailed {
 		t.Errorf("%+v", shown)
 	}
-	app, _ := running()
+	app, _ := Running()
 	partytest.Eventually(t, "others can join", func() bool {
 		unlocked := app.mu.TryLock()
 		if unlocked {

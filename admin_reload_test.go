@@ -458,7 +458,7 @@ func TestARequestThatBeganBeforeAReloadSeesItsConfigWhole(t *testing.T) {
 	partytest.Guest(t, "app", "pong", "ping")
 	c := newAdminTest(t)
 	c.Site("wsgi_party main {\ninvite /app/__invite__/\ntest_app app\n}")
-	before, _ := running()
+	before, _ := Running()
 	c.Site("wsgi_party main {\ninvite /app/__invite__/\ntest_app app\n}")
 	if n := len(before.entries["main"].inOrder()); n != 1 {
 		t.Errorf("%d handlers, so that a request shows guests without invites, and invites nobody", n)

@@ -187,8 +187,8 @@ func (a *App) Stop() error {
 	return nil
 }
 
-// running returns the app of the running config.
-func running() (*App, bool) {
+// Running returns the app of the running config.
+func Running() (*App, bool) {
 	app, err := caddy.ActiveContext().AppIfConfigured(appName)
 	if err != nil {
 		return nil, false
@@ -196,8 +196,8 @@ func running() (*App, bool) {
 	return app.(*App), true
 }
 
-// appOf returns the app of the config that is being provisioned.
-func appOf(ctx caddy.Context) (_ *App, err error) {
+// AppOf returns the app of the config that is being provisioned.
+func AppOf(ctx caddy.Context) (_ *App, err error) {
 	defer func() {
 		switch value := recover().(type) {
 		case nil:
@@ -270,8 +270,8 @@ func (a *App) checkKeys(h *Host) error {
 	return nil
 }
 
-// warnAtStart has Start call a function that may warn of something.
-func (a *App) warnAtStart(warn func()) {
+// WarnAtStart has Start call a function that may warn of something.
+func (a *App) WarnAtStart(warn func()) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.warnings = append(a.warnings, warn)

@@ -11,14 +11,12 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/wsgiparty/wsgiparty/internal/budget"
 	"github.com/wsgiparty/wsgiparty/internal/caddytokens"
-	"github.com/wsgiparty/wsgiparty/internal/reservedheader"
 	"github.com/wsgiparty/wsgiparty/internal/subrequest"
 	"github.com/wsgiparty/wsgiparty/internal/token"
 	"github.com/wsgiparty/wsgiparty/internal/wire"
@@ -79,7 +77,7 @@ func (a *Ask) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("max_response is %d bytes: write a size above zero and up to 1 GiB", a.MaxResponse)
 	}
 	var err error
-	if a.app, err = appOf(ctx); err != nil {
+	if a.app, err = AppOf(ctx); err != nil {
 		return err
 	}
 	if _, err = Join(ctx, a.Party, ""); err != nil {
@@ -87,7 +85,7 @@ func (a *Ask) Provision(ctx caddy.Context) error {
 	}
 	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
 		logger := ctx.Logger()
-		a.app.warnAtStart(func() { warnOfOpen(logger, server) })
+		a.app.WarnAtStart(func() { warnOfOpen(logger, server) })
 	}
 	return nil
 }
@@ -127,8 +125,8 @@ func onePart(value any) ([][]byte, error) {
 
 // serve returns the response's JSON, in parts.
 func (a *Ask) serve(w http.ResponseWriter, r *http.Request) ([][]byte, error) {
-	if loopsTooOften(r.Header) {
-		return nil, newProblem(http.StatusLoopDetected, "the request has come through this Caddy %d times (CDN-Loop): what it asks for leads to itself, by way of another Caddy or an application", maxLoops)
+	if err := CheckLoops(r.Header); err != nil {
+		return nil, newProblem(http.StatusLoopDetected, "%v: what it asks for leads to itself, by way of another Caddy or an application", err)
 	}
 	guest, keys, ok := a.app.identify(a.Party, r)
 	if !ok {
@@ -148,12 +146,14 @@ func (a *Ask) serve(w http.ResponseWriter, r *http.Request) ([][]byte, error) {
 		w.Header().Set("Allow", allowed)
 		return nil, newProblem(http.StatusMethodNotAllowed, "method %s is not allowed here, only %s", r.Method, allowed)
 	}
-	ctx, end, err := a.contextOf(r, entry, guest, keys)
+	ctx, end, err := entry.AskContext(r, guest, keys)
+	if errors.Is(err, token.ErrTooDeep) {
+		return nil, newProblem(http.StatusLoopDetected, "%v", err)
+	}
 	if err != nil {
-		return nil, err
+		return nil, newProblem(http.StatusBadRequest, "%v", err)
 	}
 	defer end()
-	ctx = a.app.withPrefixOf(ctx, entry, guest, r.Header.Get(reservedheader.Prefix))
 	body, status, err := wire.ReadPayload(w, r)
 	if err != nil {
 		return nil, newProblem(status, "%v", err)
@@ -200,34 +200,6 @@ func whoIsThere(entry *Entry) lineJSON {
 		there.Guests[g.Name] = append([]string{}, g.Services...)
 	}
 	return there
-}
-
-// contextOf returns the context to ask in: the one that the request's token says
-// that led here. It is to be ended when that has been answered.
-func (a *Ask) contextOf(r *http.Request, entry *Entry, guest string, keys token.Keys) (ctx context.Context, end func(), err error) {
-	ctx, end = context.WithValue(r.Context(), fromOutsideKey{}, r.Context().Value(caddy.ReplacerCtxKey)), func() {}
-	text := r.Header.Get(reservedheader.Token)
-	if text == "" {
-		return ctx, end, nil
-	}
-	now := time.Now()
-	t, err := keys.Verify(guest, text, now)
-	if errors.Is(err, token.ErrTooDeep) {
-		return nil, nil, newProblem(http.StatusLoopDetected, "%v", err)
-	}
-	if err != nil {
-		return nil, nil, newProblem(http.StatusBadRequest, "%v", err)
-	}
-	if len(t.Path) == 0 || !a.app.signedPath(t, a.Party, now) {
-		return ctx, end, nil // what a guest says itself is no path
-	}
-	if len(t.Path) >= token.MaxPath {
-		return nil, nil, newProblem(http.StatusLoopDetected, "%v", token.ErrTooDeep)
-	}
-	if nested, end, ok := withPath(ctx, entry.Partyline, t.Path, t.Root); ok {
-		return nested, end, nil
-	}
-	return ctx, end, nil
 }
 
 // Interface guards

@@ -5,6 +5,7 @@ package wsgiparty
 
 import (
 	"context"
+	"sync"
 
 	"golang.org/x/sync/semaphore"
 
@@ -22,8 +23,16 @@ type askingGuest struct {
 // its turn, and a short list of asks can lead to very many.
 const maxUnderWay = 4096
 
-// underWay is the key of the semaphore that a partyline keeps for a guest.
-type underWay struct{ guest string }
+// underWay is what a party's guests ask for: semaphores by the guest.
+type underWay struct{ sync.Map }
+
+func (u *underWay) of(guest string) *semaphore.Weighted {
+	calls, ok := u.Load(guest)
+	if !ok {
+		calls, _ = u.LoadOrStore(guest, semaphore.NewWeighted(maxUnderWay))
+	}
+	return calls.(*semaphore.Weighted)
+}
 
 // begin waits until an ask may be begun, and returns a function to be called when it has
 // ended.
@@ -32,7 +41,7 @@ func (a *askingGuest) begin(ctx context.Context, service string, payload any) (d
 	if n == 0 {
 		return func() {}, nil
 	}
-	calls := a.entry.value(underWay{a.operator.Guest()}, func() any { return semaphore.NewWeighted(maxUnderWay) }).(*semaphore.Weighted)
+	calls := StateOf[underWay](a.entry).of(a.operator.Guest())
 	if err := calls.Acquire(ctx, n); err != nil {
 		return nil, err
 	}
@@ -43,7 +52,7 @@ func (a *askingGuest) begin(ctx context.Context, service string, payload any) (d
 func (a *askingGuest) ask(ctx context.Context, w *wire.Writer, ask wire.Ask) ([][]byte, error) {
 	w.Given = nil
 	if ask.Service == URLService { // where the asker may be asked for a URL itself
-		w.Given = rootOf(ctx).give
+		w.Given = func(answer any) { GiveURL(ctx, answer) }
 	}
-	return w.Ask(a.entry.replies(ctx, a.operator, ask.Service, ask.Payload), ask.First)
+	return w.Ask(a.entry.Replies(ctx, a.operator, ask.Service, ask.Payload), ask.First)
 }

@@ -231,7 +231,7 @@ func (v *visit) send(r *http.Request, limit int, body []byte, path []token.Ask, 
 		now := time.Now()
 		if len(path) > 0 {
 			t.Root = rootOf(r.Context()).ID()
-			v.app.signPath(&t, v.invitation.host.name, now)
+			v.app.SignPath(&t, v.invitation.host.name, now)
 		}
 		var err error
 		if signed, err = v.keys.Sign(t, now); err != nil {

@@ -482,7 +482,7 @@ func TestAGuestThatIsInvitedAnewLeavesNothingBehind(t *testing.T) {
 	c.Site("wsgi_party " + party + " {\ninvite /a/__invite__/\n" + partytest.Mounted("a", "", a) + "}")
 	c.Connected(party, "who", "a")
 	var handler *Guest
-	running, _ := running()
+	running, _ := Running()
 	running.mu.RLock()
 	for _, g := range running.guests {
 		handler = g

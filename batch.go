@@ -44,7 +44,7 @@ func (a *Ask) askBatch(ctx context.Context, asker *askingGuest, body []byte) ([]
 	if !b.room.Take(len("[]") + len(asks)*b.reserved()) {
 		return nil, a.problemOf(wire.ErrNoRoom)
 	}
-	if err := b.run(withBatch(ctx)); err != nil {
+	if err := b.run(WithBatch(ctx)); err != nil {
 		return nil, err
 	}
 	return b.response(), nil

@@ -34,8 +34,9 @@ type collectingBatch struct {
 
 type batchKey struct{}
 
-// withBatch returns the context for asks that collect from applications together.
-func withBatch(ctx context.Context) context.Context {
+// WithBatch returns the context for asks that collect from applications together: what they
+// collect is bounded as that of one ask is. It is experimental.
+func WithBatch(ctx context.Context) context.Context {
 	return context.WithValue(ctx, batchKey{}, &collectingBatch{ctx, budget.New(maxCollected)})
 }
 

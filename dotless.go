@@ -17,7 +17,7 @@ func (f *TemplateFunctions) begin(dot *templates.TemplateContext, service string
 	if dot != nil {
 		return dot.Req.Context(), func() {}, nil
 	}
-	ctx, cancel := context.WithTimeoutCause(context.Background(), dotlessTimeout, &timeoutError{dotlessTimeout})
+	ctx, cancel := context.WithTimeoutCause(context.Background(), dotlessTimeout, fmt.Errorf("it took longer than %v", dotlessTimeout))
 	if !f.operator.partyline.waits(service) {
 		return ctx, cancel, nil
 	}
@@ -43,9 +43,6 @@ type dotlessAsks struct {
 	// asks itself twice would be asked 2^16 times.
 	refusing bool
 }
-
-// dotlessKey is the key of those that a partyline keeps.
-type dotlessKey struct{}
 
 func (d *dotlessAsks) begin() bool {
 	d.mu.Lock()

@@ -18,6 +18,7 @@ import (
 // Entry is what an App has of a party: its partyline, and all who brought it about.
 type Entry struct {
 	*Partyline
+	app     *App
 	history *history
 	anyone  *Operator // asks everyone
 	hosts   []*Host   // the handlers that name it
@@ -70,7 +71,7 @@ func (a *App) entry(name string) *Entry {
 			}
 			return p.guestOfPage
 		}
-		e = &Entry{Partyline: p, history: h, anyone: p.Operator("")}
+		e = &Entry{Partyline: p, app: a, history: h, anyone: p.Operator("")}
 		e.bases.Store(new([]based))
 		a.entries[name] = e
 	}

@@ -132,7 +132,7 @@ func awaitRequests(t testing.TB, b *testbackend.Backend, path string, n int) []t
 // visitOf returns the guest's of the running config.
 func visitOf(t testing.TB, guest string) *visit {
 	t.Helper()
-	a, ok := running()
+	a, ok := Running()
 	if !ok {
 		t.Fatal("nothing runs")
 	}

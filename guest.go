@@ -160,7 +160,7 @@ func (g *Guest) Provision(ctx caddy.Context) error {
 	if g.declared, err = g.parseDeclared(); err != nil {
 		return err
 	}
-	if g.app, err = appOf(ctx); err != nil {
+	if g.app, err = AppOf(ctx); err != nil {
 		return err
 	}
 	g.app.addGuest(g)
@@ -241,7 +241,7 @@ func (g *Guest) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 	if d != nil && !delivered { // it is another guest's
 		return next.ServeHTTP(w, r)
 	}
-	if loopsTooOften(r.Header) {
+	if CheckLoops(r.Header) != nil {
 		w.WriteHeader(http.StatusLoopDetected) // an error might lead to other asks
 		return nil
 	}

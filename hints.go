@@ -21,11 +21,15 @@ func whichParties(names []string) string {
 	return nearest.ThereAre("party", names)
 }
 
+// WhichParties says which parties there are in the config that is being provisioned, for
+// an error. It is experimental.
+func WhichParties(ctx caddy.Context) string { return whichParties(partiesIn(ctx)) }
+
 // partiesIn returns the names of the parties in the config that is being provisioned,
 // as far as they can be seen from the module.
 func partiesIn(ctx caddy.Context) []string {
 	names := make(map[string]bool)
-	if a, err := appOf(ctx); err == nil {
+	if a, err := AppOf(ctx); err == nil {
 		a.mu.RLock()
 		for name, e := range a.entries {
 			if len(e.hosts) > 0 {

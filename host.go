@@ -84,7 +84,7 @@ func Open(ctx caddy.Context, settings Settings) (*Host, error) {
 	if err := h.listGuests(settings.Invites); err != nil {
 		return nil, err
 	}
-	if h.app, err = appOf(ctx); err != nil {
+	if h.app, err = AppOf(ctx); err != nil {
 		return nil, err
 	}
 	if h.entry, err = h.app.add(h); err != nil {

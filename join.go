@@ -30,7 +30,7 @@ func Join(ctx caddy.Context, party, guest string) (*Operator, error) {
 	if party == "" {
 		return nil, fmt.Errorf("joining a partyline as guest %q: the party's name is empty; a party without a name is called %q", guest, DefaultParty)
 	}
-	a, err := appOf(ctx)
+	a, err := AppOf(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +57,7 @@ func moduleOf(ctx caddy.Context) string {
 // config has no such partyline. A config that is still loading, or failed to, is
 // never asked. Since a reload makes new partylines, the operator is not to be kept.
 func Lookup(party string) (*Operator, bool) {
-	a, ok := running()
+	a, ok := Running()
 	if !ok {
 		return nil, false
 	}
@@ -87,7 +87,7 @@ type PartyInfo struct {
 // Parties returns the parties of the running config in alphabetical order. A config
 // that is still loading, or failed to, is never asked.
 func Parties() []PartyInfo {
-	a, ok := running()
+	a, ok := Running()
 	if !ok {
 		return nil
 	}

@@ -16,6 +16,7 @@ package wsgiparty
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strings"
 )
@@ -45,11 +46,16 @@ func loopsIn(values []string) (n int) {
 	return n
 }
 
-// loopsTooOften reports whether a request is to be answered with status 508.
-func loopsTooOften(header http.Header) bool {
-	values, ok := header[loopHeader]
-	return ok && loopsIn(values) >= maxLoops
+// CheckLoops returns an error for a request that is to be answered with status 508. It is
+// experimental.
+func CheckLoops(header http.Header) error {
+	if values, ok := header[loopHeader]; ok && loopsIn(values) >= maxLoops {
+		return errLoops
+	}
+	return nil
 }
+
+var errLoops = fmt.Errorf("the request has come through this Caddy %d times (CDN-Loop)", maxLoops)
 
 // loopOf returns the CDN-Loop of an ask's requests, from that of the request that led to
 // it. Of asks that lead to each other, which are bounded by other means, the first counts.

@@ -278,7 +278,7 @@ func TestInvitesAreCountedAndToldOfWhenTheirResultChanges(t *testing.T) {
 // what the application answered.
 func fetchingOf(t *testing.T, guest string) *fetching {
 	t.Helper()
-	a, ok := running()
+	a, ok := Running()
 	if !ok {
 		t.Fatal("no config runs")
 	}

@@ -9,17 +9,12 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"time"
 
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 
 	"github.com/wsgiparty/wsgiparty/internal/token"
 )
-
-// processPathKey is what paths are signed with until the key in Caddy's storage, which
-// Caddys share, is there, and for good where it cannot be had.
-var processPathKey = token.NewPathKey()
 
 var pathKeyName = path.Join(storageRoot, "path.key")
 
@@ -66,22 +61,4 @@ func readPathKey(ctx context.Context, storage certmagic.Storage) (token.PathKey,
 		return key, fmt.Errorf("%w: delete it, and a new one is made", err)
 	}
 	return key, nil
-}
-
-// signPath signs the path of a token.
-func (a *App) signPath(t *token.Token, party string, now time.Time) {
-	key := processPathKey
-	if stored := a.pathKey.Load(); stored != nil {
-		key = *stored
-	}
-	key.Sign(t, party, now)
-}
-
-// signedPath reports whether Caddy signed the path of the token.
-func (a *App) signedPath(t token.Token, party string, now time.Time) bool {
-	if processPathKey.Signed(t, party, now) {
-		return true
-	}
-	stored := a.pathKey.Load()
-	return stored != nil && stored.Signed(t, party, now)
 }

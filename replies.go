@@ -6,13 +6,14 @@ package wsgiparty
 import (
 	"context"
 	"iter"
+	"reflect"
 
 	"github.com/wsgiparty/wsgiparty/internal/wire"
 )
 
-// replies asks as Operator.Replies does. It says of each guest where it is mounted for
-// whoever asks in that context.
-func (e *Entry) replies(ctx context.Context, o *Operator, service string, payload any) iter.Seq[wire.Reply] {
+// Replies asks as Operator.Replies does. It says of each guest where it is mounted for
+// whoever asks in that context. It is experimental.
+func (e *Entry) Replies(ctx context.Context, o *Operator, service string, payload any) iter.Seq[wire.Reply] {
 	return func(yield func(wire.Reply) bool) {
 		for r := range o.Replies(ctx, service, payload) {
 			if !yield(wire.Reply{
@@ -29,12 +30,13 @@ func (e *Entry) replies(ctx context.Context, o *Operator, service string, payloa
 	}
 }
 
-// value returns what a package keeps for the partyline under a key of a type of its own;
-// what make returns, the first time.
-func (e *Entry) value(key any, make func() any) any {
-	value, ok := e.values.Load(key)
+// StateOf returns the T that a package keeps for a party, whose type is the package's own:
+// a zero one, the first time. It is experimental.
+func StateOf[T any](e *Entry) *T {
+	key := reflect.TypeFor[T]()
+	state, ok := e.values.Load(key)
 	if !ok {
-		value, _ = e.values.LoadOrStore(key, make())
+		state, _ = e.values.LoadOrStore(key, new(T))
 	}
-	return value
+	return state.(*T)
 }

@@ -95,7 +95,7 @@ func SendInvites(party, guest string) []InviteInfo {
 // ends with the context of the last of them, and then leaves everything as it was. When
 // ctx ends, SendInvitesContext returns its cause.
 func SendInvitesContext(ctx context.Context, party, guest string) ([]InviteInfo, error) {
-	a, ok := running()
+	a, ok := Running()
 	if !ok {
 		return nil, nil
 	}
@@ -223,7 +223,7 @@ func (h *Host) timeoutOf(hung bool) time.Duration {
 // hangingGuests returns the guests of a party that did not answer their last invite in
 // time, in the config that is running.
 func hangingGuests(party string) map[string]bool {
-	a, ok := running()
+	a, ok := Running()
 	if !ok {
 		return nil
 	}

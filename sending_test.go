@@ -252,7 +252,7 @@ func TestAGuestThatHangsEachTimeTheConfigIsLoadedIsWaitedForLess(t *testing.T) {
 func TestWhoSaysWhatBecameOfInvitesWaitsForNobody(t *testing.T) {
 	c := partytest.NewCaddy(t)
 	c.Site("wsgi_party main {\ninvite /blog/__invite__/\nreverse_proxy 127.0.0.1:1\n}")
-	a, _ := running()
+	a, _ := Running()
 	const times = 20_000
 	done := make(chan struct{})
 	go func() {
@@ -284,7 +284,7 @@ func TestWhoSaysWhatBecameOfInvitesWaitsForNobody(t *testing.T) {
 // partiesOf returns the handlers of a party of the running config.
 func partiesOf(t testing.TB, name string) []*Host {
 	t.Helper()
-	a, ok := running()
+	a, ok := Running()
 	if !ok {
 		t.Fatal("no config has a party")
 	}

@@ -90,7 +90,7 @@ func (c *slotsTest) arrived() []string {
 // slots are the guest's.
 func (c *slotsTest) slots() *slots {
 	c.Helper()
-	a, _ := running()
+	a, _ := Running()
 	a.mu.RLock()
 	defer a.mu.RUnlock()
 	return a.guests[0].visit.Load().slots

@@ -121,7 +121,7 @@ func TestAConfigThatEndsBlamesNoStorage(t *testing.T) {
 func TestManyMayUseTheStorageAtOnce(t *testing.T) {
 	c := newGuestTest(t)
 	c.load("")
-	a, _ := running()
+	a, _ := Running()
 	var group sync.WaitGroup
 	for range 64 {
 		group.Go(func() {

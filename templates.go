@@ -110,9 +110,9 @@ func (f *TemplateFunctions) Provision(ctx caddy.Context) error {
 		}
 	}
 	if f.Party == "" {
-		return fmt.Errorf("these templates are in no party's routes: say which party they ask (wsgi_party <party>); %s", whichParties(partiesIn(ctx)))
+		return fmt.Errorf("these templates are in no party's routes: say which party they ask (wsgi_party <party>); %s", WhichParties(ctx))
 	}
-	app, err := appOf(ctx)
+	app, err := AppOf(ctx)
 	if err != nil {
 		return err
 	}
@@ -120,7 +120,7 @@ func (f *TemplateFunctions) Provision(ctx caddy.Context) error {
 		return err
 	}
 	f.entry = app.Entry(f.Party)
-	f.dotless = f.entry.value(dotlessKey{}, func() any { return new(dotlessAsks) }).(*dotlessAsks)
+	f.dotless = StateOf[dotlessAsks](f.entry)
 	f.added, err = RegisteredTemplateFunctions(ctx, f.Party)
 	return err
 }
@@ -203,7 +203,7 @@ func (f *TemplateFunctions) askReplies(arguments ...any) ([]map[string]any, erro
 	}
 	defer q.end()
 	replies := []map[string]any{}
-	for reply := range f.entry.replies(q.ctx, f.operator, q.name, q.payload) {
+	for reply := range f.entry.Replies(q.ctx, f.operator, q.name, q.payload) {
 		if reply.Guest == "" {
 			return nil, q.orGone(reply.Err)
 		}

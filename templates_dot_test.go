@@ -157,11 +157,11 @@ func TestAPageThatAsksItselfEnds(t *testing.T) {
 // dotlessOf returns those of the running config's party.
 func dotlessOf(t *testing.T, party string) *dotlessAsks {
 	t.Helper()
-	a, ok := running()
+	a, ok := Running()
 	if !ok {
 		t.Fatal("no config runs")
 	}
-	return a.Entry(party).value(dotlessKey{}, func() any { return new(dotlessAsks) }).(*dotlessAsks)
+	return StateOf[dotlessAsks](a.Entry(party))
 }
 
 func TestAsksWithoutTheDotAreFewAtATime(t *testing.T) {

@@ -1,0 +1,76 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package wsgiparty
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/wsgiparty/wsgiparty/internal/reservedheader"
+	"github.com/wsgiparty/wsgiparty/internal/token"
+)
+
+// processPathKey is what paths are signed with until the key in Caddy's storage, which
+// Caddys share, is there, and for good where it cannot be had.
+var processPathKey = token.NewPathKey()
+
+// SignPath signs the path of a token that a guest of the party is sent. It is
+// experimental.
+func (a *App) SignPath(t *token.Token, party string, now time.Time) {
+	key := processPathKey
+	if stored := a.pathKey.Load(); stored != nil {
+		key = *stored
+	}
+	key.Sign(t, party, now)
+}
+
+// signed reports whether Caddy signed the path of the token.
+func (a *App) signed(t token.Token, party string, now time.Time) bool {
+	if processPathKey.Signed(t, party, now) {
+		return true
+	}
+	stored := a.pathKey.Load()
+	return stored != nil && stored.Signed(t, party, now)
+}
+
+// AskContext returns the context in which a guest with those keys asks by a request from
+// outside the process: that of the request, which knows, if the guest hands its
+// Party-Token back, which asks led to it, and which prefix they had. It is to be ended
+// when what the guest asks has been answered. An error is token.ErrTooDeep, or says what
+// is wrong with the token. It is experimental.
+func (e *Entry) AskContext(r *http.Request, guest string, keys token.Keys) (ctx context.Context, end func(), err error) {
+	ctx = context.WithValue(r.Context(), fromOutsideKey{}, r.Context().Value(caddy.ReplacerCtxKey))
+	ctx, end, err = e.withPathOf(ctx, r.Header.Get(reservedheader.Token), guest, keys)
+	return e.app.withPrefixOf(ctx, e, guest, r.Header.Get(reservedheader.Prefix)), end, err
+}
+
+// withPathOf returns the context that knows which asks the token says led here.
+func (e *Entry) withPathOf(ctx context.Context, text, guest string, keys token.Keys) (_ context.Context, end func(), err error) {
+	end = func() {}
+	if text == "" {
+		return ctx, end, nil
+	}
+	now := time.Now()
+	t, err := keys.Verify(guest, text, now)
+	if err != nil {
+		return ctx, end, err
+	}
+	if len(t.Path) == 0 || !e.app.signed(t, e.Name(), now) {
+		return ctx, end, nil // what a guest says itself is no path
+	}
+	if len(t.Path) >= token.MaxPath {
+		return ctx, end, token.ErrTooDeep
+	}
+	if nested, end, ok := withPath(ctx, e.Partyline, t.Path, t.Root); ok {
+		return nested, end, nil
+	}
+	return ctx, end, nil
+}
+
+// GiveURL takes down a URL that somebody is given who asks for one in that context, and
+// who may answer with it what is asked in the same call. It is experimental.
+func GiveURL(ctx context.Context, url any) { rootOf(ctx).give(url) }
