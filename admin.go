@@ -133,11 +133,11 @@ func findParty(name string) (PartyInfo, error) {
 	return PartyInfo{}, noParty(name)
 }
 
-// findLine is findParty for the partyline.
-func findLine(name string) (*Entry, error) {
+// findEntry is findParty for the entry.
+func findEntry(name string) (*Entry, error) {
 	if a, ok := Running(); ok {
-		if l := a.Entry(name); l != nil {
-			return l, nil
+		if e := a.Entry(name); e != nil {
+			return e, nil
 		}
 	}
 	return nil, noParty(name)
@@ -280,7 +280,7 @@ func (*adminAPI) invite(w http.ResponseWriter, r *http.Request, path []string) (
 
 // ask asks around.
 func (*adminAPI) ask(w http.ResponseWriter, r *http.Request, path []string) (any, error) {
-	entry, err := findLine(path[0])
+	entry, err := findEntry(path[0])
 	if err != nil {
 		return nil, err
 	}
@@ -311,7 +311,7 @@ func (*adminAPI) ask(w http.ResponseWriter, r *http.Request, path []string) (any
 		return nil, apiError(http.StatusBadRequest, err)
 	}
 	writer := wire.Writer{Room: budget.New(wire.MaxResponse), Timed: true}
-	response, err := writer.Ask(entry.Replies(r.Context(), entry.anyone, service, payload), first)
+	response, err := writer.Ask(entry.Replies(r.Context(), entry.Operator(""), service, payload), first)
 	if _, ok := errors.AsType[*NoSuchServiceError](err); ok {
 		return nil, apiError(http.StatusNotFound, err) // everybody has just left
 	}

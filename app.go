@@ -211,8 +211,10 @@ func AppOf(ctx caddy.Context) (_ *App, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := registerMetrics(ctx); err != nil {
-		return nil, err
+	for _, provision := range registeredProvisioners() {
+		if err := provision(ctx); err != nil {
+			return nil, err
+		}
 	}
 	return app.(*App), nil
 }

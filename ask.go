@@ -65,7 +65,7 @@ func (*Ask) CaddyModule() caddy.ModuleInfo {
 // Provision finds the party.
 func (a *Ask) Provision(ctx caddy.Context) error {
 	if h := Around(ctx); a.Party == "" && h != nil {
-		a.Party = h.name
+		a.Party = h.Name()
 	}
 	if a.Party == "" {
 		a.Party = DefaultParty

@@ -18,6 +18,8 @@ import (
 // the process, so that it does not matter which config a registry is of.
 var metrics = newMetricsCollector()
 
+func init() { RegisterProvisioner(registerMetrics) }
+
 type metricsCollector struct{ asks, replies, guests, invites, durations *prometheus.Desc }
 
 func newMetricsCollector() *metricsCollector {

@@ -15,14 +15,30 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// What other packages add to the command, the admin API and the functions of pages. A
-// name maps to nil if it is one of theirs.
+// What other packages add to an App, to the command, the admin API and the functions of
+// pages. A name maps to nil if it is one of theirs.
 var (
 	registering       sync.Mutex
+	provisioners      []func(caddy.Context) error
 	commands          []func() *cobra.Command
 	adminHandlers     = map[string]AdminHandler{"ask": nil, "invite": nil}
 	templateFunctions = map[string]TemplateFunction{"askAround": nil, "askFirst": nil, "askReplies": nil, "maybeURL": nil, "urlFor": nil}
 )
+
+// RegisterProvisioner has a function called with the context of each module that looks for
+// the App of its config, in Provision. It is to be called in an init function. It is
+// experimental.
+func RegisterProvisioner(provision func(caddy.Context) error) {
+	registering.Lock()
+	defer registering.Unlock()
+	provisioners = append(provisioners, provision)
+}
+
+func registeredProvisioners() []func(caddy.Context) error {
+	registering.Lock()
+	defer registering.Unlock()
+	return slices.Clone(provisioners)
+}
 
 // RegisterCommand adds a command to `caddy wsgi-party`, whose flags it inherits. It is to
 // be called in an init function; make is called when Caddy is run as a command, which

@@ -106,7 +106,7 @@ func (f *TemplateFunctions) Provision(ctx caddy.Context) error {
 	f.logger = ctx.Logger()
 	if f.Party == "" {
 		if h := Around(ctx); h != nil {
-			f.Party = h.name
+			f.Party = h.Name()
 		}
 	}
 	if f.Party == "" {
