@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/wsgiparty/wsgiparty/internal/invitepath"
 	"github.com/wsgiparty/wsgiparty/internal/manifest"
 	"github.com/wsgiparty/wsgiparty/internal/subrequest"
 )
@@ -138,7 +139,7 @@ func (f *fetching) adviceOnNoManifest(info *InviteInfo, asked string, ofCaddy bo
 
 // unstripped asks whether what comes before __invite__ is to be stripped, if it is not.
 func (f *fetching) unstripped() string {
-	base := f.invitation.invited.base
+	base := f.invitation.Base()
 	if base == "" || f.path != "" {
 		return ""
 	}
@@ -181,7 +182,7 @@ func (f *fetching) invitationTo(location *url.URL) string {
 		origin = location.Scheme + "://" + location.Host
 	}
 	as := ""
-	if unescaped, err := url.PathUnescape(path); err != nil || guestOf(unescaped) != f.guest() {
+	if unescaped, err := url.PathUnescape(path); err != nil || invitepath.Guest(unescaped) != f.guest() {
 		as = " as " + f.guest()
 	}
 	return "`invite " + origin + path + as + "`" + note

@@ -8,152 +8,40 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
-	"path"
 	"slices"
 	"strings"
 
 	"go.uber.org/zap"
 
 	"github.com/wsgiparty/wsgiparty/internal/excerpt"
+	"github.com/wsgiparty/wsgiparty/internal/invitepath"
 	"github.com/wsgiparty/wsgiparty/internal/manifest"
 	"github.com/wsgiparty/wsgiparty/internal/urltemplate"
 )
 
-// baseOf returns the base of a guest that is invited at an unescaped path: what comes
-// before the segment __invite__, or else before the last slash. It is empty for one
-// that has all paths which are no other guest's.
-func baseOf(invite string) string {
-	before, ok := cutInvite(invite)
-	if !ok {
-		before = invite[:strings.LastIndexByte(invite, '/')+1]
-	}
-	return strings.TrimSuffix(path.Clean("/"+before), "/")
-}
-
-// cutInvite returns what comes before the segment __invite__ of a path, or all of it and
-// false.
-func cutInvite(path string) (before string, found bool) {
-	segments := strings.Split(path, "/")
-	i := slices.Index(segments, inviteSegment)
-	if i < 0 {
-		return path, false
-	}
-	return strings.Join(segments[:i], "/"), true
-}
-
-func escapePath(unescaped string) string { return (&url.URL{Path: unescaped}).EscapedPath() }
-
-// based is a guest of a party, as far as its base is concerned.
-type based struct {
-	*invited
-	host *Host
-}
-
-// otherBases are the bases of other guests that lie below a guest's own.
-type otherBases struct {
-	of     *[]based          // whose they were when they were looked up
-	guests map[string]string // by base, as cleanPath has it
-}
-
-// otherBases returns those that what the guest's manifest names must not lie under.
-// They may become more while the config loads.
-func (v *visit) otherBases() map[string]string {
-	all := v.invitation.host.entry.bases.Load()
-	if known := v.others.Load(); known != nil && known.of == all {
-		return known.guests
-	}
-	own := v.invitation.invited
-	below := cleanPath(escapePath(own.base)) + "/"
-	guests := make(map[string]string)
-	for _, other := range *all {
-		if other.guest == own.guest || other.base == "" || other.host != v.invitation.host && onAnotherSite(other.uri, own.uri) {
-			continue
-		}
-		if base := cleanPath(escapePath(other.base)); strings.HasPrefix(base, below) {
-			guests[base] = other.guest
-		}
-	}
-	v.others.Store(&otherBases{all, guests})
-	return guests
-}
-
-// onAnotherSite reports whether both invites say their host, and another one.
-func onAnotherSite(a, b *url.URL) bool {
-	return a.IsAbs() && b.IsAbs() && !strings.EqualFold(a.Hostname(), b.Hostname())
-}
-
 // checkOthers says under which other guest's base an escaped path of the party lies.
 func (v *visit) checkOthers(target string) error {
-	others := v.otherBases()
-	if len(others) == 0 {
-		return nil
-	}
-	cleaned := cleanPath(target)
-	for i := 1; i <= len(cleaned); i++ {
-		if i < len(cleaned) && cleaned[i] != '/' {
-			continue
-		}
-		if guest, ok := others[cleaned[:i]]; ok {
-			return fmt.Errorf("%.200q lies under %s, which is guest %q's", target, cleaned[:i], guest)
-		}
+	if guest, base, ok := v.invitation.OtherGuestAt(target); ok {
+		return fmt.Errorf("%.200q lies under %s, which is guest %q's", target, base, guest)
 	}
 	return nil
-}
-
-// cleanPath returns what an escaped path may be taken for by whoever unescapes it again,
-// drops parameters, or does not mind the case.
-func cleanPath(escaped string) string {
-	if isClean(escaped) {
-		return escaped
-	}
-	unescaped := strings.ToLower(urltemplate.Unescape(escaped))
-	if i := strings.IndexAny(unescaped, "?#\x00"); i >= 0 {
-		unescaped = unescaped[:i]
-	}
-	segments := strings.Split(unescaped, "/")
-	for i, segment := range segments {
-		segment, _, _ = strings.Cut(segment, ";")
-		segments[i] = strings.TrimRight(segment, ". ")
-	}
-	return path.Clean(strings.Join(segments, "/"))
-}
-
-// isClean reports whether a path, of which no segment is empty or only dots, is as
-// cleanPath has it, but for a last slash.
-func isClean(escaped string) bool {
-	for i := range len(escaped) {
-		switch c := escaped[i]; {
-		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '/', c == '-', c == '_', c == '~':
-		case c == '.' && i+1 < len(escaped) && escaped[i+1] != '/':
-		default:
-			return false
-		}
-	}
-	return true
-}
-
-// isUnder reports whether a path is, or is below, another one. Both are unescaped; a
-// spelling that is only taken for that does not count.
-func isUnder(target, base string) bool {
-	rest, ok := strings.CutPrefix(target, strings.TrimSuffix(base, "/"))
-	return ok && (rest == "" || rest[0] == '/')
 }
 
 // checkHref says why an href of the guest's manifest is not to lead to an escaped path
 // of the party.
 func (v *visit) checkHref(target string) error {
-	own := v.invitation.invited
+	base, invite := v.invitation.Base(), v.invitation.URI
 	unescaped, err := url.PathUnescape(target)
 	if err != nil {
 		return err
 	}
-	under := []string{own.base}
-	if own.base == "" {
-		under = append([]string{own.uri.Path}, v.hrefs...)
+	under := []string{base}
+	if base == "" {
+		under = append([]string{invite.Path}, v.hrefs...)
 	}
-	if !slices.ContainsFunc(under, func(base string) bool { return isUnder(unescaped, base) }) {
-		if own.base == "" {
-			return fmt.Errorf("%.200q lies neither under the path of the invite, %s, nor under what hrefs of wsgi_party_guest lists", target, own.uri.EscapedPath())
+	if !slices.ContainsFunc(under, func(base string) bool { return invitepath.IsUnder(unescaped, base) }) {
+		if base == "" {
+			return fmt.Errorf("%.200q lies neither under the path of the invite, %s, nor under what hrefs of wsgi_party_guest lists", target, invite.EscapedPath())
 		}
 		return v.outsideBase(target)
 	}
@@ -163,8 +51,8 @@ func (v *visit) checkHref(target string) error {
 // checkURL says why a URL of the guest's manifest is not to lead to an escaped path of
 // the party.
 func (v *visit) checkURL(target string) error {
-	if base := v.invitation.invited.base; base != "" {
-		if unescaped, err := url.PathUnescape(target); err != nil || !isUnder(unescaped, base) {
+	if base := v.invitation.Base(); base != "" {
+		if unescaped, err := url.PathUnescape(target); err != nil || !invitepath.IsUnder(unescaped, base) {
 			return v.outsideBase(target)
 		}
 	}
@@ -172,10 +60,9 @@ func (v *visit) checkURL(target string) error {
 }
 
 func (v *visit) outsideBase(target string) error {
-	i := v.invitation.invited
-	base := escapePath(i.base)
-	before := inviteSegment
-	if _, ok := cutInvite(i.uri.Path); !ok {
+	base := invitepath.Escape(v.invitation.Base())
+	before := invitepath.Segment
+	if _, ok := invitepath.Cut(v.invitation.URI.Path); !ok {
 		before = "the last slash"
 	}
 	err := fmt.Errorf("%.200q does not lie under %s, which comes before %s in the path of the guest's invite", target, base, before)
@@ -238,7 +125,7 @@ func (v *visit) checkConstant(mount, link string) error {
 
 // checkPage is checkOthers for the URL of a page, to which values may have led.
 func (v *visit) checkPage(name, expanded string) error {
-	if len(v.otherBases()) == 0 || v.declaresURL(name) {
+	if v.declaresURL(name) {
 		return nil
 	}
 	expanded, _, _ = strings.Cut(expanded, "?")

@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/wsgiparty/wsgiparty/internal/invitepath"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testbackend"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
@@ -30,7 +31,7 @@ func TestTheBaseOfAGuest(t *testing.T) {
 		"/blog/join":               "/blog",
 		"/join":                    "",
 	} {
-		if got := baseOf(invite); got != want {
+		if got := invitepath.Base(invite); got != want {
 			t.Errorf("%s: %q, want %q", invite, got, want)
 		}
 	}
@@ -379,8 +380,8 @@ func TestLookingWhoseALinkIsAllocatesNothing(t *testing.T) {
 	c := newBasesTest(t)
 	c.start(nil)
 	v := visitOf(t, "site")
-	if len(v.otherBases()) != 3 {
-		t.Fatalf("the others have %v", v.otherBases())
+	if others := v.invitation.basesBelow(); len(others) != 3 {
+		t.Fatalf("the others have %v", others)
 	}
 	if n := testing.AllocsPerRun(100, func() {
 		if err := v.checkPage("post", "/posts/hello-world.html?page=2"); err != nil {

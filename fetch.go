@@ -87,7 +87,7 @@ func newFetching(v *visit) *fetching {
 // has that asked for when the config has started.
 func (f *fetching) begin() error {
 	f.dropStrayed()
-	if len(f.hrefs) > 0 && f.invitation.invited.base != "" {
+	if len(f.hrefs) > 0 && f.invitation.Base() != "" {
 		f.logger.Warn("hrefs has no effect: this guest's hrefs lie under what comes before __invite__ in the path of its invite",
 			zap.String("party", f.key.party), zap.String("guest", f.key.guest), zap.String("hint", "leave hrefs out; an href elsewhere is written as `service <service> <href>`"))
 	}

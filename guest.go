@@ -20,6 +20,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/wsgiparty/wsgiparty/internal/caddytokens"
+	"github.com/wsgiparty/wsgiparty/internal/invitepath"
 	"github.com/wsgiparty/wsgiparty/internal/manifest"
 	"github.com/wsgiparty/wsgiparty/internal/privatepath"
 	"github.com/wsgiparty/wsgiparty/internal/reservedheader"
@@ -374,7 +375,7 @@ func (g *Guest) warn() {
 	if g.Name != "" {
 		as = " as " + g.Name
 	}
-	hint := "write `invite <mount>/" + inviteSegment + "/" + as + "` in the wsgi_party block; <mount> is what the paths of the application's pages begin with"
+	hint := "write `invite <mount>/" + invitepath.Segment + "/" + as + "` in the wsgi_party block; <mount> is what the paths of the application's pages begin with"
 	if len(g.passed) > 0 {
 		hint = fmt.Sprintf("the invites that come here are for %q: write `invite <uri> as %s` in the wsgi_party block, or leave out the name in wsgi_party_guest", g.passed, g.Name)
 	} else {

@@ -18,6 +18,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
+
+	"github.com/wsgiparty/wsgiparty/internal/invitepath"
 )
 
 // Settings are what a handler says of its party.
@@ -57,6 +59,8 @@ type Host struct {
 	name         string
 	prefixHeader string // in which each request has its prefix; empty where all have the same
 
+	escapedPrefix string // that of all
+
 	ctx    context.Context
 	app    *App
 	entry  *Entry
@@ -81,6 +85,7 @@ func Open(ctx caddy.Context, settings Settings) (*Host, error) {
 	if h.prefixHeader, err = checkPrefix(settings.Prefix); err != nil {
 		return nil, err
 	}
+	h.escapedPrefix = invitepath.Escape(settings.Prefix)
 	if err := h.listGuests(settings.Invites); err != nil {
 		return nil, err
 	}
@@ -175,10 +180,10 @@ func (h *Host) listGuests(invites []Invite) error {
 // warnOfHidden warns of an invite that may hide an application and not just its invite
 // route.
 func (h *Host) warnOfHidden(i Invite, uri *url.URL) {
-	if _, found := cutInvite(uri.Path); found {
+	if _, found := invitepath.Cut(uri.Path); found {
 		return
 	}
-	write := "invite " + uri.JoinPath(inviteSegment, "/").String()
+	write := "invite " + uri.JoinPath(invitepath.Segment, "/").String()
 	if i.Guest != "" {
 		write += " as " + i.Guest
 	}

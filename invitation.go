@@ -36,6 +36,7 @@ type Invitation struct {
 	invited  *invited
 	accepted atomic.Bool
 	advice   atomic.Pointer[string]
+	below    atomic.Pointer[basesBelow]
 
 	mu       sync.Mutex
 	operator *Operator     // the guest's now
@@ -51,7 +52,7 @@ type Invitation struct {
 // answer to an ask, whose context that is. It is always the same unless the party's
 // prefix is that of a header which a trusted proxy sets.
 func (i *Invitation) PrefixFor(ctx context.Context) string {
-	return escapePath(i.host.prefixFor(ctx))
+	return i.host.escapedPrefixFor(ctx)
 }
 
 type invitationKey struct{}

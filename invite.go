@@ -5,7 +5,6 @@ package wsgiparty
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +13,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/wsgiparty/wsgiparty/internal/invitepath"
 	"github.com/wsgiparty/wsgiparty/internal/privatepath"
 )
 
@@ -48,11 +48,6 @@ func (i *Invite) UnmarshalJSON(b []byte) error {
 	}
 	return nil
 }
-
-const (
-	inviteSegment = "__invite__"
-	rootGuest     = "root"
-)
 
 // invited is an invite and what came of it.
 type invited struct {
@@ -89,15 +84,9 @@ func (i Invite) parse() (*invited, error) {
 	}
 	guest := i.Guest
 	if guest == "" {
-		guest = guestOf(uri.Path)
+		guest = invitepath.Guest(uri.Path)
 	}
-	return &invited{uri: uri, guest: guest, base: baseOf(uri.Path)}, nil
-}
-
-// guestOf returns the name of a guest whose invite does not say it.
-func guestOf(path string) string {
-	before, _ := cutInvite(path)
-	return cmp.Or(strings.Trim(before, "/"), rootGuest)
+	return &invited{uri: uri, guest: guest, base: invitepath.Base(uri.Path)}, nil
 }
 
 // GuestList is whom a party invites. That of the zero value is nobody.

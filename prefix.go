@@ -30,6 +30,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/wsgiparty/wsgiparty/internal/excerpt"
+	"github.com/wsgiparty/wsgiparty/internal/invitepath"
 	"github.com/wsgiparty/wsgiparty/internal/urltemplate"
 )
 
@@ -57,7 +58,7 @@ func checkPrefixPath(prefix string) error {
 	case strings.Contains(prefix, "%"):
 		return fmt.Errorf("prefix %q has a %%: write the path unescaped, such as /café", prefix)
 	}
-	if err := urltemplate.Check(escapePath(prefix)); err != nil {
+	if err := urltemplate.Check(invitepath.Escape(prefix)); err != nil {
 		return fmt.Errorf("prefix %q: %w", prefix, err)
 	}
 	return nil
@@ -183,6 +184,14 @@ func (h *Host) prefixFor(ctx context.Context) string {
 	return h.app.prefixesIn(ctx)[h.prefixHeader]
 }
 
+// escapedPrefixFor is prefixFor for what is put before escaped paths.
+func (h *Host) escapedPrefixFor(ctx context.Context) string {
+	if h.prefixHeader == "" {
+		return h.escapedPrefix
+	}
+	return invitepath.Escape(h.prefixFor(ctx))
+}
+
 // guestMount is where a guest is mounted.
 type guestMount struct {
 	host *Host
@@ -197,7 +206,7 @@ func (e *Entry) mountOf(ctx context.Context, guest string) string {
 	if !ok {
 		return ""
 	}
-	return escapePath(m.host.prefixFor(ctx)) + m.path
+	return m.host.escapedPrefixFor(ctx) + m.path
 }
 
 // warnOfPrefix warns, once, of a request whose prefix does not count.

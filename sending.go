@@ -25,6 +25,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/wsgiparty/wsgiparty/internal/invitepath"
 	"github.com/wsgiparty/wsgiparty/internal/subrequest"
 )
 
@@ -41,7 +42,7 @@ func (h *Host) send(ctx context.Context, i *invited, timeout time.Duration) *Inv
 	prefix := h.prefixFor(h.ctx)
 	invitation := &Invitation{Operator: operator, URI: &uri, Prefix: prefix, Again: i.last.Load() != nil, host: h, invited: i, operator: operator}
 	defer invitation.end()
-	mount, _ := cutInvite(i.uri.EscapedPath())
+	mount, _ := invitepath.Cut(i.uri.EscapedPath())
 	h.entry.mounts.Store(i.guest, &guestMount{h, strings.TrimSuffix(mount, "/")})
 	w := subrequest.NewResponseWriter(maxInviteResponse)
 	request := (&http.Request{Method: http.MethodGet, URL: i.uri}).WithContext(context.WithValue(requestCtx, invitationKey{}, invitation))

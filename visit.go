@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/wsgiparty/wsgiparty/internal/invitepath"
 	"github.com/wsgiparty/wsgiparty/internal/manifest"
 	"github.com/wsgiparty/wsgiparty/internal/urltemplate"
 )
@@ -35,14 +36,13 @@ type visit struct {
 	wake chan struct{} // to ask for the manifest again
 
 	urls     atomic.Pointer[map[string]*urltemplate.Template]
-	others   atomic.Pointer[otherBases]
 	breakers sync.Map // of service to *breaker
 
 	upstreams upstreams
 }
 
 func newVisit(g *Guest, i *Invitation, path string) *visit {
-	v := &visit{Guest: g, invitation: i, path: path, mount: escapePath(i.Prefix) + path, wake: make(chan struct{}, 1)}
+	v := &visit{Guest: g, invitation: i, path: path, mount: invitepath.Escape(i.Prefix) + path, wake: make(chan struct{}, 1)}
 	if i.URI.IsAbs() {
 		v.origin = originOf(i.URI)
 	}
@@ -61,12 +61,7 @@ func (v *visit) hides(u *url.URL) bool {
 }
 
 // mountFor returns where the application is mounted for whoever asks in that context.
-func (v *visit) mountFor(ctx context.Context) string {
-	if v.invitation.host.prefixHeader == "" {
-		return v.mount
-	}
-	return escapePath(v.invitation.host.prefixFor(ctx)) + v.path
-}
+func (v *visit) mountFor(ctx context.Context) string { return v.invitation.PrefixFor(ctx) + v.path }
 
 func (v *visit) guest() string { return v.invitation.Operator.Guest() }
 
