@@ -19,6 +19,7 @@ import (
 
 	"github.com/wsgiparty/wsgiparty/internal/nearest"
 	"github.com/wsgiparty/wsgiparty/internal/token"
+	"github.com/wsgiparty/wsgiparty/partyline"
 )
 
 const appName = "wsgi_party"
@@ -284,5 +285,5 @@ var (
 	_ caddy.App          = (*App)(nil)
 	_ caddy.Provisioner  = (*App)(nil)
 	_ caddy.CleanerUpper = (*App)(nil)
-	_ observer           = (*lineObserver)(nil)
+	_ partyline.Observer = (*observer)(nil)
 )

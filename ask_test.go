@@ -164,12 +164,12 @@ func TestGuestsSeeWhoIsThere(t *testing.T) {
 		"guests": {"one": ["ping"], "two": ["ping", "url"], "keyless": ["ping"]}}`
 	c.ExpectAsk(partytest.Asking{Key: one, Method: "GET", Path: "/"}, there)
 	operator := connectMain(c, "late", "only", partytest.Pong)
-	operator.join()
+	operator.Join()
 	c.ExpectAsk(partytest.Asking{Key: one, Method: "GET", Path: "/"}, strings.NewReplacer(
 		`"services": {`, `"services": {"only": ["late"], `, `"guests": {`, `"guests": {"late": ["only"], `).Replace(there))
 	operator.Leave()
 	silent := operatorOf(c, "main").Partyline().Operator("silent")
-	silent.join()
+	silent.Join()
 	c.ExpectAsk(partytest.Asking{Key: one, Method: "GET", Path: "/"}, strings.Replace(there, `"guests": {`, `"guests": {"silent": [], `, 1))
 	silent.Leave()
 	head := c.Ask(partytest.Asking{Key: one, Method: "HEAD", Path: "/"})

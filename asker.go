@@ -37,7 +37,7 @@ func (u *underWay) of(guest string) *semaphore.Weighted {
 // begin waits until an ask may be begun, and returns a function to be called when it has
 // ended.
 func (a *askingGuest) begin(ctx context.Context, service string, payload any) (done func(), err error) {
-	n := int64(min(a.entry.remoteCalls(service, payload), maxUnderWay))
+	n := int64(min(a.entry.RemoteHandlers(service, payload), maxUnderWay))
 	if n == 0 {
 		return func() {}, nil
 	}

@@ -15,7 +15,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -27,6 +26,7 @@ import (
 	"github.com/wsgiparty/wsgiparty/internal/subrequest"
 	"github.com/wsgiparty/wsgiparty/internal/token"
 	"github.com/wsgiparty/wsgiparty/internal/urltemplate"
+	"github.com/wsgiparty/wsgiparty/partyline"
 )
 
 // askApplication asks the application over HTTP, through the party's routes.
@@ -99,7 +99,8 @@ func (v *visit) request(ctx context.Context, service string, h manifest.Handler,
 	timeout := time.Duration(v.Timeout)
 	requestCtx, cancel := context.WithTimeoutCause(ctx, timeout, &goneError{&timeoutError{timeout}})
 	defer cancel()
-	release, waited, err := v.slots.take(requestCtx, askerOf(ctx), holdsSlot(ctx, v.invitation.Operator))
+	path := partyline.PathOf(ctx, v.invitation.host.entry.Partyline)
+	release, waited, err := v.slots.take(requestCtx, path[len(path)-1].Guest, holdsSlot(path, v.guest()))
 	if err != nil {
 		return nil, &abandonedError{err}
 	}
@@ -108,7 +109,7 @@ func (v *visit) request(ctx context.Context, service string, h manifest.Handler,
 		return nil, &abandonedError{gobreaker.ErrOpenState}
 	}
 	addCarried(ctx, r.Header, traceHeaders)
-	response, err := v.send(r.WithContext(requestCtx), int(v.MaxAnswer), body, pathOf(ctx, v.invitation.host.entry.Partyline), release)
+	response, err := v.send(r.WithContext(requestCtx), int(v.MaxAnswer), body, path, release)
 	if err != nil && waited > 0 && requestCtx.Err() == context.DeadlineExceeded {
 		return nil, &abandonedError{v.slots.late(waited)}
 	}
@@ -220,13 +221,16 @@ func objectOf(payload any) (map[string]any, error) {
 
 // send sends a request to the application, with a token if the guest has a key. When
 // the application is done with it, which may be later, it calls done.
-func (v *visit) send(r *http.Request, limit int, body []byte, path []token.Ask, done func()) (*http.Response, error) {
+func (v *visit) send(r *http.Request, limit int, body []byte, path []partyline.Step, done func()) (*http.Response, error) {
 	signed := ""
 	if !v.keys.IsZero() {
 		mount := v.mountFor(r.Context())
 		t := token.Token{
 			Guest: v.guest(), Method: r.Method, URI: strings.TrimSuffix(mount, v.path) + r.URL.RequestURI(), Mount: mount,
-			BodyHash: sha256.Sum256(body), Path: path,
+			BodyHash: sha256.Sum256(body),
+		}
+		for _, step := range path {
+			t.Path = append(t.Path, token.Ask(step))
 		}
 		now := time.Now()
 		if len(path) > 0 {
@@ -250,21 +254,6 @@ func (v *visit) send(r *http.Request, limit int, body []byte, path []token.Ask, 
 		return nil, &statusError{handlerErr.StatusCode, handlerErr.Err}
 	}
 	return response, err
-}
-
-// pathOf returns the asks that led to a handler's being called, outermost first. Who asked
-// on another partyline is nobody on this one, where another guest may have that name.
-func pathOf(ctx context.Context, line *Partyline) []token.Ask {
-	var path []token.Ask
-	for a := askOf(ctx); a != nil; a = askOf(a.Context) {
-		step := token.Ask{Service: a.service.name}
-		if a.service.partyline == line {
-			step.Guest = guestName(a.guest)
-		}
-		path = append(path, step)
-	}
-	slices.Reverse(path)
-	return path
 }
 
 func isJSON(header http.Header) bool {

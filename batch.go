@@ -59,7 +59,7 @@ func (b *batch) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	var quick []int
 	for i, ask := range b.asks {
-		if !b.entry.waits(ask.Service) {
+		if b.entry.RemoteHandlers(ask.Service, ask.Payload) == 0 {
 			quick = append(quick, i)
 			continue
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/wsgiparty/wsgiparty/internal/reservedheader"
+	"github.com/wsgiparty/wsgiparty/partyline"
 )
 
 // traceHeaders are those of the W3C's Trace Context.
@@ -43,7 +44,7 @@ func (a *App) carry(ctx context.Context) context.Context {
 	}
 	take("", traceHeaders)
 	loop, _ := placeholders.GetString("http.request.header." + loopHeader)
-	carried[loopHeader] = []string{loopOf(loop, askOf(askOf(ctx).Context) != nil)}
+	carried[loopHeader] = []string{loopOf(loop, partyline.Depth(ctx) > 1)}
 	if names := a.forwarded.Load(); names != nil {
 		prefix := ""
 		if ctx.Value(fromOutsideKey{}) == placeholders {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/wsgiparty/wsgiparty/internal/budget"
 	"github.com/wsgiparty/wsgiparty/internal/subrequest"
+	"github.com/wsgiparty/wsgiparty/partyline"
 )
 
 // maxCollected is how many bytes of answers an ask, or a batch of asks, collects from
@@ -43,7 +44,7 @@ func WithBatch(ctx context.Context) context.Context {
 // withCollecting returns the context of an ask's remote handlers, for an ask's.
 func withCollecting(ctx context.Context) context.Context {
 	c := &collecting{guests: make(map[string]*budget.Budget)}
-	if b, ok := ctx.Value(batchKey{}).(*collectingBatch); ok && askOf(askOf(ctx).Context) == askOf(b.ctx) {
+	if b, ok := ctx.Value(batchKey{}).(*collectingBatch); ok && partyline.Depth(ctx) == partyline.Depth(b.ctx)+1 {
 		c.all = b.all
 	} else {
 		c.all = budget.New(maxCollected)

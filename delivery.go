@@ -46,7 +46,15 @@ func deliveryOf(r *http.Request) *delivery {
 }
 
 // ErrMisrouted is the error for a request to a guest that another route answered.
-var ErrMisrouted error = &partylineError{"misrouted: the request did not come to the guest it is for; another route answers there"}
+var ErrMisrouted error = misroutedError{}
+
+type misroutedError struct{}
+
+func (misroutedError) Error() string {
+	return "misrouted: the request did not come to the guest it is for; another route answers there"
+}
+
+func (misroutedError) Is(target error) bool { return target == ErrPartyline }
 
 var errAnswersNothing = errors.New("the guest's routes answer nothing")
 

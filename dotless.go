@@ -18,7 +18,7 @@ func (f *TemplateFunctions) begin(dot *templates.TemplateContext, service string
 		return dot.Req.Context(), func() {}, nil
 	}
 	ctx, cancel := context.WithTimeoutCause(context.Background(), dotlessTimeout, fmt.Errorf("it took longer than %v", dotlessTimeout))
-	if !f.operator.partyline.waits(service) {
+	if f.operator.Partyline().RemoteHandlers(service, nil) == 0 {
 		return ctx, cancel, nil
 	}
 	if !f.dotless.begin() {

@@ -10,9 +10,9 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"unique"
 
 	"github.com/wsgiparty/wsgiparty/internal/token"
+	"github.com/wsgiparty/wsgiparty/partyline"
 )
 
 // Entry is what an App has of a party: its partyline, and all who brought it about.
@@ -28,8 +28,9 @@ type Entry struct {
 	keys   token.Ring // of its guests
 	keysOf map[string]token.Keys
 
-	mounts sync.Map // of guest to *guestMount
-	values sync.Map // that packages keep for it
+	origins sync.Map // of scheme and host, to nil: where guests' URLs may lead
+	mounts  sync.Map // of guest to *guestMount
+	values  sync.Map // that packages keep for it
 }
 
 // joining says which module joined a partyline, and as whom.
@@ -37,7 +38,7 @@ type joining struct{ guest, module string }
 
 // history is what is counted of all partylines of one name, from config to config.
 type history struct {
-	asks    ledger
+	asks    partyline.Counts
 	invites [len(inviteResults)]atomic.Uint64
 }
 
@@ -51,7 +52,7 @@ var guestsKept = kept[guestIn, struct{}]{
 	make: func(guestIn) struct{} { return struct{}{} },
 	forget: func(k guestIn, _ struct{}) {
 		if h, ok := histories.lookup(k.party); ok {
-			h.asks.forget(k.guest)
+			h.asks.Forget(k.guest)
 		}
 	},
 }
@@ -61,17 +62,15 @@ var guestsKept = kept[guestIn, struct{}]{
 func (a *App) entry(name string) *Entry {
 	e, ok := a.entries[name]
 	if !ok {
-		h := hold(&a.holds, &histories, name)
-		p := newPartyline(name, Options{}, &h.asks)
-		p.observer = &lineObserver{a, p}
-		p.carry = a.carry
-		p.addressee = func(service string) func(any) unique.Handle[string] {
-			if service != URLService {
-				return nil
-			}
-			return p.guestOfPage
-		}
-		e = &Entry{Partyline: p, app: a, history: h, anyone: p.Operator("")}
+		e = &Entry{app: a, history: hold(&a.holds, &histories, name)}
+		e.Partyline = partyline.NewPartyline(name, Options{
+			Observer:      &observer{a, e},
+			RemoteContext: a.carry,
+			Addressee:     addressee,
+			Counts:        &e.history.asks,
+			Owner:         e,
+		})
+		e.anyone = e.Operator("")
 		e.bases.Store(new([]based))
 		a.entries[name] = e
 	}
@@ -106,8 +105,8 @@ func (a *App) add(h *Host) (*Entry, error) {
 			guests = append(guests, i.guest)
 		}
 	}
-	e.rank(guests)
-	e.ignoreMissingServices.Store(h.settings.IgnoreMissingServices)
+	e.SetOrder(guests)
+	e.SetIgnoreMissingServices(h.settings.IgnoreMissingServices)
 	bases := slices.Clone(*e.bases.Load())
 	for _, i := range h.guests.invited {
 		if i.uri.IsAbs() {

@@ -95,7 +95,10 @@ func (q *eventQueue) onStart(f func()) {
 // joined tells of a guest that has joined, with the services it is connected under
 // when that is told.
 func (q *eventQueue) joined(p *Partyline, guest string) {
-	q.add("guest_joined", func() map[string]any { return eventData(p, guest, p.servicesOf(guest)) })
+	q.add("guest_joined", func() map[string]any {
+		info, _ := p.Guest(guest)
+		return eventData(p, guest, info.Services)
+	})
 }
 
 // left tells of a guest that has left.

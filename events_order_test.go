@@ -14,7 +14,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -328,44 +327,6 @@ func TestEventsAreToldOnceUnderLoad(t *testing.T) {
 		}
 	}
 	c.expected = len(c.events)
-}
-
-// joinsMeanwhile lets somebody join while the observer is about to be told that a
-// guest has left.
-type joinsMeanwhile struct {
-	observer
-	join func()
-}
-
-func (o *joinsMeanwhile) left(guest string, services []string) {
-	joined := make(chan struct{})
-	go func() {
-		o.join()
-		close(joined)
-	}()
-	select {
-	case <-joined:
-	case <-time.After(50 * time.Millisecond): // it has to wait
-	}
-	o.observer.left(guest, services)
-}
-
-// TestAHandOverIsToldAsItHappened has one operator of a guest leave while the next one
-// joins: a guest that is on the line is not told to have left last.
-func TestAHandOverIsToldAsItHappened(t *testing.T) {
-	c := newEventful(t)
-	c.load("wsgi_party main")
-	first := c.join("one")
-	c.expect("guest_joined one []")
-	line := operatorOf(c, "main").Partyline()
-	joined := make(chan struct{})
-	line.observer = &joinsMeanwhile{line.observer, func() {
-		c.join("one")
-		close(joined)
-	}}
-	first.Leave()
-	<-joined
-	c.expect("guest_left one []", "guest_joined one []")
 }
 
 // TestGuestLeftIsNotToldWhileAReplicaIsConnected has the next operator of a guest

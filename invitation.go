@@ -108,7 +108,7 @@ func (i *Invitation) Defer(soFar InviteInfo) {
 func (i *Invitation) Report(info InviteInfo) (isNews bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	info.Accepted, info.Services = true, i.operator.services()
+	info.Accepted, info.Services = true, i.operator.Services()
 	i.describe(&info)
 	i.invited.last.Store(&info)
 	n := newsOf(&info)
@@ -189,7 +189,7 @@ func (i *Invitation) Replace(ctx context.Context, connect func(*Operator) error)
 		operator.Leave()
 		return ctx.Err()
 	}
-	operator.join()
+	operator.Join()
 	i.operator.Leave()
 	i.operator = operator
 	return nil
@@ -199,14 +199,14 @@ func (i *Invitation) Replace(ctx context.Context, connect func(*Operator) error)
 func (i *Invitation) OnLine() bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return i.operator.joined()
+	return i.operator.OnLine()
 }
 
 // Services returns the services that the guest is connected under. It is experimental.
 func (i *Invitation) Services() []string {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return i.operator.services()
+	return i.operator.Services()
 }
 
 // Leave takes the guest off the line. It is experimental.

@@ -39,7 +39,7 @@ func Join(ctx caddy.Context, party, guest string) (*Operator, error) {
 	e := a.entry(party)
 	e.joined = append(e.joined, joining{guest, moduleOf(ctx)})
 	o := a.operator(ctx, e, guest)
-	o.join()
+	o.Join()
 	return o, nil
 }
 
@@ -118,11 +118,12 @@ func (a *App) operator(ctx context.Context, e *Entry, guest string) *Operator {
 		hold(&a.holds, &guestsKept, guestIn{e.Name(), guest})
 	}
 	o := e.Operator(guest)
-	o.stay = context.AfterFunc(ctx, func() {
+	stop := context.AfterFunc(ctx, func() {
 		if !a.endedWith(ctx) {
 			o.Leave()
 		}
 	})
+	o.OnLeave(func() { stop() })
 	return o
 }
 

@@ -9,20 +9,20 @@ import (
 	"go.uber.org/zap"
 )
 
-// lineObserver logs asks at debug level, and guests that leave.
-type lineObserver struct {
-	app  *App
-	line *Partyline
+// observer logs asks at debug level, and guests that leave.
+type observer struct {
+	app *App
+	*Entry
 }
 
-func (o *lineObserver) observing() bool { return o.app.logger.Core().Enabled(zap.DebugLevel) }
+func (o *observer) Observing() bool { return o.app.logger.Core().Enabled(zap.DebugLevel) }
 
-func (o *lineObserver) begin(guest, service string) func(answered, declined, failed int, err error) {
+func (o *observer) BeginAsk(guest, service string) func(answered, declined, failed int, err error) {
 	began := time.Now()
 	return func(answered, declined, failed int, err error) {
 		if c := o.app.logger.Check(zap.DebugLevel, "asked around"); c != nil {
 			c.Write(
-				zap.String("party", o.line.Name()),
+				zap.String("party", o.Name()),
 				zap.String("guest", guest),
 				zap.String("service", service),
 				zap.Int("answered", answered),
@@ -34,12 +34,12 @@ func (o *lineObserver) begin(guest, service string) func(answered, declined, fai
 	}
 }
 
-func (o *lineObserver) joined(guest string) { o.app.events.joined(o.line, guest) }
+func (o *observer) GuestJoined(guest string) { o.app.events.joined(o.Partyline, guest) }
 
-func (o *lineObserver) left(guest string, services []string) {
+func (o *observer) GuestLeft(guest string, services []string) {
 	o.app.logger.Info("guest left",
-		zap.String("party", o.line.Name()),
+		zap.String("party", o.Name()),
 		zap.String("guest", guest),
 		zap.Strings("services", services))
-	o.app.events.left(o.line, guest, services)
+	o.app.events.left(o.Partyline, guest, services)
 }

@@ -17,7 +17,6 @@ package wsgiparty
 import (
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strings"
@@ -27,60 +26,6 @@ import (
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
 )
-
-func TestInvitedGuestsAreAskedInTheirOrderWheneverTheyConnect(t *testing.T) {
-	guests := []string{"a", "b", "c", "d"}
-	for range 50 {
-		p := NewPartyline("main", Options{})
-		p.rank(append(guests, "a")) // a has its first place
-		late := append([]string{"joined", "joined too"}, guests...)
-		rand.Shuffle(len(late), func(i, j int) { late[i], late[j] = late[j], late[i] })
-		operators := make(map[string]*Operator)
-		for _, guest := range late {
-			operators[guest] = p.Operator(guest)
-			for n := range 2 {
-				connect(t, operators[guest], "s", answerWith(fmt.Sprint(guest, n)))
-			}
-		}
-		joined := slices.DeleteFunc(slices.Clone(late), func(guest string) bool { return slices.Contains(guests, guest) })
-		var want []any
-		for _, guest := range append(slices.Clone(guests), joined...) {
-			want = append(want, guest+"0", guest+"1")
-		}
-		asker := p.Operator("asker")
-		wantAnswers(t, asker, "s", want...)
-		if got, want := p.Services()["s"], append(slices.Clone(guests), joined...); !slices.Equal(got, want) {
-			t.Errorf("services: %q, want %q", got, want)
-		}
-
-		// A replica takes its guest's place, and so does a guest that comes back.
-		replica := p.Operator("c")
-		for n := range 2 {
-			connect(t, replica, "s", answerWith(fmt.Sprint("c", n)))
-		}
-		operators["c"].Leave()
-		wantAnswers(t, asker, "s", want...)
-		operators["b"].Leave()
-		back := p.Operator("b")
-		for n := range 2 {
-			connect(t, back, "s", answerWith(fmt.Sprint("b", n)))
-		}
-		wantAnswers(t, asker, "s", want...)
-	}
-}
-
-func TestAnOrderThatIsSaidLaterCountsFromThenOn(t *testing.T) {
-	p := NewPartyline("main", Options{})
-	for _, guest := range []string{"joined", "b", "a"} {
-		connect(t, p.Operator(guest), "s", answerWith(guest))
-	}
-	asker := p.Operator("asker")
-	wantAnswers(t, asker, "s", "joined", "b", "a")
-	p.rank([]string{"b"})
-	wantAnswers(t, asker, "s", "b", "joined", "a")
-	p.rank([]string{"a", "b"}) // another party of this name came, which is before
-	wantAnswers(t, asker, "s", "a", "b", "joined")
-}
 
 // TestApplicationsAreAskedInTheOrderOfTheirInvites has five applications whose manifests
 // come in an order of their own, in two servers.

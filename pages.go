@@ -25,7 +25,7 @@ func (v *visit) sayWhatIsCalledAsAnothers(m *manifest.Manifest) {
 	var names []string
 	for name := range m.URLs {
 		guest, _, named := strings.Cut(name, ":")
-		_, invited := v.invitation.host.entry.rankedGuest(guest)
+		invited := v.invitation.host.entry.IsInOrder(guest)
 		if named && invited && !v.declaresURL(name) && guest != v.guest() {
 			names = append(names, name)
 		}
@@ -58,7 +58,7 @@ func (v *visit) answerURL(ctx context.Context, payload any) (any, error) {
 	}
 	urls := *v.urls.Load()
 	application, page, named := strings.Cut(request.Name, ":")
-	if _, invited := v.invitation.host.entry.rankedGuest(application); named && invited && application != v.guest() {
+	if named && application != v.guest() && v.invitation.host.entry.IsInOrder(application) {
 		urls = v.declaredURLs() // another guest's page, but for what the operator declares
 	}
 	name := request.Name

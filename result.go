@@ -181,7 +181,7 @@ func (h *Host) tell(info *InviteInfo, operator *Operator) {
 	h.entry.history.invites[slices.Index(inviteResults[:], info.Result)].Add(1)
 	h.log(info)
 	if info.Result == InviteJoined {
-		operator.join()
+		operator.Join()
 	} else {
 		h.app.events.invited(h.entry.Partyline, info)
 	}

@@ -24,10 +24,10 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"unique"
 	"weak"
 
 	"github.com/wsgiparty/wsgiparty/internal/token"
+	"github.com/wsgiparty/wsgiparty/partyline"
 )
 
 // root is what Caddy keeps of a call while that is under way, for what guests that are
@@ -47,21 +47,17 @@ const (
 var (
 	processID = rand.Text()
 	rootCount atomic.Uint64
-	roots     sync.Map // of id to weak.Pointer[call]
+	roots     sync.Map // of id to weak.Pointer[partyline.Call]
 )
 
 // rootOf returns the root of the call in which a handler was called with ctx, nil if
 // that has ended.
 func rootOf(ctx context.Context) *root {
-	outermost := askOf(ctx)
-	if outermost == nil {
+	c := partyline.CallOf(ctx)
+	if c == nil {
 		return nil
 	}
-	for up := askOf(outermost.Context); up != nil; up = askOf(up.Context) {
-		outermost = up
-	}
-	c := outermost.callOf()
-	attached, _ := c.attach(func() (any, func()) {
+	attached, _ := c.Attach(func() (any, func()) {
 		id := processID + "." + strconv.FormatUint(rootCount.Add(1), 10)
 		forget := func(id string) { roots.Delete(id) }
 		roots.Store(id, weak.Make(c))
@@ -83,31 +79,24 @@ func (r *root) ID() string {
 // returns false if the call that they were in was of this process and has ended. The
 // context is to be ended when what was asked with it has been answered.
 func withPath(ctx context.Context, line *Partyline, path []token.Ask, rootID string) (_ context.Context, end func(), ok bool) {
-	var under *call
+	var under *partyline.Call
 	if process, _, _ := strings.Cut(rootID, "."); process == processID {
 		if loaded, ok := roots.Load(rootID); ok {
-			under = loaded.(weak.Pointer[call]).Value()
+			under = loaded.(weak.Pointer[partyline.Call]).Value()
 		}
 		if under == nil {
 			return ctx, nil, false
 		}
 	}
-	var outermost *ask
-	for _, step := range path {
-		a := &ask{Context: ctx, service: &service{partyline: line, name: step.Service}}
-		if step.Guest != "" {
-			a.guest = unique.Make(step.Guest)
-		}
-		if outermost == nil {
-			outermost = a
-		}
-		ctx = a
+	steps := make([]partyline.Step, len(path))
+	for i, step := range path {
+		steps[i] = partyline.Step(step)
 	}
+	ctx, call := partyline.WithPath(ctx, line, steps, under)
 	if under != nil {
-		outermost.nested.Store(under)
 		return ctx, func() {}, true
 	}
-	return ctx, func() { outermost.callOf().end() }, true
+	return ctx, call.End, true
 }
 
 // give takes down a URL that is given out to somebody who asks.

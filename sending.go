@@ -58,7 +58,7 @@ func (h *Host) send(ctx context.Context, i *invited, timeout time.Duration) *Inv
 	}
 	info.Duration = time.Since(info.Time)
 	info.Status = w.Status()
-	info.Services = operator.services()
+	info.Services = operator.Services()
 	body := w.Body()
 	if requestCtx.Err() != nil { // the guest may still be at it
 		operator.Leave()

@@ -7,9 +7,11 @@ import (
 	"container/list"
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
+	"github.com/wsgiparty/wsgiparty/partyline"
 	"go.uber.org/zap"
 )
 
@@ -57,24 +59,10 @@ func newSlots(maxAsks int, timeout time.Duration, o *overload) *slots {
 	return &slots{max: maxAsks, ofOne: (3*maxAsks + 3) / 4, timeout: timeout, overload: o, askers: make(map[string]*asker)}
 }
 
-// askerOf returns the guest whose ask a handler is called by, empty for a caller that is
-// none.
-func askerOf(ctx context.Context) string {
-	if a := askOf(ctx); a != nil {
-		return guestName(a.guest)
-	}
-	return ""
-}
-
-// holdsSlot reports whether the operator's guest is being asked further up: there it asks
-// somebody in turn.
-func holdsSlot(ctx context.Context, o *Operator) bool {
-	for a := askOf(ctx); a != nil; a = askOf(a.Context) {
-		if a.guest == o.guest && a.service.partyline == o.partyline && askOf(a.Context) != nil {
-			return true
-		}
-	}
-	return false
+// holdsSlot reports whether the guest is being asked further up the path of an ask of it:
+// there it asks somebody in turn.
+func holdsSlot(path []partyline.Step, guest string) bool {
+	return slices.ContainsFunc(path[1:], func(step partyline.Step) bool { return step.Guest == guest })
 }
 
 // take takes a slot for an ask that ends with ctx at the latest, and calls release when

@@ -320,6 +320,20 @@ func forgetSoon(t testing.TB) {
 	forgetAfter = 500 * time.Millisecond
 }
 
+// countedOf returns what the process has counted of a guest in a party, whether or not it
+// is on the line.
+func countedOf(t *testing.T, party, guest, service string) (asks, replies uint64) {
+	t.Helper()
+	h, ok := histories.lookup(party)
+	if !ok {
+		return 0, 0
+	}
+	p := NewPartyline(party, Options{Counts: &h.asks})
+	connect(t, p.Operator(guest), service, pong)
+	asked, replied := p.Counts()
+	return asked[0].Asks, replied[0].Asked
+}
+
 // TestWhoIsGoneIsForgotten has guests come and go, and a party.
 func TestWhoIsGoneIsForgotten(t *testing.T) {
 	forgetSoon(t)
@@ -337,12 +351,8 @@ func TestWhoIsGoneIsForgotten(t *testing.T) {
 
 	knows := func(guest string) (application, counts bool) {
 		_, application = applications.lookup(manifestKey{c.party, guest, "/" + guest + "/__invite__/"})
-		if h, ok := histories.lookup(c.party); ok {
-			h.asks.mu.Lock()
-			defer h.asks.mu.Unlock()
-			counts = h.asks.guests[guest] != nil
-		}
-		return application, counts
+		asks, replies := countedOf(t, c.party, guest, "ping")
+		return application, asks > 0 && replies > 0
 	}
 	c.load(mounted("stays"))
 	partytest.Eventually(t, "who is gone is forgotten", func() bool {
@@ -352,12 +362,9 @@ func TestWhoIsGoneIsForgotten(t *testing.T) {
 	if application, counts := knows("stays"); !application || !counts {
 		t.Error("who stays is forgotten, too")
 	}
-	h, _ := histories.lookup(c.party)
-	h.asks.mu.Lock()
-	if h.asks.services["preview"] != nil || h.asks.services["ping"] == nil {
-		t.Errorf("counted are the services %v", h.asks.services)
+	if asks, _ := countedOf(t, c.party, "stays", "preview"); asks != 0 {
+		t.Errorf("the service of who is gone still has %d asks", asks)
 	}
-	h.asks.mu.Unlock()
 	asks, _ := c.partyline().Counts()
 	if i := slices.IndexFunc(asks, func(a AskCount) bool { return a.Service == "ping" }); i < 0 || asks[i].Asks != 1 {
 		t.Errorf("of who stays is counted %v", asks)

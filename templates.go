@@ -16,6 +16,7 @@ import (
 
 	"github.com/wsgiparty/wsgiparty/internal/caddytokens"
 	"github.com/wsgiparty/wsgiparty/internal/wire"
+	"github.com/wsgiparty/wsgiparty/partyline"
 )
 
 func init() {
@@ -189,7 +190,7 @@ func (f *TemplateFunctions) askFirst(arguments ...any) (any, error) {
 		return nil, err
 	}
 	defer q.end()
-	answer, err := firstTaken(q.ctx, f.operator, q.name, q.payload, templateValue)
+	answer, err := partyline.FirstFunc(q.ctx, f.operator, q.name, q.payload, templateValue)
 	if err != nil {
 		return nil, q.orGone(fmt.Errorf("nobody in party %q answers service %q for %s: %w", f.Party, q.name, describePayload(q.payload), err))
 	}

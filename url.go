@@ -21,7 +21,8 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
-	"unique"
+
+	"github.com/wsgiparty/wsgiparty/partyline"
 )
 
 // URLService is the service that guests connect to answer where their pages are: the
@@ -50,19 +51,26 @@ func urlRequestOf(payload any) (URLRequest, error) {
 	return PayloadAs[URLRequest](payload)
 }
 
-// guestOfPage returns the invited guest whose name a page's name begins with, as in
-// blog:post: nobody else is asked for it.
-func (p *Partyline) guestOfPage(payload any) unique.Handle[string] {
+// addressee returns who alone is asked for a service.
+func addressee(service string) func(payload any) (guest string) {
+	if service != URLService {
+		return nil
+	}
+	return guestOfPage
+}
+
+// guestOfPage returns the guest whose name a page's name begins with, as in blog:post: if
+// that is invited, nobody else is asked for the page.
+func guestOfPage(payload any) string {
 	request, err := urlRequestOf(payload)
 	if err != nil {
-		return noGuest
+		return ""
 	}
-	name, _, ok := strings.Cut(request.Name, ":")
+	guest, _, ok := strings.Cut(request.Name, ":")
 	if !ok {
-		return noGuest
+		return ""
 	}
-	guest, _ := p.rankedGuest(name)
-	return guest.guest
+	return guest
 }
 
 // UnmarshalJSON takes {"name", "values"}, [name, values] or {"name", "kwargs",
@@ -111,8 +119,8 @@ func (r *URLRequest) UnmarshalJSON(b []byte) error {
 // and host of one of the party's invites. Anything else is its guest's
 // *HandlerError. Like First it then returns what failed, or ErrHighAndDry.
 func URLFor(ctx context.Context, o *Operator, name string, values map[string]any) (string, error) {
-	return firstTaken(ctx, o, URLService, URLRequest{name, values}, func(answer string) (string, error) {
-		return linkable(o.partyline, answer)
+	return partyline.FirstFunc(ctx, o, URLService, URLRequest{name, values}, func(answer string) (string, error) {
+		return linkable(o.Partyline(), answer)
 	})
 }
 
@@ -130,11 +138,13 @@ func linkable(p *Partyline, text string) (string, error) {
 		return text, nil
 	}
 	if parsed.IsAbs() && parsed.User == nil {
-		if _, ok := p.origins.Load(originOf(parsed)); ok {
-			return text, nil
+		if e, ok := p.Owner().(*Entry); ok {
+			if _, ok := e.origins.Load(originOf(parsed)); ok {
+				return text, nil
+			}
 		}
 	}
-	return "", fmt.Errorf("the URL %q is neither a path beginning with one slash, nor does it begin with the scheme and host of an invite to party %q", text, p.name)
+	return "", fmt.Errorf("the URL %q is neither a path beginning with one slash, nor does it begin with the scheme and host of an invite to party %q", text, p.Name())
 }
 
 func asciiLower(r rune) rune {

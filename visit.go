@@ -97,7 +97,11 @@ func (v *visit) connect(o *Operator, m *manifest.Manifest) error {
 	v.urls.Store(&m.URLs)
 	v.invitation.OnStart(func() { v.sayWhatIsCalledAsAnothers(m) }) // when all invites are known
 	if len(m.URLs) > 0 {
-		if err := o.connect(URLService, connection{handler: v.answerURL, addressed: len(v.declaredURLs()) > 0}); err != nil {
+		connect := o.Connect
+		if len(v.declaredURLs()) > 0 { // which may be called as those of another guest
+			connect = o.ConnectForAll
+		}
+		if err := connect(URLService, v.answerURL); err != nil {
 			return err
 		}
 	}

@@ -1,18 +1,7 @@
 // Copyright 2026 The wsgi_party Authors
-//
-// Licensed under the Apache License, Version 2.0 (the "License");
-// you may not use this file except in compliance with the License.
-// You may obtain a copy of the License at
-//
-//     http://www.apache.org/licenses/LICENSE-2.0
-//
-// Unless required by applicable law or agreed to in writing, software
-// distributed under the License is distributed on an "AS IS" BASIS,
-// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-// See the License for the specific language governing permissions and
-// limitations under the License.
+// SPDX-License-Identifier: Apache-2.0
 
-package wsgiparty
+package partyline
 
 import (
 	"context"
@@ -29,9 +18,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/wsgiparty/wsgiparty/internal/measure"
-	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
 
 // figures returns what is counted as lines: "service asks", then "guest/service
@@ -119,29 +105,6 @@ func (h *handlerCounts) check(t testing.TB, what string, p *Partyline) {
 		}
 		return true
 	})
-}
-
-// retired waits until no rows are left but the given number.
-func retired(t testing.TB, l *ledger, rows int) {
-	t.Helper()
-	partytest.Eventually(t, "old rows are retired", func() bool {
-		runtime.GC()
-		return len(rowsOf(l)) <= rows
-	})
-}
-
-// rowsOf returns all rows that asks may still be counted in.
-func rowsOf(l *ledger) (rows []*row) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, s := range l.services {
-		for r := s.rows.Load(); r != nil; r = r.next {
-			if !r.retired {
-				rows = append(rows, r)
-			}
-		}
-	}
-	return rows
 }
 
 // What is counted.
@@ -363,28 +326,27 @@ func TestAsksThatCallNobodyAreCounted(t *testing.T) {
 	})
 }
 
-func TestAnAskIsCountedWhenItHasEnded(t *testing.T) {
+func TestAServicesAsksAreCountedWhenTheyHaveEnded(t *testing.T) {
 	p := NewPartyline("main", Options{})
 	connect(t, p.Operator("a"), "s", pong)
 	connect(t, p.Operator("b"), "s", func(context.Context, any) (any, error) {
-		wantFigures(t, p, "s 0, a/s 0 0 0 0, b/s 0 0 0 0")
+		wantFigures(t, p, "s 0, a/s 1 1 0 0, b/s 0 0 0 0")
 		return nil, nil
 	})
 	anyone := p.Operator("")
-	for range anyone.Replies(t.Context(), "s", nil) {
-		wantFigures(t, p, "s 0, a/s 0 0 0 0, b/s 0 0 0 0")
+	for reply := range anyone.Replies(t.Context(), "s", nil) {
+		wantFigures(t, p, map[string]string{"a": "s 0, a/s 1 1 0 0, b/s 0 0 0 0", "b": "s 0, a/s 1 1 0 0, b/s 1 1 0 0"}[reply.Guest])
 	}
 	wantFigures(t, p, "s 1, a/s 1 1 0 0, b/s 1 1 0 0")
 }
 
-// Many handlers are counted in parts.
 func TestAnyNumberOfHandlersIsCounted(t *testing.T) {
 	const guests = 5
 	patterns := []string{ // what the handlers do, again and again
 		"a", "d", "f", "p", "adafdaapad",
-		"d" + strings.Repeat("a", rowPart-2) + "p",
-		strings.Repeat("d", rowPart-1) + "a",
-		strings.Repeat("f", rowPart-2) + "pp",
+		"d" + strings.Repeat("a", 64-2) + "p",
+		strings.Repeat("d", 64-1) + "a",
+		strings.Repeat("f", 64-2) + "pp",
 	}
 	for _, n := range []int{1, 63, 64, 65, 128, 200} {
 		for _, pattern := range patterns {
@@ -627,10 +589,10 @@ func TestLocalAndRemoteHandlersOfAGuestAreCountedTogether(t *testing.T) {
 // toldObserver adds up what an observer is told.
 type toldObserver struct{ asks, answered, declined, failed uint64 }
 
-func (*toldObserver) observing() bool       { return true }
-func (*toldObserver) joined(string)         {}
-func (*toldObserver) left(string, []string) {}
-func (o *toldObserver) begin(string, string) func(answered, declined, failed int, err error) {
+func (*toldObserver) Observing() bool            { return true }
+func (*toldObserver) GuestJoined(string)         {}
+func (*toldObserver) GuestLeft(string, []string) {}
+func (o *toldObserver) BeginAsk(string, string) func(answered, declined, failed int, err error) {
 	return func(answered, declined, failed int, _ error) {
 		o.asks++
 		o.answered += uint64(answered)
@@ -640,9 +602,8 @@ func (o *toldObserver) begin(string, string) func(answered, declined, failed int
 }
 
 func TestAnObserverIsToldWhatIsCounted(t *testing.T) {
-	p := NewPartyline("main", Options{})
 	told := new(toldObserver)
-	p.observer = told
+	p := NewPartyline("main", Options{Observer: told})
 	for i := range 130 {
 		h := new(handlerCount).handler(func(payload any) byte { return "adfpa"[(i+payload.(int))%5] })
 		connectAs := connect
@@ -810,8 +771,8 @@ func TestReplicasAreCountedTogether(t *testing.T) {
 
 func TestPartylinesThatFollowEachOtherAreCountedTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ledger := new(ledger)
-		before, after := newPartyline("main", Options{}, ledger), newPartyline("main", Options{}, ledger)
+		counts := new(Counts)
+		before, after := NewPartyline("main", Options{Counts: counts}), NewPartyline("main", Options{Counts: counts})
 		other := NewPartyline("main", Options{})
 		for _, p := range []*Partyline{before, after, other} {
 			connect(t, p.Operator("a"), "s", pong)
@@ -837,14 +798,13 @@ func TestPartylinesThatFollowEachOtherAreCountedTogether(t *testing.T) {
 }
 
 func TestWhatAPartylineCountedOutlivesIt(t *testing.T) {
-	ledger := new(ledger)
+	counts := new(Counts)
 	for range 3 {
-		p := newPartyline("main", Options{}, ledger)
+		p := NewPartyline("main", Options{Counts: counts})
 		connect(t, p.Operator("a"), "s", pong)
 		p.Operator("").AskAround(t.Context(), "s", nil)
 	}
-	retired(t, ledger, 0)
-	p := newPartyline("main", Options{}, ledger)
+	p := NewPartyline("main", Options{Counts: counts})
 	connect(t, p.Operator("a"), "s", pong)
 	wantFigures(t, p, "s 3, a/s 3 3 0 0")
 }
@@ -958,67 +918,13 @@ func TestNamesThatComeAndGoTakeNoMoreMemory(t *testing.T) {
 		last.Leave()
 		last = o
 	}
-	if got := len(p.ledger.guests["a"]); got != maxCountedServices+1 {
-		t.Errorf("%d tallies", got)
+	if got := len(p.options.Counts.guests["a"]); got != maxCountedServices+1 {
+		t.Errorf("%d counters", got)
 	}
-	if got := len(p.ledger.services); got != maxCountedServices+1 {
-		t.Errorf("%d tallies of services", got)
+	if got := len(p.options.Counts.services); got != maxCountedServices+1 {
+		t.Errorf("%d counters of services", got)
 	}
 	wantFigures(t, p, fmt.Sprintf("other %d, a/other %[1]d %[1]d 0 0", 2000-maxCountedServices))
-	retired(t, p.ledger, 1)
-	wantFigures(t, p, fmt.Sprintf("other %d, a/other %[1]d %[1]d 0 0", 2000-maxCountedServices))
-}
-
-func TestOutcomesBeyondTheLimitAreCountedAndTakeNoMemory(t *testing.T) {
-	const guests, decliners, askers = rowPart + 16, 13, 3 // 8192 outcomes, of each of two parts
-	p := NewPartyline("main", Options{})
-	for i := range guests {
-		h := pong
-		if bit := i % rowPart; bit < decliners {
-			h = func(_ context.Context, payload any) (any, error) {
-				if payload.(int)>>bit&1 != 0 {
-					return nil, ErrHighAndDry
-				}
-				return nil, nil
-			}
-		}
-		connect(t, p.Operator(fmt.Sprintf("%02d", i)), "s", h)
-	}
-	var wg sync.WaitGroup
-	for range askers {
-		wg.Go(func() {
-			anyone := p.Operator("")
-			for _, payload := range rand.Perm(1 << decliners) {
-				anyone.AskAround(t.Context(), "s", payload)
-			}
-		})
-	}
-	wg.Wait()
-	const asks = askers << decliners
-	want := fmt.Sprint("s ", asks)
-	for i := range guests {
-		if i%rowPart < decliners {
-			want += fmt.Sprintf(", %02d/s %d %d %d 0", i, asks, asks/2, asks/2)
-		} else {
-			want += fmt.Sprintf(", %02d/s %d %[2]d 0 0", i, asks)
-		}
-	}
-	wantFigures(t, p, want)
-
-	for _, r := range rowsOf(p.ledger) {
-		for i := range r.parts {
-			inUse := 0
-			r.parts[i].counters(func(*rowOutcome, uint64) { inUse++ })
-			if inUse < maxOutcomes || inUse >= maxOutcomes+askers {
-				t.Errorf("part %d: %d counters, want about %d", i, inUse, maxOutcomes)
-			}
-		}
-	}
-	other := p.Operator("other") // makes it another order, and another row
-	connect(t, other, "s", pong)
-	other.Leave()
-	retired(t, p.ledger, 0)
-	wantFigures(t, p, want)
 }
 
 // At any time, from anywhere.
@@ -1153,59 +1059,11 @@ func TestNoCountIsLostOrDoubledWhileGuestsComeAndGo(t *testing.T) {
 		}
 	}
 	check("when all is quiet")
-	retired(t, p.ledger, 0)
-	check("after old rows are retired")
-}
-
-func TestNobodySeesHalfAnAsk(t *testing.T) {
-	verifyNoLeak(t)
-	p := NewPartyline("main", Options{})
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
-	for i := range 8 {
-		connect(t, p.Operator(fmt.Sprint("constant", i)), "s", func(_ context.Context, payload any) (any, error) {
-			if payload.(uint64)>>i&1 != 0 {
-				return nil, ErrHighAndDry
-			}
-			return nil, nil
-		})
-	}
-	var wg sync.WaitGroup
-	wg.Go(func() { // each change makes a row
-		for ctx.Err() == nil {
-			o := p.Operator("visitor")
-			connect(t, o, "s", pong)
-			runtime.GC()
-			o.Leave()
-		}
-	})
-	for range 3 {
-		wg.Go(func() {
-			anyone := p.Operator("")
-			for ctx.Err() == nil {
-				anyone.AskAround(t.Context(), "s", rand.Uint64())
-			}
-		})
-	}
-	last := uint64(0)
-	for ctx.Err() == nil {
-		asks, replies := p.Counts()
-		for _, c := range replies {
-			if c.Guest != "visitor" && (c.Asked != asks[0].Asks || c.Answered+c.Declined != c.Asked) {
-				t.Fatalf("%d asks, but %+v", asks[0].Asks, c)
-			}
-		}
-		last = asks[0].Asks
-	}
-	wg.Wait()
-	if last == 0 {
-		t.Error("nobody asked")
-	}
 }
 
 func TestTheFirstAsksAtOnceAreAllCounted(t *testing.T) {
 	const askers = 8
-	for range 100 { // they make the row together, and one wins
+	for range 100 {
 		p := NewPartyline("main", Options{})
 		connect(t, p.Operator("a"), "s", pong)
 		var wg sync.WaitGroup
@@ -1220,179 +1078,26 @@ func TestTheFirstAsksAtOnceAreAllCounted(t *testing.T) {
 		close(start)
 		wg.Wait()
 		wantFigures(t, p, fmt.Sprintf("s %d, a/s %[1]d %[1]d 0 0", askers))
-		if rows := len(rowsOf(p.ledger)); rows != 1 {
-			t.Fatalf("%d rows", rows)
-		}
-	}
-}
-
-func TestWithoutALedgerNothingIsCounted(t *testing.T) {
-	verifyNoLeak(t)
-	p := newPartyline("main", Options{}, nil)
-	a, anyone := p.Operator("a"), p.Operator("")
-	for i := range 65 {
-		connect(t, a, "s", map[bool]Handler{true: failWith(fs.ErrExist), false: pong}[i == 64])
-	}
-	connectRemote(t, p.Operator("b"), "s", failWith(fs.ErrExist))
-	connectRemote(t, p.Operator("c"), "s", pong)
-	if got, err := anyone.AskAround(t.Context(), "s", nil); len(got) != 65 || !errors.Is(err, fs.ErrExist) {
-		t.Errorf("got %d answers, %v", len(got), err)
-	}
-	if got, err := First[string](t.Context(), anyone, "s", nil); got != "pong" || err != nil {
-		t.Error(got, err)
-	}
-	if got := p.Guests(); len(got) != 3 {
-		t.Errorf("got %v", got)
-	}
-	if asks, replies := p.Counts(); len(asks)+len(replies) > 0 {
-		t.Errorf("counted %v, %v", asks, replies)
-	}
-	a.Leave()
-	if got, err := anyone.AskAround(t.Context(), "s", nil); !slices.Equal(got, []any{"pong"}) || err == nil {
-		t.Error(got, err)
-	}
-}
-
-func TestCountingAllocatesNothing(t *testing.T) {
-	for _, guests := range []int{1, 16, 64, 65, 200} {
-		measure := func(ledger *ledger, ask func(context.Context, *Operator)) float64 {
-			p := newPartyline("main", Options{}, ledger)
-			for i := range guests {
-				h := pong
-				if i%2 == 0 {
-					h = failWith(ErrHighAndDry)
-				}
-				connect(t, p.Operator(fmt.Sprint(i)), "s", h)
-			}
-			anyone := p.Operator("")
-			return testing.AllocsPerRun(100, func() { ask(t.Context(), anyone) })
-		}
-		for name, ask := range map[string]func(context.Context, *Operator){
-			"AskAround": func(ctx context.Context, o *Operator) { o.AskAround(ctx, "s", nil) },
-			"First":     func(ctx context.Context, o *Operator) { First[string](ctx, o, "s", nil) },
-			"Replies": func(ctx context.Context, o *Operator) {
-				for range o.Replies(ctx, "s", nil) {
-				}
-			},
-		} {
-			counted, uncounted := measure(new(ledger), ask), measure(nil, ask)
-			if counted != uncounted {
-				t.Errorf("%s of %d guests: %v allocations, uncounted %v", name, guests, counted, uncounted)
-			}
-		}
-	}
-}
-
-// outcomes returns so many different outcomes, of those that a row can have and
-// of others.
-func outcomes(n int) []rowOutcome {
-	random := rand.New(rand.NewPCG(1, 2))
-	seen := make(map[rowOutcome]bool)
-	all := []rowOutcome{{}, {reached: 1}, {skipped: 1}, {declined: 1}, {failed: 1}} // one field makes the difference
-	for len(all) < n {
-		o := rowOutcome{random.IntN(rowPart + 1), random.Uint64(), random.Uint64(), random.Uint64()}
-		o.skipped >>= random.IntN(65)
-		o.declined >>= random.IntN(65)
-		o.failed >>= random.IntN(65)
-		if !seen[o] && !slices.Contains(all[:5], o) {
-			seen[o] = true
-			all = append(all, o)
-		}
-	}
-	return all
-}
-
-func TestAShardFindsWhatWasInsertedAndNothingElse(t *testing.T) {
-	random := outcomes(2 * maxOutcomes)
-	var alike []rowOutcome // what hashes alike needs many tables
-	for i := range 2 * 50 {
-		alike = append(alike, rowOutcome{reached: i, skipped: uint64(i) << 7})
-	}
-	for name, all := range map[string][]rowOutcome{"random": random, "of one hash": alike} {
-		p := part{shards: make([]shard, 3)}
-		s := &p.shards[1]
-		find := func(o rowOutcome, want uint64) {
-			t.Helper()
-			switch c := s.find(&o); {
-			case want == 0 && c != nil:
-				t.Fatalf("%s: %+v was not inserted, but is %+v", name, o, c)
-			case want != 0 && (c == nil || c.outcome != o || c.n.Load() != want):
-				t.Fatalf("%s: %+v was inserted, but is %+v", name, o, c)
-			}
-		}
-		inserted, others := all[:len(all)/2], all[len(all)/2:]
-		for i, o := range inserted {
-			find(o, 0)
-			if !s.insert(&o) {
-				t.Fatalf("%s: no room for the %dth", name, i)
-			}
-			find(o, 1)
-			s.find(&o).n.Add(uint64(i))
-			for _, o := range []int{0, i / 2} { // growing moves nothing
-				find(inserted[o], uint64(o)+1)
-			}
-		}
-		for i, o := range inserted {
-			find(o, uint64(i)+1)
-		}
-		for _, o := range others {
-			find(o, 0)
-		}
-		seen := make(map[rowOutcome]uint64)
-		p.counters(func(o *rowOutcome, n uint64) { seen[*o] += n })
-		for i, o := range inserted {
-			if seen[o] != uint64(i)+1 {
-				t.Fatalf("%s: %d of %+v, want %d", name, seen[o], o, i+1)
-			}
-		}
-		if len(seen) != len(inserted) {
-			t.Errorf("%s: %d outcomes, want %d", name, len(seen), len(inserted))
-		}
-		tables := 0
-		for table := s.more.Load(); table != nil; table = table.next.Load() {
-			tables++
-		}
-		if name == "random" && tables > 12 { // else finding takes long
-			t.Errorf("%d tables for %d outcomes", tables, len(inserted))
-		}
-	}
-}
-
-func TestOutcomesThatHashAlikeTakeBoundedMemory(t *testing.T) {
-	s := new(shard)
-	inserted := 0
-	for i := 0; s.insert(&rowOutcome{reached: i, skipped: uint64(i) << 7}); i++ {
-		inserted++
-	}
-	tables := 0
-	for table := s.more.Load(); table != nil; table = table.next.Load() {
-		tables++
-		if len(table.counters) > 2*maxOutcomes {
-			t.Errorf("table %d has %d counters", tables, len(table.counters))
-		}
-	}
-	if inserted != len(s.first)+tables*probes {
-		t.Errorf("%d inserted in %d tables", inserted, tables)
 	}
 }
 
 func TestAskingTakesNoLockToCount(t *testing.T) {
 	p := NewPartyline("main", Options{})
 	connect(t, p.Operator("a"), "s", func(_ context.Context, payload any) (any, error) { return nil, payload.(error) })
-	p.ledger.mu.Lock()
+	p.options.Counts.mu.Lock()
 	asked := make(chan struct{})
 	go func() {
 		defer close(asked)
-		for _, err := range []error{ErrHighAndDry, fs.ErrExist} { // the first makes the row, each makes a counter
+		for _, err := range []error{ErrHighAndDry, fs.ErrExist} {
 			p.Operator("").AskAround(context.Background(), "s", err)
 		}
 	}()
 	select {
 	case <-asked:
 	case <-time.After(time.Minute):
-		t.Error("an ask waits for the ledger's lock")
+		t.Error("an ask waits for the lock of Counts")
 	}
-	p.ledger.mu.Unlock()
+	p.options.Counts.mu.Unlock()
 	<-asked
 	wantFigures(t, p, "s 2, a/s 2 0 1 1")
 }
@@ -1430,42 +1135,6 @@ func TestAnAskerThatHasGoneIsNobodysFailure(t *testing.T) {
 	wantFigures(t, p, "s 1, a/s 1 0 0 0")
 }
 
-func TestRetiringManyRowsTakesLittleTimeAndMemory(t *testing.T) {
-	const few, factor = 2_500, 16 // quadratic is 256 times as much
-	retiring := func(many int) func() time.Duration {
-		return func() time.Duration {
-			l, s, a := new(ledger), new(serviceTally), new(tally)
-			rows := make([]*row, many)
-			for i := range rows {
-				rows[i] = newRow(l, s, []*tally{a})
-				rows[i].count(0, &rowOutcome{reached: 1}, 0)
-				s.add(rows[i])
-			}
-			rand.Shuffle(many, func(i, j int) { rows[i], rows[j] = rows[j], rows[i] })
-			runtime.GC()
-			began := time.Now()
-			for i, r := range rows {
-				r.retire()
-				if i == many*9/10 {
-					left := 0
-					for r := s.rows.Load(); r != nil; r = r.next {
-						left++
-					}
-					if left > many/2 {
-						t.Errorf("%d rows are kept of %d, of which %d are retired", left, many, i+1)
-					}
-				}
-			}
-			took := time.Since(began)
-			if got, asks := a.counts(), uint64(many); s.rows.Load() != nil || s.asks.Load() != asks || got != (counts{asked: asks, answered: asks}) {
-				t.Errorf("%d asks, %+v, rows %v", s.asks.Load(), got, s.rows.Load())
-			}
-			return took
-		}
-	}
-	measure.TakesAtMost(t, 5*factor, retiring(few), retiring(few*factor))
-}
-
 // Guests.
 
 func TestGuestsTellsWhoIsOnTheLine(t *testing.T) {
@@ -1492,7 +1161,7 @@ func TestGuestsTellsWhoIsOnTheLine(t *testing.T) {
 
 		b, only := p.Operator("b"), p.Operator("only joined")
 		p.Operator("never came")
-		p.Operator("").join() // no guest
+		p.Operator("").Join() // no guest
 		connect(t, b, "z", pong)
 		connect(t, b, "a", pong)
 		connect(t, b, "z", pong)
@@ -1500,15 +1169,15 @@ func TestGuestsTellsWhoIsOnTheLine(t *testing.T) {
 		connectRemote(t, b, "m", pong) // it has joined before
 		a, replica := p.Operator("a"), p.Operator("a")
 		connect(t, a, "z", pong)
-		only.join()
-		only.join()
+		only.Join()
+		only.Join()
 		check(
 			GuestInfo{"a", []string{"z"}, 1, at(1)},
 			GuestInfo{"b", []string{"a", "m", "z"}, 1, began},
 			GuestInfo{"only joined", nil, 1, at(1)},
 		)
 		time.Sleep(time.Second)
-		replica.join()
+		replica.Join()
 		connect(t, replica, "z", pong)
 		connect(t, replica, "only the replica's", pong)
 		check(
@@ -1518,7 +1187,7 @@ func TestGuestsTellsWhoIsOnTheLine(t *testing.T) {
 		)
 		never := p.Operator("never came")
 		never.Leave()
-		never.join() // too late
+		never.Join() // too late
 		a.Leave()
 		a.Leave()
 		check(
@@ -1529,7 +1198,7 @@ func TestGuestsTellsWhoIsOnTheLine(t *testing.T) {
 		replica.Leave()
 		only.Leave()
 		check(GuestInfo{"b", []string{"a", "m", "z"}, 1, began})
-		p.Operator("only joined").join()
+		p.Operator("only joined").Join()
 		check(
 			GuestInfo{"b", []string{"a", "m", "z"}, 1, began},
 			GuestInfo{"only joined", nil, 1, at(2)}, // anew

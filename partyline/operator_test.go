@@ -1,18 +1,7 @@
 // Copyright 2026 The wsgi_party Authors
-//
-// Licensed under the Apache License, Version 2.0 (the "License");
-// you may not use this file except in compliance with the License.
-// You may obtain a copy of the License at
-//
-//     http://www.apache.org/licenses/LICENSE-2.0
-//
-// Unless required by applicable law or agreed to in writing, software
-// distributed under the License is distributed on an "AS IS" BASIS,
-// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-// See the License for the specific language governing permissions and
-// limitations under the License.
+// SPDX-License-Identifier: Apache-2.0
 
-package wsgiparty
+package partyline
 
 import (
 	"context"
@@ -23,6 +12,7 @@ import (
 	"go/token"
 	"io/fs"
 	"net/http"
+	"path/filepath"
 	"reflect"
 	"runtime"
 	"runtime/debug"
@@ -77,12 +67,6 @@ func wantAnswers(t testing.TB, o *Operator, service string, want ...any) {
 func verifyNoLeak(t *testing.T) {
 	before := goleak.IgnoreCurrent() // what other tests left is not this one's
 	t.Cleanup(func() { goleak.VerifyNone(t, before) })
-}
-
-// underRaceDetector says whether the test was built with -race.
-func underRaceDetector() bool {
-	info, _ := debug.ReadBuildInfo()
-	return info != nil && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
 // allocsAtMost measures on which terms something is done.
@@ -655,7 +639,14 @@ func TestALoopEndsTheWholeCall(t *testing.T) {
 }
 
 func TestTheSwitchboardUsesTheStandardLibraryOnly(t *testing.T) {
-	for _, file := range []string{"operator.go", "call.go", "errors.go"} {
+	sources, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range sources {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
 		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
 		if err != nil {
 			t.Fatal(err)
@@ -1346,7 +1337,7 @@ func TestPayloadAs(t *testing.T) {
 	}
 	for _, payload := range []any{map[string]int{"N": 1, "Title": 1}, 2.5, make(chan int), json.RawMessage("not JSON")} {
 		got, err := PayloadAs[page](payload)
-		if got != (page{}) || err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%T", payload)) || !strings.Contains(err.Error(), "wsgiparty.page") {
+		if got != (page{}) || err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%T", payload)) || !strings.Contains(err.Error(), "partyline.page") {
 			t.Errorf("%T: got %v, %v", payload, got, err)
 		}
 	}
@@ -1688,7 +1679,7 @@ func TestConnectingUnder1000ServicesIsCheap(t *testing.T) {
 		t.Errorf("%d bytes", bytes)
 	}
 	most := 50.
-	if underRaceDetector() {
+	if measure.UnderRaceDetector() {
 		most *= 6
 	}
 	measure.TakesAtMost(t, most, handlers, timed(connecting))
@@ -1749,5 +1740,15 @@ func TestRangingOverRepliesAllocatesAtMostOnce(t *testing.T) {
 	})
 	if n != 16*101 { // AllocsPerRun warms up once
 		t.Errorf("%d answers", n)
+	}
+}
+
+// eventually waits until the condition holds.
+func eventually(t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !condition(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not in time: %s", what)
+		}
 	}
 }

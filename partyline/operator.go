@@ -1,0 +1,268 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package partyline
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+	"unique"
+)
+
+// Handler answers what a guest is asked under a service. The context is the
+// asker's and knows which asks led here: a handler that asks around in turn
+// passes it on. Returning ErrHighAndDry, possibly wrapped, declines; any other
+// error, or a panic, is this guest's failure and nobody else's.
+//
+// A handler may be called from several goroutines at once, and with a payload
+// that other handlers are given too: it must not modify it.
+type Handler func(ctx context.Context, payload any) (answer any, err error)
+
+// Operator is a guest's handle on the partyline. A nil Operator, which an
+// application has that was not invited, belongs to no guest and no partyline:
+// connecting and asking through it is an error that says so.
+type Operator struct {
+	partyline *Partyline
+	guest     unique.Handle[string] // zero for a caller that is no guest
+
+	// Guarded by partyline.mu:
+	memberships map[string]*membership // by service
+	onLine      bool
+	left        bool
+	onLeave     []func()
+}
+
+// Guest returns the guest's name, empty for a caller that is no guest.
+func (o *Operator) Guest() string {
+	if o == nil {
+		return ""
+	}
+	return guestName(o.guest)
+}
+
+// String returns the guest's name, so that Caddy prints and matches the
+// request variable that holds an operator as that name.
+func (o *Operator) String() string { return o.Guest() }
+
+// Partyline returns the partyline the operator belongs to.
+func (o *Operator) Partyline() *Partyline {
+	if o == nil {
+		return nil
+	}
+	return o.partyline
+}
+
+// Connect connects a handler under a service. Guests that are invited are asked in the
+// order of their invites, whenever they connect, and after them all others in the
+// order in which they connect. A service can have many handlers, of one guest or of several. It
+// returns an error for an empty service name, a nil handler or an operator
+// without a guest name, and ErrLeft after Leave.
+func (o *Operator) Connect(service string, h Handler) error {
+	return o.connect(service, connection{handler: h})
+}
+
+// ConnectRemote is Connect for a handler that waits on something outside this
+// process. Remote handlers are started together, each in its own goroutine,
+// when an ask reaches the first of them; their replies still come in the order
+// in which they were connected. The handler must return soon after its context
+// has ended.
+func (o *Operator) ConnectRemote(service string, h Handler) error {
+	return o.connect(service, connection{handler: h, remote: true})
+}
+
+// ConnectForAll is Connect for a handler that is also called in asks that are addressed
+// to another guest. It is experimental: see Options.Addressee.
+func (o *Operator) ConnectForAll(service string, h Handler) error {
+	return o.connect(service, connection{handler: h, forAll: true})
+}
+
+func (o *Operator) connect(name string, c connection) error {
+	switch {
+	case o == nil:
+		return errNoOperator
+	case o.guest == noGuest:
+		return &partylineError{"connecting needs a guest name: this operator can only ask"}
+	case name == "":
+		return &partylineError{fmt.Sprintf("guest %q connects a handler under a service without a name", o.Guest())}
+	case c.handler == nil:
+		return &partylineError{fmt.Sprintf("the handler that guest %q connects under service %q is nil", o.Guest(), name)}
+	}
+	p := o.partyline
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if o.left {
+		return ErrLeft
+	}
+	var asks *counter
+	c.guest = o.guest
+	c.counter, asks = p.options.Counts.of(o.Guest(), name)
+	loaded, ok := p.services.Load(name)
+	if !ok {
+		s := &service{partyline: p, name: name, counter: asks, memberships: make(map[unique.Handle[string]][]*membership)}
+		if p.options.Addressee != nil {
+			s.addressee = p.options.Addressee(name)
+		}
+		loaded = s
+		p.services.Store(name, loaded)
+	}
+	s := loaded.(*service)
+	own, ok := o.memberships[name]
+	if !ok {
+		own = new(membership)
+		if o.memberships == nil {
+			o.memberships = make(map[string]*membership)
+		}
+		o.memberships[name] = own
+		s.memberships[o.guest] = append(s.memberships[o.guest], own)
+	}
+	s.add(own, c)
+	o.arrive()
+	return nil
+}
+
+// Reserve keeps a place in the order of a service, behind all that are connected
+// already or have reserved one, for whatever the guest connects under it, also with
+// other operators and after it has left. It returns an error for an operator
+// without a guest name.
+func (o *Operator) Reserve(service string) error {
+	switch {
+	case o == nil:
+		return errNoOperator
+	case o.guest == noGuest:
+		return &partylineError{"reserving a place needs a guest name: this operator can only ask"}
+	}
+	p := o.partyline
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	r := reservation{o.guest, service}
+	if _, ok := p.reserved[r]; ok {
+		return nil
+	}
+	if p.reserved == nil {
+		p.reserved = make(map[reservation]uint64)
+	}
+	p.reserved[r] = p.nextPlace()
+	return nil
+}
+
+// Join puts the guest on the line, as connecting something does, and tells the
+// Observer. Joining twice does nothing, nor does it after Leave.
+func (o *Operator) Join() {
+	o.partyline.mu.Lock()
+	defer o.partyline.mu.Unlock()
+	if o.left || o.guest == noGuest {
+		return
+	}
+	guest := o.arrive()
+	if observer := o.partyline.options.Observer; !guest.announced && observer != nil {
+		observer.GuestJoined(o.Guest())
+	}
+	guest.announced = true
+}
+
+// arrive puts the guest on the line. The partyline must be locked.
+func (o *Operator) arrive() *presentGuest {
+	guest, ok := o.partyline.guests[o.guest]
+	if !ok {
+		guest = &presentGuest{operators: make(map[*Operator]struct{}), since: time.Now()}
+		o.partyline.guests[o.guest] = guest
+	}
+	if !o.onLine {
+		o.onLine = true
+		guest.operators[o] = struct{}{}
+	}
+	return guest
+}
+
+// OnLine reports whether the operator has joined, or connected something, and not left.
+func (o *Operator) OnLine() bool {
+	o.partyline.mu.Lock()
+	defer o.partyline.mu.Unlock()
+	return o.onLine && !o.left
+}
+
+// Leave disconnects the operator's handlers. Asks under way may still call
+// them. Afterwards the operator can ask, but not connect. Leaving twice does
+// nothing.
+func (o *Operator) Leave() {
+	if o == nil {
+		return
+	}
+	for _, f := range o.leave() {
+		f()
+	}
+}
+
+// OnLeave has a function called when the operator has left, at once if it has already.
+func (o *Operator) OnLeave(f func()) {
+	o.partyline.mu.Lock()
+	left := o.left
+	if !left {
+		o.onLeave = append(o.onLeave, f)
+	}
+	o.partyline.mu.Unlock()
+	if left {
+		f()
+	}
+}
+
+// leave returns what is to be called when the operator has left.
+func (o *Operator) leave() (onLeave []func()) {
+	p := o.partyline
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if o.left {
+		return nil
+	}
+	o.left = true
+	onLeave, o.onLeave = o.onLeave, nil
+	services := slices.Sorted(maps.Keys(o.memberships))
+	for name, own := range o.memberships {
+		loaded, _ := p.services.Load(name)
+		s := loaded.(*service)
+		s.remove(o.guest, own)
+		if len(s.memberships) == 0 {
+			p.services.Delete(name)
+		}
+	}
+	o.memberships = nil
+	if !o.onLine {
+		return onLeave
+	}
+	guest := p.guests[o.guest]
+	if delete(guest.operators, o); len(guest.operators) > 0 {
+		return onLeave
+	}
+	delete(p.guests, o.guest)
+	if observer := p.options.Observer; guest.announced && observer != nil {
+		observer.GuestLeft(o.Guest(), services)
+	}
+	return onLeave
+}
+
+// Services returns the names of the services the operator is connected under, in
+// alphabetical order.
+func (o *Operator) Services() []string {
+	o.partyline.mu.Lock()
+	defer o.partyline.mu.Unlock()
+	return slices.Sorted(maps.Keys(o.memberships))
+}
+
+// noGuest is in place of the name of a caller that is no guest.
+var noGuest unique.Handle[string]
+
+func guestName(guest unique.Handle[string]) string {
+	if guest == noGuest {
+		return ""
+	}
+	return guest.Value()
+}
+
+// nextPlace returns the place behind all others. The partyline must be locked.
+func (p *Partyline) nextPlace() uint64 {
+	p.lastPlace++
+	return p.lastPlace
+}

@@ -1,0 +1,188 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package partyline
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unique"
+)
+
+// Partyline is a switchboard: guests connect handlers under the names of
+// services, and ask each other's handlers. All its methods, and those of its
+// operators, may be called from any goroutine at any time, handlers included.
+type Partyline struct {
+	name                  string
+	options               Options
+	ignoreMissingServices atomic.Bool
+	ranks                 atomic.Pointer[map[string]ranked] // of the guests that are asked before all others
+
+	mu        sync.Mutex // serializes connecting and leaving; asking never takes it
+	services  sync.Map   // of service name to *service; written with mu held
+	guests    map[unique.Handle[string]]*presentGuest
+	lastPlace uint64
+	reserved  map[reservation]uint64 // places in the order of services
+}
+
+// Options configure a Partyline. All but the first are experimental.
+type Options struct {
+	// IgnoreMissingServices makes an ask for a service nobody is connected
+	// under return no answers instead of a *NoSuchServiceError.
+	IgnoreMissingServices bool
+
+	// Observer, if not nil, is told what happens on the line.
+	Observer Observer
+
+	// RemoteContext, if not nil, makes the context for an ask's remote handlers from
+	// the one they would have. The asker's goroutine calls it, before the first of
+	// them is started.
+	RemoteContext func(context.Context) context.Context
+
+	// Addressee, if not nil, is called when a service gets its first handler. It
+	// returns nil, or a function that says by an ask's payload which guest alone is to
+	// be asked. If that guest is none of those in SetOrder, everybody is.
+	Addressee func(service string) func(payload any) (guest string)
+
+	// Counts is where asks are counted. Partylines that follow each other may share
+	// it. Default: one of the partyline's own.
+	Counts *Counts
+
+	// Owner is what Owner returns.
+	Owner any
+}
+
+// Observer is told what happens on a partyline. It is experimental.
+type Observer interface {
+	// Observing reports whether BeginAsk is to be called for every ask.
+	Observing() bool
+
+	// BeginAsk is called when an ask begins, and what it returns when that has ended.
+	BeginAsk(guest, service string) (asked func(answered, declined, failed int, err error))
+
+	// GuestJoined and GuestLeft are called when the first operator of a guest joins,
+	// and when its last one leaves after that. They must not call the partyline.
+	GuestJoined(guest string)
+	GuestLeft(guest string, services []string)
+}
+
+// NewPartyline returns a partyline with nobody on it. The name is only a label.
+func NewPartyline(name string, opts Options) *Partyline {
+	if opts.Counts == nil {
+		opts.Counts = new(Counts)
+	}
+	p := &Partyline{name: name, options: opts, guests: make(map[unique.Handle[string]]*presentGuest)}
+	p.SetIgnoreMissingServices(opts.IgnoreMissingServices)
+	return p
+}
+
+// SetIgnoreMissingServices changes the option of that name.
+func (p *Partyline) SetIgnoreMissingServices(ignore bool) { p.ignoreMissingServices.Store(ignore) }
+
+// observing returns the observer if it is to be told of an ask, else nil.
+func (p *Partyline) observing() Observer {
+	if p.options.Observer != nil && p.options.Observer.Observing() {
+		return p.options.Observer
+	}
+	return nil
+}
+
+// Name returns the name the partyline was made with.
+func (p *Partyline) Name() string { return p.name }
+
+// Owner returns what the partyline was made with as its owner.
+func (p *Partyline) Owner() any { return p.options.Owner }
+
+// GuestInfo is what a partyline knows of a guest.
+type GuestInfo struct {
+	// Name is the guest's.
+	Name string
+
+	// Services are those it is connected under, in alphabetical order.
+	Services []string
+
+	// Replicas is how many operators of this guest are on the line.
+	Replicas int
+
+	// Joined is since when the guest has been on the line.
+	Joined time.Time
+}
+
+// Guests returns who is on the line: the guests that have joined, or connected
+// something, and have not left. They are in alphabetical order.
+func (p *Partyline) Guests() []GuestInfo {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	guests := make([]GuestInfo, 0, len(p.guests))
+	for guest, present := range p.guests {
+		guests = append(guests, present.info(guest.Value()))
+	}
+	slices.SortFunc(guests, func(a, b GuestInfo) int { return cmp.Compare(a.Name, b.Name) })
+	return guests
+}
+
+// Guest returns the guest of that name, and whether it is on the line.
+func (p *Partyline) Guest(name string) (GuestInfo, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	present, ok := p.guests[unique.Make(name)]
+	if !ok {
+		return GuestInfo{}, false
+	}
+	return present.info(name), true
+}
+
+// Operator returns a new operator for the guest. Operators with the same guest
+// name are replicas of one guest: for each service, only the one that connected
+// to it first and has not left is asked. With an empty name it is the operator
+// of a caller that is no guest: it cannot connect, and asks everyone.
+func (p *Partyline) Operator(guest string) *Operator {
+	o := &Operator{partyline: p}
+	if guest != "" {
+		o.guest = unique.Make(guest)
+	}
+	return o
+}
+
+// Services returns the names of the services somebody is connected under, each
+// with its guests in the order in which they are asked. The map is a copy.
+func (p *Partyline) Services() map[string][]string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	services := make(map[string][]string)
+	p.services.Range(func(name, s any) bool {
+		var guests []string
+		seen := make(map[unique.Handle[string]]struct{})
+		for _, c := range s.(*service).load().connections {
+			if _, ok := seen[c.guest]; !ok {
+				seen[c.guest] = struct{}{}
+				guests = append(guests, c.guest.Value())
+			}
+		}
+		services[name.(string)] = guests
+		return true
+	})
+	return services
+}
+
+// presentGuest is a guest on the line.
+type presentGuest struct {
+	operators map[*Operator]struct{}
+	announced bool // one of them has joined, and not just connected something
+	since     time.Time
+}
+
+// info describes the guest. The partyline must be locked.
+func (g *presentGuest) info(name string) GuestInfo {
+	var services []string
+	for o := range g.operators {
+		services = slices.AppendSeq(services, maps.Keys(o.memberships))
+	}
+	slices.Sort(services)
+	return GuestInfo{name, slices.Compact(services), len(g.operators), g.since}
+}

@@ -1,0 +1,222 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package partyline
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"sync/atomic"
+	"unique"
+)
+
+// ask is one asking around, and the context that handlers are called with.
+type ask struct {
+	context.Context
+	guest   unique.Handle[string] // who asks
+	service *service
+	call    atomic.Pointer[Call] // in the outermost ask: nil until somebody wants to know
+}
+
+// askKey is the context key of the innermost ask.
+type askKey struct{}
+
+// Value makes handlers' contexts know which ask they are called by.
+func (a *ask) Value(key any) any {
+	if key == (askKey{}) {
+		return a
+	}
+	return a.Context.Value(key)
+}
+
+// round is one ask's going round of the handlers. Where the answers go is no part of it, or
+// that would be allocated.
+type round struct {
+	*ask
+	up          *ask // whose handler asks; nil in the outermost ask
+	connections []connection
+	payload     any
+	shard       uint32 // where the ask is counted
+
+	above    []unique.Handle[string] // the guests further up that ask for this service, too
+	only     unique.Handle[string]   // the one guest to ask; noGuest for all
+	picky    bool                    // one of the two says whom to skip
+	spending *spending               // nil up to the second level
+
+	next     int          // the connection to call next
+	ended    error        // why not everybody was asked: the context's error, or ErrLoop
+	remote   *remoteCalls // nil until the first remote handler is reached
+	observed *[counts]int // nil if nobody observes
+}
+
+// around calls the handlers in order. It appends their answers to answers, if that
+// is not nil, and yields all other replies.
+func (a *ask) around(connections []connection, payload any, answers *[]any, yield yieldFunc) (err error) {
+	r := round{ask: a, connections: connections, payload: payload, shard: rand.Uint32()}
+	if a.service.addressee != nil {
+		r.only = a.service.only(payload)
+	}
+	if up := askOf(a.Context); up != nil {
+		if r.up = up; !r.nest() {
+			r.connections, r.ended = nil, ErrLoop
+		}
+	}
+	r.picky = r.only != noGuest || len(r.above) > 0
+	if observer := a.service.partyline.observing(); observer != nil {
+		return r.observe(observer, answers, yield)
+	}
+	return r.all(answers, yield)
+}
+
+// observe is all, telling the observer what came of it.
+func (r *round) observe(observer Observer, answers *[]any, yield yieldFunc) (err error) {
+	o := new([counts]int)
+	r.observed = o
+	asked := observer.BeginAsk(guestName(r.guest), r.service.name)
+	defer func() {
+		asked(o[answered]+o[remoteAnswered], o[declined]+o[remoteDeclined], o[failed]+o[remoteFailed]+o[refused], err)
+	}()
+	return r.all(answers, yield)
+}
+
+// all calls everybody.
+func (r *round) all(answers *[]any, yield yieldFunc) error {
+	defer r.end()
+	for {
+		panicked := r.run(answers, yield)
+		if panicked == nil {
+			return r.ended
+		}
+		connection := &r.connections[r.next]
+		if !yield(connection.guest, nil, r.fail(connection, panicked), 0) {
+			return nil
+		}
+		r.next++
+	}
+}
+
+// run calls handlers until all are called, or nobody wants to know, or one panics: with
+// that error it returns. One recover for many handlers is what makes asking cheap.
+func (r *round) run(answers *[]any, yield yieldFunc) (panicked error) {
+	calling := false
+	defer func() {
+		if !calling { // a panic is yield's, the asker's own
+			return
+		}
+		if value := recover(); value != nil {
+			panicked = newPanicError(value)
+		} else {
+			r.fail(&r.connections[r.next], errExited)
+		}
+	}()
+	for ; r.next < len(r.connections); r.next++ {
+		connection := &r.connections[r.next]
+		if r.skips(connection) {
+			continue
+		}
+		if connection.remote {
+			if !r.await(connection, answers, yield) {
+				r.ended = nil
+				return nil
+			}
+			continue
+		}
+		if ended := r.Err(); ended != nil {
+			r.ended = ended
+			continue
+		}
+		if r.spending != nil && !r.spending.spend() {
+			r.ended = ErrLoop
+			continue
+		}
+		calling = true
+		answer, err := connection.handler(r.ask, r.payload)
+		if err != nil {
+			answer, err = nil, r.fail(connection, err)
+		} else {
+			r.count(connection, answered)
+		}
+		calling = false
+		if err == nil && answers != nil {
+			r.accept(answer, answers)
+		} else if !yield(connection.guest, answer, err, 0) {
+			r.ended = nil
+			return nil
+		}
+	}
+	return nil
+}
+
+// end is called when nobody is asked any more.
+func (r *round) end() {
+	r.service.counter.add(r.shard, answered)
+	if r.remote != nil {
+		r.remote.cancel()
+	}
+	if call := r.call.Load(); call != nil && r.up == nil {
+		call.End()
+	}
+}
+
+// skips reports whether the connection is not called.
+func (r *round) skips(connection *connection) bool {
+	return connection.guest == r.guest || r.picky && r.skipsOther(connection)
+}
+
+func (r *round) skipsOther(connection *connection) bool {
+	return slices.Contains(r.above, connection.guest) || r.only != noGuest && r.only != connection.guest && !connection.forAll
+}
+
+// accept appends an answer. If there is no room, it makes room for those of all.
+func (r *round) accept(answer any, answers *[]any) {
+	if len(*answers) == cap(*answers) {
+		*answers = append(make([]any, 0, len(r.connections)), *answers...)
+	}
+	*answers = append(*answers, answer)
+}
+
+// count counts what came of a call, but for remote ones, which count themselves.
+func (r *round) count(connection *connection, what counted) {
+	connection.counter.add(r.shard, what)
+	if r.observed != nil {
+		r.observed[what]++
+	}
+}
+
+// fail counts that a handler returned an error, and returns what that is to the asker:
+// ErrHighAndDry itself if it declines, else a *HandlerError.
+func (r *round) fail(connection *connection, err error) error {
+	failure := r.failure(connection.guest, err)
+	if failure == nil {
+		r.count(connection, declined)
+		return ErrHighAndDry
+	}
+	r.count(connection, failed)
+	connection.counter.lastFailure.Store(failure)
+	return failure
+}
+
+// failure returns nil if the error declines.
+func (a *ask) failure(guest unique.Handle[string], err error) *HandlerError {
+	if err == ErrHighAndDry || errors.Is(err, ErrHighAndDry) { // mostly it is not wrapped
+		return nil
+	}
+	if isLoop(err) {
+		err = ErrLoop
+	}
+	return &HandlerError{Guest: guest.Value(), Service: a.service.name, Err: err}
+}
+
+// isLoop reports whether the error says nothing but that guests failed with ErrLoop. It
+// would become as long as the loop.
+func isLoop(err error) bool {
+	switch err := err.(type) {
+	case *HandlerError:
+		return err.Err == ErrLoop
+	case interface{ Unwrap() []error }:
+		return !slices.ContainsFunc(err.Unwrap(), func(err error) bool { return !isLoop(err) })
+	}
+	return err == ErrLoop
+}
