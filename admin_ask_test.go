@@ -374,7 +374,7 @@ func TestAdminAskSaysHowAHandlerPanicked(t *testing.T) {
 				wild = reply.Error
 			}
 		}
-		if !strings.HasPrefix(wild, `guest "wild" failed to answer "any": panic: `) || !strings.Contains(wild, "admin_test.go:") || fmt.Sprint(asked.Answers) != "[tame]" {
+		if !strings.HasPrefix(wild, `guest "wild" failed to answer "any": panic: `) || !strings.Contains(wild, "admin_ask_test.go:") || fmt.Sprint(asked.Answers) != "[tame]" {
 			t.Errorf("%T: %+v", value, asked)
 		}
 		var shown struct {
