@@ -187,7 +187,7 @@ func commandShow(fl caddycmd.Flags) (int, error) {
 	}
 	invites := newInviteTable()
 	for _, i := range p.Invites {
-		invites.invite(i, i.Result.word())
+		invites.invite(i, forPeople(i.Result))
 	}
 	guests := newTable("GUEST", "SERVICES", "REPLICAS", "JOINED")
 	for _, g := range p.Guests {
@@ -268,7 +268,7 @@ func commandInvite(fl caddycmd.Flags) (int, error) {
 	t := newInviteTable()
 	var missing []string
 	for _, i := range sent.Invites {
-		result := i.Result.word()
+		result := forPeople(i.Result)
 		if !i.Sent {
 			result = "on the line"
 		}

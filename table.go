@@ -66,8 +66,8 @@ func (t *table) invite(i inviteJSON, result string) {
 	t.row(i.URI, i.Guest, result, i.Status, seconds(i.Duration), old, firstLine(i.Error), i.Hint)
 }
 
-// word is the result for people.
-func (r InviteResult) word() string { return strings.ReplaceAll(string(r), "_", " ") }
+// forPeople returns the result as it is shown to people.
+func forPeople(r InviteResult) string { return strings.ReplaceAll(string(r), "_", " ") }
 
 func firstLine(text string) string {
 	line, _, _ := strings.Cut(text, "\n")
