@@ -6,7 +6,6 @@ package wsgiparty
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"runtime"
 	"slices"
 	"strconv"
@@ -75,10 +74,7 @@ type App struct {
 
 	mu      sync.RWMutex
 	entries map[string]*Entry
-	guests  []*Guest   // the handlers that speak for one
 	keys    token.Ring // of all guests: none may have another's
-
-	keysInParties token.Ring // the same, where guests of one name in two parties are two
 
 	warnings []func() // for Start, when all of the config is there
 
@@ -91,6 +87,7 @@ type App struct {
 	stored      sync.Map // of the keys of its guests' manifests to nil
 	holds       holds
 	pathKey     atomic.Pointer[token.PathKey] // nil until it has come from the storage
+	pathKeyOnce sync.Once                     // for what has it come
 }
 
 // CaddyModule returns the Caddy module information.
@@ -119,16 +116,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 func (a *App) Start() error {
 	a.warnOfJoined()
 	a.mu.RLock()
-	guests, warnings := slices.Clone(a.guests), slices.Clone(a.warnings)
+	warnings := slices.Clone(a.warnings)
 	a.mu.RUnlock() // a hint may ask which guests are expected
-	for _, g := range guests {
-		g.warn()
-	}
 	for _, warn := range warnings {
 		warn()
-	}
-	if slices.ContainsFunc(guests, func(g *Guest) bool { return !g.keys.IsZero() }) {
-		a.events.onStart(func() { go a.loadPathKey() })
 	}
 	return nil
 }
@@ -220,60 +211,7 @@ func AppOf(ctx caddy.Context) (_ *App, err error) {
 	return app.(*App), nil
 }
 
-// addGuest makes a handler one of those that the config is checked for.
-func (a *App) addGuest(g *Guest) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.guests = append(a.guests, g)
-	if len(g.Forward) > 0 {
-		var names []string
-		for _, g := range a.guests {
-			for _, name := range g.Forward {
-				names = append(names, http.CanonicalHeaderKey(name))
-			}
-		}
-		slices.Sort(names)
-		names = slices.Compact(names)
-		a.forwarded.Store(&names)
-	}
-}
-
-// removeGuest undoes addGuest.
-func (a *App) removeGuest(g *Guest) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.guests = slices.DeleteFunc(a.guests, func(other *Guest) bool { return other == g })
-}
-
-// awaits reports whether a handler takes the invite of that guest if it comes.
-func (a *App) awaits(guest string) bool {
-	a.mu.RLock()
-	defer a.mu.RUnlock()
-	return slices.ContainsFunc(a.guests, func(g *Guest) bool { return g.awaits(guest) })
-}
-
-// expects reports whether a handler in the party's routes would take the invite of that
-// guest, had it come so far.
-func (a *App) expects(h *Host, guest string) bool {
-	a.mu.RLock()
-	defer a.mu.RUnlock()
-	return slices.ContainsFunc(a.guests, func(g *Guest) bool { return g.host == h && g.visit.Load() == nil && g.awaits(guest) })
-}
-
-// checkKeys returns an error if the keys of a guest in the party's routes are wrong that
-// no invite has reached.
-func (a *App) checkKeys(h *Host) error {
-	a.mu.RLock()
-	defer a.mu.RUnlock()
-	for _, g := range a.guests {
-		if g.host == h && g.keysErr != nil {
-			return fmt.Errorf("wsgi_party_guest %q: %w", g.Name, g.keysErr)
-		}
-	}
-	return nil
-}
-
-// WarnAtStart has Start call a function that may warn of something.
+// WarnAtStart has Start call a function that may warn of what only the whole config shows.
 func (a *App) WarnAtStart(warn func()) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

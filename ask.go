@@ -128,12 +128,12 @@ func (a *Ask) serve(w http.ResponseWriter, r *http.Request) ([][]byte, error) {
 	if err := CheckLoops(r.Header); err != nil {
 		return nil, newProblem(http.StatusLoopDetected, "%v: what it asks for leads to itself, by way of another Caddy or an application", err)
 	}
-	guest, keys, ok := a.app.identify(a.Party, r)
+	entry := a.app.Entry(a.Party)
+	guest, keys, ok := entry.Identify(r)
 	if !ok {
 		w.Header().Set("WWW-Authenticate", "Bearer")
 		return nil, newProblem(http.StatusUnauthorized, "no guest of party %q has this key, or none was sent: write the key of the guest's wsgi_party_guest in the header Authorization, as Bearer <key>; it counts once the guest's invite has reached that", a.Party)
 	}
-	entry := a.app.Entry(a.Party)
 	service := strings.TrimPrefix(r.URL.Path, "/")
 	if service == "" && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
 		return onePart(whoIsThere(entry))

@@ -108,7 +108,7 @@ func (v *visit) request(ctx context.Context, service string, h manifest.Handler,
 		release()
 		return nil, &abandonedError{gobreaker.ErrOpenState}
 	}
-	addCarried(ctx, r.Header, traceHeaders)
+	AddForwarded(ctx, r.Header, TraceHeaders)
 	response, err := v.send(r.WithContext(requestCtx), int(v.MaxAnswer), body, path, release)
 	if err != nil && waited > 0 && requestCtx.Err() == context.DeadlineExceeded {
 		return nil, &abandonedError{v.slots.late(waited)}
@@ -247,7 +247,7 @@ func (v *visit) send(r *http.Request, limit int, body []byte, path []partyline.S
 		if signed != "" {
 			r.Header[tokenHeader] = []string{signed}
 		}
-		addCarried(r.Context(), r.Header, v.Forward)
+		AddForwarded(r.Context(), r.Header, v.Forward)
 	}
 	response, err := v.invitation.send(r, limit, prepare, done)
 	if handlerErr, ok := errors.AsType[caddyhttp.HandlerError](err); ok && handlerErr.StatusCode != 0 {

@@ -110,7 +110,7 @@ func (i *Invitation) send(r *http.Request, limit int, prepare func(*http.Request
 	defer cancel() // as net/http does when a request has been answered
 	w := subrequest.NewResponseWriter(limit, collectingOf(ctx).charges(d.guest, limit)...)
 	sent := subrequest.New(r.WithContext(ctx), h.server, i.URI, h.prefixFor(ctx), w)
-	sent.Header[loopHeader] = []string{carriedLoop(ctx)}
+	sent.Header[loopHeader] = []string{forwardedLoop(ctx)}
 	caddyhttp.SetVar(sent.Context(), h.settings.PartylineKey, i.Operator)
 	handler := caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 		defer done()

@@ -25,9 +25,6 @@ type Entry struct {
 	joined  []joining // by Join
 	bases   atomic.Pointer[[]based]
 
-	keys   token.Ring // of its guests
-	keysOf map[string]token.Keys
-
 	origins sync.Map // of scheme and host, to nil: where guests' URLs may lead
 	mounts  sync.Map // of guest to *guestMount
 	values  sync.Map // that packages keep for it
@@ -65,7 +62,7 @@ func (a *App) entry(name string) *Entry {
 		e = &Entry{app: a, history: hold(&a.holds, &histories, name)}
 		e.Partyline = partyline.NewPartyline(name, Options{
 			Observer:      &observer{a, e},
-			RemoteContext: a.carry,
+			RemoteContext: a.remoteContext,
 			Addressee:     addressee,
 			Counts:        &e.history.asks,
 			Owner:         e,
@@ -146,36 +143,24 @@ func (e *Entry) inOrder() []*Host {
 	})
 }
 
-// addKeys makes keys those of a guest of the party. One that is another guest's is an
+// AddKeys makes keys those of a guest of the party. One that is another guest's is an
 // error.
-func (a *App) addKeys(party, guest string, keys token.Keys) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	e := a.entry(party)
-	if err := a.keys.Add(guest, keys); err != nil {
-		return err
-	}
-	if err := a.keysInParties.Add(guest+" of party "+party, keys); err != nil {
-		return err
-	}
-	if e.keysOf == nil {
-		e.keysOf = make(map[string]token.Keys)
-	}
+func (e *Entry) AddKeys(guest string, keys token.Keys) error {
+	e.app.mu.Lock()
+	defer e.app.mu.Unlock()
 	if !keys.IsZero() {
-		e.keysOf[guest] = keys
+		e.app.pathKeyOnce.Do(func() { e.app.events.onStart(func() { go e.app.loadPathKey() }) })
 	}
-	return e.keys.Add(guest, keys)
+	return e.app.keys.Add(e.Name(), guest, keys)
 }
 
-// identify returns the guest of the party whose key the request has, and its keys.
-func (a *App) identify(party string, r *http.Request) (string, token.Keys, bool) {
+// Identify returns the guest of the party whose key the request has, and its keys.
+func (e *Entry) Identify(r *http.Request) (string, token.Keys, bool) {
 	scheme, key, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") {
 		return "", token.Keys{}, false
 	}
-	a.mu.RLock()
-	defer a.mu.RUnlock()
-	e := a.entries[party]
-	guest, ok := e.keys.Identify(strings.TrimSpace(key))
-	return guest, e.keysOf[guest], ok
+	e.app.mu.RLock()
+	defer e.app.mu.RUnlock()
+	return e.app.keys.Identify(e.Name(), strings.TrimSpace(key))
 }

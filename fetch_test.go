@@ -132,19 +132,32 @@ func awaitRequests(t testing.TB, b *testbackend.Backend, path string, n int) []t
 // visitOf returns the guest's of the running config.
 func visitOf(t testing.TB, guest string) *visit {
 	t.Helper()
-	a, ok := Running()
-	if !ok {
-		t.Fatal("nothing runs")
-	}
-	a.mu.RLock()
-	defer a.mu.RUnlock()
-	for _, g := range a.guests {
+	for _, g := range guestHandlers(t) {
 		if v := g.visit.Load(); v != nil && v.guest() == guest {
 			return v
 		}
 	}
 	t.Fatalf("guest %q is not invited", guest)
 	return nil
+}
+
+// guestHandlers returns those of the running config.
+func guestHandlers(t testing.TB) (handlers []*Guest) {
+	t.Helper()
+	a, ok := Running()
+	if !ok {
+		t.Fatal("nothing runs")
+	}
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	for _, e := range a.entries {
+		for _, h := range e.hosts {
+			for _, s := range h.speakers {
+				handlers = append(handlers, (*Guest)(s.(*speaker)))
+			}
+		}
+	}
+	return handlers
 }
 
 const testGuestKey = "0123456789abcdef0123456789abcdef"

@@ -164,14 +164,16 @@ func (g *Guest) Provision(ctx caddy.Context) error {
 	if g.app, err = AppOf(ctx); err != nil {
 		return err
 	}
-	g.app.addGuest(g)
+	g.app.Forward(g.Forward)
+	g.app.WarnAtStart(g.warn)
+	g.host.AddSpeaker((*speaker)(g))
 	return nil
 }
 
 // Cleanup forgets the handler. It disconnects nobody: requests in flight outlive it.
 func (g *Guest) Cleanup() error {
-	if g.app != nil {
-		g.app.removeGuest(g)
+	if g.host != nil {
+		g.host.RemoveSpeaker((*speaker)(g))
 	}
 	return nil
 }
@@ -302,7 +304,7 @@ func (g *Guest) offer(i *Invitation, r *http.Request) (answered, passOn bool, er
 	if why := g.notFor(i); why != "" {
 		g.passed = append(g.passed, guest)
 		i.Advise(why)
-		return false, g.app.awaits(guest), nil
+		return false, g.app.Awaits(guest), nil
 	}
 	mount, err := mountOf(i.URI.EscapedPath(), r.URL.EscapedPath())
 	if err != nil {
@@ -333,7 +335,7 @@ func (g *Guest) accept(i *Invitation, mount string) error {
 	if g.keysErr != nil {
 		return &guestError{"wsgi_party_guest: " + g.keysErr.Error()}
 	}
-	if err := g.app.addKeys(i.host.name, guest, g.keys); err != nil {
+	if err := i.host.entry.AddKeys(guest, g.keys); err != nil {
 		return &guestError{err.Error()}
 	}
 	i.Accept()
@@ -350,10 +352,24 @@ func (g *Guest) accept(i *Invitation, mount string) error {
 	return nil
 }
 
-// awaits reports whether the handler takes the invite of that guest if it comes.
-func (g *Guest) awaits(guest string) bool {
-	v := g.visit.Load()
-	return g.Name == guest || g.Name == "" && (v == nil || v.guest() == guest)
+// speaker is what the party knows of the handler.
+type speaker Guest
+
+// Awaits reports whether the handler takes the invite of that guest if it comes.
+func (s *speaker) Awaits(guest string) bool {
+	v := s.visit.Load()
+	return s.Name == guest || s.Name == "" && (v == nil || v.guest() == guest)
+}
+
+// Speaks reports whether it has taken an invite.
+func (s *speaker) Speaks() bool { return s.visit.Load() != nil }
+
+// Check returns what is wrong with the keys.
+func (s *speaker) Check() error {
+	if s.keysErr != nil {
+		return fmt.Errorf("wsgi_party_guest %q: %w", s.Name, s.keysErr)
+	}
+	return nil
 }
 
 // warn warns of a handler that no invite reached, unless its invite has told why, and

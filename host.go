@@ -70,6 +70,8 @@ type Host struct {
 	routes caddyhttp.RouteList
 	chain  caddyhttp.Handler // the routes
 
+	speakers []Speaker // guarded by the app
+
 	mu sync.Mutex // of what invites are being sent again
 }
 
@@ -117,7 +119,7 @@ func (h *Host) Invite() error {
 			return fmt.Errorf("%s, and strict_invites is set: %w: %s", info.Result.message(), info.problem(), h.hint(info))
 		}
 	}
-	return h.app.checkKeys(h)
+	return h.checkSpeakers()
 }
 
 // Close makes the party's guests free for another handler to invite. It disconnects

@@ -19,7 +19,7 @@ func (h *Host) hint(info *InviteInfo) string {
 		return info.Hint
 	case info.Err == errLeavesProcess && info.Accepted:
 		return "the guest made a connection in the context of its invite: let it use a context of its own for that"
-	case info.Err == errLeavesProcess && h.app.expects(h, info.Guest):
+	case info.Err == errLeavesProcess && h.expects(info.Guest):
 		return forgotten + "; where it stands behind forward_auth or the like, let the guest's invites pass that with the matcher `" + h.recipe(info.Guest) + "`"
 	case info.Err == errLeavesProcess:
 		return forgotten

@@ -72,10 +72,10 @@ func loopOf(before string, nested bool) string {
 	return before + ", " + loopID
 }
 
-// carriedLoop returns the CDN-Loop of a request in that context.
-func carriedLoop(ctx context.Context) string {
-	if carried, ok := ctx.Value(carriedKey{}).(http.Header); ok {
-		return carried[loopHeader][0]
+// forwardedLoop returns the CDN-Loop of a request in that context.
+func forwardedLoop(ctx context.Context) string {
+	if forwarded, ok := ctx.Value(forwardedKey{}).(http.Header); ok {
+		return forwarded[loopHeader][0]
 	}
 	return loopID
 }

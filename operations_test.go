@@ -278,17 +278,7 @@ func TestInvitesAreCountedAndToldOfWhenTheirResultChanges(t *testing.T) {
 // what the application answered.
 func fetchingOf(t *testing.T, guest string) *fetching {
 	t.Helper()
-	a, ok := Running()
-	if !ok {
-		t.Fatal("no config runs")
-	}
-	for _, g := range a.guests {
-		if v := g.visit.Load(); v != nil && v.guest() == guest {
-			return newFetching(v)
-		}
-	}
-	t.Fatalf("no guest %q", guest)
-	return nil
+	return newFetching(visitOf(t, guest))
 }
 
 // TestEventsTellOfRemoteGuests does not wait for half a minute between the answers

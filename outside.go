@@ -8,8 +8,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/wsgiparty/wsgiparty/internal/reservedheader"
 	"github.com/wsgiparty/wsgiparty/internal/token"
 )
@@ -43,7 +41,7 @@ func (a *App) signed(t token.Token, party string, now time.Time) bool {
 // when what the guest asks has been answered. An error is token.ErrTooDeep, or says what
 // is wrong with the token. It is experimental.
 func (e *Entry) AskContext(r *http.Request, guest string, keys token.Keys) (ctx context.Context, end func(), err error) {
-	ctx = context.WithValue(r.Context(), fromOutsideKey{}, r.Context().Value(caddy.ReplacerCtxKey))
+	ctx = askedByGuest(r)
 	ctx, end, err = e.withPathOf(ctx, r.Header.Get(reservedheader.Token), guest, keys)
 	return e.app.withPrefixOf(ctx, e, guest, r.Header.Get(reservedheader.Prefix)), end, err
 }

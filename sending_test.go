@@ -260,7 +260,7 @@ func TestWhoSaysWhatBecameOfInvitesWaitsForNobody(t *testing.T) {
 		var group sync.WaitGroup
 		group.Go(func() {
 			for range times {
-				_ = a.addKeys("main", "blog", token.Keys{})
+				_ = a.Entry("main").AddKeys("blog", token.Keys{})
 			}
 		})
 		for range 2 {

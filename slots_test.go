@@ -90,10 +90,7 @@ func (c *slotsTest) arrived() []string {
 // slots are the guest's.
 func (c *slotsTest) slots() *slots {
 	c.Helper()
-	a, _ := Running()
-	a.mu.RLock()
-	defer a.mu.RUnlock()
-	return a.guests[0].visit.Load().slots
+	return guestHandlers(c)[0].visit.Load().slots
 }
 
 func (c *slotsTest) waiting() int {

@@ -103,47 +103,63 @@ func (k Keys) Format(f fmt.State, _ rune)   { _, _ = io.WriteString(f, redacted)
 func (k Keys) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 func (k Keys) MarshalJSON() ([]byte, error) { return json.Marshal(redacted) }
 
-// Ring has the keys of several guests and tells by its key which guest asks. The
-// zero Ring is empty. Add all keys first, then identify from any goroutine.
-type Ring struct{ entries []entry }
+// Ring has the keys of the guests of several parties and tells by its key which guest
+// asks. The zero Ring is empty. It is not for use by several goroutines while keys are added.
+type Ring struct {
+	entries []entry
+	keys    map[owner]Keys // as they were added last
+}
+
+type owner struct{ party, guest string }
 
 type entry struct {
 	digest [sha256.Size]byte
-	guest  string
+	owner
 }
 
-// Add adds a guest's keys. It fails, and adds nothing, if one is another guest's.
-// A guest may be added again, with the same keys or others.
-func (r *Ring) Add(guest string, keys Keys) error {
+// Add adds the keys of a guest of a party. It fails, and adds nothing, if one is another
+// guest's. A guest may be added again, with the same keys or others.
+func (r *Ring) Add(party, guest string, keys Keys) error {
 	if keys.IsZero() {
 		return nil
 	}
+	o := owner{party, guest}
 	for _, e := range r.entries {
-		if e.guest != guest && keys.secrets().has(e.digest) {
-			return fmt.Errorf("the guests %q and %q share a key: each needs its own, such as one that `openssl rand -base64 32` prints", e.guest, guest)
+		if e.owner == o || !keys.secrets().has(e.digest) {
+			continue
 		}
+		one, other := e.guest, guest
+		if one == other {
+			one, other = one+" of party "+e.party, other+" of party "+party
+		}
+		return fmt.Errorf("the guests %q and %q share a key: each needs its own, such as one that `openssl rand -base64 32` prints", one, other)
 	}
 	for _, digest := range keys.secrets().digests {
-		if e := (entry{digest, guest}); !slices.Contains(r.entries, e) {
+		if e := (entry{digest, o}); !slices.Contains(r.entries, e) {
 			r.entries = append(r.entries, e)
 		}
 	}
+	if r.keys == nil {
+		r.keys = make(map[owner]Keys)
+	}
+	r.keys[o] = keys
 	return nil
 }
 
-// Identify returns the guest whose key this is. How long it takes depends on the
-// length of the key given, and on nothing else about it.
-func (r *Ring) Identify(key string) (guest string, ok bool) {
+// Identify returns the guest of the party whose key this is, and the keys it has. How
+// long it takes depends on the length of the key given, and on nothing else about it.
+func (r *Ring) Identify(party, key string) (guest string, keys Keys, ok bool) {
 	digest := sha256.Sum256([]byte(key))
 	found := 0
 	for i := range r.entries {
 		same := subtle.ConstantTimeCompare(r.entries[i].digest[:], digest[:])
 		found = subtle.ConstantTimeSelect(same, i+1, found)
 	}
-	if found == 0 {
-		return "", false
+	if found == 0 || r.entries[found-1].party != party {
+		return "", Keys{}, false
 	}
-	return r.entries[found-1].guest, true
+	o := r.entries[found-1].owner
+	return o.guest, r.keys[o], true
 }
 
 // Interface guards

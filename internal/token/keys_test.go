@@ -161,10 +161,10 @@ func (f writeFunc) Write(p []byte) (int, error) { f(p); return len(p), nil }
 
 func TestRing(t *testing.T) {
 	var r Ring
-	if guest, ok := r.Identify(""); ok || guest != "" {
+	if guest, _, ok := r.Identify("main", ""); ok || guest != "" {
 		t.Errorf("an empty ring identifies %q", guest)
 	}
-	add := func(guest string, keys ...string) error { return r.Add(guest, newKeys(t, keys...)) }
+	add := func(guest string, keys ...string) error { return r.Add("main", guest, newKeys(t, keys...)) }
 	for range 2 { // the same guest in two servers
 		if err := errors.Join(add("blog", secret, oldSecret), add("shop", otherSecret), add("keyless")); err != nil {
 			t.Fatal(err)
@@ -178,7 +178,7 @@ func TestRing(t *testing.T) {
 		{"", ""}, {secret[1:], ""}, {secret + "x", ""}, {secret + "\x00", ""}, {" " + secret, ""}, {strings.ToUpper(secret), ""},
 		{secret + oldSecret, ""}, {redacted, ""}, {"blog", ""}, {strings.Repeat("x", 1<<20), ""},
 	} {
-		if guest, ok := r.Identify(c.key); guest != c.guest || ok != (c.guest != "") {
+		if guest, _, ok := r.Identify("main", c.key); guest != c.guest || ok != (c.guest != "") {
 			t.Errorf("key %.50q: %q, %t, want %q", c.key, guest, ok, c.guest)
 		}
 	}
@@ -186,17 +186,23 @@ func TestRing(t *testing.T) {
 
 func TestRingRefusesASharedKey(t *testing.T) {
 	var r Ring
-	if err := r.Add("blog", newKeys(t, secret, oldSecret)); err != nil {
+	if err := r.Add("main", "blog", newKeys(t, secret, oldSecret)); err != nil {
 		t.Fatal(err)
 	}
 	for _, keys := range [][]string{{secret}, {oldSecret}, {otherSecret, oldSecret}} {
-		err := r.Add("shop", newKeys(t, keys...))
+		err := r.Add("main", "shop", newKeys(t, keys...))
 		if err == nil || err.Error() != `the guests "blog" and "shop" share a key: each needs its own, such as one that `+"`openssl rand -base64 32` prints" {
 			t.Errorf("%q: error %v", keys, err)
 		}
 	}
-	if guest, ok := r.Identify(otherSecret); ok {
+	if guest, _, ok := r.Identify("main", otherSecret); ok {
 		t.Errorf("a key that came with a shared one is %q's", guest)
+	}
+	if err := r.Add("other", "blog", newKeys(t, secret)); err == nil || !strings.Contains(err.Error(), `"blog of party main" and "blog of party other" share a key`) {
+		t.Errorf("in another party: error %v", err)
+	}
+	if guest, _, ok := r.Identify("other", secret); ok {
+		t.Errorf("a key is %q's in another party, too", guest)
 	}
 }
 
@@ -224,11 +230,11 @@ func FuzzIdentify(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, key string) {
 		var r Ring
-		if err := errors.Join(r.Add("blog", newKeys(t, secret, oldSecret)), r.Add("shop", newKeys(t, otherSecret))); err != nil {
+		if err := errors.Join(r.Add("main", "blog", newKeys(t, secret, oldSecret)), r.Add("main", "shop", newKeys(t, otherSecret))); err != nil {
 			t.Fatal(err)
 		}
 		want := map[string]string{secret: "blog", oldSecret: "blog", otherSecret: "shop"}[key]
-		if guest, ok := r.Identify(key); guest != want || ok != (want != "") {
+		if guest, _, ok := r.Identify("main", key); guest != want || ok != (want != "") {
 			t.Errorf("%q: %q, %t", key, guest, ok)
 		}
 		if k, err := NewKeys([]string{key}); err == nil && (len(key) < MinKey || k.IsZero()) {
@@ -243,7 +249,7 @@ func BenchmarkIdentify(b *testing.B) {
 	var r Ring
 	key := func(i int) string { return fmt.Sprintf("%032d", i) }
 	for i := range 64 {
-		if err := r.Add(strconv.Itoa(i), newKeys(b, key(i))); err != nil {
+		if err := r.Add("main", strconv.Itoa(i), newKeys(b, key(i))); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -255,7 +261,7 @@ func BenchmarkIdentify(b *testing.B) {
 			b.ReportAllocs()
 			given := key(c.i)
 			for b.Loop() {
-				r.Identify(given)
+				r.Identify("main", given)
 			}
 		})
 	}
