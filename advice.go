@@ -32,11 +32,11 @@ func (f *fetching) adviceOn(info *InviteInfo, v verdict, ofCaddy bool) string {
 		return f.adviceOnRedirect(info, asked)
 	case errors.Is(info.Err, ErrMisrouted):
 		return "another route answers at this path: put wsgi_party_guest where the requests to the application pass it"
-	case errors.Is(info.Err, errAnswersNothing):
+	case errors.Is(info.Err, ErrUnanswered):
 		return "no handler answers behind wsgi_party_guest: write the one that leads to the application there, such as reverse_proxy"
 	case errors.Is(info.Err, subrequest.ErrBrokeOff):
 		return "the application closed the connection in the middle of its answer to GET " + asked + ": its own log may say why" + again
-	case timedOut(info.Err):
+	case TimedOut(info.Err):
 		return fmt.Sprintf("GET %s was not answered in time: the application is to answer its manifest at once; or write an invite_timeout of more than %v in wsgi_party", asked, f.invitation.host.settings.InviteTimeout) + again
 	case info.Result == InviteNotAnswered:
 		return f.adviceOnNoManifest(info, asked, ofCaddy)

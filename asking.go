@@ -97,7 +97,7 @@ func (v *visit) request(ctx context.Context, service string, h manifest.Handler,
 		return nil, err
 	}
 	timeout := time.Duration(v.Timeout)
-	requestCtx, cancel := context.WithTimeoutCause(ctx, timeout, &goneError{&timeoutError{timeout}})
+	requestCtx, cancel := WithTimeout(ctx, timeout)
 	defer cancel()
 	path := partyline.PathOf(ctx, v.invitation.host.entry.Partyline)
 	release, waited, err := v.slots.take(requestCtx, path[len(path)-1].Guest, holdsSlot(path, v.guest()))
@@ -124,7 +124,7 @@ func (v *visit) request(ctx context.Context, service string, h manifest.Handler,
 		return nil, statusErr.result()
 	}
 	if err != nil {
-		if _, ok := errors.AsType[net.Error](err); ok || timedOut(err) || errors.Is(err, subrequest.ErrBrokeOff) {
+		if _, ok := errors.AsType[net.Error](err); ok || TimedOut(err) || errors.Is(err, subrequest.ErrBrokeOff) {
 			err = &unreachableError{err}
 		}
 		return nil, err

@@ -32,7 +32,7 @@ func answerOf(response *http.Response, err error, asked time.Time) answer {
 		if a.status < 500 || a.status == http.StatusNotImplemented {
 			a.err = nil // it is how Caddy's handlers respond with that status
 		}
-	} else if _, ok := errors.AsType[*unconnectedError](err); ok {
+	} else if _, ok := errors.AsType[*UnconnectedError](err); ok {
 		a.status = http.StatusBadGateway // as proxies say
 	} else if err == nil {
 		a.status, a.header = response.StatusCode, response.Header

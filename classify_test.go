@@ -47,8 +47,8 @@ func TestWhatAnAnswerSaysOfAnApplication(t *testing.T) {
 		"not implemented, says Caddy":    {nil, &statusError{501, down}, notGuest, notGuest, 501},
 		"a crash, says Caddy":            {nil, &statusError{500, nil}, broken, broken, 500},
 		"nobody there, says Caddy":       {nil, &statusError{502, down}, unanswered, unanswered, 502},
-		"nobody to connect to":           {nil, fmt.Errorf("dial: %w", &unconnectedError{down}), unanswered, unanswered, 502},
-		"a time-out":                     {nil, &timeoutError{time.Second}, unanswered, unanswered, 0},
+		"nobody to connect to":           {nil, fmt.Errorf("dial: %w", &UnconnectedError{down}), unanswered, unanswered, 502},
+		"a time-out":                     {nil, &TimeoutError{time.Second}, unanswered, unanswered, 0},
 		"another route":                  {nil, ErrMisrouted, unanswered, unanswered, 0},
 	} {
 		t.Run(name, func(t *testing.T) {

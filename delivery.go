@@ -56,7 +56,8 @@ func (misroutedError) Error() string {
 
 func (misroutedError) Is(target error) bool { return target == ErrPartyline }
 
-var errAnswersNothing = errors.New("the guest's routes answer nothing")
+// ErrUnanswered is the error for a request to a guest that nobody answered. It is experimental.
+var ErrUnanswered = errors.New("the guest's routes answer nothing")
 
 // DeliveredTo reports whether r was sent to that guest by its Invitation. A handler
 // that speaks for the guest calls it, so that the response counts.
@@ -122,7 +123,7 @@ func (i *Invitation) send(r *http.Request, limit int, prepare func(*http.Request
 	case !d.met.Load():
 		err = ErrMisrouted
 	case w.Status() == 0:
-		err = errAnswersNothing
+		err = ErrUnanswered
 	}
 	if err != nil {
 		w.Drop()

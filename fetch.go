@@ -6,7 +6,6 @@ package wsgiparty
 import (
 	"bytes"
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -186,9 +185,9 @@ func (f *fetching) fetchAndRecover() (wait time.Duration) {
 // fetch asks once, and returns when to ask again.
 func (f *fetching) fetch() time.Duration {
 	timeout := f.invitation.host.settings.InviteTimeout
-	ctx, cancel := context.WithTimeoutCause(f.ctx, timeout, &goneError{&timeoutError{timeout}})
+	ctx, cancel := WithTimeout(f.ctx, timeout)
 	defer cancel()
-	ctx, connected := withConnecting(ctx, f.attempts())
+	ctx, connected := WithConnecting(ctx, f.attempts())
 	r := (&http.Request{Method: http.MethodGet, URL: f.invitation.URI, Header: http.Header{
 		"Accept":        {manifestType},
 		"Cache-Control": {"no-store"},
@@ -261,7 +260,7 @@ func (f *fetching) act(a answer) InviteInfo {
 		wait = f.retries.afterDenial(f.standing == doubted)
 	default:
 		info.Hint = f.adviceOn(&info, v, a.ofCaddy)
-		info.Starting = info.Result == InviteFailed && !errors.Is(info.Err, ErrMisrouted) && !errors.Is(info.Err, errAnswersNothing) &&
+		info.Starting = info.Result == InviteFailed && !errors.Is(info.Err, ErrMisrouted) && !errors.Is(info.Err, ErrUnanswered) &&
 			!f.retries.reached && a.time.Sub(f.began) < startingTime
 		var after time.Duration
 		if info.Err == nil {

@@ -185,7 +185,7 @@ func TestTheLastGoodManifestStays(t *testing.T) {
 		j.answersManifest(body)
 		stays(body)
 	}
-	for _, err := range []error{errors.New("oh no"), ErrMisrouted, &statusError{502, errors.New("down")}, &timeoutError{time.Second}} {
+	for _, err := range []error{errors.New("oh no"), ErrMisrouted, &statusError{502, errors.New("down")}, &TimeoutError{time.Second}} {
 		j.judges(0, nil, err)
 		stays(err.Error())
 	}

@@ -27,9 +27,9 @@ func (h *Host) hint(info *InviteInfo) string {
 		return "an application's manifest came back: " + forgotten
 	case errors.Is(info.Err, subrequest.ErrBrokeOff):
 		return "what answers at this path ended the connection in the middle of its response, as `abort` does: correct it, or do not invite it"
-	case timedOut(info.Err):
+	case TimedOut(info.Err):
 		hint := "the guest has to answer its invite at once and do slow work later; invite_timeout says how long it may take"
-		if err, _ := errors.AsType[*timeoutError](info.Err); err.timeout < h.settings.InviteTimeout {
+		if err, _ := errors.AsType[*TimeoutError](info.Err); err.After < h.settings.InviteTimeout {
 			hint += ", of which it had a tenth because it took too long the time before: `caddy wsgi-party invite` lets it take all"
 		}
 		return hint

@@ -1,22 +1,12 @@
 // Copyright 2026 The wsgi_party Authors
-//
-// Licensed under the Apache License, Version 2.0 (the "License");
-// you may not use this file except in compliance with the License.
-// You may obtain a copy of the License at
-//
-//     http://www.apache.org/licenses/LICENSE-2.0
-//
-// Unless required by applicable law or agreed to in writing, software
-// distributed under the License is distributed on an "AS IS" BASIS,
-// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-// See the License for the specific language governing permissions and
-// limitations under the License.
+// SPDX-License-Identifier: Apache-2.0
 
 package wsgiparty
 
 import (
+	"context"
 	"iter"
-	"slices"
+	"net/http"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
@@ -70,19 +60,20 @@ func innerRoutes(handler caddyhttp.MiddlewareHandler) caddyhttp.RouteList {
 	return nil
 }
 
-// proxiesBehind returns the proxies to which the guest's handler passes requests on.
-func proxiesBehind(g *Guest) []*reverseproxy.Handler {
-	proxies, _ := proxiesIn(g.host.routes, g)
+// ProxiesBehind returns the proxies to which a handler in the party's routes passes requests
+// on. It is experimental.
+func (h *Host) ProxiesBehind(handler caddyhttp.MiddlewareHandler) []*reverseproxy.Handler {
+	proxies, _ := proxiesBehind(h.routes, handler)
 	return proxies
 }
 
-// proxiesIn returns those that stand behind the guest's handler in the routes, those of the
+// proxiesBehind returns those that stand behind a handler in the routes, those of the
 // innermost routes first that have some, and whether that is in them.
-func proxiesIn(routes caddyhttp.RouteList, g *Guest) (proxies []*reverseproxy.Handler, found bool) {
+func proxiesBehind(routes caddyhttp.RouteList, behind caddyhttp.MiddlewareHandler) (proxies []*reverseproxy.Handler, found bool) {
 	for i, route := range routes {
 		for j, handler := range route.Handlers {
-			if found = handler == caddyhttp.MiddlewareHandler(g); !found {
-				proxies, found = proxiesIn(innerRoutes(handler), g)
+			if found = handler == behind; !found {
+				proxies, found = proxiesBehind(innerRoutes(handler), behind)
 			}
 			if !found {
 				continue
@@ -101,42 +92,19 @@ func proxiesIn(routes caddyhttp.RouteList, g *Guest) (proxies []*reverseproxy.Ha
 	return nil, false
 }
 
-// upstreamsBehind returns the upstreams that the guest's proxies have in the config.
-func upstreamsBehind(g *Guest) []string {
-	var upstreams []string
-	for _, proxy := range proxiesBehind(g) {
-		for _, upstream := range proxy.Upstreams {
-			upstreams = append(upstreams, upstream.Dial)
-		}
+// cancelableFastCGI is Caddy's transport, but says that a request was canceled. That one
+// says that it could not connect, which reverse_proxy counts.
+type cancelableFastCGI struct{ *fastcgi.Transport }
+
+func (t cancelableFastCGI) RoundTrip(r *http.Request) (*http.Response, error) {
+	response, err := t.Transport.RoundTrip(r)
+	if err != nil && r.Context().Err() != nil {
+		err = context.Cause(r.Context())
 	}
-	return upstreams
+	return response, err
 }
 
-// attempts returns with how many upstreams a request for the guest may be tried: with all that
-// are not down if the proxy tries others. So none is taken for down that is the last.
-func (g *Guest) attempts() int {
-	most := 1
-	for _, proxy := range proxiesBehind(g) {
-		if lb := proxy.LoadBalancing; lb == nil || lb.Retries == 0 && lb.TryDuration == 0 {
-			continue
-		}
-		available := 0
-		for _, upstream := range proxy.Upstreams {
-			if upstream.Available() {
-				available++
-			}
-		}
-		most = max(most, available)
-	}
-	return most
-}
-
-// isCounted reports whether a proxy takes a response with that status for a sign that the
-// application is down.
-func (g *Guest) isCounted(status int) bool {
-	return slices.ContainsFunc(proxiesBehind(g), func(proxy *reverseproxy.Handler) bool {
-		return proxy.HealthChecks != nil && proxy.HealthChecks.Passive != nil && slices.ContainsFunc(proxy.HealthChecks.Passive.UnhealthyStatus, func(bad int) bool {
-			return caddyhttp.StatusCodeMatches(status, bad)
-		})
-	})
-}
+var (
+	_ http.RoundTripper                           = cancelableFastCGI{}
+	_ reverseproxy.ContentLengthRequiredTransport = cancelableFastCGI{}
+)

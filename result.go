@@ -235,12 +235,3 @@ func (h *Host) log(info *InviteInfo) {
 type guestError struct{ message string }
 
 func (e *guestError) Error() string { return e.message }
-
-type timeoutError struct{ timeout time.Duration }
-
-func (e *timeoutError) Error() string { return fmt.Sprintf("it took longer than %v", e.timeout) }
-
-func timedOut(err error) bool {
-	_, ok := errors.AsType[*timeoutError](err)
-	return ok
-}

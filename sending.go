@@ -34,7 +34,7 @@ const maxInviteResponse = 1 << 20
 // send sends one invite through the party's routes, with a new operator. It returns nil
 // if ctx ended before the config did: nobody wants to know.
 func (h *Host) send(ctx context.Context, i *invited, timeout time.Duration) *InviteInfo {
-	timeoutCtx, cancel := context.WithTimeoutCause(ctx, timeout, &timeoutError{timeout})
+	timeoutCtx, cancel := context.WithTimeoutCause(ctx, timeout, &TimeoutError{timeout})
 	defer cancel()
 	requestCtx := newStaying(timeoutCtx)
 	uri := *i.uri // for the guest to keep
@@ -231,7 +231,7 @@ func hangingGuests(party string) map[string]bool {
 	hung := make(map[string]bool)
 	for _, h := range a.hostsOf(party) {
 		for _, i := range h.guests.invited {
-			if info := i.last.Load(); info != nil && timedOut(info.Err) {
+			if info := i.last.Load(); info != nil && TimedOut(info.Err) {
 				hung[i.guest] = true
 			}
 		}

@@ -107,8 +107,14 @@ var storedName = regexp.MustCompile(`-[0-9a-f]{32}\.json$`)
 // of the application as far as they are in the config.
 func (v *visit) surroundings() []string {
 	addresses := slices.Sorted(slices.Values(v.invitation.host.server.Listen))
-	upstreams := upstreamsBehind(v.Guest)
-	return append(append(addresses, "->"), slices.Sorted(slices.Values(upstreams))...)
+	var upstreams []string
+	for _, proxy := range v.Guest.host.ProxiesBehind(v.Guest) {
+		for _, upstream := range proxy.Upstreams {
+			upstreams = append(upstreams, upstream.Dial)
+		}
+	}
+	slices.Sort(upstreams)
+	return append(append(addresses, "->"), upstreams...)
 }
 
 // storedManifest is the JSON in the storage.

@@ -6,8 +6,10 @@ package wsgiparty
 import (
 	"errors"
 	"math/bits"
+	"slices"
 	"sync"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
 )
@@ -54,4 +56,33 @@ func (u *upstreams) note(v *visit, err error) {
 		zap.String("guest", v.guest()),
 		zap.Error(dial),
 		zap.String("hint", "write `lb_try_duration 1s` in the reverse_proxy of the application, which then tries its other upstreams, and `fail_duration 10s`, which leaves one out that is down"))
+}
+
+// attempts returns with how many upstreams a request for the guest may be tried: with all that
+// are not down if the proxy tries others. So none is taken for down that is the last.
+func (g *Guest) attempts() int {
+	most := 1
+	for _, proxy := range g.host.ProxiesBehind(g) {
+		if lb := proxy.LoadBalancing; lb == nil || lb.Retries == 0 && lb.TryDuration == 0 {
+			continue
+		}
+		available := 0
+		for _, upstream := range proxy.Upstreams {
+			if upstream.Available() {
+				available++
+			}
+		}
+		most = max(most, available)
+	}
+	return most
+}
+
+// isCounted reports whether a proxy takes a response with that status for a sign that the
+// application is down.
+func (g *Guest) isCounted(status int) bool {
+	return slices.ContainsFunc(g.host.ProxiesBehind(g), func(proxy *reverseproxy.Handler) bool {
+		return proxy.HealthChecks != nil && proxy.HealthChecks.Passive != nil && slices.ContainsFunc(proxy.HealthChecks.Passive.UnhealthyStatus, func(bad int) bool {
+			return caddyhttp.StatusCodeMatches(status, bad)
+		})
+	})
 }
