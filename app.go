@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 
+	"github.com/wsgiparty/wsgiparty/internal/kept"
 	"github.com/wsgiparty/wsgiparty/internal/nearest"
 	"github.com/wsgiparty/wsgiparty/internal/token"
 	"github.com/wsgiparty/wsgiparty/partyline"
@@ -85,7 +86,7 @@ type App struct {
 	storage     certmagic.Storage
 	storageTime storageTime
 	stored      sync.Map // of the keys of its guests' manifests to nil
-	holds       holds
+	holds       kept.Holds
 	pathKey     atomic.Pointer[token.PathKey] // nil until it has come from the storage
 	pathKeyOnce sync.Once                     // for what has it come
 }
@@ -169,7 +170,7 @@ func (a *App) warnOfJoined() {
 
 // Cleanup has the process forget, after a while, what no other config has.
 func (a *App) Cleanup() error {
-	a.holds.release()
+	a.holds.Release()
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/wsgiparty/wsgiparty/internal/kept"
 	"github.com/wsgiparty/wsgiparty/internal/token"
 	"github.com/wsgiparty/wsgiparty/partyline"
 )
@@ -39,27 +40,24 @@ type history struct {
 	invites [len(inviteResults)]atomic.Uint64
 }
 
-var histories = kept[string, *history]{make: func(string) *history { return new(history) }}
+var histories = kept.New(func(string) *history { return new(history) }, nil)
 
 // guestIn is a guest of a party.
 type guestIn struct{ party, guest string }
 
 // guestsKept are those of whom the histories of their parties tell.
-var guestsKept = kept[guestIn, struct{}]{
-	make: func(guestIn) struct{} { return struct{}{} },
-	forget: func(k guestIn, _ struct{}) {
-		if h, ok := histories.lookup(k.party); ok {
-			h.asks.Forget(k.guest)
-		}
-	},
-}
+var guestsKept = kept.New(func(guestIn) struct{} { return struct{}{} }, func(k guestIn, _ struct{}) {
+	if h, ok := histories.Lookup(k.party); ok {
+		h.asks.Forget(k.guest)
+	}
+})
 
 // entry returns the entry of that name, a new one if there is none yet. The
 // app must be locked.
 func (a *App) entry(name string) *Entry {
 	e, ok := a.entries[name]
 	if !ok {
-		e = &Entry{app: a, history: hold(&a.holds, &histories, name)}
+		e = &Entry{app: a, history: kept.Hold(&a.holds, histories, name)}
 		e.Partyline = partyline.NewPartyline(name, Options{
 			Observer:      &observer{a, e},
 			RemoteContext: a.remoteContext,

@@ -17,6 +17,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/wsgiparty/wsgiparty/internal/kept"
 	"github.com/wsgiparty/wsgiparty/internal/manifest"
 )
 
@@ -61,7 +62,7 @@ func newFetching(v *visit) *fetching {
 		key:   manifestKey{v.invitation.host.name, v.guest(), v.invitation.URI.String()},
 		began: time.Now(),
 	}
-	f.knownApplication = hold(&v.app.holds, &applications, f.key)
+	f.knownApplication = kept.Hold(&v.app.holds, applications, f.key)
 	f.storage = f.key.storageKey(v.surroundings())
 	v.app.stored.Store(f.storage, nil)
 	if f.last = f.knownApplication.last.Load(); f.last == nil {

@@ -15,13 +15,14 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/wsgiparty/wsgiparty/internal/kept"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testbackend"
 )
 
 // lastManifestOf returns the one that a config would begin with.
 func lastManifestOf(key manifestKey) (*lastManifest, bool) {
-	a, ok := applications.lookup(key)
+	a, ok := applications.Lookup(key)
 	if !ok {
 		return nil, false
 	}
@@ -243,7 +244,7 @@ func TestLastGoodManifestsAreKeptInStorage(t *testing.T) {
 		if err := caddy.Stop(); err != nil {
 			t.Fatal(err)
 		}
-		applications.clear()
+		kept.Clear()
 		c.load(directives)
 	}
 	restart(blogAt(b))

@@ -441,13 +441,6 @@ func TestAManifestIsAskedForAgainWhenItIsStale(t *testing.T) {
 	}
 }
 
-// clear forgets everything, as a new process has.
-func (k *kept[K, V]) clear() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	clear(k.values)
-}
-
 // TestTheManifestIsAskedForOnceASecond has an application that knows nothing of its
 // own hrefs, so that each ask has its manifest asked for again.
 func TestTheManifestIsAskedForOnceASecond(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wsgiparty/wsgiparty/internal/kept"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testbackend"
 	"github.com/wsgiparty/wsgiparty/internal/token"
@@ -188,7 +189,7 @@ func TestWhatIsDeclaredWinsOverTheManifest(t *testing.T) {
 		c.expectLink(name, want)
 	}
 
-	applications.clear()
+	kept.Clear()
 	fetched(append(declared, "fetch_manifest on", "allow one two", "allow other")...)
 	services("map[four:[blog] one:[blog] two:[blog] url:[blog]]")
 	c.expectAsk("two", nil, `"declared"`)

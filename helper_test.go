@@ -13,11 +13,7 @@ import (
 
 // This file is the same in each package that tests parties.
 
-// The manifests of another test's guests, or of this one's when it ran before, are no
-// guests' in the next Caddy: it forgets them.
-func TestMain(m *testing.M) {
-	partytest.Main(m, Lookup, OperatorFrom, ErrHighAndDry, applications.clear)
-}
+func TestMain(m *testing.M) { partytest.Main(m, Lookup, OperatorFrom, ErrHighAndDry) }
 
 // operatorOf returns the running config's partyline of that name.
 func operatorOf(t testing.TB, party string) *Operator {

@@ -11,6 +11,8 @@ import (
 	"slices"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/wsgiparty/wsgiparty/internal/kept"
 )
 
 // DefaultParty is the name of a party whose handler leaves it out.
@@ -115,7 +117,7 @@ func Parties() []PartyInfo {
 // end of the config: Caddy ends that with a cause of its own.
 func (a *App) operator(ctx context.Context, e *Entry, guest string) *Operator {
 	if guest != "" {
-		hold(&a.holds, &guestsKept, guestIn{e.Name(), guest})
+		kept.Hold(&a.holds, guestsKept, guestIn{e.Name(), guest})
 	}
 	o := e.Operator(guest)
 	stop := context.AfterFunc(ctx, func() {

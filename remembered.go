@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"github.com/wsgiparty/wsgiparty/internal/kept"
 	"github.com/wsgiparty/wsgiparty/internal/manifest"
 )
 
@@ -52,9 +53,9 @@ func (a *knownApplication) pause() *pause {
 	return nil
 }
 
-var applications = kept[manifestKey, *knownApplication]{
-	make: func(manifestKey) *knownApplication { return &knownApplication{turn: semaphore.NewWeighted(1)} },
-}
+var applications = kept.New(func(manifestKey) *knownApplication {
+	return &knownApplication{turn: semaphore.NewWeighted(1)}
+}, nil)
 
 // beginTurn waits for the turn. It returns false if the context ends before that.
 func (a *knownApplication) beginTurn(ctx context.Context) bool {

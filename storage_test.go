@@ -23,6 +23,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/certmagic"
 
+	"github.com/wsgiparty/wsgiparty/internal/kept"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testbackend"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
@@ -34,7 +35,7 @@ func (c *guestTest) restart(config string) {
 	if err := caddy.Stop(); err != nil {
 		c.Fatal(err)
 	}
-	applications.clear()
+	kept.Clear()
 	c.Caddy.Load(config)
 }
 
@@ -315,23 +316,9 @@ func TestLinksInTheStorage(t *testing.T) {
 
 // forgetSoon has everything be forgotten soon, until the test ends.
 func forgetSoon(t testing.TB) {
-	before := forgetAfter
-	t.Cleanup(func() { forgetAfter = before })
-	forgetAfter = 500 * time.Millisecond
-}
-
-// countedOf returns what the process has counted of a guest in a party, whether or not it
-// is on the line.
-func countedOf(t *testing.T, party, guest, service string) (asks, replies uint64) {
-	t.Helper()
-	h, ok := histories.lookup(party)
-	if !ok {
-		return 0, 0
-	}
-	p := NewPartyline(party, Options{Counts: &h.asks})
-	connect(t, p.Operator(guest), service, pong)
-	asked, replied := p.Counts()
-	return asked[0].Asks, replied[0].Asked
+	before := kept.ForgetAfter
+	t.Cleanup(func() { kept.ForgetAfter = before })
+	kept.ForgetAfter = 500 * time.Millisecond
 }
 
 // TestWhoIsGoneIsForgotten has guests come and go, and a party.
@@ -349,34 +336,39 @@ func TestWhoIsGoneIsForgotten(t *testing.T) {
 	c.expectAsk("ping", nil, "1 1")
 	c.expectAsk("preview", nil, "1")
 
-	knows := func(guest string) (application, counts bool) {
-		_, application = applications.lookup(manifestKey{c.party, guest, "/" + guest + "/__invite__/"})
-		asks, replies := countedOf(t, c.party, guest, "ping")
-		return application, asks > 0 && replies > 0
+	known := func(guest string) bool {
+		_, ok := applications.Lookup(manifestKey{c.party, guest, "/" + guest + "/__invite__/"})
+		return ok
+	}
+	asked := func(guest string) uint64 { // as far as is counted
+		_, replies := c.partyline().Counts()
+		return replies[slices.IndexFunc(replies, func(r ReplyCount) bool { return r.Guest == guest && r.Service == "ping" })].Asked
 	}
 	c.load(mounted("stays"))
-	partytest.Eventually(t, "who is gone is forgotten", func() bool {
-		application, counts := knows("preview")
-		return !application && !counts
-	})
-	if application, counts := knows("stays"); !application || !counts {
+	partytest.Eventually(t, "who is gone is forgotten", func() bool { return !known("preview") })
+	if !known("stays") || asked("stays") != 1 {
 		t.Error("who stays is forgotten, too")
 	}
-	if asks, _ := countedOf(t, c.party, "stays", "preview"); asks != 0 {
-		t.Errorf("the service of who is gone still has %d asks", asks)
-	}
+	time.Sleep(kept.ForgetAfter)
+	c.load(mounted("stays") + mounted("preview"))
+	c.await("preview")
 	asks, _ := c.partyline().Counts()
-	if i := slices.IndexFunc(asks, func(a AskCount) bool { return a.Service == "ping" }); i < 0 || asks[i].Asks != 1 {
+	if asked("preview") != 0 || slices.Contains(asks, AskCount{Service: "preview", Asks: 1}) {
+		t.Errorf("who is gone is still counted: %v", asks)
+	}
+	c.load(mounted("stays"))
+	asks, _ = c.partyline().Counts()
+	if len(asks) != 1 || asks[0].Service != "ping" || asks[0].Asks != 1 {
 		t.Errorf("of who stays is counted %v", asks)
 	}
 
 	// Who comes back in time is not forgotten, nor is who is in one of two configs.
 	c.expectAsk("ping", nil, "1")
-	soon := forgetAfter
+	soon := kept.ForgetAfter
 	for range 3 {
-		forgetAfter = time.Hour
+		kept.ForgetAfter = time.Hour
 		c.Caddy.Load("ADDRESS {\nrespond nothing\n}")
-		forgetAfter = soon
+		kept.ForgetAfter = soon
 		c.load(mounted("stays"))
 		c.load(mounted("stays"))
 		time.Sleep(2 * soon)
@@ -384,11 +376,13 @@ func TestWhoIsGoneIsForgotten(t *testing.T) {
 	if asks, _ := c.partyline().Counts(); len(asks) != 1 || asks[0].Asks != 2 {
 		t.Errorf("of who comes back is counted %v", asks)
 	}
-	c.Caddy.Load("ADDRESS {\nrespond nothing\n}")
 	partytest.Eventually(t, "the party is forgotten", func() bool {
-		_, ok := histories.lookup(c.party)
-		application, _ := knows("stays")
-		return !ok && !application
+		c.Caddy.Load("ADDRESS {\nrespond nothing\n}")
+		time.Sleep(2 * soon)
+		forgotten := !known("stays")
+		c.load(mounted("stays"))
+		asks, _ := c.partyline().Counts()
+		return forgotten && !slices.ContainsFunc(asks, func(a AskCount) bool { return a.Asks > 0 })
 	})
 }
 
@@ -419,9 +413,7 @@ func TestReloadsWithEverOtherGuestsLeaveNothing(t *testing.T) {
 	rest := func() uint64 {
 		t.Helper()
 		partytest.Eventually(t, "those that are gone are forgotten", func() bool {
-			applications.mu.Lock()
-			defer applications.mu.Unlock()
-			return len(applications.values) == 1
+			return applications.Len() == 1
 		})
 		return heap()
 	}

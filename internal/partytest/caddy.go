@@ -18,6 +18,7 @@ import (
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/goleak"
 
+	"github.com/wsgiparty/wsgiparty/internal/kept"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
 
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
@@ -38,7 +39,7 @@ func NewCaddy(t testing.TB) *Caddy {
 	t.Helper()
 	before := goleak.IgnoreCurrent()
 	ResetLog()
-	known.reset()
+	kept.Clear()                                                     // the guests of another test, or of this one when it ran before
 	caddy.DefaultStorage = &certmagic.FileStorage{Path: t.TempDir()} // who ends later may still be using the old one
 	t.Cleanup(func() {
 		if err := caddy.Stop(); err != nil {

@@ -42,24 +42,23 @@ var known struct {
 	services   func(asker) map[string][]string
 	invited    func(*http.Request) (connect func(service string, h Handler) error, ok bool)
 	highAndDry error
-	reset      func()
 }
 
 // Handler is the type of a handler, without its name.
 type Handler = func(ctx context.Context, payload any) (answer any, err error)
 
 // Main runs the tests of a package whose parties are found by lookup, and whose guests
-// find their operator by operatorFrom. Before each Caddy it calls reset, which forgets
-// what the process keeps from config to config. Caddy's folders are of these tests only.
+// find their operator by operatorFrom. Caddy's
+// folders are of these tests only.
 func Main[O operator[H, L], H ~func(context.Context, any) (any, error), L partyline](m *testing.M,
-	lookup func(string) (O, bool), operatorFrom func(*http.Request) (O, bool), highAndDry error, reset func()) {
+	lookup func(string) (O, bool), operatorFrom func(*http.Request) (O, bool), highAndDry error) {
 	known.lookup = func(party string) (asker, bool) { return lookup(party) }
 	known.services = func(a asker) map[string][]string { return a.(O).Partyline().Services() }
 	known.invited = func(r *http.Request) (func(string, Handler) error, bool) {
 		o, ok := operatorFrom(r)
 		return func(service string, h Handler) error { return o.Connect(service, h) }, ok
 	}
-	known.highAndDry, known.reset = highAndDry, reset
+	known.highAndDry = highAndDry
 	dir, err := os.MkdirTemp("", "wsgiparty")
 	if err != nil {
 		log.Fatal(err)
