@@ -13,7 +13,6 @@ import (
 	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 
 	"github.com/wsgiparty/wsgiparty/internal/kept"
@@ -83,9 +82,7 @@ type App struct {
 	prefixHeaders atomic.Pointer[[]string] // those that some party's prefix is in
 	prefixWarned  atomic.Bool
 
-	storage     certmagic.Storage
-	storageTime storageTime
-	stored      sync.Map // of the keys of its guests' manifests to nil
+	storage     Storage
 	holds       kept.Holds
 	pathKey     atomic.Pointer[token.PathKey] // nil until it has come from the storage
 	pathKeyOnce sync.Once                     // for what has it come
@@ -103,13 +100,13 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx = ctx.Context
 	a.logger = ctx.Logger()
-	a.storage = ctx.Storage()
+	a.storage.app, a.storage.caddys = a, ctx.Storage()
 	a.entries = make(map[string]*Entry)
 	var err error
 	if a.events, err = newEventQueue(ctx, a.logger); err != nil {
 		return err
 	}
-	a.events.onStart(func() { go a.tidyStorage() })
+	a.events.onStart(func() { go a.storage.tidy() })
 	return nil
 }
 

@@ -64,7 +64,7 @@ func newFetching(v *visit) *fetching {
 	}
 	f.knownApplication = kept.Hold(&v.app.holds, applications, f.key)
 	f.storage = f.key.storageKey(v.surroundings())
-	v.app.stored.Store(f.storage, nil)
+	v.app.Storage().Keep(f.storage)
 	if f.last = f.knownApplication.last.Load(); f.last == nil {
 		f.last = f.stored()
 	} else {

@@ -144,6 +144,9 @@ func (h *Host) Invites() []InviteInfo {
 	return infos
 }
 
+// Server returns the HTTP server that the handler is in. It is experimental.
+func (h *Host) Server() *caddyhttp.Server { return h.server }
+
 // Hides reports whether r is a request from outside to the path of an invite, or below it.
 func (h *Host) Hides(r *http.Request) bool {
 	return h.guests.private.ContainsURL(r.URL) && PeekInvitation(r) == nil

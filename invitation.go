@@ -48,6 +48,9 @@ type Invitation struct {
 	starts   bool // it was told of a guest that may be starting
 }
 
+// Host returns the party that the guest is invited to. It is experimental.
+func (i *Invitation) Host() *Host { return i.host }
+
 // PrefixFor returns the Prefix, escaped, of links that are made for a request, or in
 // answer to an ask, whose context that is. It is always the same unless the party's
 // prefix is that of a header which a trusted proxy sets.

@@ -20,14 +20,14 @@ var pathKeyName = path.Join(storageRoot, "path.key")
 
 // loadPathKey has the key in Caddy's storage used as soon as it is there.
 func (a *App) loadPathKey() {
-	_, err := fromStorage(a, func(ctx context.Context, storage certmagic.Storage) (struct{}, error) {
+	err := a.storage.do(func(ctx context.Context, storage certmagic.Storage) error {
 		key, err := storedPathKey(ctx, storage)
 		if err == nil {
 			a.pathKey.Store(&key)
 		}
-		return struct{}{}, err
+		return err
 	})
-	if err != nil && a.events.ctx.Err() == nil {
+	if err != nil && !errors.Is(err, context.Canceled) {
 		a.logger.Warn("the key for the paths of Party-Tokens is not in storage: Caddys that share it do not know each other's asks",
 			zap.String("key", pathKeyName),
 			zap.Error(err))

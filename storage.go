@@ -6,21 +6,17 @@ package wsgiparty
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"path"
 	"regexp"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 	"golang.org/x/sync/semaphore"
-
-	"github.com/wsgiparty/wsgiparty/internal/manifest"
 )
 
 // storageTimeout bounds how long a config load waits for Caddy's storage, in all, and
@@ -33,19 +29,75 @@ var errStorageHangs = fmt.Errorf("no answer from Caddy's storage within %v", sto
 // not waited for, but stay.
 var storageCalls = semaphore.NewWeighted(16)
 
-// storageTime is what is left of storageTimeout while a config loads.
-type storageTime struct {
+// Storage is Caddy's storage, as far as a party and its guests use it. A storage that does
+// not answer keeps nobody waiting for long. It is experimental.
+type Storage struct {
+	app    *App
+	caddys certmagic.Storage
+	kept   sync.Map // of the keys that the config has to nil
+
 	mu    sync.Mutex
-	spent time.Duration
+	spent time.Duration // waiting while the config loads
 }
 
-func (s *storageTime) left() time.Duration {
+// Storage returns that of the config. It is experimental.
+func (a *App) Storage() *Storage { return &a.storage }
+
+// StorageKey returns where something of a guest of a party can be stored. The key is
+// readable and, by a hash of all that is given, different for each: certmagic makes the same
+// of /a/b and /AB. It is experimental.
+func StorageKey(party, guest string, more ...any) string {
+	hash := sha256.New()
+	fmt.Fprintf(hash, "%q %q", party, guest)
+	for _, m := range more {
+		fmt.Fprintf(hash, " %q", m)
+	}
+	return path.Join(storageRoot, certmagic.StorageKeys.Safe(party), fmt.Sprintf("%s-%x.json", certmagic.StorageKeys.Safe(guest), hash.Sum(nil)[:16]))
+}
+
+const storageRoot = "wsgi_party"
+
+// storedName matches the names that StorageKey gives.
+var storedName = regexp.MustCompile(`-[0-9a-f]{32}\.json$`)
+
+// Keep says that the config has what is stored at a key, or may have. What no config has is
+// deleted after 30 days. It is experimental.
+func (s *Storage) Keep(key string) { s.kept.Store(key, nil) }
+
+// Load returns what is stored, or fs.ErrNotExist. It is experimental.
+func (s *Storage) Load(key string) ([]byte, error) {
+	return fromStorage(s, func(ctx context.Context, storage certmagic.Storage) ([]byte, error) { return storage.Load(ctx, key) })
+}
+
+// Store stores a value. The error is context.Canceled if the config has ended. It is
+// experimental.
+func (s *Storage) Store(key string, value []byte) error {
+	return s.do(func(ctx context.Context, storage certmagic.Storage) error { return storage.Store(ctx, key, value) })
+}
+
+// Delete deletes what is stored. It is experimental.
+func (s *Storage) Delete(key string) error {
+	return s.do(func(ctx context.Context, storage certmagic.Storage) error { return storage.Delete(ctx, key) })
+}
+
+// do is fromStorage for what only may fail.
+func (s *Storage) do(f func(context.Context, certmagic.Storage) error) error {
+	_, err := fromStorage(s, func(ctx context.Context, storage certmagic.Storage) (struct{}, error) {
+		return struct{}{}, f(ctx, storage)
+	})
+	if err != nil && s.app.events.ctx.Err() != nil {
+		return context.Canceled
+	}
+	return err
+}
+
+func (s *Storage) left() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return storageTimeout - s.spent
 }
 
-func (s *storageTime) spend(d time.Duration) {
+func (s *Storage) spend(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.spent += d
@@ -54,14 +106,14 @@ func (s *storageTime) spend(d time.Duration) {
 // fromStorage returns what f makes of Caddy's storage. It waits for it up to
 // storageTimeout, and while the config loads up to that for all calls together. f may
 // go on after that, for not every storage heeds its context.
-func fromStorage[T any](a *App, f func(context.Context, certmagic.Storage) (T, error)) (T, error) {
+func fromStorage[T any](s *Storage, f func(context.Context, certmagic.Storage) (T, error)) (T, error) {
 	var none T
 	timeout := storageTimeout
-	if !a.events.hasStarted() {
-		timeout = a.storageTime.left()
-		defer func(began time.Time) { a.storageTime.spend(time.Since(began)) }(time.Now())
+	if !s.app.events.hasStarted() {
+		timeout = s.left()
+		defer func(began time.Time) { s.spend(time.Since(began)) }(time.Now())
 	}
-	ctx, cancel := context.WithTimeoutCause(a.events.ctx, timeout, errStorageHangs)
+	ctx, cancel := context.WithTimeoutCause(s.app.events.ctx, timeout, errStorageHangs)
 	defer cancel()
 	if storageCalls.Acquire(ctx, 1) != nil {
 		return none, context.Cause(ctx)
@@ -80,7 +132,7 @@ func fromStorage[T any](a *App, f func(context.Context, certmagic.Storage) (T, e
 			}
 			done <- o
 		}()
-		o.result, o.err = f(ctx, a.storage)
+		o.result, o.err = f(ctx, s.caddys)
 	}()
 	select {
 	case o := <-done:
@@ -90,39 +142,6 @@ func fromStorage[T any](a *App, f func(context.Context, certmagic.Storage) (T, e
 	}
 }
 
-// storageKey is where the application's manifest is stored. It is readable and, by the
-// hash, different for each: Safe makes the same of /a/b and /AB. Another project on
-// this machine may have the same names, but not the same surroundings.
-func (k manifestKey) storageKey(surroundings []string) string {
-	hash := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q", k.party, k.guest, k.uri, surroundings))
-	return path.Join(storageRoot, certmagic.StorageKeys.Safe(k.party), fmt.Sprintf("%s-%x.json", certmagic.StorageKeys.Safe(k.guest), hash[:16]))
-}
-
-const storageRoot = "wsgi_party"
-
-// storedName matches the names that storageKey gives.
-var storedName = regexp.MustCompile(`-[0-9a-f]{32}\.json$`)
-
-// surroundings are the addresses of the server that the guest is in, and the upstreams
-// of the application as far as they are in the config.
-func (v *visit) surroundings() []string {
-	addresses := slices.Sorted(slices.Values(v.invitation.host.server.Listen))
-	var upstreams []string
-	for _, proxy := range v.Guest.host.ProxiesBehind(v.Guest) {
-		for _, upstream := range proxy.Upstreams {
-			upstreams = append(upstreams, upstream.Dial)
-		}
-	}
-	slices.Sort(upstreams)
-	return append(append(addresses, "->"), upstreams...)
-}
-
-// storedManifest is the JSON in the storage.
-type storedManifest struct {
-	Fetched  time.Time       `json:"fetched"`
-	Manifest json.RawMessage `json:"manifest"`
-}
-
 // A stored manifest that a config has is stored again so often, so that others that share
 // the storage see that it is of use, and one that none has is deleted after a while.
 const (
@@ -130,81 +149,23 @@ const (
 	deleteStoredAfter = 30 * 24 * time.Hour
 )
 
-// stored returns the manifest in Caddy's storage, nil if there is none.
-func (f *fetching) stored() *lastManifest {
-	last, err := fromStorage(f.app, func(ctx context.Context, storage certmagic.Storage) (*lastManifest, error) {
-		encoded, err := storage.Load(ctx, f.storage)
-		if err != nil {
-			return nil, err
-		}
-		var stored storedManifest
-		if err := json.Unmarshal(encoded, &stored); err != nil {
-			return nil, err
-		}
-		m, err := manifest.Parse(stored.Manifest)
-		if err != nil {
-			return nil, err
-		}
-		return &lastManifest{manifest: m, fetched: stored.Fetched, stored: f.storage}, nil
-	})
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		f.logger.Warn("the guest's last manifest cannot be read from storage", zap.String("party", f.key.party), zap.String("guest", f.guest()), zap.Error(err))
-	}
-	return last
-}
-
-// store stores the last good manifest. If that fails, it is tried again when the
-// application is next asked for it.
-func (f *fetching) store() {
-	last := *f.last
-	encoded, err := last.manifest.MarshalJSON() // json.Marshal would make it longer
-	if err == nil {
-		encoded = fmt.Appendf(nil, `{"fetched":%q,"manifest":%s}`, last.fetched.UTC().Format(time.RFC3339), encoded)
-		_, err = fromStorage(f.app, func(ctx context.Context, storage certmagic.Storage) (struct{}, error) {
-			return struct{}{}, storage.Store(ctx, f.storage, encoded)
-		})
-	}
-	if err != nil {
-		if f.unstored || f.app.events.ctx.Err() != nil {
-			return // it has been told, or is the next config's to tell
-		}
-		f.unstored = true
-		f.logger.Warn("the guest's manifest cannot be stored", zap.String("party", f.key.party), zap.String("guest", f.guest()), zap.Error(err), zap.String("hint", "it is tried again when the application is next asked for it; until then Caddy must not be restarted while the application is down"))
-		return
-	}
-	last.stored, f.unstored = f.storage, false
-	f.keep(&last)
-}
-
-func (f *fetching) forget() {
-	_, err := fromStorage(f.app, func(ctx context.Context, storage certmagic.Storage) (struct{}, error) {
-		return struct{}{}, storage.Delete(ctx, f.storage)
-	})
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		f.logger.Warn("the guest's manifest cannot be deleted from storage", zap.String("party", f.key.party), zap.String("guest", f.guest()), zap.Error(err))
-	}
-}
-
-// tidyStorage deletes, once a day, the manifests that no config has had for long.
-func (a *App) tidyStorage() {
+// tidy deletes, once a day, the manifests that no config has had for long.
+func (s *Storage) tidy() {
 	for {
-		_, err := fromStorage(a, func(ctx context.Context, storage certmagic.Storage) (struct{}, error) {
-			return struct{}{}, a.deleteOld(ctx, storage)
-		})
-		if err != nil && a.events.ctx.Err() == nil {
-			a.logger.Warn("old manifests cannot be deleted from storage", zap.Error(err))
+		if err := s.do(s.deleteOld); err != nil && !errors.Is(err, context.Canceled) {
+			s.app.logger.Warn("old manifests cannot be deleted from storage", zap.Error(err))
 		}
 		timer := time.NewTimer(24 * time.Hour)
 		select {
 		case <-timer.C:
-		case <-a.events.ctx.Done():
+		case <-s.app.events.ctx.Done():
 			timer.Stop()
 			return
 		}
 	}
 }
 
-func (a *App) deleteOld(ctx context.Context, storage certmagic.Storage) error {
+func (s *Storage) deleteOld(ctx context.Context, storage certmagic.Storage) error {
 	keys, err := storage.List(ctx, storageRoot, true)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -218,7 +179,7 @@ func (a *App) deleteOld(ctx context.Context, storage certmagic.Storage) error {
 			continue // somebody else has just deleted it, or the storage does not know
 		}
 		age := time.Since(info.Modified)
-		if _, ours := a.stored.Load(key); ours && age > restoreAfter {
+		if _, ours := s.kept.Load(key); ours && age > restoreAfter {
 			stored, loadErr := storage.Load(ctx, key)
 			if loadErr == nil {
 				loadErr = storage.Store(ctx, key, stored)

@@ -126,7 +126,7 @@ func TestManyMayUseTheStorageAtOnce(t *testing.T) {
 	var group sync.WaitGroup
 	for range 64 {
 		group.Go(func() {
-			answer, err := fromStorage(a, func(context.Context, certmagic.Storage) (string, error) {
+			answer, err := fromStorage(a.Storage(), func(context.Context, certmagic.Storage) (string, error) {
 				time.Sleep(time.Millisecond) // for others to come
 				return "it", nil
 			})
