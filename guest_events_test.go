@@ -1,0 +1,51 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package wsgiparty
+
+import (
+	"testing"
+	"time"
+
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
+)
+
+// fetchingOf returns a fetching of the running config's guest, to be told at any time
+// what the application answered.
+func fetchingOf(t *testing.T, guest string) *fetching {
+	t.Helper()
+	return newFetching(visitOf(t, guest))
+}
+
+// TestEventsTellOfRemoteGuests does not wait for half a minute between the answers
+// that the application is no guest any more.
+func TestEventsTellOfRemoteGuests(t *testing.T) {
+	wait(t, func(w *waits) { w.broken = time.Second })
+	c := newEventful(t)
+	blog := partytest.NewInvited(t, partytest.Manifest(`{"services": {"ping": {"answer": 1}, "gone": {"href": "/gone"}}}`))
+	refusing := partytest.NewInvited(t, partytest.Status(403))
+	c.load("wsgi_party main {\ninvite /evblog/__invite__/\n" + partytest.Mounted("evblog", "", blog) + "}")
+	c.expect("guest_joined evblog [gone ping]")
+	c.load("wsgi_party main {\ninvite /evblog/__invite__/ /evother/__invite__/\n" + partytest.Mounted("evblog", "", blog) + partytest.Mounted("evother", "", refusing) + "}")
+	// The next config begins with the last manifest, and with the other's answer.
+	c.expect("guest_joined evblog [gone ping]", `invite_refused evother [] /evother/__invite__/ 403 ""`)
+
+	blog.OnInvite(partytest.Status(503))
+	for range 2 { // it is told once
+		before := blog.Invites()
+		partytest.Eventually(t, "it is invited again", func() bool {
+			_, _ = operatorOf(c, "main").AskAround(t.Context(), "gone", nil)
+			return blog.Invites() > before
+		})
+	}
+	c.expect(`invite_failed evblog [gone ping] /evblog/__invite__/ 503 ""`)
+
+	f := fetchingOf(t, "evblog")
+	for i := range 3 {
+		f.hear(answer{status: 404, time: time.Now().Add(time.Duration(i) * 31 * time.Second)})
+	}
+	c.expect(`invite_not_answered evblog [gone ping] /evblog/__invite__/ 404 ""`, "guest_left evblog [gone ping]", `invite_not_answered evblog [] /evblog/__invite__/ 404 ""`)
+	blog.OnInvite(partytest.Manifest(`{"services": {"ping": {"answer": 2}}}`))
+	SendInvites("main", "evblog")
+	c.expect("guest_joined evblog [ping]")
+}
