@@ -7,11 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -21,7 +17,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/wsgiparty/wsgiparty/internal/debian"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
 
@@ -43,59 +38,6 @@ func withHeaderAliases(t testing.TB, config []byte) []byte {
 		t.Fatal(err)
 	}
 	return changed
-}
-
-// startPHP starts php-fpm and returns where it listens.
-func startPHP(t testing.TB) (socket string) {
-	t.Helper()
-	debian.Install(t, "php-fpm")
-	binaries, err := filepath.Glob("/usr/sbin/php-fpm*")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir, err := os.MkdirTemp("", "fpm") // short enough for a socket
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	socket = filepath.Join(dir, "s")
-	config := "[global]\ndaemonize = no\nerror_log = " + dir + "/log\n[www]\nlisten = " + socket + "\npm = static\npm.max_children = 4\n"
-	arguments := []string{"--nodaemonize", "--fpm-config", dir + "/conf", "--no-php-ini"}
-	if os.Getuid() == 0 {
-		config += "user = root\ngroup = root\n"
-		arguments = append(arguments, "--allow-to-run-as-root")
-	}
-	if err := os.WriteFile(dir+"/conf", []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	fpm := exec.Command(binaries[len(binaries)-1], arguments...)
-	if err := fpm.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = fpm.Process.Signal(os.Interrupt)
-		_ = fpm.Wait()
-	})
-	partytest.Eventually(t, "php-fpm listens", func() bool {
-		conn, err := net.Dial("unix", socket)
-		if err != nil {
-			return false
-		}
-		return conn.Close() == nil
-	})
-	return socket
-}
-
-// scripts writes PHP scripts and returns their directory.
-func scripts(t testing.TB, byName map[string]string) string {
-	t.Helper()
-	dir := t.TempDir()
-	for name, text := range byName {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte("<?php\n"+text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return dir
 }
 
 // reservedSeen are the values of all headers and trailers that an application may
@@ -120,8 +62,8 @@ func reservedIn(headers ...http.Header) (seen reservedSeen) {
 // behind a guest handler, and at /open/http and /open/php without one: an attack that
 // fails there, too, would show nothing.
 func TestForgedHeadersDoNotReachApplications(t *testing.T) {
-	socket := startPHP(t)
-	root := scripts(t, map[string]string{"index.php": `
+	socket := partytest.StartPHP(t)
+	root := partytest.Scripts(t, map[string]string{"index.php": `
 		$seen = ["Token" => [], "Prefix" => []];
 		foreach ($_SERVER as $name => $value) {
 			if ($name == "HTTP_PARTY_TOKEN") $seen["Token"][] = $value;
@@ -365,7 +307,7 @@ func TestOrdinaryRequestsAreNotTakenForThePartys(t *testing.T) {
 	if got := c.Answered(party, "own", nil); len(got) != 1 || len(a.Requests()) != 1 {
 		t.Fatalf("the party itself: %s, %d requests", got, len(a.Requests()))
 	}
-	good := signed(t, key, "a", time.Now())
+	good := partytest.Signed(t, key, "a", time.Now())
 	claims := "Accept: " + partytest.ManifestType + "\r\nCache-Control: no-store\r\nContent-Type: application/json\r\nParty-Token: " + good + "\r\nX-Forwarded-Prefix: /a\r\npartyline: a\r\nX-Forwarded-For: 192.0.2.1\r\n" +
 		"Forwarded: for=192.0.2.1\r\nX-Real-Ip: 192.0.2.1\r\nVia: 1.1 Caddy\r\n"
 	for _, target := range []string{"/a/own", "/a/own?partyline=a", "/a/own?vars.partyline=a", "/a/own#partyline", "/A/own", "//a/own"} {

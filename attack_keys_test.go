@@ -103,15 +103,6 @@ func TestGuestsOfOneNameInTwoPartiesShareNoKey(t *testing.T) {
 	}
 }
 
-func signed(t testing.TB, key, guest string, at time.Time, path ...token.Ask) string {
-	t.Helper()
-	text, err := partytest.Keys(t, key).Sign(token.Token{Guest: guest, Method: "POST", URI: "/x", Path: path}, at)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return text
-}
-
 func TestAStolenKeyIsOnlyItsOwnGuests(t *testing.T) {
 	keyA, keyB := partytest.Key(t, "a"), partytest.Key(t, "b")
 	c := partytest.NewCaddy(t)
@@ -128,9 +119,9 @@ func TestAStolenKeyIsOnlyItsOwnGuests(t *testing.T) {
 	}
 	// With it nobody makes, or passes on, the other's tokens.
 	for name, text := range map[string]string{
-		"for the other, signed with this key":       signed(t, keyA, "b", time.Now()),
-		"for the other, signed with the other's":    signed(t, keyB, "b", time.Now()),
-		"for this one, signed with the other's key": signed(t, keyB, "a", time.Now()),
+		"for the other, signed with this key":       partytest.Signed(t, keyA, "b", time.Now()),
+		"for the other, signed with the other's":    partytest.Signed(t, keyB, "b", time.Now()),
+		"for this one, signed with the other's key": partytest.Signed(t, keyB, "a", time.Now()),
 	} {
 		if status, _ := c.AskAs(keyA, "who", "null", text); status != 400 {
 			t.Errorf("a token %s: status %d, want 400", name, status)
@@ -159,7 +150,7 @@ func TestForgedTokensAreRefusedWhereGuestsAsk(t *testing.T) {
 	c := partytest.NewCaddy(t)
 	a, b := partytest.NewApplication(t, "", nil), partytest.NewApplication(t, "", partytest.JSON("1"))
 	c.TwoGuests(partytest.FreshParty(), "answer ping pong", "service who /who", a, b)
-	good := signed(t, key, "a", time.Now(), token.Ask{Guest: "b", Service: "other"})
+	good := partytest.Signed(t, key, "a", time.Now(), token.Ask{Guest: "b", Service: "other"})
 	parts := strings.Split(good, ".")
 	reheaded := func(header string) string {
 		return base64.RawURLEncoding.EncodeToString([]byte(header)) + "." + parts[1] + "."
@@ -174,8 +165,8 @@ func TestForgedTokensAreRefusedWhereGuestsAsk(t *testing.T) {
 	hs512 += "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 	altered := base64.RawURLEncoding.EncodeToString(bytes.Replace(payload, []byte(`"other"`), []byte(`"x"`), 1))
 	for name, text := range map[string]string{
-		"old":                 signed(t, key, "a", time.Now().Add(-2*time.Minute)),
-		"of the future":       signed(t, key, "a", time.Now().Add(2*time.Minute)),
+		"old":                 partytest.Signed(t, key, "a", time.Now().Add(-2*time.Minute)),
+		"of the future":       partytest.Signed(t, key, "a", time.Now().Add(2*time.Minute)),
 		"altered":             parts[0] + "." + altered + "." + parts[2],
 		"altered signature":   parts[0] + "." + parts[1] + "." + strings.Repeat("A", len(parts[2])),
 		"unsigned":            parts[0] + "." + parts[1] + ".",
@@ -246,7 +237,7 @@ func TestKeysDoNotShow(t *testing.T) {
 		note(c.Do("POST", "/ask/", `[{"service": "fail"}, {"service": "missing"}]`, header))
 		note(c.Do("GET", "/ask/", "", header))
 		note(c.Do("PUT", "/ask/who", "", header))
-		header["Party-Token"] = []string{signed(t, key, "b", time.Now())}
+		header["Party-Token"] = []string{partytest.Signed(t, key, "b", time.Now())}
 		note(c.Do("POST", "/ask/who", "null", header))
 		note(c.Do("POST", "/ask/who", "null", http.Header{"Authorization": {"Basic " + key}}))
 		note(c.Do("POST", "/ask/who", "null", http.Header{"Authorization": {"Bearer " + key + "x"}}))

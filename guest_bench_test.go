@@ -188,11 +188,11 @@ func BenchmarkURLFor(b *testing.B) {
 
 // BenchmarkGuest passes requests through a party with a guest handler, and without.
 func BenchmarkGuest(b *testing.B) {
-	without, with := newBenchChain(b, 1, true), newBenchChain(b, 1, true, `{"handler": "wsgi_party_guest", "urls": {"home": "/"}}`)
+	without, with := partytest.NewBenchChain(b, 1, true), partytest.NewBenchChain(b, 1, true, `{"handler": "wsgi_party_guest", "urls": {"home": "/"}}`)
 	measure.SideBySide(b,
-		measure.Contender{Metric: "without-ns/op", Against: 0, Do: without.serve},
-		measure.Contender{Metric: "guest", Do: with.serve, Minus: without.serve},
-		measure.Contender{Metric: "ns/op", Against: 2, Do: with.serve},
+		measure.Contender{Metric: "without-ns/op", Against: 0, Do: without.Serve},
+		measure.Contender{Metric: "guest", Do: with.Serve, Minus: without.Serve},
+		measure.Contender{Metric: "ns/op", Against: 2, Do: with.Serve},
 	)
 }
 

@@ -35,8 +35,8 @@ func documentedFilter(t *testing.T) string {
 // TestTheDocumentedFilterKeepsTokensOutOfCaddysLog has every line logged that Caddy has
 // for what passes a party, with and without the filter.
 func TestTheDocumentedFilterKeepsTokensOutOfCaddysLog(t *testing.T) {
-	socket := startPHP(t)
-	root := scripts(t, map[string]string{"index.php": `<?php header('Content-Type: application/json'); echo json_encode(strlen($_SERVER['HTTP_PARTY_TOKEN']));`})
+	socket := partytest.StartPHP(t)
+	root := partytest.Scripts(t, map[string]string{"index.php": `<?php header('Content-Type: application/json'); echo json_encode(strlen($_SERVER['HTTP_PARTY_TOKEN']));`})
 	for _, format := range []string{"format json", documentedFilter(t)} {
 		c := partytest.NewCaddy(t)
 		one := c.NewGuest("one", func(a *partytest.Application, r *http.Request, service string) partytest.Reply {

@@ -209,8 +209,8 @@ func TestAGuestThatLeavesTakesItsSeriesWithIt(t *testing.T) {
 		m.ask("", "own")
 	}
 	rest := countedInvites(0, 0, 0, 0)
-	all := func(both, own, ofThose float64) []metricValues {
-		return []metricValues{rest, countedGuests(2), countedAsks("both", both), countedAsks("own", own), countedReplies("stays", "both", both, 0, 0),
+	all := func(both, own, ofThose float64) []partytest.Figures {
+		return []partytest.Figures{rest, countedGuests(2), countedAsks("both", both), countedAsks("own", own), countedReplies("stays", "both", both, 0, 0),
 			countedReplies("leaves", "both", ofThose, 0, 0), timedReplies("leaves", "both", ofThose), countedReplies("leaves", "own", own, 0, 0)}
 	}
 	m.expect(all(2, 3, 2)...)
@@ -361,7 +361,7 @@ func TestScrapesUnderLoad(t *testing.T) {
 	})
 	for address, counted := range map[string]*atomic.Int64{m.Address: &scrapes, m.Admin: &adminScrapes} {
 		for range 2 {
-			last := make(metricValues)
+			last := make(partytest.Figures)
 			forever(func() {
 				all, err := scrapeMetrics(address)
 				if broken, ok := errors.AsType[*scrapeError](err); ok {

@@ -19,95 +19,31 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
 
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
 
-// metricValues are the values of a party's series by name and other labels, as in
-// `asks_total{service="url"}`.
-type metricValues map[string]float64
-
-// readFigures returns the figures of each party in a page of metrics.
-func readFigures(page io.Reader) (map[string]metricValues, error) {
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(page)
-	if err != nil {
-		return nil, err
-	}
-	parties := make(map[string]metricValues)
-	for name, family := range families {
-		name, ok := strings.CutPrefix(name, "caddy_wsgi_party_")
-		if !ok {
-			continue
-		}
-		for _, m := range family.GetMetric() {
-			var party string
-			labels := make(map[string]string)
-			for _, l := range m.GetLabel() {
-				if l.GetName() == "party" {
-					party = l.GetValue()
-				} else {
-					labels[l.GetName()] = l.GetValue()
-				}
-			}
-			if parties[party] == nil {
-				parties[party] = make(metricValues)
-			}
-			set := func(suffix string, value float64) { parties[party][name+suffix+labelled(labels)] = value }
-			switch family.GetType().String() {
-			case "COUNTER":
-				set("", m.GetCounter().GetValue())
-			case "GAUGE":
-				set("", m.GetGauge().GetValue())
-			case "HISTOGRAM":
-				set("_count", float64(m.GetHistogram().GetSampleCount()))
-				set("_sum", m.GetHistogram().GetSampleSum())
-				for _, b := range m.GetHistogram().GetBucket() {
-					labels["le"] = fmt.Sprint(b.GetUpperBound())
-					set("_bucket", float64(b.GetCumulativeCount()))
-				}
-			default:
-				return nil, fmt.Errorf("%s is a %s", name, family.GetType())
-			}
-		}
-	}
-	return parties, nil
-}
-
-func labelled(labels map[string]string) string {
-	var written []string
-	for _, name := range slices.Sorted(maps.Keys(labels)) {
-		written = append(written, fmt.Sprintf("%s=%q", name, labels[name]))
-	}
-	if len(written) == 0 {
-		return ""
-	}
-	return "{" + strings.Join(written, ",") + "}"
-}
-
 // countedReplies are the figures of a guest's replies.
-func countedReplies(guest, service string, answered, declined, failed float64) metricValues {
-	f := make(metricValues)
+func countedReplies(guest, service string, answered, declined, failed float64) partytest.Figures {
+	f := make(partytest.Figures)
 	for outcome, n := range map[string]float64{"answered": answered, "declined": declined, "failed": failed, "refused": 0} {
-		f["replies_total"+labelled(map[string]string{"guest": guest, "service": service, "outcome": outcome})] = n
+		f["replies_total"+partytest.Labels(map[string]string{"guest": guest, "service": service, "outcome": outcome})] = n
 	}
 	return f
 }
 
-func countedAsks(service string, n float64) metricValues {
-	return metricValues{"asks_total" + labelled(map[string]string{"service": service}): n}
+func countedAsks(service string, n float64) partytest.Figures {
+	return partytest.Figures{"asks_total" + partytest.Labels(map[string]string{"service": service}): n}
 }
 
-func timedReplies(guest, service string, n float64) metricValues {
-	return metricValues{"reply_duration_seconds_count" + labelled(map[string]string{"guest": guest, "service": service}): n}
+func timedReplies(guest, service string, n float64) partytest.Figures {
+	return partytest.Figures{"reply_duration_seconds_count" + partytest.Labels(map[string]string{"guest": guest, "service": service}): n}
 }
 
-func countedGuests(n float64) metricValues { return metricValues{"guests": n} }
+func countedGuests(n float64) partytest.Figures { return partytest.Figures{"guests": n} }
 
-func countedInvites(joined, notAnswered, refused, failed float64) metricValues {
-	return metricValues{`invites_total{outcome="joined"}`: joined, `invites_total{outcome="not_answered"}`: notAnswered,
+func countedInvites(joined, notAnswered, refused, failed float64) partytest.Figures {
+	return partytest.Figures{`invites_total{outcome="joined"}`: joined, `invites_total{outcome="not_answered"}`: notAnswered,
 		`invites_total{outcome="refused"}`: refused, `invites_total{outcome="failed"}`: failed}
 }
 
@@ -164,7 +100,7 @@ func (m *metered) ask(guest, service string) {
 }
 
 // scrapeMetrics returns all parties' figures.
-func scrapeMetrics(address string) (map[string]metricValues, error) {
+func scrapeMetrics(address string) (map[string]partytest.Figures, error) {
 	r, err := http.NewRequest(http.MethodGet, "http://"+address+"/metrics", nil)
 	if err != nil {
 		return nil, err
@@ -182,7 +118,7 @@ func scrapeMetrics(address string) (map[string]metricValues, error) {
 	if response.StatusCode != http.StatusOK {
 		return nil, &scrapeError{response.StatusCode, string(page)}
 	}
-	return readFigures(bytes.NewReader(page))
+	return partytest.ReadFigures(bytes.NewReader(page))
 }
 
 // scrapeError is a page of metrics that is none.
@@ -196,9 +132,9 @@ func (e *scrapeError) Error() string {
 }
 
 // figures returns the party's figures at both endpoints, or at the site's alone.
-func (m *metered) figures(party string) map[string]metricValues {
+func (m *metered) figures(party string) map[string]partytest.Figures {
 	m.Helper()
-	both := make(map[string]metricValues)
+	both := make(map[string]partytest.Figures)
 	for name, address := range map[string]string{"the site": m.Address, "the admin endpoint": m.Admin} {
 		if address == "" {
 			continue
@@ -217,14 +153,14 @@ func (m *metered) figures(party string) map[string]metricValues {
 
 // expect fails the test unless both endpoints show just these figures of the party.
 // Of durations it looks at the numbers.
-func (m *metered) expect(parts ...metricValues) {
+func (m *metered) expect(parts ...partytest.Figures) {
 	m.Helper()
 	m.expectOf(m.party, parts...)
 }
 
-func (m *metered) expectOf(party string, parts ...metricValues) {
+func (m *metered) expectOf(party string, parts ...partytest.Figures) {
 	m.Helper()
-	want := make(metricValues)
+	want := make(partytest.Figures)
 	for _, part := range parts {
 		maps.Copy(want, part)
 	}
@@ -273,7 +209,7 @@ func TestMetricsCountAsksAndWhatCameOfThem(t *testing.T) {
 		)
 	})
 	m.load("test_app members\nwsgi_party PARTY")
-	idle := func(n float64) metricValues { return countedReplies("answers", "idle", n, 0, 0) }
+	idle := func(n float64) partytest.Figures { return countedReplies("answers", "idle", n, 0, 0) }
 	m.expect(countedGuests(6), countedInvites(0, 0, 0, 0), countedAsks("number", 0), countedAsks("idle", 0), idle(0),
 		countedReplies("answers", "number", 0, 0, 0), countedReplies("declines", "number", 0, 0, 0), countedReplies("fails", "number", 0, 0, 0),
 		countedReplies("panics", "number", 0, 0, 0), countedReplies("remote", "number", 0, 0, 0))
@@ -370,7 +306,7 @@ func TestOnlyRemoteHandlersAreTimed(t *testing.T) {
 			if len(le) > 0 {
 				labels["le"] = le[0]
 			}
-			value, ok := got["reply_duration_seconds"+suffix+labelled(labels)]
+			value, ok := got["reply_duration_seconds"+suffix+partytest.Labels(labels)]
 			if !ok {
 				t.Errorf("%s has no %s %v", where, suffix, labels)
 			}
@@ -404,7 +340,7 @@ func TestInvitesAreCountedByWhatBecameOfThem(t *testing.T) {
 		respond /down/* 502
 		test_app /panics/* panics
 	}`
-	pings := func() metricValues {
+	pings := func() partytest.Figures {
 		f := countedAsks("ping", 0)
 		maps.Copy(f, countedReplies("one", "ping", 0, 0, 0))
 		maps.Copy(f, countedReplies("two", "ping", 0, 0, 0))
@@ -444,7 +380,7 @@ func TestNothingARequestCarriesBecomesALabel(t *testing.T) {
 	partytest.OnProvision(t, "member", joins(m.party, "guest", "number", 1))
 	m.load("test_app member\nwsgi_party PARTY {\nignore_missing_services\n}")
 	m.ask("", "number")
-	want := []metricValues{countedGuests(1), countedInvites(0, 0, 0, 0), countedAsks("number", 1), countedReplies("guest", "number", 1, 0, 0)}
+	want := []partytest.Figures{countedGuests(1), countedInvites(0, 0, 0, 0), countedAsks("number", 1), countedReplies("guest", "number", 1, 0, 0)}
 	m.expect(want...)
 	for i := range 10 {
 		m.ask("", fmt.Sprint("unheard-of", i))
@@ -496,7 +432,7 @@ func TestServicesBeyond512OfAGuestAreCountedTogether(t *testing.T) {
 	m.ask("", name(many+1))
 	m.ask("", "own")
 	m.ask("", "other")
-	another := []metricValues{countedInvites(0, 0, 0, 0), countedAsks("own", 1), countedReplies("another", "own", 1, 0, 0), countedReplies("another", "other", 1, 0, 0)}
+	another := []partytest.Figures{countedInvites(0, 0, 0, 0), countedAsks("own", 1), countedReplies("another", "own", 1, 0, 0), countedReplies("another", "other", 1, 0, 0)}
 	want := append(slices.Clone(another), countedGuests(2))
 	for i := range many {
 		want = append(want, countedAsks(name(i), 1), countedReplies("busy", name(i), 1, 0, 0))
@@ -546,7 +482,7 @@ func TestOddNamesDoNotBreakTheScrape(t *testing.T) {
 			}
 		}
 	}
-	want := []metricValues{countedGuests(float64(len(odd)))}
+	want := []partytest.Figures{countedGuests(float64(len(odd)))}
 	for _, name := range odd {
 		if name == "no\xff\xfeUTF-8" {
 			name = `"no\xff\xfeUTF-8"`

@@ -167,10 +167,10 @@ func TestTheNextHandlerIsRestored(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), discard{}, new(caddyhttp.Server))
+	r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), partytest.Discard{}, new(caddyhttp.Server))
 	reached := false
 	outer := caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { reached = true; return nil })
-	if err := p.ServeHTTP(discard{}, r, outer); err != nil || !reached {
+	if err := p.ServeHTTP(partytest.Discard{}, r, outer); err != nil || !reached {
 		t.Errorf("the outer next handler is not reached: %v", err)
 	}
 }
@@ -366,63 +366,12 @@ func TestTheVariablePrintsAndMatchesAsTheGuestsName(t *testing.T) {
 func TestWrappingCostsTheSameForAnyNumberOfRoutes(t *testing.T) {
 	var allocations []float64
 	for _, routes := range []int{1, 256} {
-		chain := newBenchChain(t, routes, true)
-		allocations = append(allocations, testing.AllocsPerRun(100, chain.serve))
+		chain := partytest.NewBenchChain(t, routes, true)
+		allocations = append(allocations, testing.AllocsPerRun(100, chain.Serve))
 	}
 	if allocations[0] != allocations[1] {
 		t.Errorf("allocations for 1 and 256 routes: %v", allocations)
 	}
-}
-
-// benchChain is a handler with many routes, of which the first matches. Each has an
-// application, and what stands in front of it.
-type benchChain struct {
-	handler caddyhttp.MiddlewareHandler
-	request *http.Request
-	writer  http.ResponseWriter
-}
-
-var emptyHandler = caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil })
-
-func (c *benchChain) serve() {
-	if err := c.handler.ServeHTTP(c.writer, c.request, emptyHandler); err != nil {
-		panic(err)
-	}
-}
-
-// discard is a ResponseWriter that costs nothing.
-type discard http.Header
-
-func (d discard) Header() http.Header       { return http.Header(d) }
-func (discard) Write(p []byte) (int, error) { return len(p), nil }
-func (discard) WriteHeader(int)             {}
-
-func newBenchChain(t testing.TB, routes int, party bool, handlers ...string) *benchChain {
-	t.Helper()
-	partytest.App(t, "bench", func(http.ResponseWriter, *http.Request, caddyhttp.Handler) error { return nil })
-	handlers = append(handlers, `{"handler": "test_app", "key": "bench"}`)
-	var list []string
-	for i := range routes {
-		list = append(list, fmt.Sprintf(`{"match": [{"path": ["/app%d/*"]}], "handle": [%s], "terminal": true}`, i, strings.Join(handlers, ",")))
-	}
-	config := `{"routes": [` + strings.Join(list, ",") + `]}`
-	ctx := partytest.ProvisionContext(t)
-	id := "http.handlers.subroute"
-	if party {
-		id = "http.handlers.wsgi_party"
-		config = `{"invites": ["/app0/__invite__/"], ` + config[1:]
-	}
-	handler, err := ctx.LoadModuleByID(id, []byte(config))
-	if err != nil {
-		t.Fatal(err)
-	}
-	request, err := http.NewRequest("GET", "http://localhost/app0/articles/2026/11/22", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	writer := discard{}
-	request = caddyhttp.PrepareRequest(request, caddy.NewReplacer(), writer, new(caddyhttp.Server))
-	return &benchChain{handler.(caddyhttp.MiddlewareHandler), request, writer}
 }
 
 // BenchmarkServe passes requests through a party with 1, 16 and 256 routes, of
@@ -430,13 +379,13 @@ func newBenchChain(t testing.TB, routes int, party bool, handlers ...string) *be
 func BenchmarkServe(b *testing.B) {
 	for _, routes := range []int{1, 16, 256} {
 		b.Run(fmt.Sprintf("routes=%d", routes), func(b *testing.B) {
-			subroute, party := newBenchChain(b, routes, false), newBenchChain(b, routes, true)
+			subroute, party := partytest.NewBenchChain(b, routes, false), partytest.NewBenchChain(b, routes, true)
 			measure.SideBySide(b,
-				measure.Contender{Metric: "subroute-ns/op", Against: 0, Do: subroute.serve},
-				measure.Contender{Metric: "ns/op", Against: 1, Do: party.serve},
-				measure.Contender{Metric: "x-subroute", Against: 0, Do: party.serve},
+				measure.Contender{Metric: "subroute-ns/op", Against: 0, Do: subroute.Serve},
+				measure.Contender{Metric: "ns/op", Against: 1, Do: party.Serve},
+				measure.Contender{Metric: "x-subroute", Against: 0, Do: party.Serve},
 			)
-			b.ReportMetric(testing.AllocsPerRun(100, subroute.serve), "subroute-allocs")
+			b.ReportMetric(testing.AllocsPerRun(100, subroute.Serve), "subroute-allocs")
 		})
 	}
 }

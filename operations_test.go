@@ -198,8 +198,8 @@ func TestRemoteGuestsAreCountedLikeAnyOther(t *testing.T) {
 	blog := partytest.NewInvited(t, partytest.Manifest(`{"urls": {"home": "/"}, "services": {"ping": {"answer": "pong"}, "user": {"href": "/user"}}}`)).On(partytest.JSON("1"))
 	m.load("wsgi_party PARTY {\ninvite /blog/__invite__/ /none/__invite__/\n" + partytest.Mounted("blog", "", blog) + partytest.Mounted("none", "", partytest.NewInvited(t, partytest.Status(404))) + "}")
 	invitesOf(t, m.party, true)
-	replies := func(user metricValues) []metricValues {
-		return []metricValues{countedGuests(1), countedReplies("blog", "ping", 0, 0, 0), countedReplies("blog", "url", 0, 0, 0), user,
+	replies := func(user partytest.Figures) []partytest.Figures {
+		return []partytest.Figures{countedGuests(1), countedReplies("blog", "ping", 0, 0, 0), countedReplies("blog", "url", 0, 0, 0), user,
 			countedAsks("ping", 0), countedAsks("url", 0)}
 	}
 	m.expect(append(replies(countedReplies("blog", "user", 0, 0, 0)), countedAsks("user", 0), countedInvites(1, 1, 0, 0))...)

@@ -264,7 +264,7 @@ func TestAnAskWaitsAsLongAsItsTimeout(t *testing.T) {
 	}
 	for outcome, want := range map[string]float64{"answered": 1, "declined": 0, "failed": 0, "refused": 7} {
 		labels := map[string]string{"guest": "busy", "service": "hold", "outcome": outcome}
-		if got, ok := c.figures()["replies_total"+labelled(labels)]; !ok || got != want {
+		if got, ok := c.figures()["replies_total"+partytest.Labels(labels)]; !ok || got != want {
 			t.Errorf("the metrics have %v %v that %s, want %v", got, ok, outcome, want)
 		}
 	}
@@ -294,7 +294,7 @@ func TestAnAskWaitsAsLongAsItsTimeout(t *testing.T) {
 }
 
 // figures are the party's in the metrics.
-func (c *slotsTest) figures() metricValues {
+func (c *slotsTest) figures() partytest.Figures {
 	c.Helper()
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(metrics)
@@ -308,7 +308,7 @@ func (c *slotsTest) figures() metricValues {
 			c.Fatal(err)
 		}
 	}
-	parties, err := readFigures(&page)
+	parties, err := partytest.ReadFigures(&page)
 	if err != nil {
 		c.Fatal(err)
 	}

@@ -265,3 +265,13 @@ func (c *Caddy) SiteWithPages(options string, a *Application) {
 	TemplateApp(c)
 	c.Site("wsgi_party main {\ninvite /app/__invite__/\n" + Mounted("app", options, a) + Pages + "}")
 }
+
+// Signed is a token that the key signed for that guest.
+func Signed(t testing.TB, key, guest string, at time.Time, path ...token.Ask) string {
+	t.Helper()
+	text, err := Keys(t, key).Sign(token.Token{Guest: guest, Method: "POST", URI: "/x", Path: path}, at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
