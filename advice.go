@@ -22,7 +22,7 @@ import (
 // and what to write.
 func (f *fetching) adviceOn(info *InviteInfo, v verdict, ofCaddy bool) string {
 	asked := f.askedFor()
-	authentication := "authentication in Caddy in front of it lets the party pass with the matcher `" + f.invitation.host.recipe(f.guest()) + "`"
+	authentication := "authentication in Caddy in front of it lets the party pass with the matcher `" + f.invitation.Matcher() + "`"
 	again := "; it is asked again by itself"
 	if v == broken {
 		again = fmt.Sprintf("; it is asked again in %v, or at once by `%s`", fetchWaits.broken, f.inviteCommand())
@@ -37,7 +37,7 @@ func (f *fetching) adviceOn(info *InviteInfo, v verdict, ofCaddy bool) string {
 	case errors.Is(info.Err, subrequest.ErrBrokeOff):
 		return "the application closed the connection in the middle of its answer to GET " + asked + ": its own log may say why" + again
 	case TimedOut(info.Err):
-		return fmt.Sprintf("GET %s was not answered in time: the application is to answer its manifest at once; or write an invite_timeout of more than %v in wsgi_party", asked, f.invitation.host.settings.InviteTimeout) + again
+		return fmt.Sprintf("GET %s was not answered in time: the application is to answer its manifest at once; or write an invite_timeout of more than %v in wsgi_party", asked, f.invitation.Timeout()) + again
 	case info.Result == InviteNotAnswered:
 		return f.adviceOnNoManifest(info, asked, ofCaddy)
 	case info.Status == http.StatusOK && f.unstripped() != "":
@@ -57,7 +57,7 @@ func (f *fetching) adviceOn(info *InviteInfo, v verdict, ofCaddy bool) string {
 	case info.Status == http.StatusUnauthorized || info.Status == http.StatusForbidden:
 		return fmt.Sprintf("the application refuses GET %s, which was sent with a Party-Token for guest %q: is its key the same as the first in wsgi_party_guest, and does it know itself by that name? Or does it want a login? It is to answer its manifest without; %s", asked, f.guest(), authentication)
 	case info.Status == http.StatusTooManyRequests && ofCaddy:
-		return "a handler of Caddy limits the rate of requests: let the party pass it with the matcher `" + f.invitation.host.recipe(f.guest()) + "`" + again
+		return "a handler of Caddy limits the rate of requests: let the party pass it with the matcher `" + f.invitation.Matcher() + "`" + again
 	case info.Status == http.StatusServiceUnavailable:
 		return "the application, or what is in front of it, says that it is unavailable" + again
 	case info.Status == http.StatusBadGateway, info.Status == http.StatusGatewayTimeout:
@@ -73,7 +73,7 @@ func (v *visit) warnOf(m *manifest.Manifest, before string) string {
 	warnings := v.warningsOf(m)
 	if warnings != "" && warnings != before {
 		v.logger.Warn("the guest's manifest is hardly what is meant",
-			zap.String("party", v.invitation.host.name),
+			zap.String("party", v.invitation.Party()),
 			zap.String("guest", v.guest()),
 			zap.String("uri", v.invitation.URI.String()),
 			zap.String("hint", warnings))
@@ -159,7 +159,7 @@ func (f *fetching) adviceOnRedirect(info *InviteInfo, asked string) string {
 	case permanent && !loginWords.MatchString(info.Location):
 		return advice + "invite the URI where it leads, if the manifest is there"
 	}
-	return advice + "it seems to lead to a login, and an invite cannot log in. Let the application answer GET " + asked + " without one (where wsgi_party_guest has a key, the Party-Token says that it is Caddy who asks); authentication in Caddy lets the party pass with the matcher `" + f.invitation.host.recipe(f.guest()) + "`"
+	return advice + "it seems to lead to a login, and an invite cannot log in. Let the application answer GET " + asked + " without one (where wsgi_party_guest has a key, the Party-Token says that it is Caddy who asks); authentication in Caddy lets the party pass with the matcher `" + f.invitation.Matcher() + "`"
 }
 
 // invitationTo is what to write for an application that wants to be asked for its

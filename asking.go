@@ -99,7 +99,7 @@ func (v *visit) request(ctx context.Context, service string, h manifest.Handler,
 	timeout := time.Duration(v.Timeout)
 	requestCtx, cancel := WithTimeout(ctx, timeout)
 	defer cancel()
-	path := partyline.PathOf(ctx, v.invitation.host.entry.Partyline)
+	path := partyline.PathOf(ctx, v.invitation.Operator.Partyline())
 	release, waited, err := v.slots.take(requestCtx, path[len(path)-1].Guest, holdsSlot(path, v.guest()))
 	if err != nil {
 		return nil, &abandonedError{err}
@@ -146,7 +146,7 @@ func (v *visit) answerIn(ctx context.Context, response *http.Response, service s
 		return nil, fmt.Errorf("the answer is %w", err)
 	}
 	if service == URLService {
-		return v.linkOf(v.mountFor(ctx), rootOf(ctx), answer)
+		return v.linkOf(v.mountFor(ctx), func(url string) bool { return GaveURL(ctx, url) }, answer)
 	}
 	return json.RawMessage(answer), nil
 }
@@ -234,8 +234,7 @@ func (v *visit) send(r *http.Request, limit int, body []byte, path []partyline.S
 		}
 		now := time.Now()
 		if len(path) > 0 {
-			t.Root = rootOf(r.Context()).ID()
-			v.app.SignPath(&t, v.invitation.host.name, now)
+			v.invitation.SignPath(r.Context(), &t, now)
 		}
 		var err error
 		if signed, err = v.keys.Sign(t, now); err != nil {

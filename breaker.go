@@ -35,7 +35,7 @@ func (v *visit) breaker(service string) *breaker {
 		IsSuccessful: func(err error) bool { _, ok := errors.AsType[*unreachableError](err); return !ok },
 		IsExcluded:   func(err error) bool { _, ok := errors.AsType[*abandonedError](err); return ok },
 		OnStateChange: func(service string, from, to gobreaker.State) {
-			logger := v.logger.With(zap.String("party", v.invitation.host.name), zap.String("guest", v.guest()), zap.String("service", service))
+			logger := v.logger.With(zap.String("party", v.invitation.Party()), zap.String("guest", v.guest()), zap.String("service", service))
 			switch {
 			case from == gobreaker.StateClosed:
 				logger.Warn("guest does not answer", zap.Error(b.last.Load()), zap.Duration("pause", breakerPause))

@@ -157,7 +157,7 @@ var options = map[string]option{
 		if p.Prefix = args[0]; p.Prefix == "" {
 			return d.Err("prefix is empty: write the path that was stripped, or leave it out")
 		}
-		_, err := checkPrefix(p.Prefix)
+		_, err := CheckPrefix(p.Prefix)
 		return wrapErr(d, err)
 	}},
 }

@@ -141,15 +141,15 @@ func (e *Entry) inOrder() []*Host {
 	})
 }
 
-// AddKeys makes keys those of a guest of the party. One that is another guest's is an
+// addKeys makes keys those of a guest of the party. One that is another guest's is an
 // error.
-func (e *Entry) AddKeys(guest string, keys token.Keys) error {
-	e.app.mu.Lock()
-	defer e.app.mu.Unlock()
+func (a *App) addKeys(party, guest string, keys token.Keys) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	if !keys.IsZero() {
-		e.app.pathKeyOnce.Do(func() { e.app.events.onStart(func() { go e.app.loadPathKey() }) })
+		a.pathKeyOnce.Do(func() { a.events.onStart(func() { go a.loadPathKey() }) })
 	}
-	return e.app.keys.Add(e.Name(), guest, keys)
+	return a.keys.Add(party, guest, keys)
 }
 
 // Identify returns the guest of the party whose key the request has, and its keys.

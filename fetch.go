@@ -59,7 +59,7 @@ type fetching struct {
 func newFetching(v *visit) *fetching {
 	f := &fetching{
 		visit: v,
-		key:   manifestKey{v.invitation.host.name, v.guest(), v.invitation.URI.String()},
+		key:   manifestKey{v.invitation.Party(), v.guest(), v.invitation.URI.String()},
 		began: time.Now(),
 	}
 	f.knownApplication = kept.Hold(&v.app.holds, applications, f.key)
@@ -185,7 +185,7 @@ func (f *fetching) fetchAndRecover() (wait time.Duration) {
 
 // fetch asks once, and returns when to ask again.
 func (f *fetching) fetch() time.Duration {
-	timeout := f.invitation.host.settings.InviteTimeout
+	timeout := f.invitation.Timeout()
 	ctx, cancel := WithTimeout(f.ctx, timeout)
 	defer cancel()
 	ctx, connected := WithConnecting(ctx, f.attempts())

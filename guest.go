@@ -321,7 +321,7 @@ func (g *Guest) offer(i *Invitation, r *http.Request) (answered, passOn bool, er
 func (g *Guest) notFor(i *Invitation) string {
 	v, guest := g.visit.Load(), i.Operator.Guest()
 	switch {
-	case v != nil && (v.guest() != guest || v.invitation.host.entry != i.host.entry):
+	case v != nil && (v.guest() != guest || v.invitation.Operator.Partyline() != i.Operator.Partyline()):
 		return fmt.Sprintf("it comes to the wsgi_party_guest that speaks for %q already: give %q a wsgi_party_guest of its own, or its name to one more", v.guest(), guest)
 	case g.Name != "" && g.Name != guest:
 		return fmt.Sprintf("it comes to `wsgi_party_guest %s`, which takes the invite of its own name only: write `invite %s as %[1]s`, or leave out the name in wsgi_party_guest", g.Name, i.URI)
@@ -333,10 +333,10 @@ func (g *Guest) notFor(i *Invitation) string {
 func (g *Guest) accept(i *Invitation, mount string) error {
 	guest := i.Operator.Guest()
 	if g.keysErr != nil {
-		return &guestError{"wsgi_party_guest: " + g.keysErr.Error()}
+		return &ConfigError{fmt.Errorf("wsgi_party_guest: %w", g.keysErr)}
 	}
-	if err := i.host.entry.AddKeys(guest, g.keys); err != nil {
-		return &guestError{err.Error()}
+	if err := i.SetKeys(g.keys); err != nil {
+		return &ConfigError{err}
 	}
 	i.Accept()
 	v := newVisit(g, i, mount)
@@ -408,7 +408,7 @@ func (g *Guest) warn() {
 		}
 	}
 	g.logger.Warn("no invite reached a wsgi_party_guest handler: its application is not on the line",
-		zap.String("party", g.host.name),
+		zap.String("party", g.host.Name()),
 		zap.String("guest", g.Name),
 		zap.String("hint", hint))
 }

@@ -84,7 +84,7 @@ func Open(ctx caddy.Context, settings Settings) (*Host, error) {
 		h.server = new(caddyhttp.Server) // not loaded by the http app
 	}
 	var err error
-	if h.prefixHeader, err = checkPrefix(settings.Prefix); err != nil {
+	if h.prefixHeader, err = CheckPrefix(settings.Prefix); err != nil {
 		return nil, err
 	}
 	h.escapedPrefix = invitepath.Escape(settings.Prefix)
@@ -112,7 +112,7 @@ func (h *Host) Invite() error {
 	hung := hangingGuests(h.name)
 	for _, i := range h.guests.invited {
 		info := h.send(h.ctx, i, h.timeoutOf(hung[i.guest]))
-		if err, ok := errors.AsType[*guestError](info.Err); ok {
+		if err, ok := errors.AsType[*ConfigError](info.Err); ok {
 			return fmt.Errorf("inviting guest %q at %s: %w", info.Guest, info.URI, err)
 		}
 		if h.settings.StrictInvites && info.Result != InviteJoined && !info.pending {

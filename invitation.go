@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/wsgiparty/wsgiparty/internal/token"
 )
 
 // Invitation is what an invite brings its guest. It keeps its config in memory, so that a
@@ -56,6 +58,36 @@ func (i *Invitation) Host() *Host { return i.host }
 // prefix is that of a header which a trusted proxy sets.
 func (i *Invitation) PrefixFor(ctx context.Context) string {
 	return i.host.escapedPrefixFor(ctx)
+}
+
+// Party returns the name of the party. It is experimental.
+func (i *Invitation) Party() string { return i.host.name }
+
+// Context returns the context for what the guest does in the background: it ends with the
+// party that has invited it. It is experimental.
+func (i *Invitation) Context() context.Context { return i.host.ctx }
+
+// Timeout returns how long the invite may take. It is experimental.
+func (i *Invitation) Timeout() time.Duration { return i.host.settings.InviteTimeout }
+
+// Origin returns the scheme and host that links to the guest begin with, empty if its
+// invite has none. It is experimental.
+func (i *Invitation) Origin() string {
+	if !i.URI.IsAbs() {
+		return ""
+	}
+	return originOf(i.URI)
+}
+
+// Matcher returns a request matcher, as it is in the Caddyfile, with which what stands in
+// front of the guest, such as authentication, lets the party's own requests to it pass. It
+// is experimental.
+func (i *Invitation) Matcher() string { return i.host.matcher(i.invited.guest) }
+
+// SetKeys makes keys the guest's. It returns an error if one of them is another guest's. It
+// is experimental.
+func (i *Invitation) SetKeys(keys token.Keys) error {
+	return i.host.app.addKeys(i.host.name, i.invited.guest, keys)
 }
 
 type invitationKey struct{}

@@ -20,7 +20,7 @@ func (h *Host) hint(info *InviteInfo) string {
 	case info.Err == errLeavesProcess && info.Accepted:
 		return "the guest made a connection in the context of its invite: let it use a context of its own for that"
 	case info.Err == errLeavesProcess && h.expects(info.Guest):
-		return forgotten + "; where it stands behind forward_auth or the like, let the guest's invites pass that with the matcher `" + h.recipe(info.Guest) + "`"
+		return forgotten + "; where it stands behind forward_auth or the like, let the guest's invites pass that with the matcher `" + h.matcher(info.Guest) + "`"
 	case info.Err == errLeavesProcess:
 		return forgotten
 	case info.IsManifest:
@@ -44,20 +44,20 @@ func (h *Host) hint(info *InviteInfo) string {
 	case info.Status == 0, info.Status == http.StatusNotFound:
 		return "nothing in the party takes the operator at this path: correct the invite's URI, or mount a guest there"
 	case info.Location != "":
-		return "a redirect, to " + info.Location + ", is not followed: let the guest's invites pass what redirects them with the matcher `" + h.recipe(info.Guest) + "`, or invite the URI where it leads"
+		return "a redirect, to " + info.Location + ", is not followed: let the guest's invites pass what redirects them with the matcher `" + h.matcher(info.Guest) + "`, or invite the URI where it leads"
 	case info.Result == InviteNotAnswered:
 		return "what answered did not take the operator: does another route answer before the guest? If it is an application that answers, " + forgotten
 	default:
-		return "what refuses it may be in front of the guest, such as authentication: let the guest's invites pass it with the matcher `" + h.recipe(info.Guest) + "`"
+		return "what refuses it may be in front of the guest, such as authentication: let the guest's invites pass it with the matcher `" + h.matcher(info.Guest) + "`"
 	}
 }
 
 // forgotten is the hint for an application without a handler that speaks for it.
 const forgotten = "write `wsgi_party_guest` in front of the reverse_proxy, php_fastcgi or other handler that leads to the application: that takes the invite, and asks the application for its manifest when the config has started"
 
-// recipe is a matcher of what is not the party's own request to that guest. Those to
+// matcher is one of what is not the party's own request to that guest. Those to
 // others are to meet its password: a guest says itself where its asks lead.
-func (h *Host) recipe(guest string) string {
+func (h *Host) matcher(guest string) string {
 	if strings.ContainsAny(guest, " \t`\"{}") {
 		guest = strconv.Quote(guest)
 	}

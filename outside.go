@@ -16,14 +16,15 @@ import (
 // Caddys share, is there, and for good where it cannot be had.
 var processPathKey = token.NewPathKey()
 
-// SignPath signs the path of a token that a guest of the party is sent. It is
-// experimental.
-func (a *App) SignPath(t *token.Token, party string, now time.Time) {
+// SignPath signs the path of a token that the guest is sent with an ask, whose context that
+// is. It is experimental.
+func (i *Invitation) SignPath(ctx context.Context, t *token.Token, now time.Time) {
 	key := processPathKey
-	if stored := a.pathKey.Load(); stored != nil {
+	if stored := i.host.app.pathKey.Load(); stored != nil {
 		key = *stored
 	}
-	key.Sign(t, party, now)
+	t.Root = rootOf(ctx).ID()
+	key.Sign(t, i.host.name, now)
 }
 
 // signed reports whether Caddy signed the path of the token.
@@ -72,3 +73,7 @@ func (e *Entry) withPathOf(ctx context.Context, text, guest string, keys token.K
 // GiveURL takes down a URL that somebody is given who asks for one in that context, and
 // who may answer with it what is asked in the same call. It is experimental.
 func GiveURL(ctx context.Context, url any) { rootOf(ctx).give(url) }
+
+// GaveURL reports whether the URL was given to somebody in the same call. It is
+// experimental.
+func GaveURL(ctx context.Context, url string) bool { return rootOf(ctx).gave(url) }

@@ -25,7 +25,7 @@ func (v *visit) sayWhatIsCalledAsAnothers(m *manifest.Manifest) {
 	var names []string
 	for name := range m.URLs {
 		guest, _, named := strings.Cut(name, ":")
-		invited := v.invitation.host.entry.IsInOrder(guest)
+		invited := v.invitation.Operator.Partyline().IsInOrder(guest)
 		if named && invited && !v.declaresURL(name) && guest != v.guest() {
 			names = append(names, name)
 		}
@@ -36,7 +36,7 @@ func (v *visit) sayWhatIsCalledAsAnothers(m *manifest.Manifest) {
 	first := slices.Min(names)
 	guest, _, _ := strings.Cut(first, ":")
 	v.logger.Info("pages are called as those of another guest",
-		zap.String("party", v.invitation.host.name),
+		zap.String("party", v.invitation.Party()),
 		zap.String("guest", v.guest()),
 		zap.Int("pages", len(names)),
 		zap.String("hint", fmt.Sprintf("only guest %s is asked for %s: ask for this guest's as %s:%[2]s", guest, first, v.guest())))
@@ -52,13 +52,13 @@ func (v *visit) declaredURLs() map[string]*urltemplate.Template {
 
 // answerURL answers where the application's pages are.
 func (v *visit) answerURL(ctx context.Context, payload any) (any, error) {
-	request, err := urlRequestOf(payload)
+	request, err := URLRequestOf(payload)
 	if err != nil {
 		return nil, err
 	}
 	urls := *v.urls.Load()
 	application, page, named := strings.Cut(request.Name, ":")
-	if named && application != v.guest() && v.invitation.host.entry.IsInOrder(application) {
+	if named && application != v.guest() && v.invitation.Operator.Partyline().IsInOrder(application) {
 		urls = v.declaredURLs() // another guest's page, but for what the operator declares
 	}
 	name := request.Name
@@ -88,12 +88,12 @@ func (v *visit) answerURL(ctx context.Context, payload any) (any, error) {
 // unless it begins with the mount or the origin, as that of a framework does which knows
 // them, or is a URL that Caddy gave out in the same call, as that of a page by another
 // name.
-func (v *visit) linkOf(mount string, in *root, answer []byte) (string, error) {
+func (v *visit) linkOf(mount string, given func(url string) bool, answer []byte) (string, error) {
 	var text string
 	if err := json.Unmarshal(answer, &text); err != nil {
 		return "", errors.New("the answer is no string")
 	}
-	if in.gave(text) {
+	if given != nil && given(text) {
 		return text, v.checkLink(text)
 	}
 	if below, ok := strings.CutPrefix(text, v.origin); ok && v.origin != "" && strings.HasPrefix(below, "/") {
@@ -111,7 +111,7 @@ func (v *visit) linkOf(mount string, in *root, answer []byte) (string, error) {
 
 // checkLink checks a link to any guest.
 func (v *visit) checkLink(text string) error {
-	link, err := linkable(v.invitation.host.entry.Partyline, text)
+	link, err := Linkable(v.invitation.Operator.Partyline(), text)
 	if err != nil {
 		return err
 	}

@@ -34,9 +34,9 @@ import (
 	"github.com/wsgiparty/wsgiparty/internal/urltemplate"
 )
 
-// checkPrefix checks a party's prefix, and returns the header whose value it is, for one
-// that each request has another one of.
-func checkPrefix(prefix string) (header string, err error) {
+// CheckPrefix returns an error for what cannot be a party's prefix, and else the header
+// that it names, empty if it is a path. It is experimental.
+func CheckPrefix(prefix string) (header string, err error) {
 	if strings.ContainsAny(prefix, "{}") {
 		name, isHeader := strings.CutPrefix(prefix, "{http.request.header.")
 		name, ends := strings.CutSuffix(name, "}")

@@ -231,7 +231,9 @@ func (h *Host) log(info *InviteInfo) {
 	h.logger.Log(level, info.Result.message(), fields...)
 }
 
-// guestError fails the load of the config.
-type guestError struct{ message string }
+// ConfigError is the error with which an invite ends that makes the config wrong: it does
+// not load. It is experimental.
+type ConfigError struct{ Err error }
 
-func (e *guestError) Error() string { return e.message }
+func (e *ConfigError) Error() string { return e.Err.Error() }
+func (e *ConfigError) Unwrap() error { return e.Err }

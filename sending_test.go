@@ -103,7 +103,7 @@ func TestWhoSaysWhatBecameOfInvitesWaitsForNobody(t *testing.T) {
 		var group sync.WaitGroup
 		group.Go(func() {
 			for range times {
-				_ = a.Entry("main").AddKeys("blog", token.Keys{})
+				_ = a.addKeys("main", "blog", token.Keys{})
 			}
 		})
 		for range 2 {

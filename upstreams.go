@@ -52,7 +52,7 @@ func (u *upstreams) note(v *visit, err error) {
 	}
 	u.told = true
 	v.logger.Warn("guest answers only some asks: an upstream is down",
-		zap.String("party", v.invitation.host.name),
+		zap.String("party", v.invitation.Party()),
 		zap.String("guest", v.guest()),
 		zap.Error(dial),
 		zap.String("hint", "write `lb_try_duration 1s` in the reverse_proxy of the application, which then tries its other upstreams, and `fail_duration 10s`, which leaves one out that is down"))

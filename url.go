@@ -39,8 +39,8 @@ type URLRequest struct {
 	Values map[string]any `json:"values,omitempty"`
 }
 
-// urlRequestOf is PayloadAs[URLRequest], quick for payloads that came as JSON.
-func urlRequestOf(payload any) (URLRequest, error) {
+// URLRequestOf is PayloadAs[URLRequest], quicker for payloads that came as JSON.
+func URLRequestOf(payload any) (URLRequest, error) {
 	if object, ok := payload.(map[string]any); ok {
 		name, isName := object["name"].(string)
 		values, isValues := object["values"].(map[string]any)
@@ -62,7 +62,7 @@ func addressee(service string) func(payload any) (guest string) {
 // guestOfPage returns the guest whose name a page's name begins with, as in blog:post: if
 // that is invited, nobody else is asked for the page.
 func guestOfPage(payload any) string {
-	request, err := urlRequestOf(payload)
+	request, err := URLRequestOf(payload)
 	if err != nil {
 		return ""
 	}
@@ -120,12 +120,12 @@ func (r *URLRequest) UnmarshalJSON(b []byte) error {
 // *HandlerError. Like First it then returns what failed, or ErrHighAndDry.
 func URLFor(ctx context.Context, o *Operator, name string, values map[string]any) (string, error) {
 	return partyline.FirstFunc(ctx, o, URLService, URLRequest{name, values}, func(answer string) (string, error) {
-		return linkable(o.Partyline(), answer)
+		return Linkable(o.Partyline(), answer)
 	})
 }
 
-// linkable returns the URL, if it is one to link to.
-func linkable(p *Partyline, text string) (string, error) {
+// Linkable returns the URL, or an error if it is none that URLFor returns. It is experimental.
+func Linkable(p *Partyline, text string) (string, error) {
 	// Browsers drop control characters, and take a backslash for a slash.
 	if i := strings.IndexFunc(text, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '\\' }); i >= 0 {
 		return "", fmt.Errorf("the URL %q has a %q, which is to be escaped", text, text[i])

@@ -377,7 +377,7 @@ func FuzzURLFor(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, answer string) {
-		text, err := linkable(p, answer)
+		text, err := Linkable(p, answer)
 		if err != nil {
 			if text != "" {
 				t.Errorf("%q is refused, and is %q", answer, text)

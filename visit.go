@@ -42,14 +42,11 @@ type visit struct {
 }
 
 func newVisit(g *Guest, i *Invitation, path string) *visit {
-	v := &visit{Guest: g, invitation: i, path: path, mount: invitepath.Escape(i.Prefix) + path, wake: make(chan struct{}, 1)}
-	if i.URI.IsAbs() {
-		v.origin = originOf(i.URI)
-	}
+	v := &visit{Guest: g, invitation: i, path: path, mount: invitepath.Escape(i.Prefix) + path, origin: i.Origin(), wake: make(chan struct{}, 1)}
 	v.strippedPath, _ = url.PathUnescape(path) // it is a part of a URL's escaped path
 	v.allPrivate = i.host.guests.private.Contains(v.strippedPath)
-	v.ctx, v.end = context.WithCancel(i.host.ctx)
-	v.slots = newSlots(g.MaxAsks, time.Duration(g.Timeout), &overload{ctx: v.ctx, maxAsks: g.MaxAsks, logger: g.logger.With(zap.String("party", i.host.name), zap.String("guest", v.guest()))})
+	v.ctx, v.end = context.WithCancel(i.Context())
+	v.slots = newSlots(g.MaxAsks, time.Duration(g.Timeout), &overload{ctx: v.ctx, maxAsks: g.MaxAsks, logger: g.logger.With(zap.String("party", i.Party()), zap.String("guest", v.guest()))})
 	return v
 }
 
