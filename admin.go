@@ -311,7 +311,7 @@ func (*adminAPI) ask(w http.ResponseWriter, r *http.Request, path []string) (any
 		return nil, apiError(http.StatusBadRequest, err)
 	}
 	writer := wire.Writer{Room: budget.New(wire.MaxResponse), Timed: true}
-	response, err := writer.Ask(entry.Replies(r.Context(), entry.Operator(""), service, payload), first)
+	response, err := entry.Ask(r.Context(), &writer, entry.Operator(""), wire.Ask{Service: service, Payload: payload, First: first})
 	if _, ok := errors.AsType[*NoSuchServiceError](err); ok {
 		return nil, apiError(http.StatusNotFound, err) // everybody has just left
 	}

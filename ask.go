@@ -185,7 +185,8 @@ func (a *Ask) askOne(ctx context.Context, asker *askingGuest, service string, r 
 		return nil, err
 	}
 	defer done()
-	return asker.ask(ctx, &wire.Writer{Room: budget.New(a.MaxResponse)}, wire.Ask{Service: service, Payload: payload, First: first})
+	writer := &wire.Writer{Room: budget.New(a.MaxResponse)}
+	return asker.entry.Ask(ctx, writer, asker.operator, wire.Ask{Service: service, Payload: payload, First: first})
 }
 
 // lineJSON is who is on a partyline.

@@ -8,8 +8,6 @@ import (
 	"sync"
 
 	"golang.org/x/sync/semaphore"
-
-	"github.com/wsgiparty/wsgiparty/internal/wire"
 )
 
 // askingGuest is a guest that asks.
@@ -46,13 +44,4 @@ func (a *askingGuest) begin(ctx context.Context, service string, payload any) (d
 		return nil, err
 	}
 	return func() { calls.Release(n) }, nil
-}
-
-// ask writes what comes of an ask.
-func (a *askingGuest) ask(ctx context.Context, w *wire.Writer, ask wire.Ask) ([][]byte, error) {
-	w.Given = nil
-	if ask.Service == URLService { // where the asker may be asked for a URL itself
-		w.Given = func(answer any) { GiveURL(ctx, answer) }
-	}
-	return w.Ask(a.entry.Replies(ctx, a.operator, ask.Service, ask.Payload), ask.First)
 }

@@ -98,7 +98,7 @@ func (b *batch) askFor(ctx context.Context, i int, w *wire.Writer) (err error) {
 	if b.asks[i].Service == "" {
 		err = newProblem(http.StatusBadRequest, "element %d of the list has no service", i)
 	} else {
-		b.results[i], err = b.ask(ctx, w, b.asks[i])
+		b.results[i], err = b.entry.Ask(ctx, w, b.operator, b.asks[i])
 	}
 	if !errors.Is(err, wire.ErrNoRoom) {
 		if problem, ok := errors.AsType[*problem](b.handler.problemOf(err)); ok {

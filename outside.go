@@ -70,10 +70,6 @@ func (e *Entry) withPathOf(ctx context.Context, text, guest string, keys token.K
 	return ctx, end, nil
 }
 
-// GiveURL takes down a URL that somebody is given who asks for one in that context, and
-// who may answer with it what is asked in the same call. It is experimental.
-func GiveURL(ctx context.Context, url any) { rootOf(ctx).give(url) }
-
-// GaveURL reports whether the URL was given to somebody in the same call. It is
-// experimental.
+// GaveURL reports whether the URL was given to somebody who asked for one in the same
+// call, and who may answer with it. It is experimental.
 func GaveURL(ctx context.Context, url string) bool { return rootOf(ctx).gave(url) }

@@ -5,28 +5,54 @@ package wsgiparty
 
 import (
 	"context"
-	"iter"
 	"reflect"
 
 	"github.com/wsgiparty/wsgiparty/internal/wire"
 )
 
-// Replies asks as Operator.Replies does. It says of each guest where it is mounted for
-// whoever asks in that context. It is experimental.
-func (e *Entry) Replies(ctx context.Context, o *Operator, service string, payload any) iter.Seq[wire.Reply] {
-	return func(yield func(wire.Reply) bool) {
-		for r := range o.Replies(ctx, service, payload) {
-			if !yield(wire.Reply{
-				Guest:    r.Guest,
-				Mount:    e.mountOf(ctx, r.Guest),
-				Answer:   r.Answer,
-				Err:      r.Err,
-				Declined: r.Err == ErrHighAndDry,
-				Duration: r.Duration,
-			}) {
-				return
+// Ask asks as Operator.Replies does, and has the writer write what comes of it, which it
+// returns in parts. It is experimental.
+func (e *Entry) Ask(ctx context.Context, w *wire.Writer, o *Operator, ask wire.Ask) (_ [][]byte, err error) {
+	if err := w.Begin(ask.First); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			w.Undo()
+		}
+	}()
+	var in *root // where the asker may be asked for a URL itself
+	if ask.Service == URLService {
+		in = rootOf(ctx)
+	}
+	for r := range o.Replies(ctx, ask.Service, ask.Payload) {
+		if r.Guest == "" {
+			return nil, r.Err
+		}
+		answered, err := w.Reply(e.Reply(ctx, r))
+		if err != nil {
+			return nil, err
+		}
+		if answered {
+			in.give(r.Answer)
+			if ask.First {
+				break
 			}
 		}
+	}
+	return w.End(), nil
+}
+
+// Reply returns a guest's reply, with where the guest is mounted for whoever asks in that
+// context. It is experimental.
+func (e *Entry) Reply(ctx context.Context, r Reply) wire.Reply {
+	return wire.Reply{
+		Guest:    r.Guest,
+		Mount:    e.mountOf(ctx, r.Guest),
+		Answer:   r.Answer,
+		Err:      r.Err,
+		Declined: r.Err == ErrHighAndDry,
+		Duration: r.Duration,
 	}
 }
 

@@ -204,14 +204,15 @@ func (f *TemplateFunctions) askReplies(arguments ...any) ([]map[string]any, erro
 	}
 	defer q.end()
 	replies := []map[string]any{}
-	for reply := range f.entry.Replies(q.ctx, f.operator, q.name, q.payload) {
-		if reply.Guest == "" {
-			return nil, q.orGone(reply.Err)
+	for r := range f.operator.Replies(q.ctx, q.name, q.payload) {
+		if r.Guest == "" {
+			return nil, q.orGone(r.Err)
 		}
 		var answer any
-		if reply.Err == nil {
-			answer, reply.Err = templateValue(reply.Answer)
+		if r.Err == nil {
+			answer, r.Err = templateValue(r.Answer)
 		}
+		reply := f.entry.Reply(q.ctx, r)
 		status, failure := reply.Status(), ""
 		if status == wire.StatusFailed {
 			failure = wire.Message(reply.Err)

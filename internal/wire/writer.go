@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"iter"
 	"strconv"
 	"time"
 
@@ -41,7 +40,7 @@ const (
 
 // Reply is what a Writer writes of a guest.
 type Reply struct {
-	Guest    string // empty where Err concerns the ask as a whole
+	Guest    string
 	Mount    string // the path at which the guest is mounted, escaped
 	Answer   any
 	Err      error // nil for an answer
@@ -50,7 +49,7 @@ type Reply struct {
 }
 
 // Status returns the status of the reply.
-func (r *Reply) Status() string {
+func (r Reply) Status() string {
 	switch {
 	case r.Err == nil:
 		return StatusAnswered
@@ -69,69 +68,66 @@ var ErrNoRoom = errors.New("the response would be longer than max_response: ask 
 // Writer writes what comes of asks as the JSON of an Asked. It does so by hand because
 // asks may be many, and of most the JSON is short.
 type Writer struct {
-	Room  *budget.Budget   // of the response
-	Whole bool             // an answer for which there is no room refuses all others, too
-	Timed bool             // write durations, too
-	Given func(answer any) // called with each answer that is written; may be nil
+	Room  *budget.Budget // of the response
+	Whole bool           // an answer for which there is no room refuses all others, too
+	Timed bool           // write durations, too
 
-	json    []byte
-	begun   int      // where the ask under way, or its next part, begins in the JSON
-	parts   [][]byte // before that, of the ask under way
-	taken   int      // of the room, by the ask under way
-	replies []byte   // to the ask under way
+	json []byte
+
+	// Of the ask under way:
+	begun          int      // where it, or its next part, begins in the JSON
+	parts          [][]byte // before that
+	taken          int      // of the room
+	first          bool
+	answered       int
+	began, replied time.Time
+	replies        []byte
 }
 
 // maxCopied is how long an answer may be that is copied into the JSON, and no part of
 // its own.
 const maxCopied = 4 << 10
 
-// Ask returns what comes of an ask, in parts. With first, it stops at the first answer,
-// and leaves out who declined. An error concerns the ask as a whole.
-func (w *Writer) Ask(replies iter.Seq[Reply], first bool) (_ [][]byte, err error) {
+// Begin begins to write what comes of an ask. With first, it leaves out who declined.
+func (w *Writer) Begin(first bool) error {
 	w.begin()
-	defer func() {
-		if err != nil {
-			w.json = w.json[:w.begun]
-			w.Room.Give(w.taken)
-		}
-	}()
 	if !w.take(len(`{"answers":[],"replies":[],"duration":123456789.123456789},`)) {
-		return nil, ErrNoRoom
+		return ErrNoRoom
 	}
 	w.json = append(w.json, `{"answers":[`...)
-	began := w.now()
-	asked := began
-	answered := 0
-	for reply := range replies {
-		if reply.Guest == "" {
-			return nil, reply.Err
-		}
-		now := w.now()
-		if reply.Duration == 0 {
-			reply.Duration = now.Sub(asked)
-		}
-		asked = now
-		if first && reply.Declined {
-			continue
-		}
-		written, err := w.reply(reply, answered)
-		if err != nil {
-			return nil, err
-		}
-		if written {
-			if w.Given != nil {
-				w.Given(reply.Answer)
-			}
-			answered++
-			if first {
-				break
-			}
-		}
+	w.first, w.answered, w.began = first, 0, w.now()
+	w.replied = w.began
+	return nil
+}
+
+// Reply writes a reply. It reports whether it wrote an answer.
+func (w *Writer) Reply(r Reply) (answered bool, err error) {
+	now := w.now()
+	if r.Duration == 0 {
+		r.Duration = now.Sub(w.replied)
 	}
+	w.replied = now
+	if w.first && r.Declined {
+		return false, nil
+	}
+	if answered, err = w.reply(r); answered {
+		w.answered++
+	}
+	return answered, err
+}
+
+// End returns what came of the ask, in parts.
+func (w *Writer) End() [][]byte {
 	w.json = append(append(append(w.json, `],"replies":[`...), w.replies...), ']')
-	w.duration(&w.json, w.now().Sub(began))
+	w.duration(&w.json, w.now().Sub(w.began))
 	w.json = append(w.json, '}')
-	return w.end(), nil
+	return w.end()
+}
+
+// Undo forgets the ask, which has failed as a whole.
+func (w *Writer) Undo() {
+	w.json = w.json[:w.begun]
+	w.Room.Give(w.taken)
 }
 
 // Problem returns the JSON of a problem in place of an ask's, if there is room for it.
@@ -176,13 +172,11 @@ func (w *Writer) now() time.Time {
 	return time.Now()
 }
 
-// reply writes a reply, and its answer after as many as there are. It reports whether it
-// wrote an answer.
-func (w *Writer) reply(reply Reply, answered int) (written bool, err error) {
+func (w *Writer) reply(reply Reply) (answered bool, err error) {
 	replies, length, begun, parts := len(w.replies), len(w.json), w.begun, w.parts
 	size, note := 0, ""
 	if reply.Err == nil {
-		if answered > 0 {
+		if w.answered > 0 {
 			w.json = append(w.json, ',')
 		}
 		if size, note, err = w.answer(reply.Answer); err != nil {
@@ -190,7 +184,7 @@ func (w *Writer) reply(reply Reply, answered int) (written bool, err error) {
 			reply.Err = fmt.Errorf("the answer is %w", err)
 		}
 	}
-	w.describe(&reply, note)
+	w.describe(reply, note)
 	if w.take(size + 1 + len(w.replies) - replies) {
 		return reply.Err == nil, nil
 	}
@@ -199,7 +193,7 @@ func (w *Writer) reply(reply Reply, answered int) (written bool, err error) {
 	}
 	w.replies, w.json, w.begun, w.parts = w.replies[:replies], w.json[:length], begun, parts
 	reply.Err = ErrNoRoom
-	w.describe(&reply, "")
+	w.describe(reply, "")
 	if !w.take(1 + len(w.replies) - replies) {
 		return false, ErrNoRoom
 	}
@@ -250,7 +244,7 @@ func encodeAnswer(answer any) (encoded []byte, err error) {
 }
 
 // describe writes a reply without its answer.
-func (w *Writer) describe(reply *Reply, note string) {
+func (w *Writer) describe(reply Reply, note string) {
 	b := w.replies
 	if len(b) > 0 {
 		b = append(b, ',')
