@@ -15,138 +15,16 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyevents"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
 )
 
-// guestScript says what a guest does on each invite.
-type guestScript struct {
-	mu        sync.Mutex
-	operators []*Operator
-}
-
-// onInvites makes `test_app key` do on its first invite what the first function says,
-// and so on, and on all that follow what the last one says.
-func onInvites(t testing.TB, key string, does ...func(http.ResponseWriter, *http.Request, *Operator) error) *guestScript {
-	t.Helper()
-	s := new(guestScript)
-	partytest.App(t, key, func(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-		operator, ok := OperatorFrom(r)
-		if !ok {
-			return next.ServeHTTP(w, r)
-		}
-		s.mu.Lock()
-		do := does[min(len(s.operators), len(does)-1)]
-		s.operators = append(s.operators, operator)
-		s.mu.Unlock()
-		return do(w, r, operator)
-	})
-	return s
-}
-
-// invites returns how many invites there were.
-func (s *guestScript) invites() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.operators)
-}
-
-// operator returns that of the invite with that number, from 0, or from -1 backwards.
-func (s *guestScript) operator(i int) *Operator {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if i < 0 {
-		i += len(s.operators)
-	}
-	return s.operators[i]
-}
-
-// connects is a guest that connects a handler under each service, and has joined.
-func connects(answer any, services ...string) func(http.ResponseWriter, *http.Request, *Operator) error {
-	return func(w http.ResponseWriter, _ *http.Request, operator *Operator) error {
-		for _, service := range services {
-			if err := operator.Connect(service, partytest.Answers(answer)); err != nil {
-				return err
-			}
-		}
-		w.WriteHeader(http.StatusNoContent)
-		return nil
-	}
-}
-
-// responds is a guest that connects nothing and answers with that status.
-func responds(status int) func(http.ResponseWriter, *http.Request, *Operator) error {
-	return func(w http.ResponseWriter, _ *http.Request, _ *Operator) error {
-		w.WriteHeader(status)
-		return nil
-	}
-}
-
-// fails is a guest that connects nothing and returns that error.
-func fails(err error) func(http.ResponseWriter, *http.Request, *Operator) error {
-	return func(http.ResponseWriter, *http.Request, *Operator) error { return err }
-}
-
-// bothOf is a guest that does one and then the other.
-func bothOf(one, two func(http.ResponseWriter, *http.Request, *Operator) error) func(http.ResponseWriter, *http.Request, *Operator) error {
-	return func(w http.ResponseWriter, r *http.Request, operator *Operator) error {
-		if err := one(w, r, operator); err != nil {
-			return err
-		}
-		return two(w, r, operator)
-	}
-}
-
-// errNoEntry is how a handler of Caddy's refuses.
-var errNoEntry = caddyhttp.HandlerError{StatusCode: http.StatusForbidden, Err: errors.New("no entry")}
-
-// adminEvents keeps the events of a config.
-type adminEvents struct {
-	mu   sync.Mutex
-	seen []string
-}
-
-func (s *adminEvents) Handle(_ context.Context, e caddy.Event) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.seen = append(s.seen, fmt.Sprint(e.Name(), " ", e.Data["guest"], " ", e.Data["services"]))
-	return nil
-}
-
-func (s *adminEvents) events() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.seen)
-}
-
-// keepsEvents makes `test_app events` keep those of parties.
-func keepsEvents(t testing.TB) *adminEvents {
-	s := new(adminEvents)
-	partytest.OnProvision(t, "events", func(ctx caddy.Context) error {
-		loaded, err := ctx.App("events")
-		if err != nil {
-			return err
-		}
-		for _, name := range []string{"guest_joined", "guest_left", "invite_refused", "invite_failed", "invite_not_answered"} {
-			if err := loaded.(*caddyevents.App).On(name, s); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	return s
-}
-
 func TestGuestsThatDidNotJoinAreInvitedAgainByTheAdminAPI(t *testing.T) {
-	there := onInvites(t, "there", connects("there", "ping"))
-	late := onInvites(t, "late", responds(503), connects("late", "ping"))
-	wild := onInvites(t, "wild", func(http.ResponseWriter, *http.Request, *Operator) error { panic("oh no") }, connects(nil))
-	never := onInvites(t, "never", fails(errNoEntry))
-	events := keepsEvents(t)
+	there := partytest.OnInvites(t, "there", partytest.Connects("there", "ping"))
+	late := partytest.OnInvites(t, "late", partytest.Responds(503), partytest.Connects("late", "ping"))
+	wild := partytest.OnInvites(t, "wild", func(http.ResponseWriter, *http.Request, *partytest.Operator) error { panic("oh no") }, partytest.Connects(nil))
+	never := partytest.OnInvites(t, "never", partytest.FailsWith(partytest.ErrNoEntry))
+	events := partytest.KeepEvents(t)
 	c := newAdminTest(t)
 	c.Site(`
 	route {
@@ -163,8 +41,8 @@ func TestGuestsThatDidNotJoinAreInvitedAgainByTheAdminAPI(t *testing.T) {
 	atLoad := []string{"invite_failed late []", "guest_joined there [ping]", "invite_refused never []", "invite_failed wild []"}
 	expectEvents := func(want []string) {
 		t.Helper()
-		partytest.Eventually(t, "events", func() bool { return len(events.events()) >= len(want) })
-		if got := events.events(); !slices.Equal(got, want) {
+		partytest.Eventually(t, "events", func() bool { return len(events.Events()) >= len(want) })
+		if got := events.Events(); !slices.Equal(got, want) {
 			t.Errorf("events: %q\nwant %q", got, want)
 		}
 	}
@@ -175,7 +53,7 @@ func TestGuestsThatDidNotJoinAreInvitedAgainByTheAdminAPI(t *testing.T) {
 	invites := []string{
 		`{"server": "srv0", "uri": "/late/__invite__/", "guest": "late", "result": "joined", "status": 204, "error": "", "time": "TIME", "duration": "DURATION"`,
 		`{"server": "srv0", "uri": "/there/__invite__/", "guest": "there", "result": "joined", "status": 204, "error": "", "time": "TIME", "duration": "DURATION"`,
-		`{"server": "srv0", "uri": "/never/__invite__/", "guest": "never", "result": "refused", "status": 403, "error": "` + errNoEntry.Error() + `", "hint": "HINT", "time": "TIME", "duration": "DURATION"`,
+		`{"server": "srv0", "uri": "/never/__invite__/", "guest": "never", "result": "refused", "status": 403, "error": "` + partytest.ErrNoEntry.Error() + `", "hint": "HINT", "time": "TIME", "duration": "DURATION"`,
 		`{"server": "srv0", "uri": "https://example.com/wild/__invite__/", "guest": "wild", "result": "joined", "status": 204, "error": "", "time": "TIME", "duration": "DURATION"`,
 	}
 	reported := func(sent ...bool) string {
@@ -220,12 +98,12 @@ func TestGuestsThatDidNotJoinAreInvitedAgainByTheAdminAPI(t *testing.T) {
 	expectEvents(again)
 
 	// Each invite brought a new operator, and the one before has left.
-	if there.invites() != 1 || late.invites() != 2 || wild.invites() != 2 || never.invites() != 2 {
-		t.Errorf("invites: %d, %d, %d, %d", there.invites(), late.invites(), wild.invites(), never.invites())
+	if there.Invites() != 1 || late.Invites() != 2 || wild.Invites() != 2 || never.Invites() != 2 {
+		t.Errorf("invites: %d, %d, %d, %d", there.Invites(), late.Invites(), wild.Invites(), never.Invites())
 	}
-	for _, script := range []*guestScript{late, wild, never} {
-		one, two := script.operator(0), script.operator(1)
-		if one == two || one.Guest() != two.Guest() || one.Partyline() != two.Partyline() {
+	for _, script := range []*partytest.Script{late, wild, never} {
+		one, two := script.Operator(0), script.Operator(1)
+		if one == two || one.Guest != two.Guest || one.Partyline != two.Partyline {
 			t.Errorf("operators %v and %v", one, two)
 		}
 		if err := one.Connect("late", partytest.Pong); !errors.Is(err, ErrLeft) {
@@ -235,8 +113,8 @@ func TestGuestsThatDidNotJoinAreInvitedAgainByTheAdminAPI(t *testing.T) {
 
 	c.expectJSON("POST", "/wsgi_party/main/invite", "", reported(false, false, true, false))
 	expectEvents(append(again, "invite_refused never []"))
-	if there.invites() != 1 || late.invites() != 2 || wild.invites() != 2 || never.invites() != 3 {
-		t.Errorf("invites: %d, %d, %d, %d", there.invites(), late.invites(), wild.invites(), never.invites())
+	if there.Invites() != 1 || late.Invites() != 2 || wild.Invites() != 2 || never.Invites() != 3 {
+		t.Errorf("invites: %d, %d, %d, %d", there.Invites(), late.Invites(), wild.Invites(), never.Invites())
 	}
 	if left := partytest.LogEntries(t, "guest left"); len(left) != 0 {
 		t.Errorf("left: %v", left)
@@ -244,8 +122,8 @@ func TestGuestsThatDidNotJoinAreInvitedAgainByTheAdminAPI(t *testing.T) {
 }
 
 func TestTheAdminAPIInvitesOneGuest(t *testing.T) {
-	one := onInvites(t, "one", responds(500), connects("one", "ping"))
-	two := onInvites(t, "two", responds(500), connects("two", "ping"))
+	one := partytest.OnInvites(t, "one", partytest.Responds(500), partytest.Connects("one", "ping"))
+	two := partytest.OnInvites(t, "two", partytest.Responds(500), partytest.Connects("two", "ping"))
 	partytest.OnProvision(t, "joins", joins("main", "teller", "time", "noon"))
 	c := newAdminTest(t)
 	c.Site(`
@@ -262,25 +140,25 @@ func TestTheAdminAPIInvitesOneGuest(t *testing.T) {
 	for i, sent := range []bool{true, false} {
 		c.expectJSON("POST", "/wsgi_party/main/invite?guest=two", "", fmt.Sprintf(`{"invites": [
 			{"server": "srv0", "uri": "/two/__invite__/", "guest": "two", "result": "joined", "status": 204, "error": "", "time": "TIME", "duration": "DURATION", "sent": %v}]}`, sent))
-		if one.invites() != 1 || two.invites() != 2 {
-			t.Errorf("%d: invites: %d, %d", i, one.invites(), two.invites())
+		if one.Invites() != 1 || two.Invites() != 2 {
+			t.Errorf("%d: invites: %d, %d", i, one.Invites(), two.Invites())
 		}
 	}
 	c.ExpectAnswers("main", "ping", "two")
-	if response := c.Call("POST", "/wsgi_party/main/invite?guest=", ""); response.Status != 200 || one.invites() != 2 || two.invites() != 2 {
-		t.Errorf("%s, invites: %d, %d", response.Body, one.invites(), two.invites())
+	if response := c.Call("POST", "/wsgi_party/main/invite?guest=", ""); response.Status != 200 || one.Invites() != 2 || two.Invites() != 2 {
+		t.Errorf("%s, invites: %d, %d", response.Body, one.Invites(), two.Invites())
 	}
 }
 
 func TestAGuestThatLeftIsInvitedAgain(t *testing.T) {
-	script := onInvites(t, "app", connects("pong", "ping"))
-	other := onInvites(t, "other", connects("other", "ping"))
-	events := keepsEvents(t)
+	script := partytest.OnInvites(t, "app", partytest.Connects("pong", "ping"))
+	other := partytest.OnInvites(t, "other", partytest.Connects("other", "ping"))
+	events := partytest.KeepEvents(t)
 	c := newAdminTest(t)
 	c.Site("route {\ntest_app events\nwsgi_party main {\ninvite /app/__invite__/ /other/__invite__/\ntest_app /app/* app\ntest_app /other/* other\n}\n}")
-	partytest.Eventually(t, "the config's events", func() bool { return len(events.events()) == 2 })
+	partytest.Eventually(t, "the config's events", func() bool { return len(events.Events()) == 2 })
 	for n := range 2 {
-		script.operator(n).Leave()
+		script.Operator(n).Leave()
 		c.ExpectAnswers("main", "ping", "other")
 		var sent struct{ Invites []sentJSON }
 		partytest.Decode(c, c.Call("POST", "/wsgi_party/main/invite", ""), &sent)
@@ -290,11 +168,11 @@ func TestAGuestThatLeftIsInvitedAgain(t *testing.T) {
 		c.ExpectAnswers("main", "ping", "pong", "other")
 	}
 	partytest.Eventually(t, "the events", func() bool {
-		return slices.Equal(events.events(), []string{"guest_joined app [ping]", "guest_joined other [ping]",
+		return slices.Equal(events.Events(), []string{"guest_joined app [ping]", "guest_joined other [ping]",
 			"guest_left app [ping]", "guest_joined app [ping]", "guest_left app [ping]", "guest_joined app [ping]"})
 	})
-	if script.invites() != 3 || other.invites() != 1 {
-		t.Errorf("invites: %d, %d", script.invites(), other.invites())
+	if script.Invites() != 3 || other.Invites() != 1 {
+		t.Errorf("invites: %d, %d", script.Invites(), other.Invites())
 	}
 }
 
@@ -302,18 +180,18 @@ func TestAGuestThatLeftIsInvitedAgain(t *testing.T) {
 // is invited again.
 func TestWhatAFailedGuestHadConnectedIsReplacedWithoutAGap(t *testing.T) {
 	var during func(string)
-	onInvites(t, "app",
-		bothOf(connects("old", "ping", "old"), fails(errors.New("oh no"))),
-		func(w http.ResponseWriter, r *http.Request, operator *Operator) error {
+	partytest.OnInvites(t, "app",
+		partytest.BothOf(partytest.Connects("old", "ping", "old"), partytest.FailsWith(errors.New("oh no"))),
+		func(w http.ResponseWriter, r *http.Request, operator *partytest.Operator) error {
 			during("before it connects")
-			if err := connects("new", "ping", "new")(w, r, operator); err != nil {
+			if err := partytest.Connects("new", "ping", "new")(w, r, operator); err != nil {
 				return err
 			}
 			during("before it has answered")
 			return nil
 		})
 	partytest.Guest(t, "behind", "behind", "ping")
-	events := keepsEvents(t)
+	events := partytest.KeepEvents(t)
 	c := newAdminTest(t)
 	c.Site("route {\ntest_app events\nwsgi_party main {\ninvite /app/__invite__/ /behind/__invite__/\ntest_app /app/* app\ntest_app /behind/* behind\n}\n}")
 	c.ExpectAnswers("main", "ping", "old", "behind")
@@ -364,12 +242,12 @@ func TestWhatAFailedGuestHadConnectedIsReplacedWithoutAGap(t *testing.T) {
 		t.Errorf("guests: %s", got)
 	}
 	partytest.Eventually(t, "the events", func() bool {
-		return slices.Equal(events.events(), []string{"invite_failed app [old ping]", "guest_joined behind [ping]", "guest_joined app [new ping]"})
+		return slices.Equal(events.Events(), []string{"invite_failed app [old ping]", "guest_joined behind [ping]", "guest_joined app [new ping]"})
 	})
 }
 
 func TestWhatAGuestHadConnectedThatFailsAgainIsDisconnected(t *testing.T) {
-	onInvites(t, "app", bothOf(connects("old", "ping"), fails(errors.New("oh no"))), responds(500))
+	partytest.OnInvites(t, "app", partytest.BothOf(partytest.Connects("old", "ping"), partytest.FailsWith(errors.New("oh no"))), partytest.Responds(500))
 	c := newAdminTest(t)
 	c.Site("wsgi_party main {\ninvite /app/__invite__/\ntest_app app\n}")
 	c.ExpectAnswers("main", "ping", "old")
@@ -385,18 +263,18 @@ func TestWhatAGuestHadConnectedThatFailsAgainIsDisconnected(t *testing.T) {
 // TestWhoIsConnectedButHasNotJoinedIsInvitedAgain has guests connect something and
 // then not join, each in another way.
 func TestWhoIsConnectedButHasNotJoinedIsInvitedAgain(t *testing.T) {
-	for name, does := range map[string]func(http.ResponseWriter, *http.Request, *Operator) error{
-		"not found": responds(404),
-		"redirect":  responds(302),
-		"refused":   responds(403),
-		"5xx":       responds(500),
-		"error":     fails(errors.New("oh no")),
-		"panic":     func(http.ResponseWriter, *http.Request, *Operator) error { panic("oh no") },
+	for name, does := range map[string]func(http.ResponseWriter, *http.Request, *partytest.Operator) error{
+		"not found": partytest.Responds(404),
+		"redirect":  partytest.Responds(302),
+		"refused":   partytest.Responds(403),
+		"5xx":       partytest.Responds(500),
+		"error":     partytest.FailsWith(errors.New("oh no")),
+		"panic":     func(http.ResponseWriter, *http.Request, *partytest.Operator) error { panic("oh no") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			onInvites(t, "app", func(w http.ResponseWriter, r *http.Request, operator *Operator) error {
+			partytest.OnInvites(t, "app", func(w http.ResponseWriter, r *http.Request, operator *partytest.Operator) error {
 				return errors.Join(operator.Connect("ping", partytest.Answers("old")), does(w, r, operator))
-			}, connects("new", "ping"))
+			}, partytest.Connects("new", "ping"))
 			c := newAdminTest(t)
 			c.Site("wsgi_party main {\ninvite /app/__invite__/\ntest_app app\n}")
 			c.ExpectAnswers("main", "ping", "old")
@@ -409,7 +287,7 @@ func TestWhoIsConnectedButHasNotJoinedIsInvitedAgain(t *testing.T) {
 
 // TestReplicasAreInvitedAgainEachByItself has the invite of one of two servers fail.
 func TestReplicasAreInvitedAgainEachByItself(t *testing.T) {
-	script := onInvites(t, "app", responds(500), connects("pong", "ping"))
+	script := partytest.OnInvites(t, "app", partytest.Responds(500), partytest.Connects("pong", "ping"))
 	c := newAdminTest(t)
 	c.Load("ADDRESS, http://" + testport.Address(t) + " {\nwsgi_party main {\ninvite /app/__invite__/\ntest_app app\n}\n}")
 	var shown partyJSON
@@ -419,8 +297,8 @@ func TestReplicasAreInvitedAgainEachByItself(t *testing.T) {
 	}
 	var sent struct{ Invites []sentJSON }
 	partytest.Decode(c, c.Call("POST", "/wsgi_party/main/invite?guest=app", ""), &sent)
-	if len(sent.Invites) != 2 || script.invites() != 3 {
-		t.Fatalf("%d invites: %+v", script.invites(), sent)
+	if len(sent.Invites) != 2 || script.Invites() != 3 {
+		t.Fatalf("%d invites: %+v", script.Invites(), sent)
 	}
 	for i, server := range []string{"srv0", "srv1"} {
 		was := shown.Invites[i]
@@ -441,26 +319,26 @@ func TestReplicasAreInvitedAgainEachByItself(t *testing.T) {
 func TestAGuestThatHangsWhenInvitedAgainIsAbandoned(t *testing.T) {
 	release := make(chan struct{})
 	defer close(release)
-	hangs := onInvites(t, "hangs", responds(500), func(w http.ResponseWriter, r *http.Request, operator *Operator) error {
-		err := connects("hanging", "ping")(w, r, operator)
+	hangs := partytest.OnInvites(t, "hangs", partytest.Responds(500), func(w http.ResponseWriter, r *http.Request, operator *partytest.Operator) error {
+		err := partytest.Connects("hanging", "ping")(w, r, operator)
 		<-release
 		return err
-	}, connects("at last", "ping"))
-	next := onInvites(t, "next", responds(500), connects("next", "ping"))
+	}, partytest.Connects("at last", "ping"))
+	next := partytest.OnInvites(t, "next", partytest.Responds(500), partytest.Connects("next", "ping"))
 	c := newAdminTest(t)
 	c.Site("wsgi_party main {\ninvite_timeout 200ms\ninvite /hangs/__invite__/ /next/__invite__/\ntest_app /hangs/* hangs\ntest_app /next/* next\n}")
 	c.expectJSON("POST", "/wsgi_party/main/invite", "", `{"invites": [
 		{"server": "srv0", "uri": "/hangs/__invite__/", "guest": "hangs", "result": "failed", "status": 204, "error": "it took longer than 200ms", "hint": "HINT", "time": "TIME", "duration": "DURATION", "sent": true},
 		{"server": "srv0", "uri": "/next/__invite__/", "guest": "next", "result": "joined", "status": 204, "error": "", "time": "TIME", "duration": "DURATION", "sent": true}]}`)
 	c.ExpectAnswers("main", "ping", "next")
-	if err := hangs.operator(1).Connect("ping", partytest.Pong); !errors.Is(err, ErrLeft) {
+	if err := hangs.Operator(1).Connect("ping", partytest.Pong); !errors.Is(err, ErrLeft) {
 		t.Errorf("connecting late: %v", err)
 	}
 	c.expectJSON("POST", "/wsgi_party/main/invite?guest=hangs", "", `{"invites": [
 		{"server": "srv0", "uri": "/hangs/__invite__/", "guest": "hangs", "result": "joined", "status": 204, "error": "", "time": "TIME", "duration": "DURATION", "sent": true}]}`)
 	c.ExpectAnswers("main", "ping", "at last", "next")
-	if next.invites() != 2 {
-		t.Errorf("%d invites", next.invites())
+	if next.Invites() != 2 {
+		t.Errorf("%d invites", next.Invites())
 	}
 }
 
@@ -476,10 +354,10 @@ func TestAGuestInvitedByManyAtOnceGetsOneInvite(t *testing.T) {
 		return n
 	}
 	entered, release := make(chan struct{}), make(chan struct{})
-	script := onInvites(t, "app", responds(500), func(w http.ResponseWriter, r *http.Request, operator *Operator) error {
+	script := partytest.OnInvites(t, "app", partytest.Responds(500), func(w http.ResponseWriter, r *http.Request, operator *partytest.Operator) error {
 		close(entered)
 		<-release
-		return connects("pong", "ping")(w, r, operator)
+		return partytest.Connects("pong", "ping")(w, r, operator)
 	})
 	c := newAdminTest(t)
 	c.Site("wsgi_party main {\ninvite_timeout 30s\ninvite /app/__invite__/\ntest_app app\n}")
@@ -513,8 +391,8 @@ func TestAGuestInvitedByManyAtOnceGetsOneInvite(t *testing.T) {
 	})
 	close(release)
 	group.Wait()
-	if sent.Load() != posts || script.invites() != 2 {
-		t.Errorf("%d of %d had it sent, %d arrived", sent.Load(), posts, script.invites()-1)
+	if sent.Load() != posts || script.Invites() != 2 {
+		t.Errorf("%d of %d had it sent, %d arrived", sent.Load(), posts, script.Invites()-1)
 	}
 	c.ExpectAnswers("main", "ping", "pong")
 }

@@ -45,11 +45,11 @@ func TestWhatIsUnderWayWhenAConfigIsReplacedComesToAnEnd(t *testing.T) {
 			return own, nil
 		})
 	})
-	onInvites(t, "app", responds(500), func(_ http.ResponseWriter, r *http.Request, _ *Operator) error {
+	partytest.OnInvites(t, "app", partytest.Responds(500), func(_ http.ResponseWriter, r *http.Request, _ *partytest.Operator) error {
 		close(invited)
 		<-r.Context().Done()
 		return nil
-	}, connects("pong", "ping"))
+	}, partytest.Connects("pong", "ping"))
 	c := newAdminTest(t)
 	const site = "ADDRESS {\nroute {\ntest_app teller\nwsgi_party main {\ninvite /app/__invite__/\ninvite_timeout 30s\ntest_app app\n}\n}\n}"
 	c.Load(site)
@@ -83,8 +83,8 @@ func TestWhatIsUnderWayWhenAConfigIsReplacedComesToAnEnd(t *testing.T) {
 // answer (hazard 19), at all times that a config's life has.
 func TestTheAdminAPIIsOfTheRunningConfig(t *testing.T) {
 	c := newAdminTest(t)
-	old := onInvites(t, "old", connects("old", "who"))
-	young := onInvites(t, "new", connects("new", "who"))
+	old := partytest.OnInvites(t, "old", partytest.Connects("old", "who"))
+	young := partytest.OnInvites(t, "new", partytest.Connects("new", "who"))
 	partytest.OnProvision(t, "fails", func(caddy.Context) error { return errors.New("oh no") })
 	partytest.OnProvision(t, "fails to start", partytest.DuringStart(t, func() error { return errors.New("oh no") }))
 	var seen []string
@@ -138,10 +138,10 @@ func TestTheAdminAPIIsOfTheRunningConfig(t *testing.T) {
 		if partytest.Decode(c, c.Call("POST", "/wsgi_party/main/ask/who", ""), &asked); fmt.Sprint(asked.Answers) != "[old]" {
 			t.Errorf("%+v", asked)
 		}
-		invitesOld, invitesYoung := old.invites(), young.invites()
-		old.operator(-1).Leave()
-		if response := c.Call("POST", "/wsgi_party/main/invite", ""); response.Status != 200 || old.invites() != invitesOld+1 || young.invites() != invitesYoung {
-			t.Errorf("%s, invited %d and %d", response.Body, old.invites()-invitesOld, young.invites()-invitesYoung)
+		invitesOld, invitesYoung := old.Invites(), young.Invites()
+		old.Operator(-1).Leave()
+		if response := c.Call("POST", "/wsgi_party/main/invite", ""); response.Status != 200 || old.Invites() != invitesOld+1 || young.Invites() != invitesYoung {
+			t.Errorf("%s, invited %d and %d", response.Body, old.Invites()-invitesOld, young.Invites()-invitesYoung)
 		}
 		c.ExpectAnswers("main", "who", "old")
 	}
@@ -214,17 +214,12 @@ func TestTheAdminAPIUnderLoad(t *testing.T) {
 		})
 	}
 	// One guest joins at every second invite, and leaves again.
-	fickle := onInvites(t, "fickle", responds(503))
-	partytest.App(t, "fickle", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-		operator, _ := OperatorFrom(r)
-		fickle.mu.Lock()
-		fickle.operators = append(fickle.operators, operator)
-		n := len(fickle.operators)
-		fickle.mu.Unlock()
-		if n%2 == 0 {
+	var times atomic.Int64
+	fickle := partytest.OnInvites(t, "fickle", func(w http.ResponseWriter, r *http.Request, operator *partytest.Operator) error {
+		if times.Add(1)%2 == 0 {
 			return errors.New("not now")
 		}
-		return connects("fickle", "fickle")(w, r, operator)
+		return partytest.Connects("fickle", "fickle")(w, r, operator)
 	})
 	partytest.OnProvision(t, "teller", joins(party, "teller", "time", "noon"))
 	partytest.OnProvision(t, "broken", func(caddy.Context) error { return errors.New("oh no") })
@@ -391,7 +386,7 @@ func TestTheAdminAPIUnderLoad(t *testing.T) {
 		})
 	}
 	forever("leave", func() {
-		fickle.operator(-1).Leave()
+		fickle.Operator(-1).Leave()
 		var problem struct{ Error string }
 		request("POST", party+"/ask/missing", "", 404, &problem)
 	})

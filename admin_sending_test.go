@@ -16,8 +16,8 @@ import (
 )
 
 // untilGone is an invite of a guest that answers when nobody waits for it any more.
-func untilGone(entered chan<- struct{}) func(http.ResponseWriter, *http.Request, *Operator) error {
-	return func(_ http.ResponseWriter, r *http.Request, operator *Operator) error {
+func untilGone(entered chan<- struct{}) func(http.ResponseWriter, *http.Request, *partytest.Operator) error {
+	return func(_ http.ResponseWriter, r *http.Request, operator *partytest.Operator) error {
 		entered <- struct{}{}
 		<-r.Context().Done()
 		return operator.Connect("hangs", partytest.Pong) // too late
@@ -29,14 +29,14 @@ func untilGone(entered chan<- struct{}) func(http.ResponseWriter, *http.Request,
 func TestInvitesWhoseClientsHaveGoneHoldUpNobody(t *testing.T) {
 	const posts = 60
 	entered := make(chan struct{}, posts)
-	hangs := []func(http.ResponseWriter, *http.Request, *Operator) error{responds(500)}
+	hangs := []partytest.InvitedFunc{partytest.Responds(500)}
 	for range posts {
 		hangs = append(hangs, untilGone(entered))
 	}
-	onInvites(t, "hangs", append(hangs, connects("at last", "hangs"))...)
-	onInvites(t, "well", responds(500), connects("pong", "ping"))
+	partytest.OnInvites(t, "hangs", append(hangs, partytest.Connects("at last", "hangs"))...)
+	partytest.OnInvites(t, "well", partytest.Responds(500), partytest.Connects("pong", "ping"))
 	c := partytest.NewCaddyWithAdmin(t)
-	events := keepsEvents(t)
+	events := partytest.KeepEvents(t)
 	held, ended := make(chan struct{}, 2*posts), make(chan struct{})
 	application := partytest.NewApplication(t, "", func(_ http.ResponseWriter, r *http.Request) {
 		held <- struct{}{}
@@ -48,7 +48,7 @@ func TestInvitesWhoseClientsHaveGoneHoldUpNobody(t *testing.T) {
 	defer close(ended)
 	c.Site("route {\ntest_app events\nwsgi_party main {\ninvite_timeout 10m\ninvite /slow/__invite__/ /hangs/__invite__/ /well/__invite__/\ntest_app /hangs/* hangs\ntest_app /well/* well\n" + partytest.Mounted("slow", "", application) + "}\n}")
 	<-held
-	told := len(events.events())
+	told := len(events.Events())
 	post := func(ctx context.Context, guest string) partytest.Response {
 		response, err := c.TryCall(ctx, "POST", "/wsgi_party/main/invite?guest="+guest, strings.NewReader("{}"))
 		if err != nil && ctx.Err() == nil {
@@ -94,7 +94,7 @@ func TestInvitesWhoseClientsHaveGoneHoldUpNobody(t *testing.T) {
 	if partytest.Decode(c, c.Call("GET", "/wsgi_party/main", ""), &shown); shown.Invites[1].Status != 500 || shown.Invites[1].Result != InviteFailed {
 		t.Errorf("%+v", shown.Invites[1])
 	}
-	for _, e := range events.events()[told:] {
+	for _, e := range events.Events()[told:] {
 		if strings.Contains(e, "hangs") {
 			t.Errorf("an invite that nobody waited for is told of: %s", e)
 		}
@@ -108,14 +108,14 @@ func TestInvitesWhoseClientsHaveGoneHoldUpNobody(t *testing.T) {
 // wait for an invite go.
 func TestWhoInvitesAGuestThatIsBeingInvitedGetsTheSameOutcome(t *testing.T) {
 	entered, release := make(chan struct{}), make(chan struct{})
-	script := onInvites(t, "app", responds(500), func(w http.ResponseWriter, r *http.Request, operator *Operator) error {
+	script := partytest.OnInvites(t, "app", partytest.Responds(500), func(w http.ResponseWriter, r *http.Request, operator *partytest.Operator) error {
 		close(entered)
 		select {
 		case <-release:
 		case <-r.Context().Done():
 			return r.Context().Err()
 		}
-		return connects("pong", "ping")(w, r, operator)
+		return partytest.Connects("pong", "ping")(w, r, operator)
 	})
 	c := partytest.NewCaddy(t)
 	c.Site("wsgi_party main {\ninvite_timeout 10m\ninvite /app/__invite__/\ntest_app app\n}")
@@ -157,8 +157,8 @@ func TestWhoInvitesAGuestThatIsBeingInvitedGetsTheSameOutcome(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 	}
-	if script.invites() != 2 {
-		t.Errorf("%d invites arrived", script.invites()-1)
+	if script.Invites() != 2 {
+		t.Errorf("%d invites arrived", script.Invites()-1)
 	}
 	c.ExpectAnswers("main", "ping", "pong")
 	// Who is on the line is sent none.

@@ -147,8 +147,8 @@ func TestTheAdminAPIShowsWhoIsOnTheLineAndWhatCameOfIt(t *testing.T) {
 	party := partytest.FreshParty()
 	var declines, breaks atomic.Bool
 	partytest.OnProvision(t, "teller", joins(party, "teller", "time", "noon"))
-	onInvites(t, "one", connects("1", "zebra", "number"))
-	onInvites(t, "two", func(w http.ResponseWriter, _ *http.Request, operator *Operator) error {
+	partytest.OnInvites(t, "one", partytest.Connects("1", "zebra", "number"))
+	partytest.OnInvites(t, "two", func(w http.ResponseWriter, _ *http.Request, operator *partytest.Operator) error {
 		w.WriteHeader(http.StatusCreated)
 		return operator.Connect("number", func(context.Context, any) (any, error) {
 			if declines.Load() {
@@ -157,8 +157,8 @@ func TestTheAdminAPIShowsWhoIsOnTheLineAndWhatCameOfIt(t *testing.T) {
 			return "2", nil
 		})
 	})
-	onInvites(t, "silent", responds(http.StatusNoContent))
-	onInvites(t, "broken", func(w http.ResponseWriter, _ *http.Request, operator *Operator) error {
+	partytest.OnInvites(t, "silent", partytest.Responds(http.StatusNoContent))
+	partytest.OnInvites(t, "broken", func(w http.ResponseWriter, _ *http.Request, operator *partytest.Operator) error {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return operator.Connect("number", func(context.Context, any) (any, error) {
 			if breaks.Load() {
@@ -167,9 +167,9 @@ func TestTheAdminAPIShowsWhoIsOnTheLineAndWhatCameOfIt(t *testing.T) {
 			return "broken", nil
 		})
 	})
-	onInvites(t, "locked", fails(errNoEntry))
-	onInvites(t, "fails", fails(errors.New("oh no")))
-	onInvites(t, "unspeakable", fails(unspeakableError{}))
+	partytest.OnInvites(t, "locked", partytest.FailsWith(partytest.ErrNoEntry))
+	partytest.OnInvites(t, "fails", partytest.FailsWith(errors.New("oh no")))
+	partytest.OnInvites(t, "unspeakable", partytest.FailsWith(unspeakableError{}))
 	c := newAdminTest(t)
 	c.Site(`
 	route {
@@ -208,7 +208,7 @@ func TestTheAdminAPIShowsWhoIsOnTheLineAndWhatCameOfIt(t *testing.T) {
 			{"server": "srv0", "uri": "/silent/__invite__/", "guest": "silent", "result": "joined", "status": 204, "error": "", "time": "TIME", "duration": "DURATION"},
 			{"server": "srv0", "uri": "/broken/__invite__/", "guest": "broken", "result": "failed", "status": 503, "error": "", "hint": "HINT", "time": "TIME", "duration": "DURATION"},
 			{"server": "srv0", "uri": "/nobody/__invite__/", "guest": "nobody", "result": "not_answered", "status": 0, "error": "", "hint": "HINT", "time": "TIME", "duration": "DURATION"},
-			{"server": "srv0", "uri": "/locked/__invite__/", "guest": "the keeper", "result": "refused", "status": 403, "error": "` + errNoEntry.Error() + `", "hint": "HINT", "time": "TIME", "duration": "DURATION"},
+			{"server": "srv0", "uri": "/locked/__invite__/", "guest": "the keeper", "result": "refused", "status": 403, "error": "` + partytest.ErrNoEntry.Error() + `", "hint": "HINT", "time": "TIME", "duration": "DURATION"},
 			{"server": "srv0", "uri": "/fails/__invite__/", "guest": "fails", "result": "failed", "status": 0, "error": "oh no", "hint": "HINT", "time": "TIME", "duration": "DURATION"},
 			{"server": "srv0", "uri": "/unspeakable/__invite__/", "guest": "unspeakable", "result": "failed", "status": 0, "error": "a wsgiparty.unspeakableError, whose message cannot be had", "hint": "HINT", "time": "TIME", "duration": "DURATION"}
 		],
@@ -314,7 +314,7 @@ func TestTheAdminAPIShowsNothingAsEmptyLists(t *testing.T) {
 // which Caddy sets up in an order of its own.
 func TestWhatTheAdminAPIShowsIsInTheSameOrderEachTime(t *testing.T) {
 	services := strings.Fields("k b d e f g h i j a l m n o p")
-	onInvites(t, "many", connects("x", services...))
+	partytest.OnInvites(t, "many", partytest.Connects("x", services...))
 	c := newAdminTest(t)
 	var site strings.Builder
 	site.WriteString("ADDRESS")
@@ -394,7 +394,7 @@ func TestWhatTheAdminAPIShowsIsInTheSameOrderEachTime(t *testing.T) {
 }
 
 func TestAReplicaThatLeavesIsNoLongerCounted(t *testing.T) {
-	script := onInvites(t, "app", connects("pong", "ping"))
+	script := partytest.OnInvites(t, "app", partytest.Connects("pong", "ping"))
 	c := newAdminTest(t)
 	c.Load("ADDRESS, http://" + testport.Address(t) + " {\nwsgi_party main {\ninvite /app/__invite__/\ntest_app app\n}\n}")
 	for left, want := range []string{
@@ -403,7 +403,7 @@ func TestAReplicaThatLeavesIsNoLongerCounted(t *testing.T) {
 		`[]`,
 	} {
 		if left > 0 {
-			script.operator(left - 1).Leave()
+			script.Operator(left - 1).Leave()
 		}
 		var shown struct{ Guests json.RawMessage }
 		partytest.Decode(c, c.Call("GET", "/wsgi_party/main", ""), &shown)
@@ -472,7 +472,7 @@ func TestNamesInAdminPathsAreEscaped(t *testing.T) {
 
 func TestOnlyTheMethodsOfAnAdminEndpointAreAllowed(t *testing.T) {
 	asks := 0
-	script := onInvites(t, "app", responds(500))
+	script := partytest.OnInvites(t, "app", partytest.Responds(500))
 	c := newAdminTest(t)
 	c.Site("wsgi_party main {\ninvite /app/__invite__/\ntest_app app\n}")
 	c.connect("main", "guest", "ping", func(context.Context, any) (any, error) { asks++; return nil, nil })
@@ -502,8 +502,8 @@ func TestOnlyTheMethodsOfAnAdminEndpointAreAllowed(t *testing.T) {
 			c.expectError(method+" "+path, response, http.StatusMethodNotAllowed, method, strings.ReplaceAll(allowed, ", ", " and "))
 		}
 	}
-	if asks != 0 || script.invites() != 1 {
-		t.Errorf("%d asks, %d invites", asks, script.invites())
+	if asks != 0 || script.Invites() != 1 {
+		t.Errorf("%d asks, %d invites", asks, script.Invites())
 	}
 }
 

@@ -71,11 +71,11 @@ func TestApplicationsThatAreInvitedAgainAreWaitedForTogether(t *testing.T) {
 // TestAGuestThatHangsEachTimeTheConfigIsLoadedIsWaitedForLess has changes by the admin
 // API wait for one guest.
 func TestAGuestThatHangsEachTimeTheConfigIsLoadedIsWaitedForLess(t *testing.T) {
-	hang := func(_ http.ResponseWriter, r *http.Request, _ *Operator) error {
+	hang := func(_ http.ResponseWriter, r *http.Request, _ *partytest.Operator) error {
 		<-r.Context().Done()
 		return nil
 	}
-	onInvites(t, "app", hang, hang, hang, connects("pong", "ping"), hang, hang)
+	partytest.OnInvites(t, "app", hang, hang, hang, partytest.Connects("pong", "ping"), hang, hang)
 	c := partytest.NewCaddy(t)
 	outcome := func() InviteInfo { return Parties()[0].Invites[0] }
 	const site = "ADDRESS {\nwsgi_party main {\ninvite_timeout 2s\ninvite /app/__invite__/ /other/__invite__/\ntest_app /app/* app\n}\n}"

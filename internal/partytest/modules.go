@@ -151,9 +151,9 @@ func Guest(t testing.TB, key, answer string, services ...string) {
 func GuestWith[H ~func(context.Context, any) (any, error)](t testing.TB, key string, handlers map[string]H) {
 	t.Helper()
 	App(t, key, func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-		if connect, ok := known.invited(r); ok {
+		if operator, ok := known.invited(r); ok {
 			for service, h := range handlers {
-				if err := connect(service, Handler(h)); err != nil {
+				if err := operator.Connect(service, Handler(h)); err != nil {
 					return err
 				}
 			}

@@ -31,6 +31,8 @@ type asker interface {
 type operator[H, L any] interface {
 	asker
 	Connect(service string, h H) error
+	Guest() string
+	Leave()
 	Partyline() L
 }
 
@@ -40,7 +42,7 @@ type partyline interface{ Services() map[string][]string }
 var known struct {
 	lookup     func(party string) (asker, bool)
 	services   func(asker) map[string][]string
-	invited    func(*http.Request) (connect func(service string, h Handler) error, ok bool)
+	invited    func(*http.Request) (*Operator, bool)
 	highAndDry error
 }
 
@@ -54,9 +56,12 @@ func Main[O operator[H, L], H ~func(context.Context, any) (any, error), L partyl
 	lookup func(string) (O, bool), operatorFrom func(*http.Request) (O, bool), highAndDry error) {
 	known.lookup = func(party string) (asker, bool) { return lookup(party) }
 	known.services = func(a asker) map[string][]string { return a.(O).Partyline().Services() }
-	known.invited = func(r *http.Request) (func(string, Handler) error, bool) {
+	known.invited = func(r *http.Request) (*Operator, bool) {
 		o, ok := operatorFrom(r)
-		return func(service string, h Handler) error { return o.Connect(service, h) }, ok
+		if !ok {
+			return nil, false
+		}
+		return &Operator{o.Guest(), o.Partyline(), func(service string, h Handler) error { return o.Connect(service, h) }, o.Leave}, true
 	}
 	known.highAndDry = highAndDry
 	dir, err := os.MkdirTemp("", "wsgiparty")
