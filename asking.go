@@ -109,12 +109,12 @@ func (v *visit) request(ctx context.Context, service string, h manifest.Handler,
 		return nil, &abandonedError{gobreaker.ErrOpenState}
 	}
 	AddForwarded(ctx, r.Header, TraceHeaders)
-	response, err := v.send(r.WithContext(requestCtx), int(v.MaxAnswer), body, path, release)
+	response, err := v.send(r.WithContext(requestCtx), SendOptions{Limit: int(v.MaxAnswer), Done: release}, body, path)
 	if err != nil && waited > 0 && requestCtx.Err() == context.DeadlineExceeded {
 		return nil, &abandonedError{v.slots.late(waited)}
 	}
 	if err == nil && response.StatusCode != http.StatusOK {
-		dropBody(response)
+		DropBody(response)
 		err = &statusError{status: response.StatusCode}
 	}
 	if statusErr, ok := errors.AsType[*statusError](err); ok {
@@ -131,14 +131,14 @@ func (v *visit) request(ctx context.Context, service string, h manifest.Handler,
 	}
 	answer, err := v.answerIn(ctx, response, service)
 	if err != nil {
-		dropBody(response)
+		DropBody(response)
 	}
 	return answer, err
 }
 
 // answerIn returns the answer that is the response's body, which is not copied.
 func (v *visit) answerIn(ctx context.Context, response *http.Response, service string) (any, error) {
-	answer := receivedBody(response)
+	answer := BodyOf(response)
 	if !isJSON(response.Header) {
 		return nil, errors.New("the answer is no JSON (application/json)")
 	}
@@ -146,7 +146,7 @@ func (v *visit) answerIn(ctx context.Context, response *http.Response, service s
 		return nil, fmt.Errorf("the answer is %w", err)
 	}
 	if service == URLService {
-		return v.linkOf(v.mountFor(ctx), func(url string) bool { return GaveURL(ctx, url) }, answer)
+		return v.linkIn(ctx, answer)
 	}
 	return json.RawMessage(answer), nil
 }
@@ -219,12 +219,11 @@ func objectOf(payload any) (map[string]any, error) {
 	return object, err
 }
 
-// send sends a request to the application, with a token if the guest has a key. When
-// the application is done with it, which may be later, it calls done.
-func (v *visit) send(r *http.Request, limit int, body []byte, path []partyline.Step, done func()) (*http.Response, error) {
+// send sends a request to the application, with a token if the guest has a key.
+func (v *visit) send(r *http.Request, options SendOptions, body []byte, path []partyline.Step) (*http.Response, error) {
 	signed := ""
 	if !v.keys.IsZero() {
-		mount := v.mountFor(r.Context())
+		mount := v.invitation.MountFor(r.Context())
 		t := token.Token{
 			Guest: v.guest(), Method: r.Method, URI: strings.TrimSuffix(mount, v.path) + r.URL.RequestURI(), Mount: mount,
 			BodyHash: sha256.Sum256(body),
@@ -238,17 +237,19 @@ func (v *visit) send(r *http.Request, limit int, body []byte, path []partyline.S
 		}
 		var err error
 		if signed, err = v.keys.Sign(t, now); err != nil {
-			done()
+			if options.Done != nil {
+				options.Done()
+			}
 			return nil, err
 		}
 	}
-	prepare := func(r *http.Request) { // where nobody else can get them
+	options.Prepare = func(r *http.Request) { // where nobody else can get them
 		if signed != "" {
 			r.Header[tokenHeader] = []string{signed}
 		}
 		AddForwarded(r.Context(), r.Header, v.Forward)
 	}
-	response, err := v.invitation.send(r, limit, prepare, done)
+	response, err := v.invitation.SendWith(r, options)
 	if handlerErr, ok := errors.AsType[caddyhttp.HandlerError](err); ok && handlerErr.StatusCode != 0 {
 		return nil, &statusError{handlerErr.StatusCode, handlerErr.Err}
 	}

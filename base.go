@@ -94,7 +94,7 @@ func (v *visit) checkManifest(m *manifest.Manifest) error {
 				if service != URLService {
 					continue
 				}
-				link, err := v.linkOf(v.mount, nil, h.Answer)
+				link, err := v.linkOf(v.mount, h.Answer)
 				if err != nil {
 					continue // whether that is a link at all is seen when it is asked for
 				}

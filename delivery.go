@@ -1,21 +1,11 @@
 // Copyright 2026 The wsgi_party Authors
-//
-// Licensed under the Apache License, Version 2.0 (the "License");
-// you may not use this file except in compliance with the License.
-// You may obtain a copy of the License at
-//
-//     http://www.apache.org/licenses/LICENSE-2.0
-//
-// Unless required by applicable law or agreed to in writing, software
-// distributed under the License is distributed on an "AS IS" BASIS,
-// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-// See the License for the specific language governing permissions and
-// limitations under the License.
+// SPDX-License-Identifier: Apache-2.0
 
 package wsgiparty
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,21 +18,47 @@ import (
 	"github.com/wsgiparty/wsgiparty/internal/subrequest"
 )
 
-// delivery is a request that is sent to a guest through the party's routes.
-type delivery struct {
+// Delivery is a request that an Invitation sends to its guest through the party's routes.
+// It is experimental.
+type Delivery struct {
 	guest   string
-	entry   *Entry              // the guest's
+	entry   *Entry              // of the guest's party
 	private *privatepath.Set    // of the guest
-	prepare func(*http.Request) // at the guest's handler; may be nil
+	prepare func(*http.Request) // may be nil
 	met     atomic.Bool
 }
 
 type deliveryKey struct{}
 
-// deliveryOf returns what r is a delivery of, nil for an ordinary request.
-func deliveryOf(r *http.Request) *delivery {
-	d, _ := r.Context().Value(deliveryKey{}).(*delivery)
+// DeliveryOf returns what r is a delivery of, nil for an ordinary request. It is
+// experimental.
+func DeliveryOf(r *http.Request) *Delivery {
+	d, _ := r.Context().Value(deliveryKey{}).(*Delivery)
 	return d
+}
+
+// Reach is DeliveredTo for a handler that speaks for the guest of an invitation. It may be
+// called on nil. It is experimental.
+func (d *Delivery) Reach(i *Invitation) bool {
+	return d != nil && d.entry == i.host.entry && d.reach(i.invited.guest)
+}
+
+// Prepare has the request prepared as SendOptions say, for a handler that speaks for the
+// guest and is about to pass it on. It is experimental.
+func (d *Delivery) Prepare(r *http.Request) {
+	if d.prepare != nil {
+		d.prepare(r)
+	}
+}
+
+// reach takes down that the delivery has reached a handler that speaks for the guest. It
+// returns false if that is not the one it is for.
+func (d *Delivery) reach(guest string) bool {
+	if d.guest != guest {
+		return false
+	}
+	d.met.Store(true)
+	return true
 }
 
 // ErrMisrouted is the error for a request to a guest that another route answered.
@@ -62,18 +78,8 @@ var ErrUnanswered = errors.New("the guest's routes answer nothing")
 // DeliveredTo reports whether r was sent to that guest by its Invitation. A handler
 // that speaks for the guest calls it, so that the response counts.
 func DeliveredTo(r *http.Request, guest string) bool {
-	d := deliveryOf(r)
-	return d != nil && d.reach(d.entry, guest)
-}
-
-// reach takes down that the delivery has reached a handler that speaks for the guest. It
-// returns false if that is not the one it is for.
-func (d *delivery) reach(entry *Entry, guest string) bool {
-	if d == nil || d.entry != entry || d.guest != guest {
-		return false
-	}
-	d.met.Store(true)
-	return true
+	d := DeliveryOf(r)
+	return d != nil && d.reach(guest)
 }
 
 // maxResponse is how long a response to Send may be, in bytes.
@@ -88,20 +94,35 @@ const maxResponse = 1 << 20
 // be called from any goroutine, as long as the party's config is loaded or requests
 // to it are under way.
 func (i *Invitation) Send(r *http.Request) (*http.Response, error) {
-	return i.send(r, maxResponse, nil, func() {})
+	return i.SendWith(r, SendOptions{})
 }
 
-// send is Send for responses up to limit bytes, with a function that the guest's
-// handler calls with the request before it passes that on, and one that is called
-// when the handlers have returned: that may be after send has, since not all of them
-// heed the end of the request's context.
-func (i *Invitation) send(r *http.Request, limit int, prepare func(*http.Request), done func()) (*http.Response, error) {
+// SendOptions are those of SendWith. They are experimental.
+type SendOptions struct {
+	// Limit is how long the response may be, in bytes. Default: 1 MiB.
+	Limit int
+
+	// Prepare is called by the guest's handler, before it passes the request on: what it
+	// adds to that nobody sees who is not behind the handler.
+	Prepare func(*http.Request)
+
+	// Done is called when the handlers have returned. That may be after SendWith has,
+	// since not all of them heed the end of the request's context.
+	Done func()
+}
+
+// SendWith is Send with options. It is experimental.
+func (i *Invitation) SendWith(r *http.Request, options SendOptions) (*http.Response, error) {
+	limit, done := cmp.Or(options.Limit, maxResponse), options.Done
+	if done == nil {
+		done = func() {}
+	}
 	h := i.host
 	if h.guests.private.ContainsURL(r.URL) && !i.invited.private.ContainsURL(r.URL) {
 		done()
 		return nil, fmt.Errorf("%w: the path is private to that one", ErrMisrouted)
 	}
-	d := &delivery{guest: i.Operator.Guest(), entry: h.entry, private: &i.invited.private, prepare: prepare}
+	d := &Delivery{guest: i.invited.guest, entry: h.entry, private: &i.invited.private, prepare: options.Prepare}
 	ctx := r.Context()
 	if PeekInvitation(r) != nil { // a guest may ask while it is invited
 		ctx = context.WithValue(leaving{ctx}, invitationKey{}, (*Invitation)(nil))
@@ -151,8 +172,10 @@ type responseBody struct {
 
 func (*responseBody) Close() error { return nil }
 
-// receivedBody returns the body of a response that a guest gave.
-func receivedBody(response *http.Response) []byte { return response.Body.(*responseBody).writer.Body() }
+// BodyOf returns the body of a response that Send returned, without a copy. It is
+// experimental.
+func BodyOf(response *http.Response) []byte { return response.Body.(*responseBody).writer.Body() }
 
-// dropBody forgets the body, so that an ask can collect others in its place.
-func dropBody(response *http.Response) { response.Body.(*responseBody).writer.Drop() }
+// DropBody forgets the body of a response that Send returned, so that an ask can collect
+// others in its place. It is experimental.
+func DropBody(response *http.Response) { response.Body.(*responseBody).writer.Drop() }

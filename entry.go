@@ -27,7 +27,7 @@ type Entry struct {
 	bases   atomic.Pointer[[]based]
 
 	origins sync.Map // of scheme and host, to nil: where guests' URLs may lead
-	mounts  sync.Map // of guest to *guestMount
+	mounts  sync.Map // of guest to *mount
 	values  sync.Map // that packages keep for it
 }
 

@@ -197,7 +197,7 @@ func (f *fetching) fetch() time.Duration {
 		r.Header.Set("If-None-Match", f.last.etag)
 	}
 	asked := time.Now()
-	response, err := f.send(r, maxResponse, nil, nil, func() {})
+	response, err := f.send(r, SendOptions{}, nil, nil)
 	if f.ctx.Err() != nil {
 		return 0
 	}

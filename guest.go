@@ -22,7 +22,6 @@ import (
 	"github.com/wsgiparty/wsgiparty/internal/caddytokens"
 	"github.com/wsgiparty/wsgiparty/internal/invitepath"
 	"github.com/wsgiparty/wsgiparty/internal/manifest"
-	"github.com/wsgiparty/wsgiparty/internal/privatepath"
 	"github.com/wsgiparty/wsgiparty/internal/reservedheader"
 	"github.com/wsgiparty/wsgiparty/internal/token"
 )
@@ -188,7 +187,7 @@ func checkForwarded(names []string) error {
 			return fmt.Errorf("forward: the header %s is the party's own, which every ask has: leave it out", name)
 		}
 		switch http.CanonicalHeaderKey(name) {
-		case loopHeader, "Connection", "Content-Length", "Content-Type", "Host", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
+		case reservedheader.Loop, "Connection", "Content-Length", "Content-Type", "Host", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
 			"Accept-Encoding", "Content-Encoding", "Expect", "Range",
 			"If-Match", "If-Modified-Since", "If-None-Match", "If-Range", "If-Unmodified-Since":
 			return fmt.Errorf("forward: the header %s belongs to one request, and an ask has its own: leave it out", name)
@@ -235,9 +234,13 @@ func (g *Guest) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 		return err
 	}
 	v := g.visit.Load()
-	d := deliveryOf(r)
-	delivered := v != nil && d.reach(v.invitation.host.entry, v.guest())
-	if !delivered && g.hides(r, v, d) {
+	var i *Invitation
+	if v != nil {
+		i = v.invitation
+	}
+	d := DeliveryOf(r)
+	delivered := i != nil && d.Reach(i)
+	if !delivered && g.host.HidesBehind(r, i) {
 		w.WriteHeader(http.StatusNotFound) // as the party does
 		return nil
 	}
@@ -249,41 +252,17 @@ func (g *Guest) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 		return nil
 	}
 	mount := ""
-	if v != nil {
-		g.app.keepPrefixes(r)
-		mount = v.mountFor(r.Context())
+	if i != nil {
+		mount = i.MountIn(r)
 	}
 	reservedheader.Strip(r)
 	if mount != "" {
 		r.Header[prefixHeader] = []string{mount}
 	}
-	if delivered && d.prepare != nil {
-		d.prepare(r)
+	if delivered {
+		d.Prepare(r)
 	}
 	return next.ServeHTTP(w, r)
-}
-
-// hides reports whether the request, which is not for the guest alone, has a private
-// path. The party has compared it, but since then it may have been rewritten.
-func (g *Guest) hides(r *http.Request, v *visit, d *delivery) bool {
-	if v == nil { // the mount is not known
-		if d == nil {
-			return g.host.guests.privateEnds.ContainsURL(r.URL)
-		}
-		return g.host.guests.private.ContainsURL(r.URL) && !d.private.ContainsURL(r.URL)
-	}
-	if !v.hides(r.URL) {
-		return false
-	}
-	// The handler of the guest that it is for may be next, with the same mount.
-	if d == nil || v.allPrivate {
-		return true
-	}
-	mounted := privatepath.Behind(v.strippedPath, r.URL)
-	if v.invitation.host.guests.private.ContainsURL(mounted) {
-		return !d.private.ContainsURL(mounted)
-	}
-	return !d.private.ContainsURL(r.URL)
 }
 
 // offer is called with each invite that comes to the handler:
@@ -331,7 +310,6 @@ func (g *Guest) notFor(i *Invitation) string {
 
 // accept makes the application the guest that is invited.
 func (g *Guest) accept(i *Invitation, mount string) error {
-	guest := i.Operator.Guest()
 	if g.keysErr != nil {
 		return &ConfigError{fmt.Errorf("wsgi_party_guest: %w", g.keysErr)}
 	}
@@ -339,12 +317,12 @@ func (g *Guest) accept(i *Invitation, mount string) error {
 		return &ConfigError{err}
 	}
 	i.Accept()
+	i.Mount(mount)
 	v := newVisit(g, i, mount)
 	if err := v.begin(); err != nil {
 		v.end()
 		return err
 	}
-	i.host.entry.mounts.Store(guest, &guestMount{i.host, v.path})
 	if last := g.visit.Swap(v); last != nil {
 		last.end()
 		last.invitation.Leave()

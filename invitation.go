@@ -36,6 +36,7 @@ type Invitation struct {
 
 	host     *Host
 	invited  *invited
+	mount    *mount
 	accepted atomic.Bool
 	advice   atomic.Pointer[string]
 	below    atomic.Pointer[basesBelow]

@@ -19,13 +19,15 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+
+	"github.com/wsgiparty/wsgiparty/internal/reservedheader"
 )
 
 // What CDN-Loop (RFC 8586) says of a request: which Caddys it, and what led to it, have
 // passed. Asks are nested in ways that nothing else shows where they lead through other
 // Caddys, or through applications that hand no token back.
 const (
-	loopHeader    = "Cdn-Loop" // as net/http has it
+	loopHeader    = reservedheader.Loop
 	maxLoopHeader = 4 << 10
 	maxLoops      = 4 // of a request through this process
 )

@@ -70,7 +70,7 @@ func (v *visit) answerURL(ctx context.Context, payload any) (any, error) {
 	if !ok {
 		return nil, ErrHighAndDry
 	}
-	mount := v.mountFor(ctx)
+	mount := v.invitation.MountFor(ctx)
 	expanded, err := template.Expand(ctx, mount, request.Values)
 	if errors.Is(err, urltemplate.ErrMissing) {
 		return nil, ErrHighAndDry
@@ -84,17 +84,23 @@ func (v *visit) answerURL(ctx context.Context, payload any) (any, error) {
 	return v.origin + expanded, nil
 }
 
+// linkIn returns what the application answered to the service url in a call as a link. One
+// that Caddy gave out in the same call, as that of a page by another name, stays as it is.
+func (v *visit) linkIn(ctx context.Context, answer []byte) (string, error) {
+	var text string
+	if err := json.Unmarshal(answer, &text); err == nil && GaveURL(ctx, text) {
+		return text, v.checkLink(text)
+	}
+	return v.linkOf(v.invitation.MountFor(ctx), answer)
+}
+
 // linkOf returns an answer to the service url as a link. It is relative to the mount,
 // unless it begins with the mount or the origin, as that of a framework does which knows
-// them, or is a URL that Caddy gave out in the same call, as that of a page by another
-// name.
-func (v *visit) linkOf(mount string, given func(url string) bool, answer []byte) (string, error) {
+// them.
+func (v *visit) linkOf(mount string, answer []byte) (string, error) {
 	var text string
 	if err := json.Unmarshal(answer, &text); err != nil {
 		return "", errors.New("the answer is no string")
-	}
-	if given != nil && given(text) {
-		return text, v.checkLink(text)
 	}
 	if below, ok := strings.CutPrefix(text, v.origin); ok && v.origin != "" && strings.HasPrefix(below, "/") {
 		return text, urltemplate.Check(below)

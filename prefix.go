@@ -1,16 +1,5 @@
 // Copyright 2026 The wsgi_party Authors
-//
-// Licensed under the Apache License, Version 2.0 (the "License");
-// you may not use this file except in compliance with the License.
-// You may obtain a copy of the License at
-//
-//     http://www.apache.org/licenses/LICENSE-2.0
-//
-// Unless required by applicable law or agreed to in writing, software
-// distributed under the License is distributed on an "AS IS" BASIS,
-// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-// See the License for the specific language governing permissions and
-// limitations under the License.
+// SPDX-License-Identifier: Apache-2.0
 
 package wsgiparty
 
@@ -163,9 +152,8 @@ func (a *App) withPrefixOf(ctx context.Context, entry *Entry, guest, value strin
 		return ctx
 	}
 	found := make(prefixes)
-	mounted, _ := entry.mounts.Load(guest)
-	if m, ok := mounted.(*guestMount); ok {
-		if value, ok := strings.CutSuffix(value, m.path); ok {
+	if m, ok := entry.mounts.Load(guest); ok {
+		if value, ok := strings.CutSuffix(value, m.(*mount).path); ok {
 			if prefix, err := parsePrefix(value); err == nil {
 				for _, header := range *headers {
 					found[header] = prefix
@@ -190,23 +178,6 @@ func (h *Host) escapedPrefixFor(ctx context.Context) string {
 		return h.escapedPrefix
 	}
 	return invitepath.Escape(h.prefixFor(ctx))
-}
-
-// guestMount is where a guest is mounted.
-type guestMount struct {
-	host *Host
-	path string // in the party, escaped
-}
-
-// mountOf returns the path at which an invited guest is mounted for whoever asks in that
-// context, escaped. It is empty for others.
-func (e *Entry) mountOf(ctx context.Context, guest string) string {
-	mounted, _ := e.mounts.Load(guest)
-	m, ok := mounted.(*guestMount)
-	if !ok {
-		return ""
-	}
-	return m.host.escapedPrefixFor(ctx) + m.path
 }
 
 // warnOfPrefix warns, once, of a request whose prefix does not count.

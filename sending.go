@@ -42,8 +42,8 @@ func (h *Host) send(ctx context.Context, i *invited, timeout time.Duration) *Inv
 	prefix := h.prefixFor(h.ctx)
 	invitation := &Invitation{Operator: operator, URI: &uri, Prefix: prefix, Again: i.last.Load() != nil, host: h, invited: i, operator: operator}
 	defer invitation.end()
-	mount, _ := invitepath.Cut(i.uri.EscapedPath())
-	h.entry.mounts.Store(i.guest, &guestMount{h, strings.TrimSuffix(mount, "/")})
+	base, _ := invitepath.Cut(i.uri.EscapedPath())
+	invitation.Mount(strings.TrimSuffix(base, "/"))
 	w := subrequest.NewResponseWriter(maxInviteResponse)
 	request := (&http.Request{Method: http.MethodGet, URL: i.uri}).WithContext(context.WithValue(requestCtx, invitationKey{}, invitation))
 	r := subrequest.New(request, h.server, i.uri, prefix, w)

@@ -6,7 +6,6 @@ package wsgiparty
 import (
 	"context"
 	"maps"
-	"net/url"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -28,9 +27,6 @@ type visit struct {
 	origin     string // what comes before the mount in links; empty for an invite without one
 	slots      *slots
 
-	strippedPath string // path, unescaped
-	allPrivate   bool   // what is below it
-
 	ctx  context.Context // ended by end
 	end  context.CancelFunc
 	wake chan struct{} // to ask for the manifest again
@@ -43,22 +39,10 @@ type visit struct {
 
 func newVisit(g *Guest, i *Invitation, path string) *visit {
 	v := &visit{Guest: g, invitation: i, path: path, mount: invitepath.Escape(i.Prefix) + path, origin: i.Origin(), wake: make(chan struct{}, 1)}
-	v.strippedPath, _ = url.PathUnescape(path) // it is a part of a URL's escaped path
-	v.allPrivate = i.host.guests.private.Contains(v.strippedPath)
 	v.ctx, v.end = context.WithCancel(i.Context())
 	v.slots = newSlots(g.MaxAsks, time.Duration(g.Timeout), &overload{ctx: v.ctx, maxAsks: g.MaxAsks, logger: g.logger.With(zap.String("party", i.Party()), zap.String("guest", v.guest()))})
 	return v
 }
-
-// hides reports whether the URL of a request at the handler is one of the party's
-// private ones.
-func (v *visit) hides(u *url.URL) bool {
-	h := v.invitation.host
-	return v.allPrivate || h.guests.private.ContainsBehind(v.strippedPath, u) || v.host != h && v.host.guests.privateEnds.ContainsURL(u)
-}
-
-// mountFor returns where the application is mounted for whoever asks in that context.
-func (v *visit) mountFor(ctx context.Context) string { return v.invitation.PrefixFor(ctx) + v.path }
 
 func (v *visit) guest() string { return v.invitation.Operator.Guest() }
 
@@ -118,8 +102,8 @@ func (v *visit) connectHandler(o *Operator, service string, h manifest.Handler) 
 			if service != URLService {
 				return h.Answer, nil
 			}
-			mount := v.mountFor(ctx)
-			link, err := v.linkOf(mount, nil, h.Answer)
+			mount := v.invitation.MountFor(ctx)
+			link, err := v.linkOf(mount, h.Answer)
 			if err == nil && !v.declaresService(service) {
 				err = v.checkConstant(mount, link)
 			}

@@ -31,6 +31,9 @@ const (
 	Prefix  = "X-Forwarded-Prefix"
 )
 
+// Loop is CDN-Loop (RFC 8586), which is not reserved: the party adds to it.
+const Loop = "Cdn-Loop" // as net/http has it
+
 // Strip deletes the reserved headers, in any case and with any of "-", "_" and "."
 // for each other, from the header and the trailers of a request, and their names
 // from its Connection header, which would have a proxy drop them later, and its
