@@ -209,7 +209,8 @@ func AppOf(ctx caddy.Context) (_ *App, err error) {
 	return app.(*App), nil
 }
 
-// WarnAtStart has Start call a function that may warn of what only the whole config shows.
+// WarnAtStart has Start call a function that may warn of what only the whole config
+// shows. It is experimental.
 func (a *App) WarnAtStart(warn func()) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

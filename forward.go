@@ -14,10 +14,12 @@ import (
 	"github.com/wsgiparty/wsgiparty/partyline"
 )
 
-// TraceHeaders are those of the W3C's Trace Context. Every ask forwards them.
+// TraceHeaders are those of the W3C's Trace Context, which every ask forwards. They are
+// experimental.
 var TraceHeaders = []string{"Traceparent", "Tracestate"}
 
-// Forward has asks forward these headers, too, from the request that led to them.
+// Forward has asks forward these headers, too, from the request that led to them. It is
+// experimental.
 func (a *App) Forward(headers []string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -77,7 +79,7 @@ func (a *App) remoteContext(ctx context.Context) context.Context {
 
 // AddForwarded adds to a request's headers those of the given ones that an ask forwards,
 // and the request does not have itself. The context is that in which a remote handler is
-// called.
+// called. It is experimental.
 func AddForwarded(ctx context.Context, header http.Header, headers []string) {
 	forwarded, _ := ctx.Value(forwardedKey{}).(http.Header)
 	for _, name := range headers {

@@ -22,7 +22,7 @@ import (
 	"github.com/wsgiparty/wsgiparty/internal/invitepath"
 )
 
-// Settings are what a handler says of its party.
+// Settings are what a handler says of its party. They are experimental.
 type Settings struct {
 	// Name is the party's, or empty for DefaultParty, which different handlers
 	// cannot both leave it at.
@@ -53,30 +53,34 @@ type Settings struct {
 }
 
 // Host is a party that runs, in one of the handlers that name it: it invites the guests in
-// that handler's routes, and brings them what they are asked.
+// that handler's routes, and brings them what they are asked. While it is provisioned the
+// handler calls Open, sets its routes up, whose modules find the Host by Around, and calls
+// Serve and Invite, in this order; in the end it calls Close. It is experimental.
 type Host struct {
-	settings     Settings
-	name         string
-	prefixHeader string // in which each request has its prefix; empty where all have the same
-
+	settings      Settings
+	name          string
+	prefixHeader  string // in which each request has its prefix; empty where all have the same
 	escapedPrefix string // that of all
 
-	ctx    context.Context
+	ctx    context.Context // the handler's
 	app    *App
 	entry  *Entry
 	server *caddyhttp.Server
 	logger *zap.Logger
 	guests GuestList
 	routes caddyhttp.RouteList
-	chain  caddyhttp.Handler // the routes
+	chain  caddyhttp.Handler // the routes, compiled
 
 	speakers []Speaker // guarded by the app
 
 	mu sync.Mutex // of what invites are being sent again
 }
 
-// Open opens a party for the handler that is being provisioned. Its guests can be found
-// by Around and may Join from then on, so that its routes are set up after it.
+// hosting is a handler that hosts a party.
+type hosting interface{ Host() *Host }
+
+// Open opens a party for the handler that is being provisioned, which is to return it
+// from a method Host. It is experimental.
 func Open(ctx caddy.Context, settings Settings) (*Host, error) {
 	h := &Host{settings: settings, name: cmp.Or(settings.Name, DefaultParty), ctx: ctx.Context, logger: ctx.Logger()}
 	h.server, _ = ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
@@ -100,7 +104,8 @@ func Open(ctx caddy.Context, settings Settings) (*Host, error) {
 	return h, nil
 }
 
-// Serve takes the party's routes, which are set up, and what they are compiled to.
+// Serve has the party served by the handler's routes, which are set up, as they are
+// compiled to chain.
 func (h *Host) Serve(routes caddyhttp.RouteList, chain caddyhttp.Handler) {
 	makeCancelable(routes)
 	h.routes, h.chain = routes, chain
@@ -153,10 +158,10 @@ func (h *Host) Hides(r *http.Request) bool {
 }
 
 // Around returns the innermost party in whose routes the module is that is being
-// provisioned, nil if there is none.
+// provisioned, nil if there is none. It is experimental.
 func Around(ctx caddy.Context) *Host {
 	for _, module := range slices.Backward(ctx.Modules()) {
-		if p, ok := module.(interface{ Host() *Host }); ok {
+		if p, ok := module.(hosting); ok {
 			return p.Host()
 		}
 	}

@@ -89,7 +89,7 @@ func (i Invite) parse() (*invited, error) {
 	return &invited{uri: uri, guest: guest, base: invitepath.Base(uri.Path)}, nil
 }
 
-// GuestList is whom a party invites. That of the zero value is nobody.
+// GuestList is whom a party invites. The zero GuestList is empty. It is experimental.
 type GuestList struct {
 	invited     []*invited
 	private     privatepath.Set // the paths of their invites

@@ -113,8 +113,7 @@ func Parties() []PartyInfo {
 	return parties
 }
 
-// operator returns a new operator that leaves when ctx ends, unless that is the
-// end of the config: Caddy ends that with a cause of its own.
+// operator returns a new operator that leaves when ctx ends, unless its config ends.
 func (a *App) operator(ctx context.Context, e *Entry, guest string) *Operator {
 	if guest != "" {
 		kept.Hold(&a.holds, guestsKept, guestIn{e.Name(), guest})
@@ -129,7 +128,8 @@ func (a *App) operator(ctx context.Context, e *Entry, guest string) *Operator {
 	return o
 }
 
-// endedWith reports whether ctx ended because the config did.
+// endedWith reports whether ctx ended because the config did, whose context Caddy ends with
+// a cause of its own, such as "stopping apps" in unsyncedStop.
 func (a *App) endedWith(ctx context.Context) bool {
 	cause := context.Cause(ctx)
 	return cause != nil && cause != context.Canceled && cause != context.DeadlineExceeded && a.ctx.Err() != nil

@@ -54,7 +54,7 @@ func innerRoutes(handler caddyhttp.MiddlewareHandler) caddyhttp.RouteList {
 	switch handler := handler.(type) {
 	case *caddyhttp.Subroute:
 		return handler.Routes
-	case interface{ Host() *Host }:
+	case hosting:
 		return handler.Host().routes
 	}
 	return nil

@@ -5,12 +5,13 @@ package wsgiparty
 
 import "slices"
 
-// Speaker is a handler in a party's routes that speaks for a guest: it takes its invite.
+// Speaker is a handler in a party's routes that speaks for a guest: it accepts its invite.
+// It is experimental.
 type Speaker interface {
-	// Awaits reports whether it takes the invite of that guest if it comes.
+	// Awaits reports whether it accepts the invite of that guest if it comes.
 	Awaits(guest string) bool
 
-	// Speaks reports whether it has taken an invite.
+	// Speaks reports whether it has accepted an invite.
 	Speaks() bool
 
 	// Check is called when the party's invites have been sent. It returns an error
@@ -18,22 +19,22 @@ type Speaker interface {
 	Check() error
 }
 
-// AddSpeaker makes a handler one that speaks for a guest.
+// AddSpeaker makes a handler one that speaks for a guest. It is experimental.
 func (h *Host) AddSpeaker(s Speaker) {
 	h.app.mu.Lock()
 	defer h.app.mu.Unlock()
 	h.speakers = append(h.speakers, s)
 }
 
-// RemoveSpeaker undoes AddSpeaker.
+// RemoveSpeaker undoes AddSpeaker. It is experimental.
 func (h *Host) RemoveSpeaker(s Speaker) {
 	h.app.mu.Lock()
 	defer h.app.mu.Unlock()
 	h.speakers = slices.DeleteFunc(h.speakers, func(other Speaker) bool { return other == s })
 }
 
-// Awaits reports whether a handler in the routes of any party takes the invite of that
-// guest if it comes.
+// Awaits reports whether a handler in the routes of any party accepts the invite of that
+// guest if it comes. It is experimental.
 func (a *App) Awaits(guest string) bool {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
@@ -47,8 +48,8 @@ func (a *App) Awaits(guest string) bool {
 	return false
 }
 
-// expects reports whether a handler in the party's routes would take the invite of that
-// guest, had it come so far.
+// expects reports whether a handler in the party's routes would accept the invite of
+// that guest, had it come so far.
 func (h *Host) expects(guest string) bool {
 	h.app.mu.RLock()
 	defer h.app.mu.RUnlock()
