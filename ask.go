@@ -51,7 +51,7 @@ type Ask struct {
 	// Default: 8 MiB.
 	MaxResponse int64 `json:"max_response,omitempty"`
 
-	app *App
+	entry *Entry
 }
 
 // CaddyModule returns the Caddy module information.
@@ -76,16 +76,17 @@ func (a *Ask) Provision(ctx caddy.Context) error {
 	if a.MaxResponse < 0 || a.MaxResponse > caddytokens.MaxSize {
 		return fmt.Errorf("max_response is %d bytes: write a size above zero and up to 1 GiB", a.MaxResponse)
 	}
-	var err error
-	if a.app, err = AppOf(ctx); err != nil {
+	app, err := AppOf(ctx)
+	if err != nil {
 		return err
 	}
 	if _, err = Join(ctx, a.Party, ""); err != nil {
 		return err
 	}
+	a.entry = app.Entry(a.Party)
 	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
 		logger := ctx.Logger()
-		a.app.WarnAtStart(func() { warnOfOpen(logger, server) })
+		app.WarnAtStart(func() { warnOfOpen(logger, server) })
 	}
 	return nil
 }
@@ -128,15 +129,14 @@ func (a *Ask) serve(w http.ResponseWriter, r *http.Request) ([][]byte, error) {
 	if err := CheckLoops(r.Header); err != nil {
 		return nil, newProblem(http.StatusLoopDetected, "%v: what it asks for leads to itself, by way of another Caddy or an application", err)
 	}
-	entry := a.app.Entry(a.Party)
-	guest, keys, ok := entry.Identify(r)
+	guest, keys, ok := a.entry.Identify(r)
 	if !ok {
 		w.Header().Set("WWW-Authenticate", "Bearer")
 		return nil, newProblem(http.StatusUnauthorized, "no guest of party %q has this key, or none was sent: write the key of the guest's wsgi_party_guest in the header Authorization, as Bearer <key>; it counts once the guest's invite has reached that", a.Party)
 	}
 	service := strings.TrimPrefix(r.URL.Path, "/")
 	if service == "" && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
-		return onePart(whoIsThere(entry))
+		return onePart(whoIsThere(a.entry))
 	}
 	if r.Method != http.MethodPost {
 		allowed := http.MethodPost
@@ -146,7 +146,7 @@ func (a *Ask) serve(w http.ResponseWriter, r *http.Request) ([][]byte, error) {
 		w.Header().Set("Allow", allowed)
 		return nil, newProblem(http.StatusMethodNotAllowed, "method %s is not allowed here, only %s", r.Method, allowed)
 	}
-	ctx, end, err := entry.AskContext(r, guest, keys)
+	ctx, end, err := a.entry.AskContext(r, guest, keys)
 	if errors.Is(err, token.ErrTooDeep) {
 		return nil, newProblem(http.StatusLoopDetected, "%v", err)
 	}
@@ -158,16 +158,16 @@ func (a *Ask) serve(w http.ResponseWriter, r *http.Request) ([][]byte, error) {
 	if err != nil {
 		return nil, newProblem(status, "%v", err)
 	}
-	asker := &askingGuest{entry, entry.Operator(guest)}
+	operator := a.entry.Operator(guest)
 	if service == "" {
-		return a.askBatch(ctx, asker, body)
+		return a.askBatch(ctx, operator, body)
 	}
-	response, err := a.askOne(ctx, asker, service, r, body)
+	response, err := a.askOne(ctx, operator, service, r, body)
 	return response, a.problemOf(err)
 }
 
 // askOne asks for one service.
-func (a *Ask) askOne(ctx context.Context, asker *askingGuest, service string, r *http.Request, body []byte) ([][]byte, error) {
+func (a *Ask) askOne(ctx context.Context, o *Operator, service string, r *http.Request, body []byte) ([][]byte, error) {
 	query, err := wire.Query(r)
 	if err != nil {
 		return nil, newProblem(http.StatusBadRequest, "%v", err)
@@ -180,13 +180,13 @@ func (a *Ask) askOne(ctx context.Context, asker *askingGuest, service string, r 
 	if err != nil {
 		return nil, newProblem(http.StatusBadRequest, "%v", err)
 	}
-	done, err := asker.begin(ctx, service, payload)
+	ask := wire.Ask{Service: service, Payload: payload, First: first}
+	done, err := a.begin(ctx, o, ask)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	writer := &wire.Writer{Room: budget.New(a.MaxResponse)}
-	return asker.entry.Ask(ctx, writer, asker.operator, wire.Ask{Service: service, Payload: payload, First: first})
+	return a.entry.Ask(ctx, &wire.Writer{Room: budget.New(a.MaxResponse)}, o, ask)
 }
 
 // lineJSON is who is on a partyline.

@@ -249,8 +249,8 @@ func TestABatchIsAskedInTheContextOfItsToken(t *testing.T) {
 func TestAPanicInABatchIsItsOwn(t *testing.T) {
 	p := NewPartyline("main", Options{})
 	partytest.ConnectRemote(t, p.Operator("a"), "remote", func(context.Context, any) (any, error) { return "", nil })
-	a := &Ask{MaxResponse: wire.MaxResponse}
-	_, err := a.askBatch(panickingContext{t.Context()}, &askingGuest{&Entry{Partyline: p}, p.Operator("b")}, []byte(`[{"service": "remote"}, {"service": "remote"}]`))
+	a := &Ask{MaxResponse: wire.MaxResponse, entry: &Entry{Partyline: p}}
+	_, err := a.askBatch(panickingContext{t.Context()}, p.Operator("b"), []byte(`[{"service": "remote"}, {"service": "remote"}]`))
 	if err == nil || !strings.Contains(err.Error(), "panic: oh no") {
 		t.Errorf("%v", err)
 	}

@@ -19,16 +19,16 @@ import (
 
 // batch is a list of asks whose results share the room of one response.
 type batch struct {
-	*askingGuest
-	handler *Ask
-	asks    []wire.Ask
-	results [][][]byte // of the asks, each in parts
-	room    *budget.Budget
-	noRoom  []byte // the result of an ask whose own does not fit; there is room for one of each
+	handler  *Ask
+	operator *Operator
+	asks     []wire.Ask
+	results  [][][]byte // of the asks, each in parts
+	room     *budget.Budget
+	noRoom   []byte // the result of an ask whose own does not fit; there is room for one of each
 }
 
 // askBatch asks for each element of a list.
-func (a *Ask) askBatch(ctx context.Context, asker *askingGuest, body []byte) ([][]byte, error) {
+func (a *Ask) askBatch(ctx context.Context, o *Operator, body []byte) ([][]byte, error) {
 	asks, err := wire.ParseAsks(body)
 	if err != nil {
 		return nil, newProblem(http.StatusBadRequest, `write a list of objects as in [{"service": "url", "payload": {"name": "home"}, "first": true}]: %v`, err)
@@ -40,7 +40,7 @@ func (a *Ask) askBatch(ctx context.Context, asker *askingGuest, body []byte) ([]
 	if err != nil {
 		return nil, err
 	}
-	b := &batch{asker, a, asks, make([][][]byte, len(asks)), budget.New(a.MaxResponse), noRoom}
+	b := &batch{a, o, asks, make([][][]byte, len(asks)), budget.New(a.MaxResponse), noRoom}
 	if !b.room.Take(len("[]") + len(asks)*b.reserved()) {
 		return nil, a.problemOf(wire.ErrNoRoom)
 	}
@@ -59,11 +59,11 @@ func (b *batch) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	var quick []int
 	for i, ask := range b.asks {
-		if b.entry.RemoteHandlers(ask.Service, ask.Payload) == 0 {
+		if b.handler.entry.RemoteHandlers(ask.Service, ask.Payload) == 0 {
 			quick = append(quick, i)
 			continue
 		}
-		done, err := b.begin(ctx, ask.Service, ask.Payload)
+		done, err := b.handler.begin(ctx, b.operator, ask)
 		if err != nil { // the asker has gone, or another ask has failed
 			return cmp.Or(group.Wait(), err)
 		}
@@ -98,7 +98,7 @@ func (b *batch) askFor(ctx context.Context, i int, w *wire.Writer) (err error) {
 	if b.asks[i].Service == "" {
 		err = newProblem(http.StatusBadRequest, "element %d of the list has no service", i)
 	} else {
-		b.results[i], err = b.entry.Ask(ctx, w, b.operator, b.asks[i])
+		b.results[i], err = b.handler.entry.Ask(ctx, w, b.operator, b.asks[i])
 	}
 	if !errors.Is(err, wire.ErrNoRoom) {
 		if problem, ok := errors.AsType[*problem](b.handler.problemOf(err)); ok {

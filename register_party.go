@@ -25,8 +25,8 @@ var (
 	templateFunctions = map[string]TemplateFunction{"askAround": nil, "askFirst": nil, "askReplies": nil, "maybeURL": nil, "urlFor": nil}
 )
 
-// RegisterProvisioner has a function called with the context of each module that looks for
-// the App of its config, in Provision. It is to be called in an init function. It is
+// RegisterProvisioner registers a function that is called with the context of each module
+// that looks for the App of its config, in Provision. It is to be called in an init function. It is
 // experimental.
 func RegisterProvisioner(provision func(caddy.Context) error) {
 	registering.Lock()
@@ -65,8 +65,8 @@ func RegisteredCommands() []*cobra.Command {
 // one of the running config. A caddy.APIError says with which status it fails.
 type AdminHandler func(w http.ResponseWriter, r *http.Request, party string) error
 
-// RegisterAdmin has a handler serve `/wsgi_party/<party>/<name>` in the admin API, and
-// all below. It is to be called in an init function, and panics if the name is taken. It
+// RegisterAdmin registers the handler of `/wsgi_party/<party>/<name>` in the admin API, and
+// of all below. It is to be called in an init function, and panics if the name is taken. It
 // is experimental.
 func RegisterAdmin(name string, handler AdminHandler) {
 	register(adminHandlers, "endpoint", name, handler)

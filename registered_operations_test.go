@@ -78,25 +78,3 @@ func TestARegisteredCommandIsOneOfCaddys(t *testing.T) {
 		}
 	}
 }
-
-func TestWhatIsTakenIsNotRegisteredAgain(t *testing.T) {
-	admin := func(name string) func() { return func() { RegisterAdmin(name, nil) } }
-	function := func(name string) func() { return func() { RegisterTemplateFunction(name, nil) } }
-	for what, register := range map[string]func(){
-		`endpoint "greet" is registered already`:           admin("greet"),
-		`endpoint "invite" is registered already`:          admin("invite"),
-		`endpoint "" is registered already`:                admin(""),
-		`template function "greet" is registered already`:  function("greet"),
-		`template function "urlFor" is registered already`: function("urlFor"),
-		`function name "greet you" is not a valid`:         function("greet you"),
-	} {
-		func() {
-			defer func() {
-				if value := fmt.Sprint(recover()); !strings.Contains(value, what) {
-					t.Errorf("it panics with %s, not with %s", value, what)
-				}
-			}()
-			register()
-		}()
-	}
-}

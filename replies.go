@@ -10,8 +10,8 @@ import (
 	"github.com/wsgiparty/wsgiparty/internal/wire"
 )
 
-// Ask asks as Operator.Replies does, and has the writer write what comes of it, which it
-// returns in parts. It is experimental.
+// Ask asks as Operator.Replies does, and returns what comes of it as the writer's JSON, in
+// parts. It is experimental.
 func (e *Entry) Ask(ctx context.Context, w *wire.Writer, o *Operator, ask wire.Ask) (_ [][]byte, err error) {
 	if err := w.Begin(ask.First); err != nil {
 		return nil, err

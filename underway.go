@@ -8,13 +8,9 @@ import (
 	"sync"
 
 	"golang.org/x/sync/semaphore"
-)
 
-// askingGuest is a guest that asks.
-type askingGuest struct {
-	entry    *Entry
-	operator *Operator
-}
+	"github.com/wsgiparty/wsgiparty/internal/wire"
+)
 
 // maxUnderWay is how many handlers of applications may be called at once for what one
 // guest asks, in all its requests together. Each call takes memory, also while it waits for
@@ -34,12 +30,12 @@ func (u *underWay) of(guest string) *semaphore.Weighted {
 
 // begin waits until an ask may be begun, and returns a function to be called when it has
 // ended.
-func (a *askingGuest) begin(ctx context.Context, service string, payload any) (done func(), err error) {
-	n := int64(min(a.entry.RemoteHandlers(service, payload), maxUnderWay))
+func (a *Ask) begin(ctx context.Context, o *Operator, ask wire.Ask) (done func(), err error) {
+	n := int64(min(a.entry.RemoteHandlers(ask.Service, ask.Payload), maxUnderWay))
 	if n == 0 {
 		return func() {}, nil
 	}
-	calls := StateOf[underWay](a.entry).of(a.operator.Guest())
+	calls := StateOf[underWay](a.entry).of(o.Guest())
 	if err := calls.Acquire(ctx, n); err != nil {
 		return nil, err
 	}
