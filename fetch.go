@@ -62,7 +62,7 @@ func newFetching(v *visit) *fetching {
 		key:   manifestKey{v.invitation.Party(), v.guest(), v.invitation.URI.String()},
 		began: time.Now(),
 	}
-	f.knownApplication = kept.Hold(&v.app.holds, applications, f.key)
+	f.knownApplication = kept.Hold(v.app.Holds(), applications, f.key)
 	f.storage = f.key.storageKey(v.surroundings())
 	v.app.Storage().Keep(f.storage)
 	if f.last = f.knownApplication.last.Load(); f.last == nil {
