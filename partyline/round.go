@@ -133,13 +133,17 @@ func (r *round) run(answers *[]any, yield yieldFunc) (panicked error) {
 		}
 		calling = true
 		answer, err := connection.handler(r.ask, r.payload)
-		if err != nil {
-			answer, err = nil, r.fail(connection, err)
-		} else {
+		switch err {
+		case nil:
 			r.count(connection, answered)
+		case ErrHighAndDry: // mostly it is not wrapped
+			answer = nil
+			r.count(connection, declined)
+		default:
+			answer, err = nil, r.fail(connection, err)
 		}
 		calling = false
-		if err == nil && answers != nil {
+		if answers != nil && err == nil {
 			r.accept(answer, answers)
 		} else if !yield(connection.guest, answer, err, 0) {
 			r.ended = nil
@@ -200,7 +204,7 @@ func (r *round) fail(connection *connection, err error) error {
 
 // failure returns nil if the error declines.
 func (a *ask) failure(guest unique.Handle[string], err error) *HandlerError {
-	if err == ErrHighAndDry || errors.Is(err, ErrHighAndDry) { // mostly it is not wrapped
+	if errors.Is(err, ErrHighAndDry) {
 		return nil
 	}
 	if isLoop(err) {
