@@ -39,14 +39,14 @@ type Reply struct {
 // Asking takes no lock, sees the connections as they were when it began, and
 // allocates once for up to 16 handlers or four answers, twice beyond.
 func (o *Operator) AskAround(ctx context.Context, service string, payload any) ([]any, error) {
-	s, order, err := o.lookup(service)
-	if order == nil {
+	s, connections, err := o.lookup(service)
+	if connections == nil {
 		return nil, err
 	}
-	a, answers := newAsk(len(order.connections))
+	a, answers := newAsk(len(connections))
 	a.Context, a.guest, a.service = ctx, o.guest, s
 	var failures []error
-	err = a.around(order.connections, payload, &answers, func(_ unique.Handle[string], _ any, err error, _ time.Duration) bool {
+	err = a.around(connections, payload, &answers, func(_ unique.Handle[string], _ any, err error, _ time.Duration) bool {
 		if err != ErrHighAndDry {
 			failures = append(failures, err)
 		}
@@ -76,14 +76,14 @@ func (o *Operator) replies(ctx context.Context, service string, payload any, yie
 
 // lookup returns a service and whom to ask, or, if that is nobody, the error that
 // says so.
-func (o *Operator) lookup(name string) (*service, *order, error) {
+func (o *Operator) lookup(name string) (*service, []connection, error) {
 	if o == nil {
 		return nil, nil, errNoOperator
 	}
 	if loaded, ok := o.partyline.services.Load(name); ok {
 		s := loaded.(*service)
-		if order := s.load(); len(order.connections) > 0 {
-			return s, order, nil
+		if connections := s.connections(); len(connections) > 0 {
+			return s, connections, nil
 		}
 	}
 	var err error
@@ -99,12 +99,12 @@ func (o *Operator) lookup(name string) (*service, *order, error) {
 // each calls yield with every reply until it returns false. The error concerns
 // the ask as a whole.
 func (o *Operator) each(ctx context.Context, service string, payload any, yield yieldFunc) error {
-	s, order, err := o.lookup(service)
-	if order == nil {
+	s, connections, err := o.lookup(service)
+	if connections == nil {
 		return err
 	}
 	a := &ask{Context: ctx, guest: o.guest, service: s}
-	return a.around(order.connections, payload, nil, yield)
+	return a.around(connections, payload, nil, yield)
 }
 
 // yieldFunc takes a reply - the error is nil, ErrHighAndDry itself or a

@@ -66,25 +66,25 @@ const (
 	counts
 )
 
-// counter is numbers that many goroutines add to: those of a service's asks, or of what a
-// guest made of them. Asks under way at once mostly have shards of their own, each a cache
-// line, so that processors do not wait for each other's additions.
+// shards are a power of two, each a cache line.
+type shards [][counts]atomic.Uint64
+
+// counter counts a service's asks, or what a guest made of them. Asks under way at once
+// mostly have shards of their own, so that processors do not wait for each other.
 type counter struct {
-	shards         [][counts]atomic.Uint64 // a power of two
-	guest, service string                  // or otherServices
+	shards
+	guest, service string // or otherServices
 	lastFailure    atomic.Pointer[HandlerError]
 	duration       atomic.Int64 // of all remote replies
 	buckets        [len(durationBounds) + 1]atomic.Uint64
 }
 
 func newCounter(guest, service string) *counter {
-	shards := min(2<<bits.Len(uint(runtime.GOMAXPROCS(0)-1)), 16)
-	return &counter{shards: make([][counts]atomic.Uint64, shards), guest: guest, service: service}
+	n := min(2<<bits.Len(uint(runtime.GOMAXPROCS(0)-1)), 16)
+	return &counter{shards: make([][counts]atomic.Uint64, n), guest: guest, service: service}
 }
 
-func (c *counter) add(shard uint32, what counted) {
-	c.shards[int(shard)&(len(c.shards)-1)][what].Add(1)
-}
+func (s shards) add(shard uint32, what counted) { s[int(shard)&(len(s)-1)][what].Add(1) }
 
 // reply counts what a remote handler made of an ask.
 func (c *counter) reply(shard uint32, reply *remoteReply) {
@@ -184,7 +184,7 @@ func (p *Partyline) Counts() ([]AskCount, []ReplyCount) {
 	p.services.Range(func(_, value any) bool {
 		s := value.(*service)
 		asks[s.counter] = AskCount{s.counter.service, s.counter.sum(answered)}
-		for _, c := range s.load().connections {
+		for _, c := range s.connections() {
 			if _, ok := replies[c.counter]; !ok {
 				replies[c.counter] = c.counter.replies()
 			}

@@ -99,6 +99,7 @@ func (o *Operator) connect(name string, c connection) error {
 	var asks *counter
 	c.guest = o.guest
 	c.counter, asks = p.options.Counts.of(o.Guest(), name)
+	c.shards = c.counter.shards
 	loaded, ok := p.services.Load(name)
 	if !ok {
 		s := &service{partyline: p, name: name, counter: asks, memberships: make(map[unique.Handle[string]][]*membership)}

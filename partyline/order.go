@@ -1,6 +1,19 @@
 // Copyright 2026 The wsgi_party Authors
 // SPDX-License-Identifier: Apache-2.0
 
+// Whom to ask for a service, and in which order. Guests in SetOrder come first, in that
+// order, then all others by their places. Each guest has one membership for each of its
+// operators that are connected, of which the first is asked:
+//
+//	SetOrder(blog, shop)      memberships        connections
+//	                          wiki: [1]          blog 3, blog 4
+//	                          shop: [2] [5]  →   shop 2
+//	                          blog: [3 4]        wiki 1
+//
+// The numbers are places, given out as handlers are connected. When the operator of shop
+// that has place 2 leaves, the other one takes that place: a guest which hands over from
+// one operator to the next stays where it is.
+
 package partyline
 
 import (
@@ -19,12 +32,28 @@ type service struct {
 	counter   *counter
 	addressee func(payload any) (guest string) // may be nil
 
-	// order is whom to ask. What was stored is never changed; a longer slice of
-	// connections may share its array.
-	order atomic.Pointer[order]
+	// order is whom to ask, one after the other. What was stored is never changed; a
+	// longer slice may share its array.
+	order atomic.Pointer[[]connection]
 
 	// Guarded by Partyline.mu:
-	memberships map[unique.Handle[string]][]*membership // of each guest, in the order they connected; the first is asked
+	memberships map[unique.Handle[string]][]*membership // of each guest, in the order they connected
+}
+
+// connection is a handler that is connected.
+type connection struct {
+	guest   unique.Handle[string]
+	handler Handler
+	counter *counter
+	shards  // the counter's, one load nearer
+	remote  bool
+	forAll  bool // called whomever an ask is addressed to
+}
+
+// membership is what one operator has connected under one service.
+type membership struct {
+	connections []connection
+	places      []uint64 // of the connections
 }
 
 // only returns the one guest to ask, noGuest for all.
@@ -36,60 +65,64 @@ func (s *service) only(payload any) unique.Handle[string] {
 	return guest.guest
 }
 
-func (s *service) load() *order {
+// connections returns whom to ask.
+func (s *service) connections() []connection {
 	if order := s.order.Load(); order != nil {
-		return order
+		return *order
 	}
-	return &noConnections
+	return nil
 }
 
-func (s *service) add(p *membership, c connection) {
+// add connects c as part of m, in its place. The partyline must be locked.
+func (s *service) add(m *membership, c connection) {
 	place, reserved := s.partyline.reserved[reservation{c.guest, s.name}]
 	if !reserved {
 		place = s.partyline.nextPlace()
 	}
-	p.connections = append(p.connections, c)
-	p.places = append(p.places, place)
-	connections := s.load().connections
+	m.connections = append(m.connections, c)
+	m.places = append(m.places, place)
+	connections := s.connections()
 	rank := s.partyline.rankOf(c.guest)
 	behind := func(i int) bool { return s.partyline.rankOf(connections[i].guest) > rank }
 	switch n := len(connections); {
-	case s.memberships[c.guest][0] != p:
+	case s.memberships[c.guest][0] != m:
+		return
 	case reserved:
 		s.rebuild()
-	case n > 0 && behind(n-1): // by far not always: appending copies nothing
+		return
+	case n > 0 && behind(n-1): // mostly not: appending copies nothing
 		i := sort.Search(n, behind)
-		s.order.Store(&order{connections: slices.Concat(connections[:i], []connection{c}, connections[i:])})
+		connections = slices.Concat(connections[:i], []connection{c}, connections[i:])
 	default:
-		s.order.Store(&order{connections: append(connections, c)})
+		connections = append(connections, c)
 	}
+	s.order.Store(&connections)
 }
 
-// remove takes p out of the service. If p was the one being asked, the guest's
-// next membership takes its places, but for those where it was earlier itself.
-func (s *service) remove(guest unique.Handle[string], p *membership) {
+// remove takes m out of the service. If m was asked, the guest's next membership takes
+// its places, but for those where that one was earlier itself. The partyline must be
+// locked.
+func (s *service) remove(guest unique.Handle[string], m *membership) {
 	memberships := s.memberships[guest]
-	i := slices.Index(memberships, p)
-	memberships = slices.Delete(memberships, i, i+1)
-	if len(memberships) == 0 {
+	i := slices.Index(memberships, m)
+	if memberships = slices.Delete(memberships, i, i+1); len(memberships) == 0 {
 		delete(s.memberships, guest)
-	} else {
-		s.memberships[guest] = memberships
+		connections := slices.DeleteFunc(slices.Clone(s.connections()), func(c connection) bool { return c.guest == guest })
+		s.order.Store(&connections)
+		return
 	}
+	s.memberships[guest] = memberships
 	if i != 0 {
 		return
 	}
-	if len(memberships) == 0 {
-		s.order.Store(&order{connections: slices.DeleteFunc(slices.Clone(s.load().connections), func(c connection) bool { return c.guest == guest })})
-	} else {
-		for i := range min(len(memberships[0].places), len(p.places)) {
-			memberships[0].places[i] = min(memberships[0].places[i], p.places[i])
-		}
-		s.rebuild()
+	next := memberships[0]
+	for i := range min(len(next.places), len(m.places)) {
+		next.places[i] = min(next.places[i], m.places[i])
 	}
+	s.rebuild()
 }
 
-// rebuild makes connections anew from the memberships.
+// rebuild makes the order anew from the memberships.
 func (s *service) rebuild() {
 	type placed struct {
 		connection
@@ -108,30 +141,8 @@ func (s *service) rebuild() {
 	for i, c := range all {
 		connections[i] = c.connection
 	}
-	s.order.Store(&order{connections: connections})
+	s.order.Store(&connections)
 }
-
-// order is whom to ask, one after the other.
-type order struct {
-	connections []connection
-}
-
-type connection struct {
-	guest   unique.Handle[string]
-	handler Handler
-	counter *counter
-	remote  bool
-	forAll  bool // called whomever an ask is addressed to
-}
-
-// membership is what one operator has connected under one service.
-type membership struct {
-	connections []connection
-	places      []uint64 // where each connection stands in the service's order
-}
-
-// noConnections is the order of a service that has none yet.
-var noConnections order
 
 // reservation is of a guest's place in the order of a service.
 type reservation struct {

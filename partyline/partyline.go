@@ -158,7 +158,7 @@ func (p *Partyline) Services() map[string][]string {
 	p.services.Range(func(name, s any) bool {
 		var guests []string
 		seen := make(map[unique.Handle[string]]struct{})
-		for _, c := range s.(*service).load().connections {
+		for _, c := range s.(*service).connections() {
 			if _, ok := seen[c.guest]; !ok {
 				seen[c.guest] = struct{}{}
 				guests = append(guests, c.guest.Value())

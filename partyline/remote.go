@@ -133,7 +133,7 @@ func (p *Partyline) RemoteHandlers(name string, payload any) (n int) {
 	}
 	s := loaded.(*service)
 	only := s.only(payload)
-	for _, c := range s.load().connections {
+	for _, c := range s.connections() {
 		if c.remote && (only == noGuest || only == c.guest || c.forAll) {
 			n++
 		}

@@ -183,7 +183,7 @@ func (r *round) accept(answer any, answers *[]any) {
 
 // count counts what came of a call, but for remote ones, which count themselves.
 func (r *round) count(connection *connection, what counted) {
-	connection.counter.add(r.shard, what)
+	connection.shards.add(r.shard, what)
 	if r.observed != nil {
 		r.observed[what]++
 	}
