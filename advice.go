@@ -20,7 +20,7 @@ import (
 
 // adviceOn says what to do about an application that has not joined: what came, where,
 // and what to write.
-func (f *fetching) adviceOn(info *InviteInfo, v verdict, ofCaddy bool) string {
+func (f *fetcher) adviceOn(info *InviteInfo, v verdict, ofCaddy bool) string {
 	asked := f.askedFor()
 	authentication := "authentication in Caddy in front of it lets the party pass with the matcher `" + f.invitation.Matcher() + "`"
 	again := "; it is asked again by itself"
@@ -69,13 +69,13 @@ func (f *fetching) adviceOn(info *InviteInfo, v verdict, ofCaddy bool) string {
 
 // warnOf warns of what is probably not meant in the manifest, unless that is what it
 // warned of before, and returns it.
-func (v *visit) warnOf(m *manifest.Manifest, before string) string {
-	warnings := v.warningsOf(m)
+func (a *application) warnOf(m *manifest.Manifest, before string) string {
+	warnings := a.warningsOf(m)
 	if warnings != "" && warnings != before {
-		v.logger.Warn("the guest's manifest is hardly what is meant",
-			zap.String("party", v.invitation.Party()),
-			zap.String("guest", v.guest()),
-			zap.String("uri", v.invitation.URI.String()),
+		a.logger.Warn("the guest's manifest is hardly what is meant",
+			zap.String("party", a.invitation.Party()),
+			zap.String("guest", a.guest()),
+			zap.String("uri", a.invitation.URI.String()),
 			zap.String("hint", warnings))
 	}
 	return warnings
@@ -83,28 +83,28 @@ func (v *visit) warnOf(m *manifest.Manifest, before string) string {
 
 // hardlyMeant returns what is warned of while the guest is on the line: in what is
 // declared, and in the application's manifest.
-func (v *visit) hardlyMeant(fetched string) string {
-	if v.declared == nil {
+func (a *application) hardlyMeant(fetched string) string {
+	if a.declared == nil {
 		return fetched
 	}
-	return strings.TrimPrefix(strings.TrimSuffix(v.warningsOf(v.declared)+"; "+fetched, "; "), "; ")
+	return strings.TrimPrefix(strings.TrimSuffix(a.warningsOf(a.declared)+"; "+fetched, "; "), "; ")
 }
 
-func (v *visit) warningsOf(m *manifest.Manifest) string {
-	mounts := []string{v.path}
-	if v.mount != v.path {
-		mounts = append(mounts, v.mount)
+func (a *application) warningsOf(m *manifest.Manifest) string {
+	mounts := []string{a.path}
+	if a.mount != a.path {
+		mounts = append(mounts, a.mount)
 	}
 	return strings.Join(m.Warnings(mounts...), "; ")
 }
 
 // askedFor is the path of the manifest as the application sees it.
-func (v *visit) askedFor() string {
-	return "/" + strings.TrimPrefix(strings.TrimPrefix(v.invitation.URI.EscapedPath(), v.path), "/")
+func (a *application) askedFor() string {
+	return "/" + strings.TrimPrefix(strings.TrimPrefix(a.invitation.URI.EscapedPath(), a.path), "/")
 }
 
 // adviceOnNoManifest is adviceOn for an application that says to be no guest.
-func (f *fetching) adviceOnNoManifest(info *InviteInfo, asked string, ofCaddy bool) string {
+func (f *fetcher) adviceOnNoManifest(info *InviteInfo, asked string, ofCaddy bool) string {
 	mediaType := info.MediaType
 	if mediaType == "" {
 		mediaType = "no media type"
@@ -138,7 +138,7 @@ func (f *fetching) adviceOnNoManifest(info *InviteInfo, asked string, ofCaddy bo
 }
 
 // unstripped asks whether what comes before __invite__ is to be stripped, if it is not.
-func (f *fetching) unstripped() string {
+func (f *fetcher) unstripped() string {
 	base := f.invitation.Base()
 	if base == "" || f.path != "" {
 		return ""
@@ -149,7 +149,7 @@ func (f *fetching) unstripped() string {
 var loginWords = regexp.MustCompile(`(?i)log_?-?in|sign_?-?in|auth|sso|session`)
 
 // adviceOnRedirect is adviceOn for a redirect of a request for a path.
-func (f *fetching) adviceOnRedirect(info *InviteInfo, asked string) string {
+func (f *fetcher) adviceOnRedirect(info *InviteInfo, asked string) string {
 	advice := "a redirect, to " + info.Location + ", is not followed: "
 	location, err := url.Parse(info.Location)
 	permanent := info.Status == http.StatusMovedPermanently || info.Status == http.StatusPermanentRedirect
@@ -164,7 +164,7 @@ func (f *fetching) adviceOnRedirect(info *InviteInfo, asked string) string {
 
 // invitationTo is what to write for an application that wants to be asked for its
 // manifest at another URL, with its mount or without.
-func (f *fetching) invitationTo(location *url.URL) string {
+func (f *fetcher) invitationTo(location *url.URL) string {
 	path := location.EscapedPath()
 	for _, mount := range []string{f.mount, f.path} { // with the prefix, and without
 		if below, ok := strings.CutPrefix(path, mount+"/"); ok {

@@ -30,17 +30,17 @@ import (
 )
 
 // askApplication asks the application over HTTP, through the party's routes.
-func (v *visit) askApplication(ctx context.Context, service string, h manifest.Handler, payload any) (any, error) {
-	b := v.breaker(service)
+func (a *application) askApplication(ctx context.Context, service string, h manifest.Handler, payload any) (any, error) {
+	b := a.breaker(service)
 	answer, err := b.Execute(func() (any, error) {
-		answer, err := v.request(ctx, service, h, payload)
+		answer, err := a.request(ctx, service, h, payload)
 		if err != nil && ctx.Err() != nil {
 			err = &abandonedError{err}
 		}
 		if unreachable, ok := errors.AsType[*unreachableError](err); ok {
 			b.last.Store(unreachable)
 		}
-		v.upstreams.note(v, err)
+		a.upstreams.note(a, err)
 		return answer, err
 	})
 	if errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
@@ -91,27 +91,27 @@ func (e *statusError) result() error {
 	return e
 }
 
-func (v *visit) request(ctx context.Context, service string, h manifest.Handler, payload any) (any, error) {
-	r, body, err := v.newRequest(ctx, service, h, payload)
+func (a *application) request(ctx context.Context, service string, h manifest.Handler, payload any) (any, error) {
+	r, body, err := a.newRequest(ctx, service, h, payload)
 	if err != nil {
 		return nil, err
 	}
-	timeout := time.Duration(v.Timeout)
+	timeout := time.Duration(a.Timeout)
 	requestCtx, cancel := WithTimeout(ctx, timeout)
 	defer cancel()
-	path := partyline.PathOf(ctx, v.invitation.Operator.Partyline())
-	release, waited, err := v.slots.take(requestCtx, path[len(path)-1].Guest, holdsSlot(path, v.guest()))
+	path := partyline.PathOf(ctx, a.invitation.Operator.Partyline())
+	release, waited, err := a.slots.take(requestCtx, path[len(path)-1].Guest, holdsSlot(path, a.guest()))
 	if err != nil {
 		return nil, &abandonedError{err}
 	}
-	if waited > 0 && v.breaker(service).State() == gobreaker.StateOpen { // meanwhile
+	if waited > 0 && a.breaker(service).State() == gobreaker.StateOpen { // meanwhile
 		release()
 		return nil, &abandonedError{gobreaker.ErrOpenState}
 	}
 	AddForwarded(ctx, r.Header, TraceHeaders)
-	response, err := v.send(r.WithContext(requestCtx), SendOptions{Limit: int(v.MaxAnswer), Done: release}, body, path)
+	response, err := a.send(r.WithContext(requestCtx), SendOptions{Limit: int(a.MaxAnswer), Done: release}, body, path)
 	if err != nil && waited > 0 && requestCtx.Err() == context.DeadlineExceeded {
-		return nil, &abandonedError{v.slots.late(waited)}
+		return nil, &abandonedError{a.slots.late(waited)}
 	}
 	if err == nil && response.StatusCode != http.StatusOK {
 		DropBody(response)
@@ -119,7 +119,7 @@ func (v *visit) request(ctx context.Context, service string, h manifest.Handler,
 	}
 	if statusErr, ok := errors.AsType[*statusError](err); ok {
 		if statusErr.status == http.StatusNotFound {
-			v.fetchSoon()
+			a.fetchSoon()
 		}
 		return nil, statusErr.result()
 	}
@@ -129,7 +129,7 @@ func (v *visit) request(ctx context.Context, service string, h manifest.Handler,
 		}
 		return nil, err
 	}
-	answer, err := v.answerIn(ctx, response, service)
+	answer, err := a.answerIn(ctx, response, service)
 	if err != nil {
 		DropBody(response)
 	}
@@ -137,7 +137,7 @@ func (v *visit) request(ctx context.Context, service string, h manifest.Handler,
 }
 
 // answerIn returns the answer that is the response's body, which is not copied.
-func (v *visit) answerIn(ctx context.Context, response *http.Response, service string) (any, error) {
+func (a *application) answerIn(ctx context.Context, response *http.Response, service string) (any, error) {
 	answer := BodyOf(response)
 	if !isJSON(response.Header) {
 		return nil, errors.New("the answer is no JSON (application/json)")
@@ -146,14 +146,14 @@ func (v *visit) answerIn(ctx context.Context, response *http.Response, service s
 		return nil, fmt.Errorf("the answer is %w", err)
 	}
 	if service == URLService {
-		return v.linkIn(ctx, answer)
+		return a.linkIn(ctx, answer)
 	}
 	return json.RawMessage(answer), nil
 }
 
 // newRequest returns the request for an ask: with the payload's members in the URL
 // where that has expressions, and with the payload as its body if it is a POST.
-func (v *visit) newRequest(ctx context.Context, service string, h manifest.Handler, payload any) (*http.Request, []byte, error) {
+func (a *application) newRequest(ctx context.Context, service string, h manifest.Handler, payload any) (*http.Request, []byte, error) {
 	var values map[string]any
 	var body []byte
 	var err error
@@ -167,7 +167,7 @@ func (v *visit) newRequest(ctx context.Context, service string, h manifest.Handl
 			return nil, nil, fmt.Errorf("the payload is a %T, which JSON cannot carry: %w", payload, err)
 		}
 	}
-	target, err := h.Href.Expand(ctx, v.path, values)
+	target, err := h.Href.Expand(ctx, a.path, values)
 	if errors.Is(err, urltemplate.ErrMissing) {
 		return nil, nil, ErrHighAndDry
 	}
@@ -178,8 +178,8 @@ func (v *visit) newRequest(ctx context.Context, service string, h manifest.Handl
 	if err != nil {
 		return nil, nil, err
 	}
-	if !v.declaresService(service) {
-		if err := v.checkHref(parsed.EscapedPath()); err != nil {
+	if !a.declaresService(service) {
+		if err := a.checkHref(parsed.EscapedPath()); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -220,12 +220,12 @@ func objectOf(payload any) (map[string]any, error) {
 }
 
 // send sends a request to the application, with a token if the guest has a key.
-func (v *visit) send(r *http.Request, options SendOptions, body []byte, path []partyline.Step) (*http.Response, error) {
+func (a *application) send(r *http.Request, options SendOptions, body []byte, path []partyline.Step) (*http.Response, error) {
 	signed := ""
-	if !v.keys.IsZero() {
-		mount := v.invitation.MountFor(r.Context())
+	if !a.keys.IsZero() {
+		mount := a.invitation.MountFor(r.Context())
 		t := token.Token{
-			Guest: v.guest(), Method: r.Method, URI: strings.TrimSuffix(mount, v.path) + r.URL.RequestURI(), Mount: mount,
+			Guest: a.guest(), Method: r.Method, URI: strings.TrimSuffix(mount, a.path) + r.URL.RequestURI(), Mount: mount,
 			BodyHash: sha256.Sum256(body),
 		}
 		for _, step := range path {
@@ -233,10 +233,10 @@ func (v *visit) send(r *http.Request, options SendOptions, body []byte, path []p
 		}
 		now := time.Now()
 		if len(path) > 0 {
-			v.invitation.SignPath(r.Context(), &t, now)
+			a.invitation.SignPath(r.Context(), &t, now)
 		}
 		var err error
-		if signed, err = v.keys.Sign(t, now); err != nil {
+		if signed, err = a.keys.Sign(t, now); err != nil {
 			if options.Done != nil {
 				options.Done()
 			}
@@ -247,9 +247,9 @@ func (v *visit) send(r *http.Request, options SendOptions, body []byte, path []p
 		if signed != "" {
 			r.Header[tokenHeader] = []string{signed}
 		}
-		AddForwarded(r.Context(), r.Header, v.Forward)
+		AddForwarded(r.Context(), r.Header, a.Forward)
 	}
-	response, err := v.invitation.SendWith(r, options)
+	response, err := a.invitation.SendWith(r, options)
 	if handlerErr, ok := errors.AsType[caddyhttp.HandlerError](err); ok && handlerErr.StatusCode != 0 {
 		return nil, &statusError{handlerErr.StatusCode, handlerErr.Err}
 	}

@@ -20,8 +20,8 @@ import (
 )
 
 // checkOthers says under which other guest's base an escaped path of the party lies.
-func (v *visit) checkOthers(target string) error {
-	if guest, base, ok := v.invitation.OtherGuestAt(target); ok {
+func (a *application) checkOthers(target string) error {
+	if guest, base, ok := a.invitation.OtherGuestAt(target); ok {
 		return fmt.Errorf("%.200q lies under %s, which is guest %q's", target, base, guest)
 	}
 	return nil
@@ -29,44 +29,44 @@ func (v *visit) checkOthers(target string) error {
 
 // checkHref says why an href of the guest's manifest is not to lead to an escaped path
 // of the party.
-func (v *visit) checkHref(target string) error {
-	base, invite := v.invitation.Base(), v.invitation.URI
+func (a *application) checkHref(target string) error {
+	base, invite := a.invitation.Base(), a.invitation.URI
 	unescaped, err := url.PathUnescape(target)
 	if err != nil {
 		return err
 	}
 	under := []string{base}
 	if base == "" {
-		under = append([]string{invite.Path}, v.hrefs...)
+		under = append([]string{invite.Path}, a.hrefs...)
 	}
 	if !slices.ContainsFunc(under, func(base string) bool { return invitepath.IsUnder(unescaped, base) }) {
 		if base == "" {
 			return fmt.Errorf("%.200q lies neither under the path of the invite, %s, nor under what hrefs of wsgi_party_guest lists", target, invite.EscapedPath())
 		}
-		return v.outsideBase(target)
+		return a.outsideBase(target)
 	}
-	return v.checkOthers(target)
+	return a.checkOthers(target)
 }
 
 // checkURL says why a URL of the guest's manifest is not to lead to an escaped path of
 // the party.
-func (v *visit) checkURL(target string) error {
-	if base := v.invitation.Base(); base != "" {
+func (a *application) checkURL(target string) error {
+	if base := a.invitation.Base(); base != "" {
 		if unescaped, err := url.PathUnescape(target); err != nil || !invitepath.IsUnder(unescaped, base) {
-			return v.outsideBase(target)
+			return a.outsideBase(target)
 		}
 	}
-	return v.checkOthers(target)
+	return a.checkOthers(target)
 }
 
-func (v *visit) outsideBase(target string) error {
-	base := invitepath.Escape(v.invitation.Base())
+func (a *application) outsideBase(target string) error {
+	base := invitepath.Escape(a.invitation.Base())
 	before := invitepath.Segment
-	if _, ok := invitepath.Cut(v.invitation.URI.Path); !ok {
+	if _, ok := invitepath.Cut(a.invitation.URI.Path); !ok {
 		before = "the last slash"
 	}
 	err := fmt.Errorf("%.200q does not lie under %s, which comes before %s in the path of the guest's invite", target, base, before)
-	if v.path == "" { // the commonest mistake
+	if a.path == "" { // the commonest mistake
 		err = fmt.Errorf("%w; if the application's own paths do not begin with that, write `handle_path %s/*` where `handle` leaves it in the path", err, base)
 	}
 	return err
@@ -74,19 +74,19 @@ func (v *visit) outsideBase(target string) error {
 
 // checkManifest says what the application's manifest names that is not the guest's to
 // name. What the Caddyfile declares is.
-func (v *visit) checkManifest(m *manifest.Manifest) error {
-	start := func(t *urltemplate.Template) string { return v.path + t.Start() }
+func (a *application) checkManifest(m *manifest.Manifest) error {
+	start := func(t *urltemplate.Template) string { return a.path + t.Start() }
 	const advice = "correct it, or have the operator write `%s` in wsgi_party_guest, for which this does not hold"
 	for _, name := range slices.Sorted(maps.Keys(m.URLs)) {
-		if v.declaresURL(name) {
+		if a.declaresURL(name) {
 			continue
 		}
-		if err := v.checkURL(start(m.URLs[name])); err != nil {
+		if err := a.checkURL(start(m.URLs[name])); err != nil {
 			return fmt.Errorf("manifest: url %q: %w: "+advice, name, err, excerpt.Of(fmt.Sprintf("url %s %s", name, m.URLs[name])))
 		}
 	}
 	for _, service := range slices.Sorted(maps.Keys(m.Services)) {
-		if v.declaresService(service) {
+		if a.declaresService(service) {
 			continue
 		}
 		for _, h := range m.Services[service] {
@@ -94,16 +94,16 @@ func (v *visit) checkManifest(m *manifest.Manifest) error {
 				if service != URLService {
 					continue
 				}
-				link, err := v.linkOf(v.mount, h.Answer)
+				link, err := a.linkOf(a.mount, h.Answer)
 				if err != nil {
 					continue // whether that is a link at all is seen when it is asked for
 				}
-				if err := v.checkConstant(v.mount, link); err != nil {
+				if err := a.checkConstant(a.mount, link); err != nil {
 					return fmt.Errorf("manifest: the answer of service %q: %w: "+advice, service, err, excerpt.Of(fmt.Sprintf("answer %s %s", service, h.Answer)))
 				}
 				continue
 			}
-			if err := v.checkHref(start(h.Href)); err != nil {
+			if err := a.checkHref(start(h.Href)); err != nil {
 				return fmt.Errorf("manifest: the href of service %q: %w: "+advice, service, err, excerpt.Of(fmt.Sprintf("service %s %s %s", service, h.Method, h.Href)))
 			}
 		}
@@ -113,29 +113,29 @@ func (v *visit) checkManifest(m *manifest.Manifest) error {
 
 // checkConstant is checkURL for the link, below that mount or not, that is a constant
 // answer to the service url.
-func (v *visit) checkConstant(mount, link string) error {
-	link = strings.TrimPrefix(link, v.origin)
-	if below, ok := strings.CutPrefix(link, strings.TrimSuffix(mount, v.path)); ok && strings.HasPrefix(below, "/") {
+func (a *application) checkConstant(mount, link string) error {
+	link = strings.TrimPrefix(link, a.origin)
+	if below, ok := strings.CutPrefix(link, strings.TrimSuffix(mount, a.path)); ok && strings.HasPrefix(below, "/") {
 		link = below
 	}
 	link, _, _ = strings.Cut(link, "?")
 	link, _, _ = strings.Cut(link, "#")
-	return v.checkURL(link)
+	return a.checkURL(link)
 }
 
 // checkPage is checkOthers for the URL of a page, to which values may have led.
-func (v *visit) checkPage(name, expanded string) error {
-	if v.declaresURL(name) {
+func (a *application) checkPage(name, expanded string) error {
+	if a.declaresURL(name) {
 		return nil
 	}
 	expanded, _, _ = strings.Cut(expanded, "?")
 	expanded, _, _ = strings.Cut(expanded, "#")
-	return v.checkOthers(expanded)
+	return a.checkOthers(expanded)
 }
 
 // dropStrayed drops a last good manifest that is not to be taken any more, since other
 // guests are invited now.
-func (f *fetching) dropStrayed() (dropped bool) {
+func (f *fetcher) dropStrayed() (dropped bool) {
 	if f.last == nil || f.checkManifest(f.lastMerged()) == nil {
 		return false
 	}
@@ -144,7 +144,7 @@ func (f *fetching) dropStrayed() (dropped bool) {
 }
 
 // recheck is dropStrayed when all guests of the config are known.
-func (f *fetching) recheck() {
+func (f *fetcher) recheck() {
 	if !f.dropStrayed() {
 		return
 	}
@@ -153,10 +153,10 @@ func (f *fetching) recheck() {
 	}
 }
 
-func (v *visit) declaresURL(name string) bool { return v.declaredURLs()[name] != nil }
+func (a *application) declaresURL(name string) bool { return a.declaredURLs()[name] != nil }
 
-func (v *visit) declaresService(name string) bool {
-	return v.declared != nil && v.declared.Services[name] != nil
+func (a *application) declaresService(name string) bool {
+	return a.declared != nil && a.declared.Services[name] != nil
 }
 
 // parseHrefs checks the paths under which hrefs of a manifest may lead, and returns

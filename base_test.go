@@ -379,7 +379,7 @@ func TestALastGoodManifestMakesWayForANewGuest(t *testing.T) {
 func TestLookingWhoseALinkIsAllocatesNothing(t *testing.T) {
 	c := newBasesTest(t)
 	c.start(nil)
-	v := visitOf(t, "site")
+	v := applicationOf(t, "site")
 	if others := v.invitation.basesBelow(); len(others) != 3 {
 		t.Fatalf("the others have %v", others)
 	}

@@ -23,8 +23,8 @@ type breaker struct {
 	last atomic.Pointer[unreachableError] // how it did not answer; nil before it has not
 }
 
-func (v *visit) breaker(service string) *breaker {
-	if loaded, ok := v.breakers.Load(service); ok {
+func (a *application) breaker(service string) *breaker {
+	if loaded, ok := a.breakers.Load(service); ok {
 		return loaded.(*breaker)
 	}
 	b := new(breaker)
@@ -35,7 +35,7 @@ func (v *visit) breaker(service string) *breaker {
 		IsSuccessful: func(err error) bool { _, ok := errors.AsType[*unreachableError](err); return !ok },
 		IsExcluded:   func(err error) bool { _, ok := errors.AsType[*abandonedError](err); return ok },
 		OnStateChange: func(service string, from, to gobreaker.State) {
-			logger := v.logger.With(zap.String("party", v.invitation.Party()), zap.String("guest", v.guest()), zap.String("service", service))
+			logger := a.logger.With(zap.String("party", a.invitation.Party()), zap.String("guest", a.guest()), zap.String("service", service))
 			switch {
 			case from == gobreaker.StateClosed:
 				logger.Warn("guest does not answer", zap.Error(b.last.Load()), zap.Duration("pause", breakerPause))
@@ -44,6 +44,6 @@ func (v *visit) breaker(service string) *breaker {
 			}
 		},
 	})
-	loaded, _ := v.breakers.LoadOrStore(service, b)
+	loaded, _ := a.breakers.LoadOrStore(service, b)
 	return loaded.(*breaker)
 }

@@ -8,6 +8,8 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -127,4 +129,27 @@ func (s standing) after(v verdict, denials int) standing {
 func mediaTypeOf(header http.Header) string {
 	mediaType, _, _ := mime.ParseMediaType(header.Get("Content-Type"))
 	return mediaType
+}
+
+const maxETag = 1 << 10
+
+// etagOf returns a response's ETag, empty for one that is too long to be kept and sent.
+func etagOf(header http.Header) string {
+	etag := header.Get("Etag")
+	if len(etag) > maxETag {
+		return ""
+	}
+	return strings.Clone(etag) // not with the whole header
+}
+
+// maxAgeOf returns how long a response is fresh.
+func maxAgeOf(header http.Header) time.Duration {
+	for directive := range strings.SplitSeq(header.Get("Cache-Control"), ",") {
+		name, value, _ := strings.Cut(strings.TrimSpace(directive), "=")
+		seconds, err := strconv.ParseUint(strings.Trim(value, `"`), 10, 31)
+		if strings.EqualFold(name, "max-age") && (err == nil || errors.Is(err, strconv.ErrRange)) {
+			return min(max(time.Duration(seconds)*time.Second, minMaxAge), maxMaxAge)
+		}
+	}
+	return defaultMaxAge
 }

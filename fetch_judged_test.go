@@ -45,7 +45,7 @@ func TestHowLongAManifestIsFresh(t *testing.T) {
 // judged is a guest whose application's answers the test invents, and the times at
 // which they come.
 type judged struct {
-	*fetching
+	*fetcher
 	t    testing.TB
 	time time.Time
 }
@@ -60,7 +60,7 @@ func newJudged(t *testing.T, c *guestTest, response testbackend.Response, option
 		_, ok := lastManifestOf(manifestKey{c.party, "blog", "/blog/__invite__/"})
 		return ok && len(partytest.InvitesLogged(t, "blog")) > 0
 	})
-	return &judged{newFetching(visitOf(t, "blog")), t, time.Now()}
+	return &judged{newFetcher(applicationOf(t, "blog")), t, time.Now()}
 }
 
 // answers has the application answer, so long after it did before, and returns when

@@ -32,7 +32,7 @@ func lastManifestOf(key manifestKey) (*lastManifest, bool) {
 
 // stored is the file with a last good manifest of the running config's guest.
 func (c *guestTest) stored(key manifestKey) string {
-	return filepath.Join(caddy.DefaultStorage.Path, filepath.FromSlash(key.storageKey(visitOf(c, key.guest).surroundings())))
+	return filepath.Join(caddy.DefaultStorage.Path, filepath.FromSlash(key.storageKey(applicationOf(c, key.guest).surroundings())))
 }
 
 func checkOnceASecond(t *testing.T, b *testbackend.Backend) {
@@ -81,7 +81,7 @@ func TestANewManifestReplacesTheOldWithoutAGap(t *testing.T) {
 	if got := fmt.Sprint(line.Services()["url"]); got != "[blog later]" {
 		t.Errorf("of the URLs are asked %s", got)
 	}
-	visitOf(t, "blog").fetchSoon()
+	applicationOf(t, "blog").fetchSoon()
 	for deadline := time.Now().Add(10 * time.Second); ; {
 		link, err := URLFor(context.Background(), line.Operator(""), "home", nil)
 		if err != nil || link != "/blog/1" && link != "/blog/2" {
@@ -111,7 +111,7 @@ func TestANewManifestReplacesTheOldWithoutAGap(t *testing.T) {
 	}
 
 	for n := 3; n <= 4; n++ {
-		visitOf(t, "blog").fetchSoon()
+		applicationOf(t, "blog").fetchSoon()
 		awaitRequests(t, b, "/__invite__/", n)
 	}
 	for i, r := range b.Requests("/__invite__/") {
@@ -130,7 +130,7 @@ func TestALongETagIsNotSentBack(t *testing.T) {
 	b.On("/__invite__/", manifestOf(`{"urls": {"home": "/"}}`, "ETag", `"`+strings.Repeat("x", 64<<10)+`"`))
 	c.load(blogAt(b))
 	c.await("url")
-	visitOf(t, "blog").fetchSoon()
+	applicationOf(t, "blog").fetchSoon()
 	awaitRequests(t, b, "/__invite__/", 2)
 	if got := b.Requests("/__invite__/")[1].Header.Get("If-None-Match"); got != "" {
 		t.Errorf("If-None-Match of %d bytes", len(got))
@@ -185,7 +185,7 @@ func TestLastGoodManifestsPassFromConfigToConfig(t *testing.T) {
 	is("the same at last", same, "/blog/", 0)
 
 	// Once it has failed, it is stale.
-	visitOf(t, "blog").fetchSoon()
+	applicationOf(t, "blog").fetchSoon()
 	requests++
 	awaitRequests(t, b, "/__invite__/", requests)
 	partytest.Eventually(t, "it is judged", func() bool { return len(partytest.LogEntries(t, "invite refused")) == 1 })

@@ -129,11 +129,11 @@ func awaitRequests(t testing.TB, b *testbackend.Backend, path string, n int) []t
 	return requests
 }
 
-// visitOf returns the guest's of the running config.
-func visitOf(t testing.TB, guest string) *visit {
+// applicationOf returns the guest's of the running config.
+func applicationOf(t testing.TB, guest string) *application {
 	t.Helper()
 	for _, g := range guestHandlers(t) {
-		if v := g.visit.Load(); v != nil && v.guest() == guest {
+		if v := g.speaksFor.Load(); v != nil && v.guest() == guest {
 			return v
 		}
 	}

@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,10 +15,9 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
-	"golang.org/x/net/http/httpguts"
 
 	"github.com/wsgiparty/wsgiparty/internal/caddytokens"
-	"github.com/wsgiparty/wsgiparty/internal/invitepath"
+	"github.com/wsgiparty/wsgiparty/internal/kept"
 	"github.com/wsgiparty/wsgiparty/internal/manifest"
 	"github.com/wsgiparty/wsgiparty/internal/reservedheader"
 	"github.com/wsgiparty/wsgiparty/internal/token"
@@ -105,6 +102,7 @@ type Guest struct {
 
 	logger   *zap.Logger
 	app      *App
+	holds    kept.Holds
 	host     *Host
 	keys     token.Keys
 	keysErr  error // told once it is known whose they are
@@ -112,9 +110,9 @@ type Guest struct {
 	hrefs    []string // unescaped
 
 	mu        sync.Mutex
-	passed    []string              // the guests whose invites were passed on
-	rewritten bool                  // whether an invite came with another path
-	visit     atomic.Pointer[visit] // what the invite brought; nil before
+	passed    []string                    // the guests whose invites were passed on
+	rewritten bool                        // whether an invite came with another path
+	speaksFor atomic.Pointer[application] // what the invite brought; nil before
 }
 
 // CaddyModule returns the Caddy module information.
@@ -171,27 +169,9 @@ func (g *Guest) Provision(ctx caddy.Context) error {
 
 // Cleanup forgets the handler. It disconnects nobody: requests in flight outlive it.
 func (g *Guest) Cleanup() error {
+	g.holds.Release()
 	if g.host != nil {
 		g.host.RemoveSpeaker((*speaker)(g))
-	}
-	return nil
-}
-
-// checkForwarded refuses the headers that are not to be forwarded.
-func checkForwarded(names []string) error {
-	for _, name := range names {
-		if !httpguts.ValidHeaderFieldName(name) {
-			return fmt.Errorf("forward: %q is no header's name", name)
-		}
-		if reservedheader.Reserves(name) {
-			return fmt.Errorf("forward: the header %s is the party's own, which every ask has: leave it out", name)
-		}
-		switch http.CanonicalHeaderKey(name) {
-		case reservedheader.Loop, "Connection", "Content-Length", "Content-Type", "Host", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
-			"Accept-Encoding", "Content-Encoding", "Expect", "Range",
-			"If-Match", "If-Modified-Since", "If-None-Match", "If-Range", "If-Unmodified-Since":
-			return fmt.Errorf("forward: the header %s belongs to one request, and an ask has its own: leave it out", name)
-		}
 	}
 	return nil
 }
@@ -233,10 +213,10 @@ func (g *Guest) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 		}
 		return err
 	}
-	v := g.visit.Load()
+	a := g.speaksFor.Load()
 	var i *Invitation
-	if v != nil {
-		i = v.invitation
+	if a != nil {
+		i = a.invitation
 	}
 	d := DeliveryOf(r)
 	delivered := i != nil && d.Reach(i)
@@ -263,149 +243,6 @@ func (g *Guest) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 		d.Prepare(r)
 	}
 	return next.ServeHTTP(w, r)
-}
-
-// offer is called with each invite that comes to the handler:
-//
-//	the invite is                       answered  passOn
-//	accepted already, by a handler before   no      no
-//	this handler's                          yes     no
-//	this handler's, but cannot be accepted  no      no    with an error
-//	for another handler, which awaits it    no      yes
-//	for no handler                          no      no    or an application would get it
-func (g *Guest) offer(i *Invitation, r *http.Request) (answered, passOn bool, err error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if i.Accepted() {
-		return false, false, nil
-	}
-	guest := i.Operator.Guest()
-	if why := g.notFor(i); why != "" {
-		g.passed = append(g.passed, guest)
-		i.Advise(why)
-		return false, g.app.Awaits(guest), nil
-	}
-	mount, err := mountOf(i.URI.EscapedPath(), r.URL.EscapedPath())
-	if err != nil {
-		g.rewritten = true
-		i.Advise("what stands in front of wsgi_party_guest rewrites the path (rewrite, try_files, uri). Directives are sorted, so it does not help to move their lines: write `route { … }` around them, which runs them as written, and wsgi_party_guest as the first. Only a prefix may be stripped before, by handle_path or uri strip_prefix")
-		return false, false, err
-	}
-	err = g.accept(i, mount)
-	return err == nil, false, err
-}
-
-// notFor says why an invite is another handler's, and what to write. It is empty for the
-// guest's own.
-func (g *Guest) notFor(i *Invitation) string {
-	v, guest := g.visit.Load(), i.Operator.Guest()
-	switch {
-	case v != nil && (v.guest() != guest || v.invitation.Operator.Partyline() != i.Operator.Partyline()):
-		return fmt.Sprintf("it comes to the wsgi_party_guest that speaks for %q already: give %q a wsgi_party_guest of its own, or its name to one more", v.guest(), guest)
-	case g.Name != "" && g.Name != guest:
-		return fmt.Sprintf("it comes to `wsgi_party_guest %s`, which takes the invite of its own name only: write `invite %s as %[1]s`, or leave out the name in wsgi_party_guest", g.Name, i.URI)
-	}
-	return ""
-}
-
-// accept makes the application the guest that is invited.
-func (g *Guest) accept(i *Invitation, mount string) error {
-	if g.keysErr != nil {
-		return &ConfigError{fmt.Errorf("wsgi_party_guest: %w", g.keysErr)}
-	}
-	if err := i.SetKeys(g.keys); err != nil {
-		return &ConfigError{err}
-	}
-	i.Accept()
-	i.Mount(mount)
-	v := newVisit(g, i, mount)
-	if err := v.begin(); err != nil {
-		v.end()
-		return err
-	}
-	if last := g.visit.Swap(v); last != nil {
-		last.end()
-		last.invitation.Leave()
-	}
-	return nil
-}
-
-// speaker is what the party knows of the handler.
-type speaker Guest
-
-// Awaits reports whether the handler takes the invite of that guest if it comes.
-func (s *speaker) Awaits(guest string) bool {
-	v := s.visit.Load()
-	return s.Name == guest || s.Name == "" && (v == nil || v.guest() == guest)
-}
-
-// Speaks reports whether it has taken an invite.
-func (s *speaker) Speaks() bool { return s.visit.Load() != nil }
-
-// Check returns what is wrong with the keys.
-func (s *speaker) Check() error {
-	if s.keysErr != nil {
-		return fmt.Errorf("wsgi_party_guest %q: %w", s.Name, s.keysErr)
-	}
-	return nil
-}
-
-// warn warns of a handler that no invite reached, unless its invite has told why, and
-// of what it declares but hardly means.
-func (g *Guest) warn() {
-	if v := g.visit.Load(); v != nil {
-		if g.declared != nil {
-			v.warnOf(g.declared, "")
-		}
-		return
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	invites := g.host.Invites()
-	if g.rewritten || slices.ContainsFunc(invites, func(i InviteInfo) bool { return !i.Accepted && slices.Contains(g.passed, i.Guest) }) {
-		return
-	}
-	as := ""
-	if g.Name != "" {
-		as = " as " + g.Name
-	}
-	hint := "write `invite <mount>/" + invitepath.Segment + "/" + as + "` in the wsgi_party block; <mount> is what the paths of the application's pages begin with"
-	if len(g.passed) > 0 {
-		hint = fmt.Sprintf("the invites that come here are for %q: write `invite <uri> as %s` in the wsgi_party block, or leave out the name in wsgi_party_guest", g.passed, g.Name)
-	} else {
-		for _, i := range invites {
-			if i.Accepted || i.Status == 0 && i.Err == nil || g.Name != "" && g.Name != i.Guest {
-				continue
-			}
-			became := fmt.Sprintf("was answered with status %d", i.Status)
-			if i.Status == 0 {
-				became = "ended with the error: " + i.Err.Error()
-			}
-			hint = fmt.Sprintf("is it the application of the invite to %s, which %s before it came here? Then: %s. Otherwise %s", i.URI, became, i.Hint, hint)
-			break
-		}
-	}
-	g.logger.Warn("no invite reached a wsgi_party_guest handler: its application is not on the line",
-		zap.String("party", g.host.Name()),
-		zap.String("guest", g.Name),
-		zap.String("hint", hint))
-}
-
-// mountOf returns the beginning of the invite's path that was stripped before the
-// handler saw it. Both are escaped.
-func mountOf(invite, seen string) (string, error) {
-	mount, ok := strings.CutSuffix(invite, seen)
-	if !ok { // the guest would build wrong links
-		return "", &rewrittenError{invite, seen}
-	}
-	return strings.TrimSuffix(mount, "/"), nil
-}
-
-// rewrittenError says that it is not known where an application is mounted.
-type rewrittenError struct{ invite, seen string }
-
-func (e *rewrittenError) Error() string {
-	return fmt.Sprintf("the invite to %s comes to wsgi_party_guest as %s, which is not the end of it: where the application is mounted is not known", e.invite, e.seen)
 }
 
 // Interface guards

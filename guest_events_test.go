@@ -10,11 +10,11 @@ import (
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
 
-// fetchingOf returns a fetching of the running config's guest, to be told at any time
+// fetcherOf returns a fetcher of the running config's guest, to be told at any time
 // what the application answered.
-func fetchingOf(t *testing.T, guest string) *fetching {
+func fetcherOf(t *testing.T, guest string) *fetcher {
 	t.Helper()
-	return newFetching(visitOf(t, guest))
+	return newFetcher(applicationOf(t, guest))
 }
 
 // TestEventsTellOfRemoteGuests does not wait for half a minute between the answers
@@ -40,7 +40,7 @@ func TestEventsTellOfRemoteGuests(t *testing.T) {
 	}
 	c.expect(`invite_failed evblog [gone ping] /evblog/__invite__/ 503 ""`)
 
-	f := fetchingOf(t, "evblog")
+	f := fetcherOf(t, "evblog")
 	for i := range 3 {
 		f.hear(answer{status: 404, time: time.Now().Add(time.Duration(i) * 31 * time.Second)})
 	}

@@ -108,7 +108,7 @@ func TestAGuestInTwoServersIsAskedOnce(t *testing.T) {
 	if n := len(b.Requests("/who")); n != 1 {
 		t.Errorf("the application is asked %d times", n)
 	}
-	visitOf(t, "blog").fetchSoon()
+	applicationOf(t, "blog").fetchSoon()
 	awaitRequests(t, b, "/__invite__/", 3)
 	partytest.Eventually(t, "its new operator takes over from the old one", func() bool { return replicas() == 2 })
 	c.expectAsk("who", nil, "1")

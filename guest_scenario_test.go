@@ -83,7 +83,7 @@ func TestARollingDeploy(t *testing.T) {
 		}
 	}`, processes[0].Upstream(), processes[1].Upstream()))
 
-	v := visitOf(t, "blog")
+	v := applicationOf(t, "blog")
 	asked := func(n int) int { return len(processes[n].Requests("/__invite__/")) }
 	// seen returns the links there are until both processes have been asked for their
 	// manifest so many times more.
@@ -183,7 +183,7 @@ func TestEveryAskIsAnsweredThroughReloadsAndAChange(t *testing.T) {
 		c.load(config(n + 1))
 		if n == 10 {
 			b.On("/__invite__/", version(2))
-			visitOf(t, "blog").fetchSoon()
+			applicationOf(t, "blog").fetchSoon()
 			partytest.Eventually(t, "the new manifest counts", func() bool { answers, err := c.ask("version", nil); return answers == "2" && err == nil })
 		}
 		time.Sleep(10 * time.Millisecond)

@@ -6,11 +6,14 @@ package wsgiparty
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
+	"golang.org/x/net/http/httpguts"
 
+	"github.com/wsgiparty/wsgiparty/internal/reservedheader"
 	"github.com/wsgiparty/wsgiparty/internal/token"
 )
 
@@ -56,4 +59,23 @@ func whyEmpty(placeholder string) string {
 		return err.Error()
 	}
 	return ""
+}
+
+// checkForwarded refuses the headers that are not to be forwarded.
+func checkForwarded(names []string) error {
+	for _, name := range names {
+		if !httpguts.ValidHeaderFieldName(name) {
+			return fmt.Errorf("forward: %q is no header's name", name)
+		}
+		if reservedheader.Reserves(name) {
+			return fmt.Errorf("forward: the header %s is the party's own, which every ask has: leave it out", name)
+		}
+		switch http.CanonicalHeaderKey(name) {
+		case reservedheader.Loop, "Connection", "Content-Length", "Content-Type", "Host", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
+			"Accept-Encoding", "Content-Encoding", "Expect", "Range",
+			"If-Match", "If-Modified-Since", "If-None-Match", "If-Range", "If-Unmodified-Since":
+			return fmt.Errorf("forward: the header %s belongs to one request, and an ask has its own: leave it out", name)
+		}
+	}
+	return nil
 }

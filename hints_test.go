@@ -227,7 +227,7 @@ func TestManifestsThatAreHardlyMeantAreWarnedOf(t *testing.T) {
 	fetch := func() {
 		t.Helper()
 		n := len(b.Requests("/__invite__/"))
-		visitOf(t, "blog").fetchSoon()
+		applicationOf(t, "blog").fetchSoon()
 		awaitRequests(t, b, "/__invite__/", n+1)
 	}
 	hint := func() string {

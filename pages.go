@@ -21,12 +21,12 @@ import (
 
 // sayWhatIsCalledAsAnothers says in the log which pages of the application's manifest have
 // names that belong to another guest, as those of a Django namespace may.
-func (v *visit) sayWhatIsCalledAsAnothers(m *manifest.Manifest) {
+func (a *application) sayWhatIsCalledAsAnothers(m *manifest.Manifest) {
 	var names []string
 	for name := range m.URLs {
 		guest, _, named := strings.Cut(name, ":")
-		invited := v.invitation.Operator.Partyline().IsInOrder(guest)
-		if named && invited && !v.declaresURL(name) && guest != v.guest() {
+		invited := a.invitation.Operator.Partyline().IsInOrder(guest)
+		if named && invited && !a.declaresURL(name) && guest != a.guest() {
 			names = append(names, name)
 		}
 	}
@@ -35,42 +35,42 @@ func (v *visit) sayWhatIsCalledAsAnothers(m *manifest.Manifest) {
 	}
 	first := slices.Min(names)
 	guest, _, _ := strings.Cut(first, ":")
-	v.logger.Info("pages are called as those of another guest",
-		zap.String("party", v.invitation.Party()),
-		zap.String("guest", v.guest()),
+	a.logger.Info("pages are called as those of another guest",
+		zap.String("party", a.invitation.Party()),
+		zap.String("guest", a.guest()),
 		zap.Int("pages", len(names)),
-		zap.String("hint", fmt.Sprintf("only guest %s is asked for %s: ask for this guest's as %s:%[2]s", guest, first, v.guest())))
+		zap.String("hint", fmt.Sprintf("only guest %s is asked for %s: ask for this guest's as %s:%[2]s", guest, first, a.guest())))
 }
 
 // declaredURLs are those of the config.
-func (v *visit) declaredURLs() map[string]*urltemplate.Template {
-	if v.declared == nil {
+func (a *application) declaredURLs() map[string]*urltemplate.Template {
+	if a.declared == nil {
 		return nil
 	}
-	return v.declared.URLs
+	return a.declared.URLs
 }
 
 // answerURL answers where the application's pages are.
-func (v *visit) answerURL(ctx context.Context, payload any) (any, error) {
+func (a *application) answerURL(ctx context.Context, payload any) (any, error) {
 	request, err := URLRequestOf(payload)
 	if err != nil {
 		return nil, err
 	}
-	urls := *v.urls.Load()
-	application, page, named := strings.Cut(request.Name, ":")
-	if named && application != v.guest() && v.invitation.Operator.Partyline().IsInOrder(application) {
-		urls = v.declaredURLs() // another guest's page, but for what the operator declares
+	urls := *a.urls.Load()
+	guest, page, named := strings.Cut(request.Name, ":")
+	if named && guest != a.guest() && a.invitation.Operator.Partyline().IsInOrder(guest) {
+		urls = a.declaredURLs() // another guest's page, but for what the operator declares
 	}
 	name := request.Name
 	template, ok := urls[name]
-	if !ok && named && application == v.guest() {
+	if !ok && named && guest == a.guest() {
 		name = page
 		template, ok = urls[name]
 	}
 	if !ok {
 		return nil, ErrHighAndDry
 	}
-	mount := v.invitation.MountFor(ctx)
+	mount := a.invitation.MountFor(ctx)
 	expanded, err := template.Expand(ctx, mount, request.Values)
 	if errors.Is(err, urltemplate.ErrMissing) {
 		return nil, ErrHighAndDry
@@ -78,46 +78,46 @@ func (v *visit) answerURL(ctx context.Context, payload any) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := v.checkPage(name, expanded[len(mount)-len(v.path):]); err != nil {
+	if err := a.checkPage(name, expanded[len(mount)-len(a.path):]); err != nil {
 		return nil, err
 	}
-	return v.origin + expanded, nil
+	return a.origin + expanded, nil
 }
 
 // linkIn returns what the application answered to the service url in a call as a link. One
 // that Caddy gave out in the same call, as that of a page by another name, stays as it is.
-func (v *visit) linkIn(ctx context.Context, answer []byte) (string, error) {
+func (a *application) linkIn(ctx context.Context, answer []byte) (string, error) {
 	var text string
 	if err := json.Unmarshal(answer, &text); err == nil && GaveURL(ctx, text) {
-		return text, v.checkLink(text)
+		return text, a.checkLink(text)
 	}
-	return v.linkOf(v.invitation.MountFor(ctx), answer)
+	return a.linkOf(a.invitation.MountFor(ctx), answer)
 }
 
 // linkOf returns an answer to the service url as a link. It is relative to the mount,
 // unless it begins with the mount or the origin, as that of a framework does which knows
 // them.
-func (v *visit) linkOf(mount string, answer []byte) (string, error) {
+func (a *application) linkOf(mount string, answer []byte) (string, error) {
 	var text string
 	if err := json.Unmarshal(answer, &text); err != nil {
 		return "", errors.New("the answer is no string")
 	}
-	if below, ok := strings.CutPrefix(text, v.origin); ok && v.origin != "" && strings.HasPrefix(below, "/") {
+	if below, ok := strings.CutPrefix(text, a.origin); ok && a.origin != "" && strings.HasPrefix(below, "/") {
 		return text, urltemplate.Check(below)
 	}
 	if below, ok := strings.CutPrefix(text, mount); ok && mount != "" && (below == "" || strings.ContainsAny(below[:1], "/?#")) {
-		return v.origin + text, urltemplate.Check(text)
+		return a.origin + text, urltemplate.Check(text)
 	}
 	link, err := urltemplate.Join(mount, text)
 	if err != nil {
 		return "", err
 	}
-	return v.origin + link, nil
+	return a.origin + link, nil
 }
 
 // checkLink checks a link to any guest.
-func (v *visit) checkLink(text string) error {
-	link, err := Linkable(v.invitation.Operator.Partyline(), text)
+func (a *application) checkLink(text string) error {
+	link, err := Linkable(a.invitation.Operator.Partyline(), text)
 	if err != nil {
 		return err
 	}

@@ -27,8 +27,8 @@ type lastManifest struct {
 	stored   string    // where; empty if it is not
 }
 
-// knownApplication is what is passed on from config to config of one.
-type knownApplication struct {
+// remembered is what each config tells the next of an application.
+type remembered struct {
 	last atomic.Pointer[lastManifest]
 
 	// It is asked for its manifest by one at a time, and once a second, however many
@@ -46,46 +46,46 @@ type pause struct {
 }
 
 // pause returns the pause that the application is in, nil if it is in none.
-func (a *knownApplication) pause() *pause {
-	if p := a.paused.Load(); p != nil && time.Now().Before(p.until) {
+func (r *remembered) pause() *pause {
+	if p := r.paused.Load(); p != nil && time.Now().Before(p.until) {
 		return p
 	}
 	return nil
 }
 
-var applications = kept.New(func(manifestKey) *knownApplication {
-	return &knownApplication{turn: semaphore.NewWeighted(1)}
+var applications = kept.New(func(manifestKey) *remembered {
+	return &remembered{turn: semaphore.NewWeighted(1)}
 }, nil)
 
 // beginTurn waits for the turn. It returns false if the context ends before that.
-func (a *knownApplication) beginTurn(ctx context.Context) bool {
-	if a.turn.Acquire(ctx, 1) != nil {
+func (r *remembered) beginTurn(ctx context.Context) bool {
+	if r.turn.Acquire(ctx, 1) != nil {
 		return false
 	}
-	timer := time.NewTimer(time.Until(a.earliest))
+	timer := time.NewTimer(time.Until(r.earliest))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 		return true
 	case <-ctx.Done():
-		a.turn.Release(1)
+		r.turn.Release(1)
 		return false
 	}
 }
 
-func (a *knownApplication) endTurn() {
-	a.earliest = time.Now().Add(minFetchInterval)
-	a.turn.Release(1)
+func (r *remembered) endTurn() {
+	r.earliest = time.Now().Add(minFetchInterval)
+	r.turn.Release(1)
 }
 
 // keep makes it the last good manifest, also for configs to come.
-func (f *fetching) keep(last *lastManifest) {
+func (f *fetcher) keep(last *lastManifest) {
 	f.last = last
-	f.knownApplication.last.Store(last)
+	f.remembered.last.Store(last)
 }
 
 // stale has the manifest asked for at once by whoever begins with it.
-func (f *fetching) stale() {
+func (f *fetcher) stale() {
 	if f.last != nil && !f.last.fresh.IsZero() {
 		last := *f.last
 		last.fresh = time.Time{}

@@ -120,7 +120,7 @@ func TestTheLastUpstreamIsNotTakenForDown(t *testing.T) {
 	c.load(oneOfTwo(first.Upstream(), second.Upstream()))
 	times := make(map[time.Time]bool)
 	partytest.Eventually(t, "it is asked three times", func() bool {
-		if o := visitOf(t, "blog").invitation.invited.last.Load(); o.Err != nil {
+		if o := applicationOf(t, "blog").invitation.invited.last.Load(); o.Err != nil {
 			times[o.Time] = true
 		}
 		return len(times) == 3
@@ -166,7 +166,7 @@ func TestAnApplicationThatAnswersWith500IsNotAskedForAWhile(t *testing.T) {
 		}
 	}
 	visit()
-	visitOf(t, "blog").fetchSoon()
+	applicationOf(t, "blog").fetchSoon()
 	c.load(counted) // a reload changes nothing
 	c.load(counted)
 	const notYet = "an application that answered with a 5xx status is not asked for its manifest yet"

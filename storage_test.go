@@ -154,14 +154,14 @@ func TestAManifestThatCouldNotBeStoredIsStoredLater(t *testing.T) {
 	SendInvites(c.party, "blog")
 	c.await("url")
 	partytest.Eventually(t, "it is told", func() bool { return len(partytest.LogEntries(t, "the guest's manifest cannot be stored")) == 1 })
-	heard := func() time.Time { return visitOf(t, "blog").invitation.invited.last.Load().Time }
+	heard := func() time.Time { return applicationOf(t, "blog").invitation.invited.last.Load().Time }
 	before := heard()
-	visitOf(t, "blog").fetchSoon()
+	applicationOf(t, "blog").fetchSoon()
 	partytest.Eventually(t, "it has been tried again", func() bool { return heard().After(before) })
 	if err := os.RemoveAll(file); err != nil {
 		t.Fatal(err)
 	}
-	visitOf(t, "blog").fetchSoon()
+	applicationOf(t, "blog").fetchSoon()
 	if stored := awaitFile(t, file); !strings.Contains(string(stored), `"home":"/"`) {
 		t.Errorf("stored is %s", stored)
 	}

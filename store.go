@@ -25,10 +25,10 @@ func (k manifestKey) storageKey(surroundings []string) string {
 
 // surroundings are the addresses of the server that the guest is in, and the upstreams
 // of the application as far as they are in the config.
-func (v *visit) surroundings() []string {
-	addresses := slices.Sorted(slices.Values(v.invitation.Host().Server().Listen))
+func (a *application) surroundings() []string {
+	addresses := slices.Sorted(slices.Values(a.invitation.Host().Server().Listen))
 	var upstreams []string
-	for _, proxy := range v.Guest.host.ProxiesBehind(v.Guest) {
+	for _, proxy := range a.Guest.host.ProxiesBehind(a.Guest) {
 		for _, upstream := range proxy.Upstreams {
 			upstreams = append(upstreams, upstream.Dial)
 		}
@@ -44,7 +44,7 @@ type storedManifest struct {
 }
 
 // stored returns the manifest in Caddy's storage, nil if there is none.
-func (f *fetching) stored() *lastManifest {
+func (f *fetcher) stored() *lastManifest {
 	last, err := f.load()
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		f.logger.Warn("the guest's last manifest cannot be read from storage", zap.String("party", f.key.party), zap.String("guest", f.guest()), zap.Error(err))
@@ -52,7 +52,7 @@ func (f *fetching) stored() *lastManifest {
 	return last
 }
 
-func (f *fetching) load() (*lastManifest, error) {
+func (f *fetcher) load() (*lastManifest, error) {
 	encoded, err := f.app.Storage().Load(f.storage)
 	if err != nil {
 		return nil, err
@@ -70,7 +70,7 @@ func (f *fetching) load() (*lastManifest, error) {
 
 // store stores the last good manifest. If that fails, it is tried again when the
 // application is next asked for it.
-func (f *fetching) store() {
+func (f *fetcher) store() {
 	last := *f.last
 	encoded, err := last.manifest.MarshalJSON() // json.Marshal would make it longer
 	if err == nil {
@@ -89,7 +89,7 @@ func (f *fetching) store() {
 	f.keep(&last)
 }
 
-func (f *fetching) forget() {
+func (f *fetcher) forget() {
 	if err := f.app.Storage().Delete(f.storage); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		f.logger.Warn("the guest's manifest cannot be deleted from storage", zap.String("party", f.key.party), zap.String("guest", f.guest()), zap.Error(err))
 	}

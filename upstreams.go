@@ -28,7 +28,7 @@ type upstreams struct {
 const recoveries = 3
 
 // note takes down what came of an ask, and tells once of an upstream that is down.
-func (u *upstreams) note(v *visit, err error) {
+func (u *upstreams) note(a *application, err error) {
 	dial, failed := errors.AsType[reverseproxy.DialError](err)
 	if !failed {
 		if _, ok := errors.AsType[*unreachableError](err); ok {
@@ -51,9 +51,9 @@ func (u *upstreams) note(v *visit, err error) {
 		return
 	}
 	u.told = true
-	v.logger.Warn("guest answers only some asks: an upstream is down",
-		zap.String("party", v.invitation.Party()),
-		zap.String("guest", v.guest()),
+	a.logger.Warn("guest answers only some asks: an upstream is down",
+		zap.String("party", a.invitation.Party()),
+		zap.String("guest", a.guest()),
 		zap.Error(dial),
 		zap.String("hint", "write `lb_try_duration 1s` in the reverse_proxy of the application, which then tries its other upstreams, and `fail_duration 10s`, which leaves one out that is down"))
 }
