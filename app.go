@@ -217,10 +217,6 @@ func (a *App) WarnAtStart(warn func()) {
 	a.warnings = append(a.warnings, warn)
 }
 
-// Holds returns what the config holds, until it ends, of what the process keeps from config
-// to config. It is experimental.
-func (a *App) Holds() *kept.Holds { return &a.holds }
-
 // Interface guards
 var (
 	_ caddy.App          = (*App)(nil)

@@ -56,7 +56,7 @@ func newFetcher(a *application) *fetcher {
 		key:         manifestKey{a.invitation.Party(), a.guest(), a.invitation.URI.String()},
 		began:       time.Now(),
 	}
-	f.remembered = kept.Hold(a.app.Holds(), applications, f.key)
+	f.remembered = kept.Hold(&a.holds, applications, f.key)
 	f.storage = f.key.storageKey(a.surroundings())
 	a.app.Storage().Keep(f.storage)
 	if f.last = f.remembered.last.Load(); f.last == nil {
