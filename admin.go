@@ -6,6 +6,7 @@ package wsgiparty
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -247,9 +248,9 @@ func (*adminAPI) invite(w http.ResponseWriter, r *http.Request, path []string) (
 	if err != nil {
 		return nil, err
 	}
-	query, err := queryOf(r)
+	query, err := wire.Query(r)
 	if err != nil {
-		return nil, err
+		return nil, apiError(http.StatusBadRequest, err)
 	}
 	guest := query.Get("guest")
 	if guest != "" && !slices.ContainsFunc(p.Invites, func(i InviteInfo) bool { return i.Guest == guest }) {
@@ -287,31 +288,14 @@ func (*adminAPI) ask(w http.ResponseWriter, r *http.Request, path []string) (any
 	service := path[2]
 	services := entry.Services()
 	if _, ok := services[service]; !ok {
-		names := make([]string, 0, len(services))
-		for name := range services {
-			names = append(names, name)
-		}
-		slices.Sort(names)
-		return nil, notFound("service", service, names)
+		return nil, notFound("service", service, slices.Sorted(maps.Keys(services)))
 	}
-	query, err := queryOf(r)
-	if err != nil {
-		return nil, err
-	}
-	first, err := wire.BoolParameter(query, "first")
-	if err != nil {
-		return nil, apiError(http.StatusBadRequest, err)
-	}
-	body, status, err := wire.ReadPayload(w, r)
+	ask, status, err := wire.ReadAsk(w, r, service)
 	if err != nil {
 		return nil, apiError(status, err)
 	}
-	payload, err := wire.ParsePayload(body)
-	if err != nil {
-		return nil, apiError(http.StatusBadRequest, err)
-	}
-	writer := wire.Writer{Room: budget.New(wire.MaxResponse), Timed: true}
-	response, err := entry.Ask(r.Context(), &writer, entry.Operator(""), wire.Ask{Service: service, Payload: payload, First: first})
+	writer := &wire.Writer{Room: budget.New(wire.MaxResponse), Timed: true}
+	response, err := entry.Ask(r.Context(), writer, entry.Operator(""), ask)
 	if _, ok := errors.AsType[*NoSuchServiceError](err); ok {
 		return nil, apiError(http.StatusNotFound, err) // everybody has just left
 	}
@@ -319,15 +303,6 @@ func (*adminAPI) ask(w http.ResponseWriter, r *http.Request, path []string) (any
 		err = apiError(http.StatusRequestEntityTooLarge, fmt.Errorf("the response is longer than %d bytes", wire.MaxResponse))
 	}
 	return response, err
-}
-
-// queryOf returns the parameters of a request, all of them or none.
-func queryOf(r *http.Request) (url.Values, error) {
-	query, err := wire.Query(r)
-	if err != nil {
-		return nil, apiError(http.StatusBadRequest, err)
-	}
-	return query, nil
 }
 
 // Interface guards

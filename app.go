@@ -201,7 +201,7 @@ func AppOf(ctx caddy.Context) (_ *App, err error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, provision := range registeredProvisioners() {
+	for _, provision := range provisioners {
 		if err := provision(ctx); err != nil {
 			return nil, err
 		}

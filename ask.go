@@ -4,7 +4,6 @@
 package wsgiparty
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -154,39 +153,25 @@ func (a *Ask) serve(w http.ResponseWriter, r *http.Request) ([][]byte, error) {
 		return nil, newProblem(http.StatusBadRequest, "%v", err)
 	}
 	defer end()
-	body, status, err := wire.ReadPayload(w, r)
+	operator := a.entry.Operator(guest)
+	if service == "" {
+		body, status, err := wire.ReadPayload(w, r)
+		if err != nil {
+			return nil, newProblem(status, "%v", err)
+		}
+		return a.askBatch(ctx, operator, body)
+	}
+	ask, status, err := wire.ReadAsk(w, r, service)
 	if err != nil {
 		return nil, newProblem(status, "%v", err)
 	}
-	operator := a.entry.Operator(guest)
-	if service == "" {
-		return a.askBatch(ctx, operator, body)
-	}
-	response, err := a.askOne(ctx, operator, service, r, body)
-	return response, a.problemOf(err)
-}
-
-// askOne asks for one service.
-func (a *Ask) askOne(ctx context.Context, o *Operator, service string, r *http.Request, body []byte) ([][]byte, error) {
-	query, err := wire.Query(r)
-	if err != nil {
-		return nil, newProblem(http.StatusBadRequest, "%v", err)
-	}
-	first, err := wire.BoolParameter(query, "first")
-	if err != nil {
-		return nil, newProblem(http.StatusBadRequest, "%v", err)
-	}
-	payload, err := wire.ParsePayload(body)
-	if err != nil {
-		return nil, newProblem(http.StatusBadRequest, "%v", err)
-	}
-	ask := wire.Ask{Service: service, Payload: payload, First: first}
-	done, err := a.begin(ctx, o, ask)
+	done, err := a.begin(ctx, operator, ask)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	return a.entry.Ask(ctx, &wire.Writer{Room: budget.New(a.MaxResponse)}, o, ask)
+	response, err := a.entry.Ask(ctx, &wire.Writer{Room: budget.New(a.MaxResponse)}, operator, ask)
+	return response, a.problemOf(err)
 }
 
 // lineJSON is who is on a partyline.
@@ -201,6 +186,34 @@ func whoIsThere(entry *Entry) lineJSON {
 		there.Guests[g.Name] = append([]string{}, g.Services...)
 	}
 	return there
+}
+
+// problem is an error as RFC 9457 has it.
+type problem struct {
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail"`
+}
+
+func (p *problem) Error() string { return p.Detail }
+
+func newProblem(status int, format string, arguments ...any) *problem {
+	return &problem{"about:blank", http.StatusText(status), status, fmt.Sprintf(format, arguments...)}
+}
+
+// problemOf returns the problem that the error of an ask as a whole is to the asker.
+func (a *Ask) problemOf(err error) error {
+	if _, ok := errors.AsType[*NoSuchServiceError](err); ok {
+		return newProblem(http.StatusNotFound, "%v", err)
+	}
+	if errors.Is(err, ErrLoop) {
+		return newProblem(http.StatusLoopDetected, "%v", err)
+	}
+	if errors.Is(err, wire.ErrNoRoom) {
+		return newProblem(http.StatusRequestEntityTooLarge, "the response is longer than max_response, %d bytes: ask for less at a time, or, in a batch, for this by itself", a.MaxResponse)
+	}
+	return err
 }
 
 // Interface guards

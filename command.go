@@ -78,7 +78,8 @@ failed or did not join.`,
 					Args:  cobra.RangeArgs(1, 2),
 					RunE:  run(commandInvite),
 				})
-			for _, added := range RegisteredCommands() {
+			for _, make := range RegisteredCommands() {
+				added := make()
 				if slices.ContainsFunc(command.Commands(), func(c *cobra.Command) bool { return c.Name() == added.Name() }) {
 					panic("command already registered: wsgi-party " + added.Name())
 				}

@@ -5,20 +5,16 @@ package wsgiparty
 
 import (
 	"fmt"
-	"maps"
 	"net/http"
-	"slices"
-	"sync"
 	"text/template"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/spf13/cobra"
 )
 
-// What other packages add to an App, to the command, the admin API and the functions of
-// pages. A name maps to nil if it is one of theirs.
+// What other packages add, in their init functions only, to an App, the command, the admin
+// API and the functions of pages. A name that maps to nil is taken.
 var (
-	registering       sync.Mutex
 	provisioners      []func(caddy.Context) error
 	commands          []func() *cobra.Command
 	adminHandlers     = map[string]AdminHandler{"ask": nil, "invite": nil}
@@ -26,59 +22,34 @@ var (
 )
 
 // RegisterProvisioner registers a function that is called with the context of each module
-// that looks for the App of its config, in Provision. It is to be called in an init function. It is
-// experimental.
+// that looks for the App of its config, in Provision. It may be called in init functions
+// only. It is experimental.
 func RegisterProvisioner(provision func(caddy.Context) error) {
-	registering.Lock()
-	defer registering.Unlock()
 	provisioners = append(provisioners, provision)
 }
 
-func registeredProvisioners() []func(caddy.Context) error {
-	registering.Lock()
-	defer registering.Unlock()
-	return slices.Clone(provisioners)
-}
+// RegisterCommand adds a command to `caddy wsgi-party`, whose flags it inherits. It may be
+// called in init functions only; make is called when Caddy runs as a command, and panics
+// then if the command's name is taken. It is experimental.
+func RegisterCommand(make func() *cobra.Command) { commands = append(commands, make) }
 
-// RegisterCommand adds a command to `caddy wsgi-party`, whose flags it inherits. It is to
-// be called in an init function; make is called when Caddy is run as a command, which
-// panics if the command's name is taken. It is experimental.
-func RegisterCommand(make func() *cobra.Command) {
-	registering.Lock()
-	defer registering.Unlock()
-	commands = append(commands, make)
-}
+// RegisteredCommands returns what makes the commands. It is experimental.
+func RegisteredCommands() []func() *cobra.Command { return commands }
 
-// RegisteredCommands makes the commands that were registered. It is experimental.
-func RegisteredCommands() []*cobra.Command {
-	registering.Lock()
-	registered := slices.Clone(commands)
-	registering.Unlock()
-	made := make([]*cobra.Command, len(registered))
-	for i, make := range registered {
-		made[i] = make()
-	}
-	return made
-}
-
-// AdminHandler serves a request to the admin API that concerns a party, which need not be
-// one of the running config. A caddy.APIError says with which status it fails.
+// AdminHandler serves a request to the admin API that concerns a party, which may be none
+// of the running config. A caddy.APIError says with which status it fails.
 type AdminHandler func(w http.ResponseWriter, r *http.Request, party string) error
 
 // RegisterAdmin registers the handler of `/wsgi_party/<party>/<name>` in the admin API, and
-// of all below. It is to be called in an init function, and panics if the name is taken. It
-// is experimental.
+// of all below. It may be called in init functions only, and panics if the name is taken.
+// It is experimental.
 func RegisterAdmin(name string, handler AdminHandler) {
 	register(adminHandlers, "endpoint", name, handler)
 }
 
-// RegisteredAdmin returns the handler that was registered under the name, nil if none
-// was. It is experimental.
-func RegisteredAdmin(name string) AdminHandler {
-	registering.Lock()
-	defer registering.Unlock()
-	return adminHandlers[name]
-}
+// RegisteredAdmin returns the handler of that name, nil if there is none. It is
+// experimental.
+func RegisteredAdmin(name string) AdminHandler { return adminHandlers[name] }
 
 // TemplateFunction makes a function for pages that ask a party. It is called when their
 // handler is provisioned, with the context given there. As a page's functions do, it may
@@ -86,21 +57,17 @@ func RegisteredAdmin(name string) AdminHandler {
 type TemplateFunction func(ctx caddy.Context, party string) (function any, err error)
 
 // RegisterTemplateFunction adds a function to those that `extensions { wsgi_party }` gives
-// pages. One of Caddy's own that has its name comes first. It is to be called in an init
-// function, and panics if the name is taken or could not be one. It is experimental.
+// pages. One of Caddy's own that has its name comes first. It may be called in init
+// functions only, and panics if the name is taken or could not be one. It is experimental.
 func RegisterTemplateFunction(name string, make TemplateFunction) {
 	template.New("").Funcs(template.FuncMap{name: fmt.Sprint}) // panics if it could not
 	register(templateFunctions, "template function", name, make)
 }
 
-// RegisteredTemplateFunctions makes the functions that were registered. It is
-// experimental.
+// RegisteredTemplateFunctions makes the functions for pages. It is experimental.
 func RegisteredTemplateFunctions(ctx caddy.Context, party string) (template.FuncMap, error) {
-	registering.Lock()
-	registered := maps.Clone(templateFunctions)
-	registering.Unlock()
 	functions := make(template.FuncMap)
-	for name, make := range registered {
+	for name, make := range templateFunctions {
 		if make == nil {
 			continue
 		}
@@ -114,8 +81,6 @@ func RegisteredTemplateFunctions(ctx caddy.Context, party string) (template.Func
 }
 
 func register[T any](registered map[string]T, what, name string, value T) {
-	registering.Lock()
-	defer registering.Unlock()
 	if _, taken := registered[name]; taken || name == "" {
 		panic(fmt.Sprintf("%s %q is registered already", what, name))
 	}

@@ -40,8 +40,26 @@ func Query(r *http.Request) (url.Values, error) {
 	return query, nil
 }
 
-// BoolParameter reports whether a query parameter is there; it may say true or false.
-func BoolParameter(query url.Values, name string) (bool, error) {
+// ReadAsk returns the ask for a service that a request makes, or an error with its status.
+func ReadAsk(w http.ResponseWriter, r *http.Request, service string) (_ Ask, status int, err error) {
+	query, err := Query(r)
+	if err != nil {
+		return Ask{}, http.StatusBadRequest, err
+	}
+	first, err := boolParameter(query, "first")
+	if err != nil {
+		return Ask{}, http.StatusBadRequest, err
+	}
+	body, status, err := ReadPayload(w, r)
+	if err != nil {
+		return Ask{}, status, err
+	}
+	payload, err := ParsePayload(body)
+	return Ask{service, payload, first}, http.StatusBadRequest, err
+}
+
+// boolParameter reports whether a query parameter is there; it may say true or false.
+func boolParameter(query url.Values, name string) (bool, error) {
 	value := query.Get(name)
 	if value == "" {
 		return query.Has(name), nil
