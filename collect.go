@@ -29,8 +29,8 @@ type collectingKey struct{}
 
 // collectingBatch is what the asks of a batch share. Asks that they lead to do not.
 type collectingBatch struct {
-	depth int // of its asks
-	all   *budget.Budget
+	ctx context.Context // that it is asked in
+	all *budget.Budget
 }
 
 type batchKey struct{}
@@ -38,13 +38,13 @@ type batchKey struct{}
 // WithBatch returns the context for asks that collect from applications together: what they
 // collect is bounded as that of one ask is. It is experimental.
 func WithBatch(ctx context.Context) context.Context {
-	return context.WithValue(ctx, batchKey{}, &collectingBatch{partyline.Depth(ctx) + 1, budget.New(maxCollected)})
+	return context.WithValue(ctx, batchKey{}, &collectingBatch{ctx, budget.New(maxCollected)})
 }
 
 // withCollecting returns the context of an ask's remote handlers, for an ask's.
 func withCollecting(ctx context.Context) context.Context {
 	c := &collecting{guests: make(map[string]*budget.Budget)}
-	if b, ok := ctx.Value(batchKey{}).(*collectingBatch); ok && b.depth == partyline.Depth(ctx) {
+	if b, ok := ctx.Value(batchKey{}).(*collectingBatch); ok && partyline.Depth(ctx) == partyline.Depth(b.ctx)+1 {
 		c.all = b.all
 	} else {
 		c.all = budget.New(maxCollected)
