@@ -273,10 +273,6 @@ func TestAdminAskPassesOnThePayload(t *testing.T) {
 
 type cyclic struct{ Self *cyclic }
 
-type badJSON func() ([]byte, error)
-
-func (f badJSON) MarshalJSON() ([]byte, error) { return f() }
-
 func TestAnAnswerThatJSONCannotCarryIsShownAsItsType(t *testing.T) {
 	ring := new(cyclic)
 	ring.Self = ring
@@ -305,11 +301,11 @@ func TestAnAnswerThatJSONCannotCarryIsShownAsItsType(t *testing.T) {
 			F func() `json:"<ü>"`
 		}{}, "struct { F func() \"json:\\\"<ü>\\\"\" }", "func()"},
 		{http.DefaultServeMux.ServeHTTP, "func(http.ResponseWriter, *http.Request)", "unsupported type"},
-		{badJSON(func() ([]byte, error) { panic("oh no") }), "wsgiparty.badJSON", "panic: oh no"},
-		{badJSON(func() ([]byte, error) { panic(unspeakableError{}) }), "wsgiparty.badJSON", "panic"},
-		{badJSON(func() ([]byte, error) { var none *cyclic; return nil, fmt.Errorf("%v", none.Self) }), "wsgiparty.badJSON", "nil pointer"},
-		{badJSON(func() ([]byte, error) { return nil, errors.New("oh no") }), "wsgiparty.badJSON", "oh no"},
-		{badJSON(func() ([]byte, error) { return []byte("{"), nil }), "wsgiparty.badJSON", "unexpected end"},
+		{partytest.BadJSON(func() ([]byte, error) { panic("oh no") }), "partytest.BadJSON", "panic: oh no"},
+		{partytest.BadJSON(func() ([]byte, error) { panic(unspeakableError{}) }), "partytest.BadJSON", "panic"},
+		{partytest.BadJSON(func() ([]byte, error) { var none *cyclic; return nil, fmt.Errorf("%v", none.Self) }), "partytest.BadJSON", "nil pointer"},
+		{partytest.BadJSON(func() ([]byte, error) { return nil, errors.New("oh no") }), "partytest.BadJSON", "oh no"},
+		{partytest.BadJSON(func() ([]byte, error) { return []byte("{"), nil }), "partytest.BadJSON", "unexpected end"},
 		{json.RawMessage("{}}"), "json.RawMessage", "more than one JSON value"},
 		{json.Number("one"), "json.Number", "invalid number"},
 	} {
@@ -527,11 +523,11 @@ func TestAPayloadOverOneMebibyteIsRejected(t *testing.T) {
 func TestAnAnswerWhoseErrorPanicsIsShownAsItsType(t *testing.T) {
 	c := newAdminTest(t)
 	c.Site("wsgi_party main")
-	c.connect("main", "odd", "any", partytest.Answers(badJSON(func() ([]byte, error) { return nil, unspeakableError{} })))
+	c.connect("main", "odd", "any", partytest.Answers(partytest.BadJSON(func() ([]byte, error) { return nil, unspeakableError{} })))
 	c.connect("main", "after", "any", partytest.Answers("after"))
 	var asked askedJSON
 	partytest.Decode(c, c.Call("POST", "/wsgi_party/main/ask/any", ""), &asked)
-	if fmt.Sprint(asked.Answers) != "[wsgiparty.badJSON after]" {
+	if fmt.Sprint(asked.Answers) != "[partytest.BadJSON after]" {
 		t.Errorf("%+v", asked)
 	}
 }

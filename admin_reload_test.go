@@ -447,19 +447,6 @@ func TestABrokenQueryIsRefused(t *testing.T) {
 	}
 }
 
-// TestARequestThatBeganBeforeAReloadSeesItsConfigWhole has a reload after it was found
-// out which config is running.
-func TestARequestThatBeganBeforeAReloadSeesItsConfigWhole(t *testing.T) {
-	partytest.Guest(t, "app", "pong", "ping")
-	c := newAdminTest(t)
-	c.Site("wsgi_party main {\ninvite /app/__invite__/\ntest_app app\n}")
-	before, _ := Running()
-	c.Site("wsgi_party main {\ninvite /app/__invite__/\ntest_app app\n}")
-	if n := len(before.entries["main"].inOrder()); n != 1 {
-		t.Errorf("%d handlers, so that a request shows guests without invites, and invites nobody", n)
-	}
-}
-
 // TestAnAskOutlivesItsConfig has the config replaced by one without the party while the
 // payload of an ask is yet to come.
 func TestAnAskOutlivesItsConfig(t *testing.T) {

@@ -253,10 +253,8 @@ func TestTheAdminAPIShowsWhoIsOnTheLineAndWhatCameOfIt(t *testing.T) {
 	}
 	partytest.Decode(c, c.Call("GET", "/wsgi_party/"+party, ""), &shown)
 	logged := make(map[string]partytest.Entry)
-	for _, result := range inviteResults {
-		for _, e := range partytest.LogEntries(t, result.message()) {
-			logged[e["guest"].(string)] = e
-		}
+	for _, e := range partytest.InvitesLogged(t, "") {
+		logged[e["guest"].(string)] = e
 	}
 	joined := make(map[string]time.Time)
 	for _, g := range shown.Guests {

@@ -11,14 +11,19 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/certmagic"
 
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
@@ -323,4 +328,60 @@ func TestTheAdminAPIChangesInvites(t *testing.T) {
 	if err := json.Unmarshal([]byte(body), &invites); status != 200 || err != nil || len(invites) != 2 {
 		t.Error(status, body, err)
 	}
+}
+
+// TestARequestThatBeganBeforeAReloadSeesItsConfigWhole has a reload after it was found
+// out which config is running.
+func TestARequestThatBeganBeforeAReloadSeesItsConfigWhole(t *testing.T) {
+	partytest.Guest(t, "app", "pong", "ping")
+	c := partytest.NewCaddy(t)
+	c.Site("wsgi_party main {\ninvite /app/__invite__/\ntest_app app\n}")
+	before, _ := Running()
+	c.Site("wsgi_party main {\ninvite /app/__invite__/\ntest_app app\n}")
+	if n := len(before.entries["main"].inOrder()); n != 1 {
+		t.Errorf("%d handlers, so that a request shows guests without invites, and invites nobody", n)
+	}
+}
+
+// TestAConfigThatEndsBlamesNoStorage has it end while the storage hangs.
+func TestAConfigThatEndsBlamesNoStorage(t *testing.T) {
+	const message = "the key for the paths of Party-Tokens is not in storage: Caddys that share it do not know each other's asks"
+	c := partytest.NewCaddy(t)
+	pipe := filepath.Join(c.Storage(), filepath.FromSlash(pathKeyName))
+	if err := errors.Join(os.MkdirAll(filepath.Dir(pipe), 0o700), syscall.Mkfifo(pipe, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	writer, err := os.OpenFile(pipe, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer writer.Close() // ends the waiting
+	partytest.Key(t, "blog")
+	const config = "invite /blog/__invite__/\nhandle /blog/* {\nwsgi_party_guest {\nkey {env.blog_PARTY_KEY}\nanswer a 1\n}\n}\n"
+	for i := range 12 { // which stop what is in them in different orders
+		c.Site("wsgi_party main {\n" + config + "header Load " + fmt.Sprint(i) + "\n}")
+	}
+	partytest.Eventually(t, "the storage hangs", func() bool { return len(partytest.LogEntries(t, message)) > 0 })
+	if told := partytest.LogEntries(t, message); slices.ContainsFunc(told, func(e partytest.Entry) bool { return e["error"] != errStorageHangs.Error() }) {
+		t.Errorf("%v", told)
+	}
+}
+
+// TestManyMayUseTheStorageAtOnce has more use it than may at once.
+func TestManyMayUseTheStorageAtOnce(t *testing.T) {
+	partytest.NewCaddy(t).Site("wsgi_party main")
+	a, _ := Running()
+	var group sync.WaitGroup
+	for range 64 {
+		group.Go(func() {
+			answer, err := fromStorage(a.Storage(), func(context.Context, certmagic.Storage) (string, error) {
+				time.Sleep(time.Millisecond) // for others to come
+				return "it", nil
+			})
+			if answer != "it" || err != nil {
+				t.Errorf("%q, %v", answer, err)
+			}
+		})
+	}
+	group.Wait()
 }

@@ -321,7 +321,7 @@ func TestAnswersOfGoGuestsThatJSONCannotCarryComeAsTheirTypes(t *testing.T) {
 	one, _ := threeGuests(c)
 	connectMain(c, "channel", "s", partytest.Answers(make(chan int)))
 	connectMain(c, "panics", "s", func(context.Context, any) (any, error) { panic("help") })
-	connectMain(c, "badly", "s", partytest.Answers(badJSON(func() ([]byte, error) { panic("no JSON") })))
+	connectMain(c, "badly", "s", partytest.Answers(partytest.BadJSON(func() ([]byte, error) { panic("no JSON") })))
 	connectMain(c, "last", "s", partytest.Answers(1.5))
 	for _, a := range []partytest.Asking{{Path: "/s"}, {Path: "/", Body: `[{"service": "s"}]`}} {
 		a.Key = one
@@ -344,7 +344,7 @@ func TestAnswersOfGoGuestsThatJSONCannotCarryComeAsTheirTypes(t *testing.T) {
 		if r := replies[1]; r.Status != "failed" || !strings.Contains(r.Error, "help") {
 			t.Errorf("a panic: %+v", r)
 		}
-		if r := replies[2]; r.Status != "answered" || !strings.Contains(string(answers[1]), "badJSON") || !strings.Contains(r.Note, "no JSON") {
+		if r := replies[2]; r.Status != "answered" || !strings.Contains(string(answers[1]), "BadJSON") || !strings.Contains(r.Note, "no JSON") {
 			t.Errorf("a panic while it is written: %+v", r)
 		}
 		if r := replies[3]; r.Status != "answered" || string(answers[2]) != "1.5" {

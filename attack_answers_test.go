@@ -481,7 +481,7 @@ func TestAGuestThatIsInvitedAnewLeavesNothingBehind(t *testing.T) {
 	a := partytest.NewApplication(t, `{"services": {"who": {"answer": "new"}}}`, nil)
 	c.Site("wsgi_party " + party + " {\ninvite /a/__invite__/\n" + partytest.Mounted("a", "", a) + "}")
 	c.Connected(party, "who", "a")
-	last := guestHandlers(t)[0].speaksFor.Load()
+	last := partytest.Handlers[*Guest](t)[0].speaksFor.Load()
 	last.end()
 	last.invitation.Leave()
 	m := manifestWith(t, `{"services": {"who": {"answer": "old"}}}`)

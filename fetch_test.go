@@ -132,32 +132,13 @@ func awaitRequests(t testing.TB, b *testbackend.Backend, path string, n int) []t
 // applicationOf returns the guest's of the running config.
 func applicationOf(t testing.TB, guest string) *application {
 	t.Helper()
-	for _, g := range guestHandlers(t) {
+	for _, g := range partytest.Handlers[*Guest](t) {
 		if v := g.speaksFor.Load(); v != nil && v.guest() == guest {
 			return v
 		}
 	}
 	t.Fatalf("guest %q is not invited", guest)
 	return nil
-}
-
-// guestHandlers returns those of the running config.
-func guestHandlers(t testing.TB) (handlers []*Guest) {
-	t.Helper()
-	a, ok := Running()
-	if !ok {
-		t.Fatal("nothing runs")
-	}
-	a.mu.RLock()
-	defer a.mu.RUnlock()
-	for _, e := range a.entries {
-		for _, h := range e.hosts {
-			for _, s := range h.speakers {
-				handlers = append(handlers, (*Guest)(s.(*speaker)))
-			}
-		}
-	}
-	return handlers
 }
 
 const testGuestKey = "0123456789abcdef0123456789abcdef"
@@ -335,7 +316,7 @@ func TestWhatTheApplicationAnswers(t *testing.T) {
 			c.await(name)
 			partytest.Eventually(t, name+" has joined, as the log says", func() bool {
 				entries := partytest.InvitesLogged(t, name)
-				return len(entries) > 0 && entries[len(entries)-1]["msg"] == InviteJoined.message()
+				return len(entries) > 0 && entries[len(entries)-1]["msg"] == partytest.Message(InviteJoined)
 			})
 		}
 	}
@@ -380,8 +361,8 @@ func TestWhatTheApplicationAnswers(t *testing.T) {
 			if len(requests) != wantRequests || len(entries) != wantEntries {
 				t.Errorf("%d requests and %d log entries, want %d and %d: %v", len(requests), len(entries), wantRequests, wantEntries, entries)
 			}
-			if first["msg"] != test.result.message() || test.result != InviteJoined && first["status"] != test.status {
-				t.Errorf("it is told as %v, want %s with status %v", first, test.result.message(), test.status)
+			if first["msg"] != partytest.Message(test.result) || test.result != InviteJoined && first["status"] != test.status {
+				t.Errorf("it is told as %v, want %s with status %v", first, partytest.Message(test.result), test.status)
 			}
 			if text := fmt.Sprint(first["error"]); test.err == "" && first["error"] != nil && test.status < 500 || !strings.Contains(text, test.err) {
 				t.Errorf("the error is %s, want %s", text, test.err)

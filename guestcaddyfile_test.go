@@ -300,6 +300,7 @@ var wrongGuestLines = []struct {
 	{"wsgi_party_guest {\nmax_answer 1MiB\nmax_answer 1MiB\n}", 4, []string{"max_answer already specified"}},
 	{"wsgi_party_guest {\nforward\n}", 3, []string{"wrong argument count"}},
 	{"wsgi_party_guest {\nforward Accept Host\n}", 3, []string{"Host", "belongs to one request", "leave it out"}},
+	{"wsgi_party_guest {\nforward CDN-Loop\n}", 3, []string{"CDN-Loop", "belongs to one request"}},
 	{"wsgi_party_guest {\nforward content-length\n}", 3, []string{"content-length", "belongs to one request"}},
 	{"wsgi_party_guest {\nforward Party_Token\n}", 3, []string{"Party_Token", "the party's own", "leave it out"}},
 	{"wsgi_party_guest {\nforward X.Forwarded.Prefix\n}", 3, []string{"X.Forwarded.Prefix", "the party's own"}},

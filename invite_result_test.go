@@ -5,17 +5,14 @@ package wsgiparty
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
@@ -335,7 +332,7 @@ func TestAnInviteThatIgnoresItsContextIsAbandoned(t *testing.T) {
 	c := partytest.NewCaddy(t)
 	defer close(release)
 	c.Site("wsgi_party main {\ninvite /__invite__/\ninvite_timeout 10ms\ntest_app app\n}\nrespond up")
-	if got := partytest.InviteLogged(t); got["msg"] != InviteFailed.message() {
+	if got := partytest.InviteLogged(t); got["msg"] != partytest.Message(InviteFailed) {
 		t.Error(got)
 	}
 }
@@ -355,59 +352,6 @@ func TestTheTimeoutIsForEachInvite(t *testing.T) {
 	c.ExpectAnswers("main", "ping", "pong", "pong")
 	if len(deadlines) != 2 || deadlines[1].Sub(deadlines[0]) < takes {
 		t.Errorf("they have to answer until %v", deadlines)
-	}
-}
-
-// TestWhoAnswersAsTheTimeEndsHasJoinedOrLeft has guests return at about the time
-// their invite's ends.
-func TestWhoAnswersAsTheTimeEndsHasJoinedOrLeft(t *testing.T) {
-	var next time.Duration
-	partytest.Behave(t, "app", func(caddy.Context) (partytest.ServeFunc, error) {
-		wait := next
-		return func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-			operator, _ := OperatorFrom(r)
-			deadline, _ := r.Context().Deadline()
-			for time.Until(deadline) > wait {
-				runtime.Gosched()
-			}
-			return operator.Connect("ping", partytest.Pong)
-		}, nil
-	})
-	ctx := partytest.ProvisionContext(t)
-	for i := range 300 {
-		next = time.Duration(i%30-15) * 10 * time.Microsecond
-		loaded, err := ctx.LoadModuleByID("http.handlers.wsgi_party", fmt.Appendf(nil,
-			`{"name": "party%d", "invites": ["/__invite__/"], "invite_timeout": 500000, "routes": [{"handle": [{"handler": "test_app", "key": "app"}]}]}`, i))
-		if err != nil {
-			t.Fatal(err)
-		}
-		p := loaded.(*Party)
-		_, connected := p.host.app.entries[p.Name].Services()["ping"]
-		if joined := p.host.guests.invited[0].last.Load().Result == InviteJoined; joined != connected {
-			t.Fatalf("%s, but connected: %v", p.host.guests.invited[0].last.Load().Result, connected)
-		}
-	}
-}
-
-func TestAnInviteEndsWithItsConfig(t *testing.T) {
-	partytest.App(t, "hang", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-		<-r.Context().Done()
-		return nil
-	})
-	ctx := partytest.ProvisionContext(t)
-	var end context.CancelFunc
-	ctx.Context, end = context.WithCancel(ctx.Context)
-	time.AfterFunc(20*time.Millisecond, end)
-	loaded, err := ctx.LoadModuleByID("http.handlers.wsgi_party", []byte(`{"invites": ["/__invite__/"], "routes": [{"handle": [{"handler": "test_app", "key": "hang"}]}]}`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := loaded.(*Party)
-	if last := p.host.guests.invited[0].last.Load(); last.Result != InviteFailed || !errors.Is(last.Err, context.Canceled) {
-		t.Errorf("%s: %v", last.Result, last.Err)
-	}
-	if p.InviteTimeout != caddy.Duration(5*time.Second) {
-		t.Errorf("the default timeout is %v", time.Duration(p.InviteTimeout))
 	}
 }
 

@@ -141,7 +141,7 @@ func TestTheInviteIsACompleteRequest(t *testing.T) {
 			c := partytest.NewCaddy(t)
 			// Host matchers inside the party work, remote_ip takes it for nobody.
 			c.Site("wsgi_party main {\ninvite " + uri + "\nprefix /apps\n@here remote_ip private_ranges\nrespond @here local\n@hosts host localhost example.com\ntest_app @hosts app\n}")
-			if !invited || partytest.InviteLogged(t)["msg"] != InviteJoined.message() {
+			if !invited || partytest.InviteLogged(t)["msg"] != partytest.Message(InviteJoined) {
 				t.Error(partytest.InviteLogged(t))
 			}
 		})

@@ -160,9 +160,3 @@ func TestAnApplicationThatVisitsWhoAsksItEnds(t *testing.T) {
 		}
 	}
 }
-
-func TestTheLoopHeaderIsTheProcesssOwn(t *testing.T) {
-	if err := checkForwarded([]string{"CDN-Loop"}); err == nil || !strings.Contains(err.Error(), "belongs to one request") {
-		t.Error(err)
-	}
-}

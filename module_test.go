@@ -4,13 +4,16 @@
 package wsgiparty
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -387,5 +390,62 @@ func BenchmarkServe(b *testing.B) {
 			)
 			b.ReportMetric(testing.AllocsPerRun(100, subroute.Serve), "subroute-allocs")
 		})
+	}
+}
+
+// TestWhoAnswersAsTheTimeEndsHasJoinedOrLeft has guests return at about the time
+// their invite's ends.
+func TestWhoAnswersAsTheTimeEndsHasJoinedOrLeft(t *testing.T) {
+	var next time.Duration
+	partytest.Behave(t, "app", func(caddy.Context) (partytest.ServeFunc, error) {
+		wait := next
+		return func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+			operator, _ := OperatorFrom(r)
+			deadline, _ := r.Context().Deadline()
+			for time.Until(deadline) > wait {
+				runtime.Gosched()
+			}
+			return operator.Connect("ping", partytest.Pong)
+		}, nil
+	})
+	ctx := partytest.ProvisionContext(t)
+	for i := range 300 {
+		next = time.Duration(i%30-15) * 10 * time.Microsecond
+		loaded, err := ctx.LoadModuleByID("http.handlers.wsgi_party", fmt.Appendf(nil,
+			`{"name": "party%d", "invites": ["/__invite__/"], "invite_timeout": 500000, "routes": [{"handle": [{"handler": "test_app", "key": "app"}]}]}`, i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := loaded.(*Party)
+		asker, err := Join(ctx, p.Name, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, connected := asker.Partyline().Services()["ping"]
+		if result := p.host.Invites()[0].Result; (result == InviteJoined) != connected {
+			t.Fatalf("%s, but connected: %v", result, connected)
+		}
+	}
+}
+
+func TestAnInviteEndsWithItsConfig(t *testing.T) {
+	partytest.App(t, "hang", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+		<-r.Context().Done()
+		return nil
+	})
+	ctx := partytest.ProvisionContext(t)
+	var end context.CancelFunc
+	ctx.Context, end = context.WithCancel(ctx.Context)
+	time.AfterFunc(20*time.Millisecond, end)
+	loaded, err := ctx.LoadModuleByID("http.handlers.wsgi_party", []byte(`{"invites": ["/__invite__/"], "routes": [{"handle": [{"handler": "test_app", "key": "hang"}]}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := loaded.(*Party)
+	if last := p.host.Invites()[0]; last.Result != InviteFailed || !errors.Is(last.Err, context.Canceled) {
+		t.Errorf("%s: %v", last.Result, last.Err)
+	}
+	if p.InviteTimeout != caddy.Duration(5*time.Second) {
+		t.Errorf("the default timeout is %v", time.Duration(p.InviteTimeout))
 	}
 }

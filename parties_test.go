@@ -83,7 +83,7 @@ func TestAPageOfOnePartyAsksAnother(t *testing.T) {
 	// Pages that ask each other in a circle end.
 	pages.Store(0)
 	status, body := c.Do("GET", "/a/loop", "", nil)
-	if n := pages.Load(); n > maxDepth+1 {
+	if n := pages.Load(); n > partytest.MaxDepth+1 {
 		t.Errorf("%d pages were made of one: status %d, %s", n, status, body)
 	}
 	if status != 200 || pages.Load() < 4 {

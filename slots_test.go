@@ -90,7 +90,7 @@ func (c *slotsTest) arrived() []string {
 // slots are the guest's.
 func (c *slotsTest) slots() *slots {
 	c.Helper()
-	return guestHandlers(c)[0].speaksFor.Load().slots
+	return partytest.Handlers[*Guest](c)[0].speaksFor.Load().slots
 }
 
 func (c *slotsTest) waiting() int {

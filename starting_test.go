@@ -104,7 +104,7 @@ func TestAnUpstreamThatIsDownKeepsNoGuestAway(t *testing.T) {
 	c.load(oneOfTwo(testport.Address(t), b.Upstream()))
 	c.await("url")
 	partytest.Eventually(t, "it is told", func() bool { return len(partytest.InvitesLogged(t, "blog")) > 0 })
-	if entries := partytest.InvitesLogged(t, "blog"); len(entries) != 1 || entries[0]["msg"] != InviteJoined.message() {
+	if entries := partytest.InvitesLogged(t, "blog"); len(entries) != 1 || entries[0]["msg"] != partytest.Message(InviteJoined) {
 		t.Errorf("logged %v", entries)
 	}
 }
@@ -120,7 +120,7 @@ func TestTheLastUpstreamIsNotTakenForDown(t *testing.T) {
 	c.load(oneOfTwo(first.Upstream(), second.Upstream()))
 	times := make(map[time.Time]bool)
 	partytest.Eventually(t, "it is asked three times", func() bool {
-		if o := applicationOf(t, "blog").invitation.invited.last.Load(); o.Err != nil {
+		if o := invitesOf(t, c.party, false)["blog"]; o.Err != nil {
 			times[o.Time] = true
 		}
 		return len(times) == 3

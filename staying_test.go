@@ -20,6 +20,8 @@ import (
 	"github.com/wsgiparty/wsgiparty/internal/testport"
 )
 
+const leavesProcess = "the invite came to a handler that would send it on over the network, and an invite stays in this process"
+
 // listen counts the connections to an address, on which nobody answers.
 func listen(t *testing.T, network, address string) *atomic.Int64 {
 	t.Helper()
@@ -80,7 +82,7 @@ func TestNothingOfAnInviteLeavesTheProcess(t *testing.T) {
 					if name == "another guest" { // which does not pass it on
 						continue
 					}
-					if e["msg"] != InviteNotAnswered.message() || e["status"] != 0.0 || e["error"] != errLeavesProcess.Error() || !strings.Contains(fmt.Sprint(e["hint"]), "wsgi_party_guest") {
+					if e["msg"] != partytest.Message(InviteNotAnswered) || e["status"] != 0.0 || e["error"] != leavesProcess || !strings.Contains(fmt.Sprint(e["hint"]), "wsgi_party_guest") {
 						t.Errorf("it is told as %v", e)
 					}
 				}
@@ -142,7 +144,7 @@ func TestAGuestThatConnectsWhileItIsInvited(t *testing.T) {
 	})
 	c.load("invite /blog/__invite__/\ntest_app app")
 	o := partytest.InvitesLogged(t, "blog")[0]
-	if o["msg"] != InviteFailed.message() || o["error"] != errLeavesProcess.Error() || !strings.Contains(fmt.Sprint(o["hint"]), "a context of its own") {
+	if o["msg"] != partytest.Message(InviteFailed) || o["error"] != leavesProcess || !strings.Contains(fmt.Sprint(o["hint"]), "a context of its own") {
 		t.Errorf("it is told as %v", o)
 	}
 	if n := len(b.Requests("")); n != 0 {

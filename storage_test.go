@@ -5,7 +5,6 @@ package wsgiparty
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,13 +14,11 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/certmagic"
 
 	"github.com/wsgiparty/wsgiparty/internal/kept"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
@@ -94,50 +91,6 @@ func TestAStorageThatHangsDelaysALoadOnce(t *testing.T) {
 	}
 }
 
-// TestAConfigThatEndsBlamesNoStorage has it end while the storage hangs.
-func TestAConfigThatEndsBlamesNoStorage(t *testing.T) {
-	const message = "the key for the paths of Party-Tokens is not in storage: Caddys that share it do not know each other's asks"
-	c := newGuestTest(t)
-	pipe := filepath.Join(c.Storage(), filepath.FromSlash(pathKeyName))
-	if err := errors.Join(os.MkdirAll(filepath.Dir(pipe), 0o700), syscall.Mkfifo(pipe, 0o600)); err != nil {
-		t.Fatal(err)
-	}
-	writer, err := os.OpenFile(pipe, os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer writer.Close() // ends the waiting
-	partytest.Key(t, "blog")
-	const config = "invite /blog/__invite__/\nhandle /blog/* {\nwsgi_party_guest {\nkey {env.blog_PARTY_KEY}\nanswer a 1\n}\n}\n"
-	for i := range 12 { // which stop what is in them in different orders
-		c.load(config + "header Load " + fmt.Sprint(i))
-	}
-	partytest.Eventually(t, "the storage hangs", func() bool { return len(partytest.LogEntries(t, message)) > 0 })
-	if told := partytest.LogEntries(t, message); slices.ContainsFunc(told, func(e partytest.Entry) bool { return e["error"] != errStorageHangs.Error() }) {
-		t.Errorf("%v", told)
-	}
-}
-
-// TestManyMayUseTheStorageAtOnce has more use it than may at once.
-func TestManyMayUseTheStorageAtOnce(t *testing.T) {
-	c := newGuestTest(t)
-	c.load("")
-	a, _ := Running()
-	var group sync.WaitGroup
-	for range 64 {
-		group.Go(func() {
-			answer, err := fromStorage(a.Storage(), func(context.Context, certmagic.Storage) (string, error) {
-				time.Sleep(time.Millisecond) // for others to come
-				return "it", nil
-			})
-			if answer != "it" || err != nil {
-				t.Errorf("%q, %v", answer, err)
-			}
-		})
-	}
-	group.Wait()
-}
-
 // TestAManifestThatCouldNotBeStoredIsStoredLater has something in the way.
 func TestAManifestThatCouldNotBeStoredIsStoredLater(t *testing.T) {
 	c := newGuestTest(t)
@@ -154,7 +107,7 @@ func TestAManifestThatCouldNotBeStoredIsStoredLater(t *testing.T) {
 	SendInvites(c.party, "blog")
 	c.await("url")
 	partytest.Eventually(t, "it is told", func() bool { return len(partytest.LogEntries(t, "the guest's manifest cannot be stored")) == 1 })
-	heard := func() time.Time { return applicationOf(t, "blog").invitation.invited.last.Load().Time }
+	heard := func() time.Time { return invitesOf(t, c.party, false)["blog"].Time }
 	before := heard()
 	applicationOf(t, "blog").fetchSoon()
 	partytest.Eventually(t, "it has been tried again", func() bool { return heard().After(before) })

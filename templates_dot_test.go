@@ -113,7 +113,7 @@ func TestAPageThatAsksItselfEnds(t *testing.T) {
 	for _, test := range []struct {
 		dot      string
 		perVisit int64 // of the page, by each of its asks
-	}{{"", maxDotless}, {".", 2 * maxDepth}} {
+	}{{"", maxDotless}, {".", 2 * partytest.MaxDepth}} {
 		for asks := 1; asks <= 3; asks++ {
 			for _, function := range []string{"askAround", "askFirst"} {
 				t.Run(fmt.Sprintf("%s%s x%d", function, test.dot, asks), func(t *testing.T) {

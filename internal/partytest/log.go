@@ -92,6 +92,14 @@ func LastHTTPError(t testing.TB) string {
 	return last
 }
 
+// Message is what is logged of an invite with that result.
+func Message[R ~string](result R) string {
+	if result == "joined" {
+		return "guest joined"
+	}
+	return "invite " + strings.ReplaceAll(string(result), "_", " ")
+}
+
 // InvitesLogged returns what was logged of a guest's invites, or of all for "", one
 // after the other.
 func InvitesLogged(t testing.TB, guest string) []Entry {

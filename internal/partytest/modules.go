@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"reflect"
 	"sync"
 	"testing"
 
@@ -204,4 +205,31 @@ func (h EventFunc) Handle(ctx context.Context, e caddy.Event) error { return h(c
 func HandleEvents(t testing.TB, key string, handle EventFunc) {
 	recorders.Store(key, handle)
 	t.Cleanup(func() { recorders.Delete(key) })
+}
+
+// Handlers returns the handlers of a type that the running config has, wherever they are
+// in its servers' routes.
+func Handlers[H any](t testing.TB) (found []H) {
+	t.Helper()
+	var look func(routes caddyhttp.RouteList)
+	look = func(routes caddyhttp.RouteList) {
+		for _, route := range routes {
+			for _, handler := range route.Handlers {
+				if h, ok := handler.(H); ok {
+					found = append(found, h)
+				}
+				if within := reflect.Indirect(reflect.ValueOf(handler)).FieldByName("Routes"); within.IsValid() {
+					look(within.Interface().(caddyhttp.RouteList))
+				}
+			}
+		}
+	}
+	app, err := caddy.ActiveContext().App("http")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, server := range app.(*caddyhttp.App).Servers {
+		look(server.Routes)
+	}
+	return found
 }

@@ -94,6 +94,15 @@ func Declines(context.Context, any) (any, error) {
 	return nil, fmt.Errorf("not mine: %w", known.highAndDry)
 }
 
+// BadJSON is a value that makes its JSON itself.
+type BadJSON func() ([]byte, error)
+
+// MarshalJSON does that.
+func (f BadJSON) MarshalJSON() ([]byte, error) { return f() }
+
+// MaxDepth is how many asks may be nested.
+const MaxDepth = 32
+
 // Connect connects a handler.
 func Connect[H any](t testing.TB, o interface{ Connect(string, H) error }, service string, h H) {
 	t.Helper()
