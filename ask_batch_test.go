@@ -23,7 +23,7 @@ import (
 
 func TestABatchOfAsksHasAResultForEachInOrder(t *testing.T) {
 	c := partytest.NewCaddy(t)
-	one, _ := threeGuests(c)
+	one, _ := c.LoadThreeGuests()
 	connectMain(c, "slow", "slow", func(context.Context, any) (any, error) {
 		time.Sleep(50 * time.Millisecond)
 		return "slow", nil
@@ -81,7 +81,7 @@ func TestABatchOfAsksHasAResultForEachInOrder(t *testing.T) {
 
 func TestWhatIsNoListOfAsksSaysSo(t *testing.T) {
 	c := partytest.NewCaddy(t)
-	one, _ := threeGuests(c)
+	one, _ := c.LoadThreeGuests()
 	var asked atomic.Int64
 	connectMain(c, "counting", "count", func(context.Context, any) (any, error) { return asked.Add(1), nil })
 	for body, want := range map[string]string{
@@ -103,7 +103,7 @@ func TestWhatIsNoListOfAsksSaysSo(t *testing.T) {
 
 func TestABatchIsAListOfUpTo256Asks(t *testing.T) {
 	c := partytest.NewCaddy(t)
-	one, _ := threeGuests(c)
+	one, _ := c.LoadThreeGuests()
 	for _, body := range []string{"", " ", "null", "{}", `{"service": "ping"}`, `"ping"`, `["ping"]`, "[1]", `[{"service": 1}]`,
 		`[{"service": "ping", "first": "yes"}]`, `[{"service": "ping"}] 1`, "[", `[{"service": "ping"},]`} {
 		c.ExpectProblem(partytest.Asking{Key: one, Path: "/", Body: body}, http.StatusBadRequest, `[{"service": "url", "payload": {"name": "home"}, "first": true}]`)
@@ -132,7 +132,7 @@ func TestABatchIsAListOfUpTo256Asks(t *testing.T) {
 // TestTheAsksOfABatchRunTogether has each wait for fifteen others.
 func TestTheAsksOfABatchRunTogether(t *testing.T) {
 	c := partytest.NewCaddy(t)
-	one, _ := threeGuests(c)
+	one, _ := c.LoadThreeGuests()
 	var here atomic.Int64
 	all := make(chan struct{})
 	partytest.ConnectRemote(t, operatorOf(c, "main").Partyline().Operator("waits"), "wait", func(ctx context.Context, _ any) (any, error) {

@@ -37,7 +37,7 @@ import (
 // TestAnAskEndsWithItsClient has one of several asks, and of a batch, go.
 func TestAnAskEndsWithItsClient(t *testing.T) {
 	c := partytest.NewCaddy(t)
-	one, _ := threeGuests(c)
+	one, _ := c.LoadThreeGuests()
 	asked, ended := make(chan struct{}, 8), make(chan struct{}, 8)
 	partytest.ConnectRemote(t, operatorOf(c, "main").Partyline().Operator("patient"), "wait", func(ctx context.Context, _ any) (any, error) {
 		asked <- struct{}{}
@@ -141,7 +141,7 @@ func TestAnAskUnderWayOutlivesAReload(t *testing.T) {
 // TestNoAskGoesWrongWhileConfigsReload has several ask all the time.
 func TestNoAskGoesWrongWhileConfigsReload(t *testing.T) {
 	c := partytest.NewCaddy(t)
-	one, two := threeGuests(c)
+	one, two := c.LoadThreeGuests()
 	stop := make(chan struct{})
 	var good atomic.Int64
 	var group sync.WaitGroup
@@ -172,7 +172,7 @@ func TestNoAskGoesWrongWhileConfigsReload(t *testing.T) {
 	}
 	for i := range 10 {
 		before := good.Load()
-		c.Around(fmt.Sprintf("respond /%d %d\n", i, 200+i) + declaredGuests)
+		c.Around(fmt.Sprintf("respond /%d %d\n", i, 200+i) + partytest.ThreeGuests)
 		partytest.Eventually(t, "asks go on", func() bool { return good.Load() > before+8 || t.Failed() })
 	}
 	close(stop)
@@ -183,7 +183,7 @@ func TestAskingOverHTTP2(t *testing.T) {
 	c := partytest.NewCaddy(t)
 	one, _ := partytest.Key(t, "one"), partytest.Key(t, "two")
 	partytest.Key(t, "next")
-	config := c.Adapt("ADDRESS {\nwsgi_party main {\n" + declaredGuests + "\n}\n}\nhttp://" + c.Endpoint + " {\nwsgi_party_ask main\n}")
+	config := c.Adapt("ADDRESS {\nwsgi_party main {\n" + partytest.ThreeGuests + "\n}\n}\nhttp://" + c.Endpoint + " {\nwsgi_party_ask main\n}")
 	_, port, err := net.SplitHostPort(c.Endpoint)
 	if err != nil {
 		t.Fatal(err)
@@ -229,7 +229,7 @@ func TestAskingOverAUnixSocket(t *testing.T) {
 	one, _ := partytest.Key(t, "one"), partytest.Key(t, "two")
 	partytest.Key(t, "next")
 	socket := filepath.Join(t.TempDir(), "party.sock")
-	c.Load("ADDRESS {\nwsgi_party main {\n" + declaredGuests + "\n}\n}\nhttp:// {\nbind unix/" + socket + "\nwsgi_party_ask main\n}")
+	c.Load("ADDRESS {\nwsgi_party main {\n" + partytest.ThreeGuests + "\n}\n}\nhttp:// {\nbind unix/" + socket + "\nwsgi_party_ask main\n}")
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
 	}}
@@ -276,7 +276,7 @@ func TestAskingBehindMTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := "ADDRESS {\nwsgi_party main {\n" + declaredGuests + "\n}\n}\nhttps://localhost:" + port + " {\ntls " + dir + "/cert " + dir + `/key {
+	config := "ADDRESS {\nwsgi_party main {\n" + partytest.ThreeGuests + "\n}\n}\nhttps://localhost:" + port + " {\ntls " + dir + "/cert " + dir + `/key {
 		client_auth {
 			mode require_and_verify
 			trust_pool file ` + dir + `/cert

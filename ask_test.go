@@ -17,34 +17,9 @@ import (
 	"github.com/wsgiparty/wsgiparty/internal/wire"
 )
 
-// declaredGuests are three guests that answer ping. The last one has no key.
-const declaredGuests = `
-	invite /one/__invite__/ /two/__invite__/ /keyless/__invite__/
-	handle_path /one/* {
-		wsgi_party_guest {
-			key {env.one_PARTY_KEY}
-			answer ping one
-		}
-		respond "page of one"
-	}
-	handle_path /two/* {
-		wsgi_party_guest {
-			key {env.two_PARTY_KEY} {env.next_PARTY_KEY}
-			answer ping two
-			url home /
-		}
-		respond "page of two"
-	}
-	handle_path /keyless/* {
-		wsgi_party_guest {
-			answer ping keyless
-		}
-		respond "page of keyless"
-	}`
-
 func TestAGuestAsksFromOutsideAndIsNotAskedItself(t *testing.T) {
 	c := partytest.NewCaddy(t)
-	one, two := threeGuests(c)
+	one, two := c.LoadThreeGuests()
 	c.ExpectAsk(partytest.Asking{Key: one, Path: "/ping"}, `{
 		"answers": ["two", "keyless"],
 		"replies": [{"guest": "two", "mount": "/two", "status": "answered"}, {"guest": "keyless", "mount": "/keyless", "status": "answered"}]}`)
@@ -59,7 +34,7 @@ func TestAGuestAsksFromOutsideAndIsNotAskedItself(t *testing.T) {
 
 func TestEachReplySaysWhatBecameOfIt(t *testing.T) {
 	c := partytest.NewCaddy(t)
-	one, _ := threeGuests(c)
+	one, _ := c.LoadThreeGuests()
 	connectMain(c, "a", "s", partytest.Answers(nil))
 	connectMain(c, "b", "s", partytest.Declines)
 	connectMain(c, "c", "s", partytest.Fails)
@@ -80,7 +55,7 @@ func TestTheUnescapedPathOfAnAskIsTheService(t *testing.T) {
 	c := partytest.NewCaddy(t)
 	one, _ := partytest.Key(t, "one"), partytest.Key(t, "two")
 	partytest.Key(t, "next")
-	c.Load("ADDRESS {\nwsgi_party main {\n" + declaredGuests + "\n}\n}\nhttp://" + c.Endpoint + " {\nhandle_path /party/line/* {\nwsgi_party_ask main\n}\nwsgi_party_ask main\n}")
+	c.Load("ADDRESS {\nwsgi_party main {\n" + partytest.ThreeGuests + "\n}\n}\nhttp://" + c.Endpoint + " {\nhandle_path /party/line/* {\nwsgi_party_ask main\n}\nwsgi_party_ask main\n}")
 	for _, service := range []string{"ping", "a/b", "/a", "a/", "größe", "a b", "100%", "%2F", "a?b#c", "q;r", "Ping"} {
 		operator := connectMain(c, "late", service, partytest.Answers(service))
 		encoded, err := json.Marshal(service)
@@ -102,7 +77,7 @@ func TestTheUnescapedPathOfAnAskIsTheService(t *testing.T) {
 
 func TestThePayloadOfAnAskIsItsBody(t *testing.T) {
 	c := partytest.NewCaddy(t)
-	one, _ := threeGuests(c)
+	one, _ := c.LoadThreeGuests()
 	connectMain(c, "echo", "echo", func(_ context.Context, payload any) (any, error) {
 		return fmt.Sprintf("%T %v", payload, payload), nil
 	})
@@ -136,7 +111,7 @@ func TestThePayloadOfAnAskIsItsBody(t *testing.T) {
 
 func TestFirstEndsAnAskFromOutside(t *testing.T) {
 	c := partytest.NewCaddy(t)
-	one, _ := threeGuests(c)
+	one, _ := c.LoadThreeGuests()
 	var asked atomic.Int64
 	connectMain(c, "last", "ping", func(context.Context, any) (any, error) { asked.Add(1); return "last", nil })
 	first := `{"answers": ["two"], "replies": [{"guest": "two", "mount": "/two", "status": "answered"}]}`
@@ -158,7 +133,7 @@ func TestFirstEndsAnAskFromOutside(t *testing.T) {
 
 func TestGuestsSeeWhoIsThere(t *testing.T) {
 	c := partytest.NewCaddy(t)
-	one, _ := threeGuests(c)
+	one, _ := c.LoadThreeGuests()
 	there := `{
 		"services": {"ping": ["one", "two", "keyless"], "url": ["two"]},
 		"guests": {"one": ["ping"], "two": ["ping", "url"], "keyless": ["ping"]}}`
@@ -180,7 +155,7 @@ func TestGuestsSeeWhoIsThere(t *testing.T) {
 
 func TestOnlyTheMethodsOfAskingAreAllowed(t *testing.T) {
 	c := partytest.NewCaddy(t)
-	one, _ := threeGuests(c)
+	one, _ := c.LoadThreeGuests()
 	for _, method := range []string{"GET", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY"} {
 		response := c.ExpectProblem(partytest.Asking{Key: one, Method: method, Path: "/ping"}, http.StatusMethodNotAllowed, method, "POST")
 		if allow := response.Header.Get("Allow"); allow != "POST" {
@@ -201,7 +176,7 @@ func TestOnlyTheMethodsOfAskingAreAllowed(t *testing.T) {
 
 func TestWhoAsksNeedsAKey(t *testing.T) {
 	c := partytest.NewCaddy(t)
-	one, two := threeGuests(c)
+	one, two := c.LoadThreeGuests()
 	var asked atomic.Int64
 	connectMain(c, "counting", "count", func(context.Context, any) (any, error) { return asked.Add(1), nil })
 	authorization := func(values ...string) http.Header { return http.Header{"Authorization": values} }
@@ -282,10 +257,10 @@ func TestAKeyIsForOneParty(t *testing.T) {
 
 func TestAnUnknownServiceIsNotFound(t *testing.T) {
 	c := partytest.NewCaddy(t)
-	one, _ := threeGuests(c)
+	one, _ := c.LoadThreeGuests()
 	c.ExpectProblem(partytest.Asking{Key: one, Path: "/nothing"}, http.StatusNotFound, `"main"`, `"nothing"`)
 	c.ExpectProblem(partytest.Asking{Key: one, Path: "/nothing?first", Body: "1"}, http.StatusNotFound, `"nothing"`)
-	c.Around("ignore_missing_services\n" + declaredGuests)
+	c.Around("ignore_missing_services\n" + partytest.ThreeGuests)
 	partytest.Eventually(t, "the new config answers", func() bool {
 		response, err := c.TryAsk(t.Context(), partytest.Asking{Key: one, Path: "/nothing"})
 		return err == nil && response.Status == http.StatusOK && partytest.CompactJSON(t, response.Body) == `{"answers":[],"replies":[]}`
@@ -318,7 +293,7 @@ func TestTheAskedPartyIsThatAroundTheHandlerOrTheDefault(t *testing.T) {
 
 func TestAnswersOfGoGuestsThatJSONCannotCarryComeAsTheirTypes(t *testing.T) {
 	c := partytest.NewCaddy(t)
-	one, _ := threeGuests(c)
+	one, _ := c.LoadThreeGuests()
 	connectMain(c, "channel", "s", partytest.Answers(make(chan int)))
 	connectMain(c, "panics", "s", func(context.Context, any) (any, error) { panic("help") })
 	connectMain(c, "badly", "s", partytest.Answers(partytest.BadJSON(func() ([]byte, error) { panic("no JSON") })))
@@ -356,7 +331,7 @@ func TestAnswersOfGoGuestsThatJSONCannotCarryComeAsTheirTypes(t *testing.T) {
 // TestKeysAreInNothingThatAnAskShows looks for them in the log, too.
 func TestKeysAreInNothingThatAnAskShows(t *testing.T) {
 	c := partytest.NewCaddy(t)
-	one, two := threeGuests(c)
+	one, two := c.LoadThreeGuests()
 	for _, a := range []partytest.Asking{
 		{Key: one, Method: "GET", Path: "/"}, {Key: one, Path: "/ping"}, {Key: one, Path: "/nothing"}, {Key: two, Path: "/ping", Body: "{"},
 		{Key: one + "x", Path: "/ping"}, {Key: one, Path: "/ping", Header: http.Header{"Party-Token": {"x"}}}, {Key: one, Method: "PUT", Path: "/"},
@@ -368,13 +343,4 @@ func TestKeysAreInNothingThatAnAskShows(t *testing.T) {
 	if i := strings.Index(partytest.Logged(), "-Key-Key"); i >= 0 {
 		t.Errorf("the log has %q", partytest.Logged()[max(0, i-300):i+20])
 	}
-}
-
-// threeGuests loads them, and returns the keys of the first two.
-func threeGuests(c *partytest.Caddy) (one, two string) {
-	c.Helper()
-	one, two = partytest.Key(c, "one"), partytest.Key(c, "two")
-	partytest.Key(c, "next")
-	c.Around(declaredGuests)
-	return one, two
 }

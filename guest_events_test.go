@@ -6,6 +6,7 @@ package wsgiparty
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -63,4 +64,54 @@ func TestEventsTellOfRemoteGuests(t *testing.T) {
 	blog.OnInvite(partytest.Manifest(`{"services": {"ping": {"answer": 2}}}`))
 	SendInvites("main", "evblog")
 	expect("guest_joined evblog [ping]")
+}
+
+// TestInvitesAreCountedAndToldOfWhenTheirResultChanges has an application be asked
+// again and again.
+func TestInvitesAreCountedAndToldOfWhenTheirResultChanges(t *testing.T) {
+	wait(t, func(w *waits) { w.broken = time.Second })
+	c, party := partytest.NewCaddyWithAdmin(t), partytest.FreshParty()
+	blog := partytest.NewInvited(t, partytest.Manifest(`{"services": {"gone": {"href": "/gone"}}}`))
+	c.Site("wsgi_party " + party + " {\ninvite /blog/__invite__/\n" + partytest.Mounted("blog", "", blog) + "}")
+	invitesOf(t, party, true)
+	again := func(times int) { // a 404 has it asked again, once a second at most
+		t.Helper()
+		for range times {
+			before := blog.Invites()
+			partytest.Eventually(t, "it is invited again", func() bool {
+				_, _ = operatorOf(c, party).AskAround(t.Context(), "gone", nil)
+				return blog.Invites() > before
+			})
+		}
+	}
+	invites := func(joined, notAnswered, refused, failed float64) {
+		t.Helper()
+		want := partytest.Figures{"joined": joined, "not_answered": notAnswered, "refused": refused, "failed": failed}
+		partytest.Eventually(t, fmt.Sprint("the invites are counted ", want), func() bool {
+			figures := c.Figures(party)
+			for outcome, n := range want {
+				if figures["invites_total"+partytest.Labels(map[string]string{"outcome": outcome})] != n {
+					return false
+				}
+			}
+			return true
+		})
+	}
+	invites(1, 0, 0, 0)
+	again(1)
+	blog.OnInvite(partytest.Status(503))
+	again(2)
+	invites(1, 0, 0, 1)
+	blog.OnInvite(partytest.Status(403))
+	again(1)
+	invites(1, 0, 1, 1)
+	if n := len(partytest.LogEntries(t, "invite failed")); n != 1 {
+		t.Errorf("logged %d times that it failed", n)
+	}
+	if entries := partytest.LogEntries(t, "invite refused"); len(entries) != 1 || !strings.Contains(fmt.Sprint(entries[0]["hint"]), "not vars partyline blog") {
+		t.Errorf("logged that it was refused: %v", entries)
+	}
+	if entries := partytest.LogEntries(t, "guest joined"); len(entries) != 1 || entries[0]["guest"] != "blog" {
+		t.Errorf("logged that it joined: %v", entries)
+	}
 }

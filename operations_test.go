@@ -5,7 +5,6 @@ package wsgiparty
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -215,56 +214,5 @@ func TestRemoteGuestsAreCountedLikeAnyOther(t *testing.T) {
 		if sum := figures["reply_duration_seconds_sum"+label]; sum <= 0 || sum > 20 {
 			t.Errorf("%s: %v seconds", where, sum)
 		}
-	}
-}
-
-// TestInvitesAreCountedAndToldOfWhenTheirResultChanges has an application be asked
-// again and again.
-func TestInvitesAreCountedAndToldOfWhenTheirResultChanges(t *testing.T) {
-	wait(t, func(w *waits) { w.broken = time.Second })
-	m := newMetered(t)
-	blog := partytest.NewInvited(t, partytest.Manifest(`{"services": {"gone": {"href": "/gone"}}}`))
-	m.load("wsgi_party PARTY {\ninvite /blog/__invite__/\n" + partytest.Mounted("blog", "", blog) + "}")
-	invitesOf(t, m.party, true)
-	again := func(times int) { // a 404 has it asked again, once a second at most
-		t.Helper()
-		for range times {
-			before := blog.Invites()
-			partytest.Eventually(t, "it is invited again", func() bool {
-				_, _ = operatorOf(m, m.party).AskAround(t.Context(), "gone", nil)
-				return blog.Invites() > before
-			})
-		}
-	}
-	invites := func(joined, notAnswered, refused, failed float64) {
-		t.Helper()
-		want := countedInvites(joined, notAnswered, refused, failed)
-		partytest.Eventually(t, fmt.Sprint("the invites are counted ", want), func() bool {
-			for _, figures := range m.figures(m.party) {
-				for series, n := range want {
-					if figures[series] != n {
-						return false
-					}
-				}
-			}
-			return true
-		})
-	}
-	invites(1, 0, 0, 0)
-	again(1)
-	blog.OnInvite(partytest.Status(503))
-	again(2)
-	invites(1, 0, 0, 1)
-	blog.OnInvite(partytest.Status(403))
-	again(1)
-	invites(1, 0, 1, 1)
-	if n := len(partytest.LogEntries(t, "invite failed")); n != 1 {
-		t.Errorf("logged %d times that it failed", n)
-	}
-	if entries := partytest.LogEntries(t, "invite refused"); len(entries) != 1 || !strings.Contains(fmt.Sprint(entries[0]["hint"]), "not vars partyline blog") {
-		t.Errorf("logged that it was refused: %v", entries)
-	}
-	if entries := partytest.LogEntries(t, "guest joined"); len(entries) != 1 || entries[0]["guest"] != "blog" {
-		t.Errorf("logged that it joined: %v", entries)
 	}
 }

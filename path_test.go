@@ -152,7 +152,7 @@ func TestAPathCountsWhileItsCallIsUnderWay(t *testing.T) {
 // key: its calls cannot be known here.
 func TestAPathOfAnotherCaddyCounts(t *testing.T) {
 	c := partytest.NewCaddy(t)
-	one, _ := threeGuests(c)
+	one, _ := c.LoadThreeGuests()
 	stored := filepath.Join(c.Storage(), "wsgi_party", "path.key")
 	var key token.PathKey
 	partytest.Eventually(t, "the key in storage", func() bool {
@@ -196,7 +196,7 @@ func TestAPathOfAnotherCaddyCounts(t *testing.T) {
 	if err != nil || len(before) != 32 {
 		t.Fatal(len(before), err)
 	}
-	c.Around(declaredGuests + "\nheader Reloaded yes")
+	c.Around(partytest.ThreeGuests + "\nheader Reloaded yes")
 	partytest.Eventually(t, "the key in use again", func() bool {
 		response, err := c.TryAsk(t.Context(), with(time.Now(), "main", "other.1", twoAsks))
 		return err == nil && strings.Contains(response.Body, `"answers":["keyless"]`)
@@ -281,7 +281,7 @@ func FuzzWhatAGuestCanSend(f *testing.F) {
 	}
 	key := "one" + strings.Repeat("-Key", 8)
 	c := partytest.NewCaddy(f)
-	c.Around(declaredGuests)
+	c.Around(partytest.ThreeGuests)
 	f.Fuzz(func(t *testing.T, path, asks, body, name, value string) {
 		var claims any
 		if json.Unmarshal([]byte(asks), &claims) != nil {

@@ -4,6 +4,8 @@
 package wsgiparty
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -132,4 +134,166 @@ func partiesOf(t testing.TB, name string) []*Host {
 		t.Fatal("no config has a party")
 	}
 	return a.hostsOf(name)
+}
+
+// untilGone is an invite of a guest that answers when nobody waits for it any more.
+func untilGone(entered chan<- struct{}) func(http.ResponseWriter, *http.Request, *partytest.Operator) error {
+	return func(_ http.ResponseWriter, r *http.Request, operator *partytest.Operator) error {
+		entered <- struct{}{}
+		<-r.Context().Done()
+		return operator.Connect("hangs", partytest.Pong) // too late
+	}
+}
+
+// TestInvitesWhoseClientsHaveGoneHoldUpNobody has one guest hang, one application, and
+// many who invite both and go away.
+func TestInvitesWhoseClientsHaveGoneHoldUpNobody(t *testing.T) {
+	const posts = 60
+	entered := make(chan struct{}, posts)
+	hangs := []partytest.InvitedFunc{partytest.Responds(500)}
+	for range posts {
+		hangs = append(hangs, untilGone(entered))
+	}
+	partytest.OnInvites(t, "hangs", append(hangs, partytest.Connects("at last", "hangs"))...)
+	partytest.OnInvites(t, "well", partytest.Responds(500), partytest.Connects("pong", "ping"))
+	c := partytest.NewCaddyWithAdmin(t)
+	events := partytest.KeepEvents(t)
+	held, ended := make(chan struct{}, 2*posts), make(chan struct{})
+	application := partytest.NewApplication(t, "", func(_ http.ResponseWriter, r *http.Request) {
+		held <- struct{}{}
+		select {
+		case <-r.Context().Done():
+		case <-ended:
+		}
+	})
+	defer close(ended)
+	c.Site("route {\ntest_app events\nwsgi_party main {\ninvite_timeout 10m\ninvite /slow/__invite__/ /hangs/__invite__/ /well/__invite__/\ntest_app /hangs/* hangs\ntest_app /well/* well\n" + partytest.Mounted("slow", "", application) + "}\n}")
+	<-held
+	told := len(events.Events())
+	post := func(ctx context.Context, guest string) partytest.Response {
+		response, err := c.TryCall(ctx, "POST", "/wsgi_party/main/invite?guest="+guest, strings.NewReader("{}"))
+		if err != nil && ctx.Err() == nil {
+			t.Error(err)
+		}
+		return response
+	}
+	// One after the other, and many at once.
+	for range 3 {
+		ctx, leave := context.WithCancel(context.Background())
+		go func() { <-entered; leave() }()
+		post(ctx, "hangs")
+	}
+	ctx, leave := context.WithCancel(context.Background())
+	var group sync.WaitGroup
+	for i := range posts {
+		group.Go(func() { post(ctx, []string{"hangs", "slow", ""}[i%3]) })
+	}
+	<-entered
+	<-held
+	// An invite of another guest does not wait for them.
+	var sent struct {
+		Invites []struct{ Result InviteResult }
+	}
+	if partytest.Decode(c, post(context.Background(), "well"), &sent); len(sent.Invites) != 1 || sent.Invites[0].Result != InviteJoined {
+		t.Errorf("%+v", sent)
+	}
+	c.ExpectAnswers("main", "ping", "pong")
+	leave()
+	group.Wait()
+	partytest.Eventually(t, "the invites end with their requests", func() bool {
+		p := partiesOf(c, "main")[0]
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for _, i := range p.guests.invited {
+			if i.sending != nil {
+				return false
+			}
+		}
+		return true
+	})
+	// They have left everything as it was.
+	partytest.Eventually(t, "the guest that connects too late has left", func() bool { return operatorOf(c, "main").Partyline().Services()["hangs"] == nil })
+	var shown struct {
+		Invites []struct {
+			Status int
+			Result InviteResult
+		}
+	}
+	if partytest.Decode(c, c.Call("GET", "/wsgi_party/main", ""), &shown); shown.Invites[1].Status != 500 || shown.Invites[1].Result != InviteFailed {
+		t.Errorf("%+v", shown.Invites[1])
+	}
+	for _, e := range events.Events()[told:] {
+		if strings.Contains(e, "hangs") {
+			t.Errorf("an invite that nobody waited for is told of: %s", e)
+		}
+	}
+	for _, e := range partytest.LogEntries(t, "request error") {
+		t.Errorf("who has gone is an error: %v", e)
+	}
+}
+
+// TestWhoInvitesAGuestThatIsBeingInvitedGetsTheSameOutcome has the first of two who
+// wait for an invite go.
+func TestWhoInvitesAGuestThatIsBeingInvitedGetsTheSameOutcome(t *testing.T) {
+	entered, release := make(chan struct{}), make(chan struct{})
+	script := partytest.OnInvites(t, "app", partytest.Responds(500), func(w http.ResponseWriter, r *http.Request, operator *partytest.Operator) error {
+		close(entered)
+		select {
+		case <-release:
+		case <-r.Context().Done():
+			return r.Context().Err()
+		}
+		return partytest.Connects("pong", "ping")(w, r, operator)
+	})
+	c := partytest.NewCaddy(t)
+	c.Site("wsgi_party main {\ninvite_timeout 10m\ninvite /app/__invite__/\ntest_app app\n}")
+	type result struct {
+		infos []InviteInfo
+		err   error
+	}
+	send := func(ctx context.Context) <-chan result {
+		sent := make(chan result, 1)
+		go func() {
+			infos, err := SendInvitesContext(ctx, "main", "app")
+			sent <- result{infos, err}
+		}()
+		return sent
+	}
+	waiting := func(n int) {
+		t.Helper()
+		partytest.Eventually(t, fmt.Sprint(n, " wait"), func() bool {
+			p := partiesOf(c, "main")[0]
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			return p.guests.invited[0].sending != nil && p.guests.invited[0].sending.waiting == n
+		})
+	}
+	enough := errors.New("enough")
+	ctx, leave := context.WithCancelCause(context.Background())
+	first := send(ctx)
+	<-entered
+	others := []<-chan result{send(context.Background()), send(context.Background())}
+	waiting(3)
+	leave(enough)
+	if r := <-first; r.err != enough || r.infos != nil {
+		t.Errorf("%+v", r)
+	}
+	waiting(2)
+	close(release)
+	for _, other := range others {
+		if r := <-other; r.err != nil || len(r.infos) != 1 || r.infos[0].Result != InviteJoined || !r.infos[0].Sent {
+			t.Errorf("%+v", r)
+		}
+	}
+	if script.Invites() != 2 {
+		t.Errorf("%d invites arrived", script.Invites()-1)
+	}
+	c.ExpectAnswers("main", "ping", "pong")
+	// Who is on the line is sent none.
+	if infos, err := SendInvitesContext(ctx, "main", "app"); err != nil || len(infos) != 1 || infos[0].Sent {
+		t.Errorf("%+v %v", infos, err)
+	}
+	if infos, err := SendInvitesContext(context.Background(), "none", ""); len(infos) != 0 || err != nil {
+		t.Errorf("%+v %v", infos, err)
+	}
 }

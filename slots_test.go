@@ -4,7 +4,6 @@
 package wsgiparty
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,9 +17,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/common/expfmt"
 
 	"github.com/wsgiparty/wsgiparty/internal/measure"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
@@ -50,7 +46,7 @@ type askResult struct {
 // until they are let, those for quick do not.
 func newSlotsTest(t testing.TB, options string) *slotsTest {
 	t.Helper()
-	c := &slotsTest{Caddy: partytest.NewCaddy(t), party: partytest.FreshParty(), let: make(map[string]chan struct{})}
+	c := &slotsTest{Caddy: partytest.NewCaddyWithAdmin(t), party: partytest.FreshParty(), let: make(map[string]chan struct{})}
 	c.app = partytest.NewApplication(t, "", func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/hold" {
 			body, _ := io.ReadAll(r.Body)
@@ -264,12 +260,13 @@ func TestAnAskWaitsAsLongAsItsTimeout(t *testing.T) {
 	}
 	for outcome, want := range map[string]float64{"answered": 1, "declined": 0, "failed": 0, "refused": 7} {
 		labels := map[string]string{"guest": "busy", "service": "hold", "outcome": outcome}
-		if got, ok := c.figures()["replies_total"+partytest.Labels(labels)]; !ok || got != want {
+		if got, ok := c.Figures(c.party)["replies_total"+partytest.Labels(labels)]; !ok || got != want {
 			t.Errorf("the metrics have %v %v that %s, want %v", got, ok, outcome, want)
 		}
 	}
-	if p, err := findParty(c.party); err != nil || toJSON(p).Counts[0].Refused != 7 {
-		t.Errorf("the admin API shows %+v %v", toJSON(p).Counts, err)
+	var shown struct{ Counts []struct{ Refused int } }
+	if partytest.Decode(c, c.Call("GET", "/wsgi_party/"+c.party, ""), &shown); shown.Counts[0].Refused != 7 {
+		t.Errorf("the admin API shows %+v", shown)
 	}
 	began := partytest.LogEntries(t, "guest is asked more than it can answer")
 	if len(began) != 1 || began[0]["level"] != "warn" || began[0]["party"] != c.party || began[0]["guest"] != "busy" || began[0]["max_asks"] != 1. ||
@@ -291,28 +288,6 @@ func TestAnAskWaitsAsLongAsItsTimeout(t *testing.T) {
 	if n := len(partytest.LogEntries(t, "guest is asked more than it can answer")); n != 2 {
 		t.Errorf("logged %d times", n)
 	}
-}
-
-// figures are the party's in the metrics.
-func (c *slotsTest) figures() partytest.Figures {
-	c.Helper()
-	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(metrics)
-	families, err := registry.Gather()
-	if err != nil {
-		c.Fatal(err)
-	}
-	var page bytes.Buffer
-	for _, family := range families {
-		if _, err := expfmt.MetricFamilyToText(&page, family); err != nil {
-			c.Fatal(err)
-		}
-	}
-	parties, err := partytest.ReadFigures(&page)
-	if err != nil {
-		c.Fatal(err)
-	}
-	return parties[c.party]
 }
 
 // TestAnAskWhoseTurnComesTooLateIsRefused has as many of them as would open the breaker,

@@ -275,3 +275,37 @@ func Signed(t testing.TB, key, guest string, at time.Time, path ...token.Ask) st
 	}
 	return text
 }
+
+// ThreeGuests are guests that answer ping. The last one has no key.
+const ThreeGuests = `
+	invite /one/__invite__/ /two/__invite__/ /keyless/__invite__/
+	handle_path /one/* {
+		wsgi_party_guest {
+			key {env.one_PARTY_KEY}
+			answer ping one
+		}
+		respond "page of one"
+	}
+	handle_path /two/* {
+		wsgi_party_guest {
+			key {env.two_PARTY_KEY} {env.next_PARTY_KEY}
+			answer ping two
+			url home /
+		}
+		respond "page of two"
+	}
+	handle_path /keyless/* {
+		wsgi_party_guest {
+			answer ping keyless
+		}
+		respond "page of keyless"
+	}`
+
+// LoadThreeGuests loads them, and returns the keys of the first two.
+func (c *Caddy) LoadThreeGuests() (one, two string) {
+	c.Helper()
+	one, two = Key(c, "one"), Key(c, "two")
+	Key(c, "next")
+	c.Around(ThreeGuests)
+	return one, two
+}

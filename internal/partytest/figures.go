@@ -76,3 +76,13 @@ func Labels(labels map[string]string) string {
 	}
 	return "{" + strings.Join(written, ",") + "}"
 }
+
+// Figures are the party's at the admin endpoint.
+func (c *Caddy) Figures(party string) Figures {
+	c.Helper()
+	parties, err := ReadFigures(strings.NewReader(c.Call("GET", "/metrics", "").Body))
+	if err != nil {
+		c.Fatal(err)
+	}
+	return parties[party]
+}
