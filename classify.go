@@ -80,14 +80,17 @@ func classify(a answer, lastKnown bool) verdict {
 	return unanswered // redirects are not followed
 }
 
+// joins reports whether it is a guest by that.
+func (v verdict) joins() bool { return v == manifested || v == unchanged }
+
 // result is what comes of the invite by that.
 func (v verdict) result() InviteResult {
-	switch v {
-	case manifested, unchanged:
+	switch {
+	case v.joins():
 		return InviteJoined
-	case notGuest:
+	case v == notGuest:
 		return InviteNotAnswered
-	case refused:
+	case v == refused:
 		return InviteRefused
 	}
 	return InviteFailed
@@ -115,7 +118,7 @@ const (
 func (s standing) after(v verdict, denials int) standing {
 	hasManifest := s == confirmed || s == doubted
 	switch {
-	case v == manifested || v == unchanged:
+	case v.joins():
 		return confirmed
 	case v == notGuest && (!hasManifest || denials >= notGuestAnswers):
 		return denied

@@ -236,3 +236,17 @@ func TestEachChangeIsLoggedOnce(t *testing.T) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
 }
+
+// TestTheFirstManifestBesideWhatIsDeclaredIsAChange has the guest on the line before that.
+func TestTheFirstManifestBesideWhatIsDeclaredIsAChange(t *testing.T) {
+	c := newGuestTest(t)
+	b := testbackend.Start(t, "")
+	b.On("/__invite__/", manifestOf(`{"urls": {"home": "/"}}`))
+	c.load(blogAt(b, "url about /about", "fetch_manifest"))
+	partytest.Eventually(t, "it is logged", func() bool { return len(partytest.LogEntries(t, "manifest changed")) == 1 })
+	c.expectLink("home", "/blog/")
+	c.expectLink("about", "/blog/about")
+	if panics := partytest.LogEntries(t, "asking an application for its manifest panicked"); len(panics) > 0 || len(partytest.LogEntries(t, "guest joined")) != 1 {
+		t.Errorf("it joined %d times, and there panicked %v", len(partytest.LogEntries(t, "guest joined")), panics)
+	}
+}

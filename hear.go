@@ -22,7 +22,8 @@ func (f *fetcher) hear(a answer) time.Duration {
 	if f.ctx.Err() != nil {
 		return 0 // what comes of the guest now is another's to tell
 	}
-	if !f.invitation.Report(info) && info.Result == InviteJoined && f.last.manifest != before.manifest {
+	isNews := f.invitation.Report(info)
+	if !isNews && info.Result == InviteJoined && (before == nil || f.last.manifest != before.manifest) {
 		services := f.invitation.Services()
 		f.logger.Info("manifest changed",
 			zap.String("party", f.key.party),
@@ -44,40 +45,21 @@ func (f *fetcher) act(a answer) InviteInfo {
 		info.SetAnswer(a.header, a.body)
 	}
 	v := classify(a, f.last != nil)
-	if v == manifested || v == unchanged {
+	if v.joins() {
 		if info.Err = f.join(a, v); info.Err != nil {
 			v = unanswered
 		}
 	}
 	info.Result = v.result()
-	if v != notGuest {
-		f.denials = 0
-	} else if f.denials == 0 || a.time.Sub(f.denied) >= notGuestApart {
-		f.denials++
-		f.denied = a.time
-	}
-	before := f.standing
-	f.standing = before.after(v, f.denials)
-	wait := time.Duration(0)
-	switch v {
-	case manifested, unchanged:
-		info.Hint = f.hardlyMeant(f.warned)
-		f.retries.reset()
-		wait = maxAgeOf(a.header)
-	case notGuest:
-		info.Hint = f.adviceOn(&info, v, a.ofCaddy)
-		wait = f.retries.afterDenial(f.standing == doubted)
-	default:
-		info.Hint = f.adviceOn(&info, v, a.ofCaddy)
-		info.Starting = info.Result == InviteFailed && !errors.Is(info.Err, ErrMisrouted) && !errors.Is(info.Err, ErrUnanswered) &&
-			!f.retries.reached && a.time.Sub(f.began) < startingTime
-		var after time.Duration
-		if info.Err == nil {
-			after = retryAfter(a.header, a.time)
-		}
-		wait = f.retries.afterFailure(v == broken, after, rand.Float64())
-	}
+	info.Starting = f.mayBeStarting(info)
+	f.standing = f.standing.after(v, f.countDenial(v, a.time))
+	wait := f.waitAfter(v, a, info.Err)
 	info.AskedAgain = max(wait, minFetchInterval)
+	if v.joins() {
+		info.Hint = f.hardlyMeant(f.warned)
+	} else {
+		info.Hint = f.adviceOn(&info, v, a.ofCaddy)
+	}
 	if v == broken {
 		f.paused.Store(&pause{time.Now().Add(wait), a.status})
 		if !f.counted && f.isCounted(a.status) {
@@ -98,6 +80,39 @@ func (f *fetcher) act(a answer) InviteInfo {
 		info.Err = f.withdraw()
 	}
 	return info
+}
+
+// countDenial returns how often in a row the application has said that it is no guest.
+func (f *fetcher) countDenial(v verdict, now time.Time) int {
+	if v != notGuest {
+		f.denials = 0
+	} else if f.denials == 0 || now.Sub(f.denied) >= notGuestApart {
+		f.denials++
+		f.denied = now
+	}
+	return f.denials
+}
+
+// mayBeStarting reports whether that is why the invite failed: Caddy is often quicker.
+func (f *fetcher) mayBeStarting(info InviteInfo) bool {
+	return info.Result == InviteFailed && !errors.Is(info.Err, ErrMisrouted) && !errors.Is(info.Err, ErrUnanswered) &&
+		!f.retries.reached && info.Time.Sub(f.began) < startingTime
+}
+
+// waitAfter returns how long not to ask.
+func (f *fetcher) waitAfter(v verdict, a answer, err error) time.Duration {
+	switch {
+	case v.joins():
+		f.retries.reset()
+		return maxAgeOf(a.header)
+	case v == notGuest:
+		return f.retries.afterDenial(f.standing == doubted)
+	}
+	after := time.Duration(0)
+	if err == nil {
+		after = retryAfter(a.header, a.time)
+	}
+	return f.retries.afterFailure(v == broken, after, rand.Float64())
 }
 
 // parse returns the manifest that is the body, the last one if it is the same.
