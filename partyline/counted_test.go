@@ -1,0 +1,392 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package partyline
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"reflect"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestOnlyServicesConnectedNowAreInCountsInOrder(t *testing.T) {
+	p := NewPartyline("main", Options{})
+	if asks, replies := p.Counts(); asks == nil || replies == nil || len(asks)+len(replies) > 0 {
+		t.Errorf("nobody: got %#v, %#v", asks, replies)
+	}
+	a, b := p.Operator("a"), p.Operator("b")
+	for _, service := range []string{"z", "m", "a"} {
+		connect(t, b, service, pong)
+		connect(t, a, service, pong)
+	}
+	connect(t, a, "only a's", pong)
+	anyone := p.Operator("")
+	anyone.AskAround(t.Context(), "m", nil)
+	anyone.AskAround(t.Context(), "only a's", nil)
+	wantFigures(t, p, "a 0, m 1, only a's 1, z 0, "+
+		"a/a 0 0 0 0, a/m 1 1 0 0, a/only a's 1 1 0 0, a/z 0 0 0 0, b/a 0 0 0 0, b/m 1 1 0 0, b/z 0 0 0 0")
+	a.Leave()
+	wantFigures(t, p, "a 0, m 1, z 0, b/a 0 0 0 0, b/m 1 1 0 0, b/z 0 0 0 0")
+	anyone.AskAround(t.Context(), "m", nil)
+	b.Leave()
+	if asks, replies := p.Counts(); asks == nil || replies == nil || len(asks)+len(replies) > 0 {
+		t.Errorf("nobody any more: got %#v, %#v", asks, replies)
+	}
+
+	// Who comes back goes on.
+	connect(t, p.Operator("a"), "only a's", pong)
+	wantFigures(t, p, "only a's 1, a/only a's 1 1 0 0")
+	connect(t, p.Operator("a"), "m", failWith(fs.ErrExist))
+	connect(t, p.Operator("c"), "m", pong)
+	anyone.AskAround(t.Context(), "m", nil)
+	wantFigures(t, p, "m 3, only a's 1, a/m 2 1 0 1, a/only a's 1 1 0 0, c/m 1 1 0 0")
+}
+
+func TestReplicasAreCountedTogether(t *testing.T) {
+	p := NewPartyline("main", Options{})
+	first, second := p.Operator("a"), p.Operator("a")
+	connect(t, first, "s", pong)
+	connect(t, second, "s", failWith(ErrHighAndDry))
+	anyone := p.Operator("")
+	anyone.AskAround(t.Context(), "s", nil)
+	first.Leave()
+	anyone.AskAround(t.Context(), "s", nil)
+	wantFigures(t, p, "s 2, a/s 2 1 1 0")
+}
+
+func TestPartylinesThatFollowEachOtherAreCountedTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		counts := new(Counts)
+		before, after := NewPartyline("main", Options{Counts: counts}), NewPartyline("main", Options{Counts: counts})
+		other := NewPartyline("main", Options{})
+		for _, p := range []*Partyline{before, after, other} {
+			connect(t, p.Operator("a"), "s", pong)
+			connect(t, p.Operator("b"), "s", failWith(fs.ErrExist))
+			connectRemote(t, p.Operator("c"), "s", func(context.Context, any) (any, error) { time.Sleep(time.Second); return nil, nil })
+		}
+		connect(t, before.Operator("a"), "gone", pong)
+		connect(t, after.Operator("d"), "s", pong)
+		before.Operator("").AskAround(t.Context(), "s", nil)
+		before.Operator("").AskAround(t.Context(), "gone", nil)
+		after.Operator("").AskAround(t.Context(), "s", nil)
+		before.Operator("").AskAround(t.Context(), "s", nil) // asks in flight finish where they began
+		wantFigures(t, before, "gone 1, s 3, a/gone 1 1 0 0, a/s 3 3 0 0, b/s 3 0 0 3, c/s 3 3 0 0")
+		wantFigures(t, after, "s 3, a/s 3 3 0 0, b/s 3 0 0 3, c/s 3 3 0 0, d/s 1 1 0 0")
+		if got := repliesOf(t, after, "c", "s").Durations; got.Count != 3 || got.Sum != 3*time.Second {
+			t.Errorf("counted %+v", got)
+		}
+		if repliesOf(t, before, "b", "s").LastFailure != repliesOf(t, after, "b", "s").LastFailure {
+			t.Error("not the same last failure")
+		}
+		wantFigures(t, other, "s 0, a/s 0 0 0 0, b/s 0 0 0 0, c/s 0 0 0 0")
+	})
+}
+
+func TestWhatAPartylineCountedOutlivesIt(t *testing.T) {
+	counts := new(Counts)
+	for range 3 {
+		p := NewPartyline("main", Options{Counts: counts})
+		connect(t, p.Operator("a"), "s", pong)
+		p.Operator("").AskAround(t.Context(), "s", nil)
+	}
+	p := NewPartyline("main", Options{Counts: counts})
+	connect(t, p.Operator("a"), "s", pong)
+	wantFigures(t, p, "s 3, a/s 3 3 0 0")
+}
+
+func TestServicesBeyond512AreCountedTogether(t *testing.T) {
+	const services = maxCountedServices + 88
+	p := NewPartyline("main", Options{})
+	many, anyone := p.Operator("many"), p.Operator("")
+	name := func(i int) string { return fmt.Sprintf("%04d", i) }
+	connect(t, p.Operator("early"), name(550), pong)
+	for i := range services {
+		connect(t, many, name(i), pong)
+		connect(t, many, name(i), failWith(ErrHighAndDry)) // a second handler is no second service
+	}
+	for _, i := range []int{3, 520, 530, 550} {
+		connect(t, p.Operator("late"), name(i), pong)
+	}
+	for i := range services {
+		for range i/400 + 1 {
+			if _, err := anyone.AskAround(t.Context(), name(i), nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	asks, replies := p.Counts()
+	total := uint64(0)
+	for i, c := range asks {
+		total += c.Asks
+		want := AskCount{name(i), uint64(i/400) + 1}
+		switch i {
+		case maxCountedServices:
+			want = AskCount{name(550), 2} // somebody's service of its own
+		case maxCountedServices + 1:
+			want = AskCount{otherServices, 2 * 87}
+		}
+		if c != want {
+			t.Errorf("counted %+v, want %+v", c, want)
+		}
+	}
+	if len(asks) != maxCountedServices+2 || total != services+200 {
+		t.Errorf("%d asks for %d services", total, len(asks))
+	}
+	got := make(map[string]int)
+	for _, c := range replies {
+		got[c.Guest]++
+		want := uint64(1)
+		if c.Service >= name(400) {
+			want = 2
+		}
+		if c.Guest == "many" && c.Service == otherServices {
+			want = 2 * 88
+		}
+		declined := uint64(0)
+		if c.Guest == "many" {
+			declined = want
+		}
+		if c.Asked != want+declined || c.Answered != want || c.Declined != declined || c.Failed != 0 {
+			t.Errorf("counted %+v", c)
+		}
+	}
+	if want := map[string]int{"early": 1, "late": 4, "many": maxCountedServices + 1}; !reflect.DeepEqual(got, want) {
+		t.Errorf("services counted: %v, want %v", got, want)
+	}
+
+	// Who has left was there all the same.
+	many.Leave()
+	renewed := p.Operator("many")
+	connect(t, renewed, "new", pong)
+	connect(t, renewed, name(0), pong)
+	wantAnswers(t, anyone, "new", "pong")
+	wantAnswers(t, anyone, name(0), "pong")
+	if got := repliesOf(t, p, "many", otherServices); got.Answered != 2*88+1 {
+		t.Errorf("counted %+v", got)
+	}
+	if got := repliesOf(t, p, "many", name(0)); got.Answered != 2 {
+		t.Errorf("counted %+v", got)
+	}
+}
+
+func TestAServiceCountedByItselfStaysSo(t *testing.T) {
+	p := NewPartyline("main", Options{})
+	early, anyone := p.Operator("early"), p.Operator("")
+	connect(t, early, "s", pong)
+	wantAnswers(t, anyone, "s", "pong")
+	early.Leave()
+	many := p.Operator("many")
+	for i := range maxCountedServices {
+		connect(t, many, fmt.Sprint(i), pong)
+	}
+	connect(t, many, "s", pong) // one too many for this guest
+	wantAnswers(t, anyone, "s", "pong")
+	asks, _ := p.Counts()
+	if got := asks[len(asks)-1]; got != (AskCount{"s", 2}) {
+		t.Errorf("counted %v", got)
+	}
+	if got := repliesOf(t, p, "many", otherServices); got.Asked != 1 {
+		t.Errorf("counted %v", got)
+	}
+}
+
+func TestNamesThatComeAndGoTakeNoMoreMemory(t *testing.T) {
+	p := NewPartyline("main", Options{})
+	anyone := p.Operator("")
+	last := p.Operator("a")
+	for i := range 2000 {
+		o := p.Operator("a")
+		connect(t, o, fmt.Sprint(i), pong)
+		anyone.AskAround(t.Context(), fmt.Sprint(i), nil)
+		last.Leave()
+		last = o
+	}
+	if got := len(p.options.Counts.guests["a"]); got != maxCountedServices+1 {
+		t.Errorf("%d counters", got)
+	}
+	if got := len(p.options.Counts.services); got != maxCountedServices+1 {
+		t.Errorf("%d counters of services", got)
+	}
+	wantFigures(t, p, fmt.Sprintf("other %d, a/other %[1]d %[1]d 0 0", 2000-maxCountedServices))
+}
+
+func TestNoCountIsLostOrDoubledWhileGuestsComeAndGo(t *testing.T) {
+	verifyNoLeak(t)
+	p := NewPartyline("main", Options{})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	var handlers handlerCounts
+	var asks [2]atomic.Uint64
+	services := []string{"few", "many"}
+	type payload struct {
+		random uint64
+		cancel context.CancelFunc
+	}
+	join := func(o *Operator, service string, connectAs func(testing.TB, *Operator, string, Handler)) *Operator {
+		guest := o.Guest()
+		connectAs(t, o, service, handlers.of(guest, service).handler(func(got any) byte {
+			p := got.(payload)
+			if p.random%16 == 0 {
+				p.cancel()
+			}
+			return "aaadaafaadaaadap"[(p.random+uint64(guest[0])*7+uint64(guest[len(guest)-1]))%16]
+		}))
+		return o
+	}
+	for i := range 20 {
+		o := p.Operator(fmt.Sprint("constant", i))
+		for range 5 { // two parts
+			join(o, "many", connect)
+		}
+	}
+	join(p.Operator("constant"), "few", connect)
+	join(p.Operator("remote"), "few", connectRemote)
+
+	var changing, asking sync.WaitGroup
+	for i := range 4 {
+		changing.Go(func() {
+			guest := fmt.Sprint("visitor", i)
+			current := join(p.Operator(guest), services[0], connect)
+			for n := i; ctx.Err() == nil; n++ {
+				renewed := join(p.Operator(guest), services[n%2], connect)
+				if n%3 == 0 {
+					join(p.Operator(guest), services[n%2], connect).Leave() // a replica
+				}
+				current.Leave()
+				current = renewed
+			}
+			current.Leave()
+		})
+	}
+	changing.Go(func() {
+		for ctx.Err() == nil {
+			runtime.GC() // so that rows are retired in the middle of it all
+		}
+	})
+	changing.Go(func() {
+		last := make(map[string]uint64)
+		upwards := func(key string, n uint64) {
+			if n < last[key] {
+				t.Errorf("%s went from %d to %d", key, last[key], n)
+			}
+			last[key] = n
+		}
+		for ctx.Err() == nil {
+			asks, replies := p.Counts()
+			for _, c := range asks {
+				upwards(c.Service, c.Asks)
+			}
+			for _, c := range replies {
+				key := c.Guest + "/" + c.Service
+				upwards(key+" asked", c.Asked)
+				upwards(key+" answered", c.Answered)
+				upwards(key+" declined", c.Declined)
+				upwards(key+" failed", c.Failed)
+				upwards(key+" timed", c.Durations.Count)
+				if came := c.Answered + c.Declined + c.Failed; c.Asked < came || c.Guest != "remote" && c.Asked != came {
+					t.Errorf("half an ask: %+v", c)
+				}
+			}
+		}
+	})
+	for i := range 4 {
+		asking.Go(func() {
+			asker := p.Operator([]string{"", "asker", "visitor0", "constant1"}[i])
+			for ctx.Err() == nil {
+				random := rand.Uint64()
+				n := int(random >> 32 % 2)
+				asked, cancel := context.WithCancel(t.Context())
+				payload := payload{random, cancel}
+				if n == 0 { // or a remote handler might not be waited for
+					payload.cancel = func() {}
+				}
+				switch how := random >> 40 % 4; {
+				case how == 0 && n == 1:
+					First[string](asked, asker, services[n], payload)
+				case how == 1 && n == 1:
+					left := random >> 48 % 128
+					for range asker.Replies(asked, services[n], payload) {
+						if left == 0 {
+							break
+						}
+						left--
+					}
+				case how == 2:
+					All[string](asked, asker, services[n], payload)
+				default:
+					asker.AskAround(asked, services[n], payload)
+				}
+				cancel()
+				asks[n].Add(1)
+			}
+		})
+	}
+	asking.Wait()
+	changing.Wait()
+
+	check := func(what string) {
+		t.Helper()
+		handlers.check(t, what, p)
+		got, _ := p.Counts()
+		for i, service := range services {
+			if want := asks[i].Load(); got[i] != (AskCount{service, want}) || want == 0 {
+				t.Errorf("%s: counted %v; want %d", what, got[i], want)
+			}
+		}
+	}
+	for i := range 4 { // only who is connected is in Counts
+		for _, service := range services {
+			connect(t, p.Operator(fmt.Sprint("visitor", i)), service, pong)
+		}
+	}
+	check("when all is quiet")
+}
+
+func TestTheFirstAsksAtOnceAreAllCounted(t *testing.T) {
+	const askers = 8
+	for range 100 {
+		p := NewPartyline("main", Options{})
+		connect(t, p.Operator("a"), "s", pong)
+		var wg sync.WaitGroup
+		start := make(chan struct{})
+		for range askers {
+			wg.Go(func() {
+				anyone := p.Operator("")
+				<-start
+				anyone.AskAround(t.Context(), "s", nil)
+			})
+		}
+		close(start)
+		wg.Wait()
+		wantFigures(t, p, fmt.Sprintf("s %d, a/s %[1]d %[1]d 0 0", askers))
+	}
+}
+
+func TestAskingTakesNoLockToCount(t *testing.T) {
+	p := NewPartyline("main", Options{})
+	connect(t, p.Operator("a"), "s", func(_ context.Context, payload any) (any, error) { return nil, payload.(error) })
+	p.options.Counts.mu.Lock()
+	asked := make(chan struct{})
+	go func() {
+		defer close(asked)
+		for _, err := range []error{ErrHighAndDry, fs.ErrExist} {
+			p.Operator("").AskAround(context.Background(), "s", err)
+		}
+	}()
+	select {
+	case <-asked:
+	case <-time.After(time.Minute):
+		t.Error("an ask waits for the lock of Counts")
+	}
+	p.options.Counts.mu.Unlock()
+	<-asked
+	wantFigures(t, p, "s 2, a/s 2 0 1 1")
+}

@@ -1,0 +1,384 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package partyline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"reflect"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+)
+
+// TestAnApplicationWithoutAnOperatorGetsAnError is what becomes of one that was
+// not invited, and asks all the same.
+func TestAnApplicationWithoutAnOperatorGetsAnError(t *testing.T) {
+	var o *Operator
+	_, first := First[string](t.Context(), o, "s", nil)
+	_, all := All[string](t.Context(), o, "s", nil)
+	_, around := o.AskAround(t.Context(), "s", nil)
+	var replies error
+	for reply := range o.Replies(t.Context(), "s", nil) {
+		replies = reply.Err
+	}
+	for _, err := range []error{first, all, around, replies, o.Connect("s", pong)} {
+		if !errors.Is(err, ErrPartyline) || !strings.Contains(err.Error(), "was not invited") {
+			t.Error(err)
+		}
+	}
+	if o.Leave(); o.Guest() != "" || o.String() != "" || o.Partyline() != nil {
+		t.Error("it is somebody's")
+	}
+}
+
+func TestMissingServices(t *testing.T) {
+	for _, ignore := range []bool{false, true} {
+		p := NewPartyline("main", Options{IgnoreMissingServices: ignore})
+		asker := p.Operator("asker")
+		check := func(when string, missing bool) {
+			t.Helper()
+			var want []Reply
+			answers, err := asker.AskAround(t.Context(), "s", nil)
+			typed, errAll := All[int](t.Context(), asker, "s", nil)
+			_, errFirst := First[int](t.Context(), asker, "s", nil)
+			var replies []Reply
+			for reply := range asker.Replies(t.Context(), "s", nil) {
+				if reply.Err != ErrHighAndDry {
+					replies = append(replies, reply)
+				}
+			}
+			if len(answers)+len(typed) > 0 {
+				t.Errorf("%s: got answers %v, %v", when, answers, typed)
+			}
+			if missing && !ignore {
+				want = []Reply{{Err: err}}
+			} else if errFirst == ErrHighAndDry {
+				errFirst = nil
+			}
+			for _, err := range []error{err, errAll, errFirst} {
+				var none *NoSuchServiceError
+				if !missing || ignore {
+					if err != nil {
+						t.Errorf("%s: got error %v", when, err)
+					}
+				} else if !errors.As(err, &none) || *none != (NoSuchServiceError{Party: "main", Service: "s"}) ||
+					!strings.Contains(err.Error(), `"main"`) || !strings.Contains(err.Error(), `"s"`) {
+					t.Errorf("%s: got error %v", when, err)
+				}
+			}
+			if !reflect.DeepEqual(replies, want) {
+				t.Errorf("%s: got replies %v", when, replies)
+			}
+		}
+		check("nobody ever connected", true)
+		connect(t, asker, "s", pong)
+		check("only the asker's own handlers", false)
+		other := p.Operator("other")
+		connect(t, other, "other", pong)
+		connect(t, other, "s", failWith(ErrHighAndDry))
+		check("everybody declines", false)
+		other.Leave()
+		check("only the asker's own handlers again", false)
+		asker.Leave()
+		check("everybody has left", true)
+	}
+}
+
+func TestAHandlerThatFailsOrDeclinesIsOnlyItself(t *testing.T) {
+	verifyNoLeak(t)
+	for _, pattern := range []string{
+		"a", "d", "w", "f", "b", "p", "0", // alone
+		"afa", "aap", "paa", "ppa", "appa", "pp", "fp", "pf", "dpd", "wwa", "a0a0a0", "aaaaapaaaaap",
+		"ana", "aha", "aAa", "ara", "nhAr", "padwfbpnhAr0aa",
+	} {
+		t.Run(pattern, func(t *testing.T) {
+			testReactions(t, pattern, func(int) bool { return false })
+			testReactions(t, pattern, func(i int) bool { return i%2 == 0 })
+			testReactions(t, strings.ReplaceAll(pattern, "f", "x"), func(int) bool { return true })
+		})
+	}
+}
+
+func testReactions(t *testing.T, pattern string, remote func(int) bool) {
+	p := NewPartyline("main", Options{})
+	var answers []any
+	var failures, declines int
+	for i, r := range pattern {
+		o := p.Operator(fmt.Sprint("guest", i))
+		if remote(i) {
+			connectRemote(t, o, "s", reactions[r].handler)
+		} else {
+			connect(t, o, "s", reactions[r].handler)
+		}
+		switch {
+		case reactions[r].message != "":
+			failures++
+		case r == 'a' || r == '0':
+			answer, _ := reactions[r].handler(nil, nil)
+			answers = append(answers, answer)
+		default:
+			declines++
+		}
+	}
+	asker := p.Operator("asker")
+
+	i := 0
+	var joined []string
+	for reply := range asker.Replies(t.Context(), "s", nil) {
+		if i == len(pattern) {
+			t.Fatalf("one reply too many: %v", reply)
+		}
+		r, guest := rune(pattern[i]), fmt.Sprint("guest", i)
+		i++
+		if reply.Guest != guest {
+			t.Errorf("reply of %q in place of %q", reply.Guest, guest)
+		}
+		want := reactions[r]
+		if want.message == "" {
+			answer, err := want.handler(nil, nil)
+			if err != nil {
+				err = ErrHighAndDry // itself, not wrapped
+			}
+			if reply.Answer != answer || reply.Err != err {
+				t.Errorf("%s: got %v", guest, reply)
+			}
+			continue
+		}
+		failure, ok := reply.Err.(*HandlerError)
+		if !ok || reply.Answer != nil || failure.Guest != guest || failure.Service != "s" || errors.Is(failure, ErrHighAndDry) {
+			t.Errorf("%s: got %v", guest, reply)
+			continue
+		}
+		message := failure.Error()
+		for _, part := range []string{guest, `"s"`, want.message} {
+			if !strings.Contains(message, part) {
+				t.Errorf("no %q in %s", part, message)
+			}
+		}
+		switch r {
+		case 'f', 'b':
+			if failure.Err != fs.ErrNotExist || !errors.Is(failure, fs.ErrNotExist) {
+				t.Errorf("%s does not unwrap to what went wrong", message)
+			}
+		case 'p', 'n', 'h', 'A':
+			if !strings.Contains(message, "panicsOnPurpose") {
+				t.Errorf("no stack in %s", message)
+			}
+		case 'r':
+			if !strings.Contains(message, "_test.go") {
+				t.Errorf("no stack in %s", message)
+			}
+		}
+		joined = append(joined, guest)
+	}
+	if i != len(pattern) {
+		t.Errorf("%d replies, want %d", i, len(pattern))
+	}
+
+	check := func(how string, got []any, want []any, err error) {
+		t.Helper()
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: got answers %v, want %v", how, got, want)
+		}
+		var failed []string
+		if several, ok := err.(interface{ Unwrap() []error }); ok {
+			for _, err := range several.Unwrap() {
+				failed = append(failed, err.(*HandlerError).Guest)
+			}
+		}
+		if !slices.Equal(failed, joined) || (len(joined) == 0) != (err == nil) || err != nil && !errors.Is(err, ErrPartyline) {
+			t.Errorf("%s: failures of %v, want %v", how, failed, joined)
+		}
+	}
+	got, err := asker.AskAround(t.Context(), "s", nil)
+	check("AskAround", got, answers, err)
+	got, err = All[any](t.Context(), asker, "s", nil)
+	check("All", got, answers, err)
+
+	first, err := First[any](t.Context(), asker, "s", nil)
+	if len(answers) > 0 {
+		if first != answers[0] || err != nil {
+			t.Errorf("First: got %v, %v", first, err)
+		}
+	} else if failures > 0 {
+		check("First", nil, nil, err)
+	} else if err != ErrHighAndDry {
+		t.Errorf("First: got %v, want a decline", err)
+	}
+	if declines+failures+len(answers) != len(pattern) {
+		t.Fatal("the test does not add up")
+	}
+}
+
+// Asking an error what it wraps runs the code of whoever made it.
+func TestAnErrorThatPanicsIsItsGuestsFailure(t *testing.T) {
+	verifyNoLeak(t)
+	connectors := map[string]func(testing.TB, *Operator, string, Handler){"local": connect, "remote": connectRemote}
+	for name, connectAs := range connectors {
+		t.Run(name, func(t *testing.T) {
+			p := NewPartyline("main", Options{})
+			connectAs(t, p.Operator("a"), "s", func(context.Context, any) (any, error) {
+				var forgotten *fs.PathError
+				return nil, forgotten // the classic: not nil
+			})
+			connectAs(t, p.Operator("b"), "s", pong)
+			defer func() {
+				if value := recover(); value != nil {
+					t.Errorf("the asker panics: %v", value)
+				}
+			}()
+			got, err := p.Operator("asker").AskAround(t.Context(), "s", nil)
+			var failure *HandlerError
+			if !slices.Equal(got, []any{"pong"}) || !errors.As(err, &failure) || failure.Guest != "a" {
+				t.Error(got, err)
+			}
+		})
+	}
+}
+
+func TestAPanicOfTheLoopBodyIsTheCallersOwn(t *testing.T) {
+	verifyNoLeak(t)
+	synctest.Test(t, func(t *testing.T) {
+		for at := range 4 { // in the reply of: a local handler, one that panicked, a remote one, one that declined
+			p := NewPartyline("main", Options{})
+			connect(t, p.Operator("a"), "s", pong)
+			connect(t, p.Operator("b"), "s", func(context.Context, any) (any, error) { return panicsOnPurpose("not this") })
+			connectRemote(t, p.Operator("c"), "s", pong)
+			connect(t, p.Operator("d"), "s", failWith(ErrHighAndDry))
+			cancelled := at < 2 // it has not been started
+			connectRemote(t, p.Operator("e"), "s", func(ctx context.Context, _ any) (any, error) {
+				<-ctx.Done()
+				cancelled = true
+				return nil, ctx.Err()
+			})
+			func() {
+				defer func() {
+					if value := recover(); value != "mine" {
+						t.Errorf("reply %d: recovered %v", at, value)
+					}
+				}()
+				i := 0
+				for range p.Operator("asker").Replies(t.Context(), "s", nil) {
+					if i == at {
+						panic("mine")
+					}
+					i++
+				}
+				t.Error("the loop went on")
+			}()
+			synctest.Wait()
+			if !cancelled {
+				t.Errorf("reply %d: the remote handler was not cancelled", at)
+			}
+		}
+	})
+}
+
+func TestEveryErrorIsErrPartyline(t *testing.T) {
+	p := NewPartyline("main", Options{})
+	gone := p.Operator("gone")
+	gone.Leave()
+	connect(t, p.Operator("a"), "panics", func(context.Context, any) (any, error) { panic("oh no") })
+	connect(t, p.Operator("a"), "fails", failWith(fs.ErrExist))
+	connect(t, p.Operator("b"), "fails", failWith(fs.ErrNotExist))
+	_, missing := gone.AskAround(t.Context(), "missing", nil)
+	_, panicked := gone.AskAround(t.Context(), "panics", nil)
+	_, failed := gone.AskAround(t.Context(), "fails", nil)
+	_, wrongType := First[int](t.Context(), gone, "fails", nil)
+	for name, err := range map[string]error{
+		"ErrPartyline": ErrPartyline, "ErrHighAndDry": ErrHighAndDry, "ErrLeft": ErrLeft, "ErrLoop": ErrLoop,
+		"*NoSuchServiceError": &NoSuchServiceError{}, "*HandlerError": &HandlerError{Err: fs.ErrExist},
+		"wrapped": fmt.Errorf("wrapped: %w", ErrHighAndDry),
+		"missing": missing, "panicked": panicked, "failed": failed, "wrong type": wrongType,
+		"Connect without a service": p.Operator("a").Connect("", pong),
+		"Connect without a handler": p.Operator("a").Connect("s", nil),
+		"Connect without a guest":   p.Operator("").Connect("s", pong),
+		"Connect after Leave":       gone.Connect("s", pong),
+	} {
+		if !errors.Is(err, ErrPartyline) || err.Error() == "" {
+			t.Errorf("%s: %v is not ErrPartyline", name, err)
+		}
+	}
+	sentinels := []error{ErrHighAndDry, ErrLeft, ErrLoop}
+	for i, a := range sentinels {
+		for j, b := range sentinels {
+			if errors.Is(a, b) != (i == j) {
+				t.Errorf("%v is %v", a, b)
+			}
+		}
+	}
+	if other := errors.New("other"); errors.Is(other, ErrPartyline) || !errors.Is(failed, fs.ErrExist) || !errors.Is(failed, fs.ErrNotExist) {
+		t.Error("what failed does not come through")
+	}
+}
+
+// The context.
+
+func TestACancelledContextEndsTheAsk(t *testing.T) {
+	cause := errors.New("broken")
+	p := NewPartyline("main", Options{})
+	var cancel context.CancelFunc
+	connect(t, p.Operator("a"), "s", answerWith("a"))
+	connect(t, p.Operator("b"), "s", failWith(cause))
+	connect(t, p.Operator("c"), "s", func(ctx context.Context, _ any) (any, error) {
+		cancel()
+		return "c", nil // what was asked still counts
+	})
+	connect(t, p.Operator("d"), "s", func(context.Context, any) (any, error) { t.Error("called"); return "d", nil })
+	asker := p.Operator("asker")
+	ask := func(f func(context.Context)) {
+		var ctx context.Context
+		ctx, cancel = context.WithCancel(t.Context())
+		defer cancel()
+		f(ctx)
+	}
+	check := func(got []any, err error) {
+		t.Helper()
+		if !slices.Equal(got, []any{"a", "c"}) || !errors.Is(err, context.Canceled) || !errors.Is(err, cause) {
+			t.Errorf("got %v, %v", got, err)
+		}
+	}
+	ask(func(ctx context.Context) { check(asker.AskAround(ctx, "s", nil)) })
+	ask(func(ctx context.Context) { check(All[any](ctx, asker, "s", nil)) })
+	ask(func(ctx context.Context) {
+		if got, err := First[int](ctx, asker, "s", nil); got != 0 || !errors.Is(err, context.Canceled) || !errors.Is(err, cause) {
+			t.Errorf("got %v, %v", got, err)
+		}
+	})
+	ask(func(ctx context.Context) {
+		replies := slices.Collect(asker.Replies(ctx, "s", nil))
+		if len(replies) != 4 || replies[3] != (Reply{Err: context.Canceled}) {
+			t.Errorf("got %v", replies)
+		}
+	})
+	ask(func(ctx context.Context) {
+		cancel() // before anybody is asked
+		if got, err := asker.AskAround(ctx, "s", nil); len(got) > 0 || err != context.Canceled {
+			t.Errorf("got %v, %v", got, err)
+		}
+	})
+}
+
+func TestAHandlerThatEndsItsGoroutineHasFailed(t *testing.T) {
+	p := NewPartyline("main", Options{})
+	connect(t, p.Operator("a"), "s", func(context.Context, any) (any, error) {
+		runtime.Goexit()
+		return nil, nil
+	})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		p.Operator("").AskAround(context.Background(), "s", nil)
+	}()
+	<-done
+	wantFigures(t, p, "s 1, a/s 1 0 0 1")
+	if _, replies := p.Counts(); !errors.Is(replies[0].LastFailure, errExited) {
+		t.Error(replies[0].LastFailure)
+	}
+}

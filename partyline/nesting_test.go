@@ -1,0 +1,346 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package partyline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"testing"
+)
+
+func TestAGuestDoesNotAskItself(t *testing.T) {
+	verifyNoLeak(t)
+	p := NewPartyline("main", Options{})
+	own := p.Operator("own")
+	connect(t, own, "s", answerWith("own"))
+	connect(t, p.Operator("other"), "s", answerWith("other"))
+	connect(t, own, "s", answerWith("own again"))
+	connectRemote(t, own, "s", func(context.Context, any) (any, error) { t.Error("called"); return nil, nil })
+	connectRemote(t, p.Operator("remote"), "s", answerWith("remote"))
+	wantAnswers(t, own, "s", "other", "remote")
+	wantAnswers(t, p.Operator("own"), "s", "other", "remote") // whichever of its operators asks
+	own.Leave()
+	wantAnswers(t, own, "s", "other", "remote") // who has left can ask
+}
+
+func TestAGuestAskingFurtherUpIsNotAsked(t *testing.T) {
+	verifyNoLeak(t)
+	for _, remote := range []bool{false, true} {
+		p := NewPartyline("main", Options{})
+		var calls []string
+		join := func(guest string) *Operator {
+			o := p.Operator(guest)
+			h := func(ctx context.Context, _ any) (any, error) {
+				calls = append(calls, guest)
+				return All[any](ctx, o, "s", nil)
+			}
+			if remote {
+				connectRemote(t, o, "s", h)
+			} else {
+				connect(t, o, "s", h)
+			}
+			return o
+		}
+		a := join("a")
+		join("b")
+		if remote { // they run at once: two are enough
+			wantCalls(t, &calls, func() (any, error) { return All[any](t.Context(), a, "s", nil) }, "[[]]", "b")
+			continue
+		}
+		join("c")
+		// b asks c but neither a nor itself, c asks b, and the third in a row has
+		// nobody left to ask: no answers, no error.
+		wantCalls(t, &calls, func() (any, error) { return All[any](t.Context(), a, "s", nil) }, "[[[]] [[]]]", "b", "c", "c", "b")
+	}
+}
+
+func wantCalls(t *testing.T, calls *[]string, ask func() (any, error), answers string, want ...string) {
+	t.Helper()
+	got, err := ask()
+	if err != nil || fmt.Sprint(got) != answers || !slices.Equal(*calls, want) {
+		t.Errorf("got %v, %v by way of %v; want %s by way of %v", got, err, *calls, answers, want)
+	}
+}
+
+func TestAGuestAskingForAnotherServiceFurtherUpIsAsked(t *testing.T) {
+	p := NewPartyline("main", Options{})
+	a, b := p.Operator("a"), p.Operator("b")
+	connect(t, a, "name", answerWith("a"))
+	connect(t, b, "greeting", func(ctx context.Context, _ any) (any, error) {
+		name, err := First[string](ctx, b, "name", nil)
+		return "hello " + name, err
+	})
+	wantAnswers(t, a, "greeting", "hello a")
+}
+
+func TestAMissAmongNGuestsCostsAtMostTwoNSquaredCalls(t *testing.T) {
+	for _, n := range []int{3, 4, 11, 40} {
+		for _, asker := range []string{"guest0", "outsider", ""} {
+			for _, remote := range []bool{false, true} {
+				p := NewPartyline("main", Options{})
+				calls := make([]atomic.Int64, n)
+				for g := range n {
+					o := p.Operator(fmt.Sprint("guest", g))
+					h := func(ctx context.Context, payload any) (any, error) {
+						calls[g].Add(1)
+						return First[string](ctx, o, "url", payload) // whoever does not know asks the others
+					}
+					if remote {
+						connectRemote(t, o, "url", h)
+					} else {
+						connect(t, o, "url", h)
+					}
+				}
+				_, err := First[string](t.Context(), p.Operator(asker), "url", nil)
+				if want := map[bool]error{false: ErrHighAndDry, true: ErrLoop}[n > 4]; !errors.Is(err, want) && n != 4 {
+					t.Errorf("%q asks %d: got %v, want %v", asker, n, err, want)
+				}
+				if err != nil && len(err.Error()) > 200*n {
+					t.Errorf("%q asks %d: the error has %d bytes", asker, n, len(err.Error()))
+				}
+				sum := int64(0)
+				for g := range n {
+					guest := fmt.Sprint("guest", g)
+					called := calls[g].Load()
+					if sum += called; (called > 0) != (guest != asker) {
+						t.Errorf("%q asks %d: %s is called %d times", asker, n, guest, called)
+					}
+				}
+				if sum > int64(2*n*n) {
+					t.Errorf("%q asks %d: %d calls, want at most %d", asker, n, sum, 2*n*n)
+				}
+			}
+		}
+	}
+}
+
+// TestAChainOfEightGuestsIsAnsweredALongerOneGetsErrLoop is that of a page whose old
+// name leads to a newer one, that to a newer one, and so on.
+func TestAChainOfEightGuestsIsAnsweredALongerOneGetsErrLoop(t *testing.T) {
+	for _, remote := range []bool{false, true} {
+		p := NewPartyline("main", Options{})
+		const n = 12
+		for g := range n {
+			o := p.Operator(fmt.Sprint("guest", g))
+			h := func(ctx context.Context, payload any) (any, error) {
+				switch name := payload.(int); {
+				case name%n != g:
+					return nil, ErrHighAndDry
+				case name < n: // the newest
+					return fmt.Sprint("page of ", g), nil
+				default:
+					return First[string](ctx, o, "url", name-n-1)
+				}
+			}
+			if remote {
+				connectRemote(t, o, "url", h)
+			} else {
+				connect(t, o, "url", h)
+			}
+		}
+		for asks := range n - 1 { // by guests
+			payload := asks * (n + 1)
+			got, err := First[string](t.Context(), p.Operator(""), "url", payload)
+			if asks <= 8 && (err != nil || got != "page of 0") {
+				t.Errorf("%d guests ask (remote: %v): got %q, %v", asks, remote, got, err)
+			}
+			if asks > 8 && !errors.Is(err, ErrLoop) {
+				t.Errorf("%d guests ask (remote: %v): got %q, %v; want ErrLoop", asks, remote, got, err)
+			}
+		}
+	}
+}
+
+func TestWhatACallMaySpendIsForEachAskInItAnew(t *testing.T) {
+	p := NewPartyline("main", Options{})
+	const n = 4
+	for g := range n { // each leads to the next, up to the last
+		o := p.Operator(fmt.Sprint("guest", g))
+		connect(t, o, "url", func(ctx context.Context, payload any) (any, error) {
+			switch payload.(int) {
+			case g:
+				if g == n-1 {
+					return "here", nil
+				}
+				return First[string](ctx, o, "url", g+1)
+			}
+			return nil, ErrHighAndDry
+		})
+	}
+	page := p.Operator("page")
+	connect(t, page, "page", func(ctx context.Context, _ any) (any, error) {
+		for range 50 {
+			if _, err := First[string](ctx, page, "url", 0); err != nil {
+				return nil, err
+			}
+		}
+		return "done", nil
+	})
+	wantAnswers(t, p.Operator(""), "page", "done")
+}
+
+func TestACallerThatIsNoGuestAsksEveryone(t *testing.T) {
+	p := NewPartyline("main", Options{})
+	anonymous := p.Operator("")
+	a, b := p.Operator("a"), p.Operator("b")
+	connect(t, a, "s", answerWith("a"))
+	connect(t, b, "s", answerWith("b"))
+	wantAnswers(t, anonymous, "s", "a", "b")
+
+	// An ask by nobody in particular skips nobody further down: the handler
+	// that asks through it is asked itself, until it ends that.
+	connect(t, a, "countdown", func(ctx context.Context, payload any) (any, error) {
+		switch n, ok := payload.(int); {
+		case !ok:
+			return nil, ErrHighAndDry
+		case n > 0:
+			return First[any](ctx, anonymous, "countdown", n-1)
+		}
+		return First[any](ctx, anonymous, "countdown", "the others")
+	})
+	connect(t, p.Operator("c"), "countdown", func(_ context.Context, payload any) (any, error) {
+		if payload == "the others" {
+			return "c", nil
+		}
+		return nil, ErrHighAndDry
+	})
+	if got, err := First[any](t.Context(), anonymous, "countdown", 5); got != "c" || err != nil {
+		t.Error(got, err)
+	}
+}
+
+func TestACallerThatIsNoGuestSkipsOnlyThoseAskingFurtherUp(t *testing.T) {
+	p := NewPartyline("main", Options{})
+	a, b, anonymous := p.Operator("a"), p.Operator("b"), p.Operator("")
+	through := func(o *Operator, guest string) Handler {
+		return func(ctx context.Context, payload any) (any, error) {
+			if payload == "deep" {
+				return guest, nil
+			}
+			if o == anonymous {
+				payload = "deep"
+			}
+			return All[any](ctx, o, "s", payload)
+		}
+	}
+	connect(t, a, "s", through(a, "a"))
+	connect(t, b, "s", through(b, "b"))
+	connect(t, p.Operator("c"), "s", through(anonymous, "c"))
+	connect(t, p.Operator("d"), "s", answerWith("d"))
+	// a asks b and c. Below b, c asks all but a and b, though two asks are
+	// under way; else it asks all but a.
+	got, err := All[any](t.Context(), a, "s", nil)
+	if err != nil || fmt.Sprint(got) != "[[[c d] d] [b c d] d]" {
+		t.Error(got, err)
+	}
+}
+
+func TestTheSameServiceOnAnotherPartylineDoesNotInterfere(t *testing.T) {
+	here, there := NewPartyline("main", Options{}), NewPartyline("main", Options{}) // not even the name tells them apart
+	asOn := func(p *Partyline, guest string) Handler {
+		o := p.Operator(guest)
+		return func(ctx context.Context, _ any) (any, error) { return All[any](ctx, o, "s", nil) }
+	}
+	connect(t, here.Operator("b"), "s", asOn(here, "b"))
+	connect(t, here.Operator("c"), "s", asOn(there, "c"))
+	for _, guest := range []string{"a", "b", "c"} {
+		connect(t, there.Operator(guest), "s", answerWith(guest))
+	}
+	// Two asks are under way here, by a and b, when c asks there.
+	got, err := here.Operator("a").AskAround(t.Context(), "s", nil)
+	if err != nil || fmt.Sprint(got) != "[[[a b]] [a b]]" {
+		t.Error(got, err)
+	}
+}
+
+func TestThirtyTwoNestedAsksAreFineTheNextGetsErrLoop(t *testing.T) {
+	verifyNoLeak(t)
+	for _, remote := range []bool{false, true} {
+		for _, c := range []struct {
+			asks int
+			want error
+		}{{1, nil}, {32, nil}, {33, ErrLoop}} {
+			p := NewPartyline("main", Options{})
+			guests := []*Operator{p.Operator("a"), p.Operator("b")}
+			for i := range c.asks {
+				o := guests[i%2]
+				h := func(ctx context.Context, _ any) (any, error) {
+					if i == c.asks-1 {
+						return "the end", nil
+					}
+					return First[string](ctx, o, fmt.Sprint(i+1), nil)
+				}
+				if remote {
+					connectRemote(t, o, fmt.Sprint(i), h)
+				} else {
+					connect(t, o, fmt.Sprint(i), h)
+				}
+			}
+			got, err := First[string](t.Context(), guests[1], "0", nil)
+			if !errors.Is(err, c.want) || (err == nil) != (got == "the end") {
+				t.Errorf("%d asks (remote: %v): got %q, %v; want error %v", c.asks, remote, got, err, c.want)
+			}
+		}
+	}
+}
+
+func TestAnEndlessCircleGetsErrLoop(t *testing.T) {
+	p := NewPartyline("main", Options{})
+	anonymous, calls := p.Operator(""), 0
+	var deepest []Reply
+	connect(t, p.Operator("a"), "s", func(ctx context.Context, _ any) (any, error) {
+		calls++
+		replies := slices.Collect(anonymous.Replies(ctx, "s", nil))
+		if deepest == nil {
+			deepest = replies
+		}
+		return nil, replies[0].Err
+	})
+	if answers, err := anonymous.AskAround(t.Context(), "s", nil); len(answers) > 0 || !errors.Is(err, ErrLoop) || calls != 32 {
+		t.Errorf("got %v, %v after %d calls", answers, err, calls)
+	}
+	if len(deepest) != 1 || deepest[0] != (Reply{Err: ErrLoop}) {
+		t.Errorf("the deepest ask got %v", deepest)
+	}
+}
+
+// Missing services.
+
+// TestALoopEndsTheWholeCall has handlers ask in a circle as nobody in particular,
+// which skips nobody: each level asks all of them.
+func TestALoopEndsTheWholeCall(t *testing.T) {
+	p := NewPartyline("main", Options{})
+	anonymous := p.Operator("")
+	calls := 0
+	for g := range 3 {
+		connect(t, p.Operator(fmt.Sprint("guest", g)), "s", func(ctx context.Context, payload any) (any, error) {
+			calls++
+			return First[any](ctx, anonymous, "s", payload)
+		})
+	}
+	if _, err := anonymous.AskAround(t.Context(), "s", nil); !errors.Is(err, ErrLoop) {
+		t.Error(err)
+	}
+	if calls > 3*maxDepth {
+		t.Errorf("%d calls", calls)
+	}
+	connect(t, p.Operator("other"), "other", pong)
+	wantAnswers(t, anonymous, "other", "pong")
+
+	// It is no fault of a guest that asks for something else in the same call.
+	good := p.Operator("good")
+	connect(t, p.Operator("bad"), "greeting", func(ctx context.Context, _ any) (any, error) {
+		return First[any](ctx, anonymous, "s", nil)
+	})
+	connect(t, good, "greeting", func(ctx context.Context, _ any) (any, error) {
+		return First[any](ctx, good, "other", nil)
+	})
+	answers, err := anonymous.AskAround(t.Context(), "greeting", nil)
+	if !errors.Is(err, ErrLoop) || !slices.Equal(answers, []any{"pong"}) {
+		t.Error(answers, err)
+	}
+}
