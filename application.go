@@ -112,7 +112,7 @@ func (a *application) connectHandler(o *Operator, service string, h manifest.Han
 	})
 }
 
-// fetchSoon has the manifest asked for again.
+// fetchSoon makes the fetcher ask for the manifest again.
 func (a *application) fetchSoon() {
 	select {
 	case a.wake <- struct{}{}:

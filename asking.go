@@ -100,7 +100,7 @@ func (a *application) request(ctx context.Context, service string, h manifest.Ha
 	requestCtx, cancel := WithTimeout(ctx, timeout)
 	defer cancel()
 	path := partyline.PathOf(ctx, a.invitation.Operator.Partyline())
-	release, waited, err := a.slots.take(requestCtx, path[len(path)-1].Guest, holdsSlot(path, a.guest()))
+	release, waited, err := a.slots.acquire(requestCtx, path[len(path)-1].Guest, holdsSlot(path, a.guest()))
 	if err != nil {
 		return nil, &abandonedError{err}
 	}

@@ -17,10 +17,10 @@ const (
 	breakerPause    = 5 * time.Second
 )
 
-// breaker keeps a service of an application that does not answer from being asked for.
+// breaker stops asks for a service while the application does not answer them.
 type breaker struct {
 	*gobreaker.CircuitBreaker[any]
-	last atomic.Pointer[unreachableError] // how it did not answer; nil before it has not
+	last atomic.Pointer[unreachableError] // how it last failed to answer; nil if it has not
 }
 
 func (a *application) breaker(service string) *breaker {

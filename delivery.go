@@ -43,15 +43,15 @@ func (d *Delivery) Reach(i *Invitation) bool {
 	return d != nil && d.entry == i.host.entry && d.reach(i.invited.guest)
 }
 
-// Prepare has the request prepared as SendOptions say, for a handler that speaks for the
-// guest and is about to pass it on. It is experimental.
+// Prepare prepares the request as SendOptions say, for a handler that speaks for the guest
+// and is about to pass it on. It is experimental.
 func (d *Delivery) Prepare(r *http.Request) {
 	if d.prepare != nil {
 		d.prepare(r)
 	}
 }
 
-// reach takes down that the delivery has reached a handler that speaks for the guest. It
+// reach records that the delivery has reached a handler that speaks for the guest. It
 // returns false if that is not the one it is for.
 func (d *Delivery) reach(guest string) bool {
 	if d.guest != guest {

@@ -77,8 +77,8 @@ func newFetcher(a *application) *fetcher {
 	return f
 }
 
-// begin connects what is declared, and what the application's last manifest said, and
-// has that asked for when the config has started.
+// begin connects what is declared, and what the application's last manifest said, and asks
+// for the next one when the config has started.
 func (f *fetcher) begin() error {
 	f.dropStrayed()
 	if len(f.hrefs) > 0 && f.invitation.Base() != "" {
@@ -154,16 +154,16 @@ func (f *fetcher) run() {
 			timer.Reset(time.Until(p.until))
 			continue
 		}
-		if !f.beginTurn(f.ctx) {
+		if !f.beginAsking(f.ctx) {
 			return
 		}
 		timer.Reset(max(f.fetchAndRecover(), minFetchInterval))
 	}
 }
 
-// fetchAndRecover is fetch in the application's turn, whatever the application may answer.
+// fetchAndRecover is fetch once the application may be asked, whatever the application may answer.
 func (f *fetcher) fetchAndRecover() (wait time.Duration) {
-	defer f.endTurn()
+	defer f.endAsking()
 	defer func() {
 		if value := recover(); value != nil {
 			wait = fetchWaits.broken

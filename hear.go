@@ -115,7 +115,7 @@ func (f *fetcher) waitAfter(v verdict, a answer, err error) time.Duration {
 	return f.retries.afterFailure(v == broken, after, rand.Float64())
 }
 
-// parse returns the manifest that is the body, the last one if it is the same.
+// parse returns the manifest in the body, the last one if that says the same.
 func (f *fetcher) parse(body []byte) (*manifest.Manifest, error) {
 	if f.last != nil && bytes.Equal(body, f.last.body) {
 		return f.last.manifest, nil
@@ -131,7 +131,7 @@ func (f *fetcher) parse(body []byte) (*manifest.Manifest, error) {
 	return m, nil
 }
 
-// join has the guest on the line by the manifest of the answer, or by the last one.
+// join puts the guest on the line by the manifest of the answer, or by the last one.
 func (f *fetcher) join(a answer, v verdict) error {
 	next := lastManifest{etag: etagOf(a.header), body: a.body, fetched: a.time}
 	if v == unchanged {

@@ -47,8 +47,8 @@ type Invitation struct {
 	starting []func()      // to be called when it is
 	soFar    *InviteInfo   // nil unless the guest has called Defer
 	reported chan struct{} // closed by the first report after that
-	told     news
-	starts   bool // it was told of a guest that may be starting
+	told     news          // last
+	starts   bool          // and that it may be starting
 }
 
 // Host returns the party that the guest is invited to. It is experimental.
@@ -198,8 +198,8 @@ func (i *Invitation) end() {
 	i.starting = nil
 }
 
-// OnStart has f called in a goroutine when the invite is over and the config has started,
-// which may be so already. It is experimental.
+// OnStart calls f in a goroutine when the invite is over and the config has started, which
+// may be so already. It is experimental.
 func (i *Invitation) OnStart(f func()) {
 	i.mu.Lock()
 	defer i.mu.Unlock()

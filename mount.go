@@ -38,8 +38,8 @@ func (e *Entry) mountOf(ctx context.Context, guest string) string {
 	return ""
 }
 
-// Mount takes down, before the invite is answered, where the guest is mounted: the escaped
-// path in the party that is stripped before requests reach it. It is experimental.
+// Mount says, before the invite is answered, where the guest is mounted: the escaped path in
+// the party that is stripped before requests reach it. It is experimental.
 func (i *Invitation) Mount(path string) {
 	i.mount = newMount(i.host, path)
 	i.host.entry.mounts.Store(i.invited.guest, i.mount)

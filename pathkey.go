@@ -18,7 +18,7 @@ import (
 
 var pathKeyName = path.Join(storageRoot, "path.key")
 
-// loadPathKey has the key in Caddy's storage used as soon as it is there.
+// loadPathKey makes the app use the key in Caddy's storage as soon as it is there.
 func (a *App) loadPathKey() {
 	err := a.storage.do(func(ctx context.Context, storage certmagic.Storage) error {
 		key, err := storedPathKey(ctx, storage)

@@ -33,8 +33,8 @@ type remembered struct {
 
 	// It is asked for its manifest by one at a time, and once a second, however many
 	// servers and configs it is in.
-	turn     *semaphore.Weighted
-	earliest time.Time // guarded by turn
+	pace     *semaphore.Weighted
+	earliest time.Time // guarded by pace
 
 	paused atomic.Pointer[pause] // nil, or since an answer that a proxy may count
 }
@@ -54,12 +54,13 @@ func (r *remembered) pause() *pause {
 }
 
 var applications = kept.New(func(manifestKey) *remembered {
-	return &remembered{turn: semaphore.NewWeighted(1)}
+	return &remembered{pace: semaphore.NewWeighted(1)}
 }, nil)
 
-// beginTurn waits for the turn. It returns false if the context ends before that.
-func (r *remembered) beginTurn(ctx context.Context) bool {
-	if r.turn.Acquire(ctx, 1) != nil {
+// beginAsking waits until the application may be asked. It returns false if the context
+// ends before that.
+func (r *remembered) beginAsking(ctx context.Context) bool {
+	if r.pace.Acquire(ctx, 1) != nil {
 		return false
 	}
 	timer := time.NewTimer(time.Until(r.earliest))
@@ -68,14 +69,14 @@ func (r *remembered) beginTurn(ctx context.Context) bool {
 	case <-timer.C:
 		return true
 	case <-ctx.Done():
-		r.turn.Release(1)
+		r.pace.Release(1)
 		return false
 	}
 }
 
-func (r *remembered) endTurn() {
+func (r *remembered) endAsking() {
 	r.earliest = time.Now().Add(minFetchInterval)
-	r.turn.Release(1)
+	r.pace.Release(1)
 }
 
 // keep makes it the last good manifest, also for configs to come.
@@ -84,7 +85,7 @@ func (f *fetcher) keep(last *lastManifest) {
 	f.remembered.last.Store(last)
 }
 
-// stale has the manifest asked for at once by whoever begins with it.
+// stale makes whoever begins with the last manifest ask for it at once.
 func (f *fetcher) stale() {
 	if f.last != nil && !f.last.fresh.IsZero() {
 		last := *f.last

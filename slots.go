@@ -65,10 +65,10 @@ func holdsSlot(path []partyline.Step, guest string) bool {
 	return slices.ContainsFunc(path[1:], func(step partyline.Step) bool { return step.Guest == guest })
 }
 
-// take takes a slot for an ask that ends with ctx at the latest, and calls release when
+// acquire takes a slot for an ask that ends with ctx at the latest, and calls release when
 // it has ended. One that came of an ask that holds a slot needs none: it might wait for
 // that. The error is ErrRefused, or the context's if the asker has gone.
-func (s *slots) take(ctx context.Context, guest string, holds bool) (release func(), waited time.Duration, err error) {
+func (s *slots) acquire(ctx context.Context, guest string, holds bool) (release func(), waited time.Duration, err error) {
 	if ctx.Err() == context.Canceled {
 		return nil, 0, ctx.Err()
 	}
@@ -207,8 +207,8 @@ func (s *slots) leave(w *waiter) {
 	}
 }
 
-// makeRoom has the last ask of whom most wait for make room for one of an asker of whom
-// fewer do.
+// makeRoom turns away the last ask of the asker that has most of them waiting, for one of
+// an asker that has fewer.
 func (s *slots) makeRoom(a *asker) bool {
 	most := a
 	for turn := s.turns.Front(); turn != nil; turn = turn.Next() {

@@ -234,7 +234,7 @@ func TestWhoHasGoneGivesItsPlaceBack(t *testing.T) {
 func TestAnAskWaitsAsLongAsItsTimeout(t *testing.T) {
 	c := newSlotsTest(t, "max_asks 1\ntimeout 2s")
 	s := c.slots()
-	release, _, err := s.take(t.Context(), "z", false) // for longer than an ask could
+	release, _, err := s.acquire(t.Context(), "z", false) // for longer than an ask could
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -279,7 +279,7 @@ func TestAnAskWaitsAsLongAsItsTimeout(t *testing.T) {
 		t.Errorf("logged %v", ended)
 	}
 	// The next time it is told again.
-	if release, _, err = s.take(t.Context(), "z", false); err != nil {
+	if release, _, err = s.acquire(t.Context(), "z", false); err != nil {
 		t.Fatal(err)
 	}
 	defer release()
@@ -296,7 +296,7 @@ func TestAnAskWhoseTurnComesTooLateIsRefused(t *testing.T) {
 	c := newSlotsTest(t, "max_asks 8\ntimeout 3s")
 	var releases []func()
 	for _, asker := range []string{"y", "y", "z", "z", "z", "z", "z", "z"} {
-		release, _, err := c.slots().take(t.Context(), asker, false)
+		release, _, err := c.slots().acquire(t.Context(), asker, false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -528,7 +528,7 @@ func BenchmarkSlots(b *testing.B) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	take := func() {
-		release, _, err := s.take(ctx, "asker", false)
+		release, _, err := s.acquire(ctx, "asker", false)
 		if err != nil {
 			panic(err)
 		}
@@ -544,7 +544,7 @@ func BenchmarkSlots(b *testing.B) {
 func TestTakingASlotAllocatesOnceAtMost(t *testing.T) {
 	s := newSlots(defaultMaxAsks, time.Second, nil)
 	if n := testing.AllocsPerRun(1000, func() {
-		release, _, err := s.take(context.Background(), "asker", false)
+		release, _, err := s.acquire(context.Background(), "asker", false)
 		if err != nil {
 			panic(err)
 		}

@@ -27,7 +27,7 @@ type upstreams struct {
 // not, so that it is no application that was started again.
 const recoveries = 3
 
-// note takes down what came of an ask, and tells once of an upstream that is down.
+// note records what came of an ask, and tells once of an upstream that is down.
 func (u *upstreams) note(a *application, err error) {
 	dial, failed := errors.AsType[reverseproxy.DialError](err)
 	if !failed {
