@@ -21,8 +21,6 @@ import (
 	"github.com/wsgiparty/wsgiparty/internal/measure"
 )
 
-// What it costs.
-
 func TestConnectingIsNotQuadratic(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // else its cost depends on what other tests left
 	const n, factor = 500, 64                        // quadratic is 4096 times as much
@@ -273,8 +271,6 @@ func TestNoAnswerIsLostOrDoubledWhileGuestsComeAndGo(t *testing.T) {
 	}
 }
 
-// Operators and partylines.
-
 func TestOperatorsKnowWhoseTheyAre(t *testing.T) {
 	p := NewPartyline("main", Options{})
 	if p.Name() != "main" {
@@ -317,8 +313,6 @@ func TestServicesIsACopyInConnectOrder(t *testing.T) {
 		t.Errorf("after leaving: got %v, want %v", got, want)
 	}
 }
-
-// Guests.
 
 func TestGuestsTellsWhoIsOnTheLine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -318,8 +318,6 @@ func TestEveryErrorIsErrPartyline(t *testing.T) {
 	}
 }
 
-// The context.
-
 func TestACancelledContextEndsTheAsk(t *testing.T) {
 	cause := errors.New("broken")
 	p := NewPartyline("main", Options{})

@@ -308,8 +308,6 @@ func TestAnEndlessCircleGetsErrLoop(t *testing.T) {
 	}
 }
 
-// Missing services.
-
 // TestALoopEndsTheWholeCall has handlers ask in a circle as nobody in particular,
 // which skips nobody: each level asks all of them.
 func TestALoopEndsTheWholeCall(t *testing.T) {

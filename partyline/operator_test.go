@@ -79,8 +79,6 @@ func TestTheOriginalsURLExampleTakesTheFirstAnswer(t *testing.T) {
 	}
 }
 
-// Who is asked, and in which order.
-
 func TestHandlersAreCalledOneAtATimeInConnectOrder(t *testing.T) {
 	p := NewPartyline("main", Options{})
 	a, b, c := p.Operator("a"), p.Operator("b"), p.Operator("c")

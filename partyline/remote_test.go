@@ -40,8 +40,6 @@ func TestACancelledContextDoesNotWaitForARemoteHandler(t *testing.T) {
 	})
 }
 
-// Remote handlers.
-
 func TestRemoteHandlersAreStartedTogetherWhenTheFirstIsReached(t *testing.T) {
 	verifyNoLeak(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -258,8 +256,6 @@ func TestARemoteHandlerThatMissesTheDeadlineHasFailedOnceItReturns(t *testing.T)
 		}
 	})
 }
-
-// Remote handlers.
 
 func TestRepliesOfRemoteHandlersAreCountedAndTimed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
