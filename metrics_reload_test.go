@@ -299,8 +299,8 @@ func TestTheMetricsAreThereWhoeverJoinsFirst(t *testing.T) {
 }
 
 // TestScrapesUnderLoad has many scrape while others ask, guests come and go, and
-// configs, good and broken, are loaded. No counter ever goes down, none shows half an
-// ask, and in the end not one ask is missing.
+// configs, good and broken, are loaded. No counter ever goes down, none is off by more than
+// the asks under way, and in the end not one ask is missing.
 func TestScrapesUnderLoad(t *testing.T) {
 	m := newMetered(t)
 	partytest.OnProvision(t, "broken", func(caddy.Context) error { return errors.New("oh no") })

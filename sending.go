@@ -37,16 +37,12 @@ func (h *Host) send(ctx context.Context, i *invited, timeout time.Duration) *Inv
 	timeoutCtx, cancel := context.WithTimeoutCause(ctx, timeout, &TimeoutError{timeout})
 	defer cancel()
 	requestCtx := newStaying(timeoutCtx)
-	uri := *i.uri // for the guest to keep
-	operator := h.app.operator(h.ctx, h.entry, i.guest)
-	prefix := h.prefixFor(h.ctx)
-	invitation := &Invitation{Operator: operator, URI: &uri, Prefix: prefix, Again: i.last.Load() != nil, host: h, invited: i, operator: operator}
+	invitation := h.newInvitation(i)
 	defer invitation.end()
-	base, _ := invitepath.Cut(i.uri.EscapedPath())
-	invitation.Mount(strings.TrimSuffix(base, "/"))
+	operator := invitation.Operator
 	w := subrequest.NewResponseWriter(maxInviteResponse)
 	request := (&http.Request{Method: http.MethodGet, URL: i.uri}).WithContext(context.WithValue(requestCtx, invitationKey{}, invitation))
-	r := subrequest.New(request, h.server, i.uri, prefix, w)
+	r := subrequest.New(request, h.server, i.uri, invitation.Prefix, w)
 	caddyhttp.SetVar(r.Context(), h.settings.PartylineKey, operator)
 
 	info := &InviteInfo{Time: time.Now()}
@@ -77,6 +73,17 @@ func (h *Host) send(ctx context.Context, i *invited, timeout time.Duration) *Inv
 		h.tell(info, operator)
 	}
 	return info
+}
+
+// newInvitation returns what an invite brings its guest: an operator that is not on the
+// line yet, and the mount that the invite's path says, unless the guest knows better.
+func (h *Host) newInvitation(i *invited) *Invitation {
+	uri := *i.uri // for the guest to keep
+	operator := h.app.operator(h.ctx, h.entry, i.guest)
+	invitation := &Invitation{Operator: operator, URI: &uri, Prefix: h.prefixFor(h.ctx), Again: i.last.Load() != nil, host: h, invited: i, operator: operator}
+	base, _ := invitepath.Cut(i.uri.EscapedPath())
+	invitation.Mount(strings.TrimSuffix(base, "/"))
+	return invitation
 }
 
 // SendInvites is SendInvitesContext that waits for as long as it takes.
@@ -116,7 +123,7 @@ func SendInvitesContext(ctx context.Context, party, guest string) ([]InviteInfo,
 			if s == nil {
 				continue
 			}
-			defer h.leave(s)
+			defer s.leave()
 			select {
 			case <-s.sent:
 			case <-ctx.Done():
@@ -143,14 +150,15 @@ func SendInvitesContext(ctx context.Context, party, guest string) ([]InviteInfo,
 // sending is an invite that is being sent again.
 type sending struct {
 	*invited
+	host    *Host
 	end     context.CancelFunc
-	waiting int           // how many wait for it
+	waiting int           // how many wait for it; guarded by the host
 	sent    chan struct{} // closed when the guest has had it
 	done    chan struct{} // closed when its application, if it is one, has been asked, too
 }
 
-// sendAgain has the invite sent, if that is not under way, to a guest that is not on the
-// line, and nil for one that is.
+// sendAgain begins to send the invite, unless that is under way, to a guest that is not on
+// the line. It returns nil for one that is. Whoever calls it waits, and then calls leave.
 func (h *Host) sendAgain(i *invited) *sending {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -163,49 +171,55 @@ func (h *Host) sendAgain(i *invited) *sending {
 		return nil
 	}
 	ctx, end := context.WithCancel(h.ctx)
-	s := &sending{invited: i, end: end, waiting: 1, sent: make(chan struct{}), done: make(chan struct{})}
+	s := &sending{invited: i, host: h, end: end, waiting: 1, sent: make(chan struct{}), done: make(chan struct{})}
 	i.sending = s
-	go func() {
-		defer close(s.done)
-		defer h.forget(s)
-		defer func() { // on behalf of a request
-			if value := recover(); value != nil {
-				h.logger.Error("sending an invite panicked",
-					zap.String("party", h.name),
-					zap.String("guest", i.guest),
-					zap.String("error", fmt.Sprint(value)),
-					zap.ByteString("stack", debug.Stack()))
-			}
-		}()
-		if info := s.send(ctx, h); info != nil {
-			last.invitation.Leave() // now that another one is there
-			info.invitation.awaitReport(ctx, h.settings.InviteTimeout)
-		}
-	}()
+	go s.run(ctx, last.invitation)
 	return s
 }
 
-func (s *sending) send(ctx context.Context, h *Host) *InviteInfo {
+// run sends the invite. If somebody still waits for it, the guest leaves the line by the
+// invitation before.
+func (s *sending) run(ctx context.Context, before *Invitation) {
+	defer close(s.done)
+	defer s.forget()
+	defer func() { // on behalf of a request
+		if value := recover(); value != nil {
+			s.host.logger.Error("sending an invite panicked",
+				zap.String("party", s.host.name),
+				zap.String("guest", s.guest),
+				zap.String("error", fmt.Sprint(value)),
+				zap.ByteString("stack", debug.Stack()))
+		}
+	}()
+	info := s.send(ctx)
+	if info == nil {
+		return
+	}
+	before.Leave() // now that another one is there
+	info.invitation.awaitReport(ctx, s.host.settings.InviteTimeout)
+}
+
+func (s *sending) send(ctx context.Context) *InviteInfo {
 	defer close(s.sent)
-	return h.send(ctx, s.invited, h.timeoutOf(false))
+	return s.host.send(ctx, s.invited, s.host.timeoutOf(false))
 }
 
 // leave says that one of those who wait for the invite does so no more.
-func (h *Host) leave(s *sending) {
-	h.mu.Lock()
+func (s *sending) leave() {
+	s.host.mu.Lock()
 	s.waiting--
 	left := s.waiting == 0
-	h.mu.Unlock()
+	s.host.mu.Unlock()
 	if left {
-		h.forget(s)
+		s.forget()
 	}
 }
 
 // forget ends the invite, and lets another be sent.
-func (h *Host) forget(s *sending) {
+func (s *sending) forget() {
 	s.end()
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	s.host.mu.Lock()
+	defer s.host.mu.Unlock()
 	if s.invited.sending == s {
 		s.invited.sending = nil
 	}
