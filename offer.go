@@ -60,10 +60,10 @@ func (g *Guest) notFor(i *Invitation) string {
 // accept makes the application the guest that is invited.
 func (g *Guest) accept(i *Invitation, mount string) error {
 	if g.keysErr != nil {
-		return &ConfigError{fmt.Errorf("wsgi_party_guest: %w", g.keysErr)}
+		return &ConfigError{Err: fmt.Errorf("wsgi_party_guest: %w", g.keysErr)}
 	}
 	if err := i.SetKeys(g.keys); err != nil {
-		return &ConfigError{err}
+		return &ConfigError{Err: err}
 	}
 	i.Accept()
 	i.Mount(mount)

@@ -155,13 +155,13 @@ func TestAPageThatAsksItselfEnds(t *testing.T) {
 }
 
 // dotlessOf returns those of the running config's party.
-func dotlessOf(t *testing.T, party string) *dotlessAsks {
+func dotlessOf(t *testing.T, name string) *dotlessAsks {
 	t.Helper()
 	a, ok := Running()
 	if !ok {
 		t.Fatal("no config runs")
 	}
-	return StateOf[dotlessAsks](a.Entry(party))
+	return StateOf[dotlessAsks](a.Entry(name))
 }
 
 func TestAsksWithoutTheDotAreFewAtATime(t *testing.T) {
