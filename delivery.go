@@ -111,15 +111,18 @@ type SendOptions struct {
 	Done func()
 }
 
+func (o SendOptions) done() {
+	if o.Done != nil {
+		o.Done()
+	}
+}
+
 // SendWith is Send with options. It is experimental.
 func (i *Invitation) SendWith(r *http.Request, options SendOptions) (*http.Response, error) {
-	limit, done := cmp.Or(options.Limit, maxResponse), options.Done
-	if done == nil {
-		done = func() {}
-	}
+	limit := cmp.Or(options.Limit, maxResponse)
 	h := i.host
 	if h.guests.private.ContainsURL(r.URL) && !i.invited.private.ContainsURL(r.URL) {
-		done()
+		options.done()
 		return nil, fmt.Errorf("%w: the path is private to that one", ErrMisrouted)
 	}
 	d := &Delivery{guest: i.invited.guest, entry: h.entry, private: &i.invited.private, prepare: options.Prepare}
@@ -135,7 +138,7 @@ func (i *Invitation) SendWith(r *http.Request, options SendOptions) (*http.Respo
 	sent.Header[loopHeader] = []string{forwardedLoop(ctx)}
 	caddyhttp.SetVar(sent.Context(), h.settings.PartylineKey, i.Operator)
 	handler := caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
-		defer done()
+		defer options.done()
 		return h.chain.ServeHTTP(w, r)
 	})
 	err := reasonOf(subrequest.Send(handler, sent, w))

@@ -48,7 +48,13 @@ func TimedOut(err error) bool {
 // of a *TimeoutError. Proxies take that for a client that has gone: they do not count it
 // for their health checks. It is experimental.
 func WithTimeout(ctx context.Context, after time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, after, &goneError{&TimeoutError{after}})
+	var cause struct { // one allocation
+		gone    goneError
+		timeout TimeoutError
+	}
+	cause.timeout.After = after
+	cause.gone.err = &cause.timeout
+	return context.WithTimeoutCause(ctx, after, &cause.gone)
 }
 
 // UnconnectedError says that there was no connection to an application. A proxy is not to
