@@ -165,7 +165,8 @@ func (a *App) warnOfJoined() {
 	}
 }
 
-// Cleanup has the process forget, after a while, what no other config has.
+// Cleanup releases what the config holds: the process forgets, after a while, what no
+// other config has.
 func (a *App) Cleanup() error {
 	a.holds.Release()
 	return nil
@@ -209,8 +210,8 @@ func AppOf(ctx caddy.Context) (_ *App, err error) {
 	return app.(*App), nil
 }
 
-// WarnAtStart has Start call a function that may warn of what only the whole config
-// shows. It is experimental.
+// WarnAtStart adds a function that Start calls, which may warn of what only the whole
+// config shows. It is experimental.
 func (a *App) WarnAtStart(warn func()) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

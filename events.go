@@ -117,7 +117,7 @@ func (q *eventQueue) add(name string, data func() map[string]any) {
 	q.drain()
 }
 
-// drain has the queue emitted, unless that is under way. It must be locked.
+// drain begins to emit the queue, unless that is under way. The queue must be locked.
 func (q *eventQueue) drain() {
 	if !q.started || q.emitting || len(q.queue) == 0 {
 		return

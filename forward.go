@@ -18,7 +18,7 @@ import (
 // experimental.
 var TraceHeaders = []string{"Traceparent", "Tracestate"}
 
-// Forward has asks forward these headers, too, from the request that led to them. It is
+// Forward adds to the headers that asks forward from the request that led to them. It is
 // experimental.
 func (a *App) Forward(headers []string) {
 	a.mu.Lock()

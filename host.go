@@ -104,8 +104,8 @@ func Open(ctx caddy.Context, settings Settings) (*Host, error) {
 	return h, nil
 }
 
-// Serve has the party served by the handler's routes, which are set up, as they are
-// compiled to chain.
+// Serve takes the handler's routes, which are set up, and what they are compiled to: by
+// these the party reaches its guests.
 func (h *Host) Serve(routes caddyhttp.RouteList, chain caddyhttp.Handler) {
 	makeCancelable(routes)
 	h.routes, h.chain = routes, chain

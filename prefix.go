@@ -80,7 +80,7 @@ type prefixesKey struct{}
 // set its header.
 const prefixesVar = "wsgi_party.prefixes"
 
-// awaitPrefix has the header looked at in requests.
+// awaitPrefix makes the header one that is looked at in requests.
 func (a *App) awaitPrefix(header string) {
 	var headers []string
 	if before := a.prefixHeaders.Load(); before != nil {
