@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -18,7 +17,6 @@ import (
 	"time"
 
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
-	"github.com/wsgiparty/wsgiparty/internal/wire"
 )
 
 func TestABatchOfAsksHasAResultForEachInOrder(t *testing.T) {
@@ -242,25 +240,4 @@ func TestABatchIsAskedInTheContextOfItsToken(t *testing.T) {
 	if got := string(answers[0].(json.RawMessage)); strings.TrimSpace(got) != want {
 		t.Errorf("%s, want %s", got, want)
 	}
-}
-
-// TestAPanicInABatchIsItsOwn has the context of whoever asks panic, in a goroutine that
-// nobody else recovers.
-func TestAPanicInABatchIsItsOwn(t *testing.T) {
-	p := NewPartyline("main", Options{})
-	partytest.ConnectRemote(t, p.Operator("a"), "remote", func(context.Context, any) (any, error) { return "", nil })
-	a := &Ask{MaxResponse: wire.MaxResponse, entry: &Entry{Partyline: p}}
-	_, err := a.askBatch(panickingContext{t.Context()}, p.Operator("b"), []byte(`[{"service": "remote"}, {"service": "remote"}]`))
-	if err == nil || !strings.Contains(err.Error(), "panic: oh no") {
-		t.Errorf("%v", err)
-	}
-}
-
-type panickingContext struct{ context.Context }
-
-func (c panickingContext) Value(key any) any {
-	if reflect.TypeOf(key).Name() == "askKey" {
-		panic("oh no")
-	}
-	return c.Context.Value(key)
 }

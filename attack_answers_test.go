@@ -458,22 +458,6 @@ func TestAnotherRouteCannotAnswerForAGuest(t *testing.T) {
 	}
 }
 
-// TestStoredManifestsAreTheirOwnGuests, also where the storage's names are the same.
-func TestStoredManifestsAreTheirOwnGuests(t *testing.T) {
-	seen := make(map[string]manifestKey)
-	for _, key := range []manifestKey{
-		{"main", "a/b", "/a/b/__invite__/"}, {"main", "ab", "/ab/__invite__/"}, {"main", "AB", "/AB/__invite__/"}, {"main", "AB", "/ab/__invite__/"},
-		{"Main", "ab", "/ab/__invite__/"}, {"main", "ab", "/a.b/__invite__/"}, {"main", "..", "/../__invite__/"}, {"main", "", "/__invite__/"}, {"..", "ab", "/__invite__/"},
-		{"main", "ab", "https://example.com/ab/__invite__/"}, {"main", "ab", "https://example.com:8443/ab/__invite__/"}, {"main ab", "", "/"}, {"main", "ab ", "/"},
-	} {
-		stored := key.storageKey(nil)
-		if other, ok := seen[stored]; ok || !strings.HasPrefix(stored, "wsgi_party/") || strings.Contains(stored, "..") {
-			t.Errorf("%q and %q are both stored at %q", key, other, stored)
-		}
-		seen[stored] = key
-	}
-}
-
 // TestAGuestThatIsInvitedAnewLeavesNothingBehind of what the invite before is still at.
 func TestAGuestThatIsInvitedAnewLeavesNothingBehind(t *testing.T) {
 	c := partytest.NewCaddy(t)

@@ -33,7 +33,7 @@ func TestAnInvitationThatIsKeptKeepsItsConfigAndNoOther(t *testing.T) {
 			if last = i; first == nil {
 				first = i
 			}
-			parties = append(parties, weak.Make(i.host))
+			parties = append(parties, weak.Make(i.Host()))
 			return i.Operator.Connect("ping", partytest.Pong)
 		}
 		delivered := DeliveredTo(r, "keeper")

@@ -422,7 +422,7 @@ func TestWhoAnswersAsTheTimeEndsHasJoinedOrLeft(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, connected := asker.Partyline().Services()["ping"]
-		if result := p.host.Invites()[0].Result; (result == InviteJoined) != connected {
+		if result := p.Host().Invites()[0].Result; (result == InviteJoined) != connected {
 			t.Fatalf("%s, but connected: %v", result, connected)
 		}
 	}
@@ -442,7 +442,7 @@ func TestAnInviteEndsWithItsConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := loaded.(*Party)
-	if last := p.host.Invites()[0]; last.Result != InviteFailed || !errors.Is(last.Err, context.Canceled) {
+	if last := p.Host().Invites()[0]; last.Result != InviteFailed || !errors.Is(last.Err, context.Canceled) {
 		t.Errorf("%s: %v", last.Result, last.Err)
 	}
 	if p.InviteTimeout != caddy.Duration(5*time.Second) {
