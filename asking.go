@@ -67,22 +67,22 @@ func (e *unreachableError) Unwrap() error { return e.err }
 // statusError says that the application, or a handler in front of it, answered with a
 // status that is no answer.
 type statusError struct {
-	status int
-	err    error // a handler's; may be nil
+	Status int
+	Err    error // a handler's; may be nil
 }
 
 func (e *statusError) Error() string {
-	if e.err == nil {
-		return fmt.Sprintf("status %d", e.status)
+	if e.Err == nil {
+		return fmt.Sprintf("status %d", e.Status)
 	}
-	return fmt.Sprintf("status %d: %v", e.status, e.err)
+	return fmt.Sprintf("status %d: %v", e.Status, e.Err)
 }
 
-func (e *statusError) Unwrap() error { return e.err }
+func (e *statusError) Unwrap() error { return e.Err }
 
 // result returns what an ask with that status comes to.
 func (e *statusError) result() error {
-	switch e.status {
+	switch e.Status {
 	case http.StatusNoContent:
 		return ErrHighAndDry
 	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
@@ -115,10 +115,10 @@ func (a *application) request(ctx context.Context, service string, h manifest.Ha
 	}
 	if err == nil && response.StatusCode != http.StatusOK {
 		DropBody(response)
-		err = &statusError{status: response.StatusCode}
+		err = &statusError{Status: response.StatusCode}
 	}
 	if statusErr, ok := errors.AsType[*statusError](err); ok {
-		if statusErr.status == http.StatusNotFound {
+		if statusErr.Status == http.StatusNotFound {
 			a.fetchSoon()
 		}
 		return nil, statusErr.result()

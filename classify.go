@@ -30,7 +30,7 @@ type answer struct {
 func answerOf(response *http.Response, err error, asked time.Time) answer {
 	a := answer{err: err, time: asked, duration: time.Since(asked)}
 	if statusErr, ok := errors.AsType[*statusError](err); ok {
-		a.status, a.err, a.ofCaddy = statusErr.status, statusErr.err, true
+		a.status, a.err, a.ofCaddy = statusErr.Status, statusErr.Err, true
 		if a.status < 500 || a.status == http.StatusNotImplemented {
 			a.err = nil // it is how Caddy's handlers respond with that status
 		}

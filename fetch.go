@@ -83,7 +83,7 @@ func (f *fetcher) begin() error {
 	f.dropStrayed()
 	if len(f.hrefs) > 0 && f.invitation.Base() != "" {
 		f.logger.Warn("hrefs has no effect: this guest's hrefs lie under what comes before __invite__ in the path of its invite",
-			zap.String("party", f.key.party), zap.String("guest", f.key.guest), zap.String("hint", "leave hrefs out; an href elsewhere is written as `service <service> <href>`"))
+			zap.String("party", f.key.Party), zap.String("guest", f.key.Guest), zap.String("hint", "leave hrefs out; an href elsewhere is written as `service <service> <href>`"))
 	}
 	soFar := InviteInfo{Result: InviteJoined}
 	if f.last == nil && f.declared == nil {
@@ -138,8 +138,8 @@ func (f *fetcher) run() {
 	defer timer.Stop()
 	if p := f.pause(); p != nil {
 		f.logger.Info("an application that answered with a 5xx status is not asked for its manifest yet",
-			zap.String("party", f.key.party),
-			zap.String("guest", f.key.guest),
+			zap.String("party", f.key.Party),
+			zap.String("guest", f.key.Guest),
 			zap.Duration("asked_again_in", time.Until(p.until)),
 			zap.String("hint", "`"+f.inviteCommand()+"` has it asked at once"))
 	}
@@ -168,8 +168,8 @@ func (f *fetcher) fetchAndRecover() (wait time.Duration) {
 		if value := recover(); value != nil {
 			wait = fetchWaits.broken
 			f.logger.Error("asking an application for its manifest panicked",
-				zap.String("party", f.key.party),
-				zap.String("guest", f.key.guest),
+				zap.String("party", f.key.Party),
+				zap.String("guest", f.key.Guest),
 				zap.String("error", fmt.Sprint(value)),
 				zap.ByteString("stack", debug.Stack()))
 		}

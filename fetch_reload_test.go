@@ -32,7 +32,7 @@ func lastManifestOf(key manifestKey) (*lastManifest, bool) {
 
 // stored is the file with a last good manifest of the running config's guest.
 func (c *guestTest) stored(key manifestKey) string {
-	return filepath.Join(caddy.DefaultStorage.Path, filepath.FromSlash(key.storageKey(applicationOf(c, key.guest).surroundings())))
+	return filepath.Join(caddy.DefaultStorage.Path, filepath.FromSlash(key.storageKey(applicationOf(c, key.Guest).surroundings())))
 }
 
 func checkOnceASecond(t *testing.T, b *testbackend.Backend) {

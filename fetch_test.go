@@ -133,7 +133,7 @@ func awaitRequests(t testing.TB, b *testbackend.Backend, path string, n int) []t
 func applicationOf(t testing.TB, guest string) *application {
 	t.Helper()
 	for _, g := range partytest.Handlers[*Guest](t) {
-		if v := g.speaksFor.Load(); v != nil && v.guest() == guest {
+		if v := g.speaksFor.Load(); v != nil && v.invitation.Operator.Guest() == guest {
 			return v
 		}
 	}

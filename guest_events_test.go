@@ -5,6 +5,7 @@ package wsgiparty
 
 import (
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -58,7 +59,7 @@ func TestEventsTellOfRemoteGuests(t *testing.T) {
 
 	f := fetcherOf(t, "evblog")
 	for i := range 3 {
-		f.hear(answer{status: 404, time: time.Now().Add(time.Duration(i) * 31 * time.Second)})
+		f.hear(answerOf(&http.Response{StatusCode: http.StatusNotFound, Body: http.NoBody}, nil, time.Now().Add(time.Duration(i)*31*time.Second)))
 	}
 	expect("invite_not_answered evblog [gone ping]", "guest_left evblog [gone ping]", "invite_not_answered evblog []")
 	blog.OnInvite(partytest.Manifest(`{"services": {"ping": {"answer": 2}}}`))

@@ -26,9 +26,9 @@ func (f *fetcher) hear(a answer) time.Duration {
 	if !isNews && info.Result == InviteJoined && (before == nil || f.last.manifest != before.manifest) {
 		services := f.invitation.Services()
 		f.logger.Info("manifest changed",
-			zap.String("party", f.key.party),
-			zap.String("guest", f.key.guest),
-			zap.String("uri", f.key.uri),
+			zap.String("party", f.key.Party),
+			zap.String("guest", f.key.Guest),
+			zap.String("uri", f.key.URI),
 			zap.Int("services", len(services)),
 			zap.Int("urls", len(f.last.manifest.URLs)),
 			zap.Strings("first", services[:min(len(services), 5)]))
@@ -169,5 +169,5 @@ func (f *fetcher) withdraw() error {
 }
 
 func (f *fetcher) inviteCommand() string {
-	return "caddy wsgi-party invite " + f.key.party + " " + f.key.guest
+	return "caddy wsgi-party invite " + f.key.Party + " " + f.key.Guest
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/wsgiparty/wsgiparty/internal/manifest"
 )
 
-type manifestKey struct{ party, guest, uri string }
+type manifestKey struct{ Party, Guest, URI string }
 
 // lastManifest is the last good manifest of an application.
 type lastManifest struct {

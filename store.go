@@ -20,7 +20,7 @@ import (
 // storageKey is where the application's manifest is stored. Another project on this machine
 // may have the same names, but not the same surroundings.
 func (k manifestKey) storageKey(surroundings []string) string {
-	return StorageKey(k.party, k.guest, k.uri, surroundings)
+	return StorageKey(k.Party, k.Guest, k.URI, surroundings)
 }
 
 // surroundings are the addresses of the server that the guest is in, and the upstreams
@@ -47,7 +47,7 @@ type storedManifest struct {
 func (f *fetcher) stored() *lastManifest {
 	last, err := f.load()
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		f.logger.Warn("the guest's last manifest cannot be read from storage", zap.String("party", f.key.party), zap.String("guest", f.guest()), zap.Error(err))
+		f.logger.Warn("the guest's last manifest cannot be read from storage", zap.String("party", f.key.Party), zap.String("guest", f.guest()), zap.Error(err))
 	}
 	return last
 }
@@ -82,7 +82,7 @@ func (f *fetcher) store() {
 			return // it has been told, or is the next config's to tell
 		}
 		f.unstored = true
-		f.logger.Warn("the guest's manifest cannot be stored", zap.String("party", f.key.party), zap.String("guest", f.guest()), zap.Error(err), zap.String("hint", "it is tried again when the application is next asked for it; until then Caddy must not be restarted while the application is down"))
+		f.logger.Warn("the guest's manifest cannot be stored", zap.String("party", f.key.Party), zap.String("guest", f.guest()), zap.Error(err), zap.String("hint", "it is tried again when the application is next asked for it; until then Caddy must not be restarted while the application is down"))
 		return
 	}
 	last.stored, f.unstored = f.storage, false
@@ -91,6 +91,6 @@ func (f *fetcher) store() {
 
 func (f *fetcher) forget() {
 	if err := f.app.Storage().Delete(f.storage); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		f.logger.Warn("the guest's manifest cannot be deleted from storage", zap.String("party", f.key.party), zap.String("guest", f.guest()), zap.Error(err))
+		f.logger.Warn("the guest's manifest cannot be deleted from storage", zap.String("party", f.key.Party), zap.String("guest", f.guest()), zap.Error(err))
 	}
 }
