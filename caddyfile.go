@@ -13,9 +13,9 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-
 	"github.com/wsgiparty/wsgiparty/internal/caddytokens"
 	"github.com/wsgiparty/wsgiparty/internal/nearest"
+	"github.com/wsgiparty/wsgiparty/party"
 )
 
 func init() {
@@ -157,7 +157,7 @@ var options = map[string]option{
 		if p.Prefix = args[0]; p.Prefix == "" {
 			return d.Err("prefix is empty: write the path that was stripped, or leave it out")
 		}
-		_, err := CheckPrefix(p.Prefix)
+		_, err := party.CheckPrefix(p.Prefix)
 		return wrapErr(d, err)
 	}},
 }
@@ -167,20 +167,20 @@ func setInvites(p *Party, d *caddyfile.Dispenser, args []string) error {
 		if args[2] == "" {
 			return d.Errf(`the guest's name is empty: write "invite %s as <guest>", or leave out "as"`, args[0])
 		}
-		return addInvite(p, d, Invite{URI: args[0], Guest: args[2]})
+		return addInvite(p, d, party.Invite{URI: args[0], Guest: args[2]})
 	}
 	for _, arg := range args {
 		if arg == "as" {
 			return d.Err(`"as" names the guest of one invite: write "invite <uri> as <guest>" on a line of its own`)
 		}
-		if err := addInvite(p, d, Invite{URI: arg}); err != nil {
+		if err := addInvite(p, d, party.Invite{URI: arg}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func addInvite(p *Party, d *caddyfile.Dispenser, invite Invite) error {
+func addInvite(p *Party, d *caddyfile.Dispenser, invite party.Invite) error {
 	p.Invites = append(p.Invites, invite)
 	if strings.Contains(invite.URI+invite.Guest, "{") {
 		return nil // has a placeholder, which Provision replaces

@@ -1,7 +1,7 @@
 // Copyright 2026 The wsgi_party Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package wsgiparty
+package wsgiparty_test
 
 import (
 	"bytes"
@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/wsgiparty/wsgiparty"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
 
@@ -124,5 +125,5 @@ func indentJSON(t *testing.T, config []byte) string {
 // what it was. It returns how many there are.
 func checkParties(t *testing.T, config []byte) int {
 	t.Helper()
-	return partytest.CheckHandlers[Party](t, config, "wsgi_party")
+	return partytest.CheckHandlers[wsgiparty.Party](t, config, "wsgi_party")
 }

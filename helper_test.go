@@ -1,24 +1,26 @@
 // Copyright 2026 The wsgi_party Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package wsgiparty
+package wsgiparty_test
 
 import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
-
+	"github.com/wsgiparty/wsgiparty"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
 
 // This file is the same in each package that tests parties.
 
-func TestMain(m *testing.M) { partytest.Main(m, Lookup, OperatorFrom, ErrHighAndDry) }
+func TestMain(m *testing.M) {
+	partytest.Main(m, wsgiparty.Lookup, wsgiparty.OperatorFrom, wsgiparty.ErrHighAndDry)
+}
 
 // operatorOf returns the running config's partyline of that name.
-func operatorOf(t testing.TB, party string) *Operator {
+func operatorOf(t testing.TB, party string) *wsgiparty.Operator {
 	t.Helper()
-	operator, ok := Lookup(party)
+	operator, ok := wsgiparty.Lookup(party)
 	if !ok {
 		t.Fatalf("there is no party %q", party)
 	}
@@ -26,7 +28,7 @@ func operatorOf(t testing.TB, party string) *Operator {
 }
 
 // connectMain connects a handler under the service of the running config's party main.
-func connectMain(t testing.TB, guest, service string, h Handler) *Operator {
+func connectMain(t testing.TB, guest, service string, h wsgiparty.Handler) *wsgiparty.Operator {
 	t.Helper()
 	operator := operatorOf(t, "main").Partyline().Operator(guest)
 	partytest.Connect(t, operator, service, h)
@@ -36,7 +38,7 @@ func connectMain(t testing.TB, guest, service string, h Handler) *Operator {
 // joins is the Provision of an application that joins the party and answers.
 func joins(party, guest, service string, answer any) func(caddy.Context) error {
 	return func(ctx caddy.Context) error {
-		operator, err := Join(ctx, party, guest)
+		operator, err := wsgiparty.Join(ctx, party, guest)
 		if err != nil {
 			return err
 		}
@@ -46,12 +48,12 @@ func joins(party, guest, service string, answer any) func(caddy.Context) error {
 
 // invitesOf returns what the running config's party knows of its invites, when each
 // application has answered.
-func invitesOf(t testing.TB, party string, wait bool) map[string]InviteInfo {
+func invitesOf(t testing.TB, party string, wait bool) map[string]wsgiparty.InviteInfo {
 	t.Helper()
-	var invites map[string]InviteInfo
+	var invites map[string]wsgiparty.InviteInfo
 	partytest.Eventually(t, "the applications answer their invites", func() bool {
-		invites = make(map[string]InviteInfo)
-		for _, p := range Parties() {
+		invites = make(map[string]wsgiparty.InviteInfo)
+		for _, p := range wsgiparty.Parties() {
 			if p.Partyline.Name() != party {
 				continue
 			}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/wsgiparty/wsgiparty/party"
 )
 
 func init() {
@@ -66,7 +67,7 @@ type Party struct {
 
 	// The applications to invite, in this order. Each is an object, or the plain
 	// string of its URI. Default: none.
-	Invites []Invite `json:"invites,omitempty"`
+	Invites []party.Invite `json:"invites,omitempty"`
 
 	// Whether asking for a service nobody is connected under gives no answers
 	// instead of an error. Handlers that share a partyline must agree on it.
@@ -99,10 +100,10 @@ type Party struct {
 	// The routes in which the guests are.
 	Routes caddyhttp.RouteList `json:"routes,omitempty"`
 
-	host    *Host
+	host    *party.Host
 	chain   caddyhttp.Handler // the routes
 	nextKey string            // of the request variable that holds the next handler
-	guests  GuestList         // while a Caddyfile is parsed
+	guests  party.GuestList   // while a Caddyfile is parsed
 }
 
 // CaddyModule returns the Caddy module information.
@@ -126,7 +127,7 @@ func (p *Party) Provision(ctx caddy.Context) error {
 	if err := p.checkSettings(); err != nil {
 		return err
 	}
-	p.host, err = Open(ctx, Settings{
+	p.host, err = party.Open(ctx, party.Settings{
 		Name:                  p.Name,
 		Invites:               p.Invites,
 		IgnoreMissingServices: p.IgnoreMissingServices,
@@ -156,7 +157,7 @@ func (p *Party) Cleanup() error {
 }
 
 // Host returns the party that the handler gives, nil before Provision.
-func (p *Party) Host() *Host { return p.host }
+func (p *Party) Host() *party.Host { return p.host }
 
 func (p *Party) checkSettings() error {
 	if p.InviteTimeout < 0 {

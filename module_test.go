@@ -1,7 +1,7 @@
 // Copyright 2026 The wsgi_party Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package wsgiparty
+package wsgiparty_test
 
 import (
 	"context"
@@ -17,7 +17,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-
+	"github.com/wsgiparty/wsgiparty"
 	"github.com/wsgiparty/wsgiparty/internal/measure"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 
@@ -38,7 +38,7 @@ func TestInvitedGuestsAnswerEachOther(t *testing.T) {
 			test_app two
 		}
 	}`)
-	c.ExpectAnswers(DefaultParty, "number", "1", "2")
+	c.ExpectAnswers(wsgiparty.DefaultParty, "number", "1", "2")
 	c.Expect("/one/", 200, "one")
 	entries := partytest.LogEntries(t, "guest joined")
 	if len(entries) != 2 {
@@ -149,7 +149,7 @@ func TestTheNextHandlerIsTheRightOne(t *testing.T) {
 // TestTheNextHandlerIsRestored has a party's routes entered again from within, and
 // left with an error.
 func TestTheNextHandlerIsRestored(t *testing.T) {
-	var p *Party
+	var p *wsgiparty.Party
 	inside := false
 	partytest.App(t, "reenter", func(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 		if !inside {
@@ -165,7 +165,7 @@ func TestTheNextHandlerIsRestored(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p = loaded.(*Party)
+	p = loaded.(*wsgiparty.Party)
 	r, err := http.NewRequest("GET", "http://localhost/", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -315,8 +315,8 @@ func TestInvitePathsDoNotExistFromOutside(t *testing.T) {
 
 func TestAnOrdinaryRequestCarriesNoOperator(t *testing.T) {
 	partytest.App(t, "app", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-		_, hasOperator := OperatorFrom(r)
-		_, hasInvitation := InvitationFrom(r)
+		_, hasOperator := wsgiparty.OperatorFrom(r)
+		_, hasInvitation := wsgiparty.InvitationFrom(r)
 		_, err := fmt.Fprint(w, hasOperator, hasInvitation, caddyhttp.GetVar(r.Context(), "partyline"))
 		return err
 	})
@@ -400,7 +400,7 @@ func TestWhoAnswersAsTheTimeEndsHasJoinedOrLeft(t *testing.T) {
 	partytest.Behave(t, "app", func(caddy.Context) (partytest.ServeFunc, error) {
 		wait := next
 		return func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-			operator, _ := OperatorFrom(r)
+			operator, _ := wsgiparty.OperatorFrom(r)
 			deadline, _ := r.Context().Deadline()
 			for time.Until(deadline) > wait {
 				runtime.Gosched()
@@ -416,13 +416,13 @@ func TestWhoAnswersAsTheTimeEndsHasJoinedOrLeft(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := loaded.(*Party)
-		asker, err := Join(ctx, p.Name, "")
+		p := loaded.(*wsgiparty.Party)
+		asker, err := wsgiparty.Join(ctx, p.Name, "")
 		if err != nil {
 			t.Fatal(err)
 		}
 		_, connected := asker.Partyline().Services()["ping"]
-		if result := p.Host().Invites()[0].Result; (result == InviteJoined) != connected {
+		if result := p.Host().Invites()[0].Result; (result == wsgiparty.InviteJoined) != connected {
 			t.Fatalf("%s, but connected: %v", result, connected)
 		}
 	}
@@ -441,8 +441,8 @@ func TestAnInviteEndsWithItsConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := loaded.(*Party)
-	if last := p.Host().Invites()[0]; last.Result != InviteFailed || !errors.Is(last.Err, context.Canceled) {
+	p := loaded.(*wsgiparty.Party)
+	if last := p.Host().Invites()[0]; last.Result != wsgiparty.InviteFailed || !errors.Is(last.Err, context.Canceled) {
 		t.Errorf("%s: %v", last.Result, last.Err)
 	}
 	if p.InviteTimeout != caddy.Duration(5*time.Second) {

@@ -1,12 +1,21 @@
 // Copyright 2026 The wsgi_party Authors
 // SPDX-License-Identifier: Apache-2.0
 
+// The Go API on one page: what it is in full stands in the packages it comes from.
+
 package wsgiparty
 
 import (
 	"context"
+	"net/http"
 
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/wsgiparty/wsgiparty/httpask"
+	"github.com/wsgiparty/wsgiparty/httpguest"
+	"github.com/wsgiparty/wsgiparty/party"
 	"github.com/wsgiparty/wsgiparty/partyline"
+	"github.com/wsgiparty/wsgiparty/partytemplates"
 )
 
 // A Partyline is a switchboard: guests connect handlers under the names of services, and
@@ -68,3 +77,86 @@ type NoSuchServiceError = partyline.NoSuchServiceError
 
 // HandlerError says that a guest's handler failed.
 type HandlerError = partyline.HandlerError
+
+// DefaultParty is the name of a party whose handler leaves it out.
+const DefaultParty = party.DefaultParty
+
+// Join returns an operator on a partyline of the config that is being loaded, for a module
+// that is not invited. See [party.Join].
+func Join(ctx caddy.Context, name, guest string) (*Operator, error) {
+	return party.Join(ctx, name, guest)
+}
+
+// Lookup returns an operator on a partyline of the running config that asks everyone. See
+// [party.Lookup].
+func Lookup(name string) (*Operator, bool) { return party.Lookup(name) }
+
+// Parties returns the parties of the running config. See [party.Parties].
+func Parties() []PartyInfo { return party.Parties() }
+
+// PartyInfo is what there is to know of a party. Its fields are those of [party.PartyInfo].
+type PartyInfo = party.PartyInfo
+
+// OperatorFrom returns the operator that an invite carries. See [party.OperatorFrom].
+func OperatorFrom(r *http.Request) (*Operator, bool) { return party.OperatorFrom(r) }
+
+// InvitationFrom returns what an invite brings its guest. See [party.InvitationFrom].
+func InvitationFrom(r *http.Request) (*Invitation, bool) { return party.InvitationFrom(r) }
+
+// An Invitation is what an invite brings its guest. Its methods are those of
+// [party.Invitation].
+type Invitation = party.Invitation
+
+// DeliveredTo reports whether a request was sent to that guest by its Invitation. See
+// [party.DeliveredTo].
+func DeliveredTo(r *http.Request, guest string) bool { return party.DeliveredTo(r, guest) }
+
+// ErrMisrouted is the error for a request to a guest that another route answered.
+var ErrMisrouted = party.ErrMisrouted
+
+// SendInvites sends the invites of a party of the running config again. See
+// [party.SendInvites].
+func SendInvites(name, guest string) []InviteInfo { return party.SendInvites(name, guest) }
+
+// SendInvitesContext is SendInvites that ends with a context. See
+// [party.SendInvitesContext].
+func SendInvitesContext(ctx context.Context, name, guest string) ([]InviteInfo, error) {
+	return party.SendInvitesContext(ctx, name, guest)
+}
+
+// Invite, InviteInfo and InviteResult are what an invite is, what came of it, and in a
+// word. See [party.Invite], [party.InviteInfo] and [party.InviteResult].
+type (
+	Invite       = party.Invite
+	InviteInfo   = party.InviteInfo
+	InviteResult = party.InviteResult
+)
+
+// What becomes of an invite.
+const (
+	InviteJoined      = party.InviteJoined
+	InviteNotAnswered = party.InviteNotAnswered
+	InviteRefused     = party.InviteRefused
+	InviteFailed      = party.InviteFailed
+)
+
+// URLService is the service that guests connect to answer where their pages are.
+const URLService = party.URLService
+
+// URLRequest is the payload of URLService. See [party.URLRequest].
+type URLRequest = party.URLRequest
+
+// URLFor asks around for the URL of a page, and returns the first one that is safe to
+// link to. See [party.URLFor].
+func URLFor(ctx context.Context, o *Operator, name string, values map[string]any) (string, error) {
+	return party.URLFor(ctx, o, name, values)
+}
+
+// The other modules: an application over HTTP as a guest, what such applications ask
+// around by, functions for pages, and the app that holds a config's parties.
+type (
+	Guest             = httpguest.Guest
+	Ask               = httpask.Ask
+	TemplateFunctions = partytemplates.TemplateFunctions
+	App               = party.App
+)

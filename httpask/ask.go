@@ -1,0 +1,224 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package httpask
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/wsgiparty/wsgiparty/internal/budget"
+	"github.com/wsgiparty/wsgiparty/internal/caddytokens"
+	"github.com/wsgiparty/wsgiparty/internal/subrequest"
+	"github.com/wsgiparty/wsgiparty/internal/token"
+	"github.com/wsgiparty/wsgiparty/internal/wire"
+	"github.com/wsgiparty/wsgiparty/party"
+	"github.com/wsgiparty/wsgiparty/partyline"
+)
+
+func init() {
+	caddy.RegisterModule(new(Ask))
+}
+
+// Ask is an HTTP handler by which guests that are applications of their own ask
+// around. It is to be put where only they reach it: a unix socket, a loopback
+// address, or behind mTLS; anything else is warned of. A guest says who it is by its
+// key. It never calls the next handler.
+//
+//   - `POST /<service>`, with a payload of JSON, asks around. With `?first` it stops
+//     at the first answer.
+//   - `POST /`, with a list of up to 256 objects with `service`, `payload` and `first`,
+//     asks for each of them.
+//   - `GET /` shows the services with their guests, and the guests with their services.
+//
+// The key is in the header `Authorization: Bearer <key>`. A guest that asks while it is
+// being asked hands back the `Party-Token` it was asked with. Headers for the guests that
+// are asked, such as a visitor's `Cookie`, are sent as `Party-Forward-Cookie`, and reach
+// those whose `forward` lists them. Nothing else of the request goes on but the trace.
+type Ask struct {
+	// The name of the party. Default: the party in whose routes the handler is, or
+	// else `default`.
+	Party string `json:"party,omitempty"`
+
+	// How long a response may be, in bytes, up to 1 GiB. An answer that does not fit
+	// is a failed reply; in a list of asks, the ask then is a result with status 413.
+	// Default: 8 MiB.
+	MaxResponse int64 `json:"max_response,omitempty"`
+
+	entry *party.Entry
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Ask) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.wsgi_party_ask",
+		New: func() caddy.Module { return new(Ask) },
+	}
+}
+
+// Provision finds the party.
+func (a *Ask) Provision(ctx caddy.Context) error {
+	if h := party.Around(ctx); a.Party == "" && h != nil {
+		a.Party = h.Name()
+	}
+	if a.Party == "" {
+		a.Party = party.DefaultParty
+	}
+	if a.MaxResponse == 0 {
+		a.MaxResponse = wire.MaxResponse
+	}
+	if a.MaxResponse < 0 || a.MaxResponse > caddytokens.MaxSize {
+		return fmt.Errorf("max_response is %d bytes: write a size above zero and up to 1 GiB", a.MaxResponse)
+	}
+	app, err := party.AppOf(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err = party.Join(ctx, a.Party, ""); err != nil {
+		return err
+	}
+	a.entry = app.Entry(a.Party)
+	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
+		logger := ctx.Logger()
+		app.WarnAtStart(func() { warnOfOpen(logger, server) })
+	}
+	return nil
+}
+
+// ServeHTTP asks around.
+func (a *Ask) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	response, err := a.serve(w, r)
+	status, mediaType := http.StatusOK, "application/json"
+	if problem, ok := errors.AsType[*problem](err); ok {
+		status, mediaType = problem.Status, "application/problem+json"
+		response, err = onePart(problem)
+	}
+	if err != nil {
+		if r.Context().Err() != nil { // the client has gone
+			return caddyhttp.Error(subrequest.StatusClientClosedRequest, err)
+		}
+		return err
+	}
+	w.Header().Set("Content-Type", mediaType)
+	w.Header().Set("Cache-Control", "no-store")
+	length := 0
+	for _, part := range response {
+		length += len(part)
+	}
+	w.Header().Set("Content-Length", strconv.Itoa(length))
+	w.WriteHeader(status)
+	parts := net.Buffers(response)
+	_, err = parts.WriteTo(w)
+	return err
+}
+
+// onePart encodes a response that is short.
+func onePart(value any) ([][]byte, error) {
+	encoded, err := wire.Encode(value)
+	return [][]byte{encoded}, err
+}
+
+// serve returns the response's JSON, in parts.
+func (a *Ask) serve(w http.ResponseWriter, r *http.Request) ([][]byte, error) {
+	if err := party.CheckLoops(r.Header); err != nil {
+		return nil, newProblem(http.StatusLoopDetected, "%v: what it asks for leads to itself, by way of another Caddy or an application", err)
+	}
+	guest, keys, ok := a.entry.Identify(r)
+	if !ok {
+		w.Header().Set("WWW-Authenticate", "Bearer")
+		return nil, newProblem(http.StatusUnauthorized, "no guest of party %q has this key, or none was sent: write the key of the guest's wsgi_party_guest in the header Authorization, as Bearer <key>; it counts once the guest's invite has reached that", a.Party)
+	}
+	service := strings.TrimPrefix(r.URL.Path, "/")
+	if service == "" && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+		return onePart(whoIsThere(a.entry))
+	}
+	if r.Method != http.MethodPost {
+		allowed := http.MethodPost
+		if service == "" {
+			allowed = "GET, HEAD, POST"
+		}
+		w.Header().Set("Allow", allowed)
+		return nil, newProblem(http.StatusMethodNotAllowed, "method %s is not allowed here, only %s", r.Method, allowed)
+	}
+	ctx, end, err := a.entry.AskContext(r, guest, keys)
+	if errors.Is(err, token.ErrTooDeep) {
+		return nil, newProblem(http.StatusLoopDetected, "%v", err)
+	}
+	if err != nil {
+		return nil, newProblem(http.StatusBadRequest, "%v", err)
+	}
+	defer end()
+	operator := a.entry.Operator(guest)
+	if service == "" {
+		body, status, err := wire.ReadPayload(w, r)
+		if err != nil {
+			return nil, newProblem(status, "%v", err)
+		}
+		return a.askBatch(ctx, operator, body)
+	}
+	ask, status, err := wire.ReadAsk(w, r, service)
+	if err != nil {
+		return nil, newProblem(status, "%v", err)
+	}
+	done, err := a.begin(ctx, operator, ask)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	response, err := a.entry.Ask(ctx, &wire.Writer{Room: budget.New(a.MaxResponse)}, operator, ask)
+	return response, a.problemOf(err)
+}
+
+// lineJSON is who is on a partyline.
+type lineJSON struct {
+	Services map[string][]string `json:"services"` // the guests, as they are asked
+	Guests   map[string][]string `json:"guests"`   // the services
+}
+
+func whoIsThere(entry *party.Entry) lineJSON {
+	there := lineJSON{entry.Services(), make(map[string][]string)}
+	for _, g := range entry.Guests() {
+		there.Guests[g.Name] = append([]string{}, g.Services...)
+	}
+	return there
+}
+
+// problem is an error as RFC 9457 has it.
+type problem struct {
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail"`
+}
+
+func (p *problem) Error() string { return p.Detail }
+
+func newProblem(status int, format string, arguments ...any) *problem {
+	return &problem{"about:blank", http.StatusText(status), status, fmt.Sprintf(format, arguments...)}
+}
+
+// problemOf returns the problem that the error of an ask as a whole is to the asker.
+func (a *Ask) problemOf(err error) error {
+	if _, ok := errors.AsType[*partyline.NoSuchServiceError](err); ok {
+		return newProblem(http.StatusNotFound, "%v", err)
+	}
+	if errors.Is(err, partyline.ErrLoop) {
+		return newProblem(http.StatusLoopDetected, "%v", err)
+	}
+	if errors.Is(err, wire.ErrNoRoom) {
+		return newProblem(http.StatusRequestEntityTooLarge, "the response is longer than max_response, %d bytes: ask for less at a time, or, in a batch, for this by itself", a.MaxResponse)
+	}
+	return err
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*Ask)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Ask)(nil)
+)

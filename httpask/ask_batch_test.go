@@ -1,0 +1,243 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package httpask_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
+)
+
+func TestABatchOfAsksHasAResultForEachInOrder(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	one, _ := c.LoadThreeGuests()
+	connectMain(c, "slow", "slow", func(context.Context, any) (any, error) {
+		time.Sleep(50 * time.Millisecond)
+		return "slow", nil
+	})
+	connectMain(c, "echo", "echo", func(_ context.Context, payload any) (any, error) { return payload, nil })
+	mounts := map[string]string{"two": "/two", "keyless": "/keyless"}
+	answered := func(guest string) string {
+		return fmt.Sprintf(`{"guest": %q, "mount": %q, "status": "answered"}`, guest, mounts[guest])
+	}
+	one1 := func(guest, answer string) string {
+		return fmt.Sprintf(`{"answers": [%s], "replies": [%s]}`, answer, answered(guest))
+	}
+	response := c.Ask(partytest.Asking{Key: one, Path: "/", Body: `[
+		{"service": "slow"},
+		{"service": "ping"},
+		{"service": "ping", "first": true},
+		{"service": "echo", "payload": {"n": 12345678901234567890}},
+		{"service": "echo", "payload": null},
+		{"service": "echo"},
+		{"service": "nothing"},
+		{},
+		{"service": "", "payload": 1},
+		null,
+		{"service": "url", "payload": ["home", {}], "unknown": "member"}
+	]`})
+	var results []json.RawMessage
+	if err := json.Unmarshal([]byte(response.Body), &results); err != nil || response.Status != http.StatusOK || len(results) != 11 {
+		t.Fatalf("%d %s: %v", response.Status, response.Body, err)
+	}
+	for i, want := range []string{
+		one1("slow", `"slow"`),
+		`{"answers": ["two", "keyless"], "replies": [` + answered("two") + "," + answered("keyless") + `]}`,
+		one1("two", `"two"`),
+		one1("echo", `{"n": 12345678901234567890}`),
+		one1("echo", `null`),
+		one1("echo", `null`),
+		"", "", "", "",
+		one1("two", `"/two/"`),
+	} {
+		if want == "" {
+			continue
+		}
+		if got, want := partytest.CompactJSON(t, string(results[i])), partytest.CompactJSON(t, want); got != want {
+			t.Errorf("result %d is %s, want %s", i, got, want)
+		}
+	}
+	partytest.IsProblem(t, "result 6", string(results[6]), http.StatusNotFound, `"main"`, `"nothing"`)
+	for _, i := range []int{7, 8, 9} {
+		partytest.IsProblem(t, fmt.Sprint("result ", i), string(results[i]), http.StatusBadRequest, fmt.Sprintf("element %d ", i), "no service")
+	}
+	c.ExpectAsk(partytest.Asking{Key: one, Path: "/", Body: "[]"}, "[]")
+	c.ExpectAsk(partytest.Asking{Key: one, Path: "/?first", Body: `[{"service": "ping", "first": false}]`},
+		`[{"answers": ["two", "keyless"], "replies": [`+answered("two")+","+answered("keyless")+`]}]`)
+}
+
+func TestWhatIsNoListOfAsksSaysSo(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	one, _ := c.LoadThreeGuests()
+	var asked atomic.Int64
+	connectMain(c, "counting", "count", func(context.Context, any) (any, error) { return asked.Add(1), nil })
+	for body, want := range map[string]string{
+		``: "EOF", `null`: "no list", `{}`: "no list", `"ping"`: "no list", `7`: "no list",
+		`[{"service": "count"}, "ping"]`: "/1 is no object", `[[]]`: "/0 is no object",
+		`[{"service": "count"}, {"service": 7}]`:                  "/1/service is not a string",
+		`[{"service": "count", "first": "true"}]`:                 "/0/first is neither true nor false",
+		`[{"service": "count"}`:                                   "EOF",
+		`[{"service": "count"}] []`:                               "more than one JSON value, from byte 23 on",
+		`[{"service": "count"}, {"service": "count", "payload"}]`: `within "/1/payload" after offset 53`,
+		`[{"service": "count"}, {"payload": [1,]}]`:               `within "/1/payload" after offset 37`,
+	} {
+		c.ExpectProblem(partytest.Asking{Key: one, Path: "/", Body: body}, http.StatusBadRequest, `write a list of objects as in [{"service": "url"`, want)
+	}
+	if n := asked.Load(); n > 0 {
+		t.Errorf("%d of them were asked", n)
+	}
+}
+
+func TestABatchIsAListOfUpTo256Asks(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	one, _ := c.LoadThreeGuests()
+	for _, body := range []string{"", " ", "null", "{}", `{"service": "ping"}`, `"ping"`, `["ping"]`, "[1]", `[{"service": 1}]`,
+		`[{"service": "ping", "first": "yes"}]`, `[{"service": "ping"}] 1`, "[", `[{"service": "ping"},]`} {
+		c.ExpectProblem(partytest.Asking{Key: one, Path: "/", Body: body}, http.StatusBadRequest, `[{"service": "url", "payload": {"name": "home"}, "first": true}]`)
+	}
+	batch := func(n int) string {
+		return "[" + strings.TrimSuffix(strings.Repeat(`{"service":"ping"},`, n), ",") + "]"
+	}
+	var results []struct{ Answers []string }
+	response := c.Ask(partytest.Asking{Key: one, Path: "/", Body: batch(256)})
+	if err := json.Unmarshal([]byte(response.Body), &results); err != nil || len(results) != 256 {
+		t.Errorf("%d %v: %.200s", len(results), err, response.Body)
+	}
+	for i, result := range results {
+		if !slices.Equal(result.Answers, []string{"two", "keyless"}) {
+			t.Errorf("result %d: %v", i, result.Answers)
+		}
+	}
+	var asked atomic.Int64
+	connectMain(c, "counting", "ping", func(context.Context, any) (any, error) { return asked.Add(1), nil })
+	c.ExpectProblem(partytest.Asking{Key: one, Path: "/", Body: batch(257)}, http.StatusRequestEntityTooLarge, "257", "256", "another request")
+	if n := asked.Load(); n > 0 {
+		t.Errorf("%d of them were asked", n)
+	}
+}
+
+// TestTheAsksOfABatchRunTogether has each wait for fifteen others.
+func TestTheAsksOfABatchRunTogether(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	one, _ := c.LoadThreeGuests()
+	var here atomic.Int64
+	all := make(chan struct{})
+	partytest.ConnectRemote(t, operatorOf(c, "main").Partyline().Operator("waits"), "wait", func(ctx context.Context, _ any) (any, error) {
+		if here.Add(1) == 16 {
+			close(all)
+		}
+		select {
+		case <-all:
+			return "together", nil
+		case <-time.After(time.Minute):
+			return nil, errors.New("alone")
+		}
+	})
+	response := c.Ask(partytest.Asking{Key: one, Path: "/", Body: "[" + strings.Repeat(`{"service": "wait"},`, 49) + `{"service": "wait"}]`})
+	if n := strings.Count(response.Body, `"answers":["together"]`); n != 50 {
+		t.Errorf("%d of 50: %.300s", n, response.Body)
+	}
+}
+
+// TestTheAsksOfBatchesWaitInLine has pages rendered at once ask more than a guest lets
+// through of one asker: none fails for it.
+func TestTheAsksOfBatchesWaitInLine(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	var under, most atomic.Int64
+	one := c.NewGuest("one", func(*partytest.Application, *http.Request, string) partytest.Reply {
+		most.Store(max(most.Load(), under.Add(1)))
+		defer under.Add(-1)
+		time.Sleep(2 * time.Millisecond)
+		return partytest.Answer(200, "answer")
+	})
+	two := partytest.Key(t, "two")
+	c.Around(one.Directives("single", "double", "double") + `
+		invite /two/__invite__/
+		handle_path /two/* {
+			wsgi_party_guest {
+				key {env.two_PARTY_KEY}
+				answer x y
+			}
+		}`)
+	for service, handlers := range map[string]int{"single": 1, "double": 2} {
+		var group sync.WaitGroup
+		for range 4 {
+			group.Go(func() {
+				batch := "[" + strings.Repeat(`{"service": "`+service+`"},`, 49) + `{"service": "` + service + `"}]`
+				response, err := c.TryAsk(t.Context(), partytest.Asking{Key: two, Path: "/", Body: batch})
+				if n := strings.Count(response.Body, `"status":"answered"`); err != nil || n != 50*handlers {
+					t.Errorf("%s: %d of %d answered: %v %.300s", service, n, 50*handlers, err, response.Body)
+				}
+			})
+		}
+		group.Wait()
+	}
+	if n := most.Load(); n > 48 || n < 4 {
+		t.Errorf("%d asks were under way together", n)
+	}
+}
+
+// TestABatchDoesNotWaitForTheAskThatLedToIt has each ask of a batch come back to the
+// guest, which asks a batch in turn.
+func TestABatchDoesNotWaitForTheAskThatLedToIt(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	serve := func(a *partytest.Application, r *http.Request, service string) partytest.Reply {
+		body := map[string]string{"there": `[{"service": "back"}]`, "back": `[{"service": "last"}]`}[service]
+		if body == "" {
+			return partytest.Answer(200, "last")
+		}
+		response, err := c.TryAsk(r.Context(), partytest.Asking{Key: a.Key, Path: "/", Body: body, Header: http.Header{"Party-Token": r.Header["Party-Token"]}})
+		var got []struct{ Answers []string }
+		if err := errors.Join(err, json.Unmarshal([]byte(response.Body), &got)); err != nil || len(got) != 1 || len(got[0].Answers) != 1 {
+			return partytest.Answer(500, response.Body)
+		}
+		return partytest.Answer(200, got[0].Answers[0])
+	}
+	one, two, three := c.NewGuest("one", serve), c.NewGuest("two", serve), c.NewGuest("three", serve)
+	c.Around(one.Directives("back") + two.Directives("there") + three.Directives("last"))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	response, err := c.TryAsk(ctx, partytest.Asking{Key: one.Key, Path: "/", Body: "[" + strings.Repeat(`{"service": "there"},`, 39) + `{"service": "there"}]`})
+	if n := strings.Count(response.Body, `"answers":["last"]`); err != nil || n != 40 {
+		t.Errorf("%d of 40: %v %.500s", n, err, response.Body)
+	}
+}
+
+// TestABatchIsAskedInTheContextOfItsToken has each ask of one skip who asks for it
+// already.
+func TestABatchIsAskedInTheContextOfItsToken(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	one := c.NewGuest("one", func(a *partytest.Application, r *http.Request, service string) partytest.Reply {
+		response, err := c.TryAsk(r.Context(), partytest.Asking{Key: a.Key, Path: "/", Body: `[{"service": "name"}, {"service": "other"}]`, Header: http.Header{"Party-Token": r.Header["Party-Token"]}})
+		if err != nil {
+			return partytest.Answer(500, err.Error())
+		}
+		return partytest.Answer(200, json.RawMessage(partytest.CompactJSON(t, response.Body)))
+	})
+	c.Around(one.Directives("name"))
+	for _, guest := range []string{"x", "y"} {
+		connectMain(c, guest, "name", partytest.Answers(guest))
+		connectMain(c, guest, "other", partytest.Answers(guest))
+	}
+	answers, err := operatorOf(c, "main").Partyline().Operator("x").AskAround(t.Context(), "name", nil)
+	if err != nil || len(answers) != 2 {
+		t.Fatal(answers, err)
+	}
+	want := partytest.CompactJSON(t, `[
+		{"answers": ["y"], "replies": [{"guest": "y", "mount": "", "status": "answered"}]},
+		{"answers": ["x", "y"], "replies": [{"guest": "x", "mount": "", "status": "answered"}, {"guest": "y", "mount": "", "status": "answered"}]}]`)
+	if got := string(answers[0].(json.RawMessage)); strings.TrimSpace(got) != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}

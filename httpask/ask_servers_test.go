@@ -1,0 +1,318 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package httpask_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
+	"github.com/wsgiparty/wsgiparty/internal/wire"
+)
+
+// TestAnAskEndsWithItsClient has one of several asks, and of a batch, go.
+func TestAnAskEndsWithItsClient(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	one, _ := c.LoadThreeGuests()
+	asked, ended := make(chan struct{}, 8), make(chan struct{}, 8)
+	partytest.ConnectRemote(t, operatorOf(c, "main").Partyline().Operator("patient"), "wait", func(ctx context.Context, _ any) (any, error) {
+		asked <- struct{}{}
+		<-ctx.Done()
+		ended <- struct{}{}
+		return nil, ctx.Err()
+	})
+	var after atomic.Int64
+	connectMain(c, "next", "wait", func(context.Context, any) (any, error) { return after.Add(1), nil })
+	for _, a := range []partytest.Asking{{Path: "/wait"}, {Path: "/", Body: `[{"service": "wait"}, {"service": "wait"}]`}} {
+		a.Key = one
+		asks := 1 + strings.Count(a.Body, ",")
+		ctx, leave := context.WithCancel(t.Context())
+		gone := make(chan error, 1)
+		go func() {
+			_, err := c.TryAsk(ctx, a)
+			gone <- err
+		}()
+		for range asks {
+			<-asked
+		}
+		leave()
+		if err := <-gone; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		for range asks {
+			select {
+			case <-ended:
+			case <-time.After(time.Minute):
+				t.Fatal("a handler goes on")
+			}
+		}
+	}
+	if err := caddy.Stop(); err != nil { // all requests have ended then
+		t.Error(err)
+	}
+	if n := after.Load(); n > 0 {
+		t.Errorf("%d were asked when the client had gone", n)
+	}
+	for line := range strings.Lines(partytest.Logged()) {
+		if strings.Contains(line, `"level":"error"`) {
+			t.Errorf("the log says %s", line)
+		}
+	}
+}
+
+// TestAnAskUnderWayOutlivesAReload lets the guest answer when another config runs.
+func TestAnAskUnderWayOutlivesAReload(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	asked, answer := make(chan struct{}), make(chan struct{})
+	one := c.NewGuest("one", func(a *partytest.Application, r *http.Request, _ string) partytest.Reply {
+		close(asked)
+		<-answer
+		// It is the new config that is asked. For a moment after a reload, Caddy's old
+		// server resets a connection now and then, or answers it.
+		response, err := a.AskBack(r, "name")
+		for deadline := time.Now().Add(time.Minute); (err != nil || !strings.Contains(response.Body, "after")) && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+			response, err = a.AskBack(r, "name")
+		}
+		if err != nil {
+			return partytest.Answer(500, err.Error())
+		}
+		return partytest.Answer(response.Status, json.RawMessage(partytest.CompactJSON(t, response.Body)))
+	})
+	two := partytest.Key(t, "two")
+	config := func(name string) string {
+		return one.Directives("slow") + "invite /two/__invite__/\nhandle_path /two/* {\nwsgi_party_guest {\nkey {env.two_PARTY_KEY}\nanswer name " + name + "\n}\n}"
+	}
+	c.Around(config("before"))
+	type result struct {
+		partytest.Response
+		err error
+	}
+	got := make(chan result, 1)
+	go func() {
+		response, err := c.TryAsk(t.Context(), partytest.Asking{Key: two, Path: "/slow"})
+		got <- result{response, err}
+	}()
+	<-asked
+	loaded := make(chan error, 1)
+	next := c.Adapt("ADDRESS {\nwsgi_party main {\n" + config("after") + "\n}\n}\nhttp://" + c.Endpoint + " {\nwsgi_party_ask main\n}")
+	go func() { loaded <- caddy.Load(next, true) }()
+	partytest.Eventually(t, "the new config answers", func() bool {
+		response, err := c.TryAsk(t.Context(), partytest.Asking{Key: one.Key, Path: "/name"})
+		return err == nil && strings.Contains(response.Body, "after")
+	})
+	close(answer)
+	r := <-got
+	if r.err != nil || r.Status != 200 {
+		t.Fatalf("%d %s %v", r.Status, r.Body, r.err)
+	}
+	var asks wire.Asked
+	if err := json.Unmarshal([]byte(r.Body), &asks); err != nil || len(asks.Answers) != 1 || !strings.Contains(string(asks.Answers[0]), `"answers":["after"]`) {
+		t.Errorf("%s %v", r.Body, err)
+	}
+	if err := <-loaded; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestNoAskGoesWrongWhileConfigsReload has several ask all the time.
+func TestNoAskGoesWrongWhileConfigsReload(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	one, two := c.LoadThreeGuests()
+	stop := make(chan struct{})
+	var good atomic.Int64
+	var group sync.WaitGroup
+	for i, key := range []string{one, two, one, two} {
+		group.Go(func() {
+			want := []string{`["two","keyless"]`, `["one","keyless"]`}[i%2]
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				a := partytest.Asking{Key: key, Path: "/ping"}
+				if i > 1 {
+					a = partytest.Asking{Key: key, Path: "/", Body: `[{"service": "ping"}, {"service": "ping"}]`}
+				}
+				response, err := c.TryAsk(t.Context(), a)
+				if err != nil {
+					continue // for a moment Caddy's old server resets connections
+				}
+				if n := strings.Count(response.Body, `"answers":`+want); response.Status != 200 || n != 1+i/2 {
+					t.Errorf("%d %s", response.Status, response.Body)
+					return
+				}
+				good.Add(1)
+			}
+		})
+	}
+	for i := range 10 {
+		before := good.Load()
+		c.Around(fmt.Sprintf("respond /%d %d\n", i, 200+i) + partytest.ThreeGuests)
+		partytest.Eventually(t, "asks go on", func() bool { return good.Load() > before+8 || t.Failed() })
+	}
+	close(stop)
+	group.Wait()
+}
+
+func TestAskingOverHTTP2(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	one, _ := partytest.Key(t, "one"), partytest.Key(t, "two")
+	partytest.Key(t, "next")
+	config := c.Adapt("ADDRESS {\nwsgi_party main {\n" + partytest.ThreeGuests + "\n}\n}\nhttp://" + c.Endpoint + " {\nwsgi_party_ask main\n}")
+	_, port, err := net.SplitHostPort(c.Endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listen := []byte(`"listen":[":` + port + `"]`)
+	if !bytes.Contains(config, listen) {
+		t.Fatalf("%s has no %s", config, listen)
+	}
+	config = bytes.Replace(config, listen, append(slices.Clone(listen), []byte(`,"protocols":["h1","h2c"]`)...), 1)
+	if err := caddy.Load(config, true); err != nil {
+		t.Fatal(err)
+	}
+	protocols := new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	transport := &http.Transport{Protocols: protocols}
+	defer transport.CloseIdleConnections()
+	var group sync.WaitGroup
+	for range 20 {
+		group.Go(func() {
+			r, err := http.NewRequest("POST", "http://"+c.Endpoint+"/ping?first", strings.NewReader("null"))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			r.Header.Set("Authorization", "Bearer "+one)
+			response, err := transport.RoundTrip(r)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer response.Body.Close()
+			body, err := io.ReadAll(response.Body)
+			if err != nil || response.ProtoMajor != 2 || response.StatusCode != 200 || !strings.Contains(string(body), `"answers":["two"]`) {
+				t.Errorf("%s %d %s %v", response.Proto, response.StatusCode, body, err)
+			}
+		})
+	}
+	group.Wait()
+}
+
+func TestAskingOverAUnixSocket(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	one, _ := partytest.Key(t, "one"), partytest.Key(t, "two")
+	partytest.Key(t, "next")
+	socket := filepath.Join(t.TempDir(), "party.sock")
+	c.Load("ADDRESS {\nwsgi_party main {\n" + partytest.ThreeGuests + "\n}\n}\nhttp:// {\nbind unix/" + socket + "\nwsgi_party_ask main\n}")
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}}
+	r, err := http.NewRequest("POST", "http://party/ping", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+one)
+	response, err := transport.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if body, err := io.ReadAll(response.Body); err != nil || response.StatusCode != 200 || !strings.Contains(string(body), `"answers":["two","keyless"]`) {
+		t.Errorf("%d %s %v", response.StatusCode, body, err)
+	}
+}
+
+// TestAskingBehindMTLS has an endpoint that wants a certificate.
+func TestAskingBehindMTLS(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	one, _ := partytest.Key(t, "one"), partytest.Key(t, "two")
+	partytest.Key(t, "next")
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"}, NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	certificate, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	encodedKey, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for name, block := range map[string]*pem.Block{"cert": {Type: "CERTIFICATE", Bytes: certificate}, "key": {Type: "PRIVATE KEY", Bytes: encodedKey}} {
+		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, port, err := net.SplitHostPort(c.Endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := "ADDRESS {\nwsgi_party main {\n" + partytest.ThreeGuests + "\n}\n}\nhttps://localhost:" + port + " {\ntls " + dir + "/cert " + dir + `/key {
+		client_auth {
+			mode require_and_verify
+			trust_pool file ` + dir + `/cert
+		}
+	}
+	wsgi_party_ask main
+	}`
+	c.Load(strings.Replace(config, "require_and_verify", "verify_if_given", 1))
+	const open = "wsgi_party_ask can be reached from other machines"
+	if entries := partytest.LogEntries(t, open); len(entries) != 1 {
+		t.Errorf("certificates that nobody has to have: %v", entries)
+	}
+	c.Load(config)
+	if entries := partytest.LogEntries(t, open); len(entries) != 1 {
+		t.Errorf("certificates that everybody has to have: %v", entries)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate}))
+	ask := func(own ...tls.Certificate) (int, string, error) {
+		r, err := http.NewRequest("POST", "https://localhost:"+port+"/ping", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+one)
+		transport := &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: roots, Certificates: own}}
+		response, err := transport.RoundTrip(r)
+		if err != nil {
+			return 0, "", err
+		}
+		defer response.Body.Close()
+		return response.StatusCode, partytest.ReadAll(t, response), nil
+	}
+	if status, body, err := ask(tls.Certificate{Certificate: [][]byte{certificate}, PrivateKey: private}); err != nil || status != 200 || !strings.Contains(body, `"answers":["two","keyless"]`) {
+		t.Errorf("with a certificate: %d %s %v", status, body, err)
+	}
+	if status, body, err := ask(); err == nil {
+		t.Errorf("without one, but with a key: %d %s", status, body)
+	}
+}

@@ -1,0 +1,346 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package httpask_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
+	"github.com/wsgiparty/wsgiparty/internal/wire"
+)
+
+func TestAGuestAsksFromOutsideAndIsNotAskedItself(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	one, two := c.LoadThreeGuests()
+	c.ExpectAsk(partytest.Asking{Key: one, Path: "/ping"}, `{
+		"answers": ["two", "keyless"],
+		"replies": [{"guest": "two", "mount": "/two", "status": "answered"}, {"guest": "keyless", "mount": "/keyless", "status": "answered"}]}`)
+	c.ExpectAsk(partytest.Asking{Key: two, Path: "/ping"}, `{
+		"answers": ["one", "keyless"],
+		"replies": [{"guest": "one", "mount": "/one", "status": "answered"}, {"guest": "keyless", "mount": "/keyless", "status": "answered"}]}`)
+	c.ExpectAsk(partytest.Asking{Key: one, Path: "/url", Body: `{"name": "home"}`}, `{
+		"answers": ["/two/"], "replies": [{"guest": "two", "mount": "/two", "status": "answered"}]}`)
+	// A service that only the asker has is not missing.
+	c.ExpectAsk(partytest.Asking{Key: two, Path: "/url", Body: `{"name": "home"}`}, `{"answers": [], "replies": []}`)
+}
+
+func TestEachReplySaysWhatBecameOfIt(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	one, _ := c.LoadThreeGuests()
+	connectMain(c, "a", "s", partytest.Answers(nil))
+	connectMain(c, "b", "s", partytest.Declines)
+	connectMain(c, "c", "s", partytest.Fails)
+	connectMain(c, "d", "s", partytest.Answers(map[string]any{"text": "<&>"}))
+	c.ExpectAsk(partytest.Asking{Key: one, Path: "/s"}, `{
+		"answers": [null, {"text": "<&>"}],
+		"replies": [
+			{"guest": "a", "mount": "", "status": "answered"},
+			{"guest": "b", "mount": "", "status": "declined"},
+			{"guest": "c", "mount": "", "status": "failed", "error": "guest \"c\" failed to answer \"s\": oh no"},
+			{"guest": "d", "mount": "", "status": "answered"}]}`)
+	if body := c.Ask(partytest.Asking{Key: one, Path: "/s"}).Body; !strings.Contains(body, "<&>") {
+		t.Errorf("HTML in answers is not as it was: %s", body)
+	}
+}
+
+func TestTheUnescapedPathOfAnAskIsTheService(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	one, _ := partytest.Key(t, "one"), partytest.Key(t, "two")
+	partytest.Key(t, "next")
+	c.Load("ADDRESS {\nwsgi_party main {\n" + partytest.ThreeGuests + "\n}\n}\nhttp://" + c.Endpoint + " {\nhandle_path /party/line/* {\nwsgi_party_ask main\n}\nwsgi_party_ask main\n}")
+	for _, service := range []string{"ping", "a/b", "/a", "a/", "größe", "a b", "100%", "%2F", "a?b#c", "q;r", "Ping"} {
+		operator := connectMain(c, "late", service, partytest.Answers(service))
+		encoded, err := json.Marshal(service)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, below := range []string{"/", "/party/line/"} {
+			response := c.Ask(partytest.Asking{Key: one, Path: below + url.PathEscape(service)})
+			var got struct{ Answers []json.RawMessage }
+			if err := json.Unmarshal([]byte(response.Body), &got); err != nil || len(got.Answers) == 0 || string(got.Answers[len(got.Answers)-1]) != string(encoded) {
+				t.Errorf("%q below %s: %d %s", service, below, response.Status, response.Body)
+			}
+		}
+		operator.Leave()
+	}
+	c.ExpectAsk(partytest.Asking{Key: one, Path: "/party/line/", Body: `[{"service": "ping", "first": true}]`},
+		`[{"answers": ["two"], "replies": [{"guest": "two", "mount": "/two", "status": "answered"}]}]`)
+}
+
+func TestThePayloadOfAnAskIsItsBody(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	one, _ := c.LoadThreeGuests()
+	connectMain(c, "echo", "echo", func(_ context.Context, payload any) (any, error) {
+		return fmt.Sprintf("%T %v", payload, payload), nil
+	})
+	for body, want := range map[string]string{
+		"":                                  "<nil> <nil>",
+		" \r\n\t":                           "<nil> <nil>",
+		"null":                              "<nil> <nil>",
+		" true\n":                           "bool true",
+		`"text"`:                            "string text",
+		"12345678901234567890.10":           "json.Number 12345678901234567890.10",
+		`{"id": 1e300}`:                     "map[string]interface {} map[id:1e300]",
+		`["home", {"id": 1}]`:               "[]interface {} [home map[id:1]]",
+		strings.Repeat(" ", 1<<20-2) + "{}": "map[string]interface {} map[]",
+	} {
+		encoded, _ := json.Marshal(want)
+		c.ExpectAsk(partytest.Asking{Key: one, Path: "/echo", Body: body}, fmt.Sprintf(`{"answers": [%s], "replies": [{"guest": "echo", "mount": "", "status": "answered"}]}`, encoded))
+	}
+	for body, want := range map[string]string{
+		"{":                "the payload is no JSON",
+		"undefined":        "invalid character 'u'",
+		"1 2":              "more than one JSON value, from byte 2 on",
+		`{"name": "home"`:  "unexpected EOF",
+		"\xef\xbb\xbfnull": "the payload is no JSON",
+		"name=home":        "the payload is no JSON",
+	} {
+		c.ExpectProblem(partytest.Asking{Key: one, Path: "/echo", Body: body}, http.StatusBadRequest, want)
+	}
+	c.ExpectProblem(partytest.Asking{Key: one, Path: "/echo", Body: strings.Repeat(" ", 1<<20) + "1"}, http.StatusRequestEntityTooLarge, "larger than 1048576 bytes")
+	c.ExpectProblem(partytest.Asking{Key: one, Path: "/", Body: strings.Repeat(" ", 1<<20) + "[]"}, http.StatusRequestEntityTooLarge, "larger than 1048576 bytes")
+}
+
+func TestFirstEndsAnAskFromOutside(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	one, _ := c.LoadThreeGuests()
+	var asked atomic.Int64
+	connectMain(c, "last", "ping", func(context.Context, any) (any, error) { asked.Add(1); return "last", nil })
+	first := `{"answers": ["two"], "replies": [{"guest": "two", "mount": "/two", "status": "answered"}]}`
+	for _, query := range []string{"?first", "?first=", "?first=true", "?first=1", "?x=y&first"} {
+		c.ExpectAsk(partytest.Asking{Key: one, Path: "/ping" + query}, first)
+	}
+	if n := asked.Load(); n > 0 {
+		t.Errorf("%d asks went on", n)
+	}
+	for _, query := range []string{"", "?first=false", "?last"} {
+		asked.Store(0)
+		if c.Ask(partytest.Asking{Key: one, Path: "/ping" + query}); asked.Load() != 1 {
+			t.Errorf("%q asks %d of the others", query, asked.Load())
+		}
+	}
+	c.ExpectProblem(partytest.Asking{Key: one, Path: "/ping?first=maybe"}, http.StatusBadRequest, "first", "maybe", "true or false")
+	c.ExpectProblem(partytest.Asking{Key: one, Path: "/ping?first=%zz"}, http.StatusBadRequest, "%zz")
+}
+
+func TestGuestsSeeWhoIsThere(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	one, _ := c.LoadThreeGuests()
+	there := `{
+		"services": {"ping": ["one", "two", "keyless"], "url": ["two"]},
+		"guests": {"one": ["ping"], "two": ["ping", "url"], "keyless": ["ping"]}}`
+	c.ExpectAsk(partytest.Asking{Key: one, Method: "GET", Path: "/"}, there)
+	operator := connectMain(c, "late", "only", partytest.Pong)
+	operator.Join()
+	c.ExpectAsk(partytest.Asking{Key: one, Method: "GET", Path: "/"}, strings.NewReplacer(
+		`"services": {`, `"services": {"only": ["late"], `, `"guests": {`, `"guests": {"late": ["only"], `).Replace(there))
+	operator.Leave()
+	silent := operatorOf(c, "main").Partyline().Operator("silent")
+	silent.Join()
+	c.ExpectAsk(partytest.Asking{Key: one, Method: "GET", Path: "/"}, strings.Replace(there, `"guests": {`, `"guests": {"silent": [], `, 1))
+	silent.Leave()
+	head := c.Ask(partytest.Asking{Key: one, Method: "HEAD", Path: "/"})
+	if head.Status != http.StatusOK || head.Header.Get("Content-Type") != "application/json" || head.Body != "" {
+		t.Errorf("HEAD /: %d %v %q", head.Status, head.Header, head.Body)
+	}
+}
+
+func TestOnlyTheMethodsOfAskingAreAllowed(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	one, _ := c.LoadThreeGuests()
+	for _, method := range []string{"GET", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY"} {
+		response := c.ExpectProblem(partytest.Asking{Key: one, Method: method, Path: "/ping"}, http.StatusMethodNotAllowed, method, "POST")
+		if allow := response.Header.Get("Allow"); allow != "POST" {
+			t.Errorf("%s /ping: Allow: %q", method, allow)
+		}
+		if method == "GET" {
+			continue
+		}
+		response = c.ExpectProblem(partytest.Asking{Key: one, Method: method, Path: "/"}, http.StatusMethodNotAllowed, method, "GET, HEAD, POST")
+		if allow := response.Header.Get("Allow"); allow != "GET, HEAD, POST" {
+			t.Errorf("%s /: Allow: %q", method, allow)
+		}
+	}
+	if head := c.Ask(partytest.Asking{Key: one, Method: "HEAD", Path: "/ping"}); head.Status != http.StatusMethodNotAllowed || head.Header.Get("Allow") != "POST" {
+		t.Errorf("HEAD /ping: %d %v", head.Status, head.Header)
+	}
+}
+
+func TestWhoAsksNeedsAKey(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	one, two := c.LoadThreeGuests()
+	var asked atomic.Int64
+	connectMain(c, "counting", "count", func(context.Context, any) (any, error) { return asked.Add(1), nil })
+	authorization := func(values ...string) http.Header { return http.Header{"Authorization": values} }
+	for _, header := range []http.Header{
+		{}, authorization(""), authorization("Bearer"), authorization("Bearer "), authorization(one), authorization("Basic " + one),
+		authorization("Bearer " + one + "x"), authorization("Bearer " + one[1:]), authorization("Bearer " + strings.ToUpper(one)),
+		authorization("Bearer {env.one_PARTY_KEY}"), authorization("Bearer [redacted]"), authorization("Bearer " + one + " " + two),
+		{"Party-Token": {one}}, {"Cookie": {"key=" + one}},
+	} {
+		for _, a := range []partytest.Asking{{Method: "GET", Path: "/"}, {Path: "/"}, {Path: "/count"}, {Path: "/count?key=" + one}, {Path: "/nothing"}, {Method: "PUT", Path: "/count"}, {Path: "/count", Body: "{"}} {
+			a.Header = header
+			response := c.ExpectProblem(a, http.StatusUnauthorized, `"main"`, "key", "Authorization", "Bearer")
+			if response.Header.Get("WWW-Authenticate") != "Bearer" {
+				t.Errorf("%v", response.Header)
+			}
+			if strings.Contains(response.Body, one) || strings.Contains(response.Body, two) {
+				t.Errorf("a key is shown: %s", response.Body)
+			}
+		}
+	}
+	if n := asked.Load(); n > 0 {
+		t.Errorf("asked %d times without a key", n)
+	}
+	// The scheme may be written in any way, and each of several keys counts.
+	for _, authorized := range []string{"bearer " + two, "BEARER  " + two, "Bearer next" + strings.Repeat("-Key", 8)} {
+		c.ExpectAsk(partytest.Asking{Path: "/ping", Header: authorization(authorized)}, `{
+			"answers": ["one", "keyless"],
+			"replies": [{"guest": "one", "mount": "/one", "status": "answered"}, {"guest": "keyless", "mount": "/keyless", "status": "answered"}]}`)
+	}
+}
+
+// TestAKeyIsForOneParty has two, with an endpoint each.
+func TestAKeyIsForOneParty(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	one, two := partytest.Key(t, "one"), partytest.Key(t, "two")
+	c.Load(`ADDRESS {
+		route {
+			wsgi_party a {
+				invite /one/__invite__/
+				handle_path /one/* {
+					wsgi_party_guest {
+						key {env.one_PARTY_KEY}
+						answer ping a
+					}
+				}
+			}
+			wsgi_party b {
+				invite /two/__invite__/
+				handle_path /two/* {
+					wsgi_party_guest {
+						key {env.two_PARTY_KEY}
+						answer ping b
+					}
+				}
+			}
+		}
+	}
+	http://` + c.Endpoint + ` {
+		handle_path /a/* {
+			wsgi_party_ask a
+		}
+		handle_path /b/* {
+			wsgi_party_ask b
+		}
+		handle_path /default/* {
+			wsgi_party_ask
+		}
+	}`)
+	c.ExpectAsk(partytest.Asking{Key: one, Path: "/a/ping"}, `{"answers": [], "replies": []}`)
+	c.ExpectAsk(partytest.Asking{Key: two, Path: "/b/ping"}, `{"answers": [], "replies": []}`)
+	c.ExpectProblem(partytest.Asking{Key: one, Path: "/b/ping"}, http.StatusUnauthorized, `"b"`)
+	c.ExpectProblem(partytest.Asking{Key: two, Path: "/a/ping"}, http.StatusUnauthorized, `"a"`)
+	c.ExpectProblem(partytest.Asking{Key: two, Path: "/default/ping"}, http.StatusUnauthorized, `"default"`)
+	if entries := partytest.LogEntries(t, "no wsgi_party handler names the party that was joined"); len(entries) != 1 || entries[0]["party"] != "default" {
+		t.Errorf("the log says of a party that is not there: %v", entries)
+	}
+}
+
+func TestAnUnknownServiceIsNotFound(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	one, _ := c.LoadThreeGuests()
+	c.ExpectProblem(partytest.Asking{Key: one, Path: "/nothing"}, http.StatusNotFound, `"main"`, `"nothing"`)
+	c.ExpectProblem(partytest.Asking{Key: one, Path: "/nothing?first", Body: "1"}, http.StatusNotFound, `"nothing"`)
+	c.Around("ignore_missing_services\n" + partytest.ThreeGuests)
+	partytest.Eventually(t, "the new config answers", func() bool {
+		response, err := c.TryAsk(t.Context(), partytest.Asking{Key: one, Path: "/nothing"})
+		return err == nil && response.Status == http.StatusOK && partytest.CompactJSON(t, response.Body) == `{"answers":[],"replies":[]}`
+	})
+}
+
+func TestTheAskedPartyIsThatAroundTheHandlerOrTheDefault(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	one := partytest.Key(t, "one")
+	guest := `
+		invite /one/__invite__/
+		handle_path /one/* {
+			wsgi_party_guest {
+				key {env.one_PARTY_KEY}
+			}
+			respond 404
+		}`
+	c.Load("ADDRESS {\nwsgi_party around {\n" + guest + "\n}\n}\n" + "http://" + c.Endpoint + " {\nwsgi_party around {\nhandle_path /inside/* {\nwsgi_party_ask\n}\n}\nwsgi_party_ask around\n}")
+	partytest.Connect(t, operatorOf(t, "around").Partyline().Operator("other"), "which", partytest.Answers("around"))
+	for _, path := range []string{"/which", "/inside/which"} {
+		c.ExpectAsk(partytest.Asking{Key: one, Path: path}, `{"answers": ["around"], "replies": [{"guest": "other", "mount": "", "status": "answered"}]}`)
+	}
+	c.Load("ADDRESS {\nwsgi_party {\n" + guest + "\n}\n}\n" + "http://" + c.Endpoint + " {\nwsgi_party_ask\n}")
+	partytest.Connect(t, operatorOf(t, "default").Partyline().Operator("other"), "which", partytest.Answers("default"))
+	partytest.Eventually(t, "the new config answers", func() bool {
+		response, err := c.TryAsk(t.Context(), partytest.Asking{Key: one, Path: "/which"})
+		return err == nil && response.Status == http.StatusOK && strings.Contains(response.Body, `"answers":["default"]`)
+	})
+}
+
+func TestAnswersOfGoGuestsThatJSONCannotCarryComeAsTheirTypes(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	one, _ := c.LoadThreeGuests()
+	connectMain(c, "channel", "s", partytest.Answers(make(chan int)))
+	connectMain(c, "panics", "s", func(context.Context, any) (any, error) { panic("help") })
+	connectMain(c, "badly", "s", partytest.Answers(partytest.BadJSON(func() ([]byte, error) { panic("no JSON") })))
+	connectMain(c, "last", "s", partytest.Answers(1.5))
+	for _, a := range []partytest.Asking{{Path: "/s"}, {Path: "/", Body: `[{"service": "s"}]`}} {
+		a.Key = one
+		response := c.Ask(a)
+		var results []wire.Asked
+		body := response.Body
+		if a.Path != "/" {
+			body = "[" + body + "]"
+		}
+		if err := json.Unmarshal([]byte(body), &results); err != nil || len(results) != 1 || len(results[0].Replies) != 4 {
+			t.Fatalf("%d %s: %v", response.Status, response.Body, err)
+		}
+		replies, answers := results[0].Replies, results[0].Answers
+		if len(answers) != 3 {
+			t.Fatalf("%s", answers)
+		}
+		if r := replies[0]; r.Status != "answered" || string(answers[0]) != `"chan int"` || !strings.Contains(r.Note, "JSON cannot carry") {
+			t.Errorf("a channel: %+v", r)
+		}
+		if r := replies[1]; r.Status != "failed" || !strings.Contains(r.Error, "help") {
+			t.Errorf("a panic: %+v", r)
+		}
+		if r := replies[2]; r.Status != "answered" || !strings.Contains(string(answers[1]), "BadJSON") || !strings.Contains(r.Note, "no JSON") {
+			t.Errorf("a panic while it is written: %+v", r)
+		}
+		if r := replies[3]; r.Status != "answered" || string(answers[2]) != "1.5" {
+			t.Errorf("a number: %+v", r)
+		}
+	}
+}
+
+// TestKeysAreInNothingThatAnAskShows looks for them in the log, too.
+func TestKeysAreInNothingThatAnAskShows(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	one, two := c.LoadThreeGuests()
+	for _, a := range []partytest.Asking{
+		{Key: one, Method: "GET", Path: "/"}, {Key: one, Path: "/ping"}, {Key: one, Path: "/nothing"}, {Key: two, Path: "/ping", Body: "{"},
+		{Key: one + "x", Path: "/ping"}, {Key: one, Path: "/ping", Header: http.Header{"Party-Token": {"x"}}}, {Key: one, Method: "PUT", Path: "/"},
+	} {
+		if response := c.Ask(a); strings.Contains(response.Body, "-Key-Key") || strings.Contains(fmt.Sprint(response.Header), "-Key-Key") {
+			t.Errorf("%s %s: %v %s", a.Method, a.Path, response.Header, response.Body)
+		}
+	}
+	if i := strings.Index(partytest.Logged(), "-Key-Key"); i >= 0 {
+		t.Errorf("the log has %q", partytest.Logged()[max(0, i-300):i+20])
+	}
+}

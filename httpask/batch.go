@@ -1,0 +1,161 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package httpask
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"sync"
+
+	"github.com/wsgiparty/wsgiparty/internal/budget"
+	"github.com/wsgiparty/wsgiparty/internal/wire"
+	"github.com/wsgiparty/wsgiparty/party"
+	"github.com/wsgiparty/wsgiparty/partyline"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
+)
+
+// batch is a list of asks whose results share the room of one response.
+type batch struct {
+	handler  *Ask
+	operator *partyline.Operator
+	asks     []wire.Ask
+	results  [][][]byte // of the asks, each in parts
+	room     *budget.Budget
+	noRoom   []byte // the result of an ask whose own does not fit; there is room for one of each
+}
+
+// askBatch asks for each element of a list.
+func (a *Ask) askBatch(ctx context.Context, o *partyline.Operator, body []byte) ([][]byte, error) {
+	asks, err := wire.ParseAsks(body)
+	if err != nil {
+		return nil, newProblem(http.StatusBadRequest, `write a list of objects as in [{"service": "url", "payload": {"name": "home"}, "first": true}]: %v`, err)
+	}
+	if len(asks) > wire.MaxAsks {
+		return nil, newProblem(http.StatusRequestEntityTooLarge, "the list has %d asks: write up to %d, and more in another request", len(asks), wire.MaxAsks)
+	}
+	noRoom, err := wire.Encode(a.problemOf(wire.ErrNoRoom))
+	if err != nil {
+		return nil, err
+	}
+	b := &batch{a, o, asks, make([][][]byte, len(asks)), budget.New(a.MaxResponse), noRoom}
+	if !b.room.Take(len("[]") + len(asks)*b.reserved()) {
+		return nil, a.problemOf(wire.ErrNoRoom)
+	}
+	if err := b.run(party.WithBatch(ctx)); err != nil {
+		return nil, err
+	}
+	return b.response(), nil
+}
+
+// reserved is what of the room is kept for each ask until it has its result.
+func (b *batch) reserved() int { return len(b.noRoom) + len(",") }
+
+// run asks for what waits for others in goroutines, and meanwhile, one after the other,
+// for the rest, which goroutines would only make slower.
+func (b *batch) run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	var quick []int
+	for i, ask := range b.asks {
+		if b.handler.entry.RemoteHandlers(ask.Service, ask.Payload) == 0 {
+			quick = append(quick, i)
+			continue
+		}
+		done, err := b.handler.begin(ctx, b.operator, ask)
+		if err != nil { // the asker has gone, or another ask has failed
+			return cmp.Or(group.Wait(), err)
+		}
+		group.Go(func() error {
+			defer done()
+			return recovering(func() error { return b.askFor(ctx, i, b.newWriter()) })
+		})
+	}
+	writer := b.newWriter()
+	for _, i := range quick {
+		if err := b.askFor(ctx, i, writer); err != nil {
+			return errors.Join(err, group.Wait())
+		}
+	}
+	return group.Wait()
+}
+
+// recovering returns a panic of f as an error: in a goroutine it would end the process.
+func recovering(f func() error) (err error) {
+	defer func() {
+		if value := recover(); value != nil {
+			err = fmt.Errorf("panic: %v\n\n%s", value, debug.Stack())
+		}
+	}()
+	return f()
+}
+
+func (b *batch) newWriter() *wire.Writer { return &wire.Writer{Room: b.room, Whole: true} }
+
+// askFor makes the result of the i-th ask. An error fails the batch.
+func (b *batch) askFor(ctx context.Context, i int, w *wire.Writer) (err error) {
+	if b.asks[i].Service == "" {
+		err = newProblem(http.StatusBadRequest, "element %d of the list has no service", i)
+	} else {
+		b.results[i], err = b.handler.entry.Ask(ctx, w, b.operator, b.asks[i])
+	}
+	if !errors.Is(err, wire.ErrNoRoom) {
+		if problem, ok := errors.AsType[*problem](b.handler.problemOf(err)); ok {
+			b.results[i], err = w.Problem(problem)
+		}
+	}
+	if errors.Is(err, wire.ErrNoRoom) {
+		b.results[i] = [][]byte{b.noRoom}
+		return nil
+	}
+	b.room.Give(b.reserved())
+	return err
+}
+
+// response returns the results as a list.
+func (b *batch) response() [][]byte {
+	response := make([][]byte, 0, 1+2*len(b.results))
+	separator := []byte("[")
+	for _, result := range b.results {
+		response = append(append(response, separator), result...)
+		separator = []byte(",")
+	}
+	if len(b.results) == 0 {
+		response = append(response, separator)
+	}
+	return append(response, []byte("]"))
+}
+
+// maxUnderWay is how many handlers of applications may be called at once for what one
+// guest asks, in all its requests together. Each call takes memory, also while it waits for
+// its turn, and a short list of asks can lead to very many.
+const maxUnderWay = 4096
+
+// underWay is what a party's guests ask for: semaphores by the guest.
+type underWay struct{ sync.Map }
+
+func (u *underWay) of(guest string) *semaphore.Weighted {
+	calls, ok := u.Load(guest)
+	if !ok {
+		calls, _ = u.LoadOrStore(guest, semaphore.NewWeighted(maxUnderWay))
+	}
+	return calls.(*semaphore.Weighted)
+}
+
+// begin waits until an ask may be begun, and returns a function to be called when it has
+// ended.
+func (a *Ask) begin(ctx context.Context, o *partyline.Operator, ask wire.Ask) (done func(), err error) {
+	n := int64(min(a.entry.RemoteHandlers(ask.Service, ask.Payload), maxUnderWay))
+	if n == 0 {
+		return func() {}, nil
+	}
+	calls := party.StateOf[underWay](a.entry).of(o.Guest())
+	if err := calls.Acquire(ctx, n); err != nil {
+		return nil, err
+	}
+	return func() { calls.Release(n) }, nil
+}

@@ -1,0 +1,189 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package httpguest
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+
+	"github.com/wsgiparty/wsgiparty/internal/invitepath"
+	"github.com/wsgiparty/wsgiparty/internal/manifest"
+	"github.com/wsgiparty/wsgiparty/internal/subrequest"
+	"github.com/wsgiparty/wsgiparty/party"
+	"go.uber.org/zap"
+)
+
+// adviceOn says what to do about an application that has not joined: what came, where,
+// and what to write.
+func (f *fetcher) adviceOn(info *party.InviteInfo, v verdict, ofCaddy bool) string {
+	asked := f.askedFor()
+	authentication := "authentication in Caddy in front of it lets the party pass with the matcher `" + f.invitation.Matcher() + "`"
+	again := "; it is asked again by itself"
+	if v == broken {
+		again = fmt.Sprintf("; it is asked again in %v, or at once by `%s`", fetchWaits.broken, f.inviteCommand())
+	}
+	switch {
+	case info.Location != "":
+		return f.adviceOnRedirect(info, asked)
+	case errors.Is(info.Err, party.ErrMisrouted):
+		return "another route answers at this path: put wsgi_party_guest where the requests to the application pass it"
+	case errors.Is(info.Err, party.ErrUnanswered):
+		return "no handler answers behind wsgi_party_guest: write the one that leads to the application there, such as reverse_proxy"
+	case errors.Is(info.Err, subrequest.ErrBrokeOff):
+		return "the application closed the connection in the middle of its answer to GET " + asked + ": its own log may say why" + again
+	case party.TimedOut(info.Err):
+		return fmt.Sprintf("GET %s was not answered in time: the application is to answer its manifest at once; or write an invite_timeout of more than %v in wsgi_party", asked, f.invitation.Timeout()) + again
+	case info.Result == party.InviteNotAnswered:
+		return f.adviceOnNoManifest(info, asked, ofCaddy)
+	case info.Status == http.StatusOK && f.unstripped() != "":
+		return "correct the application's manifest, which it answers to GET " + asked + ". " + f.unstripped()
+	case info.Status == http.StatusOK:
+		return "correct the application's manifest, which it answers to GET " + asked + "; the last good one counts until then"
+	case info.Status == http.StatusBadRequest:
+		host := f.invitation.URI.Host
+		if host == "" {
+			host = "localhost, as that of each invite of a path"
+		}
+		return "does the application know the host of the invite? It was " + host + ". Invite a URL whose host it allows, such as https://example.com" + f.invitation.URI.Path
+	case (info.Status == http.StatusUnauthorized || info.Status == http.StatusForbidden) && ofCaddy:
+		return "a handler of Caddy refuses it before it comes to the application: " + authentication
+	case (info.Status == http.StatusUnauthorized || info.Status == http.StatusForbidden) && f.keys.IsZero():
+		return "the application refuses GET " + asked + ". Does it want a Party-Token? None is sent, since wsgi_party_guest has no key: write `key {env.BLOG_PARTY_KEY}` in it, with the application's key in that variable. Does it want a login? It is to answer its manifest without; " + authentication
+	case info.Status == http.StatusUnauthorized || info.Status == http.StatusForbidden:
+		return fmt.Sprintf("the application refuses GET %s, which was sent with a Party-Token for guest %q: is its key the same as the first in wsgi_party_guest, and does it know itself by that name? Or does it want a login? It is to answer its manifest without; %s", asked, f.guest(), authentication)
+	case info.Status == http.StatusTooManyRequests && ofCaddy:
+		return "a handler of Caddy limits the rate of requests: let the party pass it with the matcher `" + f.invitation.Matcher() + "`" + again
+	case info.Status == http.StatusServiceUnavailable:
+		return "the application, or what is in front of it, says that it is unavailable" + again
+	case info.Status == http.StatusBadGateway, info.Status == http.StatusGatewayTimeout:
+		return "is the application running? The error says what was met at its address" + again
+	default:
+		return fmt.Sprintf("the application answers GET %s with status %d: its own log may say why", asked, info.Status) + again
+	}
+}
+
+// warnOf warns of what is probably not meant in the manifest, unless that is what it
+// warned of before, and returns it.
+func (a *application) warnOf(m *manifest.Manifest, before string) string {
+	warnings := a.warningsOf(m)
+	if warnings != "" && warnings != before {
+		a.logger.Warn("the guest's manifest is hardly what is meant",
+			zap.String("party", a.invitation.Party()),
+			zap.String("guest", a.guest()),
+			zap.String("uri", a.invitation.URI.String()),
+			zap.String("hint", warnings))
+	}
+	return warnings
+}
+
+// hardlyMeant returns what is warned of while the guest is on the line: in what is
+// declared, and in the application's manifest.
+func (a *application) hardlyMeant(fetched string) string {
+	if a.declared == nil {
+		return fetched
+	}
+	return strings.TrimPrefix(strings.TrimSuffix(a.warningsOf(a.declared)+"; "+fetched, "; "), "; ")
+}
+
+func (a *application) warningsOf(m *manifest.Manifest) string {
+	mounts := []string{a.path}
+	if a.mount != a.path {
+		mounts = append(mounts, a.mount)
+	}
+	return strings.Join(m.Warnings(mounts...), "; ")
+}
+
+// askedFor is the path of the manifest as the application sees it.
+func (a *application) askedFor() string {
+	return "/" + strings.TrimPrefix(strings.TrimPrefix(a.invitation.URI.EscapedPath(), a.path), "/")
+}
+
+// adviceOnNoManifest is adviceOn for an application that says to be no guest.
+func (f *fetcher) adviceOnNoManifest(info *party.InviteInfo, asked string, ofCaddy bool) string {
+	mediaType := info.MediaType
+	if mediaType == "" {
+		mediaType = "no media type"
+	}
+	if info.IsManifest {
+		if mediaType == manifestType {
+			return fmt.Sprintf("the application answers GET %s with its manifest, but with status %d: answer it with 200", asked, info.Status)
+		}
+		return fmt.Sprintf("the application answers GET %s with its manifest, but as %s: send it with `Content-Type: %s`", asked, mediaType, manifestType)
+	}
+	advice := []string{fmt.Sprintf("the application has no manifest (%s) at %s, which it answers with status %d", manifestType, asked, info.Status)}
+	if info.Status == http.StatusOK {
+		advice[0] = fmt.Sprintf("the application has no manifest (%s) at %s, where it answers with %s", manifestType, asked, mediaType)
+	}
+	if question := f.unstripped(); question != "" {
+		advice = append(advice, question)
+	}
+	// Clients leave an invite that they cannot verify to the application, which knows nothing of it.
+	switch {
+	case ofCaddy || info.Status < 400 || f.last != nil:
+	case f.keys.IsZero():
+		advice = append(advice, "Has it a key? Then it wants a Party-Token, and none was sent: write `key {env.BLOG_PARTY_KEY}` in wsgi_party_guest, with that key in the variable")
+	default:
+		advice = append(advice, "It was sent with a Party-Token: the application has to have the key of wsgi_party_guest, too, in WSGI_PARTY_KEY for the Python client")
+	}
+	last := "correct the invite's URI, let the application answer it, or write the manifest in wsgi_party_guest"
+	if len(advice) == 1 {
+		return advice[0] + ": " + last
+	}
+	return strings.Join(append(advice, "Otherwise "+last), ". ")
+}
+
+// unstripped asks whether what comes before __invite__ is to be stripped, if it is not.
+func (f *fetcher) unstripped() string {
+	base := f.invitation.Base()
+	if base == "" || f.path != "" {
+		return ""
+	}
+	return fmt.Sprintf("Do its own paths begin with %[1]s? If not, write `handle_path %[1]s/*` where `handle` leaves that in the path", base)
+}
+
+var loginWords = regexp.MustCompile(`(?i)log_?-?in|sign_?-?in|auth|sso|session`)
+
+// adviceOnRedirect is adviceOn for a redirect of a request for a path.
+func (f *fetcher) adviceOnRedirect(info *party.InviteInfo, asked string) string {
+	advice := "a redirect, to " + info.Location + ", is not followed: "
+	location, err := url.Parse(info.Location)
+	permanent := info.Status == http.StatusMovedPermanently || info.Status == http.StatusPermanentRedirect
+	switch {
+	case err == nil && strings.HasSuffix(strings.TrimSuffix(location.EscapedPath(), "/"), strings.TrimSuffix(asked, "/")):
+		return advice + "invite the URI where it leads: write " + f.invitationTo(location)
+	case permanent && !loginWords.MatchString(info.Location):
+		return advice + "invite the URI where it leads, if the manifest is there"
+	}
+	return advice + "it seems to lead to a login, and an invite cannot log in. Let the application answer GET " + asked + " without one (where wsgi_party_guest has a key, the Party-Token says that it is Caddy who asks); authentication in Caddy lets the party pass with the matcher `" + f.invitation.Matcher() + "`"
+}
+
+// invitationTo is what to write for an application that wants to be asked for its
+// manifest at another URL, with its mount or without.
+func (f *fetcher) invitationTo(location *url.URL) string {
+	path := location.EscapedPath()
+	for _, mount := range []string{f.mount, f.path} { // with the prefix, and without
+		if below, ok := strings.CutPrefix(path, mount+"/"); ok {
+			path = "/" + below
+			break
+		}
+	}
+	path = f.path + path
+	origin, note := f.origin, ""
+	switch {
+	case location.Host == "":
+	case f.invitation.URI.Host == "" && location.Hostname() == "localhost":
+		origin, note = location.Scheme+"://example.com", ", with the site's host for example.com: that of an invite of a path is localhost"
+	default:
+		origin = location.Scheme + "://" + location.Host
+	}
+	as := ""
+	if unescaped, err := url.PathUnescape(path); err != nil || invitepath.Guest(unescaped) != f.guest() {
+		as = " as " + f.guest()
+	}
+	return "`invite " + origin + path + as + "`" + note
+}

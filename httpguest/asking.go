@@ -1,0 +1,262 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package httpguest
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/sony/gobreaker/v2"
+	"github.com/wsgiparty/wsgiparty/internal/manifest"
+	"github.com/wsgiparty/wsgiparty/internal/strictjson"
+	"github.com/wsgiparty/wsgiparty/internal/subrequest"
+	"github.com/wsgiparty/wsgiparty/internal/token"
+	"github.com/wsgiparty/wsgiparty/internal/urltemplate"
+	"github.com/wsgiparty/wsgiparty/party"
+	"github.com/wsgiparty/wsgiparty/partyline"
+)
+
+// askApplication asks the application over HTTP, through the party's routes.
+func (a *application) askApplication(ctx context.Context, service string, h manifest.Handler, payload any) (any, error) {
+	b := a.breaker(service)
+	answer, err := b.Execute(func() (any, error) {
+		answer, err := a.request(ctx, service, h, payload)
+		if err != nil && ctx.Err() != nil {
+			err = &abandonedError{err}
+		}
+		if unreachable, ok := errors.AsType[*unreachableError](err); ok {
+			b.last.Store(unreachable)
+		}
+		a.upstreams.note(a, err)
+		return answer, err
+	})
+	if errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
+		err = fmt.Errorf("it did not answer %d times in a row, and is not asked for %v: %v", breakerFailures, breakerPause, b.last.Load())
+	}
+	return answer, err
+}
+
+// abandonedError says that whoever asks did not wait, or asks too much. It is not the
+// application's doing.
+type abandonedError struct{ err error }
+
+func (e *abandonedError) Error() string { return e.err.Error() }
+
+func (e *abandonedError) Unwrap() error { return e.err }
+
+// unreachableError says that the application did not answer at all.
+type unreachableError struct{ err error }
+
+func (e *unreachableError) Error() string { return e.err.Error() }
+
+func (e *unreachableError) Unwrap() error { return e.err }
+
+// statusError says that the application, or a handler in front of it, answered with a
+// status that is no answer.
+type statusError struct {
+	Status int
+	Err    error // a handler's; may be nil
+}
+
+func (e *statusError) Error() string {
+	if e.Err == nil {
+		return fmt.Sprintf("status %d", e.Status)
+	}
+	return fmt.Sprintf("status %d: %v", e.Status, e.Err)
+}
+
+func (e *statusError) Unwrap() error { return e.Err }
+
+// result returns what an ask with that status comes to.
+func (e *statusError) result() error {
+	switch e.Status {
+	case http.StatusNoContent:
+		return partyline.ErrHighAndDry
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return &unreachableError{e}
+	}
+	return e
+}
+
+func (a *application) request(ctx context.Context, service string, h manifest.Handler, payload any) (any, error) {
+	r, body, err := a.newRequest(ctx, service, h, payload)
+	if err != nil {
+		return nil, err
+	}
+	timeout := time.Duration(a.Timeout)
+	requestCtx, cancel := party.WithTimeout(ctx, timeout)
+	defer cancel()
+	path := partyline.PathOf(ctx, a.invitation.Operator.Partyline())
+	release, waited, err := a.slots.acquire(requestCtx, path[len(path)-1].Guest, holdsSlot(path, a.guest()))
+	if err != nil {
+		return nil, &abandonedError{err}
+	}
+	if waited > 0 && a.breaker(service).State() == gobreaker.StateOpen { // meanwhile
+		release()
+		return nil, &abandonedError{gobreaker.ErrOpenState}
+	}
+	party.AddForwarded(ctx, r.Header, party.TraceHeaders)
+	response, err := a.send(r.WithContext(requestCtx), party.SendOptions{Limit: int(a.MaxAnswer), Done: release}, body, path)
+	if err != nil && waited > 0 && requestCtx.Err() == context.DeadlineExceeded {
+		return nil, &abandonedError{a.slots.late(waited)}
+	}
+	if err == nil && response.StatusCode != http.StatusOK {
+		party.DropBody(response)
+		err = &statusError{Status: response.StatusCode}
+	}
+	if statusErr, ok := errors.AsType[*statusError](err); ok {
+		if statusErr.Status == http.StatusNotFound {
+			a.fetchSoon()
+		}
+		return nil, statusErr.result()
+	}
+	if err != nil {
+		if _, ok := errors.AsType[net.Error](err); ok || party.TimedOut(err) || errors.Is(err, subrequest.ErrBrokeOff) {
+			err = &unreachableError{err}
+		}
+		return nil, err
+	}
+	answer, err := a.answerIn(ctx, response, service)
+	if err != nil {
+		party.DropBody(response)
+	}
+	return answer, err
+}
+
+// answerIn returns the answer that is the response's body, which is not copied.
+func (a *application) answerIn(ctx context.Context, response *http.Response, service string) (any, error) {
+	answer := party.BodyOf(response)
+	if !isJSON(response.Header) {
+		return nil, errors.New("the answer is no JSON (application/json)")
+	}
+	if err := strictjson.Check(answer); err != nil {
+		return nil, fmt.Errorf("the answer is %w", err)
+	}
+	if service == party.URLService {
+		return a.linkIn(ctx, answer)
+	}
+	return json.RawMessage(answer), nil
+}
+
+// newRequest returns the request for an ask: with the payload's members in the URL
+// where that has expressions, and with the payload as its body if it is a POST.
+func (a *application) newRequest(ctx context.Context, service string, h manifest.Handler, payload any) (*http.Request, []byte, error) {
+	var values map[string]any
+	var body []byte
+	var err error
+	if h.Href.HasExpressions() {
+		if values, err = objectOf(payload); err != nil {
+			return nil, nil, partyline.ErrHighAndDry
+		}
+	}
+	if h.Method == http.MethodPost {
+		if body, err = json.Marshal(payload); err != nil {
+			return nil, nil, fmt.Errorf("the payload is a %T, which JSON cannot carry: %w", payload, err)
+		}
+	}
+	target, err := h.Href.Expand(ctx, a.path, values)
+	if errors.Is(err, urltemplate.ErrMissing) {
+		return nil, nil, partyline.ErrHighAndDry
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	parsed, err := url.Parse(target)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !a.declaresService(service) {
+		if err := a.checkHref(parsed.EscapedPath()); err != nil {
+			return nil, nil, err
+		}
+	}
+	r := &http.Request{Method: h.Method, URL: parsed, Header: http.Header{
+		"Accept":        {"application/json"},
+		"Cache-Control": {"no-store"},
+	}}
+	if body != nil {
+		r.Header["Content-Type"] = []string{"application/json"}
+		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+		r.Body, _ = r.GetBody()
+		r.ContentLength = int64(len(body))
+		// Where an application closes an idle connection at the moment it is used,
+		// net/http sends a GET again, and with this a POST. It is not on the wire.
+		r.Header["Idempotency-Key"] = []string{}
+	}
+	return r, body, nil
+}
+
+// objectOf returns the members of a payload, whose numbers keep their digits. Null has
+// none.
+func objectOf(payload any) (map[string]any, error) {
+	if payload == nil {
+		return nil, nil
+	}
+	if object, ok := payload.(map[string]any); ok {
+		return object, nil
+	}
+	encoded, err := json.Marshal(payload)
+	if err != nil {
+		return nil, err
+	}
+	decoder := json.NewDecoder(bytes.NewReader(encoded))
+	decoder.UseNumber()
+	var object map[string]any
+	err = decoder.Decode(&object)
+	return object, err
+}
+
+// send sends a request to the application, with a token if the guest has a key.
+func (a *application) send(r *http.Request, options party.SendOptions, body []byte, path []partyline.Step) (*http.Response, error) {
+	signed := ""
+	if !a.keys.IsZero() {
+		mount := a.invitation.MountFor(r.Context())
+		t := token.Token{
+			Guest: a.guest(), Method: r.Method, URI: strings.TrimSuffix(mount, a.path) + r.URL.RequestURI(), Mount: mount,
+			BodyHash: sha256.Sum256(body),
+		}
+		for _, step := range path {
+			t.Path = append(t.Path, token.Ask(step))
+		}
+		now := time.Now()
+		if len(path) > 0 {
+			a.invitation.SignPath(r.Context(), &t, now)
+		}
+		var err error
+		if signed, err = a.keys.Sign(t, now); err != nil {
+			if options.Done != nil {
+				options.Done()
+			}
+			return nil, err
+		}
+	}
+	options.Prepare = func(r *http.Request) { // where nobody else can get them
+		if signed != "" {
+			r.Header[tokenHeader] = []string{signed}
+		}
+		party.AddForwarded(r.Context(), r.Header, a.Forward)
+	}
+	response, err := a.invitation.SendWith(r, options)
+	if handlerErr, ok := errors.AsType[caddyhttp.HandlerError](err); ok && handlerErr.StatusCode != 0 {
+		return nil, &statusError{handlerErr.StatusCode, handlerErr.Err}
+	}
+	return response, err
+}
+
+func isJSON(header http.Header) bool {
+	mediaType, _, err := mime.ParseMediaType(header.Get("Content-Type"))
+	return err == nil && (mediaType == "application/json" || strings.HasSuffix(mediaType, "+json"))
+}

@@ -1,0 +1,416 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package httpguest_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/invitepath"
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
+	"github.com/wsgiparty/wsgiparty/internal/testbackend"
+	"github.com/wsgiparty/wsgiparty/internal/testport"
+)
+
+func TestTheBaseOfAGuest(t *testing.T) {
+	for invite, want := range map[string]string{
+		"/__invite__/":             "",
+		"/__invite__":              "",
+		"/blog/__invite__/":        "/blog",
+		"/a/b/__invite__/x":        "/a/b",
+		"/a//b//__invite__":        "/a/b",
+		"/a/__invite__/__invite__": "/a",
+		"/blog/":                   "/blog",
+		"/blog/join":               "/blog",
+		"/join":                    "",
+	} {
+		if got := invitepath.Base(invite); got != want {
+			t.Errorf("%s: %q, want %q", invite, got, want)
+		}
+	}
+}
+
+// basesTest is a site with four guests: site at the root, wiki under its full path,
+// shop, and admin below shop.
+type basesTest struct {
+	*guestTest
+	site, wiki, shop, admin *testbackend.Backend
+	origin                  string // of site and shop
+}
+
+func newBasesTest(t *testing.T) *basesTest {
+	t.Helper()
+	c := &basesTest{guestTest: newGuestTest(t)}
+	for _, b := range []**testbackend.Backend{&c.site, &c.wiki, &c.shop, &c.admin} {
+		*b = testbackend.Start(t, "")
+		(*b).On("", ofType("application/json", "1"))
+	}
+	return c
+}
+
+// start starts it with options of wsgi_party_guest by guest.
+func (c *basesTest) start(options map[string]string) {
+	c.Helper()
+	guest := func(name string, b *testbackend.Backend) string {
+		return "wsgi_party_guest {\nfetch_manifest\n" + options[name] + "\n}\nreverse_proxy " + b.Upstream()
+	}
+	c.load(`
+	invite ` + c.origin + `/__invite__/ as site
+	invite /wiki/__invite__/ ` + c.origin + `/shop/__invite__/
+	invite /shop/admin/__invite__/ as admin
+	handle_path /shop/admin/* {
+		` + guest("admin", c.admin) + `
+	}
+	handle_path /shop/* {
+		` + guest("shop", c.shop) + `
+	}
+	handle /wiki/* {
+		` + guest("wiki", c.wiki) + `
+	}
+	handle {
+		` + guest("site", c.site) + `
+	}`)
+}
+
+// TestAManifestNamesNothingOfOthers has each manifest judged that a guest may send.
+func TestAManifestNamesNothingOfOthers(t *testing.T) {
+	tests := []struct {
+		guest, options, manifest string
+		want                     string // in the error; empty if it is taken
+	}{
+		// At the root, hrefs are private, or where the operator says.
+		{"site", "", `{"services": {"x": {"href": "/__invite__/x{?y}"}, "y": {"href": "__invite__"}}}`, ""},
+		{"site", "", `{"services": {"x": {"href": "/api/x"}}}`, `the href of service "x": "/api/x" lies neither under the path of the invite, /__invite__/, nor under what hrefs of wsgi_party_guest lists: correct it, or have the operator write ` + "`service x POST /api/x`"},
+		{"site", "", `{"services": {"x": [{"answer": 1}, {"href": "/admin/shutdown"}]}}`, `"/admin/shutdown" lies neither`},
+		{"site", "", `{"services": {"x": {"href": "/shop/admin/delete{?id}"}}}`, "`service x GET /shop/admin/delete{?id}`"},
+		{"site", "", `{"services": {"x": {"href": "/{x}/y"}}}`, `"/" lies neither`},
+		{"site", "", `{"services": {"x": {"href": "/__invite__x"}}}`, "lies neither"},
+		{"site", "", `{"services": {"x": {"href": "/__INVITE__/x"}}}`, "lies neither"},
+		{"site", "hrefs /api /caf%C3%A9/", `{"services": {"x": {"href": "/api/x"}, "y": {"href": "/api{?y}"}, "z": {"href": "/café/{z}"}, "p": {"href": "/__invite__/p"}}}`, ""},
+		{"site", "hrefs /api", `{"services": {"x": {"href": "/apis/x"}}}`, "lies neither"},
+		{"site", "hrefs /api", `{"services": {"x": {"href": "/api{x}"}}}`, `"/" lies neither`},
+		{"site", "hrefs /", `{"services": {"x": {"href": "/shop/cart"}}}`, `"/shop/cart" lies under /shop, which is guest "shop"'s`},
+		{"site", "hrefs /", `{"services": {"x": {"href": "/SHOP;v=1/%61dmin/"}}}`, `lies under /shop, which is guest "shop"'s`},
+		{"site", "hrefs /", `{"services": {"x": {"href": "/s%2568op"}}}`, `lies under /shop, which`},
+		{"site", "hrefs /", `{"services": {"x": {"href": "/shopping"}, "y": {"href": "/{y}"}}}`, ""},
+
+		// Its pages are where nobody else's are.
+		{"site", "", `{"urls": {"a": "/", "b": "/{slug}", "c": "/shopping/{x}", "d": "/wik{i}"}}`, ""},
+		{"site", "", `{"urls": {"cart": "/shop/cart"}}`, `url "cart": "/shop/cart" lies under /shop, which is guest "shop"'s: correct it, or have the operator write ` + "`url cart /shop/cart`"},
+		{"site", "", `{"urls": {"cart": "/shop{?x}"}}`, `lies under /shop,`},
+		{"site", "", `{"urls": {"wiki": "wiki/{page}"}}`, `lies under /wiki,`},
+		{"site", "", `{"services": {"url": {"answer": "/shop/cart?x"}}}`, `the answer of service "url": "/shop/cart" lies under /shop,`},
+		{"site", "", `{"services": {"url": {"answer": "/about"}}}`, ""},
+
+		// What is not taken is not judged.
+		{"site", "allow ping", `{"urls": {"cart": "/shop/cart"}, "services": {"ping": {"answer": 1}, "x": {"href": "/shop"}}}`, ""},
+		{"site", "url cart /shop/cart\nservice x /shop/x", `{"urls": {"cart": "/shop"}, "services": {"x": {"href": "/shop/y"}}}`, ""},
+
+		// A base counts whether it is stripped or not.
+		{"wiki", "", `{"urls": {"page": "/wiki/{page}", "home": "wiki"}, "services": {"x": {"href": "/wiki/api"}, "y": {"href": "/wiki{?y}"}}}`, ""},
+		{"wiki", "", `{"urls": {"page": "/{page}"}}`, `url "page": "/" does not lie under /wiki, which comes before __invite__ in the path of the guest's invite; if the application's own paths do not begin with that, write ` + "`handle_path /wiki/*` where `handle` leaves it in the path: correct it"},
+		{"wiki", "", `{"urls": {"page": "/Wiki/{page}"}}`, "does not lie under /wiki"},
+		{"wiki", "", `{"urls": {"page": "/wiki{x}"}}`, "does not lie under /wiki"},
+		{"wiki", "", `{"services": {"x": {"href": "/admin/shutdown"}}}`, `the href of service "x": "/admin/shutdown" does not lie under /wiki`},
+		{"wiki", "hrefs /", `{"services": {"x": {"href": "/admin/shutdown"}}}`, "does not lie under /wiki"},
+		{"shop", "", `{"urls": {"cart": "/cart", "home": "/"}, "services": {"x": {"href": "/api/{x}"}}}`, ""},
+		{"shop", "", `{"urls": {"users": "/admin/users"}}`, `"/shop/admin/users" lies under /shop/admin, which is guest "admin"'s`},
+		{"shop", "", `{"services": {"x": {"href": "/admin"}}}`, `"/shop/admin" lies under /shop/admin,`},
+		{"shop", "", `{"services": {"url": {"answer": "/cart"}}}`, ""},
+		{"shop", "", `{"services": {"url": {"answer": "/shop/cart"}}}`, ""},
+		{"shop", "", `{"services": {"url": {"answer": "/shop/admin/users"}}}`, `"/shop/admin/users" lies under /shop/admin,`},
+		{"shop", "", `{"services": {"url": {"answer": "/shop/Admin;x/users"}}}`, `lies under /shop/admin,`},
+		{"admin", "", `{"urls": {"users": "/users"}, "services": {"x": {"href": "/admin/"}}}`, ""},
+	}
+	c := newBasesTest(t)
+	for _, test := range tests {
+		what := fmt.Sprintf("%s with %q: %s", test.guest, test.options, test.manifest)
+		c.party = partytest.FreshParty() // nothing is kept of this one
+		for name, b := range map[string]*testbackend.Backend{"site": c.site, "wiki": c.wiki, "shop": c.shop, "admin": c.admin} {
+			m := `{"services": {"ready-` + name + `": {"answer": 1}}}`
+			if name == test.guest {
+				m = test.manifest
+			}
+			path := "/__invite__/"
+			if name == "wiki" {
+				path = "/wiki/__invite__/"
+			}
+			b.On(path, manifestOf(m))
+		}
+		c.start(map[string]string{test.guest: test.options})
+		var info wsgiparty.InviteInfo
+		partytest.Eventually(t, what+" is judged", func() bool {
+			for _, party := range wsgiparty.Parties() {
+				for _, i := range party.Invites {
+					if i.Guest == test.guest {
+						info = i
+					}
+				}
+			}
+			return info.Status == 200
+		})
+		switch {
+		case test.want == "" && info.Err != nil:
+			t.Errorf("%s: %v", what, info.Err)
+		case test.want != "" && (info.Err == nil || !strings.Contains(info.Err.Error(), test.want)):
+			t.Errorf("%s: %v, want %s", what, info.Err, test.want)
+		}
+	}
+}
+
+// TestAConstantLinkThatIsAbsoluteLeadsToNobodyElse has two guests with an origin.
+func TestAConstantLinkThatIsAbsoluteLeadsToNobodyElse(t *testing.T) {
+	for _, test := range []struct{ guest, answer, want string }{
+		{"site", "http://example.com/about", ""},
+		{"site", "http://example.com/shop/cart", `"/shop/cart" lies under /shop, which is guest "shop"'s`},
+		{"site", "http://example.com/SHOP?x", "lies under /shop,"},
+		{"shop", "http://example.com/shop/cart", ""},
+		{"shop", "http://example.com/about", `"/about" does not lie under /shop`},
+		{"shop", "http://example.com/shop/admin/users", "lies under /shop/admin,"},
+	} {
+		t.Run(test.guest+" "+test.answer, func(t *testing.T) {
+			c := newBasesTest(t)
+			c.origin = "http://example.com"
+			b := map[string]*testbackend.Backend{"site": c.site, "shop": c.shop}[test.guest]
+			b.On("/__invite__/", manifestOf(`{"services": {"url": {"answer": "`+test.answer+`"}}}`))
+			c.start(nil)
+			var info wsgiparty.InviteInfo
+			partytest.Eventually(t, test.answer+" is judged", func() bool {
+				for _, party := range wsgiparty.Parties() {
+					for _, i := range party.Invites {
+						if i.Guest == test.guest {
+							info = i
+						}
+					}
+				}
+				return info.Status == 200
+			})
+			if test.want == "" && info.Err != nil || test.want != "" && (info.Err == nil || !strings.Contains(info.Err.Error(), test.want)) {
+				t.Errorf("%s of %s: %v, want %q", test.answer, test.guest, info.Err, test.want)
+			}
+		})
+	}
+}
+
+// TestForgedHrefsReachNobody asks with all that could lead a template to another guest,
+// past a password that knows guests by their names.
+func TestForgedHrefsReachNobody(t *testing.T) {
+	c := newBasesTest(t)
+	c.site.On("/__invite__/", manifestOf(`{
+		"urls": {"page": "/{x}", "deep": "/{x}/{y}", "list": "/x{/x*}", "split": "/sh{x}"},
+		"services": {
+			"one": {"href": "/{x}"}, "two": {"href": "/{x}/{y}", "method": "POST"}, "list": {"href": "/api{/x*}"}, "split": {"href": "/sho{x}/admin/delete{?id}"}, "dot": {"href": "/shop{.x}"},
+			"fine": {"href": "/api/{x}"}
+		}}`))
+	for _, b := range []*testbackend.Backend{c.shop, c.admin} {
+		b.On("/__invite__/", manifestOf(`{}`))
+	}
+	c.wiki.On("/wiki/__invite__/", manifestOf(`{}`))
+	c.start(map[string]string{"site": "hrefs /"})
+	c.await("one", "fine", "url")
+	ctx := context.Background()
+	operator := operatorOf(c, c.party)
+	for _, x := range []string{"shop", "SHOP", "Shop", "s%68op", "s%2568op", "shop;a", "shop.", "shop ", "shop?", "shop#", "shop\x00", "wiki", "shop/admin", "shop?x=/"} {
+		for service, payload := range map[string]map[string]any{
+			"one": {"x": x}, "two": {"x": x, "y": "admin"}, "split": {"x": strings.TrimPrefix(strings.ToLower(x), "sho"), "id": 1},
+		} {
+			if service == "split" && !strings.HasPrefix(strings.ToLower(x), "sho") {
+				continue
+			}
+			if answers, err := operator.AskAround(ctx, service, payload); err == nil || len(answers) > 0 {
+				t.Errorf("%s with %q: %v, %v", service, payload, answers, err)
+			}
+		}
+		for name, values := range map[string]map[string]any{"page": {"x": x}, "deep": {"x": x, "y": "admin"}, "split": {"x": strings.TrimPrefix(strings.ToLower(x), "sh")}} {
+			if name == "split" && !strings.HasPrefix(strings.ToLower(x), "sh") {
+				continue
+			}
+			if link, err := wsgiparty.URLFor(ctx, operator, name, values); err == nil {
+				t.Errorf("the link for %s with %q is %s", name, values, link)
+			}
+		}
+	}
+	for _, x := range []any{"shopping", "a", "sho", "wikis", "shop-x"} {
+		if _, err := operator.AskAround(ctx, "one", map[string]any{"x": x}); err != nil {
+			t.Errorf("%q: %v", x, err)
+		}
+		if _, err := wsgiparty.URLFor(ctx, operator, "page", map[string]any{"x": x}); err != nil {
+			t.Errorf("%q: %v", x, err)
+		}
+	}
+	if answer, err := c.ask("list", map[string]any{"x": []any{"shop", "admin"}}); answer != "1" || err != nil {
+		t.Errorf("%s, %v", answer, err)
+	}
+	c.expectAsk("fine", map[string]any{"x": "shop"}, "1")
+	for name, b := range map[string]*testbackend.Backend{"wiki": c.wiki, "shop": c.shop, "admin": c.admin} {
+		for _, r := range b.Requests("") {
+			if !strings.HasSuffix(r.URI, "/__invite__/") {
+				t.Errorf("%s was sent %s %s", name, r.Method, r.URI)
+			}
+		}
+	}
+}
+
+// TestWhatIsDeclaredMayLeadAnywhere: it is the operator's word.
+func TestWhatIsDeclaredMayLeadAnywhere(t *testing.T) {
+	c := newBasesTest(t)
+	c.site.On("/__invite__/", manifestOf(`{"services": {"x": {"href": "/__invite__/x"}}}`))
+	c.start(map[string]string{"site": "url cart /shop/{x}\nservice health GET /healthz"})
+	c.await("x")
+	c.expectAsk("health", nil, "1")
+	if link, err := wsgiparty.URLFor(context.Background(), operatorOf(c, c.party), "cart", map[string]any{"x": "cart"}); link != "/shop/cart" || err != nil {
+		t.Errorf("%q, %v", link, err)
+	}
+}
+
+// TestAPasswordLetsThroughOneGuestsAsks has another guest's come to the same path.
+func TestAPasswordLetsThroughOneGuestsAsks(t *testing.T) {
+	c := newBasesTest(t)
+	c.shop.On("/__invite__/", manifestOf(`{"services": {"own": {"href": "/own"}}}`))
+	var passed []string
+	partytest.App(t, "past", func(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+		passed = append(passed, fmt.Sprint(caddyhttp.GetVar(r.Context(), "partyline"), " ", r.URL.Path))
+		return next.ServeHTTP(w, r)
+	})
+	c.load(`
+	invite /__invite__/ as site
+	invite /shop/__invite__/
+	handle_path /shop/* {
+		@people not vars partyline shop
+		basic_auth @people {
+			u $2a$14$ANZXnjQ6Fc3b.6WqRKZAsu/0Vv4LnLYrHG6vYsLsp0E/bXjLQNJpy
+		}
+		wsgi_party_guest
+		test_app past
+		reverse_proxy ` + c.shop.Upstream() + `
+	}
+	handle {
+		wsgi_party_guest {
+			service evil /shop/delete
+		}
+		reverse_proxy ` + c.site.Upstream() + `
+	}`)
+	c.await("own", "evil")
+	c.expectAsk("own", nil, "1")
+	if answer, err := c.ask("evil", nil); err == nil || !strings.Contains(err.Error(), "401") {
+		t.Errorf("%s, %v", answer, err)
+	}
+	if status, _ := c.Get("/shop/own"); status != 401 {
+		t.Errorf("people get %d", status)
+	}
+	for _, p := range passed {
+		if !strings.HasPrefix(p, "shop ") {
+			t.Errorf("past the password: %s", p)
+		}
+	}
+	if n := len(c.shop.Requests("/delete")); n != 0 {
+		t.Errorf("%d requests", n)
+	}
+}
+
+// TestGuestsOfOtherServersHaveTheirBases has a guest's server set up before or after
+// the other's: Caddy does so in any order.
+func TestGuestsOfOtherServersHaveTheirBases(t *testing.T) {
+	shop := func(party, uri string) string {
+		return testport.Address(t) + " {\nwsgi_party " + party + " {\ninvite " + uri + " as shop\nhandle_path /shop/* {\nwsgi_party_guest {\nanswer ping 1\n}\n}\n}\n}\n"
+	}
+	c := newGuestTest(t)
+	b := testbackend.Start(t, "")
+	for _, test := range []struct {
+		site, shop string
+		taken      bool
+	}{
+		{"/__invite__/", "/shop/__invite__/", false},
+		{"https://a.example/__invite__/", "/shop/__invite__/", false},
+		{"https://a.example/__invite__/", "http://A.example/shop/__invite__/", false},
+		{"https://a.example/__invite__/", "https://b.example/shop/__invite__/", true},
+	} {
+		for range 4 {
+			c.party = partytest.FreshParty()
+			b.On("/__invite__/", manifestOf(`{"urls": {"cart": "/shop/cart"}, "services": {"here": {"answer": 1}}}`))
+			config := "ADDRESS {\nwsgi_party " + c.party + " {\ninvite " + test.site + " as site\nwsgi_party_guest\nreverse_proxy " + b.Upstream() + "\n}\n}\n"
+			c.Caddy.Load(config + shop(c.party, test.shop))
+			var entries []partytest.Entry
+			partytest.Eventually(t, "the manifest is judged", func() bool {
+				entries = slices.DeleteFunc(partytest.InvitesLogged(t, "site"), func(e partytest.Entry) bool { return e["party"] != c.party })
+				return len(entries) > 0
+			})
+			if got := entries[len(entries)-1]["msg"] == "guest joined"; got != test.taken {
+				t.Errorf("%s beside %s: %v", test.site, test.shop, entries)
+			}
+		}
+	}
+}
+
+// TestALastGoodManifestMakesWayForANewGuest loads a config with a guest where another
+// one's pages were.
+func TestALastGoodManifestMakesWayForANewGuest(t *testing.T) {
+	c := newGuestTest(t)
+	b := testbackend.Start(t, "")
+	b.On("/__invite__/", manifestOf(`{"urls": {"cart": "/shop/{x}", "home": "/"}}`, "Cache-Control", "max-age=3600"))
+	site := "invite /__invite__/ as site\nhandle {\nwsgi_party_guest\nreverse_proxy " + b.Upstream() + "\n}\n"
+	c.load(site)
+	c.await("url")
+	cart := func() string {
+		link, _ := wsgiparty.URLFor(context.Background(), operatorOf(c, c.party), "cart", map[string]any{"x": "cart"})
+		return link
+	}
+	if link := cart(); link != "/shop/cart" {
+		t.Errorf("%q", link)
+	}
+	c.load("invite /shop/__invite__/\nhandle_path /shop/* {\nwsgi_party_guest {\nurl cart /cart/{x}\n}\n}\n" + site)
+	if link := cart(); link != "/shop/cart/cart" {
+		t.Errorf("%q", link)
+	}
+	partytest.Eventually(t, "it is said", func() bool {
+		return strings.Contains(fmt.Sprint(partytest.LogEntries(t, "invite failed")), `lies under /shop, which is guest "shop"'s`)
+	})
+	c.load(site)
+	partytest.Eventually(t, "it is taken again", func() bool { return cart() == "/shop/cart" })
+}
+
+func TestLookingWhoseALinkIsAllocatesNothing(t *testing.T) {
+	c := newBasesTest(t)
+	c.start(nil)
+	v := applicationOf(t, "site")
+	for _, other := range []string{"/wiki/x", "/shop/x", "/shop/admin/x"} {
+		if _, _, ok := (*v.Invitation()).OtherGuestAt(other); !ok {
+			t.Fatalf("%s is nobody's", other)
+		}
+	}
+	if n := testing.AllocsPerRun(100, func() {
+		if err := v.CheckPage("post", "/posts/hello-world.html?page=2"); err != nil {
+			t.Error(err)
+		}
+	}); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func TestHrefsThatDoNothingAreTold(t *testing.T) {
+	c := newBasesTest(t)
+	c.start(map[string]string{"shop": "hrefs /api", "site": "hrefs /api"})
+	if entries := partytest.LogEntries(t, "hrefs has no effect: this guest's hrefs lie under what comes before __invite__ in the path of its invite"); len(entries) != 1 || entries[0]["guest"] != "shop" {
+		t.Errorf("%v", entries)
+	}
+}
+
+// TestABaseWithoutInviteSegmentIsToldAsThat has an invite that leads to no __invite__.
+func TestABaseWithoutInviteSegmentIsToldAsThat(t *testing.T) {
+	c := newGuestTest(t)
+	b := testbackend.Start(t, "")
+	b.On("/manifest/", manifestOf(`{"services": {"x": {"href": "/api/x"}}}`))
+	c.load("invite /blog/manifest/ as blog\nhandle_path /blog/* {\nwsgi_party_guest\nreverse_proxy " + b.Upstream() + "\n}")
+	partytest.Eventually(t, "it is told", func() bool { return len(partytest.InvitesLogged(t, "blog")) > 0 })
+	const want = `"/blog/api/x" does not lie under /blog/manifest, which comes before the last slash in the path of the guest's invite`
+	if got := fmt.Sprint(partytest.InvitesLogged(t, "blog")[0]["error"]); !strings.Contains(got, want) {
+		t.Errorf("%s, want %s", got, want)
+	}
+}

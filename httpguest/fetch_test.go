@@ -1,0 +1,445 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package httpguest_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/httpguest"
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
+	"github.com/wsgiparty/wsgiparty/internal/testbackend"
+	"github.com/wsgiparty/wsgiparty/internal/testport"
+	"github.com/wsgiparty/wsgiparty/internal/token"
+)
+
+// guestTest is a Caddy with a party of which nothing is kept yet.
+type guestTest struct {
+	*partytest.Caddy
+	party string
+}
+
+// newGuestTest is to be called before applications are started: Caddy keeps its
+// connections to them until they end.
+func newGuestTest(t testing.TB) *guestTest {
+	t.Helper()
+	return &guestTest{partytest.NewCaddy(t), partytest.FreshParty()}
+}
+
+// inParty returns the config of one site with the party.
+func (c *guestTest) inParty(directives string) string {
+	return "ADDRESS {\nwsgi_party " + c.party + " {\n" + directives + "\n}\n}"
+}
+
+func (c *guestTest) load(directives string) {
+	c.Helper()
+	c.Caddy.Load(c.inParty(directives))
+}
+
+// blogAt is the config of a guest, with options, that is mounted at /blog.
+func blogAt(b *testbackend.Backend, options ...string) string {
+	return `
+	invite /blog/__invite__/
+	handle_path /blog/* {
+		wsgi_party_guest {
+			` + strings.Join(options, "\n") + `
+		}
+		reverse_proxy ` + b.Upstream() + `
+	}`
+}
+
+// manifestOf is a response with a manifest, and with headers.
+func manifestOf(body string, headers ...string) testbackend.Response {
+	r := testbackend.Response{Body: body, Header: map[string]string{"Content-Type": partytest.ManifestType}}
+	for i := 0; i < len(headers); i += 2 {
+		r.Header[headers[i]] = headers[i+1]
+	}
+	return r
+}
+
+// ofType is a response of another type.
+func ofType(mediaType, body string) testbackend.Response {
+	return testbackend.Response{Body: body, Header: map[string]string{"Content-Type": mediaType}}
+}
+
+// partyline returns that of the running config.
+func (c *guestTest) partyline() *wsgiparty.Partyline {
+	c.Helper()
+	return operatorOf(c, c.party).Partyline()
+}
+
+// ask returns what comes of asking around as nobody.
+func (c *guestTest) ask(service string, payload any) (string, error) {
+	c.Helper()
+	answers, err := operatorOf(c, c.party).AskAround(context.Background(), service, payload)
+	return joinAnswers(answers), err
+}
+
+func joinAnswers(answers []any) string {
+	texts := make([]string, len(answers))
+	for i, answer := range answers {
+		if raw, ok := answer.(json.RawMessage); ok {
+			answer = string(raw)
+		}
+		texts[i] = fmt.Sprint(answer)
+	}
+	return strings.Join(texts, " ")
+}
+
+// expectAsk fails the test unless asking gives these answers, and no error.
+func (c *guestTest) expectAsk(service string, payload any, want string) {
+	c.Helper()
+	if got, err := c.ask(service, payload); got != want || err != nil {
+		c.Errorf("asking for %s with %v: %s %v, want %s", service, payload, got, err, want)
+	}
+}
+
+// expectLink fails the test unless that is where the page is, and "" unless nobody
+// says so.
+func (c *guestTest) expectLink(page, want string) {
+	c.Helper()
+	got, err := wsgiparty.URLFor(context.Background(), operatorOf(c, c.party), page, nil)
+	if got != want || (err != nil) != (want == "") {
+		c.Errorf("the URL for %s is %q, %v, want %q", page, got, err, want)
+	}
+}
+
+// await waits until guests are connected under these services.
+func (c *guestTest) await(services ...string) {
+	c.Helper()
+	partytest.Eventually(c, fmt.Sprintf("%q are on the line", services), func() bool {
+		all := c.partyline().Services()
+		return !slices.ContainsFunc(services, func(service string) bool { return all[service] == nil })
+	})
+}
+
+// awaitRequests waits until the application was sent that many requests to a path.
+func awaitRequests(t testing.TB, b *testbackend.Backend, path string, n int) []testbackend.Request {
+	t.Helper()
+	var requests []testbackend.Request
+	partytest.Eventually(t, fmt.Sprintf("%d requests to %s", n, path), func() bool {
+		requests = b.Requests(path)
+		return len(requests) >= n
+	})
+	return requests
+}
+
+// applicationOf returns the guest's of the running config.
+func applicationOf(t testing.TB, guest string) *httpguest.Application {
+	t.Helper()
+	for _, g := range partytest.Handlers[*wsgiparty.Guest](t) {
+		if v := (*g.SpeaksFor()).Load(); v != nil && (*v.Invitation()).Operator.Guest() == guest {
+			return v
+		}
+	}
+	t.Fatalf("guest %q is not invited", guest)
+	return nil
+}
+
+const testGuestKey = "0123456789abcdef0123456789abcdef"
+
+// TestTheApplicationIsAskedForItsManifest looks at what it is sent.
+func TestTheApplicationIsAskedForItsManifest(t *testing.T) {
+	t.Setenv("TEST_GUEST_KEY", testGuestKey)
+	c := newGuestTest(t)
+	b := testbackend.Start(t, "")
+	b.On("/__invite__/", manifestOf(`{"services": {"ping": {"answer": "pong"}}}`))
+	c.load(`
+	prefix /apps
+	invite https://example.com/blog/__invite__/?a=b%20c
+	invite /plain/__invite__/
+	handle_path /blog/* {
+		wsgi_party_guest {
+			key {env.TEST_GUEST_KEY}
+		}
+		reverse_proxy ` + b.Upstream() + `
+	}
+	handle_path /plain/* {
+		wsgi_party_guest
+		reverse_proxy ` + b.Upstream() + `
+	}`)
+	awaitRequests(t, b, "/__invite__/", 2)
+	partytest.Eventually(t, "both have joined", func() bool { return len(c.partyline().Services()["ping"]) == 2 })
+	for _, r := range b.Requests("/__invite__/") {
+		https := r.Host == "example.com"
+		want := map[string]string{
+			"Accept":             "application/vnd.wsgi-party+json",
+			"Cache-Control":      "no-store",
+			"X-Forwarded-Prefix": "/apps/plain",
+			"X-Forwarded-Proto":  "http",
+			"X-Forwarded-Host":   "localhost",
+			"X-Forwarded-For":    "192.0.2.1",
+		}
+		uri := "/__invite__/"
+		if https {
+			uri += "?a=b%20c"
+			want["X-Forwarded-Prefix"], want["X-Forwarded-Proto"], want["X-Forwarded-Host"] = "/apps/blog", "https", "example.com"
+		}
+		if r.Method != "GET" || r.URI != uri || r.Body != "" {
+			t.Errorf("%s %s %q, want a GET of %s", r.Method, r.URI, r.Body, uri)
+		}
+		for name, value := range want {
+			if got := r.Header[name]; len(got) != 1 || got[0] != value {
+				t.Errorf("%s: %s: %q, want %s", uri, name, got, value)
+			}
+		}
+		tokens := r.Header[httpguest.TokenHeader]
+		if !https {
+			if tokens != nil {
+				t.Error("a guest without a key is sent a token")
+			}
+			continue
+		}
+		keys, err := token.NewKeys([]string{testGuestKey})
+		if err != nil || len(tokens) != 1 {
+			t.Fatalf("%q %v", tokens, err)
+		}
+		proof, err := keys.Verify("blog", tokens[0], time.Now())
+		if err != nil || proof.Mount != "/apps/blog" || len(proof.Path) != 0 || !proof.IsFor("GET", "/apps/blog"+uri, nil) || !proof.IsFor("GET", uri, nil) {
+			t.Errorf("%+v %v", proof, err)
+		}
+	}
+}
+
+// wait changes how long applications are waited for, until the test ends.
+func wait(t testing.TB, change func(*httpguest.Waits)) {
+	t.Helper()
+	before := (*httpguest.FetchWaits)
+	t.Cleanup(func() { (*httpguest.FetchWaits) = before })
+	change(&(*httpguest.FetchWaits))
+}
+
+// TestWhatTheApplicationAnswers has all it may answer its invite, what becomes of it,
+// and when it is asked again.
+func TestWhatTheApplicationAnswers(t *testing.T) {
+	const (
+		isGuest = iota // and not asked again for a while
+		noGuest        // likewise
+		notNow         // and asked again soon, two times
+		later          // and asked again once
+	)
+	good := manifestOf(`{"services": {"SERVICE": {"answer": 1}}}`)
+	status := func(status int) testbackend.Response { return testbackend.Response{Status: status} }
+	type test struct {
+		response   testbackend.Response
+		directives string // instead of the application, for the first time
+		is         int
+		result     wsgiparty.InviteResult
+		status     float64
+		err        string
+		hint       string
+	}
+	redirect := func(status int) testbackend.Response {
+		return testbackend.Response{Status: status, Header: map[string]string{"Location": "/there/"}}
+	}
+	retryLater := status(503)
+	retryLater.Header = map[string]string{"Retry-After": "3"}
+	const none = "the application has no manifest"
+	tests := map[string]test{
+		"manifest":            {response: good, is: isGuest},
+		"manifest-parameters": {response: testbackend.Response{Body: good.Body, Header: map[string]string{"Content-Type": `application/vnd.wsgi-party+json; charset="utf-8"`}}, is: isGuest},
+
+		"404":        {response: status(404), is: noGuest, status: 404, hint: none},
+		"405":        {response: status(405), is: noGuest, status: 405, hint: none},
+		"410":        {response: status(410), is: noGuest, status: 410, hint: none},
+		"501":        {response: status(501), is: noGuest, status: 501, hint: none},
+		"204":        {response: status(204), is: noGuest, status: 204, hint: none},
+		"html":       {response: ofType("text/html", "<!DOCTYPE html>"), is: noGuest, status: 200, hint: "at /html/__invite__/, where it answers with text/html"},
+		"plain-json": {response: ofType("application/json", good.Body), is: noGuest, status: 200, hint: "with its manifest, but as application/json: send it with `Content-Type: application/vnd.wsgi-party+json`"},
+		"no-type":    {response: ofType("", good.Body), is: noGuest, status: 200, hint: "as no media type: send it with"},
+		"201": {response: testbackend.Response{Status: 201, Body: good.Body, Header: good.Header}, is: noGuest,
+			status: 201, hint: "but with status 201: answer it with 200"},
+		"404-of-caddy": {directives: "error 404", is: noGuest, status: 404, hint: none},
+		"501-of-caddy": {directives: "error 501", is: noGuest, status: 501, hint: none},
+
+		"301": {response: redirect(301), is: notNow, result: wsgiparty.InviteFailed, status: 301, hint: "a redirect, to /there/, is not followed: invite the URI where it leads"},
+		"303": {response: redirect(303), is: notNow, result: wsgiparty.InviteFailed, status: 303, hint: "/there/"},
+		"308": {response: redirect(308), is: notNow, result: wsgiparty.InviteFailed, status: 308, hint: "/there/"},
+		"304": {response: status(304), is: notNow, result: wsgiparty.InviteFailed, status: 304},
+		"400": {response: status(400), is: notNow, result: wsgiparty.InviteRefused, status: 400, hint: "does the application know the host of the invite? It was localhost"},
+		"401": {response: status(401), is: notNow, result: wsgiparty.InviteRefused, status: 401, hint: "`not vars partyline "},
+		"403": {response: status(403), is: notNow, result: wsgiparty.InviteRefused, status: 403, hint: "`not vars partyline "},
+		"401-of-caddy": {directives: "basic_auth {\nu $2a$14$ANZXnjQ6Fc3b.6WqRKZAsu/0Vv4LnLYrHG6vYsLsp0E/bXjLQNJpy\n}\nreverse_proxy UPSTREAM",
+			is: notNow, result: wsgiparty.InviteRefused, status: 401, hint: "`not vars partyline "},
+		"429":     {response: status(429), is: notNow, result: wsgiparty.InviteRefused, status: 429, hint: "with status 429"},
+		"500":     {response: status(500), is: notNow, result: wsgiparty.InviteFailed, status: 500, hint: "the application answers GET /500/__invite__/ with status 500: its own log may say why; it is asked again in "},
+		"503":     {response: retryLater, is: later, result: wsgiparty.InviteFailed, status: 503},
+		"down":    {directives: "reverse_proxy NOWHERE", is: notNow, result: wsgiparty.InviteFailed, status: 502, err: "connect", hint: "is the application running?"},
+		"nothing": {directives: "vars a b", is: notNow, result: wsgiparty.InviteFailed, err: "answer nothing", hint: "write the one that leads to the application there"},
+		"reset":   {response: testbackend.Response{Reset: true}, is: notNow, result: wsgiparty.InviteFailed, status: 502},
+		"garbage": {response: testbackend.Response{Raw: "SSH-2.0-OpenSSH_9.2\r\n"}, is: notNow, result: wsgiparty.InviteFailed, status: 502, err: "malformed HTTP"},
+		"cut":     {response: testbackend.Response{Body: good.Body, Header: good.Header, Cut: true}, is: notNow, result: wsgiparty.InviteFailed, err: "the response broke off", hint: "in the middle of its answer to GET /cut/__invite__/"},
+		"no-json": {response: manifestOf("{"), is: notNow, result: wsgiparty.InviteFailed, status: 200, err: "manifest: byte", hint: "correct the application's manifest"},
+		"bad":     {response: manifestOf(`{"services": {"a": {"href": "https://evil/"}}}`), is: notNow, result: wsgiparty.InviteFailed, status: 200, err: "services.a.href", hint: "correct the application's manifest"},
+		"long":    {response: manifestOf(`{"more": "` + strings.Repeat("x", 64<<10) + `"}`), is: notNow, result: wsgiparty.InviteFailed, status: 200, err: "no more than 65536 may be"},
+		"endless": {response: testbackend.Response{Body: strings.Repeat(" ", 1<<12), Header: good.Header, Endless: true}, is: notNow, result: wsgiparty.InviteFailed, err: "longer than 1048576 bytes"},
+
+		"slow-header": {response: testbackend.Response{Body: good.Body, Header: good.Header, Wait: 3 * time.Second}, is: later, result: wsgiparty.InviteFailed, err: "it took longer than 1.5s"},
+		"slow-body":   {response: testbackend.Response{Body: good.Body, Header: good.Header, Pause: 3 * time.Second}, is: later, result: wsgiparty.InviteFailed, err: "it took longer than 1.5s"},
+	}
+	wait(t, func(w *httpguest.Waits) {
+		(*w.Answered()) = [2]time.Duration{time.Second, time.Second}
+		(*w.Denied()) = [2]time.Duration{time.Hour, time.Hour}
+		(*w.Broken()) = time.Second
+	})
+	c := newGuestTest(t)
+	b := testbackend.Start(t, testport.Address(t))
+	nowhere := testport.Address(t)
+	config := "invite_timeout 1500ms\n"
+	for name, test := range tests {
+		path := "/" + name + "/__invite__/"
+		config += "invite " + path + "\nhandle /" + name + "/* {\nwsgi_party_guest\n"
+		good := good
+		good.Body = strings.ReplaceAll(good.Body, "SERVICE", name)
+		responses := []testbackend.Response{test.response}
+		responses[0].Body = strings.ReplaceAll(test.response.Body, "SERVICE", name)
+		switch test.is {
+		case notNow:
+			responses = append(responses, test.response, good)
+		case later:
+			responses = append(responses, good)
+		}
+		b.On(path, responses...)
+		if test.directives == "" {
+			test.directives = "reverse_proxy UPSTREAM"
+		}
+		config += strings.NewReplacer("UPSTREAM", b.Upstream(), "NOWHERE", nowhere).Replace(test.directives) + "\n}\n"
+	}
+	c.load(config)
+	for name, test := range tests {
+		if test.is != noGuest && test.directives == "" {
+			c.await(name)
+			partytest.Eventually(t, name+" has joined, as the log says", func() bool {
+				entries := partytest.InvitesLogged(t, name)
+				return len(entries) > 0 && entries[len(entries)-1]["msg"] == partytest.Message(wsgiparty.InviteJoined)
+			})
+		}
+	}
+	if n := len(b.Requests("/there/")); n != 0 {
+		t.Errorf("redirects are followed %d times", n)
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			entries := partytest.InvitesLogged(t, name)
+			requests := b.Requests("/" + name + "/__invite__/")
+			for i := 1; i < len(requests); i++ {
+				last, r := requests[i-1], requests[i]
+				if r.Began.Before(last.Ended) && !strings.HasPrefix(name, "slow") {
+					t.Error("it was asked while it was being asked")
+				}
+				if apart := r.Began.Sub(last.Began); apart < 500*time.Millisecond || name == "503" && apart < 3*time.Second {
+					t.Errorf("it was asked again after %v", apart)
+				}
+			}
+			var first partytest.Entry
+			if len(entries) > 0 {
+				first = entries[0]
+			}
+			wantRequests, wantEntries := 1, 1
+			switch {
+			case test.is == isGuest:
+				test.result, test.status = wsgiparty.InviteJoined, 0
+			case test.is == noGuest:
+				test.result = wsgiparty.InviteNotAnswered
+			case test.directives == "":
+				wantEntries = 2
+				if wantRequests = 3; test.is == later {
+					wantRequests = 2
+				}
+				if last := entries[len(entries)-1]; last["msg"] != "guest joined" || fmt.Sprint(last["services"]) != "["+name+"]" {
+					t.Errorf("in the end %v", last)
+				}
+			}
+			if test.directives != "" {
+				wantRequests = 0
+			}
+			if len(requests) != wantRequests || len(entries) != wantEntries {
+				t.Errorf("%d requests and %d log entries, want %d and %d: %v", len(requests), len(entries), wantRequests, wantEntries, entries)
+			}
+			if first["msg"] != partytest.Message(test.result) || test.result != wsgiparty.InviteJoined && first["status"] != test.status {
+				t.Errorf("it is told as %v, want %s with status %v", first, partytest.Message(test.result), test.status)
+			}
+			if text := fmt.Sprint(first["error"]); test.err == "" && first["error"] != nil && test.status < 500 || !strings.Contains(text, test.err) {
+				t.Errorf("the error is %s, want %s", text, test.err)
+			}
+			if text := fmt.Sprint(first["hint"]); !strings.Contains(text, test.hint) {
+				t.Errorf("the hint is %s, want %s", text, test.hint)
+			}
+		})
+	}
+}
+
+// TestAManifestIsAskedForAgainWhenItIsStale also reloads the config meanwhile. It
+// takes ten seconds, which is the least that a manifest is fresh.
+func TestAManifestIsAskedForAgainWhenItIsStale(t *testing.T) {
+	c := newGuestTest(t)
+	b := testbackend.Start(t, "")
+	b.On("/__invite__/", manifestOf(`{"urls": {"home": "/"}}`, "ETag", `"1"`, "Cache-Control", "private, max-age=1"))
+	b.On("/long/__invite__/", manifestOf(`{"urls": {"long": "/long/"}}`))
+	config := blogAt(b) + `
+	invite /long/__invite__/
+	handle /long/* {
+		wsgi_party_guest
+		reverse_proxy ` + b.Upstream() + `
+	}`
+	c.load(config)
+	c.await("url")
+	first := awaitRequests(t, b, "/__invite__/", 1)[0]
+	if first.Header["If-None-Match"] != nil {
+		t.Errorf("the first time it is asked for with %q", first.Header["If-None-Match"])
+	}
+	awaitRequests(t, b, "/long/__invite__/", 1)
+	partytest.Eventually(t, "both are links", func() bool { return len(c.partyline().Services()["url"]) == 2 })
+	time.Sleep(time.Second)
+	c.load(config)
+	c.expectLink("home", "/blog/")
+
+	again := awaitRequests(t, b, "/__invite__/", 1)
+	for deadline := time.Now().Add(time.Minute); len(again) < 2; again = b.Requests("/__invite__/") {
+		if time.Now().After(deadline) {
+			t.Fatal("it is not asked for again")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if apart := again[1].Began.Sub(first.Began); apart < 9*time.Second {
+		t.Errorf("it is asked for again after %v", apart)
+	}
+	if got := again[1].Header["If-None-Match"]; !slices.Equal(got, []string{`"1"`}) {
+		t.Errorf("it is asked for again with If-None-Match %q", got)
+	}
+	c.expectLink("home", "/blog/")
+	if n := len(b.Requests("/long/__invite__/")); n != 1 {
+		t.Errorf("one that is fresh for a minute is asked for %d times", n)
+	}
+	time.Sleep(50 * time.Millisecond)                                     // for what must not happen, in the background
+	if entries := partytest.InvitesLogged(t, "blog"); len(entries) != 2 { // one for each config
+		t.Errorf("logged %d times: %v", len(entries), entries)
+	}
+}
+
+// TestTheManifestIsAskedForOnceASecond has an application that knows nothing of its
+// own hrefs, so that each ask has its manifest asked for again.
+func TestTheManifestIsAskedForOnceASecond(t *testing.T) {
+	c := newGuestTest(t)
+	b := testbackend.Start(t, "")
+	slow := manifestOf(`{"services": {"gone": {"href": "/gone"}}}`)
+	b.On("/__invite__/", slow, func() testbackend.Response { slow.Wait = 500 * time.Millisecond; return slow }())
+	c.load(blogAt(b))
+	c.await("gone")
+	for deadline := time.Now().Add(time.Minute); len(b.Requests("/__invite__/")) < 4; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it is not asked for again")
+		}
+		if _, err := c.ask("gone", nil); err == nil {
+			t.Error("it answers")
+		}
+	}
+	checkOnceASecond(t, b)
+}

@@ -1,0 +1,253 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package httpguest
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/wsgiparty/wsgiparty/internal/caddytokens"
+	"github.com/wsgiparty/wsgiparty/internal/kept"
+	"github.com/wsgiparty/wsgiparty/internal/manifest"
+	"github.com/wsgiparty/wsgiparty/internal/reservedheader"
+	"github.com/wsgiparty/wsgiparty/internal/token"
+	"github.com/wsgiparty/wsgiparty/party"
+	"go.uber.org/zap"
+)
+
+func init() {
+	caddy.RegisterModule(new(Guest))
+}
+
+const (
+	defaultGuestTimeout = caddy.Duration(2 * time.Second)
+	defaultMaxAnswer    = 1 << 20
+
+	prefixHeader = reservedheader.Prefix
+	tokenHeader  = reservedheader.Token
+)
+
+// Guest is an HTTP handler that makes the application behind it a guest of the party
+// in whose routes it is: one in any language, behind `reverse_proxy`,
+// `php_fastcgi` or any other handler. What the application answers for is declared
+// here, or in a manifest that it is asked for after the config has started. It
+// always calls the next handler, but for the invite while the config loads, which it
+// takes itself.
+//
+// Of every request it deletes the headers `Party-Token`, `Party-Ask` and
+// `Party-Forward-…`, and sets `X-Forwarded-Prefix`
+// to the path at which the application is mounted, the prefix of its invite's.
+type Guest struct {
+	// The guest's name. Default: that of the invite. Where several stand in front
+	// of one path, each takes the invite of its own name.
+	Name string `json:"name,omitempty"`
+
+	// The guest's keys, of at least 32 bytes each, which no other guest may have.
+	// They must be placeholders, such as `{env.BLOG_PARTY_KEY}` or
+	// `{file./run/secrets/blog}`. The first one signs what is sent to the
+	// application; to ask, it can use any. Default: none, and it cannot ask.
+	Keys []string `json:"keys,omitempty"`
+
+	// The application's pages: a URL template (RFC 6570) by name, relative to the
+	// mount.
+	URLs map[string]string `json:"urls,omitempty"`
+
+	// What the application answers for, as in a manifest: by service an object
+	// with `answer`, a constant, or with `href`, a URL template relative to the
+	// mount, or a list of such objects, of which up to 16 may have an href. An ask
+	// is a GET where the href has expressions, and else a POST; `method` next to
+	// `href` says `GET` or `POST` itself.
+	Services json.RawMessage `json:"services,omitempty"`
+
+	// Whether to ask the application for a manifest. What is declared here wins over
+	// what that says. Default: if nothing is declared here.
+	FetchManifest *bool `json:"fetch_manifest,omitempty"`
+
+	// The paths below which hrefs of the application's manifest may lead, besides
+	// that of the invite, such as `/api`. Only for a guest whose invite's path has
+	// nothing before `/__invite__`: the hrefs of any other lie below what is before
+	// that. Default: none. What is declared here may lead anywhere.
+	Hrefs []string `json:"hrefs,omitempty"`
+
+	// The only services to take from the application's manifest. Default: all.
+	Allow []string `json:"allow,omitempty"`
+
+	// How long one ask may take, waiting for its turn included. Default: `2s`.
+	Timeout caddy.Duration `json:"timeout,omitempty"`
+
+	// How many asks may be under way at once, up to 4096: as many as the application
+	// answers at once, if all its workers are for them. One asker has at most three
+	// quarters of them; all that are no guest are one. Of those that wait, askers take
+	// turns. An ask whose turn does not come within `timeout` is refused, and so is one
+	// for which 1,024 wait already. Default: `64`.
+	MaxAsks int `json:"max_asks,omitempty"`
+
+	// How long what it answers to one ask may be, in bytes, up to 1 GiB: all handlers of
+	// the service together. Default: 1 MiB.
+	MaxAnswer int64 `json:"max_answer,omitempty"`
+
+	// The headers that an ask takes along from the request that led to it, or, where a
+	// guest asks by `wsgi_party_ask`, from what that sends as `Party-Forward-<name>`.
+	// With a visitor's `Cookie` or `Authorization` the application can do all that the
+	// visitor can. Default: none.
+	Forward []string `json:"forward,omitempty"`
+
+	logger   *zap.Logger
+	app      *party.App
+	holds    kept.Holds
+	host     *party.Host
+	keys     token.Keys
+	keysErr  error // told once it is known whose they are
+	declared *manifest.Manifest
+	hrefs    []string // unescaped
+
+	mu        sync.Mutex
+	passed    []string                    // the guests whose invites were passed on
+	rewritten bool                        // whether an invite came with another path
+	speaksFor atomic.Pointer[application] // what the invite brought; nil before
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Guest) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.wsgi_party_guest",
+		New: func() caddy.Module { return new(Guest) },
+	}
+}
+
+// Provision sets up the handler.
+func (g *Guest) Provision(ctx caddy.Context) error {
+	g.logger = ctx.Logger()
+	if g.Timeout == 0 {
+		g.Timeout = defaultGuestTimeout
+	}
+	if g.MaxAsks == 0 {
+		g.MaxAsks = defaultMaxAsks
+	}
+	if g.MaxAnswer == 0 {
+		g.MaxAnswer = defaultMaxAnswer
+	}
+	if g.Timeout < 0 {
+		return fmt.Errorf("timeout is %v: write a duration above zero, such as 2s", time.Duration(g.Timeout))
+	}
+	if g.MaxAsks < 0 || g.MaxAsks > maxMaxAsks {
+		return fmt.Errorf("max_asks is %d: write a number from 1 to %d", g.MaxAsks, maxMaxAsks)
+	}
+	if g.MaxAnswer < 0 || g.MaxAnswer > caddytokens.MaxSize {
+		return fmt.Errorf("max_answer is %d bytes: write a size above zero and up to 1 GiB", g.MaxAnswer)
+	}
+	if g.host = party.Around(ctx); g.host == nil {
+		return errors.New("wsgi_party_guest stands in no party's routes: put it in a wsgi_party block, in front of the application")
+	}
+	if err := checkForwarded(g.Forward); err != nil {
+		return err
+	}
+	var err error
+	if g.hrefs, err = parseHrefs(g.Hrefs); err != nil {
+		return err
+	}
+	g.keys, g.keysErr = resolveKeys(g.Keys)
+	if g.declared, err = g.parseDeclared(); err != nil {
+		return err
+	}
+	if g.app, err = party.AppOf(ctx); err != nil {
+		return err
+	}
+	g.app.Forward(g.Forward)
+	g.app.WarnAtStart(g.warn)
+	g.host.AddSpeaker((*speaker)(g))
+	return nil
+}
+
+// Cleanup forgets the handler. It disconnects nobody: requests in flight outlive it.
+func (g *Guest) Cleanup() error {
+	g.holds.Release()
+	if g.host != nil {
+		g.host.RemoveSpeaker((*speaker)(g))
+	}
+	return nil
+}
+
+// parseDeclared returns the manifest that the config declares.
+func (g *Guest) parseDeclared() (*manifest.Manifest, error) {
+	if !g.declares() {
+		return nil, nil
+	}
+	encoded, err := json.Marshal(struct {
+		URLs     map[string]string `json:"urls,omitempty"`
+		Services json.RawMessage   `json:"services,omitempty"`
+	}{g.URLs, g.Services})
+	if err != nil {
+		return nil, err
+	}
+	return manifest.Parse(encoded)
+}
+
+func (g *Guest) declares() bool { return len(g.URLs) > 0 || len(g.Services) > 0 }
+
+// fetches reports whether the application is asked for its manifest.
+func (g *Guest) fetches() bool {
+	if g.FetchManifest != nil {
+		return *g.FetchManifest
+	}
+	return !g.declares()
+}
+
+// ServeHTTP takes the guest's invite, and passes everything else on.
+func (g *Guest) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if i := party.PeekInvitation(r); i != nil {
+		answered, passOn, err := g.offer(i, r)
+		if answered {
+			w.WriteHeader(http.StatusNoContent)
+		}
+		if passOn {
+			return next.ServeHTTP(w, r)
+		}
+		return err
+	}
+	a := g.speaksFor.Load()
+	var i *party.Invitation
+	if a != nil {
+		i = a.invitation
+	}
+	d := party.DeliveryOf(r)
+	delivered := i != nil && d.Reach(i)
+	if !delivered && g.host.HidesBehind(r, i) {
+		w.WriteHeader(http.StatusNotFound) // as the party does
+		return nil
+	}
+	if d != nil && !delivered { // it is another guest's
+		return next.ServeHTTP(w, r)
+	}
+	if party.CheckLoops(r.Header) != nil {
+		w.WriteHeader(http.StatusLoopDetected) // an error might lead to other asks
+		return nil
+	}
+	mount := ""
+	if i != nil {
+		mount = i.MountIn(r)
+	}
+	reservedheader.Strip(r)
+	if mount != "" {
+		r.Header[prefixHeader] = []string{mount}
+	}
+	if delivered {
+		d.Prepare(r)
+	}
+	return next.ServeHTTP(w, r)
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*Guest)(nil)
+	_ caddy.CleanerUpper          = (*Guest)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Guest)(nil)
+)

@@ -1,0 +1,254 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package httpguest_test
+
+import (
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
+	"github.com/wsgiparty/wsgiparty/internal/testport"
+)
+
+// password is the hash of the word password, quick to compute.
+const password = "$2b$04$abcdefghijklmnopqrstuughE8Ev8uGFaUgY2cNEySvxngrb/Jzdm"
+
+func TestAGuestHandlerThatNoInviteReachedIsWarnedOf(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	mistake := func(directives string, want ...string) {
+		t.Helper()
+		before := len(partytest.LogEntries(t, noInvite))
+		c.Site(directives)
+		entries := partytest.LogEntries(t, noInvite)[before:]
+		if len(entries) != 1 || entries[0]["level"] != "warn" {
+			t.Errorf("%s: logged %v", directives, entries)
+			return
+		}
+		for _, part := range want {
+			if !strings.Contains(entries[0]["hint"].(string), part) {
+				t.Errorf("%s: the hint lacks %q: %v", directives, part, entries[0]["hint"])
+			}
+		}
+		if entries[0]["party"] != "main" {
+			t.Errorf("of party %v", entries[0]["party"])
+		}
+	}
+	mistake("wsgi_party main {\nhandle_path /blog/* {\nwsgi_party_guest\nrespond blog\n}\n}",
+		"write `invite <mount>/__invite__/` in the wsgi_party block")
+	mistake("wsgi_party main {\nhandle_path /blog/* {\nwsgi_party_guest blog\nrespond blog\n}\n}",
+		"write `invite <mount>/__invite__/ as blog` in the wsgi_party block")
+	mistake("wsgi_party main {\ninvite /shop/__invite__/\nhandle_path /blog/* {\nwsgi_party_guest\nrespond blog\n}\n}",
+		"write `invite <mount>/__invite__/`")
+	// Another one takes the invite that comes.
+	mistake("wsgi_party main {\ninvite /blog/__invite__/\nhandle_path /blog/* {\nroute {\nwsgi_party_guest weblog {\nanswer ping pong\n}\nwsgi_party_guest {\nanswer ping pong\n}\nrespond blog\n}\n}\n}",
+		`the invites that come here are for ["blog"]`, "`invite <uri> as weblog`", "leave out the name")
+	// What answers before the invite has come to the handler.
+	recipe := "`not vars partyline blog`"
+	mistake("wsgi_party main {\ninvite /blog/__invite__/\nbasic_auth {\nuser "+password+"\n}\nhandle_path /blog/* {\nwsgi_party_guest\nrespond blog\n}\n}",
+		"/blog/__invite__/", "status 401", recipe)
+	mistake("wsgi_party main {\ninvite /blog/__invite__/\nroute {\nerror \"slow down\" 429\nhandle_path /blog/* {\nwsgi_party_guest\nrespond blog\n}\n}\n}",
+		"/blog/__invite__/", "status 429", recipe)
+	auth := partytest.NewInvited(t, nil)
+	mistake("wsgi_party main {\ninvite /blog/__invite__/\nforward_auth "+auth.Listener.Addr().String()+" {\nuri /auth\n}\nhandle_path /blog/* {\nwsgi_party_guest\nrespond blog\n}\n}",
+		"/blog/__invite__/", "over the network", "forward_auth", recipe)
+	mistake("wsgi_party main {\ninvite /blog/__invite__/\nredir https://example.com{uri} 308\nhandle_path /blog/* {\nwsgi_party_guest\nrespond blog\n}\n}",
+		"/blog/__invite__/", "status 308", "https://example.com/blog/__invite__/")
+	mistake("wsgi_party main {\ninvite /blog/__invite__/\nroute {\nrespond early\nwsgi_party_guest\n}\n}",
+		"/blog/__invite__/", "status 200", "does another route answer before the guest")
+}
+
+const noInvite = "no invite reached a wsgi_party_guest handler: its application is not on the line"
+
+func TestNobodyIsWarnedOfWhatIsRight(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	c.Site(`
+	wsgi_party main {
+		invite /blog/__invite__/ /both/__invite__/ /both/second/__invite__/
+		handle_path /blog/* {
+			wsgi_party_guest {
+				answer ping pong
+			}
+		}
+		handle_path /both/second/* {
+			wsgi_party_guest {
+				answer ping second
+			}
+		}
+		handle_path /both/* {
+			wsgi_party_guest both {
+				answer ping pong
+			}
+		}
+	}`)
+	for _, e := range partytest.LogEntries(t, noInvite) {
+		t.Errorf("logged %v", e)
+	}
+	c.ExpectJSONAnswers("main", "ping", `"pong"`, `"pong"`, `"second"`)
+}
+
+// TestTheRecipeLetsThePartyThroughAuthentication has an application that answers its
+// invite, and asks, behind a password that people need.
+func TestTheRecipeLetsThePartyThroughAuthentication(t *testing.T) {
+	party := partytest.FreshParty()
+	for _, name := range []string{"basic_auth", "forward_auth"} {
+		t.Run(name, func(t *testing.T) {
+			c := partytest.NewCaddy(t)
+			app := partytest.NewInvited(t, partytest.Manifest(`{"services": {"user": {"href": "/api/user"}, "private": {"href": "/__invite__/private"}}}`)).On(partytest.JSON(`"somebody"`))
+			recipe := "@people not vars partyline blog\n"
+			if name == "basic_auth" {
+				recipe += "basic_auth @people {\nuser " + password + "\n}\n"
+			} else {
+				refuses := partytest.NewInvited(t, nil).On(partytest.Status(401))
+				recipe += "forward_auth @people " + refuses.Listener.Addr().String() + " {\nuri /auth\n}\n"
+			}
+			c.Site("wsgi_party " + party + name + " {\ninvite /blog/__invite__/\n" + recipe + partytest.Mounted("blog", "", app) + "}")
+			if info := invitesOf(t, party+name, true)["blog"]; info.Result != wsgiparty.InviteJoined {
+				t.Fatalf("%+v", info)
+			}
+			c.ExpectJSONAnswers(party+name, "user", `"somebody"`)
+			c.ExpectJSONAnswers(party+name, "private", `"somebody"`)
+			for _, forged := range []string{"", "partyline", "Party-Line", "X-Partyline"} {
+				r, err := http.NewRequest("GET", "http://"+c.Address+"/blog/api/user?partyline=blog", nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if forged != "" {
+					r.Header.Set(forged, "blog")
+				}
+				r.AddCookie(&http.Cookie{Name: "partyline", Value: "blog"})
+				response, err := http.DefaultClient.Do(r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				response.Body.Close()
+				if response.StatusCode != 401 {
+					t.Errorf("people get in with %q: %d", forged, response.StatusCode)
+				}
+			}
+			if name == "basic_auth" {
+				r, err := http.NewRequest("GET", "http://user:password@"+c.Address+"/blog/api/user", nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				response, err := http.DefaultClient.Do(r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				response.Body.Close()
+				if response.StatusCode != 200 {
+					t.Errorf("people with a password: %d", response.StatusCode)
+				}
+			}
+			for _, e := range partytest.LogEntries(t, noInvite) {
+				t.Errorf("logged %v", e)
+			}
+		})
+	}
+}
+
+func TestAGuestBehindARewriteHasNotJoined(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	refused := func(party, seen string) {
+		t.Helper()
+		expectTold(c, party, mistake{"ADDRESS {\nwsgi_party main {\ninvite /blog/__invite__/\n" + party + "\n}\nrespond up\n}", "invite failed",
+			[]string{"guest:blog", "/blog/__invite__/", "as " + seen, "is not known", "`route { … }`", "handle_path", "uri strip_prefix"}})
+		if entries := partytest.LogEntries(t, noInvite); len(entries) != 0 {
+			t.Errorf("%s: it is told twice: %v", party, entries)
+		}
+		if guests := operatorOf(c, "main").Partyline().Guests(); len(guests) != 0 {
+			t.Errorf("%s: %v", party, guests)
+		}
+		c.ExpectSoon("/", 200, "up")
+	}
+	refused("rewrite /blog/* /index.php\nroute {\nwsgi_party_guest\n}", "/index.php")
+	refused("rewrite /blog/* /weblog{uri}\nhandle /weblog/* {\nwsgi_party_guest\n}", "/weblog/blog/__invite__/")
+	root := t.TempDir()
+	if err := os.WriteFile(filepath.Join(root, "index.html"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	refused("handle /blog/* {\nroot "+filepath.ToSlash(root)+"\ntry_files {path} /index.html\nhandle {\nwsgi_party_guest\n}\n}", "/index.html")
+	refused("uri /blog/* replace blog weblog\nhandle {\nwsgi_party_guest\n}", "/weblog/__invite__/")
+	refused("uri /blog/* strip_suffix /\nhandle {\nwsgi_party_guest\n}", "/blog/__invite__")
+	for _, fine := range []string{
+		"handle {\nwsgi_party_guest {\nurl home /\n}\n}", "handle_path /blog/* {\nwsgi_party_guest {\nurl home /\n}\n}",
+		"route {\nuri strip_prefix /blog\nwsgi_party_guest {\nurl home /\n}\ntry_files {path} /index.html\n}",
+	} {
+		c.Site("wsgi_party main {\ninvite /blog/__invite__/\n" + fine + "\n}")
+		mount := "/blog"
+		if strings.HasPrefix(fine, "handle {") {
+			mount = ""
+		}
+		if got, err := wsgiparty.URLFor(t.Context(), operatorOf(c, "main"), "home", nil); err != nil || got != mount+"/" {
+			t.Errorf("%s: %q %v", fine, got, err)
+		}
+	}
+}
+
+func TestKeysOfTwoGuestsThatAreTheSameFailTheLoad(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	partytest.Key(t, "one")
+	t.Setenv("same_PARTY_KEY", "one"+strings.Repeat("-Key", 8))
+	partytest.Key(t, "two")
+	c.Site("respond before")
+	guests := func(one, two string) string {
+		return "wsgi_party main {\ninvite /a/__invite__/ /b/__invite__/\nhandle_path /a/* {\nwsgi_party_guest {\nkey " + one + "\nanswer x y\n}\n}\nhandle_path /b/* {\nwsgi_party_guest {\nkey " + two + "\nanswer x y\n}\n}\n}\n"
+	}
+	two := func(one, two string) string {
+		return "ADDRESS {\n" + guests(one, two) + "}"
+	}
+	for _, config := range []string{
+		two("{env.one_PARTY_KEY}", "{env.one_PARTY_KEY}"),
+		two("{env.one_PARTY_KEY}", "{env.same_PARTY_KEY}"),
+		two("{env.one_PARTY_KEY}", "{env.two_PARTY_KEY} {env.same_PARTY_KEY}"),
+		// In two parties, too.
+		"ADDRESS {\nroute {\nwsgi_party x {\ninvite /a/__invite__/\nhandle_path /a/* {\nwsgi_party_guest {\nkey {env.one_PARTY_KEY}\n}\n}\n}\nwsgi_party y {\ninvite /b/__invite__/\nhandle_path /b/* {\nwsgi_party_guest {\nkey {env.same_PARTY_KEY}\n}\n}\n}\n}\n}",
+	} {
+		err := c.TryLoad(config)
+		if err == nil || !strings.Contains(err.Error(), `"a`) || !strings.Contains(err.Error(), `"b`) || !strings.Contains(err.Error(), "share a key: each needs its own") {
+			t.Errorf("%s: %v", config, err)
+		}
+		if err != nil && strings.Contains(err.Error(), "-Key-Key") {
+			t.Errorf("a key is shown: %v", err)
+		}
+		c.Expect("/", 200, "before")
+	}
+	// The same guest in two servers has the same key, and two of its own.
+	second := testport.Address(t)
+	_, port, err := net.SplitHostPort(second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Load("ADDRESS http://127.0.0.1:" + port + " {\n" + guests("{env.one_PARTY_KEY} {env.same_PARTY_KEY}", "{env.two_PARTY_KEY}") + "}")
+	if guests := operatorOf(c, "main").Partyline().Guests(); len(guests) != 2 || guests[0].Replicas != 2 {
+		t.Errorf("%+v", guests)
+	}
+}
+
+// TestStrictInvitesDoNotWaitForApplications loads a config whose application is down.
+func TestStrictInvitesDoNotWaitForApplications(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	party := partytest.FreshParty()
+	requests := partytest.NewInvited(t, partytest.Status(500))
+	c.Site("wsgi_party " + party + " {\nstrict_invites\ninvite /blog/__invite__/\n" + partytest.Mounted("blog", "", requests) + "}")
+	if info := invitesOf(t, party, true)["blog"]; info.Result != wsgiparty.InviteFailed || info.Status != 500 {
+		t.Errorf("%+v", info)
+	}
+	before := requests.Invites()
+	config := c.Adapt("ADDRESS {\nwsgi_party " + partytest.FreshParty() + " {\ninvite /blog/__invite__/\n" + partytest.Mounted("blog", "", requests) + "}\n}")
+	if err := caddy.Validate(partytest.ParseConfig(t, config)); err != nil {
+		t.Error(err)
+	}
+	if after := requests.Invites(); after != before {
+		// The running config may have asked again in the meantime, once.
+		if after > before+1 {
+			t.Errorf("validating asks the application %d times", after-before)
+		}
+	}
+}

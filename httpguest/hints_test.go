@@ -1,0 +1,411 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package httpguest_test
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/httpguest"
+	"github.com/wsgiparty/wsgiparty/internal/excerpt"
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
+	"github.com/wsgiparty/wsgiparty/internal/testbackend"
+	"github.com/wsgiparty/wsgiparty/internal/testport"
+)
+
+const (
+	hiddenMessage = "an invite's path, and everything below it, is hidden from outside"
+	openMessage   = "wsgi_party_ask can be reached from other machines"
+)
+
+// mistake is a config that is wrong, and what its author is told.
+type mistake struct {
+	config  string   // with ADDRESS for the server's
+	message string   // of the only warning of this kind; "" if the config does not load
+	says    []string // by the warning, or by the error
+}
+
+func TestMistakesAreToldWhenTheConfigLoads(t *testing.T) {
+	partytest.TemplateApp(t)
+	partytest.Guest(t, "one", "1", "number")
+	t.Setenv("HINTS_SHORT", "12345")
+	t.Setenv("HINTS_GOOD", "hints-hints-hints-hints-hints-hints-hints")
+	c := partytest.NewCaddy(t)
+	const party = "no wsgi_party handler names the party that was joined"
+	_, port, _ := strings.Cut(c.Address, ":")
+	inParty := func(lines string) string { return "ADDRESS {\nwsgi_party main {\n" + lines + "\n}\n}" }
+	withKey := func(key string) string {
+		return inParty("invite /blog/__invite__/\nhandle_path /blog/* {\nwsgi_party_guest {\nanswer a b\nkey " + key + "\n}\n}")
+	}
+	for name, m := range map[string]mistake{
+		"wsgi_party_ask for a party that is called otherwise": {"ADDRESS {\nbind 127.0.0.1\nwsgi_party main {\nrespond 1\n}\nwsgi_party_ask mian\n}", party,
+			[]string{`no party is called "mian": did you mean main?`, "the only party is main; name one that there is", "http.handlers.wsgi_party_ask"}},
+		"wsgi_party_ask for none": {"ADDRESS {\nbind 127.0.0.1\nwsgi_party shop {\nrespond 1\n}\nwsgi_party wiki {\nrespond 1\n}\nwsgi_party_ask\n}", party,
+			[]string{`no party is called "default"`, "the parties are shop, wiki"}},
+		"wsgi_party_ask without any": {"ADDRESS {\nbind 127.0.0.1\nwsgi_party_ask\n}", party, []string{"there is no wsgi_party handler; write one around the routes"}},
+		"templates for a party that is called otherwise": {"ADDRESS {\nwsgi_party main {\nrespond 1\n}\n" + partytest.Templates("mian") + "test_app template\n}", party,
+			[]string{"did you mean main?", "http.handlers.templates.functions.wsgi_party"}},
+		"templates for none": {"ADDRESS {\nwsgi_party one {\nrespond 1\n}\nhandle {\n" + partytest.Templates("") + "test_app template\n}\nhandle /two {\nwsgi_party two {\nrespond 1\n}\n}\n}\nhttp://127.0.0.1:1 {\nwsgi_party three {\nrespond 1\n}\n}", "",
+			[]string{"say which party they ask (wsgi_party <party>)", "the parties are one, three, two"}},
+
+		"wsgi_party_guest forgotten": {inParty("invite /blog/__invite__/\nhandle_path /blog/* {\nreverse_proxy 127.0.0.1:1\n}"), "invite not answered",
+			[]string{"guest:blog", "over the network", "write `wsgi_party_guest` in front of the reverse_proxy"}},
+		"wsgi_party_guest forgotten in front of an application in the process": {inParty("invite /blog/__invite__/\nhandle_path /blog/* {\nrespond `{\"urls\": {\"home\": \"/\"}}`\n}"), "invite not answered",
+			[]string{"guest:blog", "an application's manifest came back", "write `wsgi_party_guest` in front of"}},
+		"forward_auth in front of wsgi_party_guest": {inParty("invite /blog/__invite__/\nforward_auth 127.0.0.1:1 {\nuri /auth\n}\nhandle_path /blog/* {\nwsgi_party_guest blog\n}"), "invite not answered",
+			[]string{"forward_auth", "`not vars partyline blog`"}},
+		"wsgi_party_guest of another name": {inParty("invite /blog/__invite__/\nhandle_path /blog/* {\nwsgi_party_guest log\n}"), "invite not answered",
+			[]string{"guest:blog", "`wsgi_party_guest log`", "write `invite /blog/__invite__/ as log`", "leave out the name"}},
+		"the same in front of an application": {inParty("invite /blog/__invite__/\nhandle_path /blog/* {\nwsgi_party_guest log\nreverse_proxy 127.0.0.1:1\n}\nhandle_path /more/* {\nwsgi_party_guest {\nanswer a b\n}\n}\ninvite /more/__invite__/"), "invite not answered",
+			[]string{"guest:blog", "write `invite /blog/__invite__/ as log`"}},
+		"two invites for one wsgi_party_guest": {inParty("invite /blog/__invite__/\ninvite /blog/__invite__/2 as two\nhandle_path /blog/* {\nwsgi_party_guest {\nanswer a b\n}\n}"), "invite not answered",
+			[]string{"guest:two", `speaks for "blog" already`, `give "two" a wsgi_party_guest of its own`}},
+		"a response that breaks off": {inParty("invite /blog/__invite__/\nabort"), "invite failed", []string{"error:the response broke off", "as `abort` does"}},
+
+		"an application instead of its invite route": {inParty("invite /blog/\nhandle_path /blog/* {\nwsgi_party_guest {\nanswer a b\n}\n}"), hiddenMessage,
+			[]string{"hidden:/blog/*", "write `invite /blog/__invite__/`"}},
+		"with a host and another name": {inParty("invite https://example.com/blog/ as log\nhandle_path /blog/* {\nwsgi_party_guest {\nanswer a b\n}\n}"), hiddenMessage,
+			[]string{"hidden:/blog/*", "write `invite https://example.com/blog/__invite__/ as log`"}},
+		"an invite route called otherwise": {inParty("invite /blog/__invites__/\ntest_app one"), hiddenMessage, []string{"/blog/__invites__/*"}},
+
+		"wsgi_party_ask for everybody": {"http://127.0.0.1:" + port + " {\nwsgi_party main {\nrespond 1\n}\nwsgi_party_ask main\n}", openMessage,
+			[]string{"listen:[:" + port + "]", "`bind 127.0.0.1`", "unix//run", "client_auth"}},
+		"wsgi_party_ask for more": {"http:// {\nbind 127.0.0.1:" + port + " 0.0.0.0:" + port + "\nwsgi_party main {\nrespond 1\n}\nwsgi_party_ask main\n}", openMessage,
+			[]string{"listen:[0.0.0.0:"}},
+
+		"a key that is too short": {withKey("{env.HINTS_SHORT}"), "", []string{`guest "blog"`, "{env.HINTS_SHORT}", "has 5 bytes, and needs at least 32", "openssl rand -base64 32"}},
+		"a key that is unset":     {withKey("{env.HINTS_GOOD} {env.HINTS_UNSET}"), "", []string{`guest "blog"`, "key 2, {env.HINTS_UNSET}, is empty: the variable HINTS_UNSET is unset", "openssl rand -base64 32"}},
+		"a key in no file":        {withKey("{file./nonexistent/key}"), "", []string{`guest "blog"`, "{file./nonexistent/key}", "no such file"}},
+		"of a guest that nobody invites": {inParty("wsgi_party_guest wiki {\nkey {env.HINTS_SHORT}\n}"), "",
+			[]string{`"wiki"`, "has 5 bytes"}},
+	} {
+		expectTold(c, name, m)
+	}
+}
+
+// TestWhatIsNoMistakeIsNotWarnedOf loads configs that look like some.
+func TestWhatIsNoMistakeIsNotWarnedOf(t *testing.T) {
+	partytest.Guest(t, "one", "1", "number")
+	c := partytest.NewCaddy(t)
+	site := func(address, bind string) string {
+		return address + " {\n" + bind + "\nwsgi_party main {\ninvite /a/__invite__ /__invite__/x\ntest_app one\n}\nwsgi_party_ask main\n}"
+	}
+	dir, err := os.MkdirTemp("", "hints") // short enough for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	_, port, _ := strings.Cut(c.Address, ":")
+	for name, config := range map[string]string{
+		"loopback":      site("http://:"+port, "bind 127.0.0.1"),
+		"IPv6 loopback": site("http://:"+port, "bind ::1"),
+		"localhost":     site("http://:"+port, "bind localhost"),
+		"a unix socket": site("http://", "bind unix/"+filepath.Join(dir, "s")),
+	} {
+		partytest.ResetLog()
+		c.Load(config)
+		for _, message := range []string{hiddenMessage, openMessage} {
+			if entries := partytest.LogEntries(t, message); len(entries) != 0 {
+				t.Errorf("%s: %v", name, entries)
+			}
+		}
+	}
+}
+
+// TestMistakesOfApplicationsAreTold has each answer its manifest wrongly, or not.
+func TestMistakesOfApplicationsAreTold(t *testing.T) {
+	t.Setenv("HINTS_KEY", "hints-hints-hints-hints-hints-hints-hints")
+	t.Setenv("HINTS_OTHER_KEY", "other-hints-hints-hints-hints-hints-hints")
+	const (
+		manifest = `{"urls": {"home": "/"}}`
+		key      = " {\nkey {env.HINTS_KEY}\n}"
+		invited  = "/NAME/__invite__/"
+	)
+	status := func(status int, location string) testbackend.Response {
+		return testbackend.Response{Status: status, Header: map[string]string{"Location": location}}
+	}
+	c := newGuestTest(t)
+	type test struct {
+		response testbackend.Response
+		options  string   // of wsgi_party_guest
+		behind   string   // what stands between that and the application
+		says     []string // with NAME for the guest's
+		never    string
+	}
+	tests := map[string]test{
+		"json":   {ofType("application/json; charset=utf-8", manifest), "", "", []string{"but as application/json", "`Content-Type: application/vnd.wsgi-party+json`"}, "running"},
+		"html":   {ofType("text/html", "<!DOCTYPE html>"), "", "", []string{"no manifest", "where it answers with text/html", ". Otherwise correct", "write the manifest in wsgi_party_guest"}, "running"},
+		"handle": {status(404, ""), "", "", []string{"at " + invited + ", which it answers with status 404", "write `handle_path /NAME/*`", "none was sent: write `key {env.BLOG_PARTY_KEY}`", ". Otherwise correct"}, "running"},
+
+		"signed-handle": {status(404, ""), " {\nkey {env.HINTS_OTHER_KEY}\n}", "", []string{"It was sent with a Party-Token", "WSGI_PARTY_KEY", ". Otherwise correct"}, "none was sent"},
+
+		"login":      {status(302, "/accounts/login/?next="+invited), "", "", []string{"to /accounts/login/?next=" + invited, "lead to a login", "answer GET " + invited + " without one", "`not vars partyline NAME`"}, "invite the URI"},
+		"elsewhere":  {status(303, "https://idp.example.com/"), "", "", []string{"https://idp.example.com/", "lead to a login"}, "invite the URI"},
+		"sign-in":    {status(301, "/sign_in"), "", "", []string{"/sign_in", "lead to a login"}, "invite the URI"},
+		"slash":      {status(301, "/NAME/__invite__"), "", "", []string{"to /NAME/__invite__,", "write `invite /NAME/__invite__`"}, "login"},
+		"https":      {status(302, "https://localhost"+invited), "", "", []string{"https://localhost" + invited, "write `invite https://example.com" + invited + "`, with the site's host"}, "login"},
+		"host":       {status(301, "https://www.example.org"+invited), "", "", []string{"write `invite https://www.example.org" + invited + "`"}, "login"},
+		"moved-away": {status(308, "/new"), "", "", []string{"/new", "invite the URI where it leads"}, "login"},
+
+		"unsigned":   {status(401, ""), "", "", []string{"refuses GET " + invited, "None is sent, since wsgi_party_guest has no key", "`key {env.BLOG_PARTY_KEY}`", "login", "`not vars partyline NAME`"}, "is its key the same"},
+		"signed":     {status(401, ""), key, "", []string{"refuses GET " + invited, `Party-Token for guest "NAME"`, "is its key the same", "`not vars partyline NAME`"}, "has no key"},
+		"basic-auth": {status(200, ""), "", "error 401", []string{"a handler of Caddy refuses it", "`not vars partyline NAME`"}, "key"},
+		"rate-limit": {status(200, ""), "", "error 429", []string{"limits the rate", "`not vars partyline NAME`"}, "running"},
+
+		"bad-request": {status(400, ""), "", "", []string{"the host of the invite? It was localhost", "https://example.com" + invited}, "running"},
+		"broken":      {status(500, ""), "", "", []string{"answers GET " + invited + " with status 500", "its own log", "asked again in 5m0s, or at once by `caddy wsgi-party invite " + c.party + " NAME`"}, "running?"},
+		"starting":    {status(503, ""), "", "", []string{"unavailable"}, "running?"},
+		"slow":        {testbackend.Response{Wait: 3 * time.Second}, "", "", []string{"GET " + invited + " was not answered in time", "invite_timeout of more than 1s"}, "running?"},
+		"broken-off":  {testbackend.Response{Body: manifest, Header: map[string]string{"Content-Type": partytest.ManifestType}, Cut: true}, "", "", []string{"closed the connection in the middle of its answer"}, "running?"},
+		"bad":         {manifestOf(`{"urls": {"home": 1}}`), "", "", []string{"urls.home: it is a number", "correct the application's manifest"}, "running"},
+		"stripped":    {manifestOf(`{"urls": {"home": "/"}}`), "", "", []string{"correct the application's manifest", "write `handle_path /NAME/*`"}, "running"},
+	}
+	b := testbackend.Start(t, "")
+	config := "invite_timeout 1s\n"
+	for name, test := range tests {
+		if location := test.response.Header["Location"]; location != "" {
+			test.response.Header["Location"] = strings.ReplaceAll(location, "NAME", name)
+		}
+		b.On("/"+name+"/__invite__/", test.response)
+		config += "invite /" + name + "/__invite__/\nhandle /" + name + "/* {\nroute {\n"
+		config += "wsgi_party_guest" + test.options + "\n" + test.behind + "\nreverse_proxy " + b.Upstream() + "\n}\n}\n"
+	}
+	c.load(config)
+	for name, test := range tests {
+		partytest.Eventually(t, name+" is told", func() bool { return len(partytest.InvitesLogged(t, name)) > 0 })
+		told := partytest.InvitesLogged(t, name)[0]
+		if told["level"] != "warn" { // its application has answered, or something in Caddy has
+			t.Errorf("%s: it is told at level %v", name, told["level"])
+		}
+		text := fmt.Sprint(told["error"], told["hint"])
+		for _, part := range test.says {
+			if part = strings.ReplaceAll(part, "NAME", name); !strings.Contains(text, part) {
+				t.Errorf("%s: it does not say %s: %v", name, part, told)
+			}
+		}
+		if strings.Contains(text, test.never) {
+			t.Errorf("%s: it says %s: %v", name, test.never, told)
+		}
+	}
+	for _, p := range wsgiparty.Parties() {
+		for _, i := range p.Invites {
+			if p.Partyline.Name() == c.party && i.Hint == "" {
+				t.Errorf("%s: the admin API has no hint", i.Guest)
+			}
+		}
+	}
+}
+
+// TestManifestsThatAreHardlyMeantAreWarnedOf has guests that join, with what nobody can
+// use.
+func TestManifestsThatAreHardlyMeantAreWarnedOf(t *testing.T) {
+	const message = "the guest's manifest is hardly what is meant"
+	c := newGuestTest(t)
+	b := testbackend.Start(t, testport.Address(t))
+	warnings := func(n int, says ...string) {
+		t.Helper()
+		partytest.Eventually(t, fmt.Sprint("there are ", n, " warnings"), func() bool { return len(partytest.LogEntries(t, message)) >= n })
+		entries := partytest.LogEntries(t, message)
+		if len(entries) != n {
+			t.Fatalf("%d warnings, want %d: %v", len(entries), n, entries)
+		}
+		last := entries[n-1]
+		if last["level"] != "warn" || last["guest"] != "blog" || last["party"] != c.party || last["uri"] != "/blog/__invite__/" {
+			t.Errorf("%v", last)
+		}
+		for _, part := range says {
+			if !strings.Contains(fmt.Sprint(last["hint"]), part) {
+				t.Errorf("it does not say %s: %v", part, last["hint"])
+			}
+		}
+	}
+	fetch := func() {
+		t.Helper()
+		n := len(b.Requests("/__invite__/"))
+		applicationOf(t, "blog").FetchSoon()
+		awaitRequests(t, b, "/__invite__/", n+1)
+	}
+	hint := func() string {
+		for _, p := range wsgiparty.Parties() {
+			if p.Partyline.Name() == c.party {
+				return p.Invites[0].Hint
+			}
+		}
+		return ""
+	}
+	answer := func(manifest string, n int, says ...string) {
+		t.Helper()
+		b.On("/__invite__/", manifestOf(manifest))
+		fetch()
+		warnings(n, says...)
+		// It has joined all the same, and the admin API says it, too.
+		partytest.Eventually(t, "the admin API has the hint", func() bool { return hint() != "" && strings.Contains(hint(), says[0]) })
+	}
+	b.On("/__invite__/", manifestOf(`{"urls": {"post": "/posts/:slug"}}`))
+	config := "invite /blog/__invite__/\nprefix /apps\nhandle_path /blog/* {\nwsgi_party_guest\nreverse_proxy " + b.Upstream() + "\n}"
+	c.load(config)
+	c.await("url")
+	warnings(1, `urls.post is "/posts/:slug"`, "write {slug}")
+	fetch()
+	fetch()
+	warnings(1)
+	answer(`{"urls": {"post": "/blog/{slug}"}}`, 2, `"/blog/{slug}", which is "/blog/blog/{slug}" to visitors`)
+	answer(`{"urls": {"post": "/apps/blog/{slug}", "home": "/apps/blog/"}}`, 3, "the mount, /apps/blog: leave that out, as in \"/\"")
+	c.load(config) // in which nothing is fetched, and the hint stays
+	warnings(3)
+	if got := hint(); !strings.Contains(got, "the mount, /apps/blog") {
+		t.Errorf("after a reload the hint is %q", got)
+	}
+	answer(`{"url": {"post": "/{slug}"}}`, 4, `did you mean urls?`)
+	answer(`{"title": "Blog"}`, 5, "neither urls nor services")
+	c.expectLink("post", "")
+	b.On("/__invite__/", manifestOf(`{"urls": {"post": "/new"}}`))
+	fetch()
+	partytest.Eventually(t, "it is a link", func() bool {
+		link, _ := wsgiparty.URLFor(t.Context(), operatorOf(c, c.party), "post", nil)
+		return link == "/apps/blog/new"
+	})
+	warnings(5)
+
+	// What the Caddyfile declares is warned of when it loads.
+	c.load("invite /blog/__invite__/\nhandle_path /blog/* {\nwsgi_party_guest {\nurl home /\nservice user /users/:id\n}\n}")
+	warnings(6, `services.user[0] is "/users/:id"`, "write {id}")
+	if got := hint(); !strings.Contains(got, "write {id}") {
+		t.Errorf("the admin API has the hint %q", got)
+	}
+}
+
+// TestAnswersThatBreakOffAreToldAsThat asks an application that ends its connections in
+// the middle of an answer.
+func TestAnswersThatBreakOffAreToldAsThat(t *testing.T) {
+	c := newGuestTest(t)
+	b := testbackend.Start(t, "")
+	b.On("/ping", testbackend.Response{Body: "1", Header: map[string]string{"Content-Type": "application/json"}, Cut: true})
+	c.load(blogAt(b, "service ping POST /ping"))
+	const want = `guest "blog" failed to answer "ping": the response broke off`
+	for range httpguest.BreakerFailures {
+		if _, err := c.ask("ping", nil); err == nil || err.Error() != want {
+			t.Errorf("the error is %v, want %s", err, want)
+		}
+	}
+	if _, err := c.ask("ping", nil); !strings.Contains(fmt.Sprint(err), "did not answer 5 times in a row") || !strings.Contains(fmt.Sprint(err), "the response broke off") {
+		t.Errorf("the breaker does not count it: %v", err)
+	}
+	if n := len(b.Requests("/ping")); n != httpguest.BreakerFailures {
+		t.Errorf("%d requests, want %d", n, httpguest.BreakerFailures)
+	}
+	if entries := partytest.LogEntries(t, "guest does not answer"); len(entries) != 1 || entries[0]["error"] != "the response broke off" {
+		t.Error(entries)
+	}
+}
+
+// TestAnUpstreamThatIsDownIsToldOnce has asks go to one that is up and one that is not,
+// in turn.
+func TestAnUpstreamThatIsDownIsToldOnce(t *testing.T) {
+	const message = "guest answers only some asks: an upstream is down"
+	c := newGuestTest(t)
+	b := testbackend.Start(t, testport.Address(t))
+	b.On("/ping", ofType("application/json", "1"))
+	down := testport.Address(t)
+	load := func(more string) {
+		c.load("invite /blog/__invite__/\nhandle_path /blog/* {\nwsgi_party_guest {\nservice ping POST /ping\nservice pong POST /ping\n}\nreverse_proxy " + b.Upstream() + " " + down + " {\nlb_policy round_robin\n" + more + "\n}\n}")
+	}
+	load("")
+	answered := 0
+	for i := range 32 {
+		if _, err := c.ask([]string{"ping", "pong"}[i/4%2], nil); err == nil {
+			answered++
+		}
+	}
+	if answered != 16 {
+		t.Errorf("%d of 32 asks are answered", answered)
+	}
+	entries := partytest.LogEntries(t, message)
+	if len(entries) != 1 || entries[0]["level"] != "warn" || entries[0]["guest"] != "blog" || entries[0]["party"] != c.party {
+		t.Fatalf("%d warnings: %v", len(entries), entries)
+	}
+	for _, part := range []string{"error:dial tcp " + down, "`lb_try_duration 1s`", "`fail_duration 10s`"} {
+		if !strings.Contains(fmt.Sprint(entries[0]), part) {
+			t.Errorf("it does not say %s: %v", part, entries[0])
+		}
+	}
+	load("lb_try_duration 5s\nlb_try_interval 10ms")
+	for range 8 {
+		c.expectAsk("ping", nil, "1")
+	}
+	if n := len(partytest.LogEntries(t, message)); n != 1 {
+		t.Errorf("told %d times", n)
+	}
+}
+
+// TestAnApplicationThatStartsAgainHasNoUpstreamDown fails asks in a row, now and then.
+func TestAnApplicationThatStartsAgainHasNoUpstreamDown(t *testing.T) {
+	c := newGuestTest(t)
+	b := testbackend.Start(t, testport.Address(t))
+	b.On("/ping", ofType("application/json", "1"))
+	c.load("invite /blog/__invite__/\nhandle_path /blog/* {\nwsgi_party_guest {\nservice ping POST /ping\n}\nreverse_proxy " + b.Upstream() + "\n}")
+	for range 2 {
+		for range 4 {
+			c.expectAsk("ping", nil, "1")
+		}
+		b.Kill()
+		for range 3 {
+			if _, err := c.ask("ping", nil); err == nil {
+				t.Error("nobody is there, and answers")
+			}
+		}
+		b.Start()
+		partytest.Eventually(t, "it answers again", func() bool { _, err := c.ask("ping", nil); return err == nil })
+	}
+	if entries := partytest.LogEntries(t, "guest answers only some asks: an upstream is down"); len(entries) != 0 {
+		t.Error(entries)
+	}
+}
+
+// TestOfALongAnswerOnlyTheBeginningIsKept has an outcome of many invites.
+func TestOfALongAnswerOnlyTheBeginningIsKept(t *testing.T) {
+	all := make([]wsgiparty.InviteInfo, 64)
+	long := strings.Repeat("x", 1<<20)
+	before := heap()
+	for i := range all {
+		all[i].SetAnswer(http.Header{"Location": {strings.Clone(long)}}, []byte(long))
+	}
+	if after := heap(); after > before+16<<20 {
+		t.Errorf("%d MB are kept", (after-before)>>20)
+	}
+	if got := all[0]; len(got.Answer) != excerpt.Max || len(got.Location) != excerpt.Max {
+		t.Error(got)
+	}
+}
+
+// expectTold fails the test unless the log, or the error, says what it has to.
+func expectTold(c *partytest.Caddy, name string, m mistake) {
+	c.Helper()
+	partytest.ResetLog()
+	err := c.TryLoad(m.config)
+	told := fmt.Sprint(err)
+	if m.message != "" {
+		entries := partytest.LogEntries(c, m.message)
+		if err != nil || len(entries) != 1 || entries[0]["level"] != "warn" {
+			c.Errorf("%s: %v, and %d warnings: %v", name, err, len(entries), entries)
+			return
+		}
+		told = fmt.Sprint(entries[0])
+		// What is in front of a guest's handler is told of the invite, and of the handler.
+		if also := partytest.LogEntries(c, noInvite); len(also) != 0 && !strings.Contains(m.config, "forward_auth") {
+			c.Errorf("%s: it is told twice: %v", name, also)
+		}
+	}
+	for _, part := range m.says {
+		if !strings.Contains(told, part) {
+			c.Errorf("%s: it does not say %s: %s", name, part, told)
+		}
+	}
+}

@@ -1,0 +1,298 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package httpguest
+
+import (
+	"container/list"
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/wsgiparty/wsgiparty/partyline"
+	"go.uber.org/zap"
+)
+
+const (
+	defaultMaxAsks = 64
+	maxMaxAsks     = 4096
+	maxWaiting     = 1024 // asks of one guest
+)
+
+// slots bound how many asks of a guest are under way. Those that find none free wait in
+// line: askers take turns, so that one with many asks does not keep the others waiting,
+// and of one asker who came first is first.
+type slots struct {
+	max      int // at once
+	ofOne    int // of them by one asker
+	timeout  time.Duration
+	overload *overload
+
+	mu      sync.Mutex
+	taken   int
+	nested  int // asks under way that need no slot of their own
+	waiting int
+	askers  map[string]*asker // all that there have been, since guests are few
+	turns   list.List         // of the *asker that wait, the next one first
+}
+
+// asker is a guest that asks, or all callers together that are none.
+type asker struct {
+	name    string
+	taken   int
+	quiet   time.Time     // since when none of its asks has ended in time
+	waiting list.List     // of *waiter
+	turn    *list.Element // in turns; nil if none waits
+}
+
+// waiter is an ask that waits.
+type waiter struct {
+	asker  *asker
+	place  *list.Element // in the asker's line; nil if it is no longer there
+	called chan struct{} // closed when it has a slot, or has had to make room
+	gave   bool          // it has had to make room
+}
+
+func newSlots(maxAsks int, timeout time.Duration, o *overload) *slots {
+	return &slots{max: maxAsks, ofOne: (3*maxAsks + 3) / 4, timeout: timeout, overload: o, askers: make(map[string]*asker)}
+}
+
+// holdsSlot reports whether the guest is being asked further up the path of an ask of it:
+// there it asks somebody in turn.
+func holdsSlot(path []partyline.Step, guest string) bool {
+	return slices.ContainsFunc(path[1:], func(step partyline.Step) bool { return step.Guest == guest })
+}
+
+// acquire takes a slot for an ask that ends with ctx at the latest, and calls release when
+// it has ended. One that came of an ask that holds a slot needs none: it might wait for
+// that. The error is ErrRefused, or the context's if the asker has gone.
+func (s *slots) acquire(ctx context.Context, guest string, holds bool) (release func(), waited time.Duration, err error) {
+	if ctx.Err() == context.Canceled {
+		return nil, 0, ctx.Err()
+	}
+	release, w, err := s.enter(ctx, guest, holds)
+	if w != nil {
+		began := time.Now()
+		select {
+		case <-w.called:
+		case <-ctx.Done():
+		}
+		waited = max(time.Since(began), 1)
+		release, err = s.end(ctx, w, waited)
+	}
+	if err != nil && ctx.Err() == context.Canceled {
+		return nil, waited, ctx.Err()
+	}
+	if err != nil {
+		s.overload.refuse(err)
+	}
+	return release, waited, err
+}
+
+// enter takes a slot if it can be had, or else a place in the line.
+func (s *slots) enter(ctx context.Context, guest string, holds bool) (release func(), _ *waiter, _ error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a, ok := s.askers[guest]
+	if !ok {
+		a = &asker{name: guest}
+		s.askers[guest] = a
+	}
+	switch {
+	case holds && s.nested < s.max:
+		s.nested++
+		return s.endNested, nil, nil
+	case holds:
+		return nil, nil, s.refusal(a, fmt.Sprintf("it comes of asks that it is answering, as do already %d", s.nested))
+	case s.taken < s.max && a.taken < s.ofOne: // then nobody waits who could have it
+		if a.taken == 0 {
+			a.quiet = time.Now()
+		}
+		s.give(a)
+		return s.releaseOf(ctx, a), nil, nil
+	case s.waiting == maxWaiting && !s.makeRoom(a):
+		return nil, nil, s.refusal(a, "too many wait")
+	}
+	w := &waiter{asker: a, called: make(chan struct{})}
+	w.place = a.waiting.PushBack(w)
+	if a.turn == nil {
+		a.turn = s.turns.PushBack(a)
+	}
+	s.waiting++
+	return nil, w, nil
+}
+
+// end ends an ask's waiting, with a slot if its turn has come. If nothing that the asker
+// asks was answered for as long as an ask may take, nothing is left to wait for. (Guests
+// that ask each other, and do not say what led to it, would for ever: whenever an ask
+// times out, one that came of it would have its turn.)
+func (s *slots) end(ctx context.Context, w *waiter, waited time.Duration) (release func(), _ error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a, why := w.asker, ""
+	switch quiet := time.Since(a.quiet); {
+	case w.gave:
+		return nil, s.refusal(a, "too many wait")
+	case w.place != nil:
+		s.leave(w)
+		why = fmt.Sprintf("its turn had not come after %v", waited.Round(time.Millisecond))
+	case ctx.Err() == nil && quiet < s.timeout*7/8:
+		return s.releaseOf(ctx, a), nil
+	case ctx.Err() == nil:
+		s.giveBack(a, false)
+		why = fmt.Sprintf("it has not answered this asker for %v", quiet.Round(time.Millisecond))
+	default:
+		s.giveBack(a, false)
+		why = fmt.Sprintf("its turn came only after %v", waited.Round(time.Millisecond))
+	}
+	return nil, s.refusal(a, why)
+}
+
+func (s *slots) give(a *asker) {
+	a.taken++
+	s.taken++
+}
+
+func (s *slots) releaseOf(ctx context.Context, a *asker) func() {
+	return func() {
+		inTime := ctx.Err() != context.DeadlineExceeded
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.giveBack(a, inTime)
+	}
+}
+
+func (s *slots) endNested() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.nested--
+}
+
+// giveBack gives a slot back, and to whose turn it is.
+func (s *slots) giveBack(a *asker, inTime bool) {
+	a.taken--
+	s.taken--
+	if inTime {
+		a.quiet = time.Now()
+	}
+	for turn := s.turns.Front(); turn != nil && s.taken < s.max; {
+		next := turn.Value.(*asker)
+		if next.taken == s.ofOne {
+			turn = turn.Next()
+			continue
+		}
+		w := next.waiting.Front().Value.(*waiter)
+		s.turns.MoveToBack(turn)
+		s.leave(w)
+		if next.taken == 0 && next != a {
+			next.quiet = time.Now()
+		}
+		s.give(next)
+		close(w.called)
+		turn = s.turns.Front()
+	}
+}
+
+// leave takes an ask out of the line.
+func (s *slots) leave(w *waiter) {
+	a := w.asker
+	a.waiting.Remove(w.place)
+	w.place = nil
+	s.waiting--
+	if a.waiting.Len() == 0 {
+		s.turns.Remove(a.turn)
+		a.turn = nil
+	}
+}
+
+// makeRoom turns away the last ask of the asker that has most of them waiting, for one of
+// an asker that has fewer.
+func (s *slots) makeRoom(a *asker) bool {
+	most := a
+	for turn := s.turns.Front(); turn != nil; turn = turn.Next() {
+		if other := turn.Value.(*asker); other.waiting.Len() > most.waiting.Len() {
+			most = other
+		}
+	}
+	if most.waiting.Len() <= a.waiting.Len()+1 {
+		return false
+	}
+	w := most.waiting.Back().Value.(*waiter)
+	s.leave(w)
+	w.gave = true
+	close(w.called)
+	return true
+}
+
+// refusal returns the error for an ask that is refused.
+func (s *slots) refusal(a *asker, why string) error {
+	by, all := "callers that are no guest", ""
+	if a.name != "" {
+		by = fmt.Sprintf("guest %q", a.name)
+	}
+	if a.taken == s.ofOne {
+		all = ", all that one asker may have"
+	}
+	return fmt.Errorf("%w: %s (asks under way: %d, of %s: %d%s; waiting: %d): %s", partyline.ErrRefused, why, s.taken+s.nested, by, a.taken, all, s.waiting, moreAsks(s.max))
+}
+
+// late returns the error for an ask whose turn came, but with too little time left.
+func (s *slots) late(waited time.Duration) error {
+	err := fmt.Errorf("%w: its turn came after %v, and the rest of %v was not enough: %s", partyline.ErrRefused, waited.Round(time.Millisecond), s.timeout, moreAsks(s.max))
+	s.overload.refuse(err)
+	return err
+}
+
+// moreAsks says what to write for fewer asks to be refused.
+func moreAsks(maxAsks int) string {
+	more := ""
+	if maxAsks < maxMaxAsks {
+		more = fmt.Sprintf("if the application can answer more at once, write `max_asks %d` in its wsgi_party_guest; else ", min(2*maxAsks, maxMaxAsks))
+	}
+	return more + "have it answer faster, or let asks wait longer with `timeout`"
+}
+
+// calmAfter is how long nothing must have been refused for an overload to be over.
+const calmAfter = 5 * time.Second
+
+// overload says in the log when a guest begins to refuse asks, and when it has stopped.
+type overload struct {
+	ctx     context.Context // the guest's
+	logger  *zap.Logger
+	maxAsks int
+
+	mu      sync.Mutex
+	refused int // 0 when all is calm
+	began   time.Time
+	last    time.Time
+}
+
+// refuse counts an ask that is refused.
+func (o *overload) refuse(err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.last = time.Now()
+	if o.refused++; o.refused > 1 {
+		return
+	}
+	o.began = o.last
+	o.logger.Warn("guest is asked more than it can answer", zap.Int("max_asks", o.maxAsks), zap.Error(err))
+	time.AfterFunc(calmAfter, o.calm)
+}
+
+// calm ends the overload if it is over.
+func (o *overload) calm() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.ctx.Err() != nil { // the guest is of a config that has ended
+		return
+	}
+	if rest := calmAfter - time.Since(o.last); rest > 0 {
+		time.AfterFunc(rest, o.calm)
+		return
+	}
+	o.logger.Info("guest is no longer asked more than it can answer", zap.Int("refused", o.refused), zap.Duration("duration", o.last.Sub(o.began)))
+	o.refused = 0
+}

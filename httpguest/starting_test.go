@@ -1,0 +1,253 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package httpguest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/fcgi"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/httpguest"
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
+	"github.com/wsgiparty/wsgiparty/internal/testbackend"
+	"github.com/wsgiparty/wsgiparty/internal/testport"
+	"github.com/wsgiparty/wsgiparty/party"
+)
+
+// TestAnApplicationThatStartsLateIsUpForVisitors has the same application behind a party
+// and without one, started a while after Caddy, behind proxies that take what they
+// cannot connect to for down.
+func TestAnApplicationThatStartsLateIsUpForVisitors(t *testing.T) {
+	serveFCGI := func(l net.Listener, h http.Handler) error { return fcgi.Serve(l, h) }
+	for name, test := range map[string]struct {
+		transport string
+		serve     func(net.Listener, http.Handler) error
+		early     bool // visitors come before the application is there
+	}{
+		"http":                         {"", http.Serve, false},
+		"http, with early visitors":    {"", http.Serve, true},
+		"fastcgi":                      {"transport fastcgi", serveFCGI, false},
+		"fastcgi, with early visitors": {"transport fastcgi", serveFCGI, true},
+		"retries":                      {"lb_try_duration 300ms", http.Serve, false},
+		"retries, with early visitors": {"lb_try_duration 300ms", http.Serve, true},
+		"localhost":                    {"", http.Serve, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newGuestTest(t)
+			with, without := testport.Address(t), testport.Address(t)
+			proxy := func(address string) string {
+				if name == "localhost" {
+					address = strings.Replace(address, "127.0.0.1", "localhost", 1)
+				}
+				return "reverse_proxy " + address + " {\nfail_duration 3s\n" + test.transport + "\n}\n"
+			}
+			application := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Connection", "close")
+				if strings.HasSuffix(r.URL.Path, "/__invite__/") {
+					w.Header().Set("Content-Type", partytest.ManifestType)
+					fmt.Fprint(w, `{"urls": {"home": "/"}}`)
+				}
+			})
+			c.Caddy.Load("ADDRESS {\nhandle_path /without/* {\n" + proxy(without) + "}\nwsgi_party " + c.party +
+				" {\ninvite /with/__invite__/\nhandle_path /with/* {\nwsgi_party_guest\n" + proxy(with) + "}\n}\n}")
+			if !test.early {
+				partytest.Eventually(t, "it has been asked for the manifest", func() bool { return len(partytest.InvitesLogged(t, "with")) > 0 })
+			}
+			var visits sync.WaitGroup
+			start := func() {
+				for _, address := range []string{with, without} {
+					l, err := net.Listen("tcp", address)
+					if err != nil {
+						t.Fatal(err)
+					}
+					t.Cleanup(func() { l.Close() })
+					go func() { _ = test.serve(l, application) }()
+				}
+			}
+			answered := make(map[string]int)
+			var mu sync.Mutex
+			for i := range 30 {
+				if i == 0 && !test.early || i == 5 && test.early {
+					start()
+				}
+				for _, path := range []string{"/with/", "/without/"} {
+					visits.Go(func() {
+						if status, _, err := c.TryGet(path); err == nil && status == 200 {
+							mu.Lock()
+							defer mu.Unlock()
+							answered[path]++
+						}
+					})
+				}
+				time.Sleep(150 * time.Millisecond)
+			}
+			visits.Wait()
+			if answered["/with/"] < answered["/without/"]-3 || answered["/without/"] == 0 { // half a second, on a busy machine
+				t.Errorf("%d visits are answered, and %d without the party", answered["/with/"], answered["/without/"])
+			}
+			c.await("url")
+		})
+	}
+}
+
+// TestAnUpstreamThatIsDownKeepsNoGuestAway has a proxy try its other upstream.
+func TestAnUpstreamThatIsDownKeepsNoGuestAway(t *testing.T) {
+	c := newGuestTest(t)
+	b := testbackend.Start(t, "")
+	b.On("/__invite__/", manifestOf(`{"urls": {"home": "/"}}`))
+	c.load(oneOfTwo(testport.Address(t), b.Upstream()))
+	c.await("url")
+	partytest.Eventually(t, "it is told", func() bool { return len(partytest.InvitesLogged(t, "blog")) > 0 })
+	if entries := partytest.InvitesLogged(t, "blog"); len(entries) != 1 || entries[0]["msg"] != partytest.Message(wsgiparty.InviteJoined) {
+		t.Errorf("logged %v", entries)
+	}
+}
+
+func oneOfTwo(first, second string) string {
+	return "invite /blog/__invite__/\nhandle_path /blog/* {\nwsgi_party_guest\nreverse_proxy " + first + " " + second + " {\nlb_policy first\nlb_try_duration 1s\nfail_duration 1h\n}\n}"
+}
+
+// TestTheLastUpstreamIsNotTakenForDown has two that come up after Caddy has asked twice.
+func TestTheLastUpstreamIsNotTakenForDown(t *testing.T) {
+	c := newGuestTest(t)
+	first, second := testbackend.New(t, testport.Address(t)), testbackend.New(t, testport.Address(t))
+	c.load(oneOfTwo(first.Upstream(), second.Upstream()))
+	times := make(map[time.Time]bool)
+	partytest.Eventually(t, "it is asked three times", func() bool {
+		if o := invitesOf(t, c.party, false)["blog"]; o.Err != nil {
+			times[o.Time] = true
+		}
+		return len(times) == 3
+	})
+	for _, b := range []*testbackend.Backend{first, second} {
+		b.On("/page", ofType("text/plain", "page"))
+		b.Start()
+	}
+	c.Expect("/blog/page", 200, "page")
+}
+
+// TestAnApplicationThatAnswersWith500IsNotAskedForAWhile has a proxy take it for down
+// because of that.
+func TestAnApplicationThatAnswersWith500IsNotAskedForAWhile(t *testing.T) {
+	c := newGuestTest(t)
+	b := testbackend.Start(t, "")
+	b.On("/__invite__/", testbackend.Response{Status: 500}, testbackend.Response{Status: 500}, manifestOf(`{"urls": {"home": "/"}}`))
+	b.On("/page", ofType("text/plain", "page"))
+	config := func(more string) string {
+		return "invite /blog/__invite__/\nhandle_path /blog/* {\nwsgi_party_guest\nreverse_proxy " + b.Upstream() + " {\n" + more + "\n}\n}"
+	}
+	counted := config("fail_duration 300ms\nunhealthy_status 5xx")
+	c.load(counted)
+	partytest.Eventually(t, "it has answered", func() bool { return len(partytest.InvitesLogged(t, "blog")) == 1 })
+	first := partytest.InvitesLogged(t, "blog")[0]
+	if first["asked_again_in"] != 300.0 {
+		t.Errorf("it is asked again in %v", first["asked_again_in"])
+	}
+	for _, part := range []string{"counts this answer (unhealthy_status)", "5m0s", "`caddy wsgi-party invite " + c.party + " blog`"} {
+		if hint := fmt.Sprint(first["hint"]); !strings.Contains(hint, part) {
+			t.Errorf("the hint lacks %q: %s", part, hint)
+		}
+	}
+	visit := func() {
+		t.Helper()
+		partytest.Eventually(t, "it is up", func() bool {
+			status, _, err := c.TryGet("/blog/page")
+			return err == nil && status == 200
+		})
+		for range 20 { // and stays it
+			c.ExpectSoon("/blog/page", 200, "page")
+			time.Sleep(100 * time.Millisecond)
+		}
+	}
+	visit()
+	applicationOf(t, "blog").FetchSoon()
+	c.load(counted) // a reload changes nothing
+	c.load(counted)
+	const notYet = "an application that answered with a 5xx status is not asked for its manifest yet"
+	partytest.Eventually(t, "it is said", func() bool { return len(partytest.LogEntries(t, notYet)) == 2 })
+	if info := invitesOf(t, c.party, false)["blog"]; info.Result != wsgiparty.InviteFailed || info.Status != 500 || !strings.Contains(info.Hint, "or at once by `caddy wsgi-party invite "+c.party+" blog`") {
+		t.Errorf("after the reloads it is shown as %+v", info)
+	}
+	visit()
+	if n := len(b.Requests("/__invite__/")); n != 1 {
+		t.Errorf("it was asked %d times", n)
+	}
+	if infos := wsgiparty.SendInvites(c.party, "blog"); len(infos) != 1 || infos[0].Status != 500 {
+		t.Errorf("asked again: %+v", infos)
+	}
+	if infos := wsgiparty.SendInvites(c.party, "blog"); len(infos) != 1 || infos[0].Result != wsgiparty.InviteJoined {
+		t.Errorf("asked again: %+v", infos)
+	}
+	c.expectLink("home", "/blog/")
+
+	// Nobody says that of a proxy that does not count it.
+	b.On("/__invite__/", testbackend.Response{Status: 500})
+	c.load(strings.ReplaceAll(config("fail_duration 300ms\nunhealthy_status 404"), "/blog", "/wiki"))
+	partytest.Eventually(t, "it has answered", func() bool { return len(partytest.InvitesLogged(t, "wiki")) == 1 })
+	if hint := fmt.Sprint(partytest.InvitesLogged(t, "wiki")[0]["hint"]); strings.Contains(hint, "counts") {
+		t.Errorf("the hint is %s", hint)
+	}
+}
+
+// TestAnApplicationThatIsTooSlowForAnAskIsUpForVisitors has a visitor who waits longer.
+func TestAnApplicationThatIsTooSlowForAnAskIsUpForVisitors(t *testing.T) {
+	c := newGuestTest(t)
+	b := testbackend.Start(t, "")
+	slow := ofType("application/json", "1")
+	slow.Wait = 400 * time.Millisecond
+	b.On("/slow", slow)
+	c.load("invite /blog/__invite__/\nhandle_path /blog/* {\nwsgi_party_guest {\nservice slow /slow\ntimeout 50ms\n}\nreverse_proxy " + b.Upstream() + " {\nfail_duration 1h\n}\n}")
+	_, err := c.ask("slow", nil)
+	if !party.TimedOut(err) || errors.Is(err, context.Canceled) {
+		t.Errorf("the ask ended with %v", err)
+	}
+	c.Expect("/blog/slow", 200, "1")
+}
+
+// TestAnApplicationThatIsStartingIsNoWarning has one that is not there, and comes.
+func TestAnApplicationThatIsStartingIsNoWarning(t *testing.T) {
+	before := (*httpguest.StartingTime)
+	t.Cleanup(func() { (*httpguest.StartingTime) = before })
+	(*httpguest.StartingTime) = 3 * time.Second
+	wait(t, func(w *httpguest.Waits) { (*w.Unreached())[1] = time.Second })
+	c := newGuestTest(t)
+	b := testbackend.New(t, testport.Address(t))
+	b.On("/__invite__/", manifestOf(`{"urls": {"home": "/"}}`))
+	c.load(blogAt(b))
+	levels := func() (levels []string) {
+		for _, e := range partytest.InvitesLogged(t, "blog") {
+			levels = append(levels, fmt.Sprint(e["level"], " ", e["msg"]))
+		}
+		return levels
+	}
+	partytest.Eventually(t, "it is a warning", func() bool { return len(levels()) == 2 })
+	time.Sleep(2 * time.Second) // for what must not happen, in the background
+	if got := fmt.Sprint(levels()); got != "[info invite failed warn invite failed]" {
+		t.Errorf("logged %s", got)
+	}
+	if again := partytest.InvitesLogged(t, "blog")[0]["asked_again_in"]; again == nil {
+		t.Error("it is not said when it is asked again")
+	}
+	b.Start()
+	c.await("url")
+	partytest.Eventually(t, "it is told", func() bool {
+		return fmt.Sprint(levels()) == "[info invite failed warn invite failed info guest joined]"
+	})
+
+	// One that answers is another thing.
+	b.On("/__invite__/", testbackend.Response{Status: 403})
+	c.load(strings.ReplaceAll(blogAt(b), "/blog", "/wiki"))
+	partytest.Eventually(t, "it is a warning", func() bool {
+		entries := partytest.InvitesLogged(t, "wiki")
+		return len(entries) == 1 && entries[0]["level"] == "warn"
+	})
+}

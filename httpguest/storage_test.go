@@ -1,0 +1,481 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package httpguest_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/httpguest"
+	"github.com/wsgiparty/wsgiparty/internal/kept"
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
+	"github.com/wsgiparty/wsgiparty/internal/testbackend"
+	"github.com/wsgiparty/wsgiparty/internal/testport"
+)
+
+// restart stops Caddy, and starts it with no memory of what was before.
+func (c *guestTest) restart(config string) {
+	c.Helper()
+	if err := caddy.Stop(); err != nil {
+		c.Fatal(err)
+	}
+	kept.Clear()
+	c.Caddy.Load(config)
+}
+
+// awaitFile waits until the file is there, and returns what is in it.
+func awaitFile(t testing.TB, path string) (content []byte) {
+	t.Helper()
+	partytest.Eventually(t, path+" is there", func() bool {
+		var err error
+		content, err = os.ReadFile(path)
+		return err == nil
+	})
+	return content
+}
+
+// TestAStorageThatHangsDelaysALoadOnce has pipes in the place of ten guests' manifests,
+// which nobody writes to: whoever opens one waits for ever.
+func TestAStorageThatHangsDelaysALoadOnce(t *testing.T) {
+	c := newGuestTest(t)
+	b := testbackend.Start(t, "")
+	b.On("", manifestOf(`{"urls": {"home": "/"}}`))
+	config := ""
+	const guests = 10
+	for i := range guests {
+		config += fmt.Sprintf("invite /%d/__invite__/\nhandle_path /%[1]d/* {\nwsgi_party_guest\nreverse_proxy %s\n}\n", i, b.Upstream())
+	}
+	c.load(config)
+	partytest.Eventually(t, "all have joined", func() bool { return len(c.partyline().Services()["url"]) == guests })
+	var writers []*os.File
+	for i := range guests {
+		guest := fmt.Sprint(i)
+		pipe := c.stored(httpguest.ManifestKey{c.party, guest, "/" + guest + "/__invite__/"})
+		awaitFile(t, pipe)
+		if err := os.Remove(pipe); err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		writer, err := os.OpenFile(pipe, os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		writers = append(writers, writer)
+	}
+	began := time.Now()
+	c.restart(c.inParty(config))
+	if took := time.Since(began); took > (guests-1)*2*time.Second {
+		t.Errorf("the load took %v, as if each guest waited", took)
+	}
+	if warned := partytest.LogEntries(t, "the guest's last manifest cannot be read from storage"); len(warned) != guests || warned[0]["error"] != "no answer from Caddy's storage within 2s" {
+		t.Errorf("warned of %v", warned)
+	}
+	partytest.Eventually(t, "all have joined", func() bool { return len(c.partyline().Services()["url"]) == guests })
+	for _, writer := range writers { // ends the waiting
+		writer.Close()
+	}
+}
+
+// TestAManifestThatCouldNotBeStoredIsStoredLater has something in the way.
+func TestAManifestThatCouldNotBeStoredIsStoredLater(t *testing.T) {
+	c := newGuestTest(t)
+	b := testbackend.Start(t, "")
+	b.On("/__invite__/", testbackend.Response{Status: 404})
+	c.load(blogAt(b))
+	partytest.Eventually(t, "it is asked", func() bool { return len(partytest.InvitesLogged(t, "blog")) == 1 })
+	file := c.stored(httpguest.ManifestKey{c.party, "blog", "/blog/__invite__/"})
+	inTheWay := filepath.Join(file, "in the way")
+	if err := os.MkdirAll(inTheWay, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	b.On("/__invite__/", manifestOf(`{"urls": {"home": "/"}}`, "ETag", `"1"`), testbackend.Response{Status: 304})
+	wsgiparty.SendInvites(c.party, "blog")
+	c.await("url")
+	partytest.Eventually(t, "it is told", func() bool { return len(partytest.LogEntries(t, "the guest's manifest cannot be stored")) == 1 })
+	heard := func() time.Time { return invitesOf(t, c.party, false)["blog"].Time }
+	before := heard()
+	applicationOf(t, "blog").FetchSoon()
+	partytest.Eventually(t, "it has been tried again", func() bool { return heard().After(before) })
+	if err := os.RemoveAll(file); err != nil {
+		t.Fatal(err)
+	}
+	applicationOf(t, "blog").FetchSoon()
+	if stored := awaitFile(t, file); !strings.Contains(string(stored), `"home":"/"`) {
+		t.Errorf("stored is %s", stored)
+	}
+	if n := len(b.Requests("/__invite__/")); n != 4 {
+		t.Errorf("%d requests", n)
+	}
+	if n := len(partytest.LogEntries(t, "the guest's manifest cannot be stored")); n != 1 {
+		t.Errorf("it is told %d times", n)
+	}
+}
+
+// TestStoredManifestsAreOfTheSameServerAndUpstreams has two projects on one machine,
+// which call their parties and guests alike.
+func TestStoredManifestsAreOfTheSameServerAndUpstreams(t *testing.T) {
+	c := newGuestTest(t)
+	b := testbackend.Start(t, "")
+	b.On("/__invite__/", manifestOf(`{"urls": {"home": "/"}}`))
+	config := c.inParty(blogAt(b))
+	c.Caddy.Load(config)
+	c.await("url")
+	awaitFile(t, c.stored(httpguest.ManifestKey{c.party, "blog", "/blog/__invite__/"}))
+	b.Kill()
+	for what, other := range map[string]string{
+		"another upstream":   strings.Replace(config, b.Upstream(), testport.Address(t), 1),
+		"a second upstream":  strings.Replace(config, b.Upstream(), b.Upstream()+" "+testport.Address(t), 1),
+		"another address":    strings.Replace(config, "ADDRESS", "http://"+testport.Address(t), 1),
+		"a second address":   strings.Replace(config, "ADDRESS", "ADDRESS, http://"+testport.Address(t), 1),
+		"another in a route": strings.Replace(config, "reverse_proxy "+b.Upstream(), "handle_path /* {\nreverse_proxy "+testport.Address(t)+"\n}", 1),
+	} {
+		c.restart(other)
+		if what == "a second address" { // one of the two servers is the same
+			c.expectLink("home", "/blog/")
+			continue
+		}
+		if c.expectLink("home", ""); t.Failed() {
+			t.Fatal(what)
+		}
+	}
+
+	// The same one tells how old it is.
+	c.restart(config)
+	c.expectLink("home", "/blog/")
+	joined := partytest.LogEntries(t, "guest joined")
+	last := joined[len(joined)-1]
+	if text := fmt.Sprint(last["manifest"]); !strings.HasPrefix(text, "joined with the manifest of "+time.Now().UTC().Format("2006-01-02T")) {
+		t.Errorf("it is told as %v", last)
+	}
+	partytest.Eventually(t, "it is asked", func() bool {
+		infos := invitesOf(t, c.party, false)
+		return infos["blog"].Result == wsgiparty.InviteFailed && time.Since(infos["blog"].OldManifest) < time.Hour && infos["blog"].Hint != ""
+	})
+	// A reload with another upstream, as of blue and green, keeps the links.
+	green := testbackend.Start(t, "")
+	green.On("/__invite__/", manifestOf(`{"urls": {"home": "/"}}`))
+	c.Caddy.Load(strings.Replace(config, b.Upstream(), green.Upstream(), 1))
+	c.expectLink("home", "/blog/")
+	awaitFile(t, c.stored(httpguest.ManifestKey{c.party, "blog", "/blog/__invite__/"})) // for the next start with that one
+	partytest.Eventually(t, "it is not old any more", func() bool { return invitesOf(t, c.party, false)["blog"].OldManifest.IsZero() })
+}
+
+// TestOldManifestsInStorageAreDeleted has files that are older than thirty days, and some
+// that are not, or are no manifests.
+func TestOldManifestsInStorageAreDeleted(t *testing.T) {
+	c := newGuestTest(t)
+	b := testbackend.Start(t, "")
+	b.On("/__invite__/", manifestOf(`{"urls": {"home": "/"}}`))
+	c.load(blogAt(b))
+	c.await("url")
+	own := c.stored(httpguest.ManifestKey{c.party, "blog", "/blog/__invite__/"})
+	content := awaitFile(t, own)
+	age := func(path string, days int) string {
+		t.Helper()
+		at := time.Now().Add(-time.Duration(days)*24*time.Hour - time.Hour)
+		if err := os.Chtimes(path, at, at); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	file := func(name string, days int) string {
+		t.Helper()
+		path := filepath.Join(caddy.DefaultStorage.Path, "wsgi_party", name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return age(path, days)
+	}
+	hash := httpguest.ManifestKey{"a", "b", "c"}.StorageKey(nil)
+	old := file(strings.TrimPrefix(hash, "wsgi_party/"), 30)
+	young := file(strings.TrimPrefix(httpguest.ManifestKey{"a", "young", "c"}.StorageKey(nil), "wsgi_party/"), 29)
+	others := []string{file("old.key", 1000), file("old-party/notes.json", 1000)}
+	t.Cleanup(func() {
+		for _, path := range append(others, young) {
+			os.Remove(path)
+		}
+	})
+	age(own, 1000)
+	b.Kill()
+	c.restart(c.inParty(blogAt(b)))
+	partytest.Eventually(t, "the old one is gone", func() bool { _, err := os.Stat(old); return errors.Is(err, fs.ErrNotExist) })
+	partytest.Eventually(t, "a config's own is stored again", func() bool {
+		info, err := os.Stat(own)
+		return err == nil && time.Since(info.ModTime()) < time.Hour
+	})
+	if again := awaitFile(t, own); !bytes.Equal(again, content) {
+		t.Errorf("stored again is %s", again)
+	}
+	for _, path := range append(others, young) {
+		if _, err := os.Stat(path); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestLinksInTheStorage has symbolic links in the place of manifests.
+func TestLinksInTheStorage(t *testing.T) {
+	c := newGuestTest(t)
+	b := testbackend.Start(t, "")
+	b.On("/__invite__/", manifestOf(`{"urls": {"home": "/"}}`))
+	c.load(blogAt(b))
+	c.await("url")
+	file := c.stored(httpguest.ManifestKey{c.party, "blog", "/blog/__invite__/"})
+	awaitFile(t, file)
+	victim := filepath.Join(t.TempDir(), "victim")
+	for what, test := range map[string]struct{ target, content string }{
+		"a file that is none": {victim, "root:x:0:0"},
+		"nothing":             {victim + "nowhere", ""},
+		"itself":              {file, ""},
+		"a folder":            {filepath.Dir(victim), ""},
+	} {
+		if test.content != "" {
+			if err := os.WriteFile(test.target, []byte(test.content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := errors.Join(os.Remove(file), os.Symlink(test.target, file)); err != nil {
+			t.Fatal(err)
+		}
+		c.restart(c.inParty(blogAt(b)))
+		c.await("url")
+		partytest.Eventually(t, what+" is replaced", func() bool {
+			info, err := os.Lstat(file)
+			return err == nil && info.Mode().IsRegular()
+		})
+		if got, _ := os.ReadFile(victim); test.content != "" && string(got) != test.content {
+			t.Errorf("%s: where it leads is now %s", what, got)
+		}
+	}
+}
+
+// forgetSoon has everything be forgotten soon, until the test ends.
+func forgetSoon(t testing.TB) {
+	before := kept.ForgetAfter
+	t.Cleanup(func() { kept.ForgetAfter = before })
+	kept.ForgetAfter = 500 * time.Millisecond
+}
+
+// TestWhoIsGoneIsForgotten has guests come and go, and a party.
+func TestWhoIsGoneIsForgotten(t *testing.T) {
+	forgetSoon(t)
+	c := newGuestTest(t)
+	b := testbackend.Start(t, "")
+	b.On("/preview/__invite__/", manifestOf(`{"urls": {"home": "/preview/"}, "services": {"ping": {"answer": 1}, "preview": {"answer": 1}}}`))
+	mounted := func(guest string) string {
+		return "invite /" + guest + "/__invite__/\nhandle /" + guest + "/* {\nwsgi_party_guest\nreverse_proxy " + b.Upstream() + "\n}\n"
+	}
+	b.On("/stays/__invite__/", manifestOf(`{"services": {"ping": {"answer": 1}}}`))
+	c.load(mounted("stays") + mounted("preview"))
+	partytest.Eventually(t, "both are on the line", func() bool { return len(c.partyline().Services()["ping"]) == 2 })
+	c.expectAsk("ping", nil, "1 1")
+	c.expectAsk("preview", nil, "1")
+
+	known := func(guest string) bool {
+		_, ok := (*httpguest.Applications).Lookup(httpguest.ManifestKey{c.party, guest, "/" + guest + "/__invite__/"})
+		return ok
+	}
+	asked := func(guest string) uint64 { // as far as is counted
+		_, replies := c.partyline().Counts()
+		return replies[slices.IndexFunc(replies, func(r wsgiparty.ReplyCount) bool { return r.Guest == guest && r.Service == "ping" })].Asked
+	}
+	c.load(mounted("stays"))
+	partytest.Eventually(t, "who is gone is forgotten", func() bool { return !known("preview") })
+	if !known("stays") || asked("stays") != 1 {
+		t.Error("who stays is forgotten, too")
+	}
+	time.Sleep(kept.ForgetAfter)
+	c.load(mounted("stays") + mounted("preview"))
+	c.await("preview")
+	asks, _ := c.partyline().Counts()
+	if asked("preview") != 0 || slices.Contains(asks, wsgiparty.AskCount{Service: "preview", Asks: 1}) {
+		t.Errorf("who is gone is still counted: %v", asks)
+	}
+	c.load(mounted("stays"))
+	asks, _ = c.partyline().Counts()
+	if len(asks) != 1 || asks[0].Service != "ping" || asks[0].Asks != 1 {
+		t.Errorf("of who stays is counted %v", asks)
+	}
+
+	// Who comes back in time is not forgotten, nor is who is in one of two configs.
+	c.expectAsk("ping", nil, "1")
+	soon := kept.ForgetAfter
+	for range 3 {
+		kept.ForgetAfter = time.Hour
+		c.Caddy.Load("ADDRESS {\nrespond nothing\n}")
+		kept.ForgetAfter = soon
+		c.load(mounted("stays"))
+		c.load(mounted("stays"))
+		time.Sleep(2 * soon)
+	}
+	if asks, _ := c.partyline().Counts(); len(asks) != 1 || asks[0].Asks != 2 {
+		t.Errorf("of who comes back is counted %v", asks)
+	}
+	partytest.Eventually(t, "the party is forgotten", func() bool {
+		c.Caddy.Load("ADDRESS {\nrespond nothing\n}")
+		time.Sleep(2 * soon)
+		forgotten := !known("stays")
+		c.load(mounted("stays"))
+		asks, _ := c.partyline().Counts()
+		return forgotten && !slices.ContainsFunc(asks, func(a wsgiparty.AskCount) bool { return a.Asks > 0 })
+	})
+}
+
+// heap returns what is in use.
+func heap() uint64 {
+	var stats runtime.MemStats
+	for range 3 { // what a finalizer or a cleanup frees is free one later
+		runtime.GC()
+		time.Sleep(10 * time.Millisecond)
+	}
+	runtime.ReadMemStats(&stats)
+	return stats.HeapAlloc
+}
+
+// TestReloadsWithEverOtherGuestsLeaveNothing has a preview deployment in each config.
+func TestReloadsWithEverOtherGuestsLeaveNothing(t *testing.T) {
+	forgetSoon(t)
+	c := newGuestTest(t)
+	b := testbackend.Start(t, "")
+	large := `{"services": {"ping": {"answer": "` + strings.Repeat("x", 50<<10) + `"}}}`
+	b.On("", manifestOf(large, "Connection", "close")) // an idle connection keeps its config for two minutes
+	reload := func(n int) {
+		t.Helper()
+		guest := fmt.Sprint("preview", n)
+		c.load("invite /" + guest + "/__invite__/\nhandle /" + guest + "/* {\nwsgi_party_guest\nreverse_proxy " + b.Upstream() + "\n}\n")
+		c.await("ping")
+	}
+	rest := func() uint64 {
+		t.Helper()
+		partytest.Eventually(t, "those that are gone are forgotten", func() bool {
+			return (*httpguest.Applications).Len() == 1
+		})
+		return heap()
+	}
+	const few, many = 10, 50
+	for n := range few {
+		reload(n)
+	}
+	before := rest()
+	for n := range many {
+		reload(few + n)
+	}
+	if after := rest(); after > before+many*50<<10 {
+		t.Errorf("%d KB are in use, and %d after %d more", before>>10, after>>10, many)
+	}
+}
+
+// TestManifestsThatChangeLeaveNothing has one change as often as it may in an hour.
+func TestManifestsThatChangeLeaveNothing(t *testing.T) {
+	c := newGuestTest(t)
+	j := newJudged(t, c, manifestOf(`{"urls": {"home": "/"}}`))
+	change := func(n int) {
+		t.Helper()
+		body := fmt.Sprintf(`{"urls": {"page%d": "/%[1]d"}, "services": {"service%[1]d": {"answer": %q}, "ping": {"href": "/%[1]d"}}}`, n, strings.Repeat("x", 10<<10))
+		j.answersManifest(body)
+		if n%100 == 0 {
+			if answers, err := c.ask(fmt.Sprint("service", n), nil); len(answers) < 10<<10 || err != nil {
+				t.Fatalf("%d %v", len(answers), err)
+			}
+		}
+	}
+	const hour = 3600
+	for n := range hour / 4 {
+		change(n)
+	}
+	before := heap()
+	for n := range hour {
+		change(n + hour)
+	}
+	if after := heap(); after > before+4<<20 {
+		t.Errorf("%d KB are in use, and %d after an hour", before>>10, after>>10)
+	}
+}
+
+// TestServicesThatAreGoneLeaveNoBreakers has each service asked for before it goes.
+func TestServicesThatAreGoneLeaveNoBreakers(t *testing.T) {
+	c := newGuestTest(t)
+	j := newJudged(t, c, manifestOf(`{"urls": {"home": "/"}}`))
+	for n := range 20 {
+		service := fmt.Sprint("service", n)
+		j.answersManifest(fmt.Sprintf(`{"services": {%q: {"href": "/x"}, "other": {"href": "/x"}}}`, service))
+		for _, name := range []string{service, "other"} {
+			if _, err := c.ask(name, nil); err == nil {
+				t.Fatal("nobody failed")
+			}
+		}
+	}
+	breakers := 0
+	(*j.Breakers()).Range(func(any, any) bool { breakers++; return true })
+	if breakers != 2 {
+		t.Errorf("%d breakers for 2 services", breakers)
+	}
+}
+
+// TestAnUnchangedManifestIsNotParsedAgain counts what is allocated for it, and for one
+// that says the same in other words.
+func TestAnUnchangedManifestIsNotParsedAgain(t *testing.T) {
+	c := newGuestTest(t)
+	urls := make(map[string]string)
+	for i := range 500 {
+		urls[fmt.Sprint("page", i)] = fmt.Sprintf("/page/%d/{id}", i)
+	}
+	body, err := json.Marshal(map[string]any{"urls": urls})
+	if err != nil {
+		t.Fatal(err)
+	}
+	j := newJudged(t, c, manifestOf(string(body)))
+	same := testing.AllocsPerRun(3, func() { j.answersManifest(string(body)) })
+	n := 0
+	other := testing.AllocsPerRun(3, func() {
+		n++
+		j.answersManifest(string(body) + strings.Repeat(" ", n))
+	})
+	if same*10 > other {
+		t.Errorf("%v allocations for the same, %v for one that is written otherwise", same, other)
+	}
+	if n := len(partytest.LogEntries(t, "manifest changed")); n != 0 {
+		t.Errorf("it changed %d times", n)
+	}
+}
+
+// TestAChangeOfALargeManifestIsOneShortLine has one with as many names as may be.
+func TestAChangeOfALargeManifestIsOneShortLine(t *testing.T) {
+	c := newGuestTest(t)
+	j := newJudged(t, c, manifestOf(`{"urls": {"home": "/"}}`))
+	services := make(map[string]any)
+	for i := range 256 {
+		services[fmt.Sprintf("%s%03d", strings.Repeat("s", 60), i)] = map[string]int{"answer": i}
+	}
+	body, err := json.Marshal(map[string]any{"urls": map[string]string{"home": "/"}, "services": services})
+	if err != nil {
+		t.Fatal(err)
+	}
+	j.answersManifest(string(body))
+	changed := partytest.LogEntries(t, "manifest changed")
+	if len(changed) != 1 || changed[0]["services"] != 257.0 || changed[0]["urls"] != 1.0 || len(changed[0]["first"].([]any)) != 5 {
+		t.Fatalf("logged %v", changed)
+	}
+	if line, _ := json.Marshal(changed[0]); len(line) > 1000 {
+		t.Errorf("the line has %d bytes", len(line))
+	}
+}

@@ -1,0 +1,88 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package httpguest
+
+import (
+	"errors"
+	"math/bits"
+	"slices"
+	"sync"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"go.uber.org/zap"
+)
+
+// upstreams notices that an application answers some asks, while for others there is
+// nobody to connect to: one of its upstreams is down. No breaker sees that, since the
+// asks do not fail in a row.
+type upstreams struct {
+	mu     sync.Mutex
+	failed uint64 // of the last asks, that one in bit 0
+	told   bool
+}
+
+// recoveries is how many of the last 64 asks have to be answered after one that was
+// not, so that it is no application that was started again.
+const recoveries = 3
+
+// note records what came of an ask, and tells once of an upstream that is down.
+func (u *upstreams) note(a *application, err error) {
+	dial, failed := errors.AsType[reverseproxy.DialError](err)
+	if !failed {
+		if _, ok := errors.AsType[*unreachableError](err); ok {
+			return
+		}
+		if _, ok := errors.AsType[*abandonedError](err); ok {
+			return
+		}
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.failed <<= 1
+	if failed {
+		u.failed |= 1
+	}
+	if u.failed == 0 {
+		u.told = false
+	}
+	if !failed || u.told || bits.OnesCount64(u.failed>>1&^u.failed) < recoveries {
+		return
+	}
+	u.told = true
+	a.logger.Warn("guest answers only some asks: an upstream is down",
+		zap.String("party", a.invitation.Party()),
+		zap.String("guest", a.guest()),
+		zap.Error(dial),
+		zap.String("hint", "write `lb_try_duration 1s` in the reverse_proxy of the application, which then tries its other upstreams, and `fail_duration 10s`, which leaves one out that is down"))
+}
+
+// attempts returns with how many upstreams a request for the guest may be tried: with all that
+// are not down if the proxy tries others. So none is taken for down that is the last.
+func (g *Guest) attempts() int {
+	most := 1
+	for _, proxy := range g.host.ProxiesBehind(g) {
+		if lb := proxy.LoadBalancing; lb == nil || lb.Retries == 0 && lb.TryDuration == 0 {
+			continue
+		}
+		available := 0
+		for _, upstream := range proxy.Upstreams {
+			if upstream.Available() {
+				available++
+			}
+		}
+		most = max(most, available)
+	}
+	return most
+}
+
+// isCounted reports whether a proxy takes a response with that status for a sign that the
+// application is down.
+func (g *Guest) isCounted(status int) bool {
+	return slices.ContainsFunc(g.host.ProxiesBehind(g), func(proxy *reverseproxy.Handler) bool {
+		return proxy.HealthChecks != nil && proxy.HealthChecks.Passive != nil && slices.ContainsFunc(proxy.HealthChecks.Passive.UnhealthyStatus, func(bad int) bool {
+			return caddyhttp.StatusCodeMatches(status, bad)
+		})
+	})
+}

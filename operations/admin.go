@@ -1,0 +1,313 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package operations
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/wsgiparty/wsgiparty/internal/budget"
+	"github.com/wsgiparty/wsgiparty/internal/nearest"
+	"github.com/wsgiparty/wsgiparty/internal/wire"
+	"github.com/wsgiparty/wsgiparty/party"
+	"github.com/wsgiparty/wsgiparty/partyline"
+)
+
+func init() {
+	caddy.RegisterModule(new(adminAPI))
+}
+
+// adminAPI is a module that provides the /wsgi_party/ endpoints of Caddy's admin
+// API. They show the parties of the running config, ask their guests, and invite
+// again those that did not join.
+type adminAPI struct{}
+
+// CaddyModule returns the Caddy module information.
+func (*adminAPI) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "admin.api.wsgi_party",
+		New: func() caddy.Module { return new(adminAPI) },
+	}
+}
+
+// Provision adds the metrics to the registry that this admin endpoint shows, which
+// after a failed reload is that of the config that failed.
+func (*adminAPI) Provision(ctx caddy.Context) error { return registerMetrics(ctx) }
+
+const adminPath = "/wsgi_party/"
+
+// Routes returns the routes of the endpoints.
+func (a *adminAPI) Routes() []caddy.AdminRoute {
+	return []caddy.AdminRoute{{Pattern: adminPath, Handler: caddy.AdminHandlerFunc(a.serve)}}
+}
+
+func (a *adminAPI) serve(w http.ResponseWriter, r *http.Request) error {
+	path, err := splitAdminPath(r.URL.EscapedPath())
+	if err != nil {
+		return apiError(http.StatusNotFound, err)
+	}
+	var serve func(*http.Request, []string) (any, error)
+	methods := []string{http.MethodPost}
+	switch {
+	case len(path) == 0:
+		serve, methods = a.list, []string{http.MethodGet, http.MethodHead}
+	case len(path) == 1:
+		serve, methods = a.show, []string{http.MethodGet, http.MethodHead}
+	case len(path) == 2 && path[1] == "invite":
+		serve = func(r *http.Request, path []string) (any, error) { return a.invite(w, r, path) }
+	case len(path) == 3 && path[1] == "ask":
+		serve = func(r *http.Request, path []string) (any, error) { return a.ask(w, r, path) }
+	default:
+		if len(path) > 1 {
+			if handler := party.RegisteredAdmin(path[1]); handler != nil {
+				return handler(w, r, path[0])
+			}
+		}
+		return apiError(http.StatusNotFound, errNoEndpoint)
+	}
+	if !slices.Contains(methods, r.Method) {
+		w.Header().Set("Allow", strings.Join(methods, ", "))
+		return apiError(http.StatusMethodNotAllowed, fmt.Errorf("method %s is not allowed here, only %s", r.Method, strings.Join(methods, " and ")))
+	}
+	response, err := serve(r, path)
+	if err != nil {
+		if r.Context().Err() != nil {
+			return nil // nobody is there to be told
+		}
+		return err
+	}
+	parts, ok := response.([][]byte)
+	if !ok {
+		encoded, err := wire.Encode(response)
+		if err != nil {
+			return err
+		}
+		parts = [][]byte{encoded}
+	}
+	w.Header().Set("Content-Type", "application/json")
+	buffers := net.Buffers(append(parts, []byte("\n")))
+	_, err = buffers.WriteTo(w)
+	return err
+}
+
+var errNoEndpoint = errors.New("there is nothing at this path: write /wsgi_party/, /wsgi_party/{party}, /wsgi_party/{party}/invite or /wsgi_party/{party}/ask/{service}")
+
+// splitAdminPath returns the parts of an escaped path below adminPath, unescaped.
+func splitAdminPath(escaped string) ([]string, error) {
+	rest := strings.TrimSuffix(strings.TrimPrefix(escaped, adminPath), "/")
+	if rest == "" {
+		return nil, nil
+	}
+	parts := strings.Split(rest, "/")
+	for i, part := range parts {
+		var err error
+		if parts[i], err = url.PathUnescape(part); err != nil {
+			return nil, err
+		}
+		if part == "" {
+			return nil, errNoEndpoint
+		}
+	}
+	return parts, nil
+}
+
+func apiError(status int, err error) error {
+	return caddy.APIError{HTTPStatus: status, Err: err}
+}
+
+// findParty returns the party of the running config, or an error that says which
+// there are.
+func findParty(name string) (party.PartyInfo, error) {
+	for _, p := range party.Parties() {
+		if p.Partyline.Name() == name {
+			return p, nil
+		}
+	}
+	return party.PartyInfo{}, noParty(name)
+}
+
+// findEntry is findParty for the entry.
+func findEntry(name string) (*party.Entry, error) {
+	if a, ok := party.Running(); ok {
+		if e := a.Entry(name); e != nil {
+			return e, nil
+		}
+	}
+	return nil, noParty(name)
+}
+
+func noParty(name string) error {
+	var names []string
+	for _, p := range party.Parties() {
+		names = append(names, p.Partyline.Name())
+	}
+	return notFound("party", name, names)
+}
+
+func notFound(what, name string, names []string) error {
+	return apiError(http.StatusNotFound, fmt.Errorf("no %s is called %q: %s", what, name, nearest.ThereAre(what, names)))
+}
+
+// The JSON of the endpoints. Durations are in seconds, as in Caddy's logs.
+type (
+	partyJSON struct {
+		Party    string        `json:"party"`
+		Invites  []inviteJSON  `json:"invites"`
+		Guests   []guestJSON   `json:"guests"`
+		Services []serviceJSON `json:"services"`
+		Counts   []countJSON   `json:"counts"`
+	}
+	inviteJSON struct {
+		Server      string             `json:"server"`
+		URI         string             `json:"uri"`
+		Guest       string             `json:"guest"`
+		Result      party.InviteResult `json:"result"`
+		Status      int                `json:"status"`
+		Error       string             `json:"error"`
+		Hint        string             `json:"hint,omitempty"`
+		OldManifest time.Time          `json:"old_manifest,omitzero"`
+		Time        time.Time          `json:"time"`
+		Duration    float64            `json:"duration"`
+	}
+	sentJSON struct {
+		inviteJSON
+		Sent bool `json:"sent"`
+	}
+	guestJSON struct {
+		Guest    string    `json:"guest"`
+		Services []string  `json:"services"`
+		Replicas int       `json:"replicas"`
+		Joined   time.Time `json:"joined"`
+	}
+	serviceJSON struct {
+		Service string   `json:"service"`
+		Guests  []string `json:"guests"`
+	}
+	countJSON struct {
+		Guest     string `json:"guest"`
+		Service   string `json:"service"`
+		Asked     uint64 `json:"asked"`
+		Answered  uint64 `json:"answered"`
+		Declined  uint64 `json:"declined"`
+		Failed    uint64 `json:"failed"`
+		Refused   uint64 `json:"refused"`
+		LastError string `json:"last_error"`
+	}
+)
+
+func (*adminAPI) list(*http.Request, []string) (any, error) {
+	parties := []partyJSON{}
+	for _, p := range party.Parties() {
+		parties = append(parties, toJSON(p))
+	}
+	return parties, nil
+}
+
+func (*adminAPI) show(_ *http.Request, path []string) (any, error) {
+	p, err := findParty(path[0])
+	if err != nil {
+		return nil, err
+	}
+	return toJSON(p), nil
+}
+
+func toJSON(p party.PartyInfo) partyJSON {
+	party := partyJSON{p.Partyline.Name(), []inviteJSON{}, []guestJSON{}, []serviceJSON{}, []countJSON{}}
+	for _, i := range p.Invites {
+		party.Invites = append(party.Invites, inviteToJSON(i))
+	}
+	for _, g := range p.Partyline.Guests() {
+		party.Guests = append(party.Guests, guestJSON{g.Name, append([]string{}, g.Services...), g.Replicas, g.Joined})
+	}
+	for service, guests := range p.Partyline.Services() {
+		party.Services = append(party.Services, serviceJSON{service, guests})
+	}
+	slices.SortFunc(party.Services, func(a, b serviceJSON) int { return strings.Compare(a.Service, b.Service) })
+	_, replies := p.Partyline.Counts()
+	for _, c := range replies {
+		party.Counts = append(party.Counts, countJSON{c.Guest, c.Service, c.Asked, c.Answered, c.Declined, c.Failed, c.Refused, wire.Message(c.LastFailure)})
+	}
+	return party
+}
+
+func inviteToJSON(i party.InviteInfo) inviteJSON {
+	return inviteJSON{i.Server, i.URI, i.Guest, i.Result, i.Status, wire.Message(i.Err), i.Hint, i.OldManifest, i.Time, i.Duration.Seconds()}
+}
+
+// invite sends invites again.
+func (*adminAPI) invite(w http.ResponseWriter, r *http.Request, path []string) (any, error) {
+	p, err := findParty(path[0])
+	if err != nil {
+		return nil, err
+	}
+	query, err := wire.Query(r)
+	if err != nil {
+		return nil, apiError(http.StatusBadRequest, err)
+	}
+	guest := query.Get("guest")
+	if guest != "" && !slices.ContainsFunc(p.Invites, func(i party.InviteInfo) bool { return i.Guest == guest }) {
+		var guests []string
+		for _, i := range p.Invites {
+			if !slices.Contains(guests, i.Guest) { // two servers may invite the same
+				guests = append(guests, i.Guest)
+			}
+		}
+		return nil, notFound("invited guest", guest, guests)
+	}
+	// It is noticed that a client has gone when what it sent has been read.
+	if _, status, err := wire.ReadPayload(w, r); err != nil {
+		return nil, apiError(status, err)
+	}
+	sent, err := party.SendInvitesContext(r.Context(), path[0], guest)
+	if err != nil {
+		return nil, err
+	}
+	invites := []sentJSON{}
+	for _, i := range sent {
+		invites = append(invites, sentJSON{inviteToJSON(i), i.Sent})
+	}
+	return struct {
+		Invites []sentJSON `json:"invites"`
+	}{invites}, nil
+}
+
+// ask asks around.
+func (*adminAPI) ask(w http.ResponseWriter, r *http.Request, path []string) (any, error) {
+	entry, err := findEntry(path[0])
+	if err != nil {
+		return nil, err
+	}
+	service := path[2]
+	services := entry.Services()
+	if _, ok := services[service]; !ok {
+		return nil, notFound("service", service, slices.Sorted(maps.Keys(services)))
+	}
+	ask, status, err := wire.ReadAsk(w, r, service)
+	if err != nil {
+		return nil, apiError(status, err)
+	}
+	writer := &wire.Writer{Room: budget.New(wire.MaxResponse), Timed: true}
+	response, err := entry.Ask(r.Context(), writer, entry.Operator(""), ask)
+	if _, ok := errors.AsType[*partyline.NoSuchServiceError](err); ok {
+		return nil, apiError(http.StatusNotFound, err) // everybody has just left
+	}
+	if errors.Is(err, wire.ErrNoRoom) {
+		err = apiError(http.StatusRequestEntityTooLarge, fmt.Errorf("the response is longer than %d bytes", wire.MaxResponse))
+	}
+	return response, err
+}
+
+// Interface guards
+var (
+	_ caddy.AdminRouter = (*adminAPI)(nil)
+	_ caddy.Provisioner = (*adminAPI)(nil)
+)

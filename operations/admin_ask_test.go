@@ -1,0 +1,543 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package operations_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
+	"github.com/wsgiparty/wsgiparty/internal/wire"
+)
+
+// unspeakableError is one of an application that has not tested its errors.
+type unspeakableError struct{}
+
+func (unspeakableError) Error() string { panic("no message") }
+
+func TestAnAdminAskHasTheAnswersInOrderAndEachReply(t *testing.T) {
+	c := newAdminTest(t)
+	party := partytest.FreshParty()
+	c.Site("wsgi_party " + party)
+	c.connect(party, "zoe", "number", partytest.Answers("first"))
+	c.connect(party, "shy", "number", func(context.Context, any) (any, error) { return nil, fmt.Errorf("no: %w", wsgiparty.ErrHighAndDry) })
+	c.connect(party, "broken", "number", func(context.Context, any) (any, error) { return "lost", errors.New("oh no") })
+	adam := c.connect(party, "adam", "number", partytest.Answers(map[string]any{"b": []int{1, 2}, "a": nil}))
+	if err := adam.Connect("number", partytest.Answers(nil)); err != nil {
+		t.Fatal(err)
+	}
+	c.connect(party, "adam", "other", partytest.Answers("wrong"))
+	c.expectJSON("POST", "/wsgi_party/"+party+"/ask/number", "", `{
+		"answers": ["first", {"a": null, "b": [1, 2]}, null],
+		"replies": [
+			{"guest": "zoe", "mount": "", "status": "answered", "duration": "DURATION"},
+			{"guest": "shy", "mount": "", "status": "declined", "duration": "DURATION"},
+			{"guest": "broken", "mount": "", "status": "failed", "error": "guest \"broken\" failed to answer \"number\": oh no", "duration": "DURATION"},
+			{"guest": "adam", "mount": "", "status": "answered", "duration": "DURATION"},
+			{"guest": "adam", "mount": "", "status": "answered", "duration": "DURATION"}
+		],
+		"duration": "DURATION"
+	}`)
+	c.connect(party, "shy", "secret", func(context.Context, any) (any, error) { return nil, wsgiparty.ErrHighAndDry })
+	c.expectJSON("POST", "/wsgi_party/"+party+"/ask/secret/", "", `{
+		"answers": [],
+		"replies": [{"guest": "shy", "mount": "", "status": "declined", "duration": "DURATION"}],
+		"duration": "DURATION"
+	}`)
+	var shown struct {
+		Counts []struct {
+			Guest, Service                    string
+			Asked, Answered, Declined, Failed int
+		}
+	}
+	partytest.Decode(c, c.Call("GET", "/wsgi_party/"+party, ""), &shown)
+	if got := fmt.Sprint(shown.Counts); got != "[{adam number 2 2 0 0} {adam other 0 0 0 0} {broken number 1 0 0 1} {shy number 1 0 1 0} {shy secret 1 0 1 0} {zoe number 1 1 0 0}]" {
+		t.Errorf("counts: %s", got)
+	}
+}
+
+type askedJSON struct {
+	Answers []any
+	Replies []struct {
+		Guest, Status, Note, Error string
+		Duration                   float64
+	}
+	Duration float64
+}
+
+func TestAdminAskFirst(t *testing.T) {
+	c := newAdminTest(t)
+	c.Site("wsgi_party main")
+	var calls []string
+	for _, guest := range []string{"shy", "one", "two"} {
+		c.connect("main", guest, "number", func(context.Context, any) (any, error) {
+			calls = append(calls, guest)
+			if guest == "shy" {
+				return nil, wsgiparty.ErrHighAndDry
+			}
+			return guest, nil
+		})
+	}
+	for query, want := range map[string]string{
+		"":              "shy one two",
+		"?":             "shy one two",
+		"?second":       "shy one two",
+		"?first=false":  "shy one two",
+		"?first=0":      "shy one two",
+		"?first":        "shy one",
+		"?first=":       "shy one",
+		"?first=true":   "shy one",
+		"?first=1":      "shy one",
+		"?x=y&first":    "shy one",
+		"?first=no":     "",
+		"?first=truely": "",
+		"?first=%00":    "",
+	} {
+		calls = nil
+		response := c.Call("POST", "/wsgi_party/main/ask/number"+query, "")
+		if got := strings.Join(calls, " "); got != want {
+			t.Errorf("%s: asked were %q, want %q", query, got, want)
+		}
+		if want == "" {
+			c.expectError(query, response, http.StatusBadRequest, "first", "write true or false")
+			continue
+		}
+		var asked askedJSON
+		partytest.Decode(c, response, &asked)
+		var replied []string
+		for _, reply := range asked.Replies {
+			replied = append(replied, reply.Guest)
+		}
+		listed := want
+		if want == "shy one" { // who declined before is left out
+			listed = "one"
+		}
+		if got := strings.Join(replied, " "); got != listed {
+			t.Errorf("%s: replies of %q, want %q", query, got, listed)
+		}
+		if got := "shy " + strings.Trim(fmt.Sprint(asked.Answers), "[]"); got != want {
+			t.Errorf("%s: answers %v", query, asked.Answers)
+		}
+	}
+}
+
+func TestAdminAskDurationsAreThoseOfTheHandlers(t *testing.T) {
+	c := newAdminTest(t)
+	c.Site("wsgi_party main")
+	const pause = 20 * time.Millisecond
+	for _, guest := range []string{"quick", "slow", "quick, too"} {
+		c.connect("main", guest, "wait", func(context.Context, any) (any, error) {
+			if guest == "slow" {
+				time.Sleep(pause)
+			}
+			return nil, nil
+		})
+	}
+	var asked askedJSON
+	partytest.Decode(c, c.Call("POST", "/wsgi_party/main/ask/wait", ""), &asked)
+	sum := 0.
+	for _, reply := range asked.Replies {
+		sum += reply.Duration
+	}
+	if slow := asked.Replies[1].Duration; slow < pause.Seconds() || slow > 10 {
+		t.Errorf("the slow one took %v s", slow)
+	}
+	if sum > asked.Duration+1e-9 { // of adding up decimals
+		t.Errorf("the handlers took %v s, one after the other, and the ask %v", sum, asked.Duration)
+	}
+}
+
+// TestAdminAskOfRemoteHandlers has the first one wait for the second.
+func TestAdminAskOfRemoteHandlers(t *testing.T) {
+	c := newAdminTest(t)
+	c.Site("wsgi_party main")
+	const pause = 20 * time.Millisecond
+	done := make(chan struct{}, 2)
+	for _, guest := range []string{"zoe", "adam", "broken", "shy"} {
+		if err := operatorOf(c, "main").Partyline().Operator(guest).ConnectRemote("far", func(ctx context.Context, payload any) (any, error) {
+			switch guest {
+			case "zoe":
+				select {
+				case <-done:
+				case <-ctx.Done():
+					return nil, ctx.Err()
+				}
+			case "adam":
+				time.Sleep(pause)
+				done <- struct{}{}
+			case "broken":
+				panic("oh no")
+			case "shy":
+				return nil, wsgiparty.ErrHighAndDry
+			}
+			return payload, nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	response := c.Call("POST", "/wsgi_party/main/ask/far", `"x"`)
+	var asked askedJSON
+	partytest.Decode(c, response, &asked)
+	var got []string
+	for _, reply := range asked.Replies {
+		first, _, _ := strings.Cut(reply.Error, "\n")
+		got = append(got, fmt.Sprintln(reply.Guest, reply.Status, first))
+		if reply.Duration <= 0 || reply.Duration > asked.Duration {
+			t.Errorf("%s took %v s, the ask %v", reply.Guest, reply.Duration, asked.Duration)
+		}
+	}
+	if want := []string{"zoe answered \n", "adam answered \n", "broken failed guest \"broken\" failed to answer \"far\": panic: oh no\n", "shy declined \n"}; !slices.Equal(got, want) {
+		t.Errorf("%q\nwant %q", got, want)
+	}
+	if fmt.Sprint(asked.Answers) != "[x x]" {
+		t.Errorf("answers: %v", asked.Answers)
+	}
+	for i := range 2 { // though when its turn came the second one had replied already
+		if asked.Replies[i].Duration < pause.Seconds() {
+			t.Errorf("%s took %v s", asked.Replies[i].Guest, asked.Replies[i].Duration)
+		}
+	}
+	asked = askedJSON{}
+	partytest.Decode(c, c.Call("POST", "/wsgi_party/main/ask/far?first", `"x"`), &asked)
+	if len(asked.Replies) != 1 || fmt.Sprint(asked.Answers) != "[x]" {
+		t.Errorf("first: %+v", asked)
+	}
+}
+
+func TestAdminAskPassesOnThePayload(t *testing.T) {
+	c := newAdminTest(t)
+	c.Site("wsgi_party main")
+	var got []any
+	c.connect("main", "echo", "echo", func(_ context.Context, payload any) (any, error) {
+		got = append(got, payload)
+		return payload, nil
+	})
+	long := strings.Repeat("x", 1<<20-2)
+	nested := strings.Repeat("[", 64) + strings.Repeat("]", 64)
+	for body, want := range map[string]any{
+		"":                     nil,
+		" \r\n\t":              nil,
+		"null":                 nil,
+		"true":                 true,
+		` "a\u00e9\n" `:        "aé\n",
+		`""`:                   "",
+		"0":                    json.Number("0"),
+		"12345678901234567890": json.Number("12345678901234567890"),
+		"-1.10":                json.Number("-1.10"),
+		"1E+300":               json.Number("1E+300"),
+		"[]":                   []any{},
+		`{"id": 9007199254740993, "x": [1.0, null]}`: map[string]any{"id": json.Number("9007199254740993"), "x": []any{json.Number("1.0"), nil}},
+		`"` + long + `"`: long,
+	} {
+		got = nil
+		response := c.Call("POST", "/wsgi_party/main/ask/echo", body)
+		if len(body) > 100 {
+			body = body[:100]
+		}
+		if response.Status != http.StatusOK || len(got) != 1 || !reflect.DeepEqual(got[0], want) {
+			t.Errorf("%q: %d %.200s, the handler got %.200v, want %.200v", body, response.Status, response.Body, got, want)
+			continue
+		}
+		var asked struct{ Answers []json.RawMessage }
+		partytest.Decode(c, response, &asked)
+		if again, err := wire.ParsePayload(asked.Answers[0]); err != nil || !reflect.DeepEqual(again, want) {
+			t.Errorf("%q: answered %.200s, want %.200v", body, asked.Answers[0], want)
+		}
+	}
+	got = nil
+	if response := c.Call("POST", "/wsgi_party/main/ask/echo", nested); response.Status != http.StatusOK || len(got) != 1 {
+		t.Errorf("nested: %d %.200s", response.Status, response.Body)
+	}
+
+	type typed struct{ ID uint64 }
+	var id typed
+	c.connect("main", "typed", "typed", func(_ context.Context, payload any) (_ any, err error) {
+		id, err = wsgiparty.PayloadAs[typed](payload)
+		return nil, err
+	})
+	if response := c.Call("POST", "/wsgi_party/main/ask/typed", `{"id": 18446744073709551615}`); id.ID != math.MaxUint64 {
+		t.Errorf("%v: %s", id, response.Body)
+	}
+}
+
+type cyclic struct{ Self *cyclic }
+
+func TestAnAnswerThatJSONCannotCarryIsShownAsItsType(t *testing.T) {
+	ring := new(cyclic)
+	ring.Self = ring
+	list := make([]any, 1)
+	list[0] = list
+	c := newAdminTest(t)
+	c.Site("wsgi_party main")
+	var answer any
+	c.connect("main", "before", "any", partytest.Answers("before"))
+	c.connect("main", "odd", "any", func(context.Context, any) (any, error) { return answer, nil })
+	c.connect("main", "after", "any", partytest.Answers("after"))
+	for _, test := range []struct {
+		answer    any
+		want, why string
+	}{
+		{func(int) string { return "" }, "func(int) string", "unsupported type"},
+		{make(chan int), "chan int", "unsupported type"},
+		{math.NaN(), "float64", "unsupported value: NaN"},
+		{math.Inf(-1), "float64", "-Inf"},
+		{complex(1, 2), "complex128", "unsupported type"},
+		{ring, "*wsgiparty.cyclic", "cycle"},
+		{list, "[]interface {}", "cycle"},
+		{map[string]any{"x": func() {}}, "map[string]interface {}", "func()"},
+		{map[struct{ X int }]int{}, "map[struct { X int }]int", "unsupported type"},
+		{struct {
+			F func() `json:"<ü>"`
+		}{}, "struct { F func() \"json:\\\"<ü>\\\"\" }", "func()"},
+		{http.DefaultServeMux.ServeHTTP, "func(http.ResponseWriter, *http.Request)", "unsupported type"},
+		{partytest.BadJSON(func() ([]byte, error) { panic("oh no") }), "partytest.BadJSON", "panic: oh no"},
+		{partytest.BadJSON(func() ([]byte, error) { panic(unspeakableError{}) }), "partytest.BadJSON", "panic"},
+		{partytest.BadJSON(func() ([]byte, error) { var none *cyclic; return nil, fmt.Errorf("%v", none.Self) }), "partytest.BadJSON", "nil pointer"},
+		{partytest.BadJSON(func() ([]byte, error) { return nil, errors.New("oh no") }), "partytest.BadJSON", "oh no"},
+		{partytest.BadJSON(func() ([]byte, error) { return []byte("{"), nil }), "partytest.BadJSON", "unexpected end"},
+		{json.RawMessage("{}}"), "json.RawMessage", "more than one JSON value"},
+		{json.Number("one"), "json.Number", "invalid number"},
+	} {
+		answer = test.answer
+		var asked askedJSON
+		partytest.Decode(c, c.Call("POST", "/wsgi_party/main/ask/any", ""), &asked)
+		if !reflect.DeepEqual(asked.Answers, []any{"before", test.want, "after"}) || len(asked.Replies) != 3 {
+			t.Errorf("%T: %v", answer, asked)
+			continue
+		}
+		odd := asked.Replies[1]
+		if odd.Status != "answered" || odd.Error != "" || !strings.Contains(odd.Note, "JSON cannot carry") || !strings.Contains(odd.Note, test.why) {
+			t.Errorf("%T: %+v", answer, odd)
+		}
+		if asked.Replies[0].Note != "" || asked.Replies[2].Note != "" {
+			t.Errorf("notes about the others: %+v", asked.Replies)
+		}
+	}
+}
+
+func TestAnswersThatJSONCanCarryComeAsTheyAre(t *testing.T) {
+	c := newAdminTest(t)
+	c.Site("wsgi_party main")
+	var answer any
+	c.connect("main", "app", "any", func(context.Context, any) (any, error) { return answer, nil })
+	for _, test := range []struct{ answer, want any }{
+		{`<a href="/x?y=1&z=2">é</a>`, `<a href="/x?y=1&z=2">é</a>`},
+		{json.RawMessage(`{"a": [1]}`), map[string]any{"a": []any{1.}}},
+		{json.RawMessage(nil), nil},
+		{(*cyclic)(nil), nil},
+		{struct {
+			A int `json:"a"`
+			b int
+		}{1, 2}, map[string]any{"a": 1.}},
+		{[]string(nil), nil},
+		{time.Unix(0, 0).UTC(), "1970-01-01T00:00:00Z"},
+		{"\xff", "\ufffd"},
+		{"", ""},
+		{false, false},
+	} {
+		answer = test.answer
+		var asked askedJSON
+		partytest.Decode(c, c.Call("POST", "/wsgi_party/main/ask/any", ""), &asked)
+		if len(asked.Replies) != 1 || !reflect.DeepEqual(asked.Answers, []any{test.want}) || asked.Replies[0].Note != "" {
+			t.Errorf("%#v: %+v, want %#v", answer, asked, test.want)
+		}
+	}
+}
+
+func TestAdminAskSaysHowAHandlerPanicked(t *testing.T) {
+	c := newAdminTest(t)
+	party := partytest.FreshParty()
+	c.Site("wsgi_party " + party)
+	for _, value := range []any{"oh no", unspeakableError{}, http.ErrAbortHandler, wsgiparty.ErrHighAndDry} {
+		operator := c.connect(party, "wild", "any", func(context.Context, any) (any, error) { panic(value) })
+		c.connect(party, "tame", "any", partytest.Answers("tame"))
+		var asked askedJSON
+		partytest.Decode(c, c.Call("POST", "/wsgi_party/"+party+"/ask/any", ""), &asked)
+		var wild string
+		for _, reply := range asked.Replies {
+			if reply.Guest == "wild" && reply.Status == "failed" {
+				wild = reply.Error
+			}
+		}
+		if !strings.HasPrefix(wild, `guest "wild" failed to answer "any": panic: `) || !strings.Contains(wild, "admin_ask_test.go:") || fmt.Sprint(asked.Answers) != "[tame]" {
+			t.Errorf("%T: %+v", value, asked)
+		}
+		var shown struct {
+			Counts []struct {
+				Guest     string
+				LastError string `json:"last_error"`
+			}
+		}
+		partytest.Decode(c, c.Call("GET", "/wsgi_party/"+party, ""), &shown)
+		if shown.Counts[1].Guest != "wild" || shown.Counts[1].LastError != wild {
+			t.Errorf("%T: the last error is %+v, want %s", value, shown.Counts, wild)
+		}
+		operator.Leave()
+	}
+}
+
+// TestAClientThatGoesAwayEndsItsAsk has it go while the first handler is at it.
+func TestAClientThatGoesAwayEndsItsAsk(t *testing.T) {
+	c := newAdminTest(t)
+	party := partytest.FreshParty()
+	c.Site("wsgi_party " + party)
+	asked := make(chan string, 2)
+	ended := make(chan struct{})
+	c.connect(party, "patient", "wait", func(ctx context.Context, _ any) (any, error) {
+		asked <- "patient"
+		<-ctx.Done()
+		close(ended)
+		return nil, ctx.Err()
+	})
+	last := c.connect(party, "next", "wait", func(context.Context, any) (any, error) {
+		asked <- "next"
+		return nil, nil
+	})
+	ctx, leave := context.WithCancel(context.Background())
+	gone := make(chan error, 1)
+	go func() {
+		_, err := c.TryCall(ctx, "POST", "/wsgi_party/"+party+"/ask/wait", strings.NewReader("1"))
+		gone <- err
+	}()
+	<-asked
+	leave()
+	if err := <-gone; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	partytest.Eventually(t, "the handler is told", func() bool {
+		select {
+		case <-ended:
+			return true
+		default:
+			return false
+		}
+	})
+	partytest.Eventually(t, "the ask is counted", func() bool {
+		_, replies := last.Partyline().Counts()
+		return replies[1].Failed == 1
+	})
+	if len(asked) != 0 {
+		t.Error("the next guest is asked")
+	}
+}
+
+// bodyOf is a request's body that is made when the server reads it.
+type bodyOf func() string
+
+func (f bodyOf) Read(p []byte) (int, error) { return copy(p, f()), io.EOF }
+
+// TestWhoLeavesWhileAnAdminAskArrivesIsNotThere has the only guest leave after its
+// service was found.
+func TestWhoLeavesWhileAnAdminAskArrivesIsNotThere(t *testing.T) {
+	c := newAdminTest(t)
+	c.Site("wsgi_party main\nwsgi_party quiet {\nignore_missing_services\n}")
+	transport := partytest.Client.Transport.(*http.Transport).Clone()
+	transport.ExpectContinueTimeout = time.Minute
+	for _, party := range []string{"main", "quiet"} {
+		operator := c.connect(party, "app", "ping", partytest.Pong)
+		r, err := http.NewRequest("POST", "http://"+c.Admin+"/wsgi_party/"+party+"/ask/ping", bodyOf(func() string {
+			operator.Leave()
+			return "1"
+		}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Expect", "100-continue")
+		response, err := transport.RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := partytest.Response{Status: response.StatusCode, Header: response.Header, Body: partytest.ReadAll(t, response)}
+		if party == "quiet" {
+			c.isJSON(party, got, `{"answers": [], "replies": [], "duration": "DURATION"}`)
+		} else {
+			c.expectError(party, got, http.StatusNotFound, `"main"`, `"ping"`)
+		}
+	}
+}
+
+func TestAPayloadThatIsNoJSONIsRejected(t *testing.T) {
+	asks := 0
+	c := newAdminTest(t)
+	c.Site("wsgi_party main")
+	c.connect("main", "guest", "ping", func(context.Context, any) (any, error) { asks++; return nil, nil })
+	for _, body := range []string{
+		"hello", "{", `"`, `{"a": 1`, "[1,]", "{,}", "NaN", "1.", "'x'", "\x00", "\ufeff1", "tru",
+		strings.Repeat("[", 10001) + strings.Repeat("]", 10001), // Go's own limit
+		strings.Repeat(`{"a":`, 100000),
+	} {
+		c.expectError(fmt.Sprintf("%.20q", body), c.Call("POST", "/wsgi_party/main/ask/ping", body), http.StatusBadRequest, "the payload is no JSON")
+	}
+	for _, body := range []string{"1 2", "{} {}", "null null", `"a" b`, "1]", "{}}", "[],", "01", "1\x00"} {
+		c.expectError(fmt.Sprintf("%.20q", body), c.Call("POST", "/wsgi_party/main/ask/ping", body), http.StatusBadRequest, "the payload is more than one JSON value")
+	}
+	if asks != 0 {
+		t.Errorf("%d asks", asks)
+	}
+}
+
+// sizeUnknown makes a request chunked.
+type sizeUnknown struct{ io.Reader }
+
+func TestAPayloadOverOneMebibyteIsRejected(t *testing.T) {
+	asks, length := 0, 0
+	c := newAdminTest(t)
+	c.Site("wsgi_party main")
+	c.connect("main", "guest", "ping", func(_ context.Context, payload any) (any, error) {
+		asks++
+		length = len(payload.(string))
+		return nil, nil
+	})
+	const mebibyte = 1 << 20
+	for _, more := range []int{0, 1} {
+		body := `"` + strings.Repeat("x", mebibyte-2+more) + `"`
+		for name, reader := range map[string]io.Reader{"": strings.NewReader(body), "chunked": sizeUnknown{strings.NewReader(body)}} {
+			asks = 0
+			response, err := c.TryCall(context.Background(), "POST", "/wsgi_party/main/ask/ping", reader)
+			switch {
+			case err != nil:
+				t.Errorf("%d bytes more %s: %v", more, name, err)
+			case more > 0:
+				c.expectError(name, response, http.StatusRequestEntityTooLarge, "1048576")
+			case response.Status != http.StatusOK || length != mebibyte-2:
+				t.Errorf("%s: %d %s, got %d bytes", name, response.Status, response.Body, length)
+			}
+			if asks != 1-more {
+				t.Errorf("%d bytes more %s: asked %d times", more, name, asks)
+			}
+		}
+	}
+}
+
+func TestAnAnswerWhoseErrorPanicsIsShownAsItsType(t *testing.T) {
+	c := newAdminTest(t)
+	c.Site("wsgi_party main")
+	c.connect("main", "odd", "any", partytest.Answers(partytest.BadJSON(func() ([]byte, error) { return nil, unspeakableError{} })))
+	c.connect("main", "after", "any", partytest.Answers("after"))
+	var asked askedJSON
+	partytest.Decode(c, c.Call("POST", "/wsgi_party/main/ask/any", ""), &asked)
+	if fmt.Sprint(asked.Answers) != "[partytest.BadJSON after]" {
+		t.Errorf("%+v", asked)
+	}
+}
+
+func TestHTMLInAnswersIsShownAsItIs(t *testing.T) {
+	c := newAdminTest(t)
+	c.Site("wsgi_party main")
+	c.connect("main", "app", "any", partytest.Answers(`<a href="/x?y=1&z=2">`))
+	if body := c.Call("POST", "/wsgi_party/main/ask/any", "").Body; !strings.Contains(body, `"<a href=\"/x?y=1&z=2\">"`) {
+		t.Error(body)
+	}
+}

@@ -1,0 +1,484 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package operations_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
+	"github.com/wsgiparty/wsgiparty/operations"
+)
+
+// TestWhatIsUnderWayWhenAConfigIsReplacedComesToAnEnd has an ask, which finishes where
+// it began, and an invite that is sent again, which ends with its config.
+func TestWhatIsUnderWayWhenAConfigIsReplacedComesToAnEnd(t *testing.T) {
+	asked, invited := make(chan struct{}), make(chan struct{})
+	release := make(chan struct{})
+	generation := 0
+	partytest.OnProvision(t, "teller", func(ctx caddy.Context) error {
+		generation++
+		own := generation
+		operator, err := wsgiparty.Join(ctx, "main", "teller")
+		if err != nil {
+			return err
+		}
+		return operator.Connect("generation", func(context.Context, any) (any, error) {
+			if own == 1 {
+				close(asked)
+				<-release
+			}
+			return own, nil
+		})
+	})
+	partytest.OnInvites(t, "app", partytest.Responds(500), func(_ http.ResponseWriter, r *http.Request, _ *partytest.Operator) error {
+		close(invited)
+		<-r.Context().Done()
+		return nil
+	}, partytest.Connects("pong", "ping"))
+	c := newAdminTest(t)
+	const site = "ADDRESS {\nroute {\ntest_app teller\nwsgi_party main {\ninvite /app/__invite__/\ninvite_timeout 30s\ntest_app app\n}\n}\n}"
+	c.Load(site)
+	var ask, invite partytest.Response
+	var group sync.WaitGroup
+	for path, response := range map[string]*partytest.Response{"ask/generation": &ask, "invite": &invite} {
+		group.Go(func() {
+			var err error
+			if *response, err = c.TryCall(context.Background(), "POST", "/wsgi_party/main/"+path, nil); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	<-asked
+	<-invited
+	if err := caddy.Load(c.Adapt(site), true); err != nil { // the endpoint stops when the requests end
+		t.Fatal(err)
+	}
+	close(release)
+	group.Wait()
+	c.isJSON("ask", ask, `{"answers": [1], "replies": [{"guest": "teller", "mount": "", "status": "answered", "duration": "DURATION"}], "duration": "DURATION"}`)
+	var sent struct{ Invites []operations.SentJSON }
+	if partytest.Decode(c, invite, &sent); len(sent.Invites) != 1 || !sent.Invites[0].Sent || sent.Invites[0].Result != wsgiparty.InviteFailed || sent.Invites[0].Duration > 20 {
+		t.Errorf("%+v", sent)
+	}
+	c.ExpectAnswers("main", "generation", 2)
+	c.ExpectAnswers("main", "ping", "pong")
+}
+
+// TestTheAdminAPIIsOfTheRunningConfig has the endpoint of a config that failed
+// answer (hazard 19), at all times that a config's life has.
+func TestTheAdminAPIIsOfTheRunningConfig(t *testing.T) {
+	c := newAdminTest(t)
+	old := partytest.OnInvites(t, "old", partytest.Connects("old", "who"))
+	young := partytest.OnInvites(t, "new", partytest.Connects("new", "who"))
+	partytest.OnProvision(t, "fails", func(caddy.Context) error { return errors.New("oh no") })
+	partytest.OnProvision(t, "fails to start", partytest.DuringStart(t, func() error { return errors.New("oh no") }))
+	var seen []string
+	partytest.OnProvision(t, "looks", func(caddy.Context) error {
+		partytest.Eventually(t, "one of two endpoints answers", func() bool {
+			response, err := c.TryCall(context.Background(), "GET", "/wsgi_party/", nil)
+			if err == nil {
+				seen = append(seen, c.plain(response.Body))
+			}
+			return err == nil
+		})
+		return nil
+	})
+	const party = "route {\nwsgi_party %s {\ninvite /app/__invite__/\ntest_app %s\n}\n}\n%s"
+	site := func(directives string) string { return "ADDRESS {\nroute {\n" + directives + "\n}\n}" }
+	fail := func(directives string) {
+		t.Helper()
+		if err := c.TryLoad(site(directives)); err == nil || !strings.Contains(err.Error(), "oh no") {
+			t.Fatalf("the load does not fail: %v", err)
+		}
+	}
+	expectNothing := func(when string) {
+		t.Helper()
+		c.expectJSON("GET", "/wsgi_party/", "", "[]")
+		for _, test := range [][2]string{{"GET", ""}, {"POST", "/ask/who"}, {"POST", "/invite"}} {
+			c.expectError(when, c.Call(test[0], "/wsgi_party/main"+test[1], ""), http.StatusNotFound, `"main": there is none`)
+		}
+	}
+	failures := []string{"test_app fails", `test_app "fails to start"`}
+
+	for _, failure := range failures {
+		fail(fmt.Sprintf(party, "main", "new", failure))
+		expectNothing("nothing has run yet")
+	}
+	c.Site("respond nothing")
+	expectNothing("no config had a party")
+	for _, failure := range failures {
+		fail(fmt.Sprintf(party, "main", "new", failure))
+		expectNothing("only a config that failed had a party")
+	}
+
+	c.Load(site(fmt.Sprintf(party, "main", "old", "")))
+	expectOld := func() {
+		t.Helper()
+		var shown []operations.PartyJSON
+		partytest.Decode(c, c.Call("GET", "/wsgi_party/", ""), &shown)
+		if len(shown) != 1 || shown[0].Party != "main" || len(shown[0].Guests) != 1 {
+			t.Errorf("%+v", shown)
+		}
+		var asked askedJSON
+		if partytest.Decode(c, c.Call("POST", "/wsgi_party/main/ask/who", ""), &asked); fmt.Sprint(asked.Answers) != "[old]" {
+			t.Errorf("%+v", asked)
+		}
+		invitesOld, invitesYoung := old.Invites(), young.Invites()
+		old.Operator(-1).Leave()
+		if response := c.Call("POST", "/wsgi_party/main/invite", ""); response.Status != 200 || old.Invites() != invitesOld+1 || young.Invites() != invitesYoung {
+			t.Errorf("%s, invited %d and %d", response.Body, old.Invites()-invitesOld, young.Invites()-invitesYoung)
+		}
+		c.ExpectAnswers("main", "who", "old")
+	}
+	expectOld()
+	for _, failure := range failures {
+		fail(fmt.Sprintf(party, "main", "new", failure))
+		expectOld()
+		fail(fmt.Sprintf(party, "other", "new", failure))
+		expectOld()
+		c.expectError("of the config that failed", c.Call("GET", "/wsgi_party/other", ""), http.StatusNotFound, `"other": the only party is main`)
+	}
+
+	// While it loads, the config before is shown, and no longer when it runs.
+	before := c.plain(c.Call("GET", "/wsgi_party/", "").Body)
+	c.Load(site("test_app looks\n" + fmt.Sprintf(party, "other", "new", "test_app looks")))
+	if !slices.Equal(seen, []string{before, before}) {
+		t.Errorf("%s\nwant twice %s", seen, before)
+	}
+	var asked askedJSON
+	if partytest.Decode(c, c.Call("POST", "/wsgi_party/other/ask/who", ""), &asked); fmt.Sprint(asked.Answers) != "[new]" {
+		t.Errorf("%+v", asked)
+	}
+	c.expectError("of the config before", c.Call("GET", "/wsgi_party/main", ""), http.StatusNotFound, `"main": the only party is other`)
+
+	c.Site("respond nothing")
+	expectNothing("the party was removed")
+}
+
+func TestCountsSurviveReloads(t *testing.T) {
+	party := partytest.FreshParty()
+	partytest.Guest(t, "app", "pong", "ping")
+	partytest.OnProvision(t, "fails", func(caddy.Context) error { return errors.New("oh no") })
+	c := newAdminTest(t)
+	const site = "ADDRESS {\nroute {\nwsgi_party %s {\ninvite /app/__invite__/\ntest_app app\n}\n%s\n}\n}"
+	for asks := range 4 {
+		if asks == 2 {
+			c.Load(fmt.Sprintf(site, "other", ""))
+		}
+		c.Load(fmt.Sprintf(site, party, ""))
+		if err := c.TryLoad(fmt.Sprintf(site, party, "test_app fails")); err == nil {
+			t.Fatal("the load does not fail")
+		}
+		var shown operations.PartyJSON
+		partytest.Decode(c, c.Call("GET", "/wsgi_party/"+party, ""), &shown)
+		if got := shown.Counts; len(got) != 1 || got[0].Asked != uint64(asks) || got[0].Answered != got[0].Asked {
+			t.Errorf("%d asks: %+v", asks, got)
+		}
+		if response := c.Call("POST", "/wsgi_party/"+party+"/ask/ping", ""); response.Status != 200 {
+			t.Error(response)
+		}
+	}
+}
+
+// TestTheAdminAPIUnderLoad has requests of all kinds made while configs, good and
+// broken, are loaded. Where Caddy itself resets a connection, they are made again.
+func TestTheAdminAPIUnderLoad(t *testing.T) {
+	party := partytest.FreshParty()
+	var generation atomic.Int64 // of the config that is loading
+	for _, name := range []string{"one", "two"} {
+		partytest.Behave(t, name, func(caddy.Context) (partytest.ServeFunc, error) {
+			own := generation.Load()
+			return func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+				operator, _ := wsgiparty.OperatorFrom(r)
+				connect := operator.Connect
+				if name == "two" {
+					connect = operator.ConnectRemote
+				}
+				return connect("generation", partytest.Answers(own))
+			}, nil
+		})
+	}
+	// One guest joins at every second invite, and leaves again.
+	var times atomic.Int64
+	fickle := partytest.OnInvites(t, "fickle", func(w http.ResponseWriter, r *http.Request, operator *partytest.Operator) error {
+		if times.Add(1)%2 == 0 {
+			return errors.New("not now")
+		}
+		return partytest.Connects("fickle", "fickle")(w, r, operator)
+	})
+	partytest.OnProvision(t, "teller", joins(party, "teller", "time", "noon"))
+	partytest.OnProvision(t, "broken", func(caddy.Context) error { return errors.New("oh no") })
+	c := newAdminTest(t)
+	site := `ADDRESS {
+		route {
+			test_app teller
+			wsgi_party ` + party + ` {
+				invite /one/__invite__/ /two/__invite__/ /fickle/__invite__/ /nobody/__invite__/
+				test_app /one/* one
+				test_app /two/* two
+				test_app /fickle/* fickle
+			}
+			%s
+		}
+	}`
+	good, broken := c.Adapt(fmt.Sprintf(site, "")), c.Adapt(fmt.Sprintf(site, "test_app broken"))
+	load := func() {
+		generation.Add(1)
+		if err := caddy.Load(good, true); err != nil {
+			t.Error(err)
+		}
+		generation.Add(1)
+		if err := caddy.Load(broken, true); err == nil {
+			t.Error("the broken config loads")
+		}
+	}
+	load()
+
+	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
+	defer stop()
+	var loads, asked, retried atomic.Int64
+	var group sync.WaitGroup
+	var done []*atomic.Int64
+	forever := func(what string, do func()) {
+		n := new(atomic.Int64)
+		done = append(done, n)
+		group.Go(func() {
+			for ctx.Err() == nil && !t.Failed() {
+				do()
+				n.Add(1)
+			}
+			t.Logf("%d times %s", n.Load(), what)
+		})
+	}
+	// request returns false if the test ended first.
+	request := func(method, path, body string, status int, value any) bool {
+		for ctx.Err() == nil && !t.Failed() {
+			response, err := c.TryCall(context.Background(), method, "/wsgi_party/"+path, strings.NewReader(body))
+			if err != nil {
+				retried.Add(1)
+				continue
+			}
+			decoder := json.NewDecoder(strings.NewReader(response.Body))
+			decoder.DisallowUnknownFields()
+			if err := decoder.Decode(value); err != nil || response.Status != status || response.Header.Get("Content-Type") != "application/json" {
+				t.Errorf("%s %s: %d %s: %v", method, path, response.Status, response.Body, err)
+			}
+			return true
+		}
+		return false
+	}
+	// check fails the test unless what is shown of the party can be.
+	check := func(counted map[string]operations.CountJSON, shown operations.PartyJSON) {
+		var guests, invited []string
+		for _, g := range shown.Guests {
+			if g.Guest != "fickle" {
+				guests = append(guests, fmt.Sprint(g.Guest, g.Services, g.Replicas))
+			}
+		}
+		for _, i := range shown.Invites {
+			invited = append(invited, i.Guest)
+			want := []wsgiparty.InviteResult{wsgiparty.InviteJoined}
+			switch i.Guest {
+			case "fickle":
+				want = append(want, wsgiparty.InviteFailed)
+			case "nobody": // a reload may end an invite that is sent again
+				want = []wsgiparty.InviteResult{wsgiparty.InviteNotAnswered, wsgiparty.InviteFailed}
+			}
+			if !slices.Contains(want, i.Result) || i.Time.IsZero() || i.Duration <= 0 {
+				t.Errorf("%+v", i)
+			}
+		}
+		if got := fmt.Sprint(guests, invited); got != "[one[generation] 1 teller[time] 1 two[generation] 1] [one two fickle nobody]" {
+			t.Error(got)
+		}
+		for _, s := range shown.Services {
+			if want := map[string]string{"generation": "[one two]", "time": "[teller]", "fickle": "[fickle]"}[s.Service]; fmt.Sprint(s.Guests) != want {
+				t.Errorf("%+v", s)
+			}
+		}
+		for _, n := range shown.Counts {
+			key, ended := n.Guest+" "+n.Service, n.Answered+n.Declined+n.Failed
+			if was := counted[key]; n.Asked < was.Asked || n.Answered < was.Answered || n.Asked < ended || n.Asked > ended && n.Guest != "two" || n.Failed+n.Declined > 0 {
+				t.Errorf("%+v, before that %+v", n, was)
+			}
+			counted[key] = n
+		}
+	}
+	began := time.Now()
+	forever("two loads", func() {
+		load()
+		loads.Add(1)
+		partytest.ResetLog()
+	})
+	countedByList, countedByShow := make(map[string]operations.CountJSON), make(map[string]operations.CountJSON)
+	forever("GET of all parties", func() {
+		var shown []operations.PartyJSON
+		if request("GET", "", "", 200, &shown) {
+			if len(shown) != 1 || shown[0].Party != party {
+				t.Errorf("%+v", shown)
+				return
+			}
+			check(countedByList, shown[0])
+		}
+	})
+	forever("GET of the party", func() {
+		var shown operations.PartyJSON
+		if request("GET", party, "", 200, &shown) {
+			check(countedByShow, shown)
+		}
+	})
+	for range 2 {
+		last := json.Number("0")
+		forever("ask", func() {
+			var answer struct {
+				Answers []json.Number
+				Replies []struct {
+					Guest, Mount, Status string
+					Duration             float64
+				}
+				Duration float64
+			}
+			if !request("POST", party+"/ask/generation", `{"some": [1, 2]}`, 200, &answer) {
+				return
+			}
+			asked.Add(1)
+			a, r := answer.Answers, answer.Replies
+			if len(a) != 2 || a[0] != a[1] || len(r) != 2 || r[0].Guest != "one" || r[1].Guest != "two" || r[0].Status+r[1].Status != "answeredanswered" {
+				t.Errorf("%+v", answer)
+				return
+			}
+			now, _ := a[0].Int64()
+			before, _ := last.Int64()
+			if last = a[0]; now < before || now%2 == 0 {
+				t.Errorf("config %d answered after config %d", now, before)
+			}
+		})
+	}
+	for _, query := range []string{"", "?guest=fickle"} {
+		forever("invite"+query, func() {
+			var sent struct{ Invites []operations.SentJSON }
+			if !request("POST", party+"/invite"+query, "", 200, &sent) {
+				return
+			}
+			for _, i := range sent.Invites {
+				if i.Guest == "one" && i.Sent || i.Guest == "nobody" && !i.Sent {
+					t.Errorf("%+v", i)
+				}
+			}
+			if n := len(sent.Invites); query == "" && n != 4 || query != "" && n != 1 {
+				t.Errorf("%+v", sent)
+			}
+		})
+	}
+	forever("leave", func() {
+		fickle.Operator(-1).Leave()
+		var problem struct{ Error string }
+		request("POST", party+"/ask/missing", "", 404, &problem)
+	})
+	group.Go(func() { // two seconds, and longer where the machine is slow
+		defer stop()
+		for ctx.Err() == nil && !t.Failed() {
+			enough := time.Since(began) > 2*time.Second
+			for _, n := range done {
+				enough = enough && n.Load() >= 3
+			}
+			if enough {
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	})
+	group.Wait()
+	t.Logf("%d requests were made again", retried.Load())
+	for _, n := range done {
+		if n.Load() < 3 {
+			t.Error("something was done less than three times")
+		}
+	}
+
+	// No ask that was answered is missing from the counts.
+	partytest.Eventually(t, "the endpoint answers", func() bool {
+		response, err := c.TryCall(context.Background(), "GET", "/wsgi_party/"+party, nil)
+		if err != nil {
+			return false
+		}
+		var shown operations.PartyJSON
+		partytest.Decode(c, response, &shown)
+		check(countedByShow, shown)
+		check(countedByList, shown)
+		return true
+	})
+	for _, guest := range []string{"one", "two"} {
+		n := int64(countedByShow[guest+" generation"].Answered)
+		if n < asked.Load() || n > asked.Load()+retried.Load() {
+			t.Errorf("%s is said to have answered %d times, and did %d times, with up to %d more", guest, n, asked.Load(), retried.Load())
+		}
+	}
+}
+
+func TestABrokenQueryIsRefused(t *testing.T) {
+	c := newAdminTest(t)
+	c.Site("wsgi_party main")
+	c.connect("main", "app", "any", partytest.Answers(1))
+	for _, query := range []string{"?first=%zz", "?first;", "?first=true;x"} {
+		if r := c.Call("POST", "/wsgi_party/main/ask/any"+query, ""); r.Status != 400 {
+			t.Error(query, r)
+		}
+	}
+	for _, query := range []string{"?guest=%zz", "?guest=one;two"} {
+		if r := c.Call("POST", "/wsgi_party/main/invite"+query, ""); r.Status != 400 {
+			t.Error(query, r)
+		}
+	}
+}
+
+// TestAnAskOutlivesItsConfig has the config replaced by one without the party while the
+// payload of an ask is yet to come.
+func TestAnAskOutlivesItsConfig(t *testing.T) {
+	c := newAdminTest(t)
+	c.Site("wsgi_party main")
+	c.connect("main", "teller", "tell", partytest.Pong)
+	connection, err := net.Dial("tcp", c.Admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connection.Close()
+	if err := connection.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(connection, "POST /wsgi_party/main/ask/tell HTTP/1.1\r\nHost: %s\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n", c.Admin)
+	reader := bufio.NewReader(connection)
+	if line, err := reader.ReadString('\n'); err != nil || line != "HTTP/1.1 100 Continue\r\n" { // it waits for the payload
+		t.Fatalf("%q, %v", line, err)
+	}
+	if _, err := reader.ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Load(c.Adapt("ADDRESS {\nrespond nothing\n}"), true); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprint(connection, "null")
+	response, err := http.ReadResponse(reader, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body := partytest.ReadAll(t, response); response.StatusCode != http.StatusOK || !strings.Contains(body, `"answers":["pong"]`) {
+		t.Errorf("%d %s", response.StatusCode, body)
+	}
+}

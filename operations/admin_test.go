@@ -1,0 +1,592 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package operations_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
+	"github.com/wsgiparty/wsgiparty/internal/testport"
+	"github.com/wsgiparty/wsgiparty/operations"
+)
+
+// adminTest is a Caddy with an admin endpoint.
+type adminTest struct {
+	*partytest.Caddy
+	began time.Time
+}
+
+func newAdminTest(t testing.TB) *adminTest {
+	t.Helper()
+	return &adminTest{partytest.NewCaddyWithAdmin(t), time.Now()}
+}
+
+// expectJSON fails the test unless the response is that JSON. The words DURATION,
+// TIME and HINT stand for any that makes sense.
+func (c *adminTest) expectJSON(method, path, body, want string) {
+	c.Helper()
+	c.isJSON(method+" "+path, c.Call(method, path, body), want)
+}
+
+func (c *adminTest) isJSON(what string, response partytest.Response, want string) {
+	c.Helper()
+	if response.Status != http.StatusOK || response.Header.Get("Content-Type") != "application/json" {
+		c.Errorf("%s: %d %s %s", what, response.Status, response.Header.Get("Content-Type"), response.Body)
+		return
+	}
+	c.same(what, c.plain(response.Body), c.plain(want))
+}
+
+// same fails the test, and shows where they differ, unless two texts are the same.
+func (c *adminTest) same(what, got, want string) {
+	c.Helper()
+	if got == want {
+		return
+	}
+	gotLines, wantLines := strings.Split(got, "\n"), strings.Split(want, "\n")
+	line := 0
+	for line < min(len(gotLines), len(wantLines)) && gotLines[line] == wantLines[line] {
+		line++
+	}
+	begin := max(0, line-8)
+	c.Errorf("%s: from line %d on\n%s\nwant\n%s", what, line+1, strings.Join(gotLines[begin:min(line+4, len(gotLines))], "\n"), strings.Join(wantLines[begin:min(line+4, len(wantLines))], "\n"))
+}
+
+// plain returns JSON, indented and without what differs from run to run.
+func (c *adminTest) plain(text string) string {
+	c.Helper()
+	decoder := json.NewDecoder(strings.NewReader(text))
+	decoder.UseNumber()
+	var value any
+	if err := decoder.Decode(&value); err != nil {
+		c.Fatalf("%s: %v", text, err)
+	}
+	c.replace(value)
+	plain, err := json.MarshalIndent(value, "", "  ")
+	if err != nil {
+		c.Fatal(err)
+	}
+	return string(plain)
+}
+
+func (c *adminTest) replace(value any) {
+	c.Helper()
+	switch value := value.(type) {
+	case []any:
+		for _, element := range value {
+			c.replace(element)
+		}
+	case map[string]any:
+		for key, member := range value {
+			switch key {
+			case "time", "joined", "old_manifest":
+				text, _ := member.(string)
+				if at, err := time.Parse(time.RFC3339Nano, text); err == nil && at.After(c.began) && at.Before(time.Now()) {
+					value[key] = "TIME"
+				}
+			case "duration":
+				number, _ := member.(json.Number)
+				if seconds, err := number.Float64(); err == nil && seconds > 0 && seconds < time.Since(c.began).Seconds() {
+					value[key] = "DURATION"
+				}
+			case "hint":
+				if text, _ := member.(string); text != "" {
+					value[key] = "HINT"
+				}
+			default:
+				c.replace(member)
+			}
+		}
+	}
+}
+
+// expectError fails the test unless the response is an error in which all of these
+// are.
+func (c *adminTest) expectError(what string, response partytest.Response, status int, want ...string) {
+	c.Helper()
+	decoder := json.NewDecoder(strings.NewReader(response.Body))
+	decoder.DisallowUnknownFields()
+	var answer struct {
+		Error string `json:"error"`
+	}
+	err := decoder.Decode(&answer)
+	if err != nil || answer.Error == "" || response.Status != status || response.Header.Get("Content-Type") != "application/json" {
+		c.Errorf("%s: %d %s %q, want %d and an error: %v", what, response.Status, response.Header.Get("Content-Type"), response.Body, status, err)
+	}
+	for _, want := range want {
+		if !strings.Contains(answer.Error, want) {
+			c.Errorf("%s: the error does not contain %q: %s", what, want, answer.Error)
+		}
+	}
+}
+
+// connect connects a handler on the running config's partyline.
+func (c *adminTest) connect(party, guest, service string, h wsgiparty.Handler) *wsgiparty.Operator {
+	c.Helper()
+	operator := operatorOf(c, party).Partyline().Operator(guest)
+	if err := operator.Connect(service, h); err != nil {
+		c.Fatal(err)
+	}
+	return operator
+}
+
+func TestTheAdminAPIShowsWhoIsOnTheLineAndWhatCameOfIt(t *testing.T) {
+	party := partytest.FreshParty()
+	var declines, breaks atomic.Bool
+	partytest.OnProvision(t, "teller", joins(party, "teller", "time", "noon"))
+	partytest.OnInvites(t, "one", partytest.Connects("1", "zebra", "number"))
+	partytest.OnInvites(t, "two", func(w http.ResponseWriter, _ *http.Request, operator *partytest.Operator) error {
+		w.WriteHeader(http.StatusCreated)
+		return operator.Connect("number", func(context.Context, any) (any, error) {
+			if declines.Load() {
+				return nil, fmt.Errorf("not me: %w", wsgiparty.ErrHighAndDry)
+			}
+			return "2", nil
+		})
+	})
+	partytest.OnInvites(t, "silent", partytest.Responds(http.StatusNoContent))
+	partytest.OnInvites(t, "broken", func(w http.ResponseWriter, _ *http.Request, operator *partytest.Operator) error {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return operator.Connect("number", func(context.Context, any) (any, error) {
+			if breaks.Load() {
+				return nil, errors.New("it <broke>")
+			}
+			return "broken", nil
+		})
+	})
+	partytest.OnInvites(t, "locked", partytest.FailsWith(partytest.ErrNoEntry))
+	partytest.OnInvites(t, "fails", partytest.FailsWith(errors.New("oh no")))
+	partytest.OnInvites(t, "unspeakable", partytest.FailsWith(unspeakableError{}))
+	c := newAdminTest(t)
+	c.Site(`
+	route {
+		test_app teller
+		wsgi_party ` + party + ` {
+			invite /one/__invite__/ https://example.com/two/__invite__/?x=1&y
+			invite /silent/__invite__/ /broken/__invite__/ /nobody/__invite__/
+			invite /locked/__invite__/ as "the keeper"
+			invite /fails/__invite__/ /unspeakable/__invite__/
+			test_app /one/* one
+			test_app /two/* two
+			test_app /silent/* silent
+			test_app /broken/* broken
+			test_app /locked/* locked
+			test_app /fails/* fails
+			test_app /unspeakable/* unspeakable
+		}
+	}`)
+	ask := func() {
+		t.Helper()
+		if _, err := operatorOf(c, party).AskAround(context.Background(), "number", nil); (err != nil) != breaks.Load() {
+			t.Error(err)
+		}
+	}
+	ask()
+	declines.Store(true)
+	ask()
+	breaks.Store(true)
+	ask()
+	ask()
+	want := `{
+		"party": "` + party + `",
+		"invites": [
+			{"server": "srv0", "uri": "/one/__invite__/", "guest": "one", "result": "joined", "status": 204, "error": "", "time": "TIME", "duration": "DURATION"},
+			{"server": "srv0", "uri": "https://example.com/two/__invite__/?x=1&y", "guest": "two", "result": "joined", "status": 201, "error": "", "time": "TIME", "duration": "DURATION"},
+			{"server": "srv0", "uri": "/silent/__invite__/", "guest": "silent", "result": "joined", "status": 204, "error": "", "time": "TIME", "duration": "DURATION"},
+			{"server": "srv0", "uri": "/broken/__invite__/", "guest": "broken", "result": "failed", "status": 503, "error": "", "hint": "HINT", "time": "TIME", "duration": "DURATION"},
+			{"server": "srv0", "uri": "/nobody/__invite__/", "guest": "nobody", "result": "not_answered", "status": 0, "error": "", "hint": "HINT", "time": "TIME", "duration": "DURATION"},
+			{"server": "srv0", "uri": "/locked/__invite__/", "guest": "the keeper", "result": "refused", "status": 403, "error": "` + partytest.ErrNoEntry.Error() + `", "hint": "HINT", "time": "TIME", "duration": "DURATION"},
+			{"server": "srv0", "uri": "/fails/__invite__/", "guest": "fails", "result": "failed", "status": 0, "error": "oh no", "hint": "HINT", "time": "TIME", "duration": "DURATION"},
+			{"server": "srv0", "uri": "/unspeakable/__invite__/", "guest": "unspeakable", "result": "failed", "status": 0, "error": "a wsgiparty.unspeakableError, whose message cannot be had", "hint": "HINT", "time": "TIME", "duration": "DURATION"}
+		],
+		"guests": [
+			{"guest": "broken", "services": ["number"], "replicas": 1, "joined": "TIME"},
+			{"guest": "one", "services": ["number", "zebra"], "replicas": 1, "joined": "TIME"},
+			{"guest": "silent", "services": [], "replicas": 1, "joined": "TIME"},
+			{"guest": "teller", "services": ["time"], "replicas": 1, "joined": "TIME"},
+			{"guest": "two", "services": ["number"], "replicas": 1, "joined": "TIME"}
+		],
+		"services": [
+			{"service": "number", "guests": ["one", "two", "broken"]},
+			{"service": "time", "guests": ["teller"]},
+			{"service": "zebra", "guests": ["one"]}
+		],
+		"counts": [
+			{"guest": "broken", "service": "number", "asked": 4, "answered": 2, "declined": 0, "failed": 2, "refused": 0, "last_error": "guest \"broken\" failed to answer \"number\": it <broke>"},
+			{"guest": "one", "service": "number", "asked": 4, "answered": 4, "declined": 0, "failed": 0, "refused": 0, "last_error": ""},
+			{"guest": "one", "service": "zebra", "asked": 0, "answered": 0, "declined": 0, "failed": 0, "refused": 0, "last_error": ""},
+			{"guest": "teller", "service": "time", "asked": 0, "answered": 0, "declined": 0, "failed": 0, "refused": 0, "last_error": ""},
+			{"guest": "two", "service": "number", "asked": 4, "answered": 1, "declined": 3, "failed": 0, "refused": 0, "last_error": ""}
+		]
+	}`
+	c.expectJSON("GET", "/wsgi_party/"+party, "", want)
+	c.expectJSON("GET", "/wsgi_party/"+party+"/", "", want)
+	c.expectJSON("GET", "/wsgi_party/", "", "["+want+"]")
+	if body := c.Call("GET", "/wsgi_party/"+party, "").Body; !strings.Contains(body, "it <broke>") || !strings.Contains(body, "?x=1&y") {
+		t.Errorf("characters of HTML are escaped for no reason: %s", body)
+	}
+
+	// What is shown of an invite is what is logged.
+	var shown struct {
+		Invites []struct {
+			Guest, Error, Hint string
+			Time               time.Time
+			Duration           float64
+		}
+		Guests []struct {
+			Guest  string
+			Joined time.Time
+		}
+	}
+	partytest.Decode(c, c.Call("GET", "/wsgi_party/"+party, ""), &shown)
+	logged := make(map[string]partytest.Entry)
+	for _, e := range partytest.InvitesLogged(t, "") {
+		logged[e["guest"].(string)] = e
+	}
+	joined := make(map[string]time.Time)
+	for _, g := range shown.Guests {
+		joined[g.Guest] = g.Joined
+	}
+	if !joined["teller"].Before(shown.Invites[0].Time) {
+		t.Errorf("who joined first did so at %v, after the first invite at %v", joined["teller"], shown.Invites[0].Time)
+	}
+	for i, invite := range shown.Invites {
+		e := logged[invite.Guest]
+		if hint, _ := e["hint"].(string); invite.Hint != hint || invite.Duration != e["duration"] {
+			t.Errorf("invite of %s: hint %q after %v s, logged are %q after %v", invite.Guest, invite.Hint, invite.Duration, hint, e["duration"])
+		}
+		if i > 0 && !invite.Time.After(shown.Invites[i-1].Time) {
+			t.Errorf("%s was invited at %v, before the one before", invite.Guest, invite.Time)
+		}
+		if at, ok := joined[invite.Guest]; ok && !at.After(invite.Time) {
+			t.Errorf("%s joined at %v, and was invited at %v", invite.Guest, at, invite.Time)
+		}
+	}
+}
+
+func TestTheAdminAPIShowsNothingAsEmptyLists(t *testing.T) {
+	partytest.OnProvision(t, "early", func(ctx caddy.Context) error {
+		_, err := wsgiparty.Join(ctx, "joined only", "")
+		return err
+	})
+	const empty = `{"party": %q, "invites": [], "guests": [], "services": [], "counts": []}`
+	for name, test := range map[string]struct {
+		directives string
+		parties    []string
+	}{
+		"no party":                         {"respond nothing", nil},
+		"a party without anything":         {"wsgi_party", []string{wsgiparty.DefaultParty}},
+		"a party that was only joined":     {"test_app early", []string{"joined only"}},
+		"parties, in alphabetical order":   {"wsgi_party b\nwsgi_party c\nwsgi_party a\nwsgi_party B", []string{"B", "a", "b", "c"}},
+		"a party within another, likewise": {"wsgi_party b {\nwsgi_party a\n}", []string{"a", "b"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newAdminTest(t)
+			c.Site(test.directives)
+			var want []string
+			for _, party := range test.parties {
+				one := fmt.Sprintf(empty, party)
+				want = append(want, one)
+				c.expectJSON("GET", "/wsgi_party/"+url.PathEscape(party), "", one)
+				c.expectJSON("POST", "/wsgi_party/"+url.PathEscape(party)+"/invite", "", `{"invites": []}`)
+			}
+			c.expectJSON("GET", "/wsgi_party/", "", "["+strings.Join(want, ",")+"]")
+		})
+	}
+}
+
+// TestWhatTheAdminAPIShowsIsInTheSameOrderEachTime has two parties in many servers,
+// which Caddy sets up in an order of its own.
+func TestWhatTheAdminAPIShowsIsInTheSameOrderEachTime(t *testing.T) {
+	services := strings.Fields("k b d e f g h i j a l m n o p")
+	partytest.OnInvites(t, "many", partytest.Connects("x", services...))
+	c := newAdminTest(t)
+	var site strings.Builder
+	site.WriteString("ADDRESS")
+	const servers = 9
+	for range servers - 1 {
+		site.WriteString(", http://" + testport.Address(t))
+	}
+	site.WriteString(" {\n")
+	for _, party := range []string{"z", "a"} {
+		fmt.Fprintf(&site, "wsgi_party %s {\n", party)
+		for _, guest := range strings.Fields("c e a d b") {
+			fmt.Fprintf(&site, "invite /%s/%s/__invite__/ as %[2]s\ntest_app /%[1]s/%[2]s/* many\n", party, guest)
+		}
+		site.WriteString("}\n")
+	}
+	site.WriteString("}")
+	c.Load(site.String())
+
+	want := c.plain(c.Call("GET", "/wsgi_party/", "").Body)
+	var shown []struct {
+		Party   string
+		Invites []struct{ Server, Guest string }
+		Guests  []struct {
+			Guest    string
+			Services []string
+			Replicas int
+		}
+		Services []struct {
+			Service string
+			Guests  []string
+		}
+		Counts []struct{ Guest, Service string }
+	}
+	partytest.Decode(c, c.Call("GET", "/wsgi_party/", ""), &shown)
+	var order []string
+	for _, p := range shown {
+		var line []string
+		for _, i := range p.Invites {
+			line = append(line, i.Server+i.Guest)
+		}
+		for _, g := range p.Guests {
+			line = append(line, fmt.Sprint(g.Guest, g.Replicas))
+			if !slices.Equal(g.Services, slices.Sorted(slices.Values(services))) {
+				t.Errorf("services of %s: %v", g.Guest, g.Services)
+			}
+		}
+		for _, s := range p.Services {
+			line = append(line, s.Service)
+			if fmt.Sprint(s.Guests) != "[c e a d b]" { // as they are asked
+				t.Errorf("guests of %s: %v", s.Service, s.Guests)
+			}
+		}
+		order = append(order, p.Party+": "+strings.Join(line, " "))
+		for i, g := range strings.Fields("a b c d e") {
+			for j, s := range slices.Sorted(slices.Values(services)) {
+				if got := p.Counts[i*len(services)+j]; got.Guest != g || got.Service != s {
+					t.Errorf("count of %s, %s, want %s, %s", got.Guest, got.Service, g, s)
+				}
+			}
+		}
+	}
+	var invited strings.Builder
+	for i := range servers {
+		fmt.Fprintf(&invited, "srv%dc srv%[1]de srv%[1]da srv%[1]dd srv%[1]db ", i)
+	}
+	for i, party := range []string{"a", "z"} {
+		if got, want := order[i], party+": "+invited.String()+"a9 b9 c9 d9 e9 a b d e f g h i j k l m n o p"; got != want {
+			t.Errorf("%s\nwant %s", got, want)
+		}
+	}
+	for range 3 {
+		for range 3 {
+			c.same("again", c.plain(c.Call("GET", "/wsgi_party/", "").Body), want)
+		}
+		c.Load(site.String())
+	}
+}
+
+func TestAReplicaThatLeavesIsNoLongerCounted(t *testing.T) {
+	script := partytest.OnInvites(t, "app", partytest.Connects("pong", "ping"))
+	c := newAdminTest(t)
+	c.Load("ADDRESS, http://" + testport.Address(t) + " {\nwsgi_party main {\ninvite /app/__invite__/\ntest_app app\n}\n}")
+	for left, want := range []string{
+		`[{"guest": "app", "services": ["ping"], "replicas": 2, "joined": "TIME"}]`,
+		`[{"guest": "app", "services": ["ping"], "replicas": 1, "joined": "TIME"}]`,
+		`[]`,
+	} {
+		if left > 0 {
+			script.Operator(left - 1).Leave()
+		}
+		var shown struct{ Guests json.RawMessage }
+		partytest.Decode(c, c.Call("GET", "/wsgi_party/main", ""), &shown)
+		c.same("guests", c.plain(string(shown.Guests)), c.plain(want))
+	}
+}
+
+func TestHeadOfTheAdminAPI(t *testing.T) {
+	c := newAdminTest(t)
+	c.Site("wsgi_party main")
+	for path, status := range map[string]int{"/wsgi_party/": 200, "/wsgi_party/main": 200, "/wsgi_party/other": 404} {
+		response := c.Call("HEAD", path, "")
+		if response.Status != status || response.Body != "" || response.Header.Get("Content-Type") != "application/json" {
+			t.Errorf("HEAD %s: %d %q %v, want %d", path, response.Status, response.Body, response.Header, status)
+		}
+	}
+}
+
+// TestNamesInAdminPathsAreEscaped has parties, guests and services of odd names.
+func TestNamesInAdminPathsAreEscaped(t *testing.T) {
+	names := []string{
+		"a/b", "/", "//", "a b", " ", "100%", "%2F", "größe/日本", "what?", "?first", "a&b=c", "a+b", "a;b", "#", "..", ".", "a/../b",
+		"ask", "invite", "wsgi_party", `"quoted"`, `back\slash`, "<b>", "a:b", "😀",
+	}
+	partytest.App(t, "app", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+		operator, _ := wsgiparty.OperatorFrom(r)
+		for _, service := range []string{operator.Guest(), "another"} {
+			if err := operator.Connect(service, partytest.Answers(operator.Guest())); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	var site strings.Builder
+	for i, name := range names {
+		quoted := `"` + strings.NewReplacer(`"`, `\"`).Replace(name) + `"`
+		fmt.Fprintf(&site, "wsgi_party * %s {\ninvite /%d/__invite__/ as %[1]s\ninvite /x%[2]d/__invite__/\ntest_app app\n}\n", quoted, i)
+	}
+	c := newAdminTest(t)
+	c.Site(site.String())
+	for _, name := range names {
+		// A path is cleaned on its way, where dots are not escaped.
+		path := "/wsgi_party/" + strings.ReplaceAll(url.PathEscape(name), ".", "%2E")
+		var shown operations.PartyJSON
+		partytest.Decode(c, c.Call("GET", path, ""), &shown)
+		if shown.Party != name || len(shown.Invites) != 2 || shown.Invites[0].Guest != name || len(shown.Guests) != 2 {
+			t.Errorf("%q: %+v", name, shown)
+		}
+		var asked askedJSON
+		partytest.Decode(c, c.Call("POST", path+"/ask/"+strings.ReplaceAll(url.PathEscape(name), ".", "%2E")+"?first", ""), &asked)
+		if fmt.Sprint(asked.Answers) != "["+name+"]" {
+			t.Errorf("asking %q: %v", name, asked.Answers)
+		}
+		var sent struct{ Invites []operations.SentJSON }
+		partytest.Decode(c, c.Call("POST", path+"/invite?guest="+url.QueryEscape(name), ""), &sent)
+		if len(sent.Invites) != 1 || sent.Invites[0].Guest != name {
+			t.Errorf("inviting %q: %+v", name, sent)
+		}
+	}
+	var all []operations.PartyJSON
+	partytest.Decode(c, c.Call("GET", "/wsgi_party/", ""), &all)
+	if len(all) != len(names) {
+		t.Errorf("%d parties, want %d", len(all), len(names))
+	}
+}
+
+func TestOnlyTheMethodsOfAnAdminEndpointAreAllowed(t *testing.T) {
+	asks := 0
+	script := partytest.OnInvites(t, "app", partytest.Responds(500))
+	c := newAdminTest(t)
+	c.Site("wsgi_party main {\ninvite /app/__invite__/\ntest_app app\n}")
+	c.connect("main", "guest", "ping", func(context.Context, any) (any, error) { asks++; return nil, nil })
+	methods := []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"}
+	for path, allowed := range map[string]string{
+		"/wsgi_party/":              "GET, HEAD",
+		"/wsgi_party/main":          "GET, HEAD",
+		"/wsgi_party/main/":         "GET, HEAD",
+		"/wsgi_party/invite":        "GET, HEAD", // a party's name
+		"/wsgi_party/main/invite":   "POST",
+		"/wsgi_party/main/ask/ping": "POST",
+	} {
+		for _, method := range methods {
+			if slices.Contains(strings.Split(allowed, ", "), method) {
+				continue
+			}
+			response := c.Call(method, path, "")
+			if got := response.Header.Values("Allow"); !slices.Equal(got, []string{allowed}) {
+				t.Errorf("%s %s: Allow: %q, want %q", method, path, got, allowed)
+			}
+			if method == "HEAD" {
+				if response.Status != http.StatusMethodNotAllowed {
+					t.Errorf("%s %s: %d", method, path, response.Status)
+				}
+				continue
+			}
+			c.expectError(method+" "+path, response, http.StatusMethodNotAllowed, method, strings.ReplaceAll(allowed, ", ", " and "))
+		}
+	}
+	if asks != 0 || script.Invites() != 1 {
+		t.Errorf("%d asks, %d invites", asks, script.Invites())
+	}
+}
+
+func TestTheAdminAPISaysWhatThereIsWhereNothingIsFound(t *testing.T) {
+	c := newAdminTest(t)
+	c.Site("wsgi_party main\nwsgi_party other\nwsgi_party quiet {\nignore_missing_services\n}")
+	for _, service := range strings.Fields("url ping d i g b e f a h j c") {
+		c.connect("main", "guest", service, partytest.Pong)
+	}
+	paths := "write /wsgi_party/, /wsgi_party/{party}, /wsgi_party/{party}/invite or /wsgi_party/{party}/ask/{service}"
+	for _, test := range []struct {
+		method, path string
+		want         []string
+	}{
+		{"GET", "/wsgi_party/mian", []string{`no party is called "mian": the parties are main, other, quiet`}},
+		{"GET", "/wsgi_party/Main", []string{`no party is called "Main"`}},
+		{"GET", "/wsgi_party/invite", []string{`no party is called "invite"`}},
+		{"POST", "/wsgi_party/mian/invite", []string{`no party is called "mian": the parties are main, other, quiet`}},
+		{"POST", "/wsgi_party/mian/invite?guest=x", []string{`no party is called "mian"`}},
+		{"POST", "/wsgi_party/mian/ask/ping", []string{`no party is called "mian": the parties are main, other, quiet`}},
+		{"POST", "/wsgi_party/main/ask/pong", []string{`no service is called "pong": the services are a, b, c, d, e, f, g, h, i, j, ping, url`}},
+		{"POST", "/wsgi_party/main/ask/ping%2F", []string{`no service is called "ping/"`}},
+		{"POST", "/wsgi_party/other/ask/ping", []string{`no service is called "ping": there is none`}},
+		{"POST", "/wsgi_party/quiet/ask/ping", []string{`no service is called "ping": there is none`}},
+		{"POST", "/wsgi_party/main/invite?guest=x", []string{`no invited guest is called "x": there is none`}},
+		{"GET", "/wsgi_party/main/x", []string{paths}},
+		{"GET", "/wsgi_party/main/guests/one", []string{paths}},
+		{"POST", "/wsgi_party/main/ask", []string{paths}},
+		{"POST", "/wsgi_party/main/ask/", []string{paths}},
+		{"POST", "/wsgi_party/main/ask/ping/x", []string{paths}},
+		{"POST", "/wsgi_party/main/ask/a/b", []string{paths}},
+		{"POST", "/wsgi_party/main/invite/x", []string{paths}},
+		{"POST", "/wsgi_party/main/Ask/ping", []string{paths}},
+		{"CONNECT", "/wsgi_party//main", []string{paths}}, // the one method whose paths are not cleaned
+		{"CONNECT", "/wsgi_party/main//", []string{paths}},
+	} {
+		c.expectError(test.method+" "+test.path, c.Call(test.method, test.path, ""), http.StatusNotFound, test.want...)
+	}
+}
+
+// FuzzSplitAdminPath takes any path apart, and puts one together that has to come
+// apart again.
+func FuzzSplitAdminPath(f *testing.F) {
+	for _, names := range [][3]string{
+		{"main", "ask", "ping"}, {"main", "invite", ""}, {"", "", ""}, {"a/b", "100%", "größe"}, {"..", ".", "%2F"},
+		{"/", "//", "a//"}, {"?first", "#x", "a;b"}, {"\x00", "\xff", "new\nline"}, {" ", "+", "%zz"},
+	} {
+		f.Add(operations.AdminPath+names[0]+"/"+names[1]+"/"+names[2], names[0], names[1], names[2])
+	}
+	for _, path := range []string{"", "/", "/wsgi_party", "//", "/wsgi_party//", "/wsgi_party/a//b", "/wsgi_party/%2F/", "/wsgi_party/%", "/wsgi_party/%2", "/wsgi_party/a%zz", "/other/a"} {
+		f.Add(path, "", "", "")
+	}
+	join := func(names []string) string {
+		escaped := make([]string, len(names))
+		for i, name := range names {
+			escaped[i] = url.PathEscape(name)
+		}
+		return operations.AdminPath + strings.Join(escaped, "/")
+	}
+	f.Fuzz(func(t *testing.T, path, a, b, c string) {
+		parts, err := operations.SplitAdminPath(path)
+		if err == nil {
+			if slices.Contains(parts, "") {
+				t.Errorf("%q has an empty part: %q", path, parts)
+			}
+			if again, err := operations.SplitAdminPath(join(parts)); err != nil || !slices.Equal(again, parts) {
+				t.Errorf("%q: %q, and again %q, %v", path, parts, again, err)
+			}
+		} else if parts != nil {
+			t.Errorf("%q: %q and %v", path, parts, err)
+		}
+
+		names := slices.DeleteFunc([]string{a, b, c}, func(name string) bool { return name == "" })
+		for _, slash := range []string{"", "/"} {
+			if slash != "" && len(names) == 0 {
+				continue // adminPath ends with one
+			}
+			u, err := url.ParseRequestURI(join(names) + slash)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := operations.SplitAdminPath(u.EscapedPath()); err != nil || !slices.Equal(got, names) {
+				t.Errorf("%q: %q, %v, want %q", u, got, err, names)
+			}
+		}
+	})
+}

@@ -1,0 +1,291 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package operations
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/wsgiparty/wsgiparty/party"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+	"github.com/wsgiparty/wsgiparty/internal/wire"
+)
+
+func init() {
+	caddycmd.RegisterCommand(caddycmd.Command{
+		Name:  "wsgi-party",
+		Short: "Shows, asks and invites the guests of parties",
+		Long: `
+Shows who is on the partylines of a running Caddy, asks the guests, and
+invites again those that did not join.
+
+It connects to Caddy's admin API at '` + caddy.DefaultAdminListen + `'. You may
+explicitly specify the --address, or use the --config flag to load the
+admin address from your config.
+
+The exit status is 0 if all went well, 2 if no Caddy answers at the admin
+address, and 1 otherwise: if nobody answered an ask, say, or if a guest
+failed or did not join.`,
+		CobraFunc: func(command *cobra.Command) {
+			flags := command.PersistentFlags()
+			flags.String("address", "", "Address of the administration API listener (if --config is not used)")
+			flags.StringP("config", "c", "", "Configuration file (if --address is not used)")
+			flags.StringP("adapter", "a", "", "Name of config adapter to apply (if --config is used)")
+			flags.Bool("json", false, "Print the JSON of the admin API")
+
+			ask := &cobra.Command{
+				Use:   "ask <party> <service> [<payload>]",
+				Short: "Asks the guests of a party for a service, with a payload of JSON",
+				Args:  cobra.RangeArgs(2, 3),
+				RunE:  run(commandAsk),
+			}
+			ask.Flags().Bool("first", false, "Stop at the first answer")
+			command.RunE = func(command *cobra.Command, args []string) error {
+				if len(args) > 0 {
+					return fmt.Errorf("%q is none of list, show, ask and invite", args[0])
+				}
+				return command.Help()
+			}
+			command.AddCommand(
+				&cobra.Command{
+					Use:   "list",
+					Short: "Lists the parties",
+					Args:  cobra.NoArgs,
+					RunE:  run(commandList),
+				},
+				&cobra.Command{
+					Use:   "show <party>",
+					Short: "Shows the invites, guests and services of a party, and what was asked",
+					Args:  cobra.ExactArgs(1),
+					RunE:  run(commandShow),
+				},
+				ask,
+				&cobra.Command{
+					Use:   "invite <party> [<guest>]",
+					Short: "Invites again the guests that are not on the line, or that one",
+					Args:  cobra.RangeArgs(1, 2),
+					RunE:  run(commandInvite),
+				})
+			for _, make := range party.RegisteredCommands() {
+				added := make()
+				if slices.ContainsFunc(command.Commands(), func(c *cobra.Command) bool { return c.Name() == added.Name() }) {
+					panic("command already registered: wsgi-party " + added.Name())
+				}
+				command.AddCommand(added)
+			}
+		},
+	})
+}
+
+// run makes a command of the function. The errors may have in them what guests say.
+func run(f caddycmd.CommandFunc) func(*cobra.Command, []string) error {
+	return caddycmd.WrapCommandFuncForCobra(func(fl caddycmd.Flags) (int, error) {
+		if slices.Contains(fl.Args()[:min(2, fl.NArg())], "") { // else it would be another path
+			return caddy.ExitCodeFailedStartup, errors.New("a name is empty: write it, or leave it out")
+		}
+		status, err := f(fl)
+		if err != nil {
+			err = errors.New(strings.Map(printable, err.Error()))
+		}
+		return status, err
+	})
+}
+
+// exitUnreachable is the exit status when no Caddy answers.
+const exitUnreachable = 2
+
+// callAdminAPI makes a request to the running Caddy's admin API and decodes the
+// response; with --json it is printed, too. Unless it succeeds it returns the exit
+// status.
+func callAdminAPI(fl caddycmd.Flags, method, path string, body []byte, response any) (int, error) {
+	address, err := caddycmd.DetermineAdminAPIAddress(fl.String("address"), nil, fl.String("config"), fl.String("adapter"))
+	if err != nil {
+		return caddy.ExitCodeFailedStartup, fmt.Errorf("couldn't determine admin API address: %w", err)
+	}
+	r, answered, err := requestAdminAPI(address, method, path, body)
+	if !answered && method == http.MethodGet {
+		r, answered, err = requestAdminAPI(address, method, path, body) // a reload ends connections
+	}
+	if err != nil {
+		if !answered {
+			return exitUnreachable, fmt.Errorf("no Caddy answers at the admin address %s: is it running? --address says where: %w", address, err)
+		}
+		return caddy.ExitCodeFailedStartup, err
+	}
+	defer r.Body.Close()
+	encoded, err := io.ReadAll(r.Body)
+	if err != nil {
+		return exitUnreachable, fmt.Errorf("the admin API at %s broke off: %w", address, err)
+	}
+	if err := json.Unmarshal(encoded, response); err != nil {
+		return caddy.ExitCodeFailedStartup, fmt.Errorf("the admin API at %s answers with something else: %w", address, err)
+	}
+	if fl.Bool("json") {
+		if _, err := os.Stdout.Write(encoded); err != nil {
+			return caddy.ExitCodeFailedStartup, err
+		}
+	}
+	return caddy.ExitCodeSuccess, nil
+}
+
+// requestAdminAPI reports also whether a Caddy answered, if only with an error.
+func requestAdminAPI(address, method, path string, body []byte) (_ *http.Response, answered bool, _ error) {
+	r, err := caddycmd.AdminAPIRequest(address, method, adminPath+path, nil, bytes.NewReader(body))
+	if err == nil {
+		return r, true, nil
+	}
+	_, answer, answered := strings.Cut(err.Error(), "caddy responded with error: HTTP ")
+	_, answer, _ = strings.Cut(answer, ": ")
+	var apiError struct{ Error string }
+	if json.Unmarshal([]byte(answer), &apiError) == nil && apiError.Error != "" {
+		err = errors.New(apiError.Error)
+	}
+	return nil, answered, err
+}
+
+// escapeSegment escapes a name for a path, of which dots alone would be no part.
+func escapeSegment(name string) string {
+	if strings.Trim(name, ".") == "" {
+		return strings.ReplaceAll(name, ".", "%2E")
+	}
+	return url.PathEscape(name)
+}
+
+func commandList(fl caddycmd.Flags) (int, error) {
+	var parties []partyJSON
+	if status, err := callAdminAPI(fl, http.MethodGet, "", nil, &parties); err != nil || fl.Bool("json") {
+		return status, err
+	}
+	t := newTable("PARTY", "GUESTS", "SERVICES", "INVITES")
+	for _, p := range parties {
+		joined := 0
+		for _, i := range p.Invites {
+			if i.Result == party.InviteJoined {
+				joined++
+			}
+		}
+		t.row(p.Party, len(p.Guests), len(p.Services), fmt.Sprintf("%d of %d joined", joined, len(p.Invites)))
+	}
+	return caddy.ExitCodeSuccess, t.print()
+}
+
+func commandShow(fl caddycmd.Flags) (int, error) {
+	var p partyJSON
+	if status, err := callAdminAPI(fl, http.MethodGet, escapeSegment(fl.Arg(0)), nil, &p); err != nil || fl.Bool("json") {
+		return status, err
+	}
+	invites := newInviteTable()
+	for _, i := range p.Invites {
+		invites.invite(i, forPeople(i.Result))
+	}
+	guests := newTable("GUEST", "SERVICES", "REPLICAS", "JOINED")
+	for _, g := range p.Guests {
+		guests.row(g.Guest, strings.Join(g.Services, ", "), g.Replicas, g.Joined.Local().Format(time.DateTime))
+	}
+	services := newTable("SERVICE", "GUESTS")
+	for _, s := range p.Services {
+		services.row(s.Service, strings.Join(s.Guests, ", "))
+	}
+	counts := newTable("GUEST", "SERVICE", "ASKED", "ANSWERED", "DECLINED", "FAILED", "REFUSED", "LAST ERROR")
+	for _, c := range p.Counts {
+		counts.row(c.Guest, c.Service, c.Asked, c.Answered, c.Declined, c.Failed, c.Refused, firstLine(c.LastError))
+	}
+	for i, t := range []*table{invites, guests, services, counts} {
+		if i > 0 {
+			fmt.Println()
+		}
+		if err := t.print(); err != nil {
+			return caddy.ExitCodeFailedStartup, err
+		}
+	}
+	return caddy.ExitCodeSuccess, nil
+}
+
+func commandAsk(fl caddycmd.Flags) (int, error) {
+	payload := []byte(fl.Arg(2))
+	if _, err := wire.ParsePayload(payload); err != nil {
+		return caddy.ExitCodeFailedStartup, fmt.Errorf("%w: write a string as '\"text\"'", err)
+	}
+	path := escapeSegment(fl.Arg(0)) + "/ask/" + escapeSegment(fl.Arg(1))
+	if fl.Bool("first") {
+		path += "?first"
+	}
+	var asked wire.Asked
+	if status, err := callAdminAPI(fl, http.MethodPost, path, payload, &asked); err != nil {
+		return status, err
+	}
+	t := newTable("GUEST", "STATUS", "DURATION", "ANSWER")
+	failed := 0
+	answers := asked.Answers
+	for _, r := range asked.Replies {
+		answer := ""
+		switch {
+		case r.Status == wire.StatusFailed:
+			failed++
+			answer = firstLine(r.Error)
+		case r.Status == wire.StatusAnswered && len(answers) > 0:
+			answer, answers = string(answers[0]), answers[1:]
+		}
+		if r.Note != "" {
+			answer += " (" + r.Note + ")"
+		}
+		t.row(r.Guest, r.Status, seconds(r.Duration), answer)
+	}
+	if !fl.Bool("json") {
+		if err := t.print(); err != nil {
+			return caddy.ExitCodeFailedStartup, err
+		}
+	}
+	switch {
+	case failed > 0:
+		return caddy.ExitCodeFailedStartup, fmt.Errorf("%d of the handlers asked for %s failed", failed, fl.Arg(1))
+	case len(asked.Answers) == 0:
+		return caddy.ExitCodeFailedStartup, fmt.Errorf("nobody in party %s answered %s", fl.Arg(0), fl.Arg(1))
+	}
+	return caddy.ExitCodeSuccess, nil
+}
+
+func commandInvite(fl caddycmd.Flags) (int, error) {
+	path := escapeSegment(fl.Arg(0)) + "/invite"
+	if guest := fl.Arg(1); guest != "" {
+		path += "?guest=" + url.QueryEscape(guest)
+	}
+	var sent struct{ Invites []sentJSON }
+	if status, err := callAdminAPI(fl, http.MethodPost, path, nil, &sent); err != nil {
+		return status, err
+	}
+	t := newInviteTable()
+	var missing []string
+	for _, i := range sent.Invites {
+		result := forPeople(i.Result)
+		if !i.Sent {
+			result = "on the line"
+		}
+		if i.Result != party.InviteJoined {
+			missing = append(missing, i.Guest)
+		}
+		t.invite(i.inviteJSON, result)
+	}
+	if !fl.Bool("json") {
+		if err := t.print(); err != nil {
+			return caddy.ExitCodeFailedStartup, err
+		}
+	}
+	if len(missing) > 0 {
+		return caddy.ExitCodeFailedStartup, fmt.Errorf("not joined: %s", strings.Join(missing, ", "))
+	}
+	return caddy.ExitCodeSuccess, nil
+}

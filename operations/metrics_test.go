@@ -1,0 +1,517 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package operations_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
+)
+
+// countedReplies are the figures of a guest's replies.
+func countedReplies(guest, service string, answered, declined, failed float64) partytest.Figures {
+	f := make(partytest.Figures)
+	for outcome, n := range map[string]float64{"answered": answered, "declined": declined, "failed": failed, "refused": 0} {
+		f["replies_total"+partytest.Labels(map[string]string{"guest": guest, "service": service, "outcome": outcome})] = n
+	}
+	return f
+}
+
+func countedAsks(service string, n float64) partytest.Figures {
+	return partytest.Figures{"asks_total" + partytest.Labels(map[string]string{"service": service}): n}
+}
+
+func timedReplies(guest, service string, n float64) partytest.Figures {
+	return partytest.Figures{"reply_duration_seconds_count" + partytest.Labels(map[string]string{"guest": guest, "service": service}): n}
+}
+
+func countedGuests(n float64) partytest.Figures { return partytest.Figures{"guests": n} }
+
+func countedInvites(joined, notAnswered, refused, failed float64) partytest.Figures {
+	return partytest.Figures{`invites_total{outcome="joined"}`: joined, `invites_total{outcome="not_answered"}`: notAnswered,
+		`invites_total{outcome="refused"}`: refused, `invites_total{outcome="failed"}`: failed}
+}
+
+// metered is a Caddy whose metrics are at a site's /metrics and at the admin
+// endpoint. A party's counters go on until the process ends, so each has a party of
+// its own.
+type metered struct {
+	*partytest.Caddy
+	party string
+}
+
+func newMetered(t testing.TB) *metered {
+	t.Helper()
+	m := &metered{Caddy: partytest.NewCaddyWithAdmin(t), party: partytest.FreshParty()}
+	partytest.App(t, "ask", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+		query := r.URL.Query()
+		operator, ok := wsgiparty.Lookup(query.Get("party"))
+		if !ok {
+			return caddyhttp.Error(http.StatusNotFound, nil)
+		}
+		answers, err := operator.Partyline().Operator(query.Get("guest")).AskAround(r.Context(), query.Get("service"), query.Get("payload"))
+		_, _ = fmt.Fprint(w, answers, err)
+		return nil
+	})
+	return m
+}
+
+// config returns a config of one site, in which PARTY stands for the party's name.
+func (m *metered) config(directives string) []byte {
+	m.Helper()
+	return m.Adapt("ADDRESS {\nroute {\nmetrics /metrics\ntest_app /ask ask\n" + strings.ReplaceAll(directives, "PARTY", m.party) + "\n}\n}")
+}
+
+func (m *metered) load(directives string) {
+	m.Helper()
+	if err := m.TryLoadJSON(m.config(directives)); err != nil {
+		m.Fatal(err)
+	}
+}
+
+// ask asks for the service by a request, as a guest or, for "", as nobody.
+func (m *metered) ask(guest, service string) {
+	m.Helper()
+	path := "/ask?" + url.Values{"party": {m.party}, "guest": {guest}, "service": {service}}.Encode()
+	status := 0
+	partytest.Eventually(m, "the site answers", func() (ok bool) { // after a reload it may be reset
+		var err error
+		status, _, err = m.TryGet(path)
+		return err == nil
+	})
+	if status != http.StatusOK {
+		m.Fatalf("asking for %s: %d", service, status)
+	}
+}
+
+// scrapeMetrics returns all parties' figures.
+func scrapeMetrics(address string) (map[string]partytest.Figures, error) {
+	r, err := http.NewRequest(http.MethodGet, "http://"+address+"/metrics", nil)
+	if err != nil {
+		return nil, err
+	}
+	r.Close = true
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	page, err := io.ReadAll(response.Body)
+	if err != nil {
+		return nil, err
+	}
+	if response.StatusCode != http.StatusOK {
+		return nil, &scrapeError{response.StatusCode, string(page)}
+	}
+	return partytest.ReadFigures(bytes.NewReader(page))
+}
+
+// scrapeError is a page of metrics that is none.
+type scrapeError struct {
+	status int
+	page   string
+}
+
+func (e *scrapeError) Error() string {
+	return fmt.Sprintf("the metrics are a %d: %.500s", e.status, e.page)
+}
+
+// figures returns the party's figures at both endpoints, or at the site's alone.
+func (m *metered) figures(party string) map[string]partytest.Figures {
+	m.Helper()
+	both := make(map[string]partytest.Figures)
+	for name, address := range map[string]string{"the site": m.Address, "the admin endpoint": m.Admin} {
+		if address == "" {
+			continue
+		}
+		partytest.Eventually(m, name+" answers", func() bool {
+			all, err := scrapeMetrics(address)
+			if broken, ok := errors.AsType[*scrapeError](err); ok {
+				m.Fatalf("%s: %v", name, broken)
+			}
+			both[name] = all[party]
+			return err == nil
+		})
+	}
+	return both
+}
+
+// expect fails the test unless both endpoints show just these figures of the party.
+// Of durations it looks at the numbers.
+func (m *metered) expect(parts ...partytest.Figures) {
+	m.Helper()
+	m.expectOf(m.party, parts...)
+}
+
+func (m *metered) expectOf(party string, parts ...partytest.Figures) {
+	m.Helper()
+	want := make(partytest.Figures)
+	for _, part := range parts {
+		maps.Copy(want, part)
+	}
+	for where, got := range m.figures(party) {
+		maps.DeleteFunc(got, func(series string, _ float64) bool {
+			return strings.Contains(series, "_seconds_sum") || strings.Contains(series, "_seconds_bucket")
+		})
+		for _, series := range slices.Sorted(maps.Keys(want)) {
+			if n, ok := got[series]; !ok {
+				m.Errorf("%s has no %s", where, series)
+			} else if n != want[series] {
+				m.Errorf("%s: %s is %v, want %v", where, series, n, want[series])
+			}
+		}
+		for _, series := range slices.Sorted(maps.Keys(got)) {
+			if _, ok := want[series]; !ok {
+				m.Errorf("%s has %s, %v", where, series, got[series])
+			}
+		}
+	}
+}
+
+// joinParty joins the party under that name in Provision.
+func joinParty(ctx caddy.Context, party, guest string, connect func(*wsgiparty.Operator) error) error {
+	operator, err := wsgiparty.Join(ctx, party, guest)
+	if err != nil {
+		return err
+	}
+	return connect(operator)
+}
+
+func TestMetricsCountAsksAndWhatCameOfThem(t *testing.T) {
+	m := newMetered(t)
+	partytest.OnProvision(t, "members", func(ctx caddy.Context) error {
+		return errors.Join(
+			joinParty(ctx, m.party, "answers", func(o *wsgiparty.Operator) error {
+				return errors.Join(o.Connect("number", partytest.Pong), o.Connect("number", partytest.Pong), o.Connect("idle", partytest.Pong))
+			}),
+			joinParty(ctx, m.party, "declines", func(o *wsgiparty.Operator) error { return o.Connect("number", partytest.Declines) }),
+			joinParty(ctx, m.party, "fails", func(o *wsgiparty.Operator) error { return o.Connect("number", partytest.Fails) }),
+			joinParty(ctx, m.party, "panics", func(o *wsgiparty.Operator) error {
+				return o.Connect("number", func(context.Context, any) (any, error) { panic("oh no") })
+			}),
+			joinParty(ctx, m.party, "remote", func(o *wsgiparty.Operator) error { return o.ConnectRemote("number", partytest.Pong) }),
+			joinParty(ctx, m.party, "silent", func(o *wsgiparty.Operator) error { return nil }),
+		)
+	})
+	m.load("test_app members\nwsgi_party PARTY")
+	idle := func(n float64) partytest.Figures { return countedReplies("answers", "idle", n, 0, 0) }
+	m.expect(countedGuests(6), countedInvites(0, 0, 0, 0), countedAsks("number", 0), countedAsks("idle", 0), idle(0),
+		countedReplies("answers", "number", 0, 0, 0), countedReplies("declines", "number", 0, 0, 0), countedReplies("fails", "number", 0, 0, 0),
+		countedReplies("panics", "number", 0, 0, 0), countedReplies("remote", "number", 0, 0, 0))
+
+	for range 3 {
+		m.ask("", "number")
+	}
+	m.ask("answers", "number") // does not ask itself
+	if _, err := wsgiparty.First[string](context.Background(), operatorOf(m, m.party), "number", nil); err != nil {
+		t.Error(err)
+	}
+	m.expect(countedGuests(6), countedInvites(0, 0, 0, 0), countedAsks("number", 5), countedAsks("idle", 0), idle(0),
+		countedReplies("answers", "number", 2*3+1, 0, 0), countedReplies("declines", "number", 0, 4, 0), countedReplies("fails", "number", 0, 0, 4),
+		countedReplies("panics", "number", 0, 0, 4), countedReplies("remote", "number", 4, 0, 0), timedReplies("remote", "number", 4))
+
+	m.ask("answers", "idle") // there is nobody else, but it was asked for
+	m.expect(countedGuests(6), countedInvites(0, 0, 0, 0), countedAsks("number", 5), countedAsks("idle", 1), idle(0),
+		countedReplies("answers", "number", 2*3+1, 0, 0), countedReplies("declines", "number", 0, 4, 0), countedReplies("fails", "number", 0, 0, 4),
+		countedReplies("panics", "number", 0, 0, 4), countedReplies("remote", "number", 4, 0, 0), timedReplies("remote", "number", 4))
+}
+
+func TestMetricsHaveATypeAndAHelpText(t *testing.T) {
+	m := newMetered(t)
+	partytest.OnProvision(t, "remote", func(ctx caddy.Context) error {
+		return joinParty(ctx, m.party, "remote", func(o *wsgiparty.Operator) error { return o.ConnectRemote("number", partytest.Pong) })
+	})
+	m.load("test_app remote\nwsgi_party PARTY")
+	m.ask("", "number")
+	for _, accept := range []string{"text/plain", "application/openmetrics-text; version=1.0.0"} {
+		for _, address := range []string{m.Address, m.Admin} {
+			r, err := http.NewRequest(http.MethodGet, "http://"+address+"/metrics", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Accept", accept)
+			r.Close = true
+			response, err := http.DefaultClient.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			page, err := io.ReadAll(response.Body)
+			response.Body.Close()
+			if err != nil || response.StatusCode != http.StatusOK {
+				t.Fatal(response.StatusCode, err)
+			}
+			for name, kind := range map[string]string{
+				"caddy_wsgi_party_asks_total": "counter", "caddy_wsgi_party_replies_total": "counter", "caddy_wsgi_party_guests": "gauge",
+				"caddy_wsgi_party_invites_total": "counter", "caddy_wsgi_party_reply_duration_seconds": "histogram",
+			} {
+				if strings.HasPrefix(response.Header.Get("Content-Type"), "application/openmetrics-text") {
+					name = strings.TrimSuffix(name, "_total")
+				}
+				for _, want := range []string{"\n# TYPE " + name + " " + kind + "\n", "\n# HELP " + name + " "} {
+					if !bytes.Contains(page, []byte(want)) {
+						t.Errorf("%s as %s has no %q", address, accept, want)
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestOnlyRemoteHandlersAreTimed(t *testing.T) {
+	const least = 30 * time.Millisecond
+	slow := func(context.Context, any) (any, error) {
+		time.Sleep(least)
+		return "at last", nil
+	}
+	m := newMetered(t)
+	partytest.OnProvision(t, "members", func(ctx caddy.Context) error {
+		return errors.Join(
+			joinParty(ctx, m.party, "local", func(o *wsgiparty.Operator) error { return o.Connect("number", slow) }),
+			joinParty(ctx, m.party, "both", func(o *wsgiparty.Operator) error {
+				return errors.Join(o.Connect("number", partytest.Pong), o.ConnectRemote("number", partytest.Pong))
+			}),
+			joinParty(ctx, m.party, "slow", func(o *wsgiparty.Operator) error { return o.ConnectRemote("number", slow) }),
+			joinParty(ctx, m.party, "declines", func(o *wsgiparty.Operator) error { return o.ConnectRemote("number", partytest.Declines) }),
+			joinParty(ctx, m.party, "fails", func(o *wsgiparty.Operator) error { return o.ConnectRemote("number", partytest.Fails) }),
+		)
+	})
+	m.load("test_app members\nwsgi_party PARTY")
+	const n = 3
+	for range n {
+		m.ask("", "number")
+	}
+	m.expect(countedGuests(5), countedInvites(0, 0, 0, 0), countedAsks("number", n),
+		countedReplies("local", "number", n, 0, 0), countedReplies("both", "number", 2*n, 0, 0), countedReplies("slow", "number", n, 0, 0),
+		countedReplies("declines", "number", 0, n, 0), countedReplies("fails", "number", 0, 0, n),
+		timedReplies("both", "number", n), timedReplies("slow", "number", n), timedReplies("declines", "number", n), timedReplies("fails", "number", n))
+
+	for where, got := range m.figures(m.party) {
+		series := func(suffix string, le ...string) float64 {
+			labels := map[string]string{"guest": "slow", "service": "number"}
+			if len(le) > 0 {
+				labels["le"] = le[0]
+			}
+			value, ok := got["reply_duration_seconds"+suffix+partytest.Labels(labels)]
+			if !ok {
+				t.Errorf("%s has no %s %v", where, suffix, labels)
+			}
+			return value
+		}
+		if sum := series("_sum"); sum < n*least.Seconds() || sum > 60 {
+			t.Errorf("%s: the durations are %v together", where, sum)
+		}
+		last := 0.
+		for _, le := range []string{"0.0005", "0.001", "0.0025", "0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1", "2.5", "5", "10", "+Inf"} {
+			count := series("_bucket", le)
+			if count < last || le == "0.025" && count != 0 || le == "10" && count != n || le == "+Inf" && count != n {
+				t.Errorf("%s: %v replies took up to %s", where, count, le)
+			}
+			last = count
+		}
+	}
+}
+
+func TestInvitesAreCountedByWhatBecameOfThem(t *testing.T) {
+	partytest.Guest(t, "guest", "pong", "ping")
+	partytest.App(t, "panics", func(http.ResponseWriter, *http.Request, caddyhttp.Handler) error { panic("oh no") })
+	partytest.OnProvision(t, "broken", func(caddy.Context) error { return errors.New("oh no") })
+	m := newMetered(t)
+	const party = `
+	wsgi_party PARTY {
+		invite /one/__invite__/ /two/__invite__/ /nobody/__invite__/ /guarded/__invite__/ /down/__invite__/ /panics/__invite__/
+		test_app /one/* guest
+		test_app /two/* guest
+		error /guarded/* 403
+		respond /down/* 502
+		test_app /panics/* panics
+	}`
+	pings := func() partytest.Figures {
+		f := countedAsks("ping", 0)
+		maps.Copy(f, countedReplies("one", "ping", 0, 0, 0))
+		maps.Copy(f, countedReplies("two", "ping", 0, 0, 0))
+		return f
+	}()
+	m.load(party)
+	m.expect(countedGuests(2), pings, countedInvites(2, 1, 1, 2))
+
+	// Only who is not on the line is invited again.
+	r, err := http.NewRequest(http.MethodPost, "http://"+m.Admin+"/wsgi_party/"+m.party+"/invite", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Close = true
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		t.Error(response.Status)
+	}
+	m.expect(countedGuests(2), pings, countedInvites(2, 2, 2, 4))
+
+	m.load(party)
+	m.expect(countedGuests(2), pings, countedInvites(4, 3, 3, 6))
+
+	// These have gone out, too.
+	if err := m.TryLoadJSON(m.config(party + "\ntest_app broken")); err == nil {
+		t.Fatal("the load does not fail")
+	}
+	m.expect(countedGuests(2), pings, countedInvites(6, 4, 4, 8))
+}
+
+func TestNothingARequestCarriesBecomesALabel(t *testing.T) {
+	m := newMetered(t)
+	partytest.OnProvision(t, "member", joins(m.party, "guest", "number", 1))
+	m.load("test_app member\nwsgi_party PARTY {\nignore_missing_services\n}")
+	m.ask("", "number")
+	want := []partytest.Figures{countedGuests(1), countedInvites(0, 0, 0, 0), countedAsks("number", 1), countedReplies("guest", "number", 1, 0, 0)}
+	m.expect(want...)
+	for i := range 10 {
+		m.ask("", fmt.Sprint("unheard-of", i))
+		m.ask(fmt.Sprint("stranger", i), fmt.Sprint("unheard-of", i))
+		m.expectNoParty(fmt.Sprint("unheard-of", i))
+	}
+	m.expect(want...)
+	m.ask("stranger", "number") // who asks is no label either
+	m.expect(countedGuests(1), countedInvites(0, 0, 0, 0), countedAsks("number", 2), countedReplies("guest", "number", 2, 0, 0))
+}
+
+// expectNoParty asks for a party that is not there.
+func (m *metered) expectNoParty(party string) {
+	m.Helper()
+	if status, _ := m.Get("/ask?service=number&party=" + url.QueryEscape(party)); status != http.StatusNotFound {
+		m.Errorf("party %q: %d", party, status)
+	}
+	m.expectOf(party)
+}
+
+func TestServicesBeyond512OfAGuestAreCountedTogether(t *testing.T) {
+	const many, beyond = 512, 3
+	m := newMetered(t)
+	var busy *wsgiparty.Operator
+	name := func(i int) string { return fmt.Sprintf("service%04d", i) }
+	partytest.OnProvision(t, "members", func(ctx caddy.Context) error {
+		return errors.Join(
+			joinParty(ctx, m.party, "busy", func(o *wsgiparty.Operator) (err error) {
+				busy = o
+				for i := range many + beyond {
+					err = errors.Join(err, o.Connect(name(i), partytest.Pong))
+				}
+				return err
+			}),
+			// Others are counted apart all the same, and may be called like the rest.
+			joinParty(ctx, m.party, "another", func(o *wsgiparty.Operator) error {
+				return errors.Join(o.Connect("own", partytest.Pong), o.Connect("other", partytest.Pong))
+			}),
+		)
+	})
+	m.load("test_app members\nwsgi_party PARTY")
+	everybody := operatorOf(m, m.party)
+	for i := range many + beyond {
+		if _, err := everybody.AskAround(context.Background(), name(i), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.ask("", name(0))
+	m.ask("", name(many+1))
+	m.ask("", "own")
+	m.ask("", "other")
+	another := []partytest.Figures{countedInvites(0, 0, 0, 0), countedAsks("own", 1), countedReplies("another", "own", 1, 0, 0), countedReplies("another", "other", 1, 0, 0)}
+	want := append(slices.Clone(another), countedGuests(2))
+	for i := range many {
+		want = append(want, countedAsks(name(i), 1), countedReplies("busy", name(i), 1, 0, 0))
+	}
+	want = append(want, countedAsks(name(0), 2), countedReplies("busy", name(0), 2, 0, 0))
+	want = append(want, countedAsks("other", beyond+2), countedReplies("busy", "other", beyond+1, 0, 0))
+	m.expect(want...)
+
+	// It is about the names ever seen, not those connected now.
+	busy.Leave()
+	m.expect(append(slices.Clone(another), countedGuests(1), countedAsks("other", beyond+2))...)
+	returned := everybody.Partyline().Operator("busy")
+	for _, service := range []string{name(0), "new"} {
+		if err := returned.Connect(service, partytest.Pong); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.ask("", "new")
+	m.expect(append(slices.Clone(another), countedGuests(2), countedAsks(name(0), 2), countedReplies("busy", name(0), 2, 0, 0),
+		countedAsks("other", beyond+3), countedReplies("busy", "other", beyond+2, 0, 0))...)
+
+	m.load("test_app members\nwsgi_party PARTY")
+	m.expect(append(want, countedAsks("other", beyond+3), countedReplies("busy", "other", beyond+2, 0, 0))...)
+}
+
+// TestOddNamesDoNotBreakTheScrape has names that are no UTF-8 or have to be escaped.
+func TestOddNamesDoNotBreakTheScrape(t *testing.T) {
+	partytest.Guest(t, "guest", "pong", "ping")
+	m := newMetered(t)
+	odd := []string{"say \"hi\"", "two\nlines", `back\slash`, `end\`, "{a=\"b\"}, # x", "héllo, 世界", "\t \r", "\x00", "no\xff\xfeUTF-8"}
+	oddParty := m.party + "\"\n\\\xff"
+	partytest.OnProvision(t, "members", func(ctx caddy.Context) (err error) {
+		for _, name := range odd {
+			for _, party := range []string{m.party, oddParty} {
+				err = errors.Join(err, joinParty(ctx, party, name, func(o *wsgiparty.Operator) error {
+					return errors.Join(o.Connect(name, partytest.Pong), o.ConnectRemote(name, partytest.Pong))
+				}))
+			}
+		}
+		return err
+	})
+	m.load("test_app members\nwsgi_party PARTY {\ninvite /%ff/__invite__/\ntest_app guest\n}")
+	for _, party := range []string{m.party, oddParty} {
+		for _, name := range odd {
+			if _, err := operatorOf(m, party).AskAround(context.Background(), name, nil); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	want := []partytest.Figures{countedGuests(float64(len(odd)))}
+	for _, name := range odd {
+		if name == "no\xff\xfeUTF-8" {
+			name = `"no\xff\xfeUTF-8"`
+		}
+		want = append(want, countedAsks(name, 1), countedReplies(name, name, 2, 0, 0), timedReplies(name, name, 1))
+	}
+	m.expectOf(fmt.Sprintf("%q", oddParty), append(want, countedInvites(0, 0, 0, 0))...)
+	m.expect(append(want, countedGuests(float64(len(odd)+1)), countedInvites(1, 0, 0, 0), countedAsks("ping", 0), countedReplies(`"\xff"`, "ping", 0, 0, 0))...)
+}
+
+// TestNamesThatAreWrittenAlikeDoNotBreakTheScrape has a name that is no UTF-8, and
+// another one that is the label of the first.
+func TestNamesThatAreWrittenAlikeDoNotBreakTheScrape(t *testing.T) {
+	m := newMetered(t)
+	partytest.OnProvision(t, "members", func(ctx caddy.Context) (err error) {
+		for _, name := range []string{"\xff", `"\xff"`} {
+			for _, party := range []string{m.party, m.party + name} {
+				err = errors.Join(err, joinParty(ctx, party, name, func(o *wsgiparty.Operator) error {
+					return errors.Join(o.Connect("number", partytest.Pong), o.ConnectRemote(name, partytest.Pong))
+				}))
+			}
+		}
+		return err
+	})
+	m.load("test_app members\nwsgi_party PARTY")
+	m.ask("", "number")
+	for where, got := range m.figures(m.party) {
+		if got[`asks_total{service="number"}`] != 1 || got["guests"] != 2 {
+			t.Errorf("%s: %v", where, got)
+		}
+	}
+}

@@ -1,0 +1,220 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package operations_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
+	"github.com/wsgiparty/wsgiparty/internal/testport"
+	"github.com/wsgiparty/wsgiparty/internal/wire"
+	"github.com/wsgiparty/wsgiparty/operations"
+)
+
+func TestRemoteGuestsAreShownLikeAnyOther(t *testing.T) {
+	c := newAdminTest(t)
+	party := partytest.FreshParty()
+	blog := partytest.NewInvited(t, partytest.Manifest(`{"urls": {"home": "/"}, "services": {"ping": {"answer": "pong"}, "user": {"href": "/user{?id}"}}}`)).On(partytest.JSON(`"somebody"`))
+	moved := partytest.NewInvited(t, partytest.Status(301, "Location", "https://example.com/moved/__invite__/"))
+	down := testport.Address(t)
+	apps := []struct {
+		guest   string
+		app     *partytest.Application
+		result  wsgiparty.InviteResult
+		status  int
+		err     string
+		advice  []string
+		manages bool
+	}{
+		{guest: "blog", app: blog, result: wsgiparty.InviteJoined, status: 200},
+		{guest: "none", app: partytest.NewInvited(t, partytest.Status(404)), result: wsgiparty.InviteNotAnswered, status: 404, advice: []string{"application/vnd.wsgi-party+json", "correct the invite's URI", "wsgi_party_guest"}},
+		{guest: "spa", app: partytest.NewInvited(t, partytest.JSON(`{}`)), result: wsgiparty.InviteNotAnswered, status: 200, advice: []string{"no manifest", "application/json"}},
+		{guest: "badhost", app: partytest.NewInvited(t, partytest.Status(400)), result: wsgiparty.InviteRefused, status: 400, advice: []string{"host", "https://example.com/badhost/__invite__/"}},
+		{guest: "guarded", app: partytest.NewInvited(t, partytest.Status(401)), result: wsgiparty.InviteRefused, status: 401, advice: []string{"`not vars partyline guarded`", "key"}},
+		{guest: "forbidden", app: partytest.NewInvited(t, partytest.Status(403)), result: wsgiparty.InviteRefused, status: 403, advice: []string{"`not vars partyline forbidden`"}},
+		{guest: "moved", app: moved, result: wsgiparty.InviteFailed, status: 301, advice: []string{"https://example.com/moved/__invite__/", "not followed", "write `invite https://example.com/moved/__invite__/`"}},
+		{guest: "broken", app: partytest.NewInvited(t, partytest.Manifest(`{"urls": {"home": 1}}`)), result: wsgiparty.InviteFailed, status: 200, err: "urls.home", advice: []string{"correct the application's manifest"}},
+		{guest: "down", result: wsgiparty.InviteFailed, status: 502, err: "connect", advice: []string{"is the application running"}},
+	}
+	config := ""
+	for _, a := range apps {
+		config += "invite /" + a.guest + "/__invite__/\n"
+		if a.app != nil {
+			config += partytest.Mounted(a.guest, "", a.app)
+		}
+	}
+	c.Site("wsgi_party " + party + " {\n" + config + "handle_path /down/* {\nwsgi_party_guest\nreverse_proxy " + down + "\n}\n}")
+	known := invitesOf(t, party, true)
+	var shown operations.PartyJSON
+	partytest.Decode(c, c.Call("GET", "/wsgi_party/"+party, ""), &shown)
+	for i, a := range apps {
+		info := known[a.guest]
+		if info.Result != a.result || info.Status != a.status || !strings.Contains(wire.Message(info.Err), a.err) || (info.Err == nil) != (a.err == "") || info.Duration <= 0 || info.Time.Before(c.began) || info.Time.After(time.Now()) {
+			t.Errorf("%s: %+v", a.guest, info)
+		}
+		if (info.Hint == "") != (a.result == wsgiparty.InviteJoined) {
+			t.Errorf("%s: the hint is %q", a.guest, info.Hint)
+		}
+		for _, part := range a.advice {
+			if !strings.Contains(info.Hint, part) {
+				t.Errorf("%s: the hint lacks %q: %s", a.guest, part, info.Hint)
+			}
+		}
+		if i < len(shown.Invites) {
+			got := shown.Invites[i]
+			if got.Server != "srv0" || got.URI != "/"+a.guest+"/__invite__/" || got.Guest != a.guest || got.Result != a.result || got.Status != a.status ||
+				!strings.Contains(got.Error, a.err) || got.Hint != info.Hint || got.Duration <= 0 || !got.Time.Equal(info.Time) {
+				t.Errorf("%s: the admin API shows %+v", a.guest, got)
+			}
+		}
+	}
+
+	for range 3 {
+		if answers, err := operatorOf(c, party).AskAround(t.Context(), "user", map[string]any{"id": 1}); err != nil || len(answers) != 1 {
+			t.Fatal(answers, err)
+		}
+	}
+	blog.On(partytest.Status(500))
+	_, _ = operatorOf(c, party).AskAround(t.Context(), "user", map[string]any{"id": 1})
+	blog.On(partytest.Status(204))
+	_, _ = operatorOf(c, party).AskAround(t.Context(), "user", map[string]any{"id": 1})
+	_, _ = operatorOf(c, party).AskAround(t.Context(), "ping", nil)
+	var view struct {
+		Party                    string
+		Invites                  json.RawMessage
+		Guests, Services, Counts json.RawMessage
+	}
+	partytest.Decode(c, c.Call("GET", "/wsgi_party/"+party, ""), &view)
+	c.same("guests", c.plain(string(view.Guests)), c.plain(`[{"guest": "blog", "services": ["ping", "url", "user"], "replicas": 1, "joined": "TIME"}]`))
+	c.same("services", c.plain(string(view.Services)), c.plain(`[{"service": "ping", "guests": ["blog"]}, {"service": "url", "guests": ["blog"]}, {"service": "user", "guests": ["blog"]}]`))
+	c.same("counts", c.plain(string(view.Counts)), c.plain(`[
+		{"guest": "blog", "service": "ping", "asked": 1, "answered": 1, "declined": 0, "failed": 0, "refused": 0, "last_error": ""},
+		{"guest": "blog", "service": "url", "asked": 0, "answered": 0, "declined": 0, "failed": 0, "refused": 0, "last_error": ""},
+		{"guest": "blog", "service": "user", "asked": 5, "answered": 3, "declined": 1, "failed": 1, "refused": 0, "last_error": "guest \"blog\" failed to answer \"user\": status 500"}]`))
+	response := c.Call("POST", "/wsgi_party/"+party+"/ask/ping", "")
+	c.isJSON("an ask", response, `{"answers": ["pong"], "replies": [{"guest": "blog", "mount": "/blog", "status": "answered", "duration": "DURATION"}], "duration": "DURATION"}`)
+}
+
+// TestANewManifestKeepsTheGuestOnTheLine changes what the application says of itself.
+func TestANewManifestKeepsTheGuestOnTheLine(t *testing.T) {
+	c := newAdminTest(t)
+	party := partytest.FreshParty()
+	blog := partytest.NewInvited(t, partytest.Manifest(`{"services": {"ping": {"answer": 1}, "gone": {"href": "/gone"}}}`))
+	c.Site("wsgi_party " + party + " {\ninvite /blog/__invite__/\n" + partytest.Mounted("blog", "", blog) + "}")
+	invitesOf(t, party, true)
+	before := operatorOf(c, party).Partyline().Guests()
+	blog.OnInvite(partytest.Manifest(`{"services": {"ping": {"answer": 2}, "new": {"answer": 3}}}`))
+	if _, err := operatorOf(c, party).AskAround(t.Context(), "gone", nil); err == nil { // its 404 has the manifest asked for again
+		t.Error("what is not there answers")
+	}
+	partytest.Eventually(t, "the new manifest counts", func() bool {
+		answers, err := operatorOf(c, party).AskAround(t.Context(), "ping", nil)
+		if err != nil || len(answers) != 1 {
+			t.Errorf("in between the guest answers %v, %v", answers, err)
+			return true
+		}
+		return string(answers[0].(json.RawMessage)) == "2"
+	})
+	partytest.Eventually(t, "its old operator has left", func() bool {
+		after := operatorOf(c, party).Partyline().Guests()
+		return len(after) == 1 && after[0].Replicas == 1 && slices.Equal(after[0].Services, []string{"new", "ping"}) && after[0].Joined.Equal(before[0].Joined)
+	})
+}
+
+// TestAnInviteSentAgainWaitsForTheApplication has one that is no guest at first, and
+// later fails.
+func TestAnInviteSentAgainWaitsForTheApplication(t *testing.T) {
+	c := newAdminTest(t)
+	party := partytest.FreshParty()
+	manifest := partytest.Manifest(`{"services": {"ping": {"answer": "pong"}, "gone": {"href": "/gone"}}}`)
+	slow := func(next http.HandlerFunc) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			time.Sleep(100 * time.Millisecond)
+			next(w, r)
+		}
+	}
+	blog := partytest.NewInvited(t, partytest.Status(404))
+	c.Site("wsgi_party " + party + " {\ninvite /blog/__invite__/\n" + partytest.Mounted("blog", "", blog) + "}")
+	if info := invitesOf(t, party, true)["blog"]; info.Result != wsgiparty.InviteNotAnswered {
+		t.Errorf("%+v", info)
+	}
+	invite := func(want string) {
+		t.Helper()
+		c.expectJSON("POST", "/wsgi_party/"+party+"/invite?guest=blog", "", `{"invites": [{"server": "srv0", "uri": "/blog/__invite__/", "guest": "blog", `+want+`, "time": "TIME", "duration": "DURATION"}]}`)
+	}
+	blog.OnInvite(slow(partytest.Status(403)))
+	invite(`"result": "refused", "status": 403, "error": "", "hint": "HINT", "sent": true`)
+	blog.OnInvite(slow(manifest))
+	invite(`"result": "joined", "status": 200, "error": "", "sent": true`)
+	c.ExpectJSONAnswers(party, "ping", `"pong"`)
+	invited := blog.Invites()
+	invite(`"result": "joined", "status": 200, "error": "", "sent": false`)
+	if n := blog.Invites(); n != invited {
+		t.Errorf("who is on the line is invited again")
+	}
+
+	// A guest whose last manifest counts is asked, too, and keeps answering.
+	blog.OnInvite(slow(partytest.Status(500)))
+	_, _ = operatorOf(c, party).AskAround(t.Context(), "gone", nil)
+	partytest.Eventually(t, "the invite fails", func() bool { return invitesOf(t, party, false)["blog"].Status == 500 })
+	invited = blog.Invites()
+	invite(`"result": "failed", "status": 500, "error": "", "hint": "HINT", "old_manifest": "TIME", "sent": true`)
+	if n := blog.Invites(); n == invited {
+		t.Error("the application was not asked")
+	}
+	c.ExpectJSONAnswers(party, "ping", `"pong"`)
+	blog.OnInvite(slow(manifest))
+	invite(`"result": "joined", "status": 200, "error": "", "sent": true`)
+	c.ExpectJSONAnswers(party, "ping", `"pong"`)
+}
+
+// TestAnApplicationThatDoesNotAnswerIsWaitedForAsLongAsInvitesMayTake has it hang.
+func TestAnApplicationThatDoesNotAnswerIsWaitedForAsLongAsInvitesMayTake(t *testing.T) {
+	c := newAdminTest(t)
+	party := partytest.FreshParty()
+	blog := partytest.NewInvited(t, partytest.Status(404))
+	c.Site("wsgi_party " + party + " {\ninvite /blog/__invite__/\ninvite_timeout 200ms\n" + partytest.Mounted("blog", "", blog) + "}")
+	invitesOf(t, party, true)
+	blog.OnInvite(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	began := time.Now()
+	response := c.Call("POST", "/wsgi_party/"+party+"/invite", "")
+	if took := time.Since(began); response.Status != 200 || took < 200*time.Millisecond || strings.Contains(response.Body, `"joined"`) {
+		t.Errorf("after %v: %d %s", took, response.Status, response.Body)
+	}
+	partytest.Eventually(t, "it is said that it took too long", func() bool {
+		info := invitesOf(t, party, false)["blog"]
+		return info.Result == wsgiparty.InviteFailed && strings.Contains(wire.Message(info.Err), "longer than 200ms")
+	})
+}
+
+func TestRemoteGuestsAreCountedLikeAnyOther(t *testing.T) {
+	m := newMetered(t)
+	blog := partytest.NewInvited(t, partytest.Manifest(`{"urls": {"home": "/"}, "services": {"ping": {"answer": "pong"}, "user": {"href": "/user"}}}`)).On(partytest.JSON("1"))
+	m.load("wsgi_party PARTY {\ninvite /blog/__invite__/ /none/__invite__/\n" + partytest.Mounted("blog", "", blog) + partytest.Mounted("none", "", partytest.NewInvited(t, partytest.Status(404))) + "}")
+	invitesOf(t, m.party, true)
+	replies := func(user partytest.Figures) []partytest.Figures {
+		return []partytest.Figures{countedGuests(1), countedReplies("blog", "ping", 0, 0, 0), countedReplies("blog", "url", 0, 0, 0), user,
+			countedAsks("ping", 0), countedAsks("url", 0)}
+	}
+	m.expect(append(replies(countedReplies("blog", "user", 0, 0, 0)), countedAsks("user", 0), countedInvites(1, 1, 0, 0))...)
+	m.ask("", "user")
+	m.ask("", "user")
+	blog.On(partytest.Status(204))
+	m.ask("", "user")
+	blog.On(partytest.Status(500))
+	m.ask("", "user")
+	m.expect(append(replies(countedReplies("blog", "user", 2, 1, 1)), countedAsks("user", 4), timedReplies("blog", "user", 4), countedInvites(1, 1, 0, 0))...)
+	for where, figures := range m.figures(m.party) {
+		label := `{guest="blog",service="user"}`
+		if sum := figures["reply_duration_seconds_sum"+label]; sum <= 0 || sum > 20 {
+			t.Errorf("%s: %v seconds", where, sum)
+		}
+	}
+}

@@ -1,0 +1,227 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package party
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/wsgiparty/wsgiparty/internal/kept"
+	"github.com/wsgiparty/wsgiparty/internal/nearest"
+	"github.com/wsgiparty/wsgiparty/internal/token"
+	"github.com/wsgiparty/wsgiparty/partyline"
+)
+
+const appName = "wsgi_party"
+
+func init() {
+	caddy.RegisterModule(new(App))
+}
+
+// App holds the partylines of one config, so that each config has its own. It
+// has no settings and need not be configured: it is there as soon as a
+// `wsgi_party` handler or a module that joins a partyline is.
+//
+// In Caddy's storage, below `wsgi_party/`, it keeps the last good manifest of each
+// application, for the next start of a Caddy with the same addresses and upstreams. One
+// that no config has had for 30 days is deleted. A storage that does not answer delays
+// the load of a config by 2 seconds in all.
+//
+// It emits these events, once the config has started. All have `party`, `guest` and
+// `services` as data, those of invites also `uri`, `status` (0 where nobody answered)
+// and `error`.
+//
+// Event | When
+// ------|-----
+// `guest_joined` | a guest took its invite, or a module joined
+// `guest_left` | the last operator of a guest that had joined has left
+// `invite_not_answered` | nobody took an invite
+// `invite_refused` | an invite was answered with a 4xx status other than 404
+// `invite_failed` | an invite ended in an error, a time-out, or a 5xx status
+//
+// An application that is invited over HTTP, again and again, has joined when its
+// manifest is there; what becomes of later invites is told, and counted, when it is
+// something else than before.
+//
+// A config begins with nobody on the line: after a reload its guests join again, and
+// none of the config before leaves.
+//
+// These are among Caddy's metrics, of the parties and the connected services of the
+// running config. Counters go on from config to config, and are forgotten with a guest
+// or a party that no config has had for an hour. A guest's services beyond 512
+// are counted together as `other`.
+//
+// Metric | Labels | What
+// -------|--------|-----
+// `caddy_wsgi_party_asks_total` | `party`, `service` | asks for a service
+// `caddy_wsgi_party_replies_total` | `party`, `guest`, `service`, `outcome` | handlers that `answered`, `declined` or `failed`, or remote ones that `refused`, being asked more than they can answer
+// `caddy_wsgi_party_guests` | `party` | guests on the line
+// `caddy_wsgi_party_invites_total` | `party`, `outcome` | invites that `joined`, were `not_answered` or `refused`, or `failed`
+// `caddy_wsgi_party_reply_duration_seconds` | `party`, `guest`, `service` | how long remote handlers took; others are not timed
+type App struct {
+	ctx    context.Context
+	logger *zap.Logger
+	events *eventQueue
+
+	mu      sync.RWMutex
+	entries map[string]*Entry
+	keys    token.Ring // of all guests: none may have another's
+
+	warnings []func() // for Start, when all of the config is there
+
+	forwarded     atomic.Pointer[[]string] // the headers that some guest is to be sent
+	prefixHeaders atomic.Pointer[[]string] // those that some party's prefix is in
+	prefixWarned  atomic.Bool
+
+	storage     Storage
+	holds       kept.Holds
+	pathKey     atomic.Pointer[token.PathKey] // nil until it has come from the storage
+	pathKeyOnce sync.Once                     // for what has it come
+}
+
+// CaddyModule returns the Caddy module information.
+func (*App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  appName,
+		New: func() caddy.Module { return new(App) },
+	}
+}
+
+// Provision sets up the app.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.ctx = ctx.Context
+	a.logger = ctx.Logger()
+	a.storage.app, a.storage.caddys = a, ctx.Storage()
+	a.entries = make(map[string]*Entry)
+	var err error
+	if a.events, err = newEventQueue(ctx, a.logger); err != nil {
+		return err
+	}
+	a.events.onStart(func() { go a.storage.tidy() })
+	return nil
+}
+
+// Start warns about what only the whole config shows.
+func (a *App) Start() error {
+	a.warnOfJoined()
+	a.mu.RLock()
+	warnings := slices.Clone(a.warnings)
+	a.mu.RUnlock() // a hint may ask which guests are expected
+	for _, warn := range warnings {
+		warn()
+	}
+	return nil
+}
+
+// warnOfJoined warns of modules that joined where they are hardly meant to.
+func (a *App) warnOfJoined() {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	var parties []string
+	for name, e := range a.entries {
+		if len(e.hosts) > 0 {
+			parties = append(parties, name)
+		}
+	}
+	slices.Sort(parties)
+	for name, e := range a.entries {
+		var guests, modules []string
+		for _, j := range e.joined {
+			if modules = append(modules, j.module); j.guest != "" {
+				guests = append(guests, j.guest)
+			}
+		}
+		slices.Sort(guests)
+		guests = slices.Compact(guests)
+		if len(e.hosts) == 0 {
+			slices.Sort(modules)
+			remedy := "name one that there is, or give that name to a wsgi_party handler"
+			if len(parties) == 0 {
+				remedy = "write one around the routes of the applications"
+			}
+			a.logger.Warn("no wsgi_party handler names the party that was joined",
+				zap.String("party", name),
+				zap.Strings("guests", guests),
+				zap.Strings("modules", slices.Compact(modules)),
+				zap.String("hint", "no party is called "+strconv.Quote(name)+nearest.DidYouMean(name, parties...)+"; "+whichParties(parties)+"; "+remedy))
+		}
+		for _, guest := range guests {
+			if slices.ContainsFunc(e.hosts, func(h *Host) bool { return h.guests.has(guest) }) {
+				a.logger.Warn("a module joined under the name of an invited guest: only one of the two is asked",
+					zap.String("party", name),
+					zap.String("guest", guest),
+					zap.String("hint", "join under another name, or invite that guest under another name"))
+			}
+		}
+	}
+}
+
+// Cleanup releases what the config holds: the process forgets, after a while, what no
+// other config has.
+func (a *App) Cleanup() error {
+	a.holds.Release()
+	return nil
+}
+
+// Stop ends the events. It disconnects nobody: requests in flight outlive it.
+func (a *App) Stop() error {
+	a.events.end()
+	return nil
+}
+
+// Running returns the app of the running config.
+func Running() (*App, bool) {
+	app, err := caddy.ActiveContext().AppIfConfigured(appName)
+	if err != nil {
+		return nil, false
+	}
+	return app.(*App), true
+}
+
+// AppOf returns the app of the config that is being provisioned.
+func AppOf(ctx caddy.Context) (_ *App, err error) {
+	defer func() {
+		switch value := recover().(type) {
+		case nil:
+		case runtime.Error: // Caddy's, for a context without a config
+			err = fmt.Errorf("the context belongs to no config: join in Provision, with the context given there (%w)", value)
+		default:
+			panic(value)
+		}
+	}()
+	app, err := ctx.App(appName)
+	if err != nil {
+		return nil, err
+	}
+	for _, provision := range provisioners {
+		if err := provision(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return app.(*App), nil
+}
+
+// WarnAtStart adds a function that Start calls, which may warn of what only the whole
+// config shows. It is experimental.
+func (a *App) WarnAtStart(warn func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.warnings = append(a.warnings, warn)
+}
+
+// Interface guards
+var (
+	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
+	_ partyline.Observer = (*observer)(nil)
+)

@@ -1,0 +1,100 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package party
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http/httptrace"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// goneError is why a request ended, as the cause of its context: reverse_proxy takes it
+// for one whose client has gone, so that it does not try again, and does not count it
+// for its health checks.
+type goneError struct{ err error }
+
+func (e *goneError) Error() string   { return e.err.Error() }
+func (e *goneError) Unwrap() []error { return []error{e.err, context.Canceled} }
+
+// reasonOf returns the error without what it is to a proxy.
+func reasonOf(err error) error {
+	if gone, ok := err.(*goneError); ok {
+		return gone.err
+	}
+	return err
+}
+
+// TimeoutError says that an invite or an ask took too long. It is experimental.
+type TimeoutError struct {
+	// After is how long it was allowed to take.
+	After time.Duration
+}
+
+func (e *TimeoutError) Error() string { return fmt.Sprintf("it took longer than %v", e.After) }
+
+// TimedOut reports whether an error is that of something that took too long. It is
+// experimental.
+func TimedOut(err error) bool {
+	_, ok := errors.AsType[*TimeoutError](err)
+	return ok
+}
+
+// WithTimeout returns the context for a request to a guest that ends after a while, because
+// of a *TimeoutError. Proxies take that for a client that has gone: they do not count it
+// for their health checks. It is experimental.
+func WithTimeout(ctx context.Context, after time.Duration) (context.Context, context.CancelFunc) {
+	var cause struct { // one allocation
+		gone    goneError
+		timeout TimeoutError
+	}
+	cause.timeout.After = after
+	cause.gone.err = &cause.timeout
+	return context.WithTimeoutCause(ctx, after, &cause.gone)
+}
+
+// UnconnectedError says that there was no connection to an application. A proxy is not to
+// take that for down for its visitors just because Caddy was quicker. It is experimental.
+type UnconnectedError struct{ Err error }
+
+func (e *UnconnectedError) Error() string { return e.Err.Error() }
+func (e *UnconnectedError) Unwrap() error { return e.Err }
+
+// WithConnecting returns the context of a request that ends, because of an
+// *UnconnectedError, when there is nothing to connect to in so many attempts, and what
+// becomes true when there is. It is experimental.
+func WithConnecting(ctx context.Context, attempts int) (context.Context, *atomic.Bool) {
+	ctx, end := context.WithCancelCause(ctx)
+	connected := new(atomic.Bool)
+	var mu sync.Mutex
+	addresses, refused := 1, 0 // of this attempt
+	fail := func(err error) {
+		addresses, refused = 1, 0
+		if attempts--; attempts <= 0 && !connected.Load() {
+			end(&goneError{&UnconnectedError{err}})
+		}
+	}
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { connected.Store(true) },
+		DNSDone: func(info httptrace.DNSDoneInfo) {
+			mu.Lock()
+			defer mu.Unlock()
+			if addresses = len(info.Addrs); info.Err != nil {
+				fail(info.Err)
+			}
+		},
+		ConnectDone: func(_, _ string, err error) {
+			mu.Lock()
+			defer mu.Unlock()
+			if err == nil {
+				connected.Store(true)
+			} else if refused++; refused >= addresses {
+				fail(err)
+			}
+		},
+	}), connected
+}

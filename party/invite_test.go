@@ -1,0 +1,309 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package party_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
+)
+
+func TestTheGuestsURIIsItsOwn(t *testing.T) {
+	partytest.App(t, "app", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+		invitation, _ := wsgiparty.InvitationFrom(r)
+		invitation.URI.Path = "/changed"
+		return invitation.Operator.Connect("ping", partytest.Pong)
+	})
+	c := partytest.NewCaddy(t)
+	c.Site("wsgi_party main {\ninvite /__invite__/\ntest_app app\n}")
+	if got := partytest.InviteLogged(t)["uri"]; got != "/__invite__/" {
+		t.Errorf("uri: %v", got)
+	}
+}
+
+func TestAStrictInviteThatDoesNotJoinFailsTheLoad(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	c.Site("respond running")
+	partytest.Guest(t, "one", "pong", "ping")
+	err := c.TryLoad("ADDRESS {\nwsgi_party main {\nstrict_invites\ninvite /one/__invite__/ /two/__invite__/\nroute {\nrespond /one/* nobody 410\ntest_app one\n}\n}\n}")
+	for _, want := range []string{`guest "one" at /one/__invite__/`, "410", "strict_invites", "`not vars partyline one`"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("the error does not contain %q: %v", want, err)
+		}
+	}
+	c.Expect("/", 200, "running")
+
+	c.Site("wsgi_party main {\nstrict_invites\ninvite /one/__invite__/\ntest_app one\n}")
+	c.ExpectAnswers("main", "ping", "pong")
+}
+
+func TestOneGuestsFaultIsNotAnothers(t *testing.T) {
+	partytest.Guest(t, "good", "pong", "ping")
+	partytest.App(t, "bad", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+		operator, _ := wsgiparty.OperatorFrom(r)
+		if err := operator.Connect("ping", func(context.Context, any) (any, error) { panic("no pong") }); err != nil {
+			return err
+		}
+		panic("no welcome")
+	})
+	c := partytest.NewCaddy(t)
+	c.Site(`
+	wsgi_party main {
+		invite /bad/__invite__/ /good/__invite__/
+		test_app /bad/* bad
+		test_app /good/* good
+	}`)
+	answers, err := operatorOf(c, "main").AskAround(context.Background(), "ping", nil)
+	if !slices.Equal(answers, []any{"pong"}) {
+		t.Errorf("answers: %v", answers)
+	}
+	var failure *wsgiparty.HandlerError
+	if !errors.As(err, &failure) || failure.Guest != "bad" {
+		t.Errorf("error: %v", err)
+	}
+}
+
+func TestInvitesAreSentInOrder(t *testing.T) {
+	var order []string
+	partytest.App(t, "app", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+		operator, _ := wsgiparty.OperatorFrom(r)
+		order = append(order, operator.Guest())
+		return nil
+	})
+	c := partytest.NewCaddy(t)
+	c.Site("wsgi_party main {\ninvite /c/__invite__/ /a/__invite__/\ninvite /b/__invite__/\ntest_app app\n}")
+	if !slices.Equal(order, []string{"c", "a", "b"}) {
+		t.Errorf("invited %v", order)
+	}
+}
+
+// TestTheInviteIsACompleteRequest says what a guest, and what stands before it,
+// sees of an invite.
+func TestTheInviteIsACompleteRequest(t *testing.T) {
+	for uri, want := range map[string]map[string]string{
+		"/blog/__invite__/?x=1": {
+			"method": "GET", "host": "localhost", "uri": "/blog/__invite__/?x=1", "uri.path": "/blog/__invite__/", "scheme": "http",
+			"vars.partyline": "blog", "remote.host": "192.0.2.1", "tls": "<nil>",
+		},
+		"https://example.com/blog/__invite__/": {
+			"host": "example.com", "uri": "/blog/__invite__/", "scheme": "https", "vars.partyline": "blog", "local.port": "443",
+		},
+		"http://example.com:8080/__invite__/": {
+			"hostport": "example.com:8080", "scheme": "http", "vars.partyline": "root", "local.port": "8080",
+		},
+	} {
+		t.Run(uri, func(t *testing.T) {
+			invited := false
+			partytest.App(t, "app", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+				invitation, ok := wsgiparty.InvitationFrom(r)
+				if !ok {
+					return nil
+				}
+				invited = true
+				replacer := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+				for name, want := range want {
+					placeholder := "{http.request." + name + "}"
+					if strings.HasPrefix(name, "vars.") {
+						placeholder = "{http." + name + "}"
+					}
+					got := replacer.ReplaceAll(placeholder, "")
+					if name == "tls" {
+						got = fmt.Sprint(r.TLS)
+					}
+					if got != want {
+						t.Errorf("%s: %q, want %q", placeholder, got, want)
+					}
+				}
+				if (r.TLS != nil) != strings.HasPrefix(uri, "https") || r.TLS != nil && (!r.TLS.HandshakeComplete || r.TLS.ServerName != "example.com") {
+					t.Errorf("TLS: %+v", r.TLS)
+				}
+				if server, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); !ok || server.Name() != "srv0" {
+					t.Errorf("the server is %v", server)
+				}
+				if invitation.URI.String() != uri || invitation.Prefix != "/apps" {
+					t.Errorf("invitation: %+v", invitation)
+				}
+				w.WriteHeader(http.StatusOK)
+				return nil
+			})
+			c := partytest.NewCaddy(t)
+			// Host matchers inside the party work, remote_ip takes it for nobody.
+			c.Site("wsgi_party main {\ninvite " + uri + "\nprefix /apps\n@here remote_ip private_ranges\nrespond @here local\n@hosts host localhost example.com\ntest_app @hosts app\n}")
+			if !invited || partytest.InviteLogged(t)["msg"] != partytest.Message(wsgiparty.InviteJoined) {
+				t.Error(partytest.InviteLogged(t))
+			}
+		})
+	}
+}
+
+func TestPartylineKeyRenamesTheRequestVariable(t *testing.T) {
+	partytest.App(t, "app", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+		operator, _ := wsgiparty.OperatorFrom(r)
+		if got := caddyhttp.GetVar(r.Context(), "line"); got != operator {
+			t.Errorf("the variable holds %v", got)
+		}
+		if got := caddyhttp.GetVar(r.Context(), "partyline"); got != nil {
+			t.Errorf("the variable of the default name holds %v", got)
+		}
+		return operator.Connect("ping", partytest.Pong)
+	})
+	c := partytest.NewCaddy(t)
+	c.Site("wsgi_party main {\npartyline_key line\ninvite /__invite__/\ntest_app app\n}")
+	c.ExpectAnswers("main", "ping", "pong")
+}
+
+func TestPlaceholdersOfTheEnvironmentInAnInvite(t *testing.T) {
+	t.Setenv("GUEST_HOST", "example.com")
+	t.Setenv("GUEST_NAME", "bob")
+	partytest.Guest(t, "app", "pong", "ping")
+	c := partytest.NewCaddy(t)
+	c.Site("wsgi_party main {\ninvite https://{env.GUEST_HOST}/__invite__/ as {env.GUEST_NAME}\n@host host example.com\ntest_app @host app\n}")
+	c.ExpectAnswers("main", "ping", "pong")
+	if got := partytest.InviteLogged(t)["guest"]; got != "bob" {
+		t.Errorf("guest: %v", got)
+	}
+	err := c.TryLoad("ADDRESS {\nwsgi_party main {\ninvite {env.NO_SUCH_VARIABLE}\n}\n}")
+	if err == nil || !strings.Contains(err.Error(), "NO_SUCH_VARIABLE") {
+		t.Errorf("an unset variable: %v", err)
+	}
+	c.ExpectAnswers("main", "ping", "pong")
+}
+
+func TestGuestNames(t *testing.T) {
+	for uri, want := range map[string]string{
+		"/__invite__/":                       "root",
+		"/__invite__":                        "root",
+		"/one/__invite__/":                   "one",
+		"/one/two/__invite__/x":              "one/two",
+		"https://example.com/one/__invite__": "one",
+		"/one/hello/":                        "one/hello",
+		"/one__invite__/":                    "one__invite__",
+		"https://example.com/__invite__/":    "root",
+	} {
+		i, err := wsgiparty.Invite{URI: uri}.Parse()
+		if err != nil {
+			t.Errorf("%s: %v", uri, err)
+		} else if (*i.Guest()) != want {
+			t.Errorf("%s: guest %q, want %q", uri, (*i.Guest()), want)
+		}
+	}
+}
+
+// TestNestedParties has the outer party's invites run through the inner one, which
+// has sent its own before.
+func TestNestedParties(t *testing.T) {
+	partytest.App(t, "app", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+		if operator, ok := wsgiparty.OperatorFrom(r); ok {
+			name := operator.Partyline().Name()
+			return operator.Connect("party", func(context.Context, any) (any, error) { return name, nil })
+		}
+		_, err := io.WriteString(w, "app")
+		return err
+	})
+	c := partytest.NewCaddy(t)
+	c.Site(`
+	wsgi_party outer {
+		invite /app/__invite__/
+		wsgi_party inner {
+			invite /app/__invite__/
+			test_app /app/* app
+		}
+	}
+	respond next`)
+	c.ExpectAnswers("outer", "party", "outer")
+	c.ExpectAnswers("inner", "party", "inner")
+	c.Expect("/app/", 200, "app")
+	c.Expect("/elsewhere", 200, "next")
+	c.Expect("/app/__invite__/", 404, "")
+}
+
+func TestBadInvites(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	c.Site("respond running")
+	for name, test := range map[string]struct{ party, want string }{
+		"not a URI":               {`"invites": ["/%zz"]`, `invite "/%zz" is not a URI`},
+		"control character":       {`"invites": ["/\u0001"]`, `is not a URI`},
+		"relative":                {`"invites": ["blog/__invite__/"]`, `write "/blog/__invite__/"`},
+		"another scheme":          {`"invites": [{"uri": "ftp://example.com/x"}]`, "scheme ftp: write a path"},
+		"no host":                 {`"invites": ["https:///x"]`, "no host"},
+		"opaque":                  {`"invites": ["http:x"]`, "no host"},
+		"no scheme":               {`"invites": ["//example.com/x"]`, `write "https://example.com/x"`},
+		"user":                    {`"invites": ["http://bob@example.com/x"]`, "leave out the user"},
+		"empty":                   {`"invites": [""]`, "an invite is empty"},
+		"null":                    {`"invites": [null]`, "an invite is empty"},
+		"no URI":                  {`"invites": [{"guest": "bob"}]`, "an invite is empty"},
+		"a number":                {`"invites": [7]`, "an invite is the string of its URI, or an object"},
+		"the same guest twice":    {`"invites": ["/a/__invite__/", "https://example.com/a/__invite__"]`, `guest "a" is invited twice: write "invite https://example.com/a/__invite__ as <guest>"`},
+		"the root":                {`"invites": ["/"]`, `would hide everything`},
+		"as in a matcher":         {`"invites": ["/blog/__invite__/*"]`, `leave out the *`},
+		"the root of a host":      {`"invites": ["https://example.com"]`, `would hide everything`},
+		"the root in disguise":    {`"invites": ["/.//x/..;y/"]`, `would hide everything`},
+		"unknown field":           {`"invite": []`, `unknown field "invite"`},
+		"unknown field of invite": {`"invites": [{"uri": "/x", "gest": "bob"}]`, `unknown field "gest"`},
+		"negative duration":       {`"invite_timeout": "-5s"`, "invite_timeout is -5s"},
+		"relative prefix":         {`"prefix": "apps"`, `prefix "apps"`},
+		"prefix with a slash":     {`"prefix": "/apps/"`, `prefix "/apps/"`},
+		"prefix with a query":     {`"prefix": "/apps?x"`, `prefix "/apps?x"`},
+		"Caddy's variable":        {`"partyline_key": "client_ip"`, `partyline_key "client_ip" is one of Caddy's own`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			config := `{"admin": {"disabled": true, "config": {"persist": false}}, "apps": {"http": {"servers": {"srv0": {"listen": ["` + c.Address + `"],
+				"routes": [{"handle": [{"handler": "wsgi_party", ` + test.party + `}]}]}}}}}`
+			err := caddy.Load([]byte(config), true)
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("the error does not contain %q: %v", test.want, err)
+			}
+			c.Expect("/", 200, "running")
+		})
+	}
+}
+
+func TestAValidatedConfigLeavesNoTrace(t *testing.T) {
+	invites := 0
+	partytest.App(t, "app", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+		if operator, ok := wsgiparty.OperatorFrom(r); ok {
+			invites++
+			return operator.Connect("ping", partytest.Pong)
+		}
+		return nil
+	})
+	c := partytest.NewCaddy(t)
+	var config caddy.Config
+	if err := caddy.StrictUnmarshalJSON(c.Adapt("ADDRESS {\nwsgi_party main {\ninvite /__invite__/\ntest_app app\n}\n}"), &config); err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Validate(&config); err != nil {
+		t.Fatal(err)
+	}
+	if invites != 1 {
+		t.Errorf("%d invites were sent", invites)
+	}
+	if _, ok := wsgiparty.Lookup("main"); ok {
+		t.Error("the partyline is that of the running config")
+	}
+}
+
+func TestInviteDuration(t *testing.T) {
+	partytest.App(t, "app", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+		time.Sleep(20 * time.Millisecond)
+		operator, _ := wsgiparty.OperatorFrom(r)
+		return operator.Connect("ping", partytest.Pong)
+	})
+	c := partytest.NewCaddy(t)
+	c.Site("wsgi_party main {\ninvite /__invite__/\ntest_app app\n}")
+	if seconds, _ := partytest.InviteLogged(t)["duration"].(float64); seconds < .02 || seconds > 5 {
+		t.Errorf("duration: %v s", seconds)
+	}
+}

@@ -1,0 +1,183 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package party_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
+)
+
+// jsonPage is an application whose page is that template, which makes JSON.
+func jsonPage(t testing.TB, key, template string, pages *atomic.Int64) {
+	t.Helper()
+	partytest.App(t, key, func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+		pages.Add(1)
+		w.Header().Set("Content-Type", "application/json")
+		_, err := w.Write([]byte(template))
+		return err
+	})
+}
+
+// pageOf has the pages of one party ask the other.
+func pageOf(key, asks string) string {
+	return "route {\ntemplates {\nmime application/json text/html\nextensions {\nwsgi_party " + asks + "\n}\n}\ntest_app " + key + "\n}\n"
+}
+
+// TestAPageOfOnePartyAsksAnother has guests of the same name in both, which are two.
+func TestAPageOfOnePartyAsksAnother(t *testing.T) {
+	var pages atomic.Int64
+	jsonPage(t, "a", `{{askFirst . "menu" | toString | printf "%q"}}`, &pages)
+	jsonPage(t, "b", `[{{askAround . "dish" | len}}, {{urlFor . "one:home" | printf "%q"}}]`, &pages)
+	jsonPage(t, "around", `[{{range askReplies . "loop"}}{{printf "%q" .Error}},{{end}}0]`, &pages)
+	c := partytest.NewCaddy(t)
+	one, two := partytest.FreshParty(), partytest.FreshParty()
+	c.Site("wsgi_party " + one + ` {
+		invite /a/__invite__/ as one
+		handle_path /a/* {
+			wsgi_party_guest {
+				url home /home
+				answer dish "soup"
+				service menu /page
+				service loop /loop
+			}
+			handle /page {
+				` + pageOf("a", two) + `
+			}
+			handle /loop {
+				` + pageOf("around", two) + `
+			}
+		}
+	}
+	wsgi_party ` + two + ` {
+		invite /b/__invite__/ as one
+		handle_path /b/* {
+			wsgi_party_guest {
+				answer dish "salad"
+				service menu /page
+				service loop /loop
+			}
+			handle /page {
+				` + pageOf("b", one) + `
+			}
+			handle /loop {
+				` + pageOf("around", one) + `
+			}
+		}
+	}`)
+	// /a/page asks two's one for a menu, whose page asks one's one for its dish and its home.
+	c.Expect("/a/page", 200, `"[1 /a/home]"`)
+	if n := pages.Load(); n != 2 {
+		t.Errorf("%d pages were made", n)
+	}
+
+	// Pages that ask each other in a circle end.
+	pages.Store(0)
+	status, body := c.Do("GET", "/a/loop", "", nil)
+	if n := pages.Load(); n > partytest.MaxDepth+1 {
+		t.Errorf("%d pages were made of one: status %d, %s", n, status, body)
+	}
+	if status != 200 || pages.Load() < 4 {
+		t.Errorf("status %d, %s, %d pages", status, body, pages.Load())
+	}
+}
+
+// TestAGuestIsOneOfItsPartyOnly has a guest of the same name in a party in the routes of
+// another, in front of the same application.
+func TestAGuestIsOneOfItsPartyOnly(t *testing.T) {
+	partytest.Key(t, "outer")
+	partytest.Key(t, "inner")
+	c := partytest.NewCaddy(t)
+	a := partytest.NewApplication(t, "", partytest.JSON(`"answer"`))
+	outer, inner := partytest.FreshParty(), partytest.FreshParty()
+	c.Site("wsgi_party " + outer + ` {
+		invite /out/__invite__/ as blog
+		route {
+		wsgi_party ` + inner + ` {
+			invite /blog/secret/__invite__/ as blog
+			handle /blog/* {
+				wsgi_party_guest {
+					key {env.inner_PARTY_KEY}
+					service inner /blog/inner
+				}
+				reverse_proxy ` + a.Address() + `
+			}
+		}
+		wsgi_party_guest blog {
+			key {env.outer_PARTY_KEY}
+			service outer /blog/outer
+		}
+		respond nobody
+		}
+	}`)
+	c.ExpectJSONAnswers(inner, "inner", `"answer"`)
+	if err := c.Failure(outer, "outer", nil); err == nil || !strings.Contains(err.Error(), "misrouted") {
+		t.Errorf("an ask of the outer party's guest, answered by the inner one's: %v", err)
+	}
+	for _, r := range a.Requests() {
+		if token := r.Header.Get("Party-Token"); (token != "") != (r.URL.Path == "/blog/inner") {
+			t.Errorf("%s: Party-Token %q", r.URL.Path, token)
+		}
+	}
+}
+
+// TestAPathThroughTwoPartiesSkipsNobodyOfTheOther has guest one of the first party ask,
+// and guest one of the second answer what comes of it.
+func TestAPathThroughTwoPartiesSkipsNobodyOfTheOther(t *testing.T) {
+	key := partytest.Key(t, "two")
+	first, second := partytest.FreshParty(), partytest.FreshParty()
+	var asker *wsgiparty.Operator
+	partytest.OnProvision(t, "go", func(ctx caddy.Context) error {
+		var err error
+		if asker, err = wsgiparty.Join(ctx, first, "one"); err != nil {
+			return err
+		}
+		two, err := wsgiparty.Join(ctx, first, "two")
+		if err != nil {
+			return err
+		}
+		other, err := wsgiparty.Join(ctx, second, "")
+		if err != nil {
+			return err
+		}
+		return two.Connect("menu", func(ctx context.Context, payload any) (any, error) {
+			answers, err := other.AskAround(ctx, "menu", payload)
+			return fmt.Sprintf("%s", answers), err
+		})
+	})
+	c := partytest.NewCaddy(t)
+	a := partytest.NewApplication(t, "", func(w http.ResponseWriter, r *http.Request) {
+		_, body := c.Do("POST", "/ask/menu", "1", http.Header{"Authorization": {"Bearer " + key}, "Party-Token": r.Header["Party-Token"]})
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write([]byte(body))
+	})
+	c.Site(`route {
+		test_app go
+		handle_path /ask/* {
+			wsgi_party_ask ` + second + `
+		}
+		wsgi_party ` + first + `
+		wsgi_party ` + second + ` {
+			invite /one/__invite__/ /two/__invite__/
+			handle_path /one/* {
+				wsgi_party_guest {
+					answer menu salad
+				}
+			}
+			` + partytest.Mounted("two", "key {env.two_PARTY_KEY}\nservice menu /menu", a) + `
+		}
+	}`)
+	answers, err := asker.AskAround(t.Context(), "menu", nil)
+	if err != nil || len(answers) != 1 || strings.Count(fmt.Sprint(answers...), "salad") != 2 {
+		t.Errorf("%v %v", answers, err)
+	}
+}

@@ -1,0 +1,316 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package party_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
+	"github.com/wsgiparty/wsgiparty/internal/token"
+	"github.com/wsgiparty/wsgiparty/party"
+)
+
+// signedBy returns a token that the guest with that key signed itself, with whatever
+// claims besides.
+func signedBy(t testing.TB, guest, key string, claims map[string]any) string {
+	t.Helper()
+	all := jwt.MapClaims{
+		"aud": guest, "iat": time.Now().Unix(), "exp": time.Now().Unix() + 60, "jti": "x", "htm": "POST", "htu": "/" + guest + "/x",
+		"bsh": "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU", "mnt": "/" + guest, "path": [][]string{},
+	}
+	for name, value := range claims {
+		all[name] = value
+	}
+	text, err := jwt.NewWithClaims(jwt.SigningMethodHS256, all).SignedString([]byte(key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// claimsOf returns what a token says.
+func claimsOf(t testing.TB, text string) (claims struct {
+	Path      [][]string
+	Root, MAC string
+	JTI       string
+}) {
+	t.Helper()
+	var all jwt.MapClaims
+	if _, _, err := jwt.NewParser().ParseUnverified(text, &all); err != nil {
+		t.Fatal(err)
+	}
+	encoded, _ := json.Marshal(all)
+	if err := json.Unmarshal(encoded, &claims); err != nil {
+		t.Fatal(err)
+	}
+	return claims
+}
+
+func TestAPathThatAGuestMakesUpIsNone(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	var mu sync.Mutex
+	seen := make(map[string]string) // tokens
+	serve := func(a *partytest.Application, r *http.Request, _ string) partytest.Reply {
+		mu.Lock()
+		defer mu.Unlock()
+		seen[a.Name] = r.Header.Get("Party-Token")
+		return partytest.Answer(200, a.Name)
+	}
+	one, two, three := c.NewGuest("one", serve), c.NewGuest("two", serve), c.NewGuest("three", serve)
+	c.Around(one.Directives("auth") + two.Directives("auth") + three.Directives("auth"))
+	if _, err := operatorOf(c, "main").AskAround(t.Context(), "auth", nil); err != nil {
+		t.Fatal(err)
+	}
+	mu.Lock()
+	ended, ofTwo := claimsOf(t, seen["one"]), claimsOf(t, seen["two"])
+	mu.Unlock()
+	for name, claims := range map[string]map[string]any{
+		"guests that ask already":             {"path": [][]string{{"two", "auth"}, {"three", "auth"}}},
+		"more than there are":                 {"path": [][]string{{"a", "auth"}, {"b", "auth"}, {"c", "auth"}}},
+		"as many as there may be":             {"path": slices.Repeat([][]string{{"two", "auth"}}, 8)},
+		"nobody":                              {"path": slices.Repeat([][]string{{"", "auth"}}, 7)},
+		"with another token's claims":         {"path": [][]string{{"two", "auth"}}, "root": ended.Root, "mac": ended.MAC, "jti": ended.JTI},
+		"with those of another guest's token": {"path": ofTwo.Path, "root": ofTwo.Root, "mac": ofTwo.MAC, "jti": ofTwo.JTI},
+		"with a call that never was":          {"path": [][]string{{"two", "auth"}}, "root": "x.1", "mac": ended.MAC},
+		"with a call of this Caddy":           {"path": [][]string{{"two", "auth"}}, "root": (*party.ProcessID) + ".1", "mac": "AAAA"},
+	} {
+		header := http.Header{"Party-Token": {signedBy(t, "one", one.Key, claims)}}
+		for _, a := range []partytest.Asking{
+			{Key: one.Key, Path: "/auth", Header: header},
+			{Key: one.Key, Path: "/", Body: `[{"service":"auth"}]`, Header: header},
+		} {
+			if response := c.Ask(a); response.Status != 200 || !strings.Contains(response.Body, `"answers":["two","three"]`) {
+				t.Errorf("%s: %d %s", name, response.Status, response.Body)
+			}
+		}
+		mu.Lock()
+		for _, guest := range []string{"two", "three"} {
+			if got := fmt.Sprint(claimsOf(t, seen[guest]).Path); got != "[[one auth]]" {
+				t.Errorf("%s: %s is told %s", name, guest, got)
+			}
+		}
+		mu.Unlock()
+	}
+	for name, path := range map[string]any{
+		"too many": slices.Repeat([][]string{{"two", "auth"}}, 9),
+		"no pair":  [][]string{{"two"}}, "no list": "two", "no service": [][]string{{"two", ""}},
+	} {
+		response := c.Ask(partytest.Asking{Key: one.Key, Path: "/auth", Header: http.Header{"Party-Token": {signedBy(t, "one", one.Key, map[string]any{"path": path})}}})
+		if response.Status != 400 && response.Status != 508 {
+			t.Errorf("%s: %d %s", name, response.Status, response.Body)
+		}
+	}
+}
+
+// TestAPathCountsWhileItsCallIsUnderWay has a guest use a token when it is asked, and
+// again when the call is over.
+func TestAPathCountsWhileItsCallIsUnderWay(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	var kept atomic.Value
+	one := c.NewGuest("one", func(a *partytest.Application, r *http.Request, service string) partytest.Reply {
+		kept.Store(r.Header.Get("Party-Token"))
+		response, err := a.AskBack(r, service)
+		if err != nil {
+			return partytest.Answer(500, err.Error())
+		}
+		return partytest.Answer(200, json.RawMessage(response.Body))
+	})
+	c.Around(one.Directives("name"))
+	connectMain(c, "x", "name", partytest.Answers("x"))
+	connectMain(c, "y", "name", partytest.Answers("y"))
+	answers, err := operatorOf(c, "main").Partyline().Operator("x").AskAround(t.Context(), "name", nil)
+	if err != nil || len(answers) != 2 || !strings.Contains(string(answers[0].(json.RawMessage)), `"answers":["y"]`) {
+		t.Errorf("while x asks, one is told %s, %v", answers, err)
+	}
+	again := partytest.Asking{Key: one.Key, Path: "/name", Header: http.Header{"Party-Token": {kept.Load().(string)}}}
+	if response := c.Ask(again); response.Status != 200 || !strings.Contains(response.Body, `"answers":["x","y"]`) {
+		t.Errorf("when x has ended, one is told %d %s", response.Status, response.Body)
+	}
+	(*party.Roots).Range(func(id, _ any) bool {
+		t.Errorf("the call %v is kept", id)
+		return true
+	})
+}
+
+// TestAPathOfAnotherCaddyCounts is for one that shares this one's storage, and so its
+// key: its calls cannot be known here.
+func TestAPathOfAnotherCaddyCounts(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	one, _ := c.LoadThreeGuests()
+	stored := filepath.Join(c.Storage(), "wsgi_party", "path.key")
+	var key token.PathKey
+	partytest.Eventually(t, "the key in storage", func() bool {
+		text, err := os.ReadFile(stored)
+		if err == nil {
+			key, err = token.ParsePathKey(text)
+		}
+		return err == nil
+	})
+	guestKeys, err := token.NewKeys([]string{one})
+	if err != nil {
+		t.Fatal(err)
+	}
+	with := func(at time.Time, party, root string, path ...token.Ask) partytest.Asking {
+		tok := token.Token{Guest: "one", Method: "POST", URI: "/one/x", Mount: "/one", Path: path, Root: root}
+		key.Sign(&tok, party, at)
+		text, err := guestKeys.Sign(tok, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return partytest.Asking{Key: one, Path: "/ping", Header: http.Header{"Party-Token": {text}}}
+	}
+	now, twoAsks := time.Now(), token.Ask{Guest: "two", Service: "ping"}
+	answered := func(what string, a partytest.Asking, want string) {
+		t.Helper()
+		if response := c.Ask(a); response.Status != 200 || !strings.Contains(response.Body, `"answers":`+want) {
+			t.Errorf("%s: %d %s, want %s", what, response.Status, response.Body, want)
+		}
+	}
+	partytest.Eventually(t, "the key in use", func() bool {
+		return strings.Contains(c.Ask(with(now, "main", "other.1", twoAsks)).Body, `"answers":["keyless"]`)
+	})
+	answered("its own", with(now, "main", "other.1", twoAsks), `["keyless"]`)
+	answered("another party's", with(now, "other", "other.1", twoAsks), `["two","keyless"]`)
+	answered("one that has expired, for a clock that is right", with(now.Add(-75*time.Second), "main", "other.1", twoAsks), `["two","keyless"]`)
+	answered("one of a call of this Caddy's that has ended", with(now, "main", (*party.ProcessID)+".ended", twoAsks), `["two","keyless"]`)
+	c.ExpectProblem(with(now, "main", "other.1", slices.Repeat([]token.Ask{{Guest: "x", Service: "y"}}, 8)...), http.StatusLoopDetected, "too deep")
+
+	// The same key is there after a reload.
+	before, err := os.ReadFile(stored)
+	if err != nil || len(before) != 32 {
+		t.Fatal(len(before), err)
+	}
+	c.Around(partytest.ThreeGuests + "\nheader Reloaded yes")
+	partytest.Eventually(t, "the key in use again", func() bool {
+		response, err := c.TryAsk(t.Context(), with(time.Now(), "main", "other.1", twoAsks))
+		return err == nil && strings.Contains(response.Body, `"answers":["keyless"]`)
+	})
+	if after, err := os.ReadFile(stored); err != nil || string(after) != string(before) {
+		t.Error("the key has changed", err)
+	}
+}
+
+// TestWithoutStorageThePathKeyIsTheProcesss: asks in this Caddy know what led to them.
+func TestWithoutStorageThePathKeyIsTheProcesss(t *testing.T) {
+	for name, spoil := range map[string]func(dir string) error{
+		"not a folder": func(dir string) error { return os.WriteFile(filepath.Join(dir, "wsgi_party"), nil, 0o600) },
+		"not a key": func(dir string) error {
+			return errors.Join(os.Mkdir(filepath.Join(dir, "wsgi_party"), 0o700), os.WriteFile(filepath.Join(dir, "wsgi_party", "path.key"), []byte("short"), 0o600))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := partytest.NewCaddy(t)
+			if err := spoil(c.Storage()); err != nil {
+				t.Fatal(err)
+			}
+			one := c.NewGuest("one", func(a *partytest.Application, r *http.Request, service string) partytest.Reply {
+				response, err := a.AskBack(r, service)
+				if err != nil {
+					return partytest.Answer(500, err.Error())
+				}
+				return partytest.Answer(200, json.RawMessage(response.Body))
+			})
+			c.Around(one.Directives("name"))
+			connectMain(c, "x", "name", partytest.Answers("x"))
+			connectMain(c, "y", "name", partytest.Answers("y"))
+			answers, err := operatorOf(c, "main").Partyline().Operator("x").AskAround(t.Context(), "name", nil)
+			if err != nil || !strings.Contains(string(answers[0].(json.RawMessage)), `"answers":["y"]`) {
+				t.Errorf("%s, %v", answers, err)
+			}
+			partytest.Eventually(t, "a warning", func() bool {
+				return len(partytest.LogEntries(t, "the key for the paths of Party-Tokens is not in storage: Caddys that share it do not know each other's asks")) == 1
+			})
+		})
+	}
+}
+
+// TestAGuestThatNeverSaysWhatLedToItsAskIsBounded drops the token: each ask is a new one.
+func TestAGuestThatNeverSaysWhatLedToItsAskIsBounded(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	var calls atomic.Int64
+	serve := func(a *partytest.Application, r *http.Request, service string) partytest.Reply {
+		calls.Add(1)
+		response, err := c.TryAsk(r.Context(), partytest.Asking{Key: a.Key, Path: "/" + service})
+		if err != nil || response.Status != 200 {
+			return partytest.Answer(500, nil)
+		}
+		return partytest.Answer(204, nil)
+	}
+	one, two := c.NewGuest("one", serve), c.NewGuest("two", serve)
+	short := func(directives string) string { return strings.ReplaceAll(directives, "timeout 20s", "timeout 500ms") }
+	c.Around(short(one.Directives("name") + two.Directives("name")))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if _, err := operatorOf(c, "main").AskAround(ctx, "name", nil); ctx.Err() != nil {
+		t.Errorf("it goes on: %v", err)
+	}
+	if n := calls.Load(); n > 1000 {
+		t.Errorf("%d calls", n)
+	}
+}
+
+// FuzzWhatAGuestCanSend sends what a guest can sign and send: afterwards, everybody is
+// answered as before.
+func FuzzWhatAGuestCanSend(f *testing.F) {
+	const batch = `[{"service":"ping"},{"service":"url","payload":{"name":"two:home"}}]`
+	f.Add("/", `[["a","ping"],["b","ping"],["c","ping"]]`, batch, "X", "")
+	f.Add("/ping", `[]`, `null`, "Cdn-Loop", "a, b, c")
+	f.Add("/url?first", `[["",""]]`, `["two:home", {"a": [1, {"b": null}]}]`, "Party-Forward-Cookie", "a=b")
+	f.Add("/url", `[["one","url"],["","url"],["two","url"],["x","url"],["x","url"],["x","url"],["x","url"],["x","url"]]`, `{"name":"\u0000:x","kwargs":{},"query":{"":1}}`, "X-Forwarded-Prefix", "/../x")
+	f.Add("/%00?first=maybe", `{"a":1}`, "\xff", "Content-Length", "-1")
+	f.Add("/ping/../..//url", `null`, `[]`, "Transfer-Encoding", "chunked")
+	f.Add("/", `[["two","ping"]]`, `[{"service":"","first":1},null,{"payload":1e999}]`, "Traceparent", "00-0-0-0")
+	for _, guest := range []string{"one", "two", "next"} {
+		f.Setenv(guest+"_PARTY_KEY", guest+strings.Repeat("-Key", 8))
+	}
+	key := "one" + strings.Repeat("-Key", 8)
+	c := partytest.NewCaddy(f)
+	c.Around(partytest.ThreeGuests)
+	f.Fuzz(func(t *testing.T, path, asks, body, name, value string) {
+		var claims any
+		if json.Unmarshal([]byte(asks), &claims) != nil {
+			claims = asks
+		}
+		r, err := http.NewRequest(http.MethodPost, "http://"+c.Endpoint+path, strings.NewReader(body))
+		if err != nil || !strings.HasPrefix(path, "/") {
+			return
+		}
+		r.Header.Set(name, value)
+		r.Header.Set("Authorization", "Bearer "+key)
+		r.Header.Set("Party-Token", signedBy(t, "one", key, map[string]any{"path": claims}))
+		response, err := partytest.Client.Do(r)
+		if err != nil {
+			if _, sent := errors.AsType[*url.Error](err); !sent || strings.Contains(err.Error(), "EOF") || strings.Contains(err.Error(), "refused") {
+				t.Fatal(err)
+			}
+			return // net/http does not send it
+		}
+		read, err := io.ReadAll(response.Body)
+		response.Body.Close()
+		if err != nil || response.StatusCode >= 500 && response.StatusCode != http.StatusLoopDetected {
+			t.Errorf("%s %q: %d %s %v", path, body, response.StatusCode, read, err)
+		}
+		if response.StatusCode == 200 && !json.Valid(read) {
+			t.Errorf("%s %q: no JSON: %s", path, body, read)
+		}
+		if answer, err := c.TryAsk(t.Context(), partytest.Asking{Key: key, Path: "/ping"}); err != nil || answer.Status != 200 || !strings.Contains(answer.Body, `"answers":["two","keyless"]`) {
+			t.Errorf("after %s %q, an honest ask: %d %s %v", path, body, answer.Status, answer.Body, err)
+		}
+	})
+}

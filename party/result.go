@@ -1,0 +1,239 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package party
+
+import (
+	"errors"
+	"fmt"
+	"mime"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/wsgiparty/wsgiparty/internal/excerpt"
+	"github.com/wsgiparty/wsgiparty/internal/manifest"
+	"github.com/wsgiparty/wsgiparty/internal/subrequest"
+	"github.com/wsgiparty/wsgiparty/partyline"
+	"go.uber.org/zap"
+)
+
+// InviteInfo is an invite and what came of it when it was sent last.
+type InviteInfo struct {
+	// Server is the name of the HTTP server the party's handler is in.
+	Server string
+
+	// URI and Guest are the invite's.
+	URI, Guest string
+
+	// Result is what came of it.
+	Result InviteResult
+
+	// Status is that of the answer, 0 where nobody answered.
+	Status int
+
+	// Err is why it failed, nil if there was no error.
+	Err error
+
+	// Hint says what to do about an invite by which nobody joined, or about a
+	// manifest that is hardly what is meant.
+	Hint string
+
+	// Accepted is whether a guest took the invite.
+	Accepted bool
+
+	// Services are those that the guest was connected under then.
+	Services []string
+
+	// Answer, MediaType and Location are how the body of the answer began, its type,
+	// and where it redirected to: for people, so cut short and printable.
+	Answer, MediaType, Location string
+
+	// IsManifest is whether the body was a manifest, of whatever type.
+	IsManifest bool
+
+	// OldManifest is when the manifest was fetched by which the guest is on the line
+	// while its application does not confirm it. Zero for others.
+	OldManifest time.Time
+
+	// Time is when it was sent.
+	Time time.Time
+
+	// Duration is how long the answer took.
+	Duration time.Duration
+
+	// AskedAgain is after how long the guest asks its application again, 0 if it does
+	// not.
+	AskedAgain time.Duration
+
+	// Starting is whether the application may just be starting, so that a failure is
+	// not worth a warning yet.
+	Starting bool
+
+	// Sent is whether SendInvites has sent it, or waited for it while it was being
+	// sent. A guest that is on the line has had its invite.
+	Sent bool
+
+	invitation *Invitation // that was sent
+	pending    bool        // whether that is all that is known, since the guest is yet to report
+}
+
+// SetAnswer sets what the answer was like.
+func (info *InviteInfo) SetAnswer(header http.Header, body []byte) {
+	info.Answer = excerpt.Of(string(body))
+	info.Location = excerpt.Of(header.Get("Location"))
+	mediaType, _, _ := mime.ParseMediaType(header.Get("Content-Type"))
+	info.MediaType = excerpt.Of(mediaType)
+	m, err := manifest.Parse(body)
+	info.IsManifest = err == nil && len(m.URLs)+len(m.Services) > 0
+}
+
+// InviteResult is what became of an invite.
+type InviteResult string
+
+const (
+	// InviteJoined: the guest took the operator, or connected something, and
+	// answered with a 2xx status.
+	InviteJoined InviteResult = "joined"
+
+	// InviteNotAnswered: nobody took it, or the answer was 404 or a redirect.
+	InviteNotAnswered InviteResult = "not_answered"
+
+	// InviteRefused: the answer was another 4xx status.
+	InviteRefused InviteResult = "refused"
+
+	// InviteFailed: there was an error, a panic, a time-out, or a 5xx status.
+	InviteFailed InviteResult = "failed"
+)
+
+var inviteResults = [...]InviteResult{InviteJoined, InviteNotAnswered, InviteRefused, InviteFailed}
+
+// message says it in the words of the log.
+func (r InviteResult) message() string {
+	if r == InviteJoined {
+		return "guest joined"
+	}
+	return "invite " + strings.ReplaceAll(string(r), "_", " ")
+}
+
+// judge sets the result, and the status where it is not that of the response.
+func (info *InviteInfo) judge() {
+	err := info.Err
+	if handlerErr, ok := errors.AsType[caddyhttp.HandlerError](err); ok && handlerErr.StatusCode != 0 {
+		info.Status = handlerErr.StatusCode
+		if info.Status < 500 {
+			err = nil // it is how Caddy's handlers respond with that status
+		}
+	}
+	if err == nil && info.Status == 0 && len(info.Services) > 0 {
+		info.Status = http.StatusOK // what net/http makes of writing nothing
+	}
+	switch {
+	case info.Err == errLeavesProcess && !info.Accepted:
+		info.Result = InviteNotAnswered
+	case err != nil || info.Status >= 500:
+		info.Result = InviteFailed
+	case info.Accepted && info.Status >= 200 && info.Status < 300:
+		info.Result = InviteJoined
+	case info.Status < 400 || info.Status == http.StatusNotFound:
+		info.Result = InviteNotAnswered
+	default:
+		info.Result = InviteRefused
+	}
+}
+
+// problem is an invite that did not join as an error.
+func (info *InviteInfo) problem() error {
+	problem := fmt.Errorf("inviting guest %q at %s", info.Guest, info.URI)
+	if info.Status != 0 {
+		problem = fmt.Errorf("%w: status %d", problem, info.Status)
+	}
+	if info.Err != nil {
+		problem = fmt.Errorf("%w: %w", problem, info.Err)
+	}
+	return problem
+}
+
+// news is what makes an InviteInfo worth telling, if it differs from the one before.
+type news struct {
+	result                             InviteResult
+	status                             int
+	err, location, mediaType, services string
+}
+
+func newsOf(info *InviteInfo) news {
+	if info.Result == InviteJoined {
+		return news{result: info.Result}
+	}
+	err := info.Err
+	if operation, ok := errors.AsType[*net.OpError](err); ok {
+		err = operation.Err // the rest has a port that is another one each time
+	}
+	return news{info.Result, info.Status, fmt.Sprint(err), info.Location, info.MediaType, strings.Join(info.Services, " ")}
+}
+
+// tell puts a guest that has joined on the line, and makes known what came of the
+// invite.
+func (h *Host) tell(info *InviteInfo, operator *partyline.Operator) {
+	h.entry.history.invites[slices.Index(inviteResults[:], info.Result)].Add(1)
+	h.log(info)
+	if info.Result == InviteJoined {
+		operator.Join()
+	} else {
+		h.app.events.invited(h.entry.Partyline, info)
+	}
+}
+
+// info returns what came of an invite that has been sent.
+func (h *Host) info(i *invited) InviteInfo {
+	info := *i.last.Load()
+	if info.Result != InviteJoined {
+		info.Hint = h.hint(&info)
+	}
+	info.invitation = nil
+	return info
+}
+
+// log logs what came of the invite.
+func (h *Host) log(info *InviteInfo) {
+	fields := []zap.Field{
+		zap.String("party", h.name),
+		zap.String("guest", info.Guest),
+		zap.String("uri", info.URI),
+		zap.Strings("services", info.Services),
+		zap.Duration("duration", info.Duration),
+	}
+	if !info.OldManifest.IsZero() && info.Result == InviteJoined {
+		fields = append(fields, zap.String("manifest", "joined with the manifest of "+info.OldManifest.Format(time.RFC3339)))
+	}
+	if info.Result == InviteJoined {
+		h.logger.Info(info.Result.message(), fields...)
+		return
+	}
+	if info.AskedAgain > 0 {
+		fields = append(fields, zap.Duration("asked_again_in", info.AskedAgain))
+	}
+	fields = append(fields,
+		zap.Int("status", info.Status),
+		zap.Error(info.Err),
+		zap.String("answer", info.Answer),
+		zap.String("hint", h.hint(info)))
+	if panicked, ok := errors.AsType[*subrequest.PanicError](info.Err); ok {
+		fields = append(fields, zap.ByteString("stack", panicked.Stack))
+	}
+	level := zap.WarnLevel
+	if info.Starting {
+		level = zap.InfoLevel
+	}
+	h.logger.Log(level, info.Result.message(), fields...)
+}
+
+// ConfigError is the error with which an invite ends that makes the config wrong: it does
+// not load. It is experimental.
+type ConfigError struct{ Err error }
+
+func (e *ConfigError) Error() string { return e.Err.Error() }
+func (e *ConfigError) Unwrap() error { return e.Err }

@@ -1,0 +1,460 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package party_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
+	"github.com/wsgiparty/wsgiparty/party"
+)
+
+func TestAURLIsAskedForInThreeShapes(t *testing.T) {
+	values := map[string]any{"slug": "hello", "page": json.Number("2")}
+	for text, want := range map[string]wsgiparty.URLRequest{
+		`{"name": "blog:post", "values": {"slug": "hello", "page": 2}}`:              {"blog:post", values},
+		`["blog:post", {"slug": "hello", "page": 2}]`:                                {"blog:post", values},
+		" \n[\"blog:post\",\t{\"slug\": \"hello\", \"page\": 2}]":                    {"blog:post", values},
+		`{"name": "blog:post", "kwargs": {"slug": "hello"}, "query": {"page": 2}}`:   {"blog:post", values},
+		`{"name": "blog:post", "kwargs": {"slug": "hello", "page": 2}, "query": {}}`: {"blog:post", values},
+		`{"name": "blog:post", "query": {"slug": "hello", "page": 2}}`:               {"blog:post", values},
+		// What is the path's is not the query's.
+		`{"name": "blog:post", "kwargs": {"slug": "hello", "page": 2}, "query": {"page": 3}}`:                        {"blog:post", values},
+		`{"name": "blog:post", "values": {"page": 2}, "kwargs": {"slug": "hello", "page": 3}, "query": {"page": 4}}`: {"blog:post", values},
+
+		`{"name": "index"}`:                                {"index", nil},
+		`{"name": "index", "values": null}`:                {"index", nil},
+		`{"name": "index", "kwargs": null, "query": null}`: {"index", nil},
+		`["index", null]`:                                  {"index", nil},
+		`["index", {}]`:                                    {"index", map[string]any{}},
+		`{"name": "index", "anchor": "later"}`:             {"index", nil},
+		`{"name": "nested", "values": {"list": [1, "a", null, {"b": true}]}}`: {"nested", map[string]any{
+			"list": []any{json.Number("1"), "a", nil, map[string]any{"b": true}},
+		}},
+	} {
+		var got wsgiparty.URLRequest
+		if err := json.Unmarshal([]byte(text), &got); err != nil {
+			t.Errorf("%s: %v", text, err)
+		} else if !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %#v, want %#v", text, got, want)
+		}
+	}
+}
+
+func TestAURLRequestIsTheSameAfterJSON(t *testing.T) {
+	for _, want := range []struct {
+		wsgiparty.URLRequest
+		json string
+	}{
+		{wsgiparty.URLRequest{"index", nil}, `{"name":"index"}`},
+		{wsgiparty.URLRequest{"größe:<b>", map[string]any{"Ü": "ß&"}}, `{"name":"größe:\u003cb\u003e","values":{"Ü":"ß\u0026"}}`},
+		{wsgiparty.URLRequest{"post", map[string]any{"id": json.Number("12345678901234567890.50")}}, `{"name":"post","values":{"id":12345678901234567890.50}}`},
+	} {
+		encoded, err := json.Marshal(want.URLRequest)
+		if err != nil || string(encoded) != want.json {
+			t.Errorf("%s %v, want %s", encoded, err, want.json)
+		}
+		got := wsgiparty.URLRequest{"old", map[string]any{"old": true}} // which is to go
+		if err := json.Unmarshal(encoded, &got); err != nil || !reflect.DeepEqual(got, want.URLRequest) {
+			t.Errorf("%#v %v, want %#v", got, err, want.URLRequest)
+		}
+	}
+}
+
+func TestNumbersInAURLRequestKeepTheirDigits(t *testing.T) {
+	const number = "123456789012345678901234567890.120"
+	for _, text := range []string{
+		`{"name": "n", "values": {"id": ` + number + `}}`,
+		`["n", {"id": ` + number + `}]`,
+		`{"name": "n", "kwargs": {"id": ` + number + `}}`,
+		`{"name": "n", "query": {"id": ` + number + `}}`,
+	} {
+		var r wsgiparty.URLRequest
+		if err := json.Unmarshal([]byte(text), &r); err != nil || fmt.Sprint(r.Values["id"]) != number {
+			t.Errorf("%s: %v %v", text, r, err)
+		}
+		r, err := wsgiparty.PayloadAs[wsgiparty.URLRequest](json.RawMessage(text))
+		if err != nil || fmt.Sprint(r.Values["id"]) != number {
+			t.Errorf("%s: %v %v", text, r, err)
+		}
+	}
+}
+
+func TestWhatIsNoURLRequestSaysHowToWriteOne(t *testing.T) {
+	for text, want := range map[string]string{
+		`"index"`:                             `{"name": …, "values": {…}} or [name, values]: json: cannot unmarshal string`,
+		`7`:                                   "cannot unmarshal number",
+		`true`:                                "cannot unmarshal bool",
+		`{"name": 7}`:                         "cannot unmarshal number into Go struct field .Name of type string",
+		`{"name": "n", "values": []}`:         "cannot unmarshal array into Go struct field .Values of type map[string]interface {}",
+		`{"name": "n", "kwargs": "k"}`:        "cannot unmarshal string into Go struct field .Kwargs of type map[string]interface {}",
+		`{"name": "n", "query": 1}`:           "cannot unmarshal number into Go struct field .Query of type map[string]interface {}",
+		`[7, {}]`:                             "cannot unmarshal number into Go value of type string",
+		`["n", "v"]`:                          "cannot unmarshal string into Go value of type map[string]interface {}",
+		`["n", ["v"]]`:                        "cannot unmarshal array into Go value of type map[string]interface {}",
+		`[]`:                                  "[name, values], not with a list of 0",
+		`["n"]`:                               "[name, values], not with a list of 1",
+		`["n", {}, {}]`:                       "[name, values], not with a list of 3",
+		`{"name": "n", "values": {"a": {}}]}`: "invalid character",
+	} {
+		r := wsgiparty.URLRequest{Name: "before"}
+		if err := json.Unmarshal([]byte(text), &r); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", text, err, want)
+		}
+		var payload any
+		if json.Unmarshal([]byte(text), &payload) != nil {
+			continue
+		}
+		_, err := wsgiparty.PayloadAs[wsgiparty.URLRequest](payload)
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "wsgiparty.URLRequest") {
+			t.Errorf("PayloadAs of %s: %v, want %s", text, err, want)
+		}
+	}
+}
+
+func TestPayloadsThatAreURLRequests(t *testing.T) {
+	want := wsgiparty.URLRequest{"blog:post", map[string]any{"slug": "hello"}}
+	for _, payload := range []any{
+		want,
+		&want,
+		map[string]any{"name": "blog:post", "values": map[string]any{"slug": "hello"}},
+		map[string]any{"name": "blog:post", "kwargs": map[string]string{"slug": "hello"}},
+		[]any{"blog:post", map[string]any{"slug": "hello"}},
+		[2]any{"blog:post", map[string]string{"slug": "hello"}},
+		json.RawMessage(`["blog:post", {"slug": "hello"}]`),
+	} {
+		if got, err := wsgiparty.PayloadAs[wsgiparty.URLRequest](payload); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%#v: %#v %v", payload, got, err)
+		}
+	}
+	// As it is: what is no JSON stays what it was.
+	same := wsgiparty.URLRequest{"n", map[string]any{"id": int64(7), "f": func() {}}}
+	if got, err := wsgiparty.PayloadAs[wsgiparty.URLRequest](same); err != nil || got.Values["id"] != int64(7) || got.Values["f"] == nil {
+		t.Errorf("%#v %v", got, err)
+	}
+}
+
+// answering connects a guest that answers one ask after the other with these: an
+// error fails, nil declines.
+func answering(t testing.TB, o *wsgiparty.Operator, service string, answers ...any) {
+	t.Helper()
+	for _, answer := range answers {
+		err := o.Connect(service, func(context.Context, any) (any, error) {
+			switch answer := answer.(type) {
+			case nil:
+				return nil, wsgiparty.ErrHighAndDry
+			case error:
+				return nil, answer
+			default:
+				return answer, nil
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestGuestsAreAskedForAURLWithAURLRequest(t *testing.T) {
+	p := wsgiparty.NewPartyline("main", wsgiparty.Options{})
+	var got any
+	err := p.Operator("blog").Connect("url", func(_ context.Context, payload any) (any, error) {
+		got = payload
+		return "/blog/hello", nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := map[string]any{"slug": "hello"}
+	if url, err := wsgiparty.URLFor(context.Background(), p.Operator("shop"), "blog:post", values); err != nil || url != "/blog/hello" {
+		t.Errorf("%q %v", url, err)
+	}
+	if !reflect.DeepEqual(got, wsgiparty.URLRequest{"blog:post", values}) {
+		t.Errorf("asked with %#v", got)
+	}
+	if _, err := wsgiparty.URLFor(context.Background(), p.Operator("blog"), "blog:post", values); err != wsgiparty.ErrHighAndDry {
+		t.Errorf("a guest asks itself: %v", err)
+	}
+}
+
+// TestURLsLeadToTheSiteOrAnInvitesOrigin has a guest answer with whatever it likes.
+func TestURLsLeadToTheSiteOrAnInvitesOrigin(t *testing.T) {
+	var answer any
+	partytest.App(t, "app", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+		operator, ok := wsgiparty.OperatorFrom(r)
+		if !ok || operator.Guest() != "liar" {
+			return nil
+		}
+		return operator.Connect(wsgiparty.URLService, func(context.Context, any) (any, error) { return answer, nil })
+	})
+	c := partytest.NewCaddy(t)
+	c.Load(`ADDRESS {
+		wsgi_party main {
+			invite https://example.com/__invite__/ as liar
+			invite http://Plain.example:8080/__invite__/ as plain
+			invite http://eighty.example:80/__invite__/ as eighty
+			invite https://[2001:DB8::1]:8443/__invite__/ as six
+			invite /path/__invite__/
+			test_app app
+		}
+		wsgi_party other {
+			invite https://other.example/__invite__/
+			test_app app
+		}
+	}`)
+	for _, good := range []any{
+		"/", "/blog/hello", "/?q=//evil.example", "/#//evil.example", "/a:b", "/javascript:alert(1)", "/a//b", "/..//evil.example",
+		"/%5cevil.example", "/%2f/evil.example", "/@evil.example", "/größe",
+		"https://example.com", "https://example.com/", "https://example.com/a?b=c&d#e", "https://example.com?q", "https://example.com#f",
+		"https://example.com//evil.example", "https://example.com/@evil.example",
+		"HTTPS://EXAMPLE.COM:443/x", "hTTps://eXample.com/x", "https://example.com:443",
+		"http://plain.example:8080/x", "http://PLAIN.example:8080",
+		"http://eighty.example/x", "http://eighty.example:80/x", "http://Eighty.Example:80",
+		"https://[2001:db8::1]:8443/x",
+		json.RawMessage(`"/from/json"`), json.RawMessage(`"https:\/\/example.com\/x"`),
+	} {
+		answer = good
+		want, ok := good.(string)
+		if raw, isJSON := good.(json.RawMessage); !ok && isJSON {
+			if err := json.Unmarshal(raw, &want); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got, err := wsgiparty.URLFor(context.Background(), operatorOf(c, "main"), "page", nil); err != nil || got != want {
+			t.Errorf("%q: %q %v", good, got, err)
+		}
+	}
+	for _, bad := range []any{
+		"", " ", "x", "x/y", "./x", "../x", "?q", "#f", ".", ":", "x:y",
+		"javascript:alert(1)", "JavaScript:alert(1)", "java\tscript:alert(1)", " javascript:alert(1)", "\x01javascript:alert(1)",
+		"javascript://example.com/%0aalert(1)", "data:text/html,x", "vbscript:x", "mailto:a@example.com", "ftp://example.com/", "file:///etc/passwd",
+		"about:blank", "blob:https://example.com/x", "view-source:https://example.com/", "ws://example.com/",
+		"//evil.example", "//evil.example/x", "//example.com/", "//", "///evil.example", "////evil.example",
+		`/\evil.example`, `\\evil.example`, `\/evil.example`, `/\/evil.example`, `\evil.example`, `/x\y`, `https:\\example.com`, `https://example.com\@evil.example`,
+		"/\t/evil.example", "/\n/evil.example", "/\r/evil.example", "/\r\n/evil.example", "\t//evil.example", "/\x00/evil.example", "/x\x7f", "/x\x1f",
+		" /x", "/x ", "/a b", " https://example.com/", "https://example.com/ ", "https://example.com/a b", "\u00a0/x", "\ufeff/x",
+		"https://evil.example", "https://evil.example/", "https://evil.example/https://example.com/", "https://evil.example?https://example.com/", "https://evil.example#https://example.com/",
+		"https://example.com@evil.example/", "https://example.com:443@evil.example/", "https://example.com%2f@evil.example/", "https://evil.example@example.com/", "https://@example.com/", "https://:@example.com/", "https://u:p@example.com/",
+		"https://example.com.evil.example/", "https://example.community/", "https://evilexample.com/", "https://example.com./", "https://www.example.com/", "https://xexample.com/",
+		"https:example.com", "https:/example.com", "https:///example.com", "https:", "https:/", "https://", "https:/x", "https:///", "https://:443/", "https:443",
+		"http://example.com/", "http://example.com:443/", "https://example.com:80/", "https://example.com:444/", "https://example.com:8443/", "https://example.com:", "https://example.com:0443/",
+		"https://plain.example:8080/", "http://plain.example/", "http://plain.example:80/", "http://plain.example:18080/",
+		"https://eighty.example/", "https://eighty.example:80/", "http://eighty.example:443/",
+		"https://[2001:db8::1]/", "https://[2001:db8::2]:8443/", "https://2001:db8::1:8443/", "https://[2001:db8::1%25x]:8443/",
+		"https://other.example/", "https://localhost/", "https://127.0.0.1/",
+		"https://ex%61mple.com/", "https://example%2ecom/", "https://example。com/", "http://plaİn.example:8080/", "http://pla%C4%B0n.example:8080/", "https://еxample.com/",
+		"/%zz", "https://example.com/%zz", "https://example.com:x/", "https://exa mple.com/",
+		nil, 7, true, []byte("/x"), []string{"/x"}, map[string]any{"url": "/x"}, &url.URL{Path: "/x"}, wsgiparty.URLRequest{Name: "/x"},
+		json.RawMessage(`7`), json.RawMessage(`null`), json.RawMessage(`["/x"]`), json.RawMessage(`/x`), json.RawMessage(``),
+		json.RawMessage(`"\/\/evil.example"`), json.RawMessage(`"javascript:alert(1)"`), json.RawMessage(`"\u002f\u005cevil.example"`),
+	} {
+		answer = bad
+		got, err := wsgiparty.URLFor(context.Background(), operatorOf(c, "main"), "page", nil)
+		handlerErr, ok := errors.AsType[*wsgiparty.HandlerError](err)
+		if got != "" || !ok || handlerErr.Guest != "liar" || handlerErr.Service != "url" || !errors.Is(err, wsgiparty.ErrPartyline) {
+			t.Errorf("%q: %q %v", bad, got, err)
+		}
+	}
+	answer = "https://other.example/"
+	if got, err := wsgiparty.URLFor(context.Background(), operatorOf(c, "other"), "page", nil); got != "" {
+		t.Errorf("%q %v", got, err)
+	}
+}
+
+func TestTheErrorSaysWhatIsWrongWithAURL(t *testing.T) {
+	for answer, want := range map[any]string{
+		"javascript:alert(1)":  `guest "liar" failed to answer "url": the URL "javascript:alert(1)" is neither a path beginning with one slash, nor does it begin with the scheme and host of an invite to party "main"`,
+		"//evil.example":       `the URL "//evil.example" is neither`,
+		"/\t/evil.example":     `the URL "/\t/evil.example" has a '\t', which is to be escaped`,
+		`/\evil.example`:       `the URL "/\\evil.example" has a '\\', which is to be escaped`,
+		"https://evil.example": `the URL "https://evil.example" is neither`,
+		"":                     `the URL "" is neither`,
+		7:                      "the answer is a int, not a string",
+		"/%zz":                 `invalid URL escape "%zz"`,
+	} {
+		p := wsgiparty.NewPartyline("main", wsgiparty.Options{})
+		answering(t, p.Operator("liar"), wsgiparty.URLService, answer)
+		if _, err := wsgiparty.URLFor(context.Background(), p.Operator(""), "page", nil); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v: %v, want %s", answer, err, want)
+		}
+	}
+}
+
+func TestAPartylineWithoutInvitesTakesPathsOnly(t *testing.T) {
+	for answer, ok := range map[string]bool{"/x": true, "https://example.com/": false, "http://localhost/": false, "": false, "//x": false} {
+		p := wsgiparty.NewPartyline("main", wsgiparty.Options{})
+		answering(t, p.Operator("guest"), wsgiparty.URLService, answer)
+		if url, err := wsgiparty.URLFor(context.Background(), p.Operator(""), "page", nil); (err == nil) != ok || ok && url != answer {
+			t.Errorf("%q: %q %v", answer, url, err)
+		}
+	}
+}
+
+func TestTheFirstGoodURLIsTaken(t *testing.T) {
+	p := wsgiparty.NewPartyline("main", wsgiparty.Options{})
+	answering(t, p.Operator("one"), wsgiparty.URLService, nil, "javascript:alert(1)", errors.New("broken"))
+	answering(t, p.Operator("two"), wsgiparty.URLService, 7, "/good", "/better")
+	asked := false
+	if err := p.Operator("three").Connect(wsgiparty.URLService, func(context.Context, any) (any, error) { asked = true; return "/", nil }); err != nil {
+		t.Fatal(err)
+	}
+	if url, err := wsgiparty.URLFor(context.Background(), p.Operator(""), "page", nil); url != "/good" || err != nil || asked {
+		t.Errorf("%q %v, and others were asked: %v", url, err, asked)
+	}
+}
+
+func TestWhatURLForReturnsWithoutAURL(t *testing.T) {
+	broken, worse := errors.New("broken"), errors.New("worse")
+	p := wsgiparty.NewPartyline("main", wsgiparty.Options{})
+	if url, err := wsgiparty.URLFor(context.Background(), p.Operator(""), "page", nil); url != "" {
+		t.Error(url)
+	} else if missing, ok := errors.AsType[*wsgiparty.NoSuchServiceError](err); !ok || missing.Party != "main" || missing.Service != "url" {
+		t.Error(err)
+	}
+	indifferent := wsgiparty.NewPartyline("main", wsgiparty.Options{IgnoreMissingServices: true})
+	if url, err := wsgiparty.URLFor(context.Background(), indifferent.Operator(""), "page", nil); url != "" || err != wsgiparty.ErrHighAndDry {
+		t.Errorf("%q %v", url, err)
+	}
+	answering(t, p.Operator("one"), wsgiparty.URLService, nil, nil)
+	if url, err := wsgiparty.URLFor(context.Background(), p.Operator(""), "page", nil); url != "" || err != wsgiparty.ErrHighAndDry {
+		t.Errorf("%q %v", url, err)
+	}
+	answering(t, p.Operator("two"), wsgiparty.URLService, broken, nil, "//evil.example", worse)
+	url, err := wsgiparty.URLFor(context.Background(), p.Operator(""), "page", nil)
+	if url != "" || !errors.Is(err, broken) || !errors.Is(err, worse) || !strings.Contains(err.Error(), "evil.example") || errors.Is(err, wsgiparty.ErrHighAndDry) {
+		t.Errorf("%q %v", url, err)
+	}
+	if lines := strings.Split(err.Error(), "\n"); len(lines) != 3 || strings.Count(err.Error(), `guest "two" failed to answer "url"`) != 3 {
+		t.Errorf("not each failure once: %v", err)
+	}
+
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	answering(t, p.Operator("three"), wsgiparty.URLService, "/")
+	if url, err := wsgiparty.URLFor(ctx, p.Operator(""), "page", nil); url != "" || !errors.Is(err, context.Canceled) {
+		t.Errorf("%q %v", url, err)
+	}
+	if url, err := wsgiparty.URLFor(context.Background(), nil, "page", nil); url != "" || !errors.Is(err, wsgiparty.ErrPartyline) || !strings.Contains(err.Error(), "there is no operator") {
+		t.Errorf("%q %v", url, err)
+	}
+}
+
+// FuzzURLFor checks that no answer leads a browser away from the site and the
+// origins of the invites.
+func FuzzURLFor(f *testing.F) {
+	e := new(party.Entry)
+	e.Partyline = wsgiparty.NewPartyline("main", wsgiparty.Options{Owner: e})
+	p := e.Partyline
+	allowed := map[string]bool{"https://site.example": true}
+	for _, origin := range []string{"https://kiosk.example", "http://plain.example:8080", "https://[2001:db8::1]"} {
+		parsed, err := url.Parse(origin)
+		if err != nil {
+			f.Fatal(err)
+		}
+		(*e.Origins()).Store(party.OriginOf(parsed), nil)
+		allowed[origin] = true
+	}
+	for _, seed := range []string{
+		"/", "/a/b?c#d", "//evil.example", `/\evil.example`, "/\t/evil.example", "/..//evil.example", "/.//evil.example", "javascript:alert(1)", "data:,x", "",
+		"https://kiosk.example", "HTTPS://KIOSK.EXAMPLE:443/x", "https://kiosk.example:443@evil.example", "https://kiosk.example.evil.example/", "https:kiosk.example", "https:/kiosk.example", "https:///kiosk.example",
+		"http://plain.example:8080/x", "http://plain.example:8080x", "https://[2001:db8::1]:443/", "https://[2001:db8::1%25x]/", "https://ki%6fsk.example/", "https://kİosk.example/", "https://k%C4%B0osk.example/", "https://\u212aiosk.example/", "https://site.example/", "http:/x", "?q", "#f",
+	} {
+		f.Add(seed)
+	}
+	base, err := url.Parse("https://site.example/base/")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, answer string) {
+		text, err := party.Linkable(p, answer)
+		if err != nil {
+			if text != "" {
+				t.Errorf("%q is refused, and is %q", answer, text)
+			}
+			return
+		}
+		if text != answer {
+			t.Errorf("%q became %q", answer, text)
+		}
+		resolved, err := base.Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if origin := plainOrigin(resolved.Scheme, resolved.Host); !allowed[origin] || resolved.User != nil {
+			t.Errorf("%q leads to %s (%s)", text, resolved, origin)
+		}
+		if origin := browsersOrigin("https", "site.example", text); !allowed[origin] {
+			t.Errorf("%q leads a browser to %s", text, origin)
+		}
+	})
+}
+
+// plainOrigin folds ASCII only: two hosts that are the same in another way still
+// are not what was configured.
+func plainOrigin(scheme, host string) string {
+	lower := func(s string) string {
+		return strings.Map(func(r rune) rune {
+			if 'A' <= r && r <= 'Z' {
+				return r + 'a' - 'A'
+			}
+			return r
+		}, s)
+	}
+	scheme, host = lower(scheme), lower(host)
+	return scheme + "://" + strings.TrimSuffix(host, map[string]string{"http": ":80", "https": ":443"}[scheme])
+}
+
+var schemeOfURL = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9+.-]*):(.*)$`)
+
+// browsersOrigin reads a reference as the URL standard does (url.spec.whatwg.org),
+// as far as the origin depends on it.
+func browsersOrigin(scheme, host, reference string) string {
+	reference = strings.TrimFunc(reference, func(r rune) bool { return r <= ' ' })
+	reference = strings.NewReplacer("\t", "", "\r", "", "\n", "", `\`, "/").Replace(reference)
+	authority := func(rest string) string {
+		rest = strings.TrimLeft(rest, "/")
+		if i := strings.IndexAny(rest, "/?#"); i >= 0 {
+			rest = rest[:i]
+		}
+		return rest[strings.LastIndex(rest, "@")+1:]
+	}
+	if match := schemeOfURL.FindStringSubmatch(reference); match != nil {
+		given := strings.ToLower(match[1])
+		if given != "http" && given != "https" {
+			return given + ":"
+		}
+		if given != scheme || strings.HasPrefix(match[2], "//") {
+			return plainOrigin(given, authority(match[2]))
+		}
+		reference = match[2]
+	}
+	if strings.HasPrefix(reference, "//") {
+		return plainOrigin(scheme, authority(reference))
+	}
+	return plainOrigin(scheme, host)
+}
+
+func TestHowABrowserReadsAReference(t *testing.T) {
+	for reference, want := range map[string]string{
+		"/x": "https://site.example", "x": "https://site.example", "https:/x": "https://site.example", "": "https://site.example",
+		"//evil": "https://evil", `/\evil`: "https://evil", `\\evil`: "https://evil", "/\t/evil": "https://evil", " //evil": "https://evil",
+		"http:/evil": "http://evil", "http:evil": "http://evil", "https:///evil": "https://evil", "HTTPS://EVIL:443": "https://evil",
+		"https://a@evil": "https://evil", "javascript:x": "javascript:", "java\nscript:x": "javascript:",
+	} {
+		if got := browsersOrigin("https", "site.example", reference); got != want {
+			t.Errorf("%q: %s, want %s", reference, got, want)
+		}
+	}
+}

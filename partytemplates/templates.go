@@ -1,0 +1,297 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package partytemplates
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"strconv"
+	"text/template"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/templates"
+	"github.com/wsgiparty/wsgiparty/internal/caddytokens"
+	"github.com/wsgiparty/wsgiparty/internal/wire"
+	"github.com/wsgiparty/wsgiparty/party"
+	"github.com/wsgiparty/wsgiparty/partyline"
+	"go.uber.org/zap"
+)
+
+func init() {
+	caddy.RegisterModule(new(TemplateFunctions))
+}
+
+// TemplateFunctions lets the pages of the `templates` handler ask the guests of a
+// party. Pages are no guest: they ask everyone.
+//
+// The first argument of each function is the page's dot: `.`, or `$` inside `range` and
+// `with`. The ask is then the request's: it ends when the visitor leaves, guests are
+// sent the headers that their `forward` names, and a page that comes to ask itself is
+// ended. Without the dot an ask takes at most 5 s, and at most 16 such asks of
+// applications are under way in a party; the next one fails at once, and so do others
+// until those have ended.
+//
+// ##### `urlFor`
+//
+// The URL of a page of one of the applications, from the page's name and, in pairs,
+// what the URL depends on. If nobody knows the page, this one is an error.
+//
+// ```
+// <a href="{{urlFor . "blog:post" "slug" "hello" | html}}">Hello</a>
+// ```
+//
+// ##### `maybeURL`
+//
+// Like `urlFor`, but empty if nobody knows the page.
+//
+// ```
+// {{with maybeURL . "shop:cart"}}<a href="{{. | html}}">Cart</a>{{end}}
+// ```
+//
+// ##### `askAround`
+//
+// The list of all answers to what guests are asked under a service. The payload may
+// be left out. A guest that fails is logged and left out of it. Asking for a service
+// that nobody is connected under is an error, unless the party has
+// `ignore_missing_services`.
+//
+// ```
+// {{range askAround . "headline" "today"}}<li>{{. | html}}</li>{{end}}
+// ```
+//
+// ##### `askFirst`
+//
+// The first answer. If nobody answers, the page is an error.
+//
+// ```
+// {{(askFirst . "user" (dict "id" 7)).name | html}}
+// ```
+//
+// ##### `askReplies`
+//
+// What became of it with each guest, in the order in which they are asked: a list of
+// objects with `guest`, `status`, which is `answered`, `declined` or `failed`, `answer`,
+// `error`, and `mount`, the path at which the guest is mounted. A guest that fails is not
+// logged; otherwise it is as `askAround`.
+//
+// ```
+// {{range askReplies . "health"}}<li>{{.guest}} {{if eq .status "failed"}}is down: {{.error | html}}{{else}}is up{{end}}</li>{{end}}
+// ```
+//
+// Answers are values, not templates. As everywhere in these pages, nothing is
+// escaped unless the page does it: `html`, as above, makes a value text.
+type TemplateFunctions struct {
+	// The name of the party to ask. Default: the party in whose routes the
+	// `templates` handler is.
+	Party string `json:"party,omitempty"`
+
+	operator *partyline.Operator
+	entry    *party.Entry
+	dotless  *dotlessAsks // of the party
+	logger   *zap.Logger
+	added    template.FuncMap // by RegisterTemplateFunction
+}
+
+// CaddyModule returns the Caddy module information.
+func (*TemplateFunctions) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.templates.functions.wsgi_party",
+		New: func() caddy.Module { return new(TemplateFunctions) },
+	}
+}
+
+// Provision finds the party.
+func (f *TemplateFunctions) Provision(ctx caddy.Context) error {
+	f.logger = ctx.Logger()
+	if f.Party == "" {
+		if h := party.Around(ctx); h != nil {
+			f.Party = h.Name()
+		}
+	}
+	if f.Party == "" {
+		return fmt.Errorf("these templates are in no party's routes: say which party they ask (wsgi_party <party>); %s", party.WhichParties(ctx))
+	}
+	app, err := party.AppOf(ctx)
+	if err != nil {
+		return err
+	}
+	if f.operator, err = party.Join(ctx, f.Party, ""); err != nil {
+		return err
+	}
+	f.entry = app.Entry(f.Party)
+	f.dotless = party.StateOf[dotlessAsks](f.entry)
+	f.added, err = party.RegisteredTemplateFunctions(ctx, f.Party)
+	return err
+}
+
+// CustomTemplateFunctions returns the functions.
+func (f *TemplateFunctions) CustomTemplateFunctions() template.FuncMap {
+	functions := template.FuncMap{
+		"askAround":  f.askAround,
+		"askFirst":   f.askFirst,
+		"askReplies": f.askReplies,
+		"urlFor":     f.urlFor,
+		"maybeURL":   f.maybeURL,
+	}
+	maps.Copy(functions, f.added)
+	return functions
+}
+
+// UnmarshalCaddyfile sets up the functions from Caddyfile tokens. Syntax:
+//
+//	wsgi_party [<party>]
+func (f *TemplateFunctions) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume extension name
+	if d.NextArg() {
+		if f.Party = d.Val(); f.Party == "" {
+			return d.Err("the party's name is empty: write a name, or leave it out")
+		}
+	}
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	if caddytokens.OpensBlock(d) {
+		return d.Err("wsgi_party takes no block here")
+	}
+	return nil
+}
+
+func (f *TemplateFunctions) askAround(arguments ...any) ([]any, error) {
+	q, err := f.question(arguments)
+	if err != nil {
+		return nil, err
+	}
+	defer q.end()
+	answers := []any{}
+	for reply := range f.operator.Replies(q.ctx, q.name, q.payload) {
+		if reply.Err == nil {
+			var answer any
+			if answer, reply.Err = templateValue(reply.Answer); reply.Err == nil {
+				answers = append(answers, answer)
+				continue
+			}
+		}
+		switch {
+		case reply.Err == partyline.ErrHighAndDry:
+		case reply.Guest == "":
+			return nil, q.orGone(reply.Err)
+		default:
+			f.logger.Warn("guest failed", zap.String("party", f.Party), zap.String("guest", reply.Guest), zap.String("service", q.name), zap.Error(reply.Err))
+		}
+	}
+	return answers, nil
+}
+
+func (f *TemplateFunctions) askFirst(arguments ...any) (any, error) {
+	q, err := f.question(arguments)
+	if err != nil {
+		return nil, err
+	}
+	defer q.end()
+	answer, err := partyline.FirstFunc(q.ctx, f.operator, q.name, q.payload, templateValue)
+	if err != nil {
+		return nil, q.orGone(fmt.Errorf("nobody in party %q answers service %q for %s: %w", f.Party, q.name, describePayload(q.payload), err))
+	}
+	return answer, nil
+}
+
+func (f *TemplateFunctions) askReplies(arguments ...any) ([]map[string]any, error) {
+	q, err := f.question(arguments)
+	if err != nil {
+		return nil, err
+	}
+	defer q.end()
+	replies := []map[string]any{}
+	for r := range f.operator.Replies(q.ctx, q.name, q.payload) {
+		if r.Guest == "" {
+			return nil, q.orGone(r.Err)
+		}
+		var answer any
+		if r.Err == nil {
+			answer, r.Err = templateValue(r.Answer)
+		}
+		reply := f.entry.Reply(q.ctx, r)
+		status, failure := reply.Status(), ""
+		if status == wire.StatusFailed {
+			failure = wire.Message(reply.Err)
+		}
+		replies = append(replies, map[string]any{"guest": reply.Guest, "mount": reply.Mount, "status": status, "answer": answer, "error": failure})
+	}
+	return replies, nil
+}
+
+func (f *TemplateFunctions) urlFor(arguments ...any) (string, error) {
+	q, err := f.urlQuestion(arguments)
+	if err != nil {
+		return "", err
+	}
+	defer q.end()
+	url, err := party.URLFor(q.ctx, f.operator, q.name, q.values)
+	if err != nil {
+		return "", q.orGone(fmt.Errorf("nobody in party %q answers service %q for %q: %w", f.Party, party.URLService, q.name, err))
+	}
+	return url, nil
+}
+
+func (f *TemplateFunctions) maybeURL(arguments ...any) (string, error) {
+	q, err := f.urlQuestion(arguments)
+	if err != nil {
+		return "", err
+	}
+	defer q.end()
+	url, err := party.URLFor(q.ctx, f.operator, q.name, q.values)
+	if err != nil && q.ctx.Err() == context.Canceled {
+		return "", q.orGone(err)
+	}
+	if _, missing := err.(*partyline.NoSuchServiceError); err != nil && !missing && err != partyline.ErrHighAndDry {
+		f.logger.Warn("guests failed", zap.String("party", f.Party), zap.String("service", party.URLService), zap.String("name", q.name), zap.Error(err))
+	}
+	return url, nil
+}
+
+// templateValue returns an answer as a template can use it: JSON is decoded.
+func templateValue(answer any) (any, error) {
+	raw, ok := answer.(json.RawMessage)
+	if !ok {
+		return answer, nil
+	}
+	value, err := wire.ParseJSON(raw)
+	if err != nil {
+		return nil, fmt.Errorf("the answer is a json.RawMessage that is %w", err)
+	}
+	return withNumbers(value), nil
+}
+
+// withNumbers returns a decoded JSON value with numbers that templates can compare and
+// calculate with, where these print as they were written.
+func withNumbers(value any) any {
+	switch value := value.(type) {
+	case json.Number:
+		if n, err := value.Int64(); err == nil && strconv.FormatInt(n, 10) == value.String() {
+			return n
+		}
+		if f, err := value.Float64(); err == nil && fmt.Sprint(f) == value.String() {
+			return f
+		}
+	case []any:
+		for i, element := range value {
+			value[i] = withNumbers(element)
+		}
+	case map[string]any:
+		for key, member := range value {
+			value[key] = withNumbers(member)
+		}
+	}
+	return value
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner         = (*TemplateFunctions)(nil)
+	_ caddyfile.Unmarshaler     = (*TemplateFunctions)(nil)
+	_ templates.CustomFunctions = (*TemplateFunctions)(nil)
+)

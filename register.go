@@ -1,0 +1,13 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// One --with of this package brings all that belongs to it.
+
+package wsgiparty
+
+import (
+	_ "github.com/wsgiparty/wsgiparty/httpask"        // wsgi_party_ask
+	_ "github.com/wsgiparty/wsgiparty/httpguest"      // wsgi_party_guest
+	_ "github.com/wsgiparty/wsgiparty/operations"     // admin API, command, metrics
+	_ "github.com/wsgiparty/wsgiparty/partytemplates" // functions for pages
+)
