@@ -294,7 +294,7 @@ func TestAnAnswerThatJSONCannotCarryIsShownAsItsType(t *testing.T) {
 		{math.NaN(), "float64", "unsupported value: NaN"},
 		{math.Inf(-1), "float64", "-Inf"},
 		{complex(1, 2), "complex128", "unsupported type"},
-		{ring, "*wsgiparty.cyclic", "cycle"},
+		{ring, "*operations_test.cyclic", "cycle"},
 		{list, "[]interface {}", "cycle"},
 		{map[string]any{"x": func() {}}, "map[string]interface {}", "func()"},
 		{map[struct{ X int }]int{}, "map[struct { X int }]int", "unsupported type"},
