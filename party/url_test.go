@@ -118,7 +118,7 @@ func TestWhatIsNoURLRequestSaysHowToWriteOne(t *testing.T) {
 			continue
 		}
 		_, err := wsgiparty.PayloadAs[wsgiparty.URLRequest](payload)
-		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "wsgiparty.URLRequest") {
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "party.URLRequest") {
 			t.Errorf("PayloadAs of %s: %v, want %s", text, err, want)
 		}
 	}
