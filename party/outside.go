@@ -96,11 +96,11 @@ func (e *Entry) Ask(ctx context.Context, w *wire.Writer, o *partyline.Operator, 
 		if err != nil {
 			return nil, err
 		}
-		if answered {
+		if answered && in != nil {
 			in.give(r.Answer)
-			if ask.First {
-				break
-			}
+		}
+		if answered && ask.First {
+			break
 		}
 	}
 	return w.End(), nil
