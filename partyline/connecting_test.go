@@ -18,6 +18,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/measure"
 )
 
@@ -42,9 +43,7 @@ func TestConnectingIsNotQuadratic(t *testing.T) {
 			runtime.ReadMemStats(&before)
 			began := time.Now()
 			for i := range n {
-				if err := connecting(p, one, i); err != nil {
-					t.Fatal(err)
-				}
+				check.Must(t, connecting(p, one, i))
 			}
 			took = time.Since(began)
 			runtime.ReadMemStats(&after)
@@ -160,9 +159,7 @@ func TestLeaving(t *testing.T) {
 	connect(t, replica, "s", answerWith("replica")) // it has not left
 	a.Leave()
 	wantAnswers(t, asker, "s", "b", "replica")
-	if err := a.Connect("s", pong); err != ErrLeft {
-		t.Errorf("connecting after leaving: got %v", err)
-	}
+	check.Equal(t, a.Connect("s", pong), ErrLeft, "connecting after leaving: got")
 	wantAnswers(t, a, "s", "b") // it can still ask
 	p.Operator("").Leave()      // nobody's operator has nothing to disconnect
 }
@@ -273,9 +270,7 @@ func TestNoAnswerIsLostOrDoubledWhileGuestsComeAndGo(t *testing.T) {
 
 func TestOperatorsKnowWhoseTheyAre(t *testing.T) {
 	p := NewPartyline("main", Options{})
-	if p.Name() != "main" {
-		t.Errorf("the partyline's name is %q", p.Name())
-	}
+	check.Equal(t, p.Name(), "main", "the partyline's name")
 	for _, guest := range []string{"", "blog"} {
 		o := p.Operator(guest)
 		if o.Guest() != guest || o.String() != guest || fmt.Sprint(o) != guest || o.Partyline() != p {

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/wsgiparty/wsgiparty/internal/check"
 )
 
 func TestAsksAndRepliesAreCounted(t *testing.T) {
@@ -156,9 +158,7 @@ func TestAsksAndRepliesAreCounted(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		c.ask(ctx, cancel, p.Operator(""), a, b)
 		cancel()
-		if got := strings.Join(figures(p), ", "); got != c.want {
-			t.Errorf("%s: counted %s; want %s", name, got, c.want)
-		}
+		check.Equal(t, strings.Join(figures(p), ", "), c.want, "%s: counted;", name)
 	}
 }
 
@@ -205,9 +205,7 @@ func TestAsksThatCallNobodyAreCounted(t *testing.T) {
 			return nil, nil
 		})
 		wantAnswers(t, anyone, "s", nil)
-		if loops != 1 {
-			t.Errorf("%d asks got ErrLoop", loops)
-		}
+		check.Equal(t, loops, 1, "asks got ErrLoop")
 		wantFigures(t, p, fmt.Sprintf("s %d, a/s %[2]d %[2]d 0 0", maxDepth+1, maxDepth))
 	})
 	t.Run("nine guests ask each other", func(t *testing.T) {

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/wsgiparty/wsgiparty/internal/check"
 )
 
 func TestOnlyServicesConnectedNowAreInCountsInOrder(t *testing.T) {
@@ -83,9 +85,7 @@ func TestPartylinesThatFollowEachOtherAreCountedTogether(t *testing.T) {
 		if got := repliesOf(t, after, "c", "s").Durations; got.Count != 3 || got.Sum != 3*time.Second {
 			t.Errorf("counted %+v", got)
 		}
-		if repliesOf(t, before, "b", "s").LastFailure != repliesOf(t, after, "b", "s").LastFailure {
-			t.Error("not the same last failure")
-		}
+		check.Equal(t, repliesOf(t, before, "b", "s").LastFailure, repliesOf(t, after, "b", "s").LastFailure, "not the same last failure")
 		wantFigures(t, other, "s 0, a/s 0 0 0 0, b/s 0 0 0 0, c/s 0 0 0 0")
 	})
 }
@@ -133,9 +133,7 @@ func TestServicesBeyond512AreCountedTogether(t *testing.T) {
 		case maxCountedServices + 1:
 			want = AskCount{otherServices, 2 * 87}
 		}
-		if c != want {
-			t.Errorf("counted %+v, want %+v", c, want)
-		}
+		check.Equal(t, c, want, "counted")
 	}
 	if len(asks) != maxCountedServices+2 || total != services+200 {
 		t.Errorf("%d asks for %d services", total, len(asks))
@@ -169,12 +167,8 @@ func TestServicesBeyond512AreCountedTogether(t *testing.T) {
 	connect(t, renewed, name(0), pong)
 	wantAnswers(t, anyone, "new", "pong")
 	wantAnswers(t, anyone, name(0), "pong")
-	if got := repliesOf(t, p, "many", otherServices); got.Answered != 2*88+1 {
-		t.Errorf("counted %+v", got)
-	}
-	if got := repliesOf(t, p, "many", name(0)); got.Answered != 2 {
-		t.Errorf("counted %+v", got)
-	}
+	check.Equal(t, repliesOf(t, p, "many", otherServices).Answered, 2*88+1, "counted")
+	check.Equal(t, repliesOf(t, p, "many", name(0)).Answered, 2, "counted")
 }
 
 func TestAServiceCountedByItselfStaysSo(t *testing.T) {
@@ -190,12 +184,8 @@ func TestAServiceCountedByItselfStaysSo(t *testing.T) {
 	connect(t, many, "s", pong) // one too many for this guest
 	wantAnswers(t, anyone, "s", "pong")
 	asks, _ := p.Counts()
-	if got := asks[len(asks)-1]; got != (AskCount{"s", 2}) {
-		t.Errorf("counted %v", got)
-	}
-	if got := repliesOf(t, p, "many", otherServices); got.Asked != 1 {
-		t.Errorf("counted %v", got)
-	}
+	check.Equal(t, asks[len(asks)-1], (AskCount{"s", 2}), "counted")
+	check.Equal(t, repliesOf(t, p, "many", otherServices).Asked, 1, "counted")
 }
 
 func TestNamesThatComeAndGoTakeNoMoreMemory(t *testing.T) {
@@ -209,12 +199,8 @@ func TestNamesThatComeAndGoTakeNoMoreMemory(t *testing.T) {
 		last.Leave()
 		last = o
 	}
-	if got := len(p.options.Counts.guests["a"]); got != maxCountedServices+1 {
-		t.Errorf("%d counters", got)
-	}
-	if got := len(p.options.Counts.services); got != maxCountedServices+1 {
-		t.Errorf("%d counters of services", got)
-	}
+	check.Equal(t, len(p.options.Counts.guests["a"]), maxCountedServices+1, "counters")
+	check.Equal(t, len(p.options.Counts.services), maxCountedServices+1, "counters of services")
 	wantFigures(t, p, fmt.Sprintf("other %d, a/other %[1]d %[1]d 0 0", 2000-maxCountedServices))
 }
 

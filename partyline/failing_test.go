@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+
+	"github.com/wsgiparty/wsgiparty/internal/check"
 )
 
 // TestAnApplicationWithoutAnOperatorGetsAnError is what becomes of one that was
@@ -136,9 +138,7 @@ func testReactions(t *testing.T, pattern string, remote func(int) bool) {
 		}
 		r, guest := rune(pattern[i]), fmt.Sprint("guest", i)
 		i++
-		if reply.Guest != guest {
-			t.Errorf("reply of %q in place of %q", reply.Guest, guest)
-		}
+		check.Equal(t, reply.Guest, guest, "reply of in place of")
 		want := reactions[r]
 		if want.message == "" {
 			answer, err := want.handler(nil, nil)
@@ -157,9 +157,7 @@ func testReactions(t *testing.T, pattern string, remote func(int) bool) {
 		}
 		message := failure.Error()
 		for _, part := range []string{guest, `"s"`, want.message} {
-			if !strings.Contains(message, part) {
-				t.Errorf("no %q in %s", part, message)
-			}
+			check.Has(t, message, part, "no in")
 		}
 		switch r {
 		case 'f', 'b':
@@ -167,19 +165,13 @@ func testReactions(t *testing.T, pattern string, remote func(int) bool) {
 				t.Errorf("%s does not unwrap to what went wrong", message)
 			}
 		case 'p', 'n', 'h', 'A':
-			if !strings.Contains(message, "panicsOnPurpose") {
-				t.Errorf("no stack in %s", message)
-			}
+			check.Has(t, message, "panicsOnPurpose", "no stack in")
 		case 'r':
-			if !strings.Contains(message, "_test.go") {
-				t.Errorf("no stack in %s", message)
-			}
+			check.Has(t, message, "_test.go", "no stack in")
 		}
 		joined = append(joined, guest)
 	}
-	if i != len(pattern) {
-		t.Errorf("%d replies, want %d", i, len(pattern))
-	}
+	check.Equal(t, i, len(pattern), "replies")
 
 	check := func(how string, got []any, want []any, err error) {
 		t.Helper()
@@ -259,9 +251,7 @@ func TestAPanicOfTheLoopBodyIsTheCallersOwn(t *testing.T) {
 			})
 			func() {
 				defer func() {
-					if value := recover(); value != "mine" {
-						t.Errorf("reply %d: recovered %v", at, value)
-					}
+					check.Equal(t, recover(), "mine", "reply %d: recovered", at)
 				}()
 				i := 0
 				for range p.Operator("asker").Replies(t.Context(), "s", nil) {
@@ -308,9 +298,7 @@ func TestEveryErrorIsErrPartyline(t *testing.T) {
 	sentinels := []error{ErrHighAndDry, ErrLeft, ErrLoop}
 	for i, a := range sentinels {
 		for j, b := range sentinels {
-			if errors.Is(a, b) != (i == j) {
-				t.Errorf("%v is %v", a, b)
-			}
+			check.Equal(t, errors.Is(a, b), (i == j), "%v is %v", a, b)
 		}
 	}
 	if other := errors.New("other"); errors.Is(other, ErrPartyline) || !errors.Is(failed, fs.ErrExist) || !errors.Is(failed, fs.ErrNotExist) {

@@ -16,23 +16,20 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"go.uber.org/goleak"
 )
 
 // connect connects a handler or fails the test.
 func connect(t testing.TB, o *Operator, service string, h Handler) {
 	t.Helper()
-	if err := o.Connect(service, h); err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, o.Connect(service, h))
 }
 
 // connectRemote is connect for a remote handler.
 func connectRemote(t testing.TB, o *Operator, service string, h Handler) {
 	t.Helper()
-	if err := o.ConnectRemote(service, h); err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, o.ConnectRemote(service, h))
 }
 
 // answerWith is a handler that always gives the same answer.
@@ -126,9 +123,7 @@ func figures(p *Partyline) []string {
 // wantFigures wants the lines of figures, written in one.
 func wantFigures(t testing.TB, p *Partyline, want string) {
 	t.Helper()
-	if got := strings.Join(figures(p), ", "); got != want {
-		t.Errorf("counted %s; want %s", got, want)
-	}
+	check.Equal(t, strings.Join(figures(p), ", "), want, "counted;")
 }
 
 // repliesOf returns what is counted of a guest and a service.

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/wsgiparty/wsgiparty/internal/check"
 )
 
 // The original's documented examples.
@@ -243,18 +245,12 @@ func TestNewReplicaTakesOverWithoutAGap(t *testing.T) {
 }
 
 func TestTheSwitchboardUsesTheStandardLibraryOnly(t *testing.T) {
-	sources, err := filepath.Glob("*.go")
-	if err != nil {
-		t.Fatal(err)
-	}
+	sources := check.Value(filepath.Glob("*.go"))(t)
 	for _, file := range sources {
 		if strings.HasSuffix(file, "_test.go") {
 			continue
 		}
-		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
-		if err != nil {
-			t.Fatal(err)
-		}
+		parsed := check.Value(parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly))(t)
 		for _, i := range parsed.Imports {
 			if strings.Contains(i.Path.Value, ".") {
 				t.Errorf("%s imports %s", file, i.Path.Value)
@@ -272,9 +268,7 @@ func TestRepliesIsLazy(t *testing.T) {
 		connect(t, p.Operator(fmt.Sprint(i)), "s", func(context.Context, any) (any, error) { called++; return i, nil })
 	}
 	replies := p.Operator("asker").Replies(t.Context(), "s", nil)
-	if called != 0 {
-		t.Error("Replies called somebody before it was ranged over")
-	}
+	check.Equal(t, called, 0, "Replies called somebody before it was ranged over")
 	for range 2 { // it can be ranged over again, and asks again
 		i := 0
 		for reply := range replies {
@@ -288,9 +282,7 @@ func TestRepliesIsLazy(t *testing.T) {
 				break
 			}
 		}
-		if called != 2 {
-			t.Errorf("%d handlers called, want 2", called)
-		}
+		check.Equal(t, called, 2, "handlers called")
 		called = 0
 	}
 }

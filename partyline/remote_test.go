@@ -13,6 +13,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/wsgiparty/wsgiparty/internal/check"
 )
 
 func TestACancelledContextDoesNotWaitForARemoteHandler(t *testing.T) {
@@ -33,9 +35,7 @@ func TestACancelledContextDoesNotWaitForARemoteHandler(t *testing.T) {
 		if !slices.Equal(got, []any{"local", "remote"}) || err != context.DeadlineExceeded {
 			t.Errorf("got %v, %v", got, err)
 		}
-		if took := time.Since(began); took != time.Second {
-			t.Errorf("it took %v", took)
-		}
+		check.Equal(t, time.Since(began), time.Second, "it took")
 		time.Sleep(time.Hour) // it does end, and nobody need take its answer
 	})
 }
@@ -66,9 +66,7 @@ func TestRemoteHandlersAreStartedTogetherWhenTheFirstIsReached(t *testing.T) {
 		connectRemote(t, p.Operator("d"), "s", takes("remote 2's replica", time.Hour))
 		connectRemote(t, p.Operator("e"), "s", takes("remote 3", 8*time.Second))
 		wantAnswers(t, asker, "s", "local 1", "remote 1", "local 2", "remote 2", "remote 3") // in connect order
-		if took := time.Since(began); took != 9*time.Second {
-			t.Errorf("it took %v, want 1s and, together, 8s", took)
-		}
+		check.Equal(t, time.Since(began), 9*time.Second, "it took, want 1s and, together, 8s")
 		want := map[any]time.Duration{
 			"local 1": 0, "remote 1": time.Second, "remote 2": time.Second, "remote 3": time.Second, "local 2": 6 * time.Second,
 		}
@@ -355,7 +353,5 @@ func TestLocalAndRemoteHandlersOfAGuestAreCountedTogether(t *testing.T) {
 			want += 6 // all but its own guest ask it
 		}
 	}
-	if remote != want {
-		t.Errorf("%d replies of remote handlers, want %d", remote, want)
-	}
+	check.Equal(t, remote, want, "replies of remote handlers")
 }

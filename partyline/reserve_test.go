@@ -9,14 +9,14 @@ import (
 	"slices"
 	"sync"
 	"testing"
+
+	"github.com/wsgiparty/wsgiparty/internal/check"
 )
 
 // reserve reserves a place or fails the test.
 func reserve(t testing.TB, o *Operator, service string) {
 	t.Helper()
-	if err := o.Reserve(service); err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, o.Reserve(service))
 }
 
 func TestWhoReservedAPlaceIsAskedInIt(t *testing.T) {
@@ -150,9 +150,7 @@ func TestReservedPlacesHoldWhileGuestsComeAndGo(t *testing.T) {
 				if n%2 == 0 {
 					_ = o.Reserve("s")
 				}
-				if err := o.Connect("s", answerWith(i)); err != nil {
-					t.Error(err)
-				}
+				check.Nil(t, o.Connect("s", answerWith(i)))
 				o.Leave()
 			}
 		})
