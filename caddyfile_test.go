@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
 
@@ -26,16 +27,10 @@ func caddyfileGoldens(tb testing.TB) []caddyfileGolden {
 		tb.Fatalf("no goldens: %v", err)
 	}
 	// The file that file_server hides is written as the OS writes it.
-	hidden, err := json.Marshal("." + string(filepath.Separator) + "Caddyfile")
-	if err != nil {
-		tb.Fatal(err)
-	}
+	hidden := check.Value(json.Marshal("." + string(filepath.Separator) + "Caddyfile"))(tb)
 	var all []caddyfileGolden
 	for _, file := range files {
-		content, err := os.ReadFile(file)
-		if err != nil {
-			tb.Fatal(err)
-		}
+		content := check.Value(os.ReadFile(file))(tb)
 		text := strings.ReplaceAll(string(content), "\r\n", "\n")
 		input, want, _ := strings.Cut(text, "\n----------\n")
 		want = strings.ReplaceAll(strings.TrimSpace(want), `"./Caddyfile"`, string(hidden))
@@ -61,17 +56,11 @@ func TestCaddyfile(t *testing.T) {
 				}
 				return
 			}
-			if err != nil {
-				t.Fatal(err)
-			}
+			check.Must(t, err)
 			for _, warning := range warnings {
-				if !strings.Contains(warning.Message, "not formatted") {
-					t.Error(warning)
-				}
+				check.Has(t, warning.Message, "not formatted", warning)
 			}
-			if got := indentJSON(t, config); got != indentJSON(t, []byte(g.want)) {
-				t.Errorf("got\n%s\nwant\n%s", got, g.want)
-			}
+			check.Equal(t, indentJSON(t, config), indentJSON(t, []byte(g.want)), "got\n\nwant\n%s", g.want)
 			partytest.CheckAdaptedAgain(t, g.caddyfile, config)
 			if checkParties(t, config) == 0 {
 				t.Error("no party in the JSON")
@@ -115,9 +104,7 @@ func importsFiles(input string) bool {
 func indentJSON(t *testing.T, config []byte) string {
 	t.Helper()
 	var b bytes.Buffer
-	if err := json.Indent(&b, config, "", "\t"); err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, json.Indent(&b, config, "", "\t"))
 	return b.String()
 }
 

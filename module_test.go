@@ -18,6 +18,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/measure"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 
@@ -41,16 +42,12 @@ func TestInvitedGuestsAnswerEachOther(t *testing.T) {
 	c.ExpectAnswers(wsgiparty.DefaultParty, "number", "1", "2")
 	c.Expect("/one/", 200, "one")
 	entries := partytest.LogEntries(t, "guest joined")
-	if len(entries) != 2 {
-		t.Errorf("%d guests joined", len(entries))
-	}
+	check.Equal(t, len(entries), 2, "guests joined")
 	for i, e := range entries {
 		want := partytest.Entry{"level": "info", "logger": "http.handlers.wsgi_party", "party": "default",
 			"guest": []string{"one", "two"}[i], "uri": []string{"/one/__invite__/", "/two/__invite__/"}[i]}
 		for k, v := range want {
-			if e[k] != v {
-				t.Errorf("%s: %v, want %v", k, e[k], v)
-			}
+			check.Equal(t, e[k], v, k)
 		}
 		if fmt.Sprint(e["services"]) != "[number]" || e["duration"] == nil {
 			t.Error(e)
@@ -135,10 +132,7 @@ func TestTheNextHandlerIsTheRightOne(t *testing.T) {
 			respond "the end"
 		}
 	}`)
-	response, err := http.Get("http://" + c.Address)
-	if err != nil {
-		t.Fatal(err)
-	}
+	response := check.Value(http.Get("http://" + c.Address))(t)
 	defer response.Body.Close()
 	body, _ := io.ReadAll(response.Body)
 	if string(body) != "the end" || len(response.Header["Trace"]) != 3 {
@@ -155,21 +149,13 @@ func TestTheNextHandlerIsRestored(t *testing.T) {
 		if !inside {
 			inside = true
 			inner := errors.New("inner")
-			if err := p.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return inner })); err != inner {
-				t.Error(err)
-			}
+			check.Equal(t, p.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return inner })), inner)
 		}
 		return next.ServeHTTP(w, r)
 	})
-	loaded, err := partytest.ProvisionContext(t).LoadModuleByID("http.handlers.wsgi_party", []byte(`{"routes": [{"handle": [{"handler": "test_app", "key": "reenter"}]}]}`))
-	if err != nil {
-		t.Fatal(err)
-	}
+	loaded := check.Value(partytest.ProvisionContext(t).LoadModuleByID("http.handlers.wsgi_party", []byte(`{"routes": [{"handle": [{"handler": "test_app", "key": "reenter"}]}]}`)))(t)
 	p = loaded.(*wsgiparty.Party)
-	r, err := http.NewRequest("GET", "http://localhost/", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := check.Value(http.NewRequest("GET", "http://localhost/", nil))(t)
 	r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), partytest.Discard{}, new(caddyhttp.Server))
 	reached := false
 	outer := caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { reached = true; return nil })
@@ -210,9 +196,7 @@ func TestTheVariablesAreLeftAsTheyWere(t *testing.T) {
 		vars := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
 		before := len(vars)
 		err := next.ServeHTTP(w, r)
-		if len(vars) != before {
-			t.Errorf("variables afterwards: %v", vars)
-		}
+		check.Equal(t, len(vars), before, "variables afterwards: %v", vars)
 		return err
 	})
 	c := partytest.NewCaddy(t)
@@ -245,10 +229,7 @@ func TestFlushingAndHijackingPassThrough(t *testing.T) {
 	c := partytest.NewCaddy(t)
 	c.Site("wsgi_party {\ntest_app /flush flush\ntest_app /hijack hijack\n}")
 
-	response, err := http.Get("http://" + c.Address + "/flush")
-	if err != nil {
-		t.Fatal(err)
-	}
+	response := check.Value(http.Get("http://" + c.Address + "/flush"))(t)
 	defer response.Body.Close()
 	first := make([]byte, 3)
 	if _, err := io.ReadFull(response.Body, first); err != nil || string(first) != "one" {
@@ -259,10 +240,7 @@ func TestFlushingAndHijackingPassThrough(t *testing.T) {
 		t.Errorf("%q %v", rest, err)
 	}
 
-	conn, err := net.Dial("tcp", c.Address)
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn := check.Value(net.Dial("tcp", c.Address))(t)
 	defer conn.Close()
 	fmt.Fprintf(conn, "GET /hijack HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", c.Address)
 	if all, err := io.ReadAll(conn); err != nil || !strings.HasSuffix(string(all), "\r\n\r\nraw") {
@@ -291,15 +269,9 @@ func TestInvitePathsDoNotExistFromOutside(t *testing.T) {
 	} {
 		for _, method := range []string{"GET", "POST", "HEAD", "OPTIONS"} {
 			for _, host := range []string{"", "example.com", "other.example"} {
-				r, err := http.NewRequest(method, "http://"+c.Address+path, nil)
-				if err != nil {
-					t.Fatal(err)
-				}
+				r := check.Value(http.NewRequest(method, "http://"+c.Address+path, nil))(t)
 				r.Host = host
-				response, err := http.DefaultClient.Do(r)
-				if err != nil {
-					t.Fatal(err)
-				}
+				response := check.Value(http.DefaultClient.Do(r))(t)
 				body, _ := io.ReadAll(response.Body)
 				response.Body.Close()
 				if response.StatusCode != http.StatusNotFound || len(body) != 0 {
@@ -328,22 +300,14 @@ func TestAnOrdinaryRequestCarriesNoOperator(t *testing.T) {
 		test_app app
 	}`)
 	for _, path := range []string{"/app/", "/sneaky"} {
-		r, err := http.NewRequest("GET", "http://"+c.Address+path, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+		r := check.Value(http.NewRequest("GET", "http://"+c.Address+path, nil))(t)
 		for _, header := range []string{"Partyline", "Party-Token", "X-Forwarded-For", "Wsgi-Party"} {
 			r.Header.Set(header, "app")
 		}
-		response, err := http.DefaultClient.Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
+		response := check.Value(http.DefaultClient.Do(r))(t)
 		body, _ := io.ReadAll(response.Body)
 		response.Body.Close()
-		if string(body) != "false false <nil>" {
-			t.Errorf("%s: %s", path, body)
-		}
+		check.Equal(t, string(body), "false false <nil>", "%s: %s", path, body)
 	}
 }
 
@@ -356,13 +320,9 @@ func TestTheVariablePrintsAndMatchesAsTheGuestsName(t *testing.T) {
 	})
 	c := partytest.NewCaddy(t)
 	c.Site("wsgi_party {\ninvite /one/__invite__/\n@one vars partyline one\n@regexp vars_regexp partyline ^o\nroute {\nrespond @one matched\n}\n@other vars partyline two\nrespond @other wrong\ntest_app @regexp app\n}")
-	if got := partytest.InviteLogged(t); got["answer"] != "matched" {
-		t.Error(got)
-	}
+	check.Equal(t, partytest.InviteLogged(t)["answer"], "matched")
 	c.Site("wsgi_party {\ninvite /one/__invite__/\n@regexp vars_regexp partyline ^o\ntest_app @regexp app\n}")
-	if printed != "one" {
-		t.Errorf("the variable prints as %q", printed)
-	}
+	check.Equal(t, printed, "one", "the variable prints as")
 }
 
 // TestWrappingCostsTheSameForAnyNumberOfRoutes counts what a request allocates.
@@ -372,9 +332,7 @@ func TestWrappingCostsTheSameForAnyNumberOfRoutes(t *testing.T) {
 		chain := partytest.NewBenchChain(t, routes, true)
 		allocations = append(allocations, testing.AllocsPerRun(100, chain.Serve))
 	}
-	if allocations[0] != allocations[1] {
-		t.Errorf("allocations for 1 and 256 routes: %v", allocations)
-	}
+	check.Equal(t, allocations[0], allocations[1], "allocations for 1 and 256 routes: %v", allocations)
 }
 
 // BenchmarkServe passes requests through a party with 1, 16 and 256 routes, of
@@ -413,14 +371,9 @@ func TestWhoAnswersAsTheTimeEndsHasJoinedOrLeft(t *testing.T) {
 		next = time.Duration(i%30-15) * 10 * time.Microsecond
 		loaded, err := ctx.LoadModuleByID("http.handlers.wsgi_party", fmt.Appendf(nil,
 			`{"name": "party%d", "invites": ["/__invite__/"], "invite_timeout": 500000, "routes": [{"handle": [{"handler": "test_app", "key": "app"}]}]}`, i))
-		if err != nil {
-			t.Fatal(err)
-		}
+		check.Must(t, err)
 		p := loaded.(*wsgiparty.Party)
-		asker, err := wsgiparty.Join(ctx, p.Name, "")
-		if err != nil {
-			t.Fatal(err)
-		}
+		asker := check.Value(wsgiparty.Join(ctx, p.Name, ""))(t)
 		_, connected := asker.Partyline().Services()["ping"]
 		if result := p.Host().Invites()[0].Result; (result == wsgiparty.InviteJoined) != connected {
 			t.Fatalf("%s, but connected: %v", result, connected)
@@ -437,10 +390,7 @@ func TestAnInviteEndsWithItsConfig(t *testing.T) {
 	var end context.CancelFunc
 	ctx.Context, end = context.WithCancel(ctx.Context)
 	time.AfterFunc(20*time.Millisecond, end)
-	loaded, err := ctx.LoadModuleByID("http.handlers.wsgi_party", []byte(`{"invites": ["/__invite__/"], "routes": [{"handle": [{"handler": "test_app", "key": "hang"}]}]}`))
-	if err != nil {
-		t.Fatal(err)
-	}
+	loaded := check.Value(ctx.LoadModuleByID("http.handlers.wsgi_party", []byte(`{"invites": ["/__invite__/"], "routes": [{"handle": [{"handler": "test_app", "key": "hang"}]}]}`)))(t)
 	p := loaded.(*wsgiparty.Party)
 	if last := p.Host().Invites()[0]; last.Result != wsgiparty.InviteFailed || !errors.Is(last.Err, context.Canceled) {
 		t.Errorf("%s: %v", last.Result, last.Err)

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
 
@@ -145,9 +146,7 @@ func TestTheAsksOfABatchRunTogether(t *testing.T) {
 		}
 	})
 	response := c.Ask(partytest.Asking{Key: one, Path: "/", Body: "[" + strings.Repeat(`{"service": "wait"},`, 49) + `{"service": "wait"}]`})
-	if n := strings.Count(response.Body, `"answers":["together"]`); n != 50 {
-		t.Errorf("%d of 50: %.300s", n, response.Body)
-	}
+	check.Equal(t, strings.Count(response.Body, `"answers":["together"]`), 50, "of 50: %.300s", response.Body)
 }
 
 // TestTheAsksOfBatchesWaitInLine has pages rendered at once ask more than a guest lets
@@ -237,7 +236,5 @@ func TestABatchIsAskedInTheContextOfItsToken(t *testing.T) {
 	want := partytest.CompactJSON(t, `[
 		{"answers": ["y"], "replies": [{"guest": "y", "mount": "", "status": "answered"}]},
 		{"answers": ["x", "y"], "replies": [{"guest": "x", "mount": "", "status": "answered"}, {"guest": "y", "mount": "", "status": "answered"}]}]`)
-	if got := string(answers[0].(json.RawMessage)); strings.TrimSpace(got) != want {
-		t.Errorf("%s, want %s", got, want)
-	}
+	check.Equal(t, strings.TrimSpace(string(answers[0].(json.RawMessage))), want)
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
 
@@ -134,8 +135,6 @@ func TestWhatIsForwardedIsEachRequestsOwn(t *testing.T) {
 		t.Fatalf("%d %s", status, body)
 	}
 	for _, r := range a.Requests() {
-		if got := r.Header.Get("X-Thing"); got != "xx" {
-			t.Errorf("%s: %q", r.URL, got)
-		}
+		check.Equal(t, r.Header.Get("X-Thing"), "xx", r.URL)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/wsgiparty/wsgiparty/httpask"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/wire"
 )
@@ -51,9 +52,7 @@ func TestAnAnswerStandsOnceInAResponse(t *testing.T) {
 		request.Key = key
 		body := c.Ask(request).Body
 		for needle, want := range map[string]int{"needle-in-application": 1, "needle-in-go": 1000, "needle-in-raw": 1} {
-			if n := strings.Count(body, needle); n != want {
-				t.Errorf("%s: %s is there %d times", request.Path, needle, n)
-			}
+			check.Equal(t, strings.Count(body, needle), want, "%s: %s is there times", request.Path, needle)
 		}
 		var results []wire.Asked
 		if err := json.Unmarshal([]byte("["+strings.Trim(strings.TrimSpace(body), "[]")+"]"), &results); err != nil {
@@ -87,17 +86,13 @@ func TestAShortListOfAsksDoesNotCallEverybodyAtOnce(t *testing.T) {
 			}
 			return 1, nil
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		check.Must(t, err)
 	}
 	results := make(chan partytest.Response, 2)
 	for range 2 {
 		go func() {
 			response, err := c.TryAsk(t.Context(), partytest.Asking{Key: key, Path: "/", Body: "[" + strings.Repeat(`{"service": "slow"},`, 127) + `{"service": "slow"}]`})
-			if err != nil {
-				t.Error(err)
-			}
+			check.Nil(t, err)
 			results <- response
 		}()
 	}
@@ -127,9 +122,7 @@ func TestFirstDoesNotListWhoDeclinedBefore(t *testing.T) {
 	want := `{"answers": [1], "replies": [{"guest": "broken", "mount": "", "status": "failed", "error": "guest \"broken\" failed to answer \"s\": oh no"}, {"guest": "last", "mount": "", "status": "answered"}]}`
 	c.ExpectAsk(partytest.Asking{Key: key, Path: "/s?first"}, want)
 	c.ExpectAsk(partytest.Asking{Key: key, Path: "/", Body: `[{"service": "s", "first": true}]`}, "["+want+"]")
-	if n := strings.Count(c.Ask(partytest.Asking{Key: key, Path: "/s"}).Body, "declined"); n != 1000 {
-		t.Errorf("without first, %d declined", n)
-	}
+	check.Equal(t, strings.Count(c.Ask(partytest.Asking{Key: key, Path: "/s"}).Body, "declined"), 1000, "without first, declined")
 }
 
 func TestAResponseHasAtMostMaxResponse(t *testing.T) {
@@ -169,13 +162,9 @@ func TestAResponseHasAtMostMaxResponse(t *testing.T) {
 	for i, result := range results {
 		switch i {
 		case 0, 1, 2:
-			if !strings.Contains(string(result), `"answered"`) {
-				t.Errorf("result %d: %.200s", i, result)
-			}
+			check.Has(t, string(result), `"answered"`, "result %d: %.200s", i, result)
 		case 12:
-			if string(result) != `{"answers":[],"replies":[]}` {
-				t.Errorf("result %d: %.200s", i, result)
-			}
+			check.Equal(t, string(result), `{"answers":[],"replies":[]}`, "result %d: %.200s", i, result)
 		case 13:
 			partytest.IsProblem(t, "a service that nobody has", string(result), http.StatusNotFound)
 		default:
@@ -244,9 +233,7 @@ func TestMaxAnswerIsForAllHrefsOfAService(t *testing.T) {
 			t.Errorf("%d answers, %v", len(answers), err)
 		}
 	}
-	if err := c.Failure("main", "more", nil); !strings.Contains(err.Error(), "the response is longer than 1000 bytes") {
-		t.Error(err)
-	}
+	check.Has(t, c.Failure("main", "more", nil).Error(), "the response is longer than 1000 bytes")
 }
 
 // TestWhatAGoCallersAskCollectsIsBounded asks twelve guests for 12 MB, and one that may

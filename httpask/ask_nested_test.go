@@ -20,6 +20,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/token"
 )
@@ -131,10 +132,7 @@ func TestGuestsAreSkippedAcrossProcessesAsInOne(t *testing.T) {
 			partytest.Connect(t, o, "s", nesting(o))
 		}
 		for _, asker := range []string{"", "a", "b", "c", "somebody"} {
-			want, err := reference.Operator(asker).AskAround(t.Context(), "s", nil)
-			if err != nil {
-				t.Fatal(err)
-			}
+			want := check.Value(reference.Operator(asker).AskAround(t.Context(), "s", nil))(t)
 			wantCalls := called()
 			got, err := operatorOf(c, "main").Partyline().Operator(asker).AskAround(t.Context(), "s", nil)
 			if err != nil {
@@ -188,9 +186,7 @@ func TestAsksNestedTooDeepEnd(t *testing.T) {
 	for range 2 { // nobody is worse off for it
 		depth.Store(0)
 		c.ExpectAsk(partytest.Asking{Key: two.Key, Path: "/a"}, `{"answers": ["deep"], "replies": [{"guest": "one", "mount": "/one", "status": "answered"}]}`)
-		if n := depth.Load(); n != 8 {
-			t.Errorf("%d asks led to the deepest, want 8", n)
-		}
+		check.Equal(t, depth.Load(), 8, "asks led to the deepest")
 		last := deepest.Load().(partytest.Response)
 		if last.Status != http.StatusLoopDetected || last.Header.Get("Content-Type") != "application/problem+json" {
 			t.Errorf("the ninth ask gets %d %v", last.Status, last.Header)
@@ -230,19 +226,13 @@ func TestATokenThatIsNotTheAskersOrOldIsRefused(t *testing.T) {
 	}
 	c.ExpectAsk(with(one.Key, ""), `{"answers": ["two"], "replies": [{"guest": "two", "mount": "/two", "status": "answered"}]}`)
 
-	keys, err := token.NewKeys([]string{one.Key})
-	if err != nil {
-		t.Fatal(err)
-	}
+	keys := check.Value(token.NewKeys([]string{one.Key}))(t)
 	signed := func(guest string, at time.Time, asks int) string {
 		path := make([]token.Ask, asks)
 		for i := range path {
 			path[i] = token.Ask{Guest: "g", Service: fmt.Sprint("s", i)}
 		}
-		text, err := keys.Sign(token.Token{Guest: guest, Method: "POST", URI: "/one/name", Mount: "/one", Path: path}, at)
-		if err != nil {
-			t.Fatal(err)
-		}
+		text := check.Value(keys.Sign(token.Token{Guest: guest, Method: "POST", URI: "/one/name", Mount: "/one", Path: path}, at))(t)
 		return text
 	}
 	now := time.Now()
@@ -287,16 +277,10 @@ func TestNothingOfAnAskIsForwardedButItsTrace(t *testing.T) {
 		`{"answers": [["", "", %[1]q, ""]], "replies": [{"guest": "one", "mount": "/one", "status": "answered"}]}`, trace))
 	c.ExpectAsk(partytest.Asking{Key: two, Path: "/", Body: `[{"service": "header"}]`, Header: header}, fmt.Sprintf(
 		`[{"answers": [["", "", %[1]q, ""]], "replies": [{"guest": "one", "mount": "/one", "status": "answered"}]}]`, trace))
-	r, err := http.NewRequest("GET", "http://"+c.Address+"/two/", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := check.Value(http.NewRequest("GET", "http://"+c.Address+"/two/", nil))(t)
 	r.Header = header.Clone()
 	r.Header.Set("Authorization", "Basic eDp5")
-	response, err := http.DefaultClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
+	response := check.Value(http.DefaultClient.Do(r))(t)
 	defer response.Body.Close()
 	if body, err := io.ReadAll(response.Body); err != nil || strings.TrimSpace(string(body)) != `["Basic eDp5","thing","`+trace+`","a=b"]` {
 		t.Errorf("a visitor's headers: %s %v", body, err)

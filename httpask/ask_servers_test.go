@@ -30,6 +30,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/wire"
 )
@@ -133,9 +134,7 @@ func TestAnAskUnderWayOutlivesAReload(t *testing.T) {
 	if err := json.Unmarshal([]byte(r.Body), &asks); err != nil || len(asks.Answers) != 1 || !strings.Contains(string(asks.Answers[0]), `"answers":["after"]`) {
 		t.Errorf("%s %v", r.Body, err)
 	}
-	if err := <-loaded; err != nil {
-		t.Error(err)
-	}
+	check.Nil(t, <-loaded)
 }
 
 // TestNoAskGoesWrongWhileConfigsReload has several ask all the time.
@@ -185,17 +184,13 @@ func TestAskingOverHTTP2(t *testing.T) {
 	partytest.Key(t, "next")
 	config := c.Adapt("ADDRESS {\nwsgi_party main {\n" + partytest.ThreeGuests + "\n}\n}\nhttp://" + c.Endpoint + " {\nwsgi_party_ask main\n}")
 	_, port, err := net.SplitHostPort(c.Endpoint)
-	if err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, err)
 	listen := []byte(`"listen":[":` + port + `"]`)
 	if !bytes.Contains(config, listen) {
 		t.Fatalf("%s has no %s", config, listen)
 	}
 	config = bytes.Replace(config, listen, append(slices.Clone(listen), []byte(`,"protocols":["h1","h2c"]`)...), 1)
-	if err := caddy.Load(config, true); err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, caddy.Load(config, true))
 	protocols := new(http.Protocols)
 	protocols.SetUnencryptedHTTP2(true)
 	transport := &http.Transport{Protocols: protocols}
@@ -233,15 +228,9 @@ func TestAskingOverAUnixSocket(t *testing.T) {
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
 	}}
-	r, err := http.NewRequest("POST", "http://party/ping", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := check.Value(http.NewRequest("POST", "http://party/ping", nil))(t)
 	r.Header.Set("Authorization", "Bearer "+one)
-	response, err := transport.RoundTrip(r)
-	if err != nil {
-		t.Fatal(err)
-	}
+	response := check.Value(transport.RoundTrip(r))(t)
 	defer response.Body.Close()
 	if body, err := io.ReadAll(response.Body); err != nil || response.StatusCode != 200 || !strings.Contains(string(body), `"answers":["two","keyless"]`) {
 		t.Errorf("%d %s %v", response.StatusCode, body, err)
@@ -253,29 +242,16 @@ func TestAskingBehindMTLS(t *testing.T) {
 	c := partytest.NewCaddy(t)
 	one, _ := partytest.Key(t, "one"), partytest.Key(t, "two")
 	partytest.Key(t, "next")
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	private := check.Value(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"}, NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
-	certificate, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	encodedKey, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
+	certificate := check.Value(x509.CreateCertificate(rand.Reader, template, template, private.Public(), private))(t)
+	encodedKey := check.Value(x509.MarshalPKCS8PrivateKey(private))(t)
 	dir := t.TempDir()
 	for name, block := range map[string]*pem.Block{"cert": {Type: "CERTIFICATE", Bytes: certificate}, "key": {Type: "PRIVATE KEY", Bytes: encodedKey}} {
-		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		check.Must(t, os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600))
 	}
 	_, port, err := net.SplitHostPort(c.Endpoint)
-	if err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, err)
 	config := "ADDRESS {\nwsgi_party main {\n" + partytest.ThreeGuests + "\n}\n}\nhttps://localhost:" + port + " {\ntls " + dir + "/cert " + dir + `/key {
 		client_auth {
 			mode require_and_verify
@@ -286,20 +262,13 @@ func TestAskingBehindMTLS(t *testing.T) {
 	}`
 	c.Load(strings.Replace(config, "require_and_verify", "verify_if_given", 1))
 	const open = "wsgi_party_ask can be reached from other machines"
-	if entries := partytest.LogEntries(t, open); len(entries) != 1 {
-		t.Errorf("certificates that nobody has to have: %v", entries)
-	}
+	check.Equal(t, len(partytest.LogEntries(t, open)), 1, "certificates that nobody has to have")
 	c.Load(config)
-	if entries := partytest.LogEntries(t, open); len(entries) != 1 {
-		t.Errorf("certificates that everybody has to have: %v", entries)
-	}
+	check.Equal(t, len(partytest.LogEntries(t, open)), 1, "certificates that everybody has to have")
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate}))
 	ask := func(own ...tls.Certificate) (int, string, error) {
-		r, err := http.NewRequest("POST", "https://localhost:"+port+"/ping", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+		r := check.Value(http.NewRequest("POST", "https://localhost:"+port+"/ping", nil))(t)
 		r.Header.Set("Authorization", "Bearer "+one)
 		transport := &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: roots, Certificates: own}}
 		response, err := transport.RoundTrip(r)

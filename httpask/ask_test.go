@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/wire"
 )
@@ -46,9 +47,7 @@ func TestEachReplySaysWhatBecameOfIt(t *testing.T) {
 			{"guest": "b", "mount": "", "status": "declined"},
 			{"guest": "c", "mount": "", "status": "failed", "error": "guest \"c\" failed to answer \"s\": oh no"},
 			{"guest": "d", "mount": "", "status": "answered"}]}`)
-	if body := c.Ask(partytest.Asking{Key: one, Path: "/s"}).Body; !strings.Contains(body, "<&>") {
-		t.Errorf("HTML in answers is not as it was: %s", body)
-	}
+	check.Has(t, c.Ask(partytest.Asking{Key: one, Path: "/s"}).Body, "<&>", "HTML in answers is not as it was")
 }
 
 func TestTheUnescapedPathOfAnAskIsTheService(t *testing.T) {
@@ -58,10 +57,7 @@ func TestTheUnescapedPathOfAnAskIsTheService(t *testing.T) {
 	c.Load("ADDRESS {\nwsgi_party main {\n" + partytest.ThreeGuests + "\n}\n}\nhttp://" + c.Endpoint + " {\nhandle_path /party/line/* {\nwsgi_party_ask main\n}\nwsgi_party_ask main\n}")
 	for _, service := range []string{"ping", "a/b", "/a", "a/", "größe", "a b", "100%", "%2F", "a?b#c", "q;r", "Ping"} {
 		operator := connectMain(c, "late", service, partytest.Answers(service))
-		encoded, err := json.Marshal(service)
-		if err != nil {
-			t.Fatal(err)
-		}
+		encoded := check.Value(json.Marshal(service))(t)
 		for _, below := range []string{"/", "/party/line/"} {
 			response := c.Ask(partytest.Asking{Key: one, Path: below + url.PathEscape(service)})
 			var got struct{ Answers []json.RawMessage }
@@ -158,16 +154,12 @@ func TestOnlyTheMethodsOfAskingAreAllowed(t *testing.T) {
 	one, _ := c.LoadThreeGuests()
 	for _, method := range []string{"GET", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY"} {
 		response := c.ExpectProblem(partytest.Asking{Key: one, Method: method, Path: "/ping"}, http.StatusMethodNotAllowed, method, "POST")
-		if allow := response.Header.Get("Allow"); allow != "POST" {
-			t.Errorf("%s /ping: Allow: %q", method, allow)
-		}
+		check.Equal(t, response.Header.Get("Allow"), "POST", "%s /ping: Allow", method)
 		if method == "GET" {
 			continue
 		}
 		response = c.ExpectProblem(partytest.Asking{Key: one, Method: method, Path: "/"}, http.StatusMethodNotAllowed, method, "GET, HEAD, POST")
-		if allow := response.Header.Get("Allow"); allow != "GET, HEAD, POST" {
-			t.Errorf("%s /: Allow: %q", method, allow)
-		}
+		check.Equal(t, response.Header.Get("Allow"), "GET, HEAD, POST", "%s /: Allow", method)
 	}
 	if head := c.Ask(partytest.Asking{Key: one, Method: "HEAD", Path: "/ping"}); head.Status != http.StatusMethodNotAllowed || head.Header.Get("Allow") != "POST" {
 		t.Errorf("HEAD /ping: %d %v", head.Status, head.Header)
@@ -189,9 +181,7 @@ func TestWhoAsksNeedsAKey(t *testing.T) {
 		for _, a := range []partytest.Asking{{Method: "GET", Path: "/"}, {Path: "/"}, {Path: "/count"}, {Path: "/count?key=" + one}, {Path: "/nothing"}, {Method: "PUT", Path: "/count"}, {Path: "/count", Body: "{"}} {
 			a.Header = header
 			response := c.ExpectProblem(a, http.StatusUnauthorized, `"main"`, "key", "Authorization", "Bearer")
-			if response.Header.Get("WWW-Authenticate") != "Bearer" {
-				t.Errorf("%v", response.Header)
-			}
+			check.Equal(t, response.Header.Get("WWW-Authenticate"), "Bearer", response.Header)
 			if strings.Contains(response.Body, one) || strings.Contains(response.Body, two) {
 				t.Errorf("a key is shown: %s", response.Body)
 			}

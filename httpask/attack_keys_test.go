@@ -22,6 +22,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/token"
 )
@@ -36,9 +37,7 @@ func TestUnusableKeysFailTheLoad(t *testing.T) {
 	t.Setenv("ATTACK_SHORT", short)
 	t.Setenv("ATTACK_BROKEN", good+"\n"+good)
 	file := filepath.Join(t.TempDir(), "key")
-	if err := os.WriteFile(file, []byte(short+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, os.WriteFile(file, []byte(short+"\n"), 0o600))
 	c := partytest.NewCaddy(t)
 	a := partytest.NewApplication(t, "", nil)
 	for name, each := range map[string]struct {
@@ -75,9 +74,7 @@ func TestUnusableKeysFailTheLoad(t *testing.T) {
 			continue
 		}
 		for _, part := range each.write {
-			if !strings.Contains(err.Error(), part) {
-				t.Errorf("%s: the error %q does not say %s", name, err, part)
-			}
+			check.Has(t, err.Error(), part, "%s: the error %q does not say", name, err)
 		}
 		if strings.Contains(err.Error(), short) {
 			t.Errorf("%s: the error has the key", name)
@@ -135,9 +132,7 @@ func TestAStolenKeyIsOnlyItsOwnGuests(t *testing.T) {
 			t.Errorf("a token of the other's key: %v", err)
 		}
 	}
-	if len(b.Requests()) != 1 {
-		t.Errorf("%d requests", len(b.Requests()))
-	}
+	check.Equal(t, len(b.Requests()), 1, "requests")
 	for _, key := range []string{"", keyA[:len(keyA)-1], keyA + "x", strings.ToLower(keyA), "a", "null"} {
 		if status, _ := c.AskAs(key, "who", "null", ""); status != 401 {
 			t.Errorf("key %q: status %d, want 401", key, status)
@@ -155,10 +150,7 @@ func TestForgedTokensAreRefusedWhereGuestsAsk(t *testing.T) {
 	reheaded := func(header string) string {
 		return base64.RawURLEncoding.EncodeToString([]byte(header)) + "." + parts[1] + "."
 	}
-	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err != nil {
-		t.Fatal(err)
-	}
+	payload := check.Value(base64.RawURLEncoding.DecodeString(parts[1]))(t)
 	hs512 := strings.TrimSuffix(reheaded(`{"alg":"HS512","typ":"JWT"}`), ".")
 	mac := hmac.New(sha512.New, []byte(key))
 	mac.Write([]byte(hs512))
@@ -185,9 +177,7 @@ func TestForgedTokensAreRefusedWhereGuestsAsk(t *testing.T) {
 			t.Errorf("%s: status %d, want 400", name, status)
 		}
 	}
-	if n := len(b.Requests()); n != 0 {
-		t.Errorf("%d asks came of forged tokens", n)
-	}
+	check.Equal(t, len(b.Requests()), 0, "asks came of forged tokens")
 	if status, answer := c.AskAs(key, "who", "null", good); status != 200 || len(answer.Answers) != 1 {
 		t.Errorf("a good token: status %d, %+v", status, answer)
 	}
@@ -199,9 +189,7 @@ func TestKeysDoNotShow(t *testing.T) {
 	keyA, keyB := partytest.Key(t, "a"), partytest.Key(t, "b")
 	second := partytest.Key(t, "second")
 	file := filepath.Join(t.TempDir(), "key")
-	if err := os.WriteFile(file, []byte(second+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, os.WriteFile(file, []byte(second+"\n"), 0o600))
 	c := partytest.NewCaddyWithAdmin(t)
 	party := partytest.FreshParty()
 	a := partytest.NewApplication(t, "", func(w http.ResponseWriter, r *http.Request) {
@@ -263,17 +251,12 @@ func TestKeysDoNotShow(t *testing.T) {
 		t.Errorf("stored manifests: %q, %v", stored, err)
 	}
 	for _, path := range stored {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
+		text := check.Value(os.ReadFile(path))(t)
 		shown.Write(text)
 	}
 	shown.WriteString(partytest.Logged())
 	for _, part := range []string{`"logger":"http.log.access`, `"upstream roundtrip"`, "REDACTED", "{env.a_PARTY_KEY}", `"level":"debug"`, "500", "caddy_wsgi_party"} {
-		if !strings.Contains(shown.String(), part) {
-			t.Errorf("there is no %s in what was looked at", part)
-		}
+		check.Has(t, shown.String(), part, "there is no in what was looked at")
 	}
 	for variable, key := range map[string]string{"A": keyA, "B": keyB, "second": second} {
 		for name, form := range map[string]string{

@@ -6,9 +6,9 @@ package httpask
 import (
 	"context"
 	"reflect"
-	"strings"
 	"testing"
 
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/wire"
 	"github.com/wsgiparty/wsgiparty/party"
@@ -22,9 +22,7 @@ func TestAPanicInABatchIsItsOwn(t *testing.T) {
 	partytest.ConnectRemote(t, p.Operator("a"), "remote", func(context.Context, any) (any, error) { return "", nil })
 	a := &Ask{MaxResponse: wire.MaxResponse, entry: &party.Entry{Partyline: p}}
 	_, err := a.askBatch(panickingContext{t.Context()}, p.Operator("b"), []byte(`[{"service": "remote"}, {"service": "remote"}]`))
-	if err == nil || !strings.Contains(err.Error(), "panic: oh no") {
-		t.Errorf("%v", err)
-	}
+	check.Fails(t, err, "panic: oh no")
 }
 
 type panickingContext struct{ context.Context }

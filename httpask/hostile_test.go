@@ -17,6 +17,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/wire"
 )
@@ -81,9 +82,7 @@ func TestWhatApplicationsSaySpoilsNoEvent(t *testing.T) {
 	}
 	config := bytes.Replace(c.Adapt("ADDRESS {\n"+site.String()+"}\n}"), []byte(`"apps":{`),
 		[]byte(`"apps":{"events":{"subscriptions":[{"handlers":[{"handler":"test_recorder","key":"hostile"}],"events":["guest_joined","invite_refused","invite_failed","invite_not_answered"]}]},`), 1)
-	if err := caddy.Load(config, true); err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, caddy.Load(config, true))
 	partytest.Eventually(t, "all is told", func() bool {
 		mu.Lock()
 		defer mu.Unlock()

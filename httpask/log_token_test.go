@@ -15,16 +15,14 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
 
 // documentedFilter returns the format of the log that docs/guests.md says to write.
 func documentedFilter(t *testing.T) string {
 	t.Helper()
-	text, err := os.ReadFile("../docs/guests.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := check.Value(os.ReadFile("../docs/guests.md"))(t)
 	format := regexp.MustCompile(`(?s)log \{\n\t(format filter \{.*?\n\t\})\n\}\n`).FindSubmatch(text)
 	if format == nil {
 		t.Fatal("docs/guests.md has no filter")
@@ -73,12 +71,8 @@ func TestTheDocumentedFilterKeepsTokensOutOfCaddysLog(t *testing.T) {
 			wsgi_party_ask main
 		}`
 		adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(config), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := caddy.Load(adapted, true); err != nil {
-			t.Fatal(err)
-		}
+		check.Must(t, err)
+		check.Must(t, caddy.Load(adapted, true))
 		header := http.Header{"Party-Forward-Cookie": {"session=secret-of-a-visitor"}, "Party-Forward-Authorization": {"Basic secret-of-a-visitor"}}
 		for path, want := range map[string]string{"/short": `"answers":[1]`, "/long": "longer than 1000 bytes"} {
 			if response := c.Ask(partytest.Asking{Key: key, Path: path, Header: header}); response.Status != http.StatusOK || !strings.Contains(response.Body, want) {
@@ -90,9 +84,7 @@ func TestTheDocumentedFilterKeepsTokensOutOfCaddysLog(t *testing.T) {
 		for line := range strings.Lines(partytest.Logged()) {
 			if strings.Contains(line, "eyJ") || strings.Contains(line, "secret-of-a-visitor") {
 				var e struct{ Msg string }
-				if err := json.Unmarshal([]byte(line), &e); err != nil {
-					t.Error(err)
-				}
+				check.Nil(t, json.Unmarshal([]byte(line), &e))
 				messages = append(messages, e.Msg)
 			}
 			if strings.Contains(line, key) || strings.Contains(line, one.Key) {
@@ -110,8 +102,6 @@ func TestTheDocumentedFilterKeepsTokensOutOfCaddysLog(t *testing.T) {
 		} else if len(messages) > 0 {
 			t.Errorf("with the filter, a secret is in %q", messages)
 		}
-		if err := caddy.Stop(); err != nil {
-			t.Error(err)
-		}
+		check.Nil(t, caddy.Stop())
 	}
 }

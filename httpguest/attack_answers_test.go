@@ -20,6 +20,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/wsgiparty/wsgiparty"
 	"github.com/wsgiparty/wsgiparty/httpguest"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/manifest"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
@@ -94,10 +95,7 @@ var evilTemplates = []string{
 func TestManifestsWithHrefsOrURLsThatLeaveTheMountAreRefused(t *testing.T) {
 	c := partytest.NewCaddy(t)
 	for _, template := range evilTemplates {
-		quoted, err := json.Marshal(template)
-		if err != nil {
-			t.Fatal(err)
-		}
+		quoted := check.Value(json.Marshal(template))(t)
 		for _, declared := range []string{`"urls": {"x": ` + string(quoted) + `}`, `"services": {"x": {"href": ` + string(quoted) + `}}`} {
 			config := fmt.Sprintf(`{"admin": {"disabled": true}, "apps": {"http": {"http_port": 1, "servers": {"s": {"listen": [%q], "automatic_https": {"disable": true}, "routes": [{"handle": [
 				{"handler": "wsgi_party", "name": %q, "invites": ["/__invite__/"], "routes": [{"handle": [{"handler": "wsgi_party_guest", %s}]}]}]}]}}}}}`, c.Address, partytest.FreshParty(), declared)
@@ -418,9 +416,7 @@ func TestABadPayloadDoesNotMuteAGuest(t *testing.T) {
 	}
 	before := len(a.Requests())
 	_ = c.Failure(party, "muted", "good")
-	if len(a.Requests()) != before {
-		t.Error("the muted service was asked")
-	}
+	check.Equal(t, len(a.Requests()), before, "the muted service was asked")
 	if answers, err := operatorOf(c, party).AskAround(context.Background(), "try", "good"); err != nil || len(answers) != 1 {
 		t.Errorf("another service: answers %s, error %v", answers, err)
 	}
@@ -453,9 +449,7 @@ func TestAnotherRouteCannotAnswerForAGuest(t *testing.T) {
 		}
 	}
 	for service, want := range map[string]string{"own": `"a"`, "root": `"other"`} {
-		if got := c.Answered(party, service, nil); fmt.Sprintf("%s", got) != "["+want+"]" {
-			t.Errorf("%s: %s", service, got)
-		}
+		check.Equal(t, fmt.Sprintf("%s", c.Answered(party, service, nil)), "["+want+"]", service)
 	}
 }
 
@@ -473,16 +467,11 @@ func TestAGuestThatIsInvitedAnewLeavesNothingBehind(t *testing.T) {
 	if err := last.Adopt(m); err == nil {
 		t.Error("it joined again")
 	}
-	if services := operatorOf(c, party).Partyline().Services(); len(services) != 0 {
-		t.Errorf("on the line is still %v", services)
-	}
+	check.Equal(t, len(operatorOf(c, party).Partyline().Services()), 0, "on the line is still")
 }
 
 func manifestWith(t testing.TB, text string) *manifest.Manifest {
 	t.Helper()
-	m, err := manifest.Parse([]byte(text))
-	if err != nil {
-		t.Fatal(err)
-	}
+	m := check.Value(manifest.Parse([]byte(text)))(t)
 	return m
 }

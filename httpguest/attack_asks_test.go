@@ -15,6 +15,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/wsgiparty/wsgiparty/httpguest"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
 
@@ -133,9 +134,7 @@ func TestOneAskerCannotFillAGuest(t *testing.T) {
 	if status, answer := c.AskAs(keyB, "quick", "null", ""); status != 200 || len(answer.Answers) != 1 {
 		t.Errorf("another asker: %d %+v", status, answer)
 	}
-	if n := waiting.Load(); n != 48 {
-		t.Errorf("%d asks of the asker are under way", n)
-	}
+	check.Equal(t, waiting.Load(), 48, "asks of the asker are under way")
 	let()
 	group.Wait()
 	if status, answer := c.AskAs(keyA, "quick", "null", ""); status != 200 || len(answer.Answers) != 1 {
@@ -159,9 +158,7 @@ func TestAllAskersTogetherCannotFillAGuestFurther(t *testing.T) {
 	}
 	partytest.Eventually(t, "all slots are taken", func() bool { return waiting.Load() == httpguest.DefaultMaxAsks })
 	time.Sleep(50 * time.Millisecond) // for others to come, too
-	if n := waiting.Load(); n != httpguest.DefaultMaxAsks {
-		t.Errorf("%d asks are under way", n)
-	}
+	check.Equal(t, waiting.Load(), httpguest.DefaultMaxAsks, "asks are under way")
 	let()
 	group.Wait()
 }
@@ -204,9 +201,7 @@ func TestAsksThatNobodyWaitsForStillCount(t *testing.T) {
 			t.Errorf("an ask: %s", body)
 		}
 	}
-	if n := running.Load(); n != 48 {
-		t.Errorf("%d are under way", n)
-	}
+	check.Equal(t, running.Load(), 48, "are under way")
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
 	operator := operatorOf(c, party).Partyline().Operator("a")

@@ -18,6 +18,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/wsgiparty/wsgiparty"
 	"github.com/wsgiparty/wsgiparty/httpguest"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
 
@@ -26,18 +27,13 @@ import (
 func withHeaderAliases(t testing.TB, config []byte) []byte {
 	t.Helper()
 	var decoded map[string]any
-	if err := json.Unmarshal(config, &decoded); err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, json.Unmarshal(config, &decoded))
 	for _, server := range decoded["apps"].(map[string]any)["http"].(map[string]any)["servers"].(map[string]any) {
 		server := server.(map[string]any)
 		server["expected_underscore_headers"] = []string{"party_*", "x_*", "X_forwarded-Prefix", "X-Forwarded_prefix", "X_forwarded.prefix", "X.forwarded_prefix"}
 		server["expected_dot_headers"] = []string{"party.*", "x.*", "X-Forwarded.prefix"}
 	}
-	changed, err := json.Marshal(decoded)
-	if err != nil {
-		t.Fatal(err)
-	}
+	changed := check.Value(json.Marshal(decoded))(t)
 	return changed
 }
 
@@ -98,9 +94,7 @@ func TestForgedHeadersDoNotReachApplications(t *testing.T) {
 		}
 	}
 	}`)
-	if err := caddy.Load(withHeaderAliases(t, config), true); err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, caddy.Load(withHeaderAliases(t, config), true))
 	type attack struct{ head, trailer string }
 	attacks := map[string]attack{
 		"as they are":       {"Party-Token: forged\r\nX-Forwarded-Prefix: forged\r\n", ""},
@@ -218,20 +212,14 @@ func TestHeadersThatAreNotNamedStay(t *testing.T) {
 	}
 	handle_path /ask/* {
 		wsgi_party_ask ` + party + "\n}")
-	r, err := http.NewRequest("GET", "http://"+c.Address+"/page", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := check.Value(http.NewRequest("GET", "http://"+c.Address+"/page", nil))(t)
 	for name, value := range map[string]string{
 		"Authorization": "Basic visitor", "Cookie": "session=visitor", "X-Own": "visitor", "X-Other": "visitor", "Proxy-Authorization": "visitor",
 		"Cache-Control": "visitor", "Accept": partytest.ManifestType,
 	} {
 		r.Header.Set(name, value)
 	}
-	response, err := http.DefaultClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
+	response := check.Value(http.DefaultClient.Do(r))(t)
 	defer response.Body.Close()
 	if body, _ := io.ReadAll(response.Body); response.StatusCode != 200 || strings.Count(string(body), "1") != 2 || response.Header.Get("Set-Cookie") != "" || response.Header.Get("X-Evil") != "" {
 		t.Errorf("the page: %d %s, %s%s", response.StatusCode, body, response.Header, partytest.LastHTTPError(t))
@@ -314,9 +302,7 @@ func TestOrdinaryRequestsAreNotTakenForThePartys(t *testing.T) {
 	for _, target := range []string{"/a/own", "/a/own?partyline=a", "/a/own?vars.partyline=a", "/a/own#partyline", "/A/own", "//a/own"} {
 		for _, method := range []string{"GET", "POST", "INVITE"} {
 			status := c.Raw(method + " " + target + " HTTP/1.1\r\nHost: " + c.Address + "\r\nConnection: close\r\nCookie: partyline=a\r\nContent-Length: 4\r\n" + claims + "\r\nnull").Status
-			if status != 401 {
-				t.Errorf("%s %s: status %d, want 401", method, target, status)
-			}
+			check.Equal(t, status, 401, "%s %s: status", method, target)
 		}
 	}
 	if n := len(a.Requests()); n != 1 {
@@ -342,9 +328,7 @@ func TestTokensNameThePathAsSent(t *testing.T) {
 	a := partytest.NewApplication(t, "", partytest.JSON("1"))
 	c.Site("handle_path /my%20apps/* {\nwsgi_party " + party + " {\nprefix \"/my apps\"\ninvite /a/__invite__/\n" + partytest.Mounted("a", "key {env.a_PARTY_KEY}\nservice own /own{?q}\nservice post /own", a) + "}\n}")
 	for _, service := range []string{"own", "post"} {
-		if answers := c.Answered(party, service, map[string]any{"q": "ä /"}); len(answers) != 1 {
-			t.Errorf("%s: %s", service, answers)
-		}
+		check.Equal(t, len(c.Answered(party, service, map[string]any{"q": "ä /"})), 1, service)
 	}
 	for _, r := range a.Requests() {
 		got, err := partytest.Token(r, "a", partytest.Keys(t, key))
@@ -363,7 +347,5 @@ func TestHeadersThatWouldChangeAnAskAreNotForwarded(t *testing.T) {
 			t.Errorf("%q: %v", name, err)
 		}
 	}
-	if err := httpguest.CheckForwarded([]string{"Cookie", "Authorization", "Accept-Language"}); err != nil {
-		t.Error(err)
-	}
+	check.Nil(t, httpguest.CheckForwarded([]string{"Cookie", "Authorization", "Accept-Language"}))
 }

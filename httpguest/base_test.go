@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/invitepath"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testbackend"
@@ -31,9 +32,7 @@ func TestTheBaseOfAGuest(t *testing.T) {
 		"/blog/join":               "/blog",
 		"/join":                    "",
 	} {
-		if got := invitepath.Base(invite); got != want {
-			t.Errorf("%s: %q, want %q", invite, got, want)
-		}
+		check.Equal(t, invitepath.Base(invite), want, invite)
 	}
 }
 
@@ -310,9 +309,7 @@ func TestAPasswordLetsThroughOneGuestsAsks(t *testing.T) {
 			t.Errorf("past the password: %s", p)
 		}
 	}
-	if n := len(c.shop.Requests("/delete")); n != 0 {
-		t.Errorf("%d requests", n)
-	}
+	check.Equal(t, len(c.shop.Requests("/delete")), 0, "requests")
 }
 
 // TestGuestsOfOtherServersHaveTheirBases has a guest's server set up before or after
@@ -342,9 +339,7 @@ func TestGuestsOfOtherServersHaveTheirBases(t *testing.T) {
 				entries = slices.DeleteFunc(partytest.InvitesLogged(t, "site"), func(e partytest.Entry) bool { return e["party"] != c.party })
 				return len(entries) > 0
 			})
-			if got := entries[len(entries)-1]["msg"] == "guest joined"; got != test.taken {
-				t.Errorf("%s beside %s: %v", test.site, test.shop, entries)
-			}
+			check.Equal(t, entries[len(entries)-1]["msg"] == "guest joined", test.taken, "%s beside %s: %v", test.site, test.shop, entries)
 		}
 	}
 }
@@ -362,13 +357,9 @@ func TestALastGoodManifestMakesWayForANewGuest(t *testing.T) {
 		link, _ := wsgiparty.URLFor(context.Background(), operatorOf(c, c.party), "cart", map[string]any{"x": "cart"})
 		return link
 	}
-	if link := cart(); link != "/shop/cart" {
-		t.Errorf("%q", link)
-	}
+	check.Equal(t, cart(), "/shop/cart")
 	c.load("invite /shop/__invite__/\nhandle_path /shop/* {\nwsgi_party_guest {\nurl cart /cart/{x}\n}\n}\n" + site)
-	if link := cart(); link != "/shop/cart/cart" {
-		t.Errorf("%q", link)
-	}
+	check.Equal(t, cart(), "/shop/cart/cart")
 	partytest.Eventually(t, "it is said", func() bool {
 		return strings.Contains(fmt.Sprint(partytest.LogEntries(t, "invite failed")), `lies under /shop, which is guest "shop"'s`)
 	})
@@ -386,9 +377,7 @@ func TestLookingWhoseALinkIsAllocatesNothing(t *testing.T) {
 		}
 	}
 	if n := testing.AllocsPerRun(100, func() {
-		if err := v.CheckPage("post", "/posts/hello-world.html?page=2"); err != nil {
-			t.Error(err)
-		}
+		check.Nil(t, v.CheckPage("post", "/posts/hello-world.html?page=2"))
 	}); n > 0 {
 		t.Errorf("%v allocations", n)
 	}
@@ -410,7 +399,5 @@ func TestABaseWithoutInviteSegmentIsToldAsThat(t *testing.T) {
 	c.load("invite /blog/manifest/ as blog\nhandle_path /blog/* {\nwsgi_party_guest\nreverse_proxy " + b.Upstream() + "\n}")
 	partytest.Eventually(t, "it is told", func() bool { return len(partytest.InvitesLogged(t, "blog")) > 0 })
 	const want = `"/blog/api/x" does not lie under /blog/manifest, which comes before the last slash in the path of the guest's invite`
-	if got := fmt.Sprint(partytest.InvitesLogged(t, "blog")[0]["error"]); !strings.Contains(got, want) {
-		t.Errorf("%s, want %s", got, want)
-	}
+	check.Has(t, fmt.Sprint(partytest.InvitesLogged(t, "blog")[0]["error"]), want)
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/wsgiparty/wsgiparty"
 	"github.com/wsgiparty/wsgiparty/httpguest"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testbackend"
 	"github.com/wsgiparty/wsgiparty/party"
@@ -39,9 +40,7 @@ func TestHowLongAManifestIsFresh(t *testing.T) {
 		"max-age=long":                    time.Minute,
 		"max-age":                         time.Minute,
 	} {
-		if got := httpguest.MaxAgeOf(http.Header{"Cache-Control": {header}}); got != want {
-			t.Errorf("%q: %v, want %v", header, got, want)
-		}
+		check.Equal(t, httpguest.MaxAgeOf(http.Header{"Cache-Control": {header}}), want, header)
 	}
 }
 
@@ -198,9 +197,7 @@ func TestTheLastGoodManifestStays(t *testing.T) {
 func TestTheSameManifestIsNotTakenForANewOne(t *testing.T) {
 	c := newGuestTest(t)
 	j := newJudged(t, c, manifestOf(`{"urls": {"home": "/", "about": "/about"}, "services": {"ping": {"answer": 1}}}`))
-	if err := os.Remove(c.stored((*j.Key()))); err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, os.Remove(c.stored((*j.Key()))))
 	j.answersManifest(`{"services": {"ping": {"answer": 1}}, "urls": {"about": "/about", "home": "/"}}`)
 	if _, err := os.Stat(c.stored((*j.Key()))); err == nil {
 		t.Errorf("it is stored again: %v", err)
@@ -223,9 +220,7 @@ func TestEachChangeIsLoggedOnce(t *testing.T) {
 	for _, e := range partytest.InvitesLogged(t, "blog") {
 		got = append(got, fmt.Sprint(e["msg"], " ", e["status"]))
 	}
-	if n := len(partytest.LogEntries(t, "manifest changed")); n != 0 {
-		t.Errorf("the manifest changed %d times", n)
-	}
+	check.Equal(t, len(partytest.LogEntries(t, "manifest changed")), 0, "the manifest changed times")
 	for _, path := range []string{"/1", "/1", "/2"} {
 		j.answersManifest(`{"urls": {"home": "` + path + `"}}`)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/wsgiparty/wsgiparty"
 	"github.com/wsgiparty/wsgiparty/httpguest"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/kept"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testbackend"
@@ -79,9 +80,7 @@ func TestANewManifestReplacesTheOldWithoutAGap(t *testing.T) {
 	}`)
 	c.await("version")
 	line := c.partyline()
-	if got := fmt.Sprint(line.Services()["url"]); got != "[blog later]" {
-		t.Errorf("of the URLs are asked %s", got)
-	}
+	check.Equal(t, fmt.Sprint(line.Services()["url"]), "[blog later]", "of the URLs are asked")
 	applicationOf(t, "blog").FetchSoon()
 	for deadline := time.Now().Add(10 * time.Second); ; {
 		link, err := wsgiparty.URLFor(context.Background(), line.Operator(""), "home", nil)
@@ -101,15 +100,11 @@ func TestANewManifestReplacesTheOldWithoutAGap(t *testing.T) {
 	}
 	partytest.Eventually(t, "what it does not have any more is gone", func() bool { return line.Services()["old"] == nil })
 	c.expectAsk("new", nil, "1")
-	if got := fmt.Sprint(line.Services()["url"]); got != "[blog later]" {
-		t.Errorf("of the URLs are asked %s", got)
-	}
+	check.Equal(t, fmt.Sprint(line.Services()["url"]), "[blog later]", "of the URLs are asked")
 	if n := len(partytest.LogEntries(t, "guest left")); n > 0 {
 		t.Errorf("%d guests left", n)
 	}
-	if guests := line.Guests(); guests[0].Replicas != 1 {
-		t.Errorf("it has %d operators", guests[0].Replicas)
-	}
+	check.Equal(t, line.Guests()[0].Replicas, 1, "it has operators")
 
 	for n := 3; n <= 4; n++ {
 		applicationOf(t, "blog").FetchSoon()
@@ -117,9 +112,7 @@ func TestANewManifestReplacesTheOldWithoutAGap(t *testing.T) {
 	}
 	for i, r := range b.Requests("/__invite__/") {
 		want := []string{"", `"1"`, `"2"`, `"2"`}[i]
-		if got := r.Header.Get("If-None-Match"); got != want {
-			t.Errorf("request %d has If-None-Match %s, want %s", i, got, want)
-		}
+		check.Equal(t, r.Header.Get("If-None-Match"), want, "request %d has If-None-Match", i)
 	}
 	c.expectAsk("version", nil, "2")
 }
@@ -192,9 +185,7 @@ func TestLastGoodManifestsPassFromConfigToConfig(t *testing.T) {
 	partytest.Eventually(t, "it is judged", func() bool { return len(partytest.LogEntries(t, "invite refused")) == 1 })
 	is("a stale one", same, "/blog/", 1)
 	all := b.Requests("/__invite__/")
-	if got := all[len(all)-1].Header.Get("If-None-Match"); got != `"1"` {
-		t.Errorf("If-None-Match: %s", got)
-	}
+	check.Equal(t, all[len(all)-1].Header.Get("If-None-Match"), `"1"`, "If-None-Match")
 }
 
 // TestAConfigThatFailsToLoadAsksNobody has one that would have asked for a manifest.
@@ -212,9 +203,7 @@ func TestAConfigThatFailsToLoadAsksNobody(t *testing.T) {
 	}
 	c.expectLink("home", "/blog/")
 	time.Sleep(50 * time.Millisecond) // for what must not happen, in the background
-	if n := len(b.Requests("")); n != 1 {
-		t.Errorf("%d requests", n)
-	}
+	check.Equal(t, len(b.Requests("")), 1, "requests")
 }
 
 // TestLastGoodManifestsAreKeptInStorage forgets what the process knows: Caddy in a
@@ -242,9 +231,7 @@ func TestLastGoodManifestsAreKeptInStorage(t *testing.T) {
 	b.Kill()
 	restart := func(directives string) {
 		t.Helper()
-		if err := caddy.Stop(); err != nil {
-			t.Fatal(err)
-		}
+		check.Must(t, caddy.Stop())
 		kept.Clear()
 		c.load(directives)
 	}
@@ -257,9 +244,7 @@ func TestLastGoodManifestsAreKeptInStorage(t *testing.T) {
 	c.expectLink("home", "")
 
 	// What cannot be read is not there.
-	if err := os.WriteFile(c.stored(key), []byte("{"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, os.WriteFile(c.stored(key), []byte("{"), 0o600))
 	b.Start()
 	restart(blogAt(b))
 	warned := partytest.LogEntries(t, "the guest's last manifest cannot be read from storage")

@@ -14,6 +14,7 @@ import (
 
 	"github.com/wsgiparty/wsgiparty"
 	"github.com/wsgiparty/wsgiparty/httpguest"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testbackend"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
@@ -322,9 +323,7 @@ func TestWhatTheApplicationAnswers(t *testing.T) {
 			})
 		}
 	}
-	if n := len(b.Requests("/there/")); n != 0 {
-		t.Errorf("redirects are followed %d times", n)
-	}
+	check.Equal(t, len(b.Requests("/there/")), 0, "redirects are followed times")
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			entries := partytest.InvitesLogged(t, name)
@@ -369,9 +368,7 @@ func TestWhatTheApplicationAnswers(t *testing.T) {
 			if text := fmt.Sprint(first["error"]); test.err == "" && first["error"] != nil && test.status < 500 || !strings.Contains(text, test.err) {
 				t.Errorf("the error is %s, want %s", text, test.err)
 			}
-			if text := fmt.Sprint(first["hint"]); !strings.Contains(text, test.hint) {
-				t.Errorf("the hint is %s, want %s", text, test.hint)
-			}
+			check.Has(t, fmt.Sprint(first["hint"]), test.hint, "the hint")
 		})
 	}
 }
@@ -415,9 +412,7 @@ func TestAManifestIsAskedForAgainWhenItIsStale(t *testing.T) {
 		t.Errorf("it is asked for again with If-None-Match %q", got)
 	}
 	c.expectLink("home", "/blog/")
-	if n := len(b.Requests("/long/__invite__/")); n != 1 {
-		t.Errorf("one that is fresh for a minute is asked for %d times", n)
-	}
+	check.Equal(t, len(b.Requests("/long/__invite__/")), 1, "one that is fresh for a minute is asked for times")
 	time.Sleep(50 * time.Millisecond)                                     // for what must not happen, in the background
 	if entries := partytest.InvitesLogged(t, "blog"); len(entries) != 2 { // one for each config
 		t.Errorf("logged %d times: %v", len(entries), entries)

@@ -18,6 +18,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/wsgiparty/wsgiparty"
 	"github.com/wsgiparty/wsgiparty/httpguest"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testbackend"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
@@ -80,10 +81,7 @@ func TestHowAnApplicationIsAsked(t *testing.T) {
 		options = append(options, fmt.Sprintf("service s%d %s", i, test.href))
 	}
 	c.load("prefix /apps\n" + blogAt(b, append(options, "key {env.TEST_GUEST_KEY}")...))
-	keys, err := token.NewKeys([]string{testGuestKey})
-	if err != nil {
-		t.Fatal(err)
-	}
+	keys := check.Value(token.NewKeys([]string{testGuestKey}))(t)
 	asker := c.partyline().Operator("asker")
 	for i, test := range tests {
 		what := fmt.Sprintf("%s with %v", test.href, test.payload)
@@ -102,9 +100,7 @@ func TestHowAnApplicationIsAsked(t *testing.T) {
 			continue
 		}
 		r := requests[0]
-		if got := r.Method + " " + r.URI + " " + r.Body; got != test.want {
-			t.Errorf("%s: the application is sent %s, want %s", what, got, test.want)
-		}
+		check.Equal(t, r.Method+" "+r.URI+" "+r.Body, test.want, "%s: the application is sent", what)
 		header := map[string]string{"Accept": "application/json", "Cache-Control": "no-store", "X-Forwarded-Prefix": "/apps/blog", "X-Forwarded-For": "192.0.2.1"}
 		if r.Method == "POST" {
 			header["Content-Type"], header["Content-Length"] = "application/json", fmt.Sprint(len(r.Body))
@@ -234,9 +230,7 @@ func TestAConnectionThatWasIdleMayEndWhenItIsUsed(t *testing.T) {
 		if _, err := c.ask("never", nil); err == nil || !strings.Contains(err.Error(), "status 502") {
 			t.Error(err)
 		}
-		if n := len(b.Requests("/never")); n != 3 {
-			t.Errorf("sent %d times: it is sent again once only, by a new connection", n)
-		}
+		check.Equal(t, len(b.Requests("/never")), 3, "sent times: it is sent again once only, by a new connection")
 	}
 }
 
@@ -294,16 +288,10 @@ func TestWhatAnAskTakesAlong(t *testing.T) {
 	const trace, state = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "a=1"
 	send := func(method, path, authorization, want string) {
 		t.Helper()
-		r, err := http.NewRequest(method, "http://"+c.Address+path, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+		r := check.Value(http.NewRequest(method, "http://"+c.Address+path, nil))(t)
 		r.Header = http.Header{"Traceparent": {trace}, "Tracestate": {state}, "Cookie": {"session=1"}, "Authorization": {authorization},
 			"X-User": {"ann"}, "X-Two": {"2"}, "X-Other": {"3"}, "Accept-Language": {"de"}}
-		response, err := http.DefaultClient.Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
+		response := check.Value(http.DefaultClient.Do(r))(t)
 		defer response.Body.Close()
 		var body strings.Builder
 		if _, err := fmt.Fprint(&body, partytest.ReadAll(t, response)); err != nil || !strings.Contains(body.String(), want) || response.Header["Set-Cookie"] != nil {
@@ -323,14 +311,10 @@ func TestWhatAnAskTakesAlong(t *testing.T) {
 			t.Fatalf("%d requests", len(requests))
 		}
 		r := requests[i]
-		if r.URI != want.uri {
-			t.Errorf("request %d is %s", i, r.URI)
-		}
+		check.Equal(t, r.URI, want.uri, "request %d", i)
 		for name, value := range map[string]string{"Traceparent": trace, "Tracestate": state, "X-User": want.user, "X-Two": want.two,
 			"Authorization": want.authorization, "Cookie": "", "X-Other": "", "Accept-Language": "", "X-Absent": "", "User-Agent": ""} {
-			if got := r.Header.Get(name); got != value {
-				t.Errorf("%d: %s is %q, want %q", i, name, got, value)
-			}
+			check.Equal(t, r.Header.Get(name), value, "%d: %s", i, name)
 		}
 	}
 	for _, r := range b.Requests("/__invite__/") {
@@ -370,9 +354,7 @@ func TestHowManyAsksAreUnderWay(t *testing.T) {
 				t.Errorf("%s: %v %v", service, answers, err)
 			}
 		}
-		if n := len(b.Requests("/hold")); n != before {
-			t.Error("it is asked nevertheless")
-		}
+		check.Equal(t, len(b.Requests("/hold")), before, "it is asked nevertheless")
 	}
 	ask("greedy", 48)
 	awaitRequests(t, b, "/hold", 48)

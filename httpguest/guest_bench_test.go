@@ -20,6 +20,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/wsgiparty/wsgiparty"
 	"github.com/wsgiparty/wsgiparty/httpguest"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/measure"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
@@ -45,10 +46,7 @@ func newBenchGuests(b *testing.B, guests, hanging int, timeout string) *benchGue
 	c := &benchGuests{partytest.NewCaddy(b), testport.Address(b)}
 	serve := func(name string, h http.HandlerFunc) string {
 		socket := filepath.Join(b.TempDir(), name)
-		l, err := net.Listen("unix", socket)
-		if err != nil {
-			b.Fatal(err)
-		}
+		l := check.Value(net.Listen("unix", socket))(b)
 		server := &http.Server{Handler: h}
 		go server.Serve(l)
 		b.Cleanup(func() { server.Close() })
@@ -90,9 +88,7 @@ func newBenchGuests(b *testing.B, guests, hanging int, timeout string) *benchGue
 		`, g, benchKey(b, g), state, timeout, socket)
 	}
 	fmt.Fprintf(&config, "}\nreverse_proxy unix/%s\n}\nhttp://%s {\nwsgi_party_ask main\n}\n", well, c.askAddress)
-	if err := caddy.Load(bytes.ReplaceAll(c.Adapt(config.String()), []byte(`"DEBUG"`), []byte(`"ERROR"`)), true); err != nil {
-		b.Fatal(err)
-	}
+	check.Must(b, caddy.Load(bytes.ReplaceAll(c.Adapt(config.String()), []byte(`"DEBUG"`), []byte(`"ERROR"`)), true))
 	return c
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/wsgiparty/wsgiparty"
 	"github.com/wsgiparty/wsgiparty/httpguest"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
 
@@ -108,9 +109,7 @@ func TestInvitesAreCountedAndToldOfWhenTheirResultChanges(t *testing.T) {
 	blog.OnInvite(partytest.Status(403))
 	again(1)
 	invites(1, 0, 1, 1)
-	if n := len(partytest.LogEntries(t, "invite failed")); n != 1 {
-		t.Errorf("logged %d times that it failed", n)
-	}
+	check.Equal(t, len(partytest.LogEntries(t, "invite failed")), 1, "logged times that it failed")
 	if entries := partytest.LogEntries(t, "invite refused"); len(entries) != 1 || !strings.Contains(fmt.Sprint(entries[0]["hint"]), "not vars partyline blog") {
 		t.Errorf("logged that it was refused: %v", entries)
 	}

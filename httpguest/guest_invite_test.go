@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testbackend"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
@@ -66,9 +67,7 @@ func TestNoInviteReachesAnApplicationWhileTheConfigLoads(t *testing.T) {
 		if r.Began.Before(at) || r.URI != "/taken/__invite__/" && r.URI != "/inside/__invite__/" {
 			t.Errorf("%s %v after the start", r.URI, r.Began.Sub(at))
 		}
-		if r.Header.Get("Accept") != partytest.ManifestType {
-			t.Errorf("%s is no request for a manifest: %v", r.URI, r.Header)
-		}
+		check.Equal(t, r.Header.Get("Accept"), partytest.ManifestType, "%s is no request for a manifest: %v", r.URI, r.Header)
 	}
 }
 
@@ -82,9 +81,7 @@ func TestStrictInvitesLoadThoughTheApplicationIsDown(t *testing.T) {
 	c.await("ping")
 
 	err := c.TryLoad(c.inParty("strict_invites\n" + strings.Replace(blogAt(b), "wsgi_party_guest", "wsgi_party_guest other", 1)))
-	if err == nil || !strings.Contains(err.Error(), "strict_invites is set") {
-		t.Error(err)
-	}
+	check.Fails(t, err, "strict_invites is set")
 }
 
 // TestAGuestInTwoServersIsAskedOnce has a site with two ports.
@@ -106,9 +103,7 @@ func TestAGuestInTwoServersIsAskedOnce(t *testing.T) {
 	partytest.Eventually(t, "both servers have it", func() bool { return replicas() == 2 })
 	c.expectAsk("who", nil, "1")
 	c.expectAsk("url", wsgiparty.URLRequest{Name: "home"}, "/blog/1")
-	if n := len(b.Requests("/who")); n != 1 {
-		t.Errorf("the application is asked %d times", n)
-	}
+	check.Equal(t, len(b.Requests("/who")), 1, "the application is asked times")
 	applicationOf(t, "blog").FetchSoon()
 	awaitRequests(t, b, "/__invite__/", 3)
 	partytest.Eventually(t, "its new operator takes over from the old one", func() bool { return replicas() == 2 })
@@ -141,15 +136,11 @@ func TestMistakesOfTheFirstDayAreLogged(t *testing.T) {
 			continue
 		}
 		for _, hint := range test.hints {
-			if got := fmt.Sprint(warned[0]["hint"]); !strings.Contains(got, hint) {
-				t.Errorf("%s: the hint is %q, want %s", name, got, hint)
-			}
+			check.Has(t, fmt.Sprint(warned[0]["hint"]), hint, "%s: the hint", name)
 		}
 	}
 	c.load("invite /blog/__invite__/\nhandle_path /blog/* {\nwsgi_party_guest {\nanswer a b\n}\n}")
-	if len(partytest.LogEntries(t, "guest joined")) != 1 {
-		t.Error("it has not joined")
-	}
+	check.Equal(t, len(partytest.LogEntries(t, "guest joined")), 1, "it has not joined")
 }
 
 // TestThePartyPassesAuthentication has people log in, with the recipe of the hint.
@@ -159,9 +150,7 @@ func TestThePartyPassesAuthentication(t *testing.T) {
 	b.On("/__invite__/", manifestOf(`{"services": {"who": {"href": "/who"}}}`))
 	b.On("/who", ofType("application/json", "1"))
 	partytest.App(t, "guest", func(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-		if value := caddyhttp.GetVar(r.Context(), "partyline"); fmt.Sprint(value) != "blog" {
-			t.Errorf("the variable partyline prints as %v", value)
-		}
+		check.Equal(t, fmt.Sprint(caddyhttp.GetVar(r.Context(), "partyline")), "blog", "the variable partyline prints as")
 		return next.ServeHTTP(w, r)
 	})
 	c.load(`
@@ -180,9 +169,7 @@ func TestThePartyPassesAuthentication(t *testing.T) {
 	if status, _ := c.Get("/blog/who"); status != 401 {
 		t.Errorf("people get %d", status)
 	}
-	if n := len(b.Requests("/who")); n != 1 {
-		t.Errorf("%d requests", n)
-	}
+	check.Equal(t, len(b.Requests("/who")), 1, "requests")
 }
 
 // TestInvitesOfApplicationsAreSentAgain asks for it while the application is no guest.
@@ -244,7 +231,5 @@ func TestAGuestAsksWhileItIsInvited(t *testing.T) {
 	handle_path /asker/* {
 		test_app asker
 	}`)
-	if got != "pong" {
-		t.Errorf("got %v, want the application's answer", got)
-	}
+	check.Equal(t, got, "pong", "got, want the application's answer")
 }

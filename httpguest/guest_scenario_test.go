@@ -13,6 +13,7 @@ import (
 
 	"github.com/wsgiparty/wsgiparty"
 	"github.com/wsgiparty/wsgiparty/httpguest"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testbackend"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
@@ -52,9 +53,7 @@ func TestAnApplicationComesAndGoes(t *testing.T) {
 	b.Start()
 	partytest.Eventually(t, "it is asked again", func() bool { answers, err := c.ask("who", nil); return answers == "2" && err == nil })
 	c.expectLink("home", "/blog/2")
-	if len(partytest.LogEntries(t, "guest left")) != 0 {
-		t.Error("it has left meanwhile")
-	}
+	check.Equal(t, len(partytest.LogEntries(t, "guest left")), 0, "it has left meanwhile")
 	if again := partytest.LogEntries(t, "guest answers again"); len(again) != 1 || again[0]["service"] != "who" {
 		t.Errorf("that it answers again is logged as %v", again)
 	}
@@ -114,22 +113,16 @@ func TestARollingDeploy(t *testing.T) {
 		}
 		return fmt.Sprint(links)
 	}
-	if got := seen(2); got != "map[/blog/1:true]" {
-		t.Errorf("with an old version that is no guest, the links are %s", got)
-	}
+	check.Equal(t, seen(2), "map[/blog/1:true]", "with an old version that is no guest, the links")
 	be(processes[1], 2)
-	if got := seen(2); got != "map[/blog/1:true /blog/2:true]" {
-		t.Errorf("with two versions that are guests, the links are %s", got)
-	}
+	check.Equal(t, seen(2), "map[/blog/1:true /blog/2:true]", "with two versions that are guests, the links")
 	be(processes[0], 2)
 	seen(1)
 	partytest.Eventually(t, "the new version has taken over", func() bool {
 		link, err := wsgiparty.URLFor(context.Background(), operatorOf(c, c.party), "home", nil)
 		return err == nil && link == "/blog/2"
 	})
-	if n := len(partytest.LogEntries(t, "guest left")); n != 0 {
-		t.Errorf("it left %d times", n)
-	}
+	check.Equal(t, len(partytest.LogEntries(t, "guest left")), 0, "it left times")
 }
 
 // TestEveryAskIsAnsweredThroughReloadsAndAChange asks while 20 configs come and go and
@@ -203,9 +196,7 @@ func TestEveryAskIsAnsweredThroughReloadsAndAChange(t *testing.T) {
 		t.Errorf("hardly asked: %v", asked)
 	}
 	c.expectLink("home", "/blog/2")
-	if n := len(b.Requests("/__invite__/")); n != 2 {
-		t.Errorf("asked for the manifest %d times", n)
-	}
+	check.Equal(t, len(b.Requests("/__invite__/")), 2, "asked for the manifest times")
 	if strings.Contains(fmt.Sprint(partytest.LogEntries(t, "guest left")), "blog") {
 		t.Error("it left meanwhile")
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/wsgiparty/wsgiparty"
 	"github.com/wsgiparty/wsgiparty/httpguest"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/kept"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testbackend"
@@ -61,15 +62,9 @@ func TestTheMount(t *testing.T) {
 			if err != nil || link != test.link {
 				t.Fatalf("the link is %q %v, want %s", link, err, test.link)
 			}
-			r, err := http.NewRequest("GET", "http://"+c.Address+link, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
+			r := check.Value(http.NewRequest("GET", "http://"+c.Address+link, nil))(t)
 			r.Header = http.Header{"X-Forwarded-Prefix": {"/evil"}, "X_forwarded.prefix": {"/evil"}, "Party-Token": {"forged"}}
-			response, err := http.DefaultClient.Do(r)
-			if err != nil {
-				t.Fatal(err)
-			}
+			response := check.Value(http.DefaultClient.Do(r))(t)
 			response.Body.Close()
 			seen := b.Requests("")
 			if len(seen) != 1 || seen[0].URI != test.seen {
@@ -171,17 +166,13 @@ func TestWhatIsDeclaredWinsOverTheManifest(t *testing.T) {
 	}
 	services := func(want string) {
 		t.Helper()
-		if got := fmt.Sprint(c.partyline().Services()); got != want {
-			t.Errorf("services: %s, want %s", got, want)
-		}
+		check.Equal(t, fmt.Sprint(c.partyline().Services()), want, "services")
 	}
 
 	c.load(blogAt(b, declared...))
 	services("map[four:[blog] two:[blog] url:[blog]]")
 	time.Sleep(50 * time.Millisecond) // for what must not happen, in the background
-	if n := len(b.Requests("")); n != 0 {
-		t.Errorf("asked %d times though something is declared", n)
-	}
+	check.Equal(t, len(b.Requests("")), 0, "asked times though something is declared")
 
 	fetched(append(declared, "fetch_manifest")...)
 	services("map[four:[blog] one:[blog] three:[blog] two:[blog] url:[blog]]")
@@ -222,9 +213,7 @@ func TestA404ToAnAskHasTheManifestAskedForAgain(t *testing.T) {
 		}
 	}
 	time.Sleep(1100 * time.Millisecond) // for what must not happen, in the background
-	if n := len(b.Requests("/__invite__/")); n != 1 {
-		t.Errorf("asked for %d times", n)
-	}
+	check.Equal(t, len(b.Requests("/__invite__/")), 1, "asked for times")
 	if _, err := c.ask("user", nil); err == nil || !strings.Contains(err.Error(), "status 404") {
 		t.Error(err)
 	}
@@ -274,9 +263,7 @@ func TestAGuestsURLs(t *testing.T) {
 	} {
 		c.expectAsk("url", test.payload, test.want)
 	}
-	if len(b.Requests("")) != 0 {
-		t.Error("a link needs a request")
-	}
+	check.Equal(t, len(b.Requests("")), 0, "a link needs a request")
 	for href, want := range map[string]string{"/links": "/blog/by/service", "/evil": "", "/up": "", "/object": ""} {
 		c.load(blogAt(b, "service url "+href))
 		if got, err := c.ask("url", wsgiparty.URLRequest{Name: "x"}); got != want || (err == nil) != (want != "") {
@@ -315,10 +302,7 @@ func TestTwoGuestsShareOneMount(t *testing.T) {
 		t.Errorf("%s %v", answers, err)
 	}
 	for guest, secret := range map[string]string{"one": testGuestKey, "two": other} {
-		keys, err := token.NewKeys([]string{secret})
-		if err != nil {
-			t.Fatal(err)
-		}
+		keys := check.Value(token.NewKeys([]string{secret}))(t)
 		for _, path := range []string{"/__invite__/", "/who/"} {
 			for _, r := range b.Requests(path + guest) {
 				if proof, err := keys.Verify(guest, r.Header.Get(httpguest.TokenHeader), time.Now()); err != nil || proof.Guest != guest {
@@ -365,9 +349,7 @@ func TestAnAnswerOfAnotherRouteDoesNotCount(t *testing.T) {
 		entries := partytest.InvitesLogged(t, "other")
 		return len(entries) == 1 && entries[0]["error"] == wsgiparty.ErrMisrouted.Error() && strings.Contains(fmt.Sprint(entries[0]["hint"]), "another route answers at this path")
 	})
-	if n := len(b.Requests("")); n != 0 {
-		t.Errorf("the application is sent %d requests", n)
-	}
+	check.Equal(t, len(b.Requests("")), 0, "the application is sent requests")
 }
 
 // TestAnAnswerOfAnotherGuestDoesNotCount has a guest whose href leads into another's

@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
 )
@@ -36,9 +37,7 @@ func TestAGuestHandlerThatNoInviteReachedIsWarnedOf(t *testing.T) {
 				t.Errorf("%s: the hint lacks %q: %v", directives, part, entries[0]["hint"])
 			}
 		}
-		if entries[0]["party"] != "main" {
-			t.Errorf("of party %v", entries[0]["party"])
-		}
+		check.Equal(t, entries[0]["party"], "main", "of party")
 	}
 	mistake("wsgi_party main {\nhandle_path /blog/* {\nwsgi_party_guest\nrespond blog\n}\n}",
 		"write `invite <mount>/__invite__/` in the wsgi_party block")
@@ -115,36 +114,20 @@ func TestTheRecipeLetsThePartyThroughAuthentication(t *testing.T) {
 			c.ExpectJSONAnswers(party+name, "user", `"somebody"`)
 			c.ExpectJSONAnswers(party+name, "private", `"somebody"`)
 			for _, forged := range []string{"", "partyline", "Party-Line", "X-Partyline"} {
-				r, err := http.NewRequest("GET", "http://"+c.Address+"/blog/api/user?partyline=blog", nil)
-				if err != nil {
-					t.Fatal(err)
-				}
+				r := check.Value(http.NewRequest("GET", "http://"+c.Address+"/blog/api/user?partyline=blog", nil))(t)
 				if forged != "" {
 					r.Header.Set(forged, "blog")
 				}
 				r.AddCookie(&http.Cookie{Name: "partyline", Value: "blog"})
-				response, err := http.DefaultClient.Do(r)
-				if err != nil {
-					t.Fatal(err)
-				}
+				response := check.Value(http.DefaultClient.Do(r))(t)
 				response.Body.Close()
-				if response.StatusCode != 401 {
-					t.Errorf("people get in with %q: %d", forged, response.StatusCode)
-				}
+				check.Equal(t, response.StatusCode, 401, "people get in with %q", forged)
 			}
 			if name == "basic_auth" {
-				r, err := http.NewRequest("GET", "http://user:password@"+c.Address+"/blog/api/user", nil)
-				if err != nil {
-					t.Fatal(err)
-				}
-				response, err := http.DefaultClient.Do(r)
-				if err != nil {
-					t.Fatal(err)
-				}
+				r := check.Value(http.NewRequest("GET", "http://user:password@"+c.Address+"/blog/api/user", nil))(t)
+				response := check.Value(http.DefaultClient.Do(r))(t)
 				response.Body.Close()
-				if response.StatusCode != 200 {
-					t.Errorf("people with a password: %d", response.StatusCode)
-				}
+				check.Equal(t, response.StatusCode, 200, "people with a password")
 			}
 			for _, e := range partytest.LogEntries(t, noInvite) {
 				t.Errorf("logged %v", e)
@@ -159,20 +142,14 @@ func TestAGuestBehindARewriteHasNotJoined(t *testing.T) {
 		t.Helper()
 		expectTold(c, party, mistake{"ADDRESS {\nwsgi_party main {\ninvite /blog/__invite__/\n" + party + "\n}\nrespond up\n}", "invite failed",
 			[]string{"guest:blog", "/blog/__invite__/", "as " + seen, "is not known", "`route { … }`", "handle_path", "uri strip_prefix"}})
-		if entries := partytest.LogEntries(t, noInvite); len(entries) != 0 {
-			t.Errorf("%s: it is told twice: %v", party, entries)
-		}
-		if guests := operatorOf(c, "main").Partyline().Guests(); len(guests) != 0 {
-			t.Errorf("%s: %v", party, guests)
-		}
+		check.Equal(t, len(partytest.LogEntries(t, noInvite)), 0, "%s: it is told twice", party)
+		check.Equal(t, len(operatorOf(c, "main").Partyline().Guests()), 0, party)
 		c.ExpectSoon("/", 200, "up")
 	}
 	refused("rewrite /blog/* /index.php\nroute {\nwsgi_party_guest\n}", "/index.php")
 	refused("rewrite /blog/* /weblog{uri}\nhandle /weblog/* {\nwsgi_party_guest\n}", "/weblog/blog/__invite__/")
 	root := t.TempDir()
-	if err := os.WriteFile(filepath.Join(root, "index.html"), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, os.WriteFile(filepath.Join(root, "index.html"), nil, 0o600))
 	refused("handle /blog/* {\nroot "+filepath.ToSlash(root)+"\ntry_files {path} /index.html\nhandle {\nwsgi_party_guest\n}\n}", "/index.html")
 	refused("uri /blog/* replace blog weblog\nhandle {\nwsgi_party_guest\n}", "/weblog/__invite__/")
 	refused("uri /blog/* strip_suffix /\nhandle {\nwsgi_party_guest\n}", "/blog/__invite__")
@@ -222,9 +199,7 @@ func TestKeysOfTwoGuestsThatAreTheSameFailTheLoad(t *testing.T) {
 	// The same guest in two servers has the same key, and two of its own.
 	second := testport.Address(t)
 	_, port, err := net.SplitHostPort(second)
-	if err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, err)
 	c.Load("ADDRESS http://127.0.0.1:" + port + " {\n" + guests("{env.one_PARTY_KEY} {env.same_PARTY_KEY}", "{env.two_PARTY_KEY}") + "}")
 	if guests := operatorOf(c, "main").Partyline().Guests(); len(guests) != 2 || guests[0].Replicas != 2 {
 		t.Errorf("%+v", guests)
@@ -242,9 +217,7 @@ func TestStrictInvitesDoNotWaitForApplications(t *testing.T) {
 	}
 	before := requests.Invites()
 	config := c.Adapt("ADDRESS {\nwsgi_party " + partytest.FreshParty() + " {\ninvite /blog/__invite__/\n" + partytest.Mounted("blog", "", requests) + "}\n}")
-	if err := caddy.Validate(partytest.ParseConfig(t, config)); err != nil {
-		t.Error(err)
-	}
+	check.Nil(t, caddy.Validate(partytest.ParseConfig(t, config)))
 	if after := requests.Invites(); after != before {
 		// The running config may have asked again in the meantime, once.
 		if after > before+1 {

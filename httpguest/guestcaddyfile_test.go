@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
 
@@ -30,9 +31,7 @@ func adaptOne(t *testing.T, caddyfile, name string) string {
 		return ""
 	}
 	for _, warning := range warnings {
-		if !strings.Contains(warning.Message, "not formatted") {
-			t.Error(warning)
-		}
+		check.Has(t, warning.Message, "not formatted", warning)
 	}
 	handlers := partytest.HandlersIn(partytest.DecodeJSON(t, config), name)
 	if len(handlers) != 1 {
@@ -43,10 +42,7 @@ func adaptOne(t *testing.T, caddyfile, name string) string {
 	partytest.CheckHandlers[wsgiparty.Guest](t, config, "wsgi_party_guest")
 	partytest.CheckHandlers[wsgiparty.Ask](t, config, "wsgi_party_ask")
 	delete(handlers[0], "handler")
-	encoded, err := json.Marshal(handlers[0])
-	if err != nil {
-		t.Fatal(err)
-	}
+	encoded := check.Value(json.Marshal(handlers[0]))(t)
 	return string(encoded)
 }
 
@@ -113,9 +109,7 @@ func TestEachLineOfTheGuestDirective(t *testing.T) {
 		"wsgi_party_guest {env.NAME}":             `{"name":"{env.NAME}"}`,
 		"handle_path /x/* {\nwsgi_party_guest\n}": `{}`,
 	} {
-		if got := adaptOne(t, inSite(caddyfile), "wsgi_party_guest"); got != want {
-			t.Errorf("%s:\n%s\nwant\n%s", caddyfile, got, want)
-		}
+		check.Equal(t, adaptOne(t, inSite(caddyfile), "wsgi_party_guest"), want, "%s:\n\nwant", caddyfile)
 	}
 	for caddyfile, want := range map[string]string{
 		"wsgi_party_ask":                            `{}`,
@@ -128,9 +122,7 @@ func TestEachLineOfTheGuestDirective(t *testing.T) {
 		"wsgi_party main {\nwsgi_party_ask\n}":      `{}`,
 		"@m remote_ip 127.0.0.1\nwsgi_party_ask @m": `{}`,
 	} {
-		if got := adaptOne(t, inSite(caddyfile), "wsgi_party_ask"); got != want {
-			t.Errorf("%s:\n%s\nwant\n%s", caddyfile, got, want)
-		}
+		check.Equal(t, adaptOne(t, inSite(caddyfile), "wsgi_party_ask"), want, "%s:\n\nwant", caddyfile)
 	}
 }
 
@@ -146,9 +138,7 @@ func TestTheJSONHasTheDocumentedMembers(t *testing.T) {
 		for field := range reflect.TypeOf(c.handler).Fields() {
 			if field.IsExported() {
 				name, options, _ := strings.Cut(field.Tag.Get("json"), ",")
-				if options != "omitempty" {
-					t.Errorf("%s is shown where nothing is configured", field.Name)
-				}
+				check.Equal(t, options, "omitempty", "%s is shown where nothing is configured", field.Name)
 				got = append(got, name)
 			}
 		}
@@ -336,9 +326,7 @@ func TestWrongLinesOfTheGuestDirectivesAreRefused(t *testing.T) {
 			}
 			directive := strings.Fields(c.lines)[0]
 			for _, want := range append(c.want, fmt.Sprintf("'%s'", directive), fmt.Sprintf(", at Caddyfile:%d", line)) {
-				if !strings.Contains(err.Error(), want) {
-					t.Errorf("%s %s: the error lacks %q: %v", c.lines, name, want, err)
-				}
+				check.Has(t, err.Error(), want, "%s %s: the error lacks: %v", c.lines, name, err)
 			}
 			if strings.Contains(err.Error(), "an-open") {
 				t.Errorf("a key is shown: %v", err)
@@ -433,9 +421,7 @@ func TestWrongJSONIsRefusedByTheAdminAPI(t *testing.T) {
 	post := func(config string) (response partytest.Response) {
 		partytest.Eventually(t, "the admin endpoint answers", func() bool { // after a load it may be another one
 			r, err := http.NewRequestWithContext(context.Background(), "POST", "http://"+c.Admin+"/load", strings.NewReader(config))
-			if err != nil {
-				t.Fatal(err)
-			}
+			check.Must(t, err)
 			r.Header.Set("Content-Type", "application/json")
 			response, err = partytest.Send(r)
 			return err == nil
@@ -479,17 +465,13 @@ func TestWrongJSONIsRefusedByTheAdminAPI(t *testing.T) {
 		{`"forward": ["Transfer-Encoding"]`, []string{"Transfer-Encoding", "belongs to one request"}},
 	} {
 		response := post(jsonConfig(c, `{"handler":"wsgi_party_guest",`+wrong.members+`}`))
-		if response.Status != http.StatusBadRequest {
-			t.Errorf("%s: %d %s", wrong.members, response.Status, response.Body)
-		}
+		check.Equal(t, response.Status, http.StatusBadRequest, "%s: %s", wrong.members, response.Body)
 		var answer struct{ Error string }
 		if err := json.Unmarshal([]byte(response.Body), &answer); err != nil {
 			t.Errorf("%s: %v", response.Body, err)
 		}
 		for _, want := range append(wrong.want, "wsgi_party_guest") {
-			if !strings.Contains(answer.Error, want) {
-				t.Errorf("%s: the error lacks %q: %s", wrong.members, want, answer.Error)
-			}
+			check.Has(t, answer.Error, want, "%s: the error lacks", wrong.members)
 		}
 		if strings.Contains(answer.Error, "-secret") {
 			t.Errorf("a key is shown: %s", answer.Error)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/wsgiparty/wsgiparty"
 	"github.com/wsgiparty/wsgiparty/httpguest"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/excerpt"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testbackend"
@@ -98,9 +99,7 @@ func TestWhatIsNoMistakeIsNotWarnedOf(t *testing.T) {
 		return address + " {\n" + bind + "\nwsgi_party main {\ninvite /a/__invite__ /__invite__/x\ntest_app one\n}\nwsgi_party_ask main\n}"
 	}
 	dir, err := os.MkdirTemp("", "hints") // short enough for a socket
-	if err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, err)
 	defer os.RemoveAll(dir)
 	_, port, _ := strings.Cut(c.Address, ":")
 	for name, config := range map[string]string{
@@ -112,9 +111,7 @@ func TestWhatIsNoMistakeIsNotWarnedOf(t *testing.T) {
 		partytest.ResetLog()
 		c.Load(config)
 		for _, message := range []string{hiddenMessage, openMessage} {
-			if entries := partytest.LogEntries(t, message); len(entries) != 0 {
-				t.Errorf("%s: %v", name, entries)
-			}
+			check.Equal(t, len(partytest.LogEntries(t, message)), 0, name)
 		}
 	}
 }
@@ -260,9 +257,7 @@ func TestManifestsThatAreHardlyMeantAreWarnedOf(t *testing.T) {
 	answer(`{"urls": {"post": "/apps/blog/{slug}", "home": "/apps/blog/"}}`, 3, "the mount, /apps/blog: leave that out, as in \"/\"")
 	c.load(config) // in which nothing is fetched, and the hint stays
 	warnings(3)
-	if got := hint(); !strings.Contains(got, "the mount, /apps/blog") {
-		t.Errorf("after a reload the hint is %q", got)
-	}
+	check.Has(t, hint(), "the mount, /apps/blog", "after a reload the hint")
 	answer(`{"url": {"post": "/{slug}"}}`, 4, `did you mean urls?`)
 	answer(`{"title": "Blog"}`, 5, "neither urls nor services")
 	c.expectLink("post", "")
@@ -277,9 +272,7 @@ func TestManifestsThatAreHardlyMeantAreWarnedOf(t *testing.T) {
 	// What the Caddyfile declares is warned of when it loads.
 	c.load("invite /blog/__invite__/\nhandle_path /blog/* {\nwsgi_party_guest {\nurl home /\nservice user /users/:id\n}\n}")
 	warnings(6, `services.user[0] is "/users/:id"`, "write {id}")
-	if got := hint(); !strings.Contains(got, "write {id}") {
-		t.Errorf("the admin API has the hint %q", got)
-	}
+	check.Has(t, hint(), "write {id}", "the admin API has the hint")
 }
 
 // TestAnswersThatBreakOffAreToldAsThat asks an application that ends its connections in
@@ -298,9 +291,7 @@ func TestAnswersThatBreakOffAreToldAsThat(t *testing.T) {
 	if _, err := c.ask("ping", nil); !strings.Contains(fmt.Sprint(err), "did not answer 5 times in a row") || !strings.Contains(fmt.Sprint(err), "the response broke off") {
 		t.Errorf("the breaker does not count it: %v", err)
 	}
-	if n := len(b.Requests("/ping")); n != httpguest.BreakerFailures {
-		t.Errorf("%d requests, want %d", n, httpguest.BreakerFailures)
-	}
+	check.Equal(t, len(b.Requests("/ping")), httpguest.BreakerFailures, "requests")
 	if entries := partytest.LogEntries(t, "guest does not answer"); len(entries) != 1 || entries[0]["error"] != "the response broke off" {
 		t.Error(entries)
 	}
@@ -324,9 +315,7 @@ func TestAnUpstreamThatIsDownIsToldOnce(t *testing.T) {
 			answered++
 		}
 	}
-	if answered != 16 {
-		t.Errorf("%d of 32 asks are answered", answered)
-	}
+	check.Equal(t, answered, 16, "of 32 asks are answered")
 	entries := partytest.LogEntries(t, message)
 	if len(entries) != 1 || entries[0]["level"] != "warn" || entries[0]["guest"] != "blog" || entries[0]["party"] != c.party {
 		t.Fatalf("%d warnings: %v", len(entries), entries)
@@ -340,9 +329,7 @@ func TestAnUpstreamThatIsDownIsToldOnce(t *testing.T) {
 	for range 8 {
 		c.expectAsk("ping", nil, "1")
 	}
-	if n := len(partytest.LogEntries(t, message)); n != 1 {
-		t.Errorf("told %d times", n)
-	}
+	check.Equal(t, len(partytest.LogEntries(t, message)), 1, "told times")
 }
 
 // TestAnApplicationThatStartsAgainHasNoUpstreamDown fails asks in a row, now and then.
@@ -364,9 +351,7 @@ func TestAnApplicationThatStartsAgainHasNoUpstreamDown(t *testing.T) {
 		b.Start()
 		partytest.Eventually(t, "it answers again", func() bool { _, err := c.ask("ping", nil); return err == nil })
 	}
-	if entries := partytest.LogEntries(t, "guest answers only some asks: an upstream is down"); len(entries) != 0 {
-		t.Error(entries)
-	}
+	check.Equal(t, len(partytest.LogEntries(t, "guest answers only some asks: an upstream is down")), 0)
 }
 
 // TestOfALongAnswerOnlyTheBeginningIsKept has an outcome of many invites.
@@ -404,8 +389,6 @@ func expectTold(c *partytest.Caddy, name string, m mistake) {
 		}
 	}
 	for _, part := range m.says {
-		if !strings.Contains(told, part) {
-			c.Errorf("%s: it does not say %s: %s", name, part, told)
-		}
+		check.Has(c, told, part, "%s: it does not say", name)
 	}
 }

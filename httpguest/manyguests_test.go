@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
 
@@ -49,9 +50,7 @@ func TestTellingOfGuestsThatJoinIsNotQuadratic(t *testing.T) {
 		c := partytest.NewCaddy(t)
 		config := bytes.Replace(c.Adapt("ADDRESS {\nroute {\ntest_app many\nwsgi_party main\n}\n}"), []byte(`"apps":{`),
 			[]byte(`"apps":{"events":{"subscriptions":[{"events":["guest_joined"],"handlers":[{"handler":"test_recorder","key":"many"}]}]},`), 1)
-		if err := caddy.Load(config, true); err != nil {
-			t.Fatal(err)
-		}
+		check.Must(t, caddy.Load(config, true))
 		<-told
 		runtime.ReadMemStats(&after)
 		return float64(after.TotalAlloc-before.TotalAlloc) / float64(n)

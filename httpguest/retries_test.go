@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/wsgiparty/wsgiparty/httpguest"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 )
 
 // TestWhenAnApplicationIsAskedAgain has all that may come of asking it, one after the
@@ -68,8 +69,6 @@ func TestRetryAfter(t *testing.T) {
 		now.Add(time.Hour).Format(http.TimeFormat):  time.Hour,
 		now.Add(-time.Hour).Format(http.TimeFormat): 0,
 	} {
-		if got := httpguest.RetryAfter(http.Header{"Retry-After": {value}}, now); got != want {
-			t.Errorf("%s: %v, want %v", value, got, want)
-		}
+		check.Equal(t, httpguest.RetryAfter(http.Header{"Retry-After": {value}}, now), want, value)
 	}
 }

@@ -21,6 +21,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/measure"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
@@ -55,9 +56,7 @@ func newLoadTest(t *testing.T, guests map[string]time.Duration) *loadTest {
 		})
 	}
 	site += "handle {\ntemplates {\nextensions {\nwsgi_party\n}\n}\ntest_app template\n}\n}\nhandle_path /ask/* {\nwsgi_party_ask load\n}"
-	if err := caddy.Load(bytes.ReplaceAll(c.Adapt("ADDRESS {\n"+site+"\n}"), []byte(`"DEBUG"`), []byte(`"WARN"`)), true); err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, caddy.Load(bytes.ReplaceAll(c.Adapt("ADDRESS {\n"+site+"\n}"), []byte(`"DEBUG"`), []byte(`"WARN"`)), true))
 	return c
 }
 
@@ -153,9 +152,7 @@ func TestASlowGuestDelaysNoOther(t *testing.T) {
 				mu.Lock()
 				defer mu.Unlock()
 				took = append(took, time.Since(began))
-				if err != nil {
-					t.Error(err)
-				}
+				check.Nil(t, err)
 			}
 		}
 		batches := loop(ctx, 4, timed(func(ctx context.Context) error { return c.batch(ctx, "fifty", 4) }))
@@ -196,9 +193,7 @@ func TestASlowGuestDelaysNoOther(t *testing.T) {
 			break
 		}
 	}
-	if n := len(partytest.LogEntries(t, "guest is asked more than it can answer")); n != 1 {
-		t.Errorf("that the slow guest is asked too much is logged %d times", n)
-	}
+	check.Equal(t, len(partytest.LogEntries(t, "guest is asked more than it can answer")), 1, "that the slow guest is asked too much is logged times")
 	// On a busy machine some of what it answers comes too late, which is its failure.
 	slow := countsOf(operatorOf(c, "load"), "slow")
 	if slow.Answered == 0 || slow.Refused == 0 || slow.Failed > slow.Refused/10 || slow.Failed == 0 && !errors.Is(slow.LastFailure, wsgiparty.ErrRefused) {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/wsgiparty/wsgiparty"
 	"github.com/wsgiparty/wsgiparty/httpguest"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/measure"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
@@ -144,9 +145,7 @@ func (c *slotsTest) refused(name string, want ...string) {
 		c.Errorf("%s: %v %v, want a refusal", name, r.answers, r.err)
 	}
 	for _, want := range want {
-		if !strings.Contains(fmt.Sprint(r.err), want) {
-			c.Errorf("%s: %v, without %q", name, r.err, want)
-		}
+		check.Has(c, fmt.Sprint(r.err), want, "%s: %v, without", name, r.err)
 	}
 }
 
@@ -186,9 +185,7 @@ func TestAskersTakeTurns(t *testing.T) {
 
 func TestOneAskerHasThreeQuartersOfTheSlots(t *testing.T) {
 	for maxAsks, want := range map[int]int{1: 1, 2: 2, 3: 3, 4: 3, 5: 4, 8: 6, 64: 48, 65: 49, 4096: 3072} {
-		if got := (*httpguest.NewSlots(maxAsks, time.Second, nil).OfOne()); got != want {
-			t.Errorf("max_asks %d: %d, want %d", maxAsks, got, want)
-		}
+		check.Equal(t, (*httpguest.NewSlots(maxAsks, time.Second, nil).OfOne()), want, "max_asks %d", maxAsks)
 	}
 }
 
@@ -237,9 +234,7 @@ func TestAnAskWaitsAsLongAsItsTimeout(t *testing.T) {
 	c := newSlotsTest(t, "max_asks 1\ntimeout 2s")
 	s := c.slots()
 	release, _, err := s.Acquire(t.Context(), "z", false) // for longer than an ask could
-	if err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, err)
 	names := []string{"a1", "a2", "b1", "b2", "nobody1", "nobody2", "nobody3"}
 	for _, name := range names {
 		c.ask(t.Context(), name)
@@ -287,9 +282,7 @@ func TestAnAskWaitsAsLongAsItsTimeout(t *testing.T) {
 	defer release()
 	c.ask(t.Context(), "a4")
 	c.refused("a4")
-	if n := len(partytest.LogEntries(t, "guest is asked more than it can answer")); n != 2 {
-		t.Errorf("logged %d times", n)
-	}
+	check.Equal(t, len(partytest.LogEntries(t, "guest is asked more than it can answer")), 2, "logged times")
 }
 
 // TestAnAskWhoseTurnComesTooLateIsRefused has as many of them as would open the breaker,
@@ -299,9 +292,7 @@ func TestAnAskWhoseTurnComesTooLateIsRefused(t *testing.T) {
 	var releases []func()
 	for _, asker := range []string{"y", "y", "z", "z", "z", "z", "z", "z"} {
 		release, _, err := c.slots().Acquire(t.Context(), asker, false)
-		if err != nil {
-			t.Fatal(err)
-		}
+		check.Must(t, err)
 		releases = append(releases, release)
 	}
 	names := []string{"a1", "a2", "a3", "a4", "a5", "a6"}
@@ -369,9 +360,7 @@ func TestNobodyWaitsForAGuestThatAnswersNothing(t *testing.T) {
 			for i := range 10 {
 				c.refused(fmt.Sprint("a", asked+i), "it has not answered this asker for 2", `guest "a"`)
 			}
-			if n := len(c.arrived()); n != asked {
-				t.Errorf("it is asked %d times", n)
-			}
+			check.Equal(t, len(c.arrived()), asked, "it is asked times")
 			close(c.letOf("b1"))
 			c.ask(t.Context(), "b1")
 			c.answered("b1")
@@ -395,9 +384,7 @@ func TestSoManyWaitAtMost(t *testing.T) {
 	c.refused("a9999", "too many wait", "waiting: 1024")
 	c.start(ctx, "b1") // of whom fewer wait
 	c.refused(fmt.Sprint("a", httpguest.MaxWaiting-1), "too many wait")
-	if n := c.waiting(); n != httpguest.MaxWaiting {
-		t.Errorf("%d wait", n)
-	}
+	check.Equal(t, c.waiting(), httpguest.MaxWaiting, "wait")
 	close(c.letOf("z1"))
 	close(c.letOf("a0"))
 	close(c.letOf("b1"))
@@ -408,9 +395,7 @@ func TestSoManyWaitAtMost(t *testing.T) {
 	for i := 1; i < httpguest.MaxWaiting-1; i++ {
 		c.result(fmt.Sprint("a", i))
 	}
-	if n := len(partytest.LogEntries(t, "guest is asked more than it can answer")); n != 1 {
-		t.Errorf("logged %d times", n)
-	}
+	check.Equal(t, len(partytest.LogEntries(t, "guest is asked more than it can answer")), 1, "logged times")
 }
 
 // TestAChainDoesNotWaitForASlotThatItHolds has two guests ask each other, five asks
@@ -449,9 +434,7 @@ func TestAChainDoesNotWaitForASlotThatItHolds(t *testing.T) {
 			if got := joinAnswers(answers); err != nil || !strings.Contains(got, want) {
 				t.Errorf("%s %v, want %s", got, err, want)
 			}
-			if n := len(apps[0].Requests()); n != 1+maxAsks {
-				t.Errorf("the guest was asked %d times", n)
-			}
+			check.Equal(t, len(apps[0].Requests()), 1+maxAsks, "the guest was asked times")
 		})
 	}
 }
@@ -476,9 +459,7 @@ func TestAGuestOfAnotherPartyHoldsNoSlot(t *testing.T) {
 	partytest.Eventually(t, "it waits", func() bool { return c.waiting() == 1 })
 	close(c.letOf("x"))
 	close(c.letOf("a1"))
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
+	check.Nil(t, <-done)
 	c.answered("a1")
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"github.com/wsgiparty/wsgiparty"
 	"github.com/wsgiparty/wsgiparty/httpguest"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testbackend"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
@@ -65,10 +66,7 @@ func TestAnApplicationThatStartsLateIsUpForVisitors(t *testing.T) {
 			var visits sync.WaitGroup
 			start := func() {
 				for _, address := range []string{with, without} {
-					l, err := net.Listen("tcp", address)
-					if err != nil {
-						t.Fatal(err)
-					}
+					l := check.Value(net.Listen("tcp", address))(t)
 					t.Cleanup(func() { l.Close() })
 					go func() { _ = test.serve(l, application) }()
 				}
@@ -149,13 +147,9 @@ func TestAnApplicationThatAnswersWith500IsNotAskedForAWhile(t *testing.T) {
 	c.load(counted)
 	partytest.Eventually(t, "it has answered", func() bool { return len(partytest.InvitesLogged(t, "blog")) == 1 })
 	first := partytest.InvitesLogged(t, "blog")[0]
-	if first["asked_again_in"] != 300.0 {
-		t.Errorf("it is asked again in %v", first["asked_again_in"])
-	}
+	check.Equal(t, first["asked_again_in"], 300.0, "it is asked again in")
 	for _, part := range []string{"counts this answer (unhealthy_status)", "5m0s", "`caddy wsgi-party invite " + c.party + " blog`"} {
-		if hint := fmt.Sprint(first["hint"]); !strings.Contains(hint, part) {
-			t.Errorf("the hint lacks %q: %s", part, hint)
-		}
+		check.Has(t, fmt.Sprint(first["hint"]), part, "the hint lacks")
 	}
 	visit := func() {
 		t.Helper()
@@ -178,9 +172,7 @@ func TestAnApplicationThatAnswersWith500IsNotAskedForAWhile(t *testing.T) {
 		t.Errorf("after the reloads it is shown as %+v", info)
 	}
 	visit()
-	if n := len(b.Requests("/__invite__/")); n != 1 {
-		t.Errorf("it was asked %d times", n)
-	}
+	check.Equal(t, len(b.Requests("/__invite__/")), 1, "it was asked times")
 	if infos := wsgiparty.SendInvites(c.party, "blog"); len(infos) != 1 || infos[0].Status != 500 {
 		t.Errorf("asked again: %+v", infos)
 	}
@@ -231,9 +223,7 @@ func TestAnApplicationThatIsStartingIsNoWarning(t *testing.T) {
 	}
 	partytest.Eventually(t, "it is a warning", func() bool { return len(levels()) == 2 })
 	time.Sleep(2 * time.Second) // for what must not happen, in the background
-	if got := fmt.Sprint(levels()); got != "[info invite failed warn invite failed]" {
-		t.Errorf("logged %s", got)
-	}
+	check.Equal(t, fmt.Sprint(levels()), "[info invite failed warn invite failed]", "logged")
 	if again := partytest.InvitesLogged(t, "blog")[0]["asked_again_in"]; again == nil {
 		t.Error("it is not said when it is asked again")
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testbackend"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
@@ -25,10 +26,7 @@ const leavesProcess = "the invite came to a handler that would send it on over t
 // listen counts the connections to an address, on which nobody answers.
 func listen(t *testing.T, network, address string) *atomic.Int64 {
 	t.Helper()
-	l, err := net.Listen(network, address)
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := check.Value(net.Listen(network, address))(t)
 	t.Cleanup(func() { l.Close() })
 	connections := new(atomic.Int64)
 	go func() {
@@ -87,9 +85,7 @@ func TestNothingOfAnInviteLeavesTheProcess(t *testing.T) {
 					}
 				}
 			}
-			if n := connections.Load() + more.Load(); n != 0 {
-				t.Errorf("%d connections", n)
-			}
+			check.Equal(t, connections.Load()+more.Load(), 0, "connections")
 		})
 	}
 }
@@ -112,10 +108,7 @@ func TestNoInviteMarksAnUpstreamDown(t *testing.T) {
 			c := newGuestTest(t)
 			address := testport.Address(t)
 			c.load("invite_timeout 1h\ninvite /blog/__invite__/\n" + strings.Replace(test.proxy, "ADDR", address, 1))
-			l, err := net.Listen("tcp", address)
-			if err != nil {
-				t.Fatal(err)
-			}
+			l := check.Value(net.Listen("tcp", address))(t)
 			t.Cleanup(func() { l.Close() })
 			go func() { _ = test.serve(l) }()
 			c.Expect("/", 200, "page")
@@ -147,7 +140,5 @@ func TestAGuestThatConnectsWhileItIsInvited(t *testing.T) {
 	if o["msg"] != partytest.Message(wsgiparty.InviteFailed) || o["error"] != leavesProcess || !strings.Contains(fmt.Sprint(o["hint"]), "a context of its own") {
 		t.Errorf("it is told as %v", o)
 	}
-	if n := len(b.Requests("")); n != 0 {
-		t.Errorf("%d requests", n)
-	}
+	check.Equal(t, len(b.Requests("")), 0, "requests")
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/wsgiparty/wsgiparty"
 	"github.com/wsgiparty/wsgiparty/httpguest"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/kept"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testbackend"
@@ -30,9 +31,7 @@ import (
 // restart stops Caddy, and starts it with no memory of what was before.
 func (c *guestTest) restart(config string) {
 	c.Helper()
-	if err := caddy.Stop(); err != nil {
-		c.Fatal(err)
-	}
+	check.Must(c, caddy.Stop())
 	kept.Clear()
 	c.Caddy.Load(config)
 }
@@ -66,16 +65,9 @@ func TestAStorageThatHangsDelaysALoadOnce(t *testing.T) {
 		guest := fmt.Sprint(i)
 		pipe := c.stored(httpguest.ManifestKey{c.party, guest, "/" + guest + "/__invite__/"})
 		awaitFile(t, pipe)
-		if err := os.Remove(pipe); err != nil {
-			t.Fatal(err)
-		}
-		if err := syscall.Mkfifo(pipe, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		writer, err := os.OpenFile(pipe, os.O_RDWR, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
+		check.Must(t, os.Remove(pipe))
+		check.Must(t, syscall.Mkfifo(pipe, 0o600))
+		writer := check.Value(os.OpenFile(pipe, os.O_RDWR, 0))(t)
 		writers = append(writers, writer)
 	}
 	began := time.Now()
@@ -101,9 +93,7 @@ func TestAManifestThatCouldNotBeStoredIsStoredLater(t *testing.T) {
 	partytest.Eventually(t, "it is asked", func() bool { return len(partytest.InvitesLogged(t, "blog")) == 1 })
 	file := c.stored(httpguest.ManifestKey{c.party, "blog", "/blog/__invite__/"})
 	inTheWay := filepath.Join(file, "in the way")
-	if err := os.MkdirAll(inTheWay, 0o700); err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, os.MkdirAll(inTheWay, 0o700))
 	b.On("/__invite__/", manifestOf(`{"urls": {"home": "/"}}`, "ETag", `"1"`), testbackend.Response{Status: 304})
 	wsgiparty.SendInvites(c.party, "blog")
 	c.await("url")
@@ -112,19 +102,11 @@ func TestAManifestThatCouldNotBeStoredIsStoredLater(t *testing.T) {
 	before := heard()
 	applicationOf(t, "blog").FetchSoon()
 	partytest.Eventually(t, "it has been tried again", func() bool { return heard().After(before) })
-	if err := os.RemoveAll(file); err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, os.RemoveAll(file))
 	applicationOf(t, "blog").FetchSoon()
-	if stored := awaitFile(t, file); !strings.Contains(string(stored), `"home":"/"`) {
-		t.Errorf("stored is %s", stored)
-	}
-	if n := len(b.Requests("/__invite__/")); n != 4 {
-		t.Errorf("%d requests", n)
-	}
-	if n := len(partytest.LogEntries(t, "the guest's manifest cannot be stored")); n != 1 {
-		t.Errorf("it is told %d times", n)
-	}
+	check.Has(t, string(awaitFile(t, file)), `"home":"/"`, "stored")
+	check.Equal(t, len(b.Requests("/__invite__/")), 4, "requests")
+	check.Equal(t, len(partytest.LogEntries(t, "the guest's manifest cannot be stored")), 1, "it is told times")
 }
 
 // TestStoredManifestsAreOfTheSameServerAndUpstreams has two projects on one machine,
@@ -189,20 +171,14 @@ func TestOldManifestsInStorageAreDeleted(t *testing.T) {
 	age := func(path string, days int) string {
 		t.Helper()
 		at := time.Now().Add(-time.Duration(days)*24*time.Hour - time.Hour)
-		if err := os.Chtimes(path, at, at); err != nil {
-			t.Fatal(err)
-		}
+		check.Must(t, os.Chtimes(path, at, at))
 		return path
 	}
 	file := func(name string, days int) string {
 		t.Helper()
 		path := filepath.Join(caddy.DefaultStorage.Path, "wsgi_party", name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, content, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		check.Must(t, os.MkdirAll(filepath.Dir(path), 0o700))
+		check.Must(t, os.WriteFile(path, content, 0o600))
 		return age(path, days)
 	}
 	hash := httpguest.ManifestKey{"a", "b", "c"}.StorageKey(nil)
@@ -249,13 +225,9 @@ func TestLinksInTheStorage(t *testing.T) {
 		"a folder":            {filepath.Dir(victim), ""},
 	} {
 		if test.content != "" {
-			if err := os.WriteFile(test.target, []byte(test.content), 0o600); err != nil {
-				t.Fatal(err)
-			}
+			check.Must(t, os.WriteFile(test.target, []byte(test.content), 0o600))
 		}
-		if err := errors.Join(os.Remove(file), os.Symlink(test.target, file)); err != nil {
-			t.Fatal(err)
-		}
+		check.Must(t, errors.Join(os.Remove(file), os.Symlink(test.target, file)))
 		c.restart(c.inParty(blogAt(b)))
 		c.await("url")
 		partytest.Eventually(t, what+" is replaced", func() bool {
@@ -426,9 +398,7 @@ func TestServicesThatAreGoneLeaveNoBreakers(t *testing.T) {
 	}
 	breakers := 0
 	(*j.Breakers()).Range(func(any, any) bool { breakers++; return true })
-	if breakers != 2 {
-		t.Errorf("%d breakers for 2 services", breakers)
-	}
+	check.Equal(t, breakers, 2, "breakers for 2 services")
 }
 
 // TestAnUnchangedManifestIsNotParsedAgain counts what is allocated for it, and for one
@@ -439,10 +409,7 @@ func TestAnUnchangedManifestIsNotParsedAgain(t *testing.T) {
 	for i := range 500 {
 		urls[fmt.Sprint("page", i)] = fmt.Sprintf("/page/%d/{id}", i)
 	}
-	body, err := json.Marshal(map[string]any{"urls": urls})
-	if err != nil {
-		t.Fatal(err)
-	}
+	body := check.Value(json.Marshal(map[string]any{"urls": urls}))(t)
 	j := newJudged(t, c, manifestOf(string(body)))
 	same := testing.AllocsPerRun(3, func() { j.answersManifest(string(body)) })
 	n := 0
@@ -453,9 +420,7 @@ func TestAnUnchangedManifestIsNotParsedAgain(t *testing.T) {
 	if same*10 > other {
 		t.Errorf("%v allocations for the same, %v for one that is written otherwise", same, other)
 	}
-	if n := len(partytest.LogEntries(t, "manifest changed")); n != 0 {
-		t.Errorf("it changed %d times", n)
-	}
+	check.Equal(t, len(partytest.LogEntries(t, "manifest changed")), 0, "it changed times")
 }
 
 // TestAChangeOfALargeManifestIsOneShortLine has one with as many names as may be.
@@ -466,10 +431,7 @@ func TestAChangeOfALargeManifestIsOneShortLine(t *testing.T) {
 	for i := range 256 {
 		services[fmt.Sprintf("%s%03d", strings.Repeat("s", 60), i)] = map[string]int{"answer": i}
 	}
-	body, err := json.Marshal(map[string]any{"urls": map[string]string{"home": "/"}, "services": services})
-	if err != nil {
-		t.Fatal(err)
-	}
+	body := check.Value(json.Marshal(map[string]any{"urls": map[string]string{"home": "/"}, "services": services}))(t)
 	j.answersManifest(string(body))
 	changed := partytest.LogEntries(t, "manifest changed")
 	if len(changed) != 1 || changed[0]["services"] != 257.0 || changed[0]["urls"] != 1.0 || len(changed[0]["first"].([]any)) != 5 {

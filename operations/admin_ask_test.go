@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/wire"
 )
@@ -35,9 +36,7 @@ func TestAnAdminAskHasTheAnswersInOrderAndEachReply(t *testing.T) {
 	c.connect(party, "shy", "number", func(context.Context, any) (any, error) { return nil, fmt.Errorf("no: %w", wsgiparty.ErrHighAndDry) })
 	c.connect(party, "broken", "number", func(context.Context, any) (any, error) { return "lost", errors.New("oh no") })
 	adam := c.connect(party, "adam", "number", partytest.Answers(map[string]any{"b": []int{1, 2}, "a": nil}))
-	if err := adam.Connect("number", partytest.Answers(nil)); err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, adam.Connect("number", partytest.Answers(nil)))
 	c.connect(party, "adam", "other", partytest.Answers("wrong"))
 	c.expectJSON("POST", "/wsgi_party/"+party+"/ask/number", "", `{
 		"answers": ["first", {"a": null, "b": [1, 2]}, null],
@@ -63,9 +62,7 @@ func TestAnAdminAskHasTheAnswersInOrderAndEachReply(t *testing.T) {
 		}
 	}
 	partytest.Decode(c, c.Call("GET", "/wsgi_party/"+party, ""), &shown)
-	if got := fmt.Sprint(shown.Counts); got != "[{adam number 2 2 0 0} {adam other 0 0 0 0} {broken number 1 0 0 1} {shy number 1 0 1 0} {shy secret 1 0 1 0} {zoe number 1 1 0 0}]" {
-		t.Errorf("counts: %s", got)
-	}
+	check.Equal(t, fmt.Sprint(shown.Counts), "[{adam number 2 2 0 0} {adam other 0 0 0 0} {broken number 1 0 0 1} {shy number 1 0 1 0} {shy secret 1 0 1 0} {zoe number 1 1 0 0}]", "counts")
 }
 
 type askedJSON struct {
@@ -107,9 +104,7 @@ func TestAdminAskFirst(t *testing.T) {
 	} {
 		calls = nil
 		response := c.Call("POST", "/wsgi_party/main/ask/number"+query, "")
-		if got := strings.Join(calls, " "); got != want {
-			t.Errorf("%s: asked were %q, want %q", query, got, want)
-		}
+		check.Equal(t, strings.Join(calls, " "), want, "%s: asked", query)
 		if want == "" {
 			c.expectError(query, response, http.StatusBadRequest, "first", "write true or false")
 			continue
@@ -124,12 +119,8 @@ func TestAdminAskFirst(t *testing.T) {
 		if want == "shy one" { // who declined before is left out
 			listed = "one"
 		}
-		if got := strings.Join(replied, " "); got != listed {
-			t.Errorf("%s: replies of %q, want %q", query, got, listed)
-		}
-		if got := "shy " + strings.Trim(fmt.Sprint(asked.Answers), "[]"); got != want {
-			t.Errorf("%s: answers %v", query, asked.Answers)
-		}
+		check.Equal(t, strings.Join(replied, " "), listed, "%s: replies of", query)
+		check.Equal(t, "shy "+strings.Trim(fmt.Sprint(asked.Answers), "[]"), want, "%s: answers %v", query, asked.Answers)
 	}
 }
 
@@ -201,9 +192,7 @@ func TestAdminAskOfRemoteHandlers(t *testing.T) {
 	if want := []string{"zoe answered \n", "adam answered \n", "broken failed guest \"broken\" failed to answer \"far\": panic: oh no\n", "shy declined \n"}; !slices.Equal(got, want) {
 		t.Errorf("%q\nwant %q", got, want)
 	}
-	if fmt.Sprint(asked.Answers) != "[x x]" {
-		t.Errorf("answers: %v", asked.Answers)
-	}
+	check.Equal(t, fmt.Sprint(asked.Answers), "[x x]", "answers: %v", asked.Answers)
 	for i := range 2 { // though when its turn came the second one had replied already
 		if asked.Replies[i].Duration < pause.Seconds() {
 			t.Errorf("%s took %v s", asked.Replies[i].Guest, asked.Replies[i].Duration)
@@ -428,9 +417,7 @@ func TestAClientThatGoesAwayEndsItsAsk(t *testing.T) {
 		_, replies := last.Partyline().Counts()
 		return replies[1].Failed == 1
 	})
-	if len(asked) != 0 {
-		t.Error("the next guest is asked")
-	}
+	check.Equal(t, len(asked), 0, "the next guest is asked")
 }
 
 // bodyOf is a request's body that is made when the server reads it.
@@ -451,14 +438,9 @@ func TestWhoLeavesWhileAnAdminAskArrivesIsNotThere(t *testing.T) {
 			operator.Leave()
 			return "1"
 		}))
-		if err != nil {
-			t.Fatal(err)
-		}
+		check.Must(t, err)
 		r.Header.Set("Expect", "100-continue")
-		response, err := transport.RoundTrip(r)
-		if err != nil {
-			t.Fatal(err)
-		}
+		response := check.Value(transport.RoundTrip(r))(t)
 		got := partytest.Response{Status: response.StatusCode, Header: response.Header, Body: partytest.ReadAll(t, response)}
 		if party == "quiet" {
 			c.isJSON(party, got, `{"answers": [], "replies": [], "duration": "DURATION"}`)
@@ -483,9 +465,7 @@ func TestAPayloadThatIsNoJSONIsRejected(t *testing.T) {
 	for _, body := range []string{"1 2", "{} {}", "null null", `"a" b`, "1]", "{}}", "[],", "01", "1\x00"} {
 		c.expectError(fmt.Sprintf("%.20q", body), c.Call("POST", "/wsgi_party/main/ask/ping", body), http.StatusBadRequest, "the payload is more than one JSON value")
 	}
-	if asks != 0 {
-		t.Errorf("%d asks", asks)
-	}
+	check.Equal(t, asks, 0, "asks")
 }
 
 // sizeUnknown makes a request chunked.
@@ -514,9 +494,7 @@ func TestAPayloadOverOneMebibyteIsRejected(t *testing.T) {
 			case response.Status != http.StatusOK || length != mebibyte-2:
 				t.Errorf("%s: %d %s, got %d bytes", name, response.Status, response.Body, length)
 			}
-			if asks != 1-more {
-				t.Errorf("%d bytes more %s: asked %d times", more, name, asks)
-			}
+			check.Equal(t, asks, 1-more, "%d bytes more %s: asked times", more, name)
 		}
 	}
 }
@@ -528,16 +506,12 @@ func TestAnAnswerWhoseErrorPanicsIsShownAsItsType(t *testing.T) {
 	c.connect("main", "after", "any", partytest.Answers("after"))
 	var asked askedJSON
 	partytest.Decode(c, c.Call("POST", "/wsgi_party/main/ask/any", ""), &asked)
-	if fmt.Sprint(asked.Answers) != "[partytest.BadJSON after]" {
-		t.Errorf("%+v", asked)
-	}
+	check.Equal(t, fmt.Sprint(asked.Answers), "[partytest.BadJSON after]", "%+v", asked)
 }
 
 func TestHTMLInAnswersIsShownAsItIs(t *testing.T) {
 	c := newAdminTest(t)
 	c.Site("wsgi_party main")
 	c.connect("main", "app", "any", partytest.Answers(`<a href="/x?y=1&z=2">`))
-	if body := c.Call("POST", "/wsgi_party/main/ask/any", "").Body; !strings.Contains(body, `"<a href=\"/x?y=1&z=2\">"`) {
-		t.Error(body)
-	}
+	check.Has(t, c.Call("POST", "/wsgi_party/main/ask/any", "").Body, `"<a href=\"/x?y=1&z=2\">"`)
 }

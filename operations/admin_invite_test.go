@@ -18,6 +18,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
 	"github.com/wsgiparty/wsgiparty/operations"
@@ -120,9 +121,7 @@ func TestGuestsThatDidNotJoinAreInvitedAgainByTheAdminAPI(t *testing.T) {
 	if there.Invites() != 1 || late.Invites() != 2 || wild.Invites() != 2 || never.Invites() != 3 {
 		t.Errorf("invites: %d, %d, %d, %d", there.Invites(), late.Invites(), wild.Invites(), never.Invites())
 	}
-	if left := partytest.LogEntries(t, "guest left"); len(left) != 0 {
-		t.Errorf("left: %v", left)
-	}
+	check.Equal(t, len(partytest.LogEntries(t, "guest left")), 0, "left")
 }
 
 func TestTheAdminAPIInvitesOneGuest(t *testing.T) {
@@ -242,9 +241,7 @@ func TestWhatAFailedGuestHadConnectedIsReplacedWithoutAGap(t *testing.T) {
 		}
 	}
 	partytest.Decode(c, c.Call("GET", "/wsgi_party/main", ""), &shown)
-	if got := fmt.Sprint(shown.Guests); got != "[{app 1 [new ping]} {behind 1 [ping]}]" {
-		t.Errorf("guests: %s", got)
-	}
+	check.Equal(t, fmt.Sprint(shown.Guests), "[{app 1 [new ping]} {behind 1 [ping]}]", "guests")
 	partytest.Eventually(t, "the events", func() bool {
 		return slices.Equal(events.Events(), []string{"invite_failed app [old ping]", "guest_joined behind [ping]", "guest_joined app [new ping]"})
 	})
@@ -314,9 +311,7 @@ func TestReplicasAreInvitedAgainEachByItself(t *testing.T) {
 	if len(shown.Guests) != 1 || shown.Guests[0].Replicas != 2 {
 		t.Errorf("guests: %+v", shown.Guests)
 	}
-	if body := c.Call("POST", "/wsgi_party/main/invite?guest=x", "").Body; !strings.Contains(body, `: the only invited guest is app"`) {
-		t.Errorf("it does not name each guest once: %s", body)
-	}
+	check.Has(t, c.Call("POST", "/wsgi_party/main/invite?guest=x", "").Body, `: the only invited guest is app"`, "it does not name each guest once")
 	c.ExpectAnswers("main", "ping", "pong")
 }
 
@@ -341,9 +336,7 @@ func TestAGuestThatHangsWhenInvitedAgainIsAbandoned(t *testing.T) {
 	c.expectJSON("POST", "/wsgi_party/main/invite?guest=hangs", "", `{"invites": [
 		{"server": "srv0", "uri": "/hangs/__invite__/", "guest": "hangs", "result": "joined", "status": 204, "error": "", "time": "TIME", "duration": "DURATION", "sent": true}]}`)
 	c.ExpectAnswers("main", "ping", "at last", "next")
-	if next.Invites() != 2 {
-		t.Errorf("%d invites", next.Invites())
-	}
+	check.Equal(t, next.Invites(), 2, "invites")
 }
 
 // TestAGuestInvitedByManyAtOnceGetsOneInvite has all requests wait for one invite.
@@ -392,9 +385,7 @@ func TestAGuestInvitedByManyAtOnceGetsOneInvite(t *testing.T) {
 	}()
 	select {
 	case err := <-joined:
-		if err != nil {
-			t.Error(err)
-		}
+		check.Nil(t, err)
 	case <-time.After(time.Minute):
 		t.Error("nobody else can join")
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/operations"
 )
@@ -190,9 +191,7 @@ func TestCountsSurviveReloads(t *testing.T) {
 		if got := shown.Counts; len(got) != 1 || got[0].Asked != uint64(asks) || got[0].Answered != got[0].Asked {
 			t.Errorf("%d asks: %+v", asks, got)
 		}
-		if response := c.Call("POST", "/wsgi_party/"+party+"/ask/ping", ""); response.Status != 200 {
-			t.Error(response)
-		}
+		check.Equal(t, c.Call("POST", "/wsgi_party/"+party+"/ask/ping", "").Status, 200)
 	}
 }
 
@@ -240,9 +239,7 @@ func TestTheAdminAPIUnderLoad(t *testing.T) {
 	good, broken := c.Adapt(fmt.Sprintf(site, "")), c.Adapt(fmt.Sprintf(site, "test_app broken"))
 	load := func() {
 		generation.Add(1)
-		if err := caddy.Load(good, true); err != nil {
-			t.Error(err)
-		}
+		check.Nil(t, caddy.Load(good, true))
 		generation.Add(1)
 		if err := caddy.Load(broken, true); err == nil {
 			t.Error("the broken config loads")
@@ -304,9 +301,7 @@ func TestTheAdminAPIUnderLoad(t *testing.T) {
 				t.Errorf("%+v", i)
 			}
 		}
-		if got := fmt.Sprint(guests, invited); got != "[one[generation] 1 teller[time] 1 two[generation] 1] [one two fickle nobody]" {
-			t.Error(got)
-		}
+		check.Equal(t, fmt.Sprint(guests, invited), "[one[generation] 1 teller[time] 1 two[generation] 1] [one two fickle nobody]")
 		for _, s := range shown.Services {
 			if want := map[string]string{"generation": "[one two]", "time": "[teller]", "fickle": "[fickle]"}[s.Service]; fmt.Sprint(s.Guests) != want {
 				t.Errorf("%+v", s)
@@ -437,14 +432,10 @@ func TestABrokenQueryIsRefused(t *testing.T) {
 	c.Site("wsgi_party main")
 	c.connect("main", "app", "any", partytest.Answers(1))
 	for _, query := range []string{"?first=%zz", "?first;", "?first=true;x"} {
-		if r := c.Call("POST", "/wsgi_party/main/ask/any"+query, ""); r.Status != 400 {
-			t.Error(query, r)
-		}
+		check.Equal(t, c.Call("POST", "/wsgi_party/main/ask/any"+query, "").Status, 400, query)
 	}
 	for _, query := range []string{"?guest=%zz", "?guest=one;two"} {
-		if r := c.Call("POST", "/wsgi_party/main/invite"+query, ""); r.Status != 400 {
-			t.Error(query, r)
-		}
+		check.Equal(t, c.Call("POST", "/wsgi_party/main/invite"+query, "").Status, 400, query)
 	}
 }
 
@@ -454,14 +445,9 @@ func TestAnAskOutlivesItsConfig(t *testing.T) {
 	c := newAdminTest(t)
 	c.Site("wsgi_party main")
 	c.connect("main", "teller", "tell", partytest.Pong)
-	connection, err := net.Dial("tcp", c.Admin)
-	if err != nil {
-		t.Fatal(err)
-	}
+	connection := check.Value(net.Dial("tcp", c.Admin))(t)
 	defer connection.Close()
-	if err := connection.SetDeadline(time.Now().Add(time.Minute)); err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, connection.SetDeadline(time.Now().Add(time.Minute)))
 	fmt.Fprintf(connection, "POST /wsgi_party/main/ask/tell HTTP/1.1\r\nHost: %s\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n", c.Admin)
 	reader := bufio.NewReader(connection)
 	if line, err := reader.ReadString('\n'); err != nil || line != "HTTP/1.1 100 Continue\r\n" { // it waits for the payload
@@ -470,14 +456,9 @@ func TestAnAskOutlivesItsConfig(t *testing.T) {
 	if _, err := reader.ReadString('\n'); err != nil {
 		t.Fatal(err)
 	}
-	if err := caddy.Load(c.Adapt("ADDRESS {\nrespond nothing\n}"), true); err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, caddy.Load(c.Adapt("ADDRESS {\nrespond nothing\n}"), true))
 	fmt.Fprint(connection, "null")
-	response, err := http.ReadResponse(reader, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	response := check.Value(http.ReadResponse(reader, nil))(t)
 	if body := partytest.ReadAll(t, response); response.StatusCode != http.StatusOK || !strings.Contains(body, `"answers":["pong"]`) {
 		t.Errorf("%d %s", response.StatusCode, body)
 	}

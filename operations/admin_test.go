@@ -19,6 +19,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
 	"github.com/wsgiparty/wsgiparty/operations"
@@ -76,10 +77,7 @@ func (c *adminTest) plain(text string) string {
 		c.Fatalf("%s: %v", text, err)
 	}
 	c.replace(value)
-	plain, err := json.MarshalIndent(value, "", "  ")
-	if err != nil {
-		c.Fatal(err)
-	}
+	plain := check.Value(json.MarshalIndent(value, "", "  "))(c)
 	return string(plain)
 }
 
@@ -128,9 +126,7 @@ func (c *adminTest) expectError(what string, response partytest.Response, status
 		c.Errorf("%s: %d %s %q, want %d and an error: %v", what, response.Status, response.Header.Get("Content-Type"), response.Body, status, err)
 	}
 	for _, want := range want {
-		if !strings.Contains(answer.Error, want) {
-			c.Errorf("%s: the error does not contain %q: %s", what, want, answer.Error)
-		}
+		check.Has(c, answer.Error, want, "%s: the error does not contain", what)
 	}
 }
 
@@ -138,9 +134,7 @@ func (c *adminTest) expectError(what string, response partytest.Response, status
 func (c *adminTest) connect(party, guest, service string, h wsgiparty.Handler) *wsgiparty.Operator {
 	c.Helper()
 	operator := operatorOf(c, party).Partyline().Operator(guest)
-	if err := operator.Connect(service, h); err != nil {
-		c.Fatal(err)
-	}
+	check.Must(c, operator.Connect(service, h))
 	return operator
 }
 
@@ -453,9 +447,7 @@ func TestNamesInAdminPathsAreEscaped(t *testing.T) {
 		}
 		var asked askedJSON
 		partytest.Decode(c, c.Call("POST", path+"/ask/"+strings.ReplaceAll(url.PathEscape(name), ".", "%2E")+"?first", ""), &asked)
-		if fmt.Sprint(asked.Answers) != "["+name+"]" {
-			t.Errorf("asking %q: %v", name, asked.Answers)
-		}
+		check.Equal(t, fmt.Sprint(asked.Answers), "["+name+"]", "asking %q: %v", name, asked.Answers)
 		var sent struct{ Invites []operations.SentJSON }
 		partytest.Decode(c, c.Call("POST", path+"/invite?guest="+url.QueryEscape(name), ""), &sent)
 		if len(sent.Invites) != 1 || sent.Invites[0].Guest != name {
@@ -464,9 +456,7 @@ func TestNamesInAdminPathsAreEscaped(t *testing.T) {
 	}
 	var all []operations.PartyJSON
 	partytest.Decode(c, c.Call("GET", "/wsgi_party/", ""), &all)
-	if len(all) != len(names) {
-		t.Errorf("%d parties, want %d", len(all), len(names))
-	}
+	check.Equal(t, len(all), len(names), "parties")
 }
 
 func TestOnlyTheMethodsOfAnAdminEndpointAreAllowed(t *testing.T) {
@@ -493,9 +483,7 @@ func TestOnlyTheMethodsOfAnAdminEndpointAreAllowed(t *testing.T) {
 				t.Errorf("%s %s: Allow: %q, want %q", method, path, got, allowed)
 			}
 			if method == "HEAD" {
-				if response.Status != http.StatusMethodNotAllowed {
-					t.Errorf("%s %s: %d", method, path, response.Status)
-				}
+				check.Equal(t, response.Status, http.StatusMethodNotAllowed, "%s %s", method, path)
 				continue
 			}
 			c.expectError(method+" "+path, response, http.StatusMethodNotAllowed, method, strings.ReplaceAll(allowed, ", ", " and "))
@@ -580,10 +568,7 @@ func FuzzSplitAdminPath(f *testing.F) {
 			if slash != "" && len(names) == 0 {
 				continue // adminPath ends with one
 			}
-			u, err := url.ParseRequestURI(join(names) + slash)
-			if err != nil {
-				t.Fatal(err)
-			}
+			u := check.Value(url.ParseRequestURI(join(names) + slash))(t)
 			if got, err := operations.SplitAdminPath(u.EscapedPath()); err != nil || !slices.Equal(got, names) {
 				t.Errorf("%q: %q, %v, want %q", u, got, err, names)
 			}

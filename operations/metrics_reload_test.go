@@ -19,6 +19,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
 )
@@ -27,13 +28,9 @@ import (
 func withApps(t testing.TB, config []byte, apps map[string]string) []byte {
 	t.Helper()
 	var decoded map[string]json.RawMessage
-	if err := json.Unmarshal(config, &decoded); err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, json.Unmarshal(config, &decoded))
 	var all map[string]json.RawMessage
-	if err := json.Unmarshal(decoded["apps"], &all); err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, json.Unmarshal(decoded["apps"], &all))
 	for name, app := range apps {
 		if app == "null" {
 			delete(all, name)
@@ -45,10 +42,7 @@ func withApps(t testing.TB, config []byte, apps map[string]string) []byte {
 	if decoded["apps"], err = json.Marshal(all); err != nil {
 		t.Fatal(err)
 	}
-	changed, err := json.Marshal(decoded)
-	if err != nil {
-		t.Fatal(err)
-	}
+	changed := check.Value(json.Marshal(decoded))(t)
 	return bytes.ReplaceAll(changed, []byte(`"disabled": true`), []byte(`"disabled":true`))
 }
 
@@ -159,9 +153,7 @@ func TestTheGaugeShowsTheRunningConfigOnly(t *testing.T) {
 	m.expect(countedGuests(2), countedInvites(0, 0, 0, 0))
 
 	replica := operatorOf(m, m.party).Partyline().Operator("guest0")
-	if err := replica.Connect("number", partytest.Pong); err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, replica.Connect("number", partytest.Pong))
 	number := countedReplies("guest0", "number", 0, 0, 0)
 	m.expect(countedGuests(2), countedInvites(0, 0, 0, 0), countedAsks("number", 0), number)
 	operators[0].Leave()
@@ -180,9 +172,7 @@ func TestTwoServersFromOneSiteBlockHaveOneGuestInTheGauge(t *testing.T) {
 	m := newMetered(t)
 	config := m.Adapt("ADDRESS, http://" + testport.Address(t) + " {\nroute {\nmetrics /metrics\ntest_app /ask ask\nwsgi_party " + m.party +
 		" {\ninvite /guest/__invite__/\ntest_app guest\n}\n}\n}")
-	if err := m.TryLoadJSON(config); err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, m.TryLoadJSON(config))
 	m.ask("", "ping")
 	m.expect(countedGuests(1), countedInvites(2, 0, 0, 0), countedAsks("ping", 1), countedReplies("guest", "ping", 1, 0, 0))
 }
@@ -222,14 +212,10 @@ func TestAGuestThatLeavesTakesItsSeriesWithIt(t *testing.T) {
 	m.expect(rest, countedGuests(1), countedAsks("both", 3), countedReplies("stays", "both", 3, 0, 0))
 
 	returned := operatorOf(m, m.party).Partyline().Operator("leaves")
-	if err := returned.ConnectRemote("both", partytest.Pong); err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, returned.ConnectRemote("both", partytest.Pong))
 	m.expect(rest, countedGuests(2), countedAsks("both", 3), countedReplies("stays", "both", 3, 0, 0),
 		countedReplies("leaves", "both", 2, 0, 0), timedReplies("leaves", "both", 2))
-	if err := returned.Connect("own", partytest.Pong); err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, returned.Connect("own", partytest.Pong))
 	m.expect(all(3, 3, 2)...)
 	m.ask("", "both")
 	m.ask("", "own")
@@ -282,9 +268,7 @@ func TestTheMetricsAreThereWhoeverJoinsFirst(t *testing.T) {
 		func() { m.load("test_app temporary\nwsgi_party PARTY") },
 		func() { // the admin endpoint sees to it, too
 			m.Admin = ""
-			if err := caddy.Load(m.config("test_app temporary\nwsgi_party PARTY"), true); err != nil {
-				t.Fatal(err)
-			}
+			check.Must(t, caddy.Load(m.config("test_app temporary\nwsgi_party PARTY"), true))
 		},
 	} {
 		load()
@@ -315,9 +299,7 @@ func TestScrapesUnderLoad(t *testing.T) {
 	const party = "test_app members\nwsgi_party PARTY {\ninvite /guest/__invite__/\ntest_app /guest/* guest\n}\n"
 	good, broken := m.config(party), m.config(party+"test_app broken")
 	unknown := withApps(t, good, map[string]string{"http": "null", "nonexistent": "{}"})
-	if err := caddy.Load(good, true); err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, caddy.Load(good, true))
 
 	stop := make(chan struct{})
 	running := func() bool {
@@ -350,9 +332,7 @@ func TestScrapesUnderLoad(t *testing.T) {
 	forever(func() { // replicas and strangers come and go
 		line := operatorOf(m, m.party).Partyline()
 		replica, stranger := line.Operator("local"), line.Operator("stranger")
-		if err := errors.Join(replica.Connect("number", partytest.Pong), stranger.Connect("strange", partytest.Pong)); err != nil {
-			t.Error(err)
-		}
+		check.Nil(t, errors.Join(replica.Connect("number", partytest.Pong), stranger.Connect("strange", partytest.Pong)))
 		if _, err := line.Operator("").AskAround(context.Background(), "strange", nil); err != nil {
 			t.Error(err)
 		}
@@ -397,9 +377,7 @@ func TestScrapesUnderLoad(t *testing.T) {
 	}
 	forever(func() {
 		for _, config := range [][]byte{broken, unknown, good} {
-			if err := caddy.Load(config, true); (err == nil) != (&config[0] == &good[0]) {
-				t.Error(err)
-			}
+			check.Equal(t, (caddy.Load(config, true) == nil), (&config[0] == &good[0]))
 		}
 		before, adminBefore := scrapes.Load(), adminScrapes.Load()
 		for running() && (scrapes.Load() < before+2 || adminScrapes.Load() < adminBefore+2) {
@@ -425,9 +403,7 @@ func TestScrapesUnderLoad(t *testing.T) {
 			`replies_total{guest="remote",outcome="answered",service="number"}`:   n,
 			`reply_duration_seconds_count{guest="remote",service="number"}`:       n,
 		} {
-			if got[series] != want {
-				t.Errorf("%s: %s is %v, want %v", where, series, got[series], want)
-			}
+			check.Equal(t, got[series], want, "%s: %s", where, series)
 		}
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
 
@@ -79,9 +80,7 @@ func (m *metered) config(directives string) []byte {
 
 func (m *metered) load(directives string) {
 	m.Helper()
-	if err := m.TryLoadJSON(m.config(directives)); err != nil {
-		m.Fatal(err)
-	}
+	check.Must(m, m.TryLoadJSON(m.config(directives)))
 }
 
 // ask asks for the service by a request, as a guest or, for "", as nobody.
@@ -240,16 +239,10 @@ func TestMetricsHaveATypeAndAHelpText(t *testing.T) {
 	m.ask("", "number")
 	for _, accept := range []string{"text/plain", "application/openmetrics-text; version=1.0.0"} {
 		for _, address := range []string{m.Address, m.Admin} {
-			r, err := http.NewRequest(http.MethodGet, "http://"+address+"/metrics", nil)
-			if err != nil {
-				t.Fatal(err)
-			}
+			r := check.Value(http.NewRequest(http.MethodGet, "http://"+address+"/metrics", nil))(t)
 			r.Header.Set("Accept", accept)
 			r.Close = true
-			response, err := http.DefaultClient.Do(r)
-			if err != nil {
-				t.Fatal(err)
-			}
+			response := check.Value(http.DefaultClient.Do(r))(t)
 			page, err := io.ReadAll(response.Body)
 			response.Body.Close()
 			if err != nil || response.StatusCode != http.StatusOK {
@@ -350,19 +343,11 @@ func TestInvitesAreCountedByWhatBecameOfThem(t *testing.T) {
 	m.expect(countedGuests(2), pings, countedInvites(2, 1, 1, 2))
 
 	// Only who is not on the line is invited again.
-	r, err := http.NewRequest(http.MethodPost, "http://"+m.Admin+"/wsgi_party/"+m.party+"/invite", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := check.Value(http.NewRequest(http.MethodPost, "http://"+m.Admin+"/wsgi_party/"+m.party+"/invite", nil))(t)
 	r.Close = true
-	response, err := http.DefaultClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
+	response := check.Value(http.DefaultClient.Do(r))(t)
 	response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		t.Error(response.Status)
-	}
+	check.Equal(t, response.StatusCode, http.StatusOK, response.Status)
 	m.expect(countedGuests(2), pings, countedInvites(2, 2, 2, 4))
 
 	m.load(party)
@@ -446,9 +431,7 @@ func TestServicesBeyond512OfAGuestAreCountedTogether(t *testing.T) {
 	m.expect(append(slices.Clone(another), countedGuests(1), countedAsks("other", beyond+2))...)
 	returned := everybody.Partyline().Operator("busy")
 	for _, service := range []string{name(0), "new"} {
-		if err := returned.Connect(service, partytest.Pong); err != nil {
-			t.Fatal(err)
-		}
+		check.Must(t, returned.Connect(service, partytest.Pong))
 	}
 	m.ask("", "new")
 	m.expect(append(slices.Clone(another), countedGuests(2), countedAsks(name(0), 2), countedReplies("busy", name(0), 2, 0, 0),

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
 	"github.com/wsgiparty/wsgiparty/internal/wire"
@@ -59,13 +60,9 @@ func TestRemoteGuestsAreShownLikeAnyOther(t *testing.T) {
 		if info.Result != a.result || info.Status != a.status || !strings.Contains(wire.Message(info.Err), a.err) || (info.Err == nil) != (a.err == "") || info.Duration <= 0 || info.Time.Before(c.began) || info.Time.After(time.Now()) {
 			t.Errorf("%s: %+v", a.guest, info)
 		}
-		if (info.Hint == "") != (a.result == wsgiparty.InviteJoined) {
-			t.Errorf("%s: the hint is %q", a.guest, info.Hint)
-		}
+		check.Equal(t, (info.Hint == ""), (a.result == wsgiparty.InviteJoined), "%s: the hint is %q", a.guest, info.Hint)
 		for _, part := range a.advice {
-			if !strings.Contains(info.Hint, part) {
-				t.Errorf("%s: the hint lacks %q: %s", a.guest, part, info.Hint)
-			}
+			check.Has(t, info.Hint, part, "%s: the hint lacks", a.guest)
 		}
 		if i < len(shown.Invites) {
 			got := shown.Invites[i]
@@ -142,9 +139,7 @@ func TestAnInviteSentAgainWaitsForTheApplication(t *testing.T) {
 	}
 	blog := partytest.NewInvited(t, partytest.Status(404))
 	c.Site("wsgi_party " + party + " {\ninvite /blog/__invite__/\n" + partytest.Mounted("blog", "", blog) + "}")
-	if info := invitesOf(t, party, true)["blog"]; info.Result != wsgiparty.InviteNotAnswered {
-		t.Errorf("%+v", info)
-	}
+	check.Equal(t, invitesOf(t, party, true)["blog"].Result, wsgiparty.InviteNotAnswered)
 	invite := func(want string) {
 		t.Helper()
 		c.expectJSON("POST", "/wsgi_party/"+party+"/invite?guest=blog", "", `{"invites": [{"server": "srv0", "uri": "/blog/__invite__/", "guest": "blog", `+want+`, "time": "TIME", "duration": "DURATION"}]}`)
@@ -156,9 +151,7 @@ func TestAnInviteSentAgainWaitsForTheApplication(t *testing.T) {
 	c.ExpectJSONAnswers(party, "ping", `"pong"`)
 	invited := blog.Invites()
 	invite(`"result": "joined", "status": 200, "error": "", "sent": false`)
-	if n := blog.Invites(); n != invited {
-		t.Errorf("who is on the line is invited again")
-	}
+	check.Equal(t, blog.Invites(), invited, "who is on the line is invited again")
 
 	// A guest whose last manifest counts is asked, too, and keeps answering.
 	blog.OnInvite(slow(partytest.Status(500)))

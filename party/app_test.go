@@ -25,6 +25,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/certmagic"
 	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
 	"github.com/wsgiparty/wsgiparty/party"
@@ -103,9 +104,7 @@ func TestAsksInFlightFinishWhereTheyBegan(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if err := first.Partyline().Operator("last").Connect("generation", func(context.Context, any) (any, error) { return "last", nil }); err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, first.Partyline().Operator("last").Connect("generation", func(context.Context, any) (any, error) { return "last", nil }))
 	asked := make(chan string, 1)
 	go func() {
 		answers, err := first.AskAround(context.Background(), "generation", nil)
@@ -123,14 +122,10 @@ func TestAsksInFlightFinishWhereTheyBegan(t *testing.T) {
 	load()
 	c.ExpectAnswers("main", "generation", 2)
 	close(askRelease)
-	if got := <-asked; got != "[1 blocker last] <nil>" {
-		t.Errorf("the ask got %s", got)
-	}
+	check.Equal(t, <-asked, "[1 blocker last] <nil>", "the ask got")
 	blocker.Leave()
 	close(request.release)
-	if got := <-response; got != "1 [1 last]<nil>" {
-		t.Errorf("the request got %s", got)
-	}
+	check.Equal(t, <-response, "1 [1 last]<nil>", "the request got")
 	c.ExpectSoon("/", 200, "2 [2]")
 }
 
@@ -269,10 +264,7 @@ func TestTheAdminAPIChangesInvites(t *testing.T) {
 	call := func(method, path, body string) (status int, answer string) {
 		t.Helper()
 		partytest.Eventually(t, "the admin endpoint answers", func() bool { // a reload replaces it
-			r, err := http.NewRequest(method, "http://"+admin+path, strings.NewReader(body))
-			if err != nil {
-				t.Fatal(err)
-			}
+			r := check.Value(http.NewRequest(method, "http://"+admin+path, strings.NewReader(body)))(t)
 			r.Header.Set("Content-Type", "application/json")
 			r.Close = true
 			response, err := http.DefaultClient.Do(r)
@@ -289,9 +281,7 @@ func TestTheAdminAPIChangesInvites(t *testing.T) {
 	adapted := c.Adapt("ADDRESS {\nwsgi_party main {\ninvite /one/__invite__/ /two/__invite__/\ntest_app app\n}\n}")
 	adapted = bytes.Replace(adapted, []byte(`"disabled":true`), []byte(`"listen":"`+admin+`"`), 1)
 	adapted = bytes.Replace(adapted, []byte(`"handler":"wsgi_party"`), []byte(`"@id":"party","handler":"wsgi_party"`), 1)
-	if err := caddy.Load(adapted, true); err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, caddy.Load(adapted, true))
 	t.Cleanup(func() { c.Load("ADDRESS {\nrespond done\n}") }) // ends the admin endpoint
 	c.ExpectAnswers("main", "who", "one", "two")
 
@@ -309,9 +299,7 @@ func TestTheAdminAPIChangesInvites(t *testing.T) {
 	c.ExpectSoon("/one/__invite__/", 200, "2")
 	c.ExpectSoon("/x/__invite__/", 404, "")
 	close(release)
-	if got := <-waited; got != "1<nil>" {
-		t.Errorf("the request in flight finished in config %s", got)
-	}
+	check.Equal(t, <-waited, "1<nil>", "the request in flight finished in config")
 
 	for _, bad := range []string{`["one"]`, `[{"uri": "/one/__invite__/", "gest": "one"}]`, `["/"]`, `["/a/__invite__/", "/a/__invite__/x"]`} {
 		if status, body := call("PATCH", "/id/party/invites", bad); status < 400 || !strings.Contains(body, "invite") {
@@ -339,9 +327,7 @@ func TestARequestThatBeganBeforeAReloadSeesItsConfigWhole(t *testing.T) {
 	c.Site("wsgi_party main {\ninvite /app/__invite__/\ntest_app app\n}")
 	before, _ := party.Running()
 	c.Site("wsgi_party main {\ninvite /app/__invite__/\ntest_app app\n}")
-	if n := len((*before.Entries())["main"].InOrder()); n != 1 {
-		t.Errorf("%d handlers, so that a request shows guests without invites, and invites nobody", n)
-	}
+	check.Equal(t, len((*before.Entries())["main"].InOrder()), 1, "handlers, so that a request shows guests without invites, and invites nobody")
 }
 
 // TestAConfigThatEndsBlamesNoStorage has it end while the storage hangs.
@@ -349,13 +335,8 @@ func TestAConfigThatEndsBlamesNoStorage(t *testing.T) {
 	const message = "the key for the paths of Party-Tokens is not in storage: Caddys that share it do not know each other's asks"
 	c := partytest.NewCaddy(t)
 	pipe := filepath.Join(c.Storage(), filepath.FromSlash((*party.PathKeyName)))
-	if err := errors.Join(os.MkdirAll(filepath.Dir(pipe), 0o700), syscall.Mkfifo(pipe, 0o600)); err != nil {
-		t.Fatal(err)
-	}
-	writer, err := os.OpenFile(pipe, os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, errors.Join(os.MkdirAll(filepath.Dir(pipe), 0o700), syscall.Mkfifo(pipe, 0o600)))
+	writer := check.Value(os.OpenFile(pipe, os.O_RDWR, 0))(t)
 	defer writer.Close() // ends the waiting
 	partytest.Key(t, "blog")
 	const config = "invite /blog/__invite__/\nhandle /blog/* {\nwsgi_party_guest {\nkey {env.blog_PARTY_KEY}\nanswer a 1\n}\n}\n"

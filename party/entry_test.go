@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
 )
@@ -39,9 +40,7 @@ func TestTwoServersFromOneSiteBlockHaveReplicas(t *testing.T) {
 			}
 		}
 	}`)
-	if joined := partytest.LogEntries(t, "guest joined"); len(joined) != 4 {
-		t.Errorf("%d guests joined: %v", len(joined), joined)
-	}
+	check.Equal(t, len(partytest.LogEntries(t, "guest joined")), 4, "guests joined")
 	c.ExpectAnswers(wsgiparty.DefaultParty, "number", "1", "2")
 	for _, address := range []string{c.Address, second} {
 		(&partytest.Caddy{TB: t, Address: address}).Expect("/one/", 200, "one")

@@ -18,6 +18,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
 
@@ -59,9 +60,7 @@ func TestEventsComeInTheOrderOfWhatHappened(t *testing.T) {
 	for i := range 50 {
 		many = append(many, c.join(fmt.Sprint("guest", i)))
 		c.expect(fmt.Sprintf("guest_joined guest%d []", i))
-		if err := many[i].Connect(fmt.Sprint("service", i), partytest.Pong); err != nil {
-			t.Fatal(err)
-		}
+		check.Must(t, many[i].Connect(fmt.Sprint("service", i), partytest.Pong))
 	}
 
 	c.join("slow")
@@ -163,9 +162,7 @@ func TestAHandlerThatFailsIsOnlyThatEvent(t *testing.T) {
 		"fails":          func() error { return errors.New("oh no") },
 		"aborts":         func() error { return caddy.ErrEventAborted },
 	})
-	if len(panics) != 3*3 {
-		t.Errorf("%d panics are logged", len(panics))
-	}
+	check.Equal(t, len(panics), 3*3, "panics are logged")
 	for _, entry := range panics {
 		if entry["level"] != "error" || entry["logger"] != "wsgi_party" || !slices.Contains([]any{"guest_joined", "guest_left"}, entry["event"]) ||
 			entry["error"] == "" || !strings.Contains(fmt.Sprint(entry["stack"]), "events_test.go") {
@@ -318,13 +315,9 @@ func TestEventsAreToldOnceUnderLoad(t *testing.T) {
 	for name := range told {
 		own := slices.DeleteFunc(slices.Clone(c.events), func(e string) bool { return !strings.Contains(e, " "+name+" ") })
 		for i, e := range own {
-			if e != []string{"guest_joined ", "guest_left "}[i%2]+name+" []" {
-				t.Errorf("%d: %s", i, e)
-			}
+			check.Equal(t, e, []string{"guest_joined ", "guest_left "}[i%2]+name+" []", i)
 		}
-		if len(own) != 2*times {
-			t.Errorf("%s: %d events", name, len(own))
-		}
+		check.Equal(t, len(own), 2*times, "%s: events", name)
 	}
 	c.expected = len(c.events)
 }
@@ -337,9 +330,7 @@ func TestGuestLeftIsNotToldWhileAReplicaIsConnected(t *testing.T) {
 	first := c.join("one")
 	c.expect("guest_joined one []")
 	replica := operatorOf(c, "main").Partyline().Operator("one")
-	if err := replica.Connect("ping", partytest.Pong); err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, replica.Connect("ping", partytest.Pong))
 	first.Leave()
 	c.join("marker")
 	c.expect("guest_joined marker []")

@@ -21,6 +21,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
 
@@ -131,9 +132,7 @@ func (e *eventful) join(guest string, services ...string) *wsgiparty.Operator {
 	for _, service := range services {
 		err = errors.Join(err, operator.Connect(service, partytest.Pong))
 	}
-	if err != nil {
-		e.Error(err)
-	}
+	check.Nil(e, err)
 	return operator
 }
 
@@ -147,9 +146,7 @@ func (e *eventful) config(directives string) []byte {
 
 func (e *eventful) load(directives string) {
 	e.Helper()
-	if err := caddy.Load(e.config(directives), true); err != nil {
-		e.Fatal(err)
-	}
+	check.Must(e, caddy.Load(e.config(directives), true))
 	e.ctx = e.loading
 }
 
@@ -209,9 +206,7 @@ func TestEventsTellWhoJoinedAndWhoseInviteCameToNothing(t *testing.T) {
 	late := c.join("late")
 	c.expect("guest_joined late []")
 	for _, service := range []string{"b", "a"} {
-		if err := late.Connect(service, partytest.Pong); err != nil {
-			t.Fatal(err)
-		}
+		check.Must(t, late.Connect(service, partytest.Pong))
 	}
 	late.Leave()
 	c.expect("guest_left late [a b]")
@@ -250,19 +245,11 @@ ADDRESS {
 	}
 }`, "ADDRESS", "http://"+c.Address)
 	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(config), map[string]any{"filename": "Caddyfile"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := caddy.Load(adapted, true); err != nil {
-		t.Fatal(err)
-	}
-	if got := <-told; got != "invite_refused: two of main, []" {
-		t.Error(got)
-	}
+	check.Must(t, err)
+	check.Must(t, caddy.Load(adapted, true))
+	check.Equal(t, <-told, "invite_refused: two of main, []")
 	left.Leave()
-	if got := <-told; got != "guest_left: two of main, [number ping]" {
-		t.Error(got)
-	}
+	check.Equal(t, <-told, "guest_left: two of main, [number ping]")
 	if len(told) > 0 {
 		t.Error(<-told)
 	}
@@ -309,9 +296,7 @@ func TestEventsAreToldOfAConfigThatHasStarted(t *testing.T) {
 	if err := caddy.Load(c.config(party+"test_app start"), true); err == nil {
 		t.Fatal("the config starts")
 	}
-	if err := caddy.Validate(partytest.ParseConfig(t, c.config(party))); err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, caddy.Validate(partytest.ParseConfig(t, c.config(party))))
 	fail = false
 	c.load(party + "test_app start")
 	c.expect("start", "start", "4: started <nil>")
@@ -372,9 +357,7 @@ func TestAReloadTellsWhoIsOnTheNewLineAndOfNobodyWhoLeft(t *testing.T) {
 	}
 	operators[len(operators)-1].Leave()
 	c.expect("guest_left two [new old]")
-	if entries := partytest.LogEntries(t, "context canceled; event handling stopped"); len(entries) != 0 {
-		t.Errorf("events of a config that has ended are emitted: %v", entries)
-	}
+	check.Equal(t, len(partytest.LogEntries(t, "context canceled; event handling stopped")), 0, "events of a config that has ended are emitted")
 	c.load("respond done")
 	c.load("respond done")
 }
@@ -402,9 +385,7 @@ func TestGuestLeftIsToldWhenTheLastOperatorLeaves(t *testing.T) {
 	wsgiparty.SendInvites("main", "one") // is on the line
 	replica := c.join("one", "ping", "number")
 	unseen := operatorOf(c, "main").Partyline().Operator("one")
-	if err := unseen.Connect("more", partytest.Pong); err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, unseen.Connect("more", partytest.Pong))
 	invited["one"][1].Leave()
 	unseen.Leave()
 	replica.Leave()
@@ -413,9 +394,7 @@ func TestGuestLeftIsToldWhenTheLastOperatorLeaves(t *testing.T) {
 
 	// Of whom nobody was told that it joined, nobody is told that it left.
 	stranger := operatorOf(c, "main").Partyline().Operator("stranger")
-	if err := stranger.Connect("ping", partytest.Pong); err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, stranger.Connect("ping", partytest.Pong))
 	stranger.Leave()
 	c.join("").Leave()
 	c.join("the end")
@@ -442,13 +421,9 @@ func TestAnInviteThatTookTooLongFailedAndNobodyLeft(t *testing.T) {
 	c.load("wsgi_party main {\ninvite /one/__invite__/\ninvite_timeout 50ms\ntest_app app\n}")
 	c.expect(`invite_failed one [] /one/__invite__/ 0 "it took longer than 50ms"`)
 	<-ended
-	if guests := operatorOf(c, "main").Partyline().Guests(); len(guests) != 0 {
-		t.Errorf("on the line: %v", guests)
-	}
+	check.Equal(t, len(operatorOf(c, "main").Partyline().Guests()), 0, "on the line")
 	operator.Leave()
-	if entries := partytest.LogEntries(t, "guest left"); len(entries) != 0 {
-		t.Errorf("in the log: %v", entries)
-	}
+	check.Equal(t, len(partytest.LogEntries(t, "guest left")), 0, "in the log")
 
 	slow = false
 	wsgiparty.SendInvites("main", "")

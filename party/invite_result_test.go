@@ -15,6 +15,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
 
@@ -28,9 +29,7 @@ func TestOutcomeOfAnInvite(t *testing.T) {
 			return
 		}
 		for _, s := range services {
-			if err := operator.Connect(s, partytest.Pong); err != nil {
-				t.Error(err)
-			}
+			check.Nil(t, operator.Connect(s, partytest.Pong))
 		}
 	}
 	for name, test := range map[string]struct {
@@ -317,9 +316,7 @@ func TestAfterATimeoutTheOperatorHasLeft(t *testing.T) {
 	if err := <-late; !errors.Is(err, wsgiparty.ErrLeft) {
 		t.Errorf("connecting after the time-out: %v", err)
 	}
-	if services := operatorOf(c, "main").Partyline().Services(); len(services) != 0 {
-		t.Errorf("still connected: %v", services)
-	}
+	check.Equal(t, len(operatorOf(c, "main").Partyline().Services()), 0, "still connected")
 }
 
 func TestAnInviteThatIgnoresItsContextIsAbandoned(t *testing.T) {

@@ -17,6 +17,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
 
@@ -28,9 +29,7 @@ func TestTheGuestsURIIsItsOwn(t *testing.T) {
 	})
 	c := partytest.NewCaddy(t)
 	c.Site("wsgi_party main {\ninvite /__invite__/\ntest_app app\n}")
-	if got := partytest.InviteLogged(t)["uri"]; got != "/__invite__/" {
-		t.Errorf("uri: %v", got)
-	}
+	check.Equal(t, partytest.InviteLogged(t)["uri"], "/__invite__/", "uri")
 }
 
 func TestAStrictInviteThatDoesNotJoinFailsTheLoad(t *testing.T) {
@@ -122,9 +121,7 @@ func TestTheInviteIsACompleteRequest(t *testing.T) {
 					if name == "tls" {
 						got = fmt.Sprint(r.TLS)
 					}
-					if got != want {
-						t.Errorf("%s: %q, want %q", placeholder, got, want)
-					}
+					check.Equal(t, got, want, placeholder)
 				}
 				if (r.TLS != nil) != strings.HasPrefix(uri, "https") || r.TLS != nil && (!r.TLS.HandshakeComplete || r.TLS.ServerName != "example.com") {
 					t.Errorf("TLS: %+v", r.TLS)
@@ -171,13 +168,9 @@ func TestPlaceholdersOfTheEnvironmentInAnInvite(t *testing.T) {
 	c := partytest.NewCaddy(t)
 	c.Site("wsgi_party main {\ninvite https://{env.GUEST_HOST}/__invite__/ as {env.GUEST_NAME}\n@host host example.com\ntest_app @host app\n}")
 	c.ExpectAnswers("main", "ping", "pong")
-	if got := partytest.InviteLogged(t)["guest"]; got != "bob" {
-		t.Errorf("guest: %v", got)
-	}
+	check.Equal(t, partytest.InviteLogged(t)["guest"], "bob", "guest")
 	err := c.TryLoad("ADDRESS {\nwsgi_party main {\ninvite {env.NO_SUCH_VARIABLE}\n}\n}")
-	if err == nil || !strings.Contains(err.Error(), "NO_SUCH_VARIABLE") {
-		t.Errorf("an unset variable: %v", err)
-	}
+	check.Fails(t, err, "NO_SUCH_VARIABLE")
 	c.ExpectAnswers("main", "ping", "pong")
 }
 
@@ -281,15 +274,9 @@ func TestAValidatedConfigLeavesNoTrace(t *testing.T) {
 	})
 	c := partytest.NewCaddy(t)
 	var config caddy.Config
-	if err := caddy.StrictUnmarshalJSON(c.Adapt("ADDRESS {\nwsgi_party main {\ninvite /__invite__/\ntest_app app\n}\n}"), &config); err != nil {
-		t.Fatal(err)
-	}
-	if err := caddy.Validate(&config); err != nil {
-		t.Fatal(err)
-	}
-	if invites != 1 {
-		t.Errorf("%d invites were sent", invites)
-	}
+	check.Must(t, caddy.StrictUnmarshalJSON(c.Adapt("ADDRESS {\nwsgi_party main {\ninvite /__invite__/\ntest_app app\n}\n}"), &config))
+	check.Must(t, caddy.Validate(&config))
+	check.Equal(t, invites, 1, "invites were sent")
 	if _, ok := wsgiparty.Lookup("main"); ok {
 		t.Error("the partyline is that of the running config")
 	}

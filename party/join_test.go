@@ -15,6 +15,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
 
@@ -51,9 +52,7 @@ func TestJoinNeedsTheNameOfAParty(t *testing.T) {
 	c := partytest.NewCaddy(t)
 	c.Site("respond running")
 	err := c.TryLoad("ADDRESS {\ntest_app nameless\n}")
-	if err == nil || !strings.Contains(err.Error(), `guest "bob": the party's name is empty; a party without a name is called "default"`) {
-		t.Error(err)
-	}
+	check.Fails(t, err, `guest "bob": the party's name is empty; a party without a name is called "default"`)
 	c.Expect("/", 200, "running")
 }
 
@@ -148,9 +147,7 @@ func TestAsksAreLoggedAtDebugLevelWithoutWhatWasSaid(t *testing.T) {
 	}
 	for key, want := range map[string]any{"level": "debug", "logger": "wsgi_party", "party": "main", "guest": "three",
 		"service": "number", "answered": 1., "declined": 1., "failed": 0.} {
-		if entries[0][key] != want {
-			t.Errorf("%s: %v, want %v", key, entries[0][key], want)
-		}
+		check.Equal(t, entries[0][key], want, key)
 	}
 	if strings.Contains(partytest.Logged(), "secret") {
 		t.Error("what was said is in the log")
@@ -163,9 +160,7 @@ func TestAskingCostsNothingMoreWhereDebugLoggingIsOff(t *testing.T) {
 	partytest.Guest(t, "one", "1", "number")
 	c := partytest.NewCaddy(t)
 	config := bytes.ReplaceAll(c.Adapt("ADDRESS {\nwsgi_party main {\ninvite /one/__invite__/\ntest_app one\n}\n}"), []byte(`"DEBUG"`), []byte(`"INFO"`))
-	if err := caddy.Load(config, true); err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, caddy.Load(config, true))
 	operator := operatorOf(c, "main")
 	if allocations := testing.AllocsPerRun(100, func() {
 		if _, err := operator.AskAround(context.Background(), "number", nil); err != nil {
@@ -174,10 +169,6 @@ func TestAskingCostsNothingMoreWhereDebugLoggingIsOff(t *testing.T) {
 	}); allocations != 1 {
 		t.Errorf("%v allocations", allocations)
 	}
-	if allocations := testing.AllocsPerRun(100, func() { wsgiparty.Lookup("main") }); allocations != 0 {
-		t.Errorf("Lookup: %v allocations", allocations)
-	}
-	if entries := partytest.LogEntries(t, "asked around"); len(entries) != 0 {
-		t.Error(entries)
-	}
+	check.Equal(t, testing.AllocsPerRun(100, func() { wsgiparty.Lookup("main") }), 0, "Lookup: allocations")
+	check.Equal(t, len(partytest.LogEntries(t, "asked around")), 0)
 }

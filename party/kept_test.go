@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net/http"
 	"runtime"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/party"
 )
@@ -48,19 +48,14 @@ func TestAnInvitationThatIsKeptKeepsItsConfigAndNoOther(t *testing.T) {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		r, err := http.NewRequestWithContext(ctx, "GET", path, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+		r := check.Value(http.NewRequestWithContext(ctx, "GET", path, nil))(t)
 		got := ""
 		if response, err := i.Send(r); err != nil {
 			got = err.Error()
 		} else {
 			got = partytest.ReadAll(t, response)
 		}
-		if !strings.Contains(got, want) {
-			t.Errorf("%s: %q, want %q", path, got, want)
-		}
+		check.Has(t, got, want, path)
 	}
 	both := func() (*wsgiparty.Invitation, *wsgiparty.Invitation) {
 		mu.Lock()

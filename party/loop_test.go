@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/party"
 )
@@ -32,17 +33,13 @@ func TestLoopOf(t *testing.T) {
 		{"x-" + (*party.LoopID), true, "x-" + (*party.LoopID) + ", " + (*party.LoopID)},
 		{strings.Repeat("x", 5000), false, (*party.LoopID)},
 	} {
-		if got := party.LoopOf(test.before, test.nested); got != test.want {
-			t.Errorf("%q becomes %q, want %q", test.before, got, test.want)
-		}
+		check.Equal(t, party.LoopOf(test.before, test.nested), test.want, "%q becomes", test.before)
 	}
 	got := party.LoopOf(long+(*party.LoopID)+", last", false)
 	if len(got) > party.MaxLoopHeader+100 || !strings.HasSuffix(got, ", other, "+(*party.LoopID)+", last, "+(*party.LoopID)) || party.LoopsIn([]string{got}) != 2 {
 		t.Errorf("%d bytes, %q", len(got), got[len(got)-100:])
 	}
-	if n := party.LoopsIn([]string{(*party.LoopID) + "," + (*party.LoopID), "b", (*party.LoopID) + " ;q=1"}); n != 3 {
-		t.Errorf("%d times", n)
-	}
+	check.Equal(t, party.LoopsIn([]string{(*party.LoopID) + "," + (*party.LoopID), "b", (*party.LoopID) + " ;q=1"}), 3, "times")
 }
 
 // loops is a request's CDN-Loop, with "ID" for this process.
@@ -82,14 +79,10 @@ func TestSubrequestsSayWhatTheyHaveComeThrough(t *testing.T) {
 	expect := func(what string, want ...string) {
 		t.Helper()
 		for _, want := range want {
-			if got := <-asked; got != want {
-				t.Errorf("%s: %s, want %s", what, got, want)
-			}
+			check.Equal(t, <-asked, want, what)
 		}
 	}
-	if got := <-fetched; got != "ID" {
-		t.Errorf("a manifest is asked for with %q", got)
-	}
+	check.Equal(t, <-fetched, "ID", "a manifest is asked for with")
 	if _, err := operatorOf(c, "main").AskAround(t.Context(), "name", nil); err != nil {
 		t.Error(err)
 	}
@@ -119,9 +112,7 @@ func TestRequestsThatCameThroughTooOftenEnd(t *testing.T) {
 	if status, body := c.Do("GET", "/a/", "", header(4)); status != http.StatusLoopDetected || body != "" {
 		t.Errorf("%d %q", status, body)
 	}
-	if asked.Load() != 0 {
-		t.Error("the application was asked")
-	}
+	check.Equal(t, asked.Load(), 0, "the application was asked")
 	if status, body := c.Do("GET", "/page", "", header(4)); status != http.StatusOK || body != "page" {
 		t.Errorf("what is no guest's: %d %q", status, body)
 	}
@@ -155,8 +146,6 @@ func TestAnApplicationThatVisitsWhoAsksItEnds(t *testing.T) {
 		if status, body := c.Get(partytest.Page(template)); status != http.StatusOK {
 			t.Errorf("%d %s%s", status, body, partytest.LastHTTPError(t))
 		}
-		if n := asked.Load(); n != 2+4+8 {
-			t.Errorf("it was asked %d times", n)
-		}
+		check.Equal(t, asked.Load(), 2+4+8, "it was asked times")
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
 
@@ -76,9 +77,7 @@ func TestAPageOfOnePartyAsksAnother(t *testing.T) {
 	}`)
 	// /a/page asks two's one for a menu, whose page asks one's one for its dish and its home.
 	c.Expect("/a/page", 200, `"[1 /a/home]"`)
-	if n := pages.Load(); n != 2 {
-		t.Errorf("%d pages were made", n)
-	}
+	check.Equal(t, pages.Load(), 2, "pages were made")
 
 	// Pages that ask each other in a circle end.
 	pages.Store(0)
@@ -120,13 +119,9 @@ func TestAGuestIsOneOfItsPartyOnly(t *testing.T) {
 		}
 	}`)
 	c.ExpectJSONAnswers(inner, "inner", `"answer"`)
-	if err := c.Failure(outer, "outer", nil); err == nil || !strings.Contains(err.Error(), "misrouted") {
-		t.Errorf("an ask of the outer party's guest, answered by the inner one's: %v", err)
-	}
+	check.Fails(t, c.Failure(outer, "outer", nil), "misrouted")
 	for _, r := range a.Requests() {
-		if token := r.Header.Get("Party-Token"); (token != "") != (r.URL.Path == "/blog/inner") {
-			t.Errorf("%s: Party-Token %q", r.URL.Path, token)
-		}
+		check.Equal(t, (r.Header.Get("Party-Token") != ""), (r.URL.Path == "/blog/inner"), "%s: Party-Token", r.URL.Path)
 	}
 }
 

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/token"
 	"github.com/wsgiparty/wsgiparty/party"
@@ -37,10 +38,7 @@ func signedBy(t testing.TB, guest, key string, claims map[string]any) string {
 	for name, value := range claims {
 		all[name] = value
 	}
-	text, err := jwt.NewWithClaims(jwt.SigningMethodHS256, all).SignedString([]byte(key))
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := check.Value(jwt.NewWithClaims(jwt.SigningMethodHS256, all).SignedString([]byte(key)))(t)
 	return text
 }
 
@@ -56,9 +54,7 @@ func claimsOf(t testing.TB, text string) (claims struct {
 		t.Fatal(err)
 	}
 	encoded, _ := json.Marshal(all)
-	if err := json.Unmarshal(encoded, &claims); err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, json.Unmarshal(encoded, &claims))
 	return claims
 }
 
@@ -101,9 +97,7 @@ func TestAPathThatAGuestMakesUpIsNone(t *testing.T) {
 		}
 		mu.Lock()
 		for _, guest := range []string{"two", "three"} {
-			if got := fmt.Sprint(claimsOf(t, seen[guest]).Path); got != "[[one auth]]" {
-				t.Errorf("%s: %s is told %s", name, guest, got)
-			}
+			check.Equal(t, fmt.Sprint(claimsOf(t, seen[guest]).Path), "[[one auth]]", "%s: %s is told", name, guest)
 		}
 		mu.Unlock()
 	}
@@ -162,17 +156,11 @@ func TestAPathOfAnotherCaddyCounts(t *testing.T) {
 		}
 		return err == nil
 	})
-	guestKeys, err := token.NewKeys([]string{one})
-	if err != nil {
-		t.Fatal(err)
-	}
+	guestKeys := check.Value(token.NewKeys([]string{one}))(t)
 	with := func(at time.Time, party, root string, path ...token.Ask) partytest.Asking {
 		tok := token.Token{Guest: "one", Method: "POST", URI: "/one/x", Mount: "/one", Path: path, Root: root}
 		key.Sign(&tok, party, at)
-		text, err := guestKeys.Sign(tok, at)
-		if err != nil {
-			t.Fatal(err)
-		}
+		text := check.Value(guestKeys.Sign(tok, at))(t)
 		return partytest.Asking{Key: one, Path: "/ping", Header: http.Header{"Party-Token": {text}}}
 	}
 	now, twoAsks := time.Now(), token.Ask{Guest: "two", Service: "ping"}
@@ -216,9 +204,7 @@ func TestWithoutStorageThePathKeyIsTheProcesss(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := partytest.NewCaddy(t)
-			if err := spoil(c.Storage()); err != nil {
-				t.Fatal(err)
-			}
+			check.Must(t, spoil(c.Storage()))
 			one := c.NewGuest("one", func(a *partytest.Application, r *http.Request, service string) partytest.Reply {
 				response, err := a.AskBack(r, service)
 				if err != nil {

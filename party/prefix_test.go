@@ -18,6 +18,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/wire"
 )
@@ -133,12 +134,8 @@ func newPrefixTest(t *testing.T, prefix, trusted string) *prefixTest {
 		wsgi_party_ask main
 	}`
 	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(config), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := caddy.Load(adapted, true); err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, err)
+	check.Must(t, caddy.Load(adapted, true))
 	return c
 }
 
@@ -173,9 +170,7 @@ func (c *prefixTest) expectPrefix(header http.Header, prefix string) {
 		"/go/?name=constant:page": "P/constant/there",
 	} {
 		want = strings.ReplaceAll(want, "P/", prefix+"/")
-		if got := c.visit(path, header); got != want {
-			c.Errorf("%v: %s: %q, want %q", header, path, got, want)
-		}
+		check.Equal(c, c.visit(path, header), want, "%v: %s", header, path)
 	}
 	for path, want := range map[string]string{partytest.Page(`{{askFirst . "remote"}}`): "/two", "/one/": "/one", "/two/x": "/two"} {
 		if c.visit(path, header); c.lastSent() != prefix+want {
@@ -234,18 +229,14 @@ func TestAGuestsAskHasThePrefixThatItHandsBack(t *testing.T) {
 		c.ExpectAsk(partytest.Asking{Key: c.key, Path: "/url", Body: `{"name": "two:page"}`, Header: header}, want)
 		c.ExpectAsk(partytest.Asking{Key: c.key, Path: "/", Body: `[{"service": "url", "payload": {"name": "two:page"}}]`, Header: header}, "["+want+"]")
 		c.ExpectAsk(partytest.Asking{Key: c.key, Path: "/remote", Header: header}, fmt.Sprintf(`{"answers": ["by-href"], "replies": [{"guest": "two", "mount": %q, "status": "answered"}]}`, prefix+"/two"))
-		if c.lastSent() != prefix+"/two" {
-			t.Errorf("%s: the application was sent %s", value, c.lastSent())
-		}
+		check.Equal(t, c.lastSent(), prefix+"/two", "%s: the application was sent", value)
 	}
 }
 
 // TestAStaticPrefixIsNobodyElses has requests say another one.
 func TestAStaticPrefixIsNobodyElses(t *testing.T) {
 	c := newPrefixTest(t, "/static", "127.0.0.1")
-	if got := c.visit(partytest.Page(`{{urlFor . "two:page"}} {{urlFor "two:page"}}`), http.Header{"X-Forwarded-Prefix": {"/pre"}}); got != "/static/two/page /static/two/page" {
-		t.Error(got)
-	}
+	check.Equal(t, c.visit(partytest.Page(`{{urlFor . "two:page"}} {{urlFor "two:page"}}`), http.Header{"X-Forwarded-Prefix": {"/pre"}}), "/static/two/page /static/two/page")
 	if c.visit("/two/x", http.Header{"X-Forwarded-Prefix": {"/pre"}}); c.lastSent() != "/static/two" {
 		t.Error(c.lastSent())
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
 
@@ -58,9 +59,7 @@ func TestPrivatePathsAreNotReachedByADetour(t *testing.T) {
 				}
 			}
 			for _, r := range a.Requests() {
-				if !strings.Contains(r.RequestURI, "Post") {
-					t.Errorf("the application was asked for %s", r.RequestURI)
-				}
+				check.Has(t, r.RequestURI, "Post", "the application was asked for")
 			}
 		})
 	}

@@ -7,10 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/party"
 )
 
@@ -32,9 +32,7 @@ func TestWhatIsTakenIsNotRegisteredAgain(t *testing.T) {
 	} {
 		func() {
 			defer func() {
-				if value := fmt.Sprint(recover()); !strings.Contains(value, what) {
-					t.Errorf("it panics with %s, not with %s", value, what)
-				}
+				check.Has(t, fmt.Sprint(recover()), what, "it panics with, not with")
 			}()
 			register()
 		}()

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/token"
 	"github.com/wsgiparty/wsgiparty/internal/wire"
@@ -62,13 +63,9 @@ func TestApplicationsThatAreInvitedAgainAreWaitedForTogether(t *testing.T) {
 		close(all)
 	}()
 	infos := wsgiparty.SendInvites("main", "")
-	if len(infos) != applications {
-		t.Errorf("%+v", infos)
-	}
+	check.Equal(t, len(infos), applications, "%+v", infos)
 	for _, i := range infos {
-		if i.Result != wsgiparty.InviteJoined {
-			t.Errorf("%+v", i)
-		}
+		check.Equal(t, i.Result, wsgiparty.InviteJoined, "%+v", i)
 	}
 }
 
@@ -88,9 +85,7 @@ func TestAGuestThatHangsEachTimeTheConfigIsLoadedIsWaitedForLess(t *testing.T) {
 		if got := wire.Message(outcome().Err); want == "" && got != "" || !strings.HasSuffix(got, want) {
 			t.Errorf("load %d: %q, want %s", load, got, want)
 		}
-		if hint := outcome().Hint; strings.Contains(hint, "a tenth") != (want == "200ms") {
-			t.Errorf("load %d: hint %q", load, hint)
-		}
+		check.Equal(t, strings.Contains(outcome().Hint, "a tenth"), (want == "200ms"), "load %d: hint", load)
 	}
 }
 
@@ -113,9 +108,7 @@ func TestWhoSaysWhatBecameOfInvitesWaitsForNobody(t *testing.T) {
 		for range 2 {
 			group.Go(func() {
 				for range times {
-					if hint := wsgiparty.Parties()[0].Invites[0].Hint; !strings.Contains(hint, "wsgi_party_guest") {
-						t.Error(hint)
-					}
+					check.Has(t, wsgiparty.Parties()[0].Invites[0].Hint, "wsgi_party_guest")
 				}
 			})
 		}

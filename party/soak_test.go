@@ -22,6 +22,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
 
@@ -74,9 +75,7 @@ func TestSoak(t *testing.T) {
 	good, broken := c.Adapt(site.String()+"}\n}"), c.Adapt(site.String()+"test_app broken\n}\n}")
 	load := func() {
 		generation.Add(1)
-		if err := caddy.Load(good, true); err != nil {
-			t.Error(err)
-		}
+		check.Nil(t, caddy.Load(good, true))
 		generation.Add(1)
 		if err := caddy.Load(broken, true); err == nil {
 			t.Error("the broken config loads")
@@ -98,7 +97,7 @@ func TestSoak(t *testing.T) {
 	memoryBefore, goroutinesBefore := memory(), runtime.NumGoroutine()
 
 	// check fails the test unless the answers are one of each guest, all of one config.
-	check := func(who string, answers []int64, want int) {
+	expect := func(who string, answers []int64, want int) {
 		if len(answers) != want || slices.Min(answers) != slices.Max(answers) {
 			t.Errorf("%s: %v, want %d of one config", who, answers, want)
 		}
@@ -131,10 +130,8 @@ func TestSoak(t *testing.T) {
 	for range 4 {
 		forever(func() {
 			answers, err := wsgiparty.All[int64](context.Background(), operatorOf(c, "main"), "generation", nil)
-			if err != nil {
-				t.Error(err)
-			}
-			check("ask", answers, guests+1)
+			check.Nil(t, err)
+			expect("ask", answers, guests+1)
 			asks.Add(1)
 		})
 	}
@@ -147,18 +144,14 @@ func TestSoak(t *testing.T) {
 				return
 			}
 			next := line.Operator("replicated")
-			if err := next.Connect("generation", func(context.Context, any) (any, error) { return answers[0], nil }); err != nil {
-				t.Error(err)
-			}
+			check.Nil(t, next.Connect("generation", func(context.Context, any) (any, error) { return answers[0], nil }))
 			handover.Lock()
 			replicas[line].Leave()
 			replicas[line] = next
 			handover.Unlock()
 			own := line.Operator("for a moment")
 			service := fmt.Sprint("service", rand.IntN(100))
-			if err := own.Connect(service, partytest.Pong); err != nil {
-				t.Error(err)
-			}
+			check.Nil(t, own.Connect(service, partytest.Pong))
 			own.Leave()
 			handovers.Add(1)
 		})
@@ -180,7 +173,7 @@ func TestSoak(t *testing.T) {
 				t.Errorf("%d %q: %v", response.StatusCode, body, err)
 				return
 			}
-			check(path, answers, guests+1)
+			expect(path, answers, guests+1)
 			requests.Add(1)
 		})
 	}

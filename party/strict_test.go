@@ -20,6 +20,7 @@ import (
 	"testing"
 
 	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/debian"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
@@ -135,9 +136,7 @@ func TestWhatOneParserRefusesIsOneGuestsFailure(t *testing.T) {
 			if body != text && strings.HasPrefix(text, "[[[") {
 				continue // it is deeper in a list
 			}
-			if (response.Status == http.StatusOK) != taken {
-				t.Errorf("the payload %.99q: %d %s", body, response.Status, response.Body)
-			}
+			check.Equal(t, (response.Status == http.StatusOK), taken, "the payload %.99q: %d %s", body, response.Status, response.Body)
 			if !taken {
 				partytest.IsProblem(t, body, response.Body, http.StatusBadRequest, "JSON that not every parser takes: ", "byte ")
 			}
@@ -182,9 +181,7 @@ func parsersOf(t *testing.T, texts []string) map[string][]string {
 		refused["go"] = append(refused["go"], why)
 	}
 	path := filepath.Join(t.TempDir(), "texts")
-	if err := os.WriteFile(path, lines.Bytes(), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, os.WriteFile(path, lines.Bytes(), 0o600))
 	for program, command := range map[string][]string{
 		"python": {"python3", "-c", `
 import base64, json, sys

@@ -17,6 +17,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/party"
 )
@@ -161,9 +162,7 @@ func answering(t testing.TB, o *wsgiparty.Operator, service string, answers ...a
 				return answer, nil
 			}
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		check.Must(t, err)
 	}
 }
 
@@ -174,9 +173,7 @@ func TestGuestsAreAskedForAURLWithAURLRequest(t *testing.T) {
 		got = payload
 		return "/blog/hello", nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, err)
 	values := map[string]any{"slug": "hello"}
 	if url, err := wsgiparty.URLFor(context.Background(), p.Operator("shop"), "blog:post", values); err != nil || url != "/blog/hello" {
 		t.Errorf("%q %v", url, err)
@@ -228,9 +225,7 @@ func TestURLsLeadToTheSiteOrAnInvitesOrigin(t *testing.T) {
 		answer = good
 		want, ok := good.(string)
 		if raw, isJSON := good.(json.RawMessage); !ok && isJSON {
-			if err := json.Unmarshal(raw, &want); err != nil {
-				t.Fatal(err)
-			}
+			check.Must(t, json.Unmarshal(raw, &want))
 		}
 		if got, err := wsgiparty.URLFor(context.Background(), operatorOf(c, "main"), "page", nil); err != nil || got != want {
 			t.Errorf("%q: %q %v", good, got, err)
@@ -307,9 +302,7 @@ func TestTheFirstGoodURLIsTaken(t *testing.T) {
 	answering(t, p.Operator("one"), wsgiparty.URLService, nil, "javascript:alert(1)", errors.New("broken"))
 	answering(t, p.Operator("two"), wsgiparty.URLService, 7, "/good", "/better")
 	asked := false
-	if err := p.Operator("three").Connect(wsgiparty.URLService, func(context.Context, any) (any, error) { asked = true; return "/", nil }); err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, p.Operator("three").Connect(wsgiparty.URLService, func(context.Context, any) (any, error) { asked = true; return "/", nil }))
 	if url, err := wsgiparty.URLFor(context.Background(), p.Operator(""), "page", nil); url != "/good" || err != nil || asked {
 		t.Errorf("%q %v, and others were asked: %v", url, err, asked)
 	}
@@ -359,10 +352,7 @@ func FuzzURLFor(f *testing.F) {
 	p := e.Partyline
 	allowed := map[string]bool{"https://site.example": true}
 	for _, origin := range []string{"https://kiosk.example", "http://plain.example:8080", "https://[2001:db8::1]"} {
-		parsed, err := url.Parse(origin)
-		if err != nil {
-			f.Fatal(err)
-		}
+		parsed := check.Value(url.Parse(origin))(f)
 		(*e.Origins()).Store(party.OriginOf(parsed), nil)
 		allowed[origin] = true
 	}
@@ -373,25 +363,15 @@ func FuzzURLFor(f *testing.F) {
 	} {
 		f.Add(seed)
 	}
-	base, err := url.Parse("https://site.example/base/")
-	if err != nil {
-		f.Fatal(err)
-	}
+	base := check.Value(url.Parse("https://site.example/base/"))(f)
 	f.Fuzz(func(t *testing.T, answer string) {
 		text, err := party.Linkable(p, answer)
 		if err != nil {
-			if text != "" {
-				t.Errorf("%q is refused, and is %q", answer, text)
-			}
+			check.Equal(t, text, "", "%q is refused, and", answer)
 			return
 		}
-		if text != answer {
-			t.Errorf("%q became %q", answer, text)
-		}
-		resolved, err := base.Parse(text)
-		if err != nil {
-			t.Fatal(err)
-		}
+		check.Equal(t, text, answer, "became")
+		resolved := check.Value(base.Parse(text))(t)
 		if origin := plainOrigin(resolved.Scheme, resolved.Host); !allowed[origin] || resolved.User != nil {
 			t.Errorf("%q leads to %s (%s)", text, resolved, origin)
 		}
@@ -453,8 +433,6 @@ func TestHowABrowserReadsAReference(t *testing.T) {
 		"http:/evil": "http://evil", "http:evil": "http://evil", "https:///evil": "https://evil", "HTTPS://EVIL:443": "https://evil",
 		"https://a@evil": "https://evil", "javascript:x": "javascript:", "java\nscript:x": "javascript:",
 	} {
-		if got := browsersOrigin("https", "site.example", reference); got != want {
-			t.Errorf("%q: %s, want %s", reference, got, want)
-		}
+		check.Equal(t, browsersOrigin("https", "site.example", reference), want, reference)
 	}
 }

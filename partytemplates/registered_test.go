@@ -6,11 +6,11 @@ package partytemplates_test
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/party"
 )
 
@@ -35,7 +35,5 @@ func TestPagesHaveRegisteredFunctions(t *testing.T) {
 	c.ExpectPage(`{{with maybeURL . "greet"}}{{.}}{{else}}no page{{end}}`, "no page")
 	expectNoPage(c, `{{greet ""}}`, "nobody to greet")
 	err := c.TryLoad("ADDRESS {\ntemplates {\nextensions {\nwsgi_party hostile\n}\n}\n}")
-	if err == nil || !strings.Contains(err.Error(), "template function greet: who goes there") {
-		t.Error(err)
-	}
+	check.Fails(t, err, "template function greet: who goes there")
 }

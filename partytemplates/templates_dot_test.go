@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/wire"
 	"github.com/wsgiparty/wsgiparty/party"
@@ -257,14 +258,10 @@ func TestAPageSeesWhoFailed(t *testing.T) {
 	c.ExpectPage(`{{len (askReplies "health" 7)}}`, "5")
 	expectNoPage(c, `{{askReplies . "none"}}`, `nobody on partyline "main" is connected under service "none"`)
 	expectNoPage(c, `{{askReplies .}}`, "a service is missing")
-	if entries := partytest.LogEntries(t, "guest failed"); len(entries) != 0 {
-		t.Error(entries)
-	}
+	check.Equal(t, len(partytest.LogEntries(t, "guest failed")), 0)
 
 	var asked wire.Asked
-	if err := json.Unmarshal([]byte(c.Ask(partytest.Asking{Key: key, Path: "/health", Body: "{}"}).Body), &asked); err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, json.Unmarshal([]byte(c.Ask(partytest.Asking{Key: key, Path: "/health", Body: "{}"}).Body), &asked))
 	var got []string
 	for _, reply := range asked.Replies {
 		got = append(got, reply.Guest+" "+reply.Mount)
@@ -307,9 +304,7 @@ func TestAnotherRouteGetsNothingThatIsForwarded(t *testing.T) {
 			t.Fatalf("%d requests", len(requests))
 		}
 		for name := range header {
-			if got := requests[0].Header.Get(name); got != want.Get(name) {
-				t.Errorf("%s: %q, want %q", name, got, want.Get(name))
-			}
+			check.Equal(t, requests[0].Header.Get(name), want.Get(name), name)
 		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/templates"
 	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
 
@@ -65,9 +66,7 @@ func TestPagesAskAround(t *testing.T) {
 	expectNoPage(c, `{{askAround "echo" 1 2}}`, "there are 2 payloads", "dict or list")
 	expectNoPage(c, `{{askAround}}`, "askAround", "a service is missing")
 	expectNoPage(c, `{{askAround 7}}`, "a service is a string, and not a int", "$ inside range")
-	if entries := partytest.LogEntries(t, "guest failed"); len(entries) != 0 {
-		t.Error(entries)
-	}
+	check.Equal(t, len(partytest.LogEntries(t, "guest failed")), 0)
 }
 
 func TestAGuestThatFailsIsLeftOutOfThePageAndLogged(t *testing.T) {
@@ -100,9 +99,7 @@ func TestAskingForAMissingServiceIsAnErrorPage(t *testing.T) {
 	expectNoPage(c, `{{urlFor "index"}}`, `service "url"`, `"index"`)
 	c.ExpectPage(`[{{maybeURL "index"}}]`, "[]")
 	c.ExpectPage(`{{askAround "number"}}`, "[1]")
-	if entries := partytest.LogEntries(t, "guests failed"); len(entries) != 0 {
-		t.Error(entries)
-	}
+	check.Equal(t, len(partytest.LogEntries(t, "guests failed")), 0)
 
 	// With its own error page, like any error.
 	partytest.TemplateApp(t)
@@ -119,9 +116,7 @@ func TestIgnoringMissingServicesOnPages(t *testing.T) {
 	expectNoPage(c, `{{askFirst "nothing"}}`, `nobody in party "main" answers service "nothing"`)
 	expectNoPage(c, `{{urlFor "index"}}`, `nobody in party "main" answers service "url" for "index"`)
 	for _, message := range []string{"guest failed", "guests failed"} {
-		if entries := partytest.LogEntries(t, message); len(entries) != 0 {
-			t.Error(entries)
-		}
+		check.Equal(t, len(partytest.LogEntries(t, message)), 0)
 	}
 }
 
@@ -140,9 +135,7 @@ func TestPagesAskForTheFirstAnswer(t *testing.T) {
 	partytest.GuestWith(t, "three", map[string]wsgiparty.Handler{"number": func(context.Context, any) (any, error) { calls++; return 3, nil }})
 	c := templateSite(t, "", "one", "two", "three")
 	c.ExpectPage(`{{askFirst "number"}} {{askFirst "number" "ignored"}} {{askFirst "fragile"}}`, "2 2 whole")
-	if calls != 0 {
-		t.Errorf("somebody was asked after the first answer %d times", calls)
-	}
+	check.Equal(t, calls, 0, "somebody was asked after the first answer times")
 	c.ExpectPage(`{{(askFirst "user" (dict "id" 7)).name}}`, "user 7")
 	c.ExpectPage(`{{with askFirst "user" (dict "id" 8)}}{{.name}}{{end}}`, "user 8")
 	c.ExpectPage(`[{{askFirst "empty"}}] {{if not (askFirst "nil")}}nothing{{end}}`, "[] nothing")
@@ -184,9 +177,7 @@ func TestPagesLinkToPages(t *testing.T) {
 	if !ok || request.Name != "one:post" || len(request.Values) != 2 || request.Values["slug"] != "hello" || request.Values["page"] != 2 {
 		t.Errorf("asked with %#v", got[1])
 	}
-	if entries := partytest.LogEntries(t, "guests failed"); len(entries) != 0 {
-		t.Error(entries)
-	}
+	check.Equal(t, len(partytest.LogEntries(t, "guests failed")), 0)
 
 	expectNoPage(c, `before {{urlFor "two:index"}} after`, `nobody in party "main" answers service "url" for "two:index": no answer`)
 	expectNoPage(c, `{{urlFor "one:broken"}}`, `service "url" for "one:broken"`, `guest "one" failed to answer "url": out of order`)
@@ -232,9 +223,7 @@ func TestPagesLinkNowhereElse(t *testing.T) {
 		c.ExpectPage(`[{{maybeURL "liar:`+name+`"}}]`, "[]")
 		expectNoPage(c, `{{urlFor "liar:`+name+`"}}`, `service "url" for "liar:`+name+`"`, `guest "liar" failed to answer "url"`)
 	}
-	if entries := partytest.LogEntries(t, "guests failed"); len(entries) != len(lies) {
-		t.Error(entries)
-	}
+	check.Equal(t, len(partytest.LogEntries(t, "guests failed")), len(lies))
 }
 
 func TestAnswersAreNeitherEscapedNorTemplates(t *testing.T) {
@@ -325,18 +314,14 @@ func TestWhichPartyAPageAsks(t *testing.T) {
 	for path, want := range map[string]string{"/before": "outer", "/after": "outer", "/inner": "inner", "/named": "outer", "/default": "default", "/outside": "inner"} {
 		c.Expect(path+page, 200, "["+want+"]")
 	}
-	if entries := partytest.LogEntries(t, "no wsgi_party handler names the party that was joined"); len(entries) != 0 {
-		t.Error(entries)
-	}
+	check.Equal(t, len(partytest.LogEntries(t, "no wsgi_party handler names the party that was joined")), 0)
 }
 
 func TestAPageOutsideAnyPartyHasToNameOne(t *testing.T) {
 	partytest.TemplateApp(t)
 	c := partytest.NewCaddy(t)
 	err := c.TryLoad("ADDRESS {\nhandle /in {\nwsgi_party main {\nrespond in\n}\n}\nhandle {\n" + partytest.Templates("") + "test_app template\n}\n}")
-	if err == nil || !strings.Contains(err.Error(), "these templates are in no party's routes: say which party they ask (wsgi_party <party>); the only party is main") {
-		t.Error(err)
-	}
+	check.Fails(t, err, "these templates are in no party's routes: say which party they ask (wsgi_party <party>); the only party is main")
 }
 
 func TestAPageThatAsksAPartyNobodyNamesIsWarnedAbout(t *testing.T) {
@@ -425,10 +410,7 @@ func TestTheTemplatesExtensionInJSON(t *testing.T) {
 }
 
 func TestTheTemplatesExtensionIsAModule(t *testing.T) {
-	info, err := caddy.GetModule("http.handlers.templates.functions.wsgi_party")
-	if err != nil {
-		t.Fatal(err)
-	}
+	info := check.Value(caddy.GetModule("http.handlers.templates.functions.wsgi_party"))(t)
 	functions, ok := info.New().(templates.CustomFunctions)
 	if !ok {
 		t.Fatalf("it is a %T", info.New())
@@ -450,8 +432,6 @@ func expectNoPage(c *partytest.Caddy, template string, want ...string) {
 	}
 	said := partytest.LastHTTPError(c)
 	for _, part := range want {
-		if !strings.Contains(said, part) {
-			c.Errorf("%s: the log says %s, without %s", template, said, part)
-		}
+		check.Has(c, said, part, "%s: the log says, without", template)
 	}
 }
