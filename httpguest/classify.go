@@ -98,14 +98,8 @@ func (v verdict) result() party.InviteResult {
 	return party.InviteFailed
 }
 
-// standing is where an application stands as a guest, by its answers so far:
-//
-//	           a manifest,   no guest     no guest,    refused, broken
-//	           or unchanged               3rd in a row or unanswered
-//	unknown    confirmed     denied       denied       unknown
-//	confirmed  confirmed     doubted      denied       doubted
-//	doubted    confirmed     doubted      denied       doubted
-//	denied     confirmed     denied       denied       denied
+// standing is where an application stands as a guest by its answers so far, as the table in
+// the package's documentation has it.
 type standing int
 
 const (
