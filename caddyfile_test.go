@@ -62,9 +62,7 @@ func TestCaddyfile(t *testing.T) {
 			}
 			check.Equal(t, indentJSON(t, config), indentJSON(t, []byte(g.want)), "got\n\nwant\n%s", g.want)
 			partytest.CheckAdaptedAgain(t, g.caddyfile, config)
-			if checkParties(t, config) == 0 {
-				t.Error("no party in the JSON")
-			}
+			check.False(t, checkParties(t, config) == 0, "no party in the JSON")
 		})
 	}
 }

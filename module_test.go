@@ -49,9 +49,7 @@ func TestInvitedGuestsAnswerEachOther(t *testing.T) {
 		for k, v := range want {
 			check.Equal(t, e[k], v, k)
 		}
-		if fmt.Sprint(e["services"]) != "[number]" || e["duration"] == nil {
-			t.Error(e)
-		}
+		check.False(t, fmt.Sprint(e["services"]) != "[number]" || e["duration"] == nil, e)
 	}
 }
 
@@ -186,9 +184,7 @@ func TestNeitherTheRequestNorTheResponseWriterIsWrapped(t *testing.T) {
 		respond "{http.vars.done}"
 	}`)
 	c.Expect("/", 200, "yes")
-	if len(all) != 3 || all[0] != all[1] || all[1] != all[2] {
-		t.Errorf("%v", all)
-	}
+	check.False(t, len(all) != 3 || all[0] != all[1] || all[1] != all[2], "%v", all)
 }
 
 func TestTheVariablesAreLeftAsTheyWere(t *testing.T) {
@@ -274,9 +270,7 @@ func TestInvitePathsDoNotExistFromOutside(t *testing.T) {
 				response := check.Value(http.DefaultClient.Do(r))(t)
 				body, _ := io.ReadAll(response.Body)
 				response.Body.Close()
-				if response.StatusCode != http.StatusNotFound || len(body) != 0 {
-					t.Errorf("%s %s of %q: %d %q", method, path, host, response.StatusCode, body)
-				}
+				check.False(t, response.StatusCode != http.StatusNotFound || len(body) != 0, "%s %s of %q: %d %q", method, path, host, response.StatusCode, body)
 			}
 		}
 	}

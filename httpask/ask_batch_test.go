@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -116,9 +115,7 @@ func TestABatchIsAListOfUpTo256Asks(t *testing.T) {
 		t.Errorf("%d %v: %.200s", len(results), err, response.Body)
 	}
 	for i, result := range results {
-		if !slices.Equal(result.Answers, []string{"two", "keyless"}) {
-			t.Errorf("result %d: %v", i, result.Answers)
-		}
+		check.Slices(t, result.Answers, []string{"two", "keyless"}, "result %d", i)
 	}
 	var asked atomic.Int64
 	connectMain(c, "counting", "ping", func(context.Context, any) (any, error) { return asked.Add(1), nil })

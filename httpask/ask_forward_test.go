@@ -70,9 +70,7 @@ func TestAnAskerSaysWhatGoesOn(t *testing.T) {
 			}
 		}
 		got = none.Requests()[len(none.Requests())-1].Header
-		if got.Get("Cookie")+got.Get("X-Thing")+got.Get("Authorization") != "" || got.Get("Traceparent") != trace {
-			t.Errorf("%s: what it does not want: %v", a.Path, got)
-		}
+		check.False(t, got.Get("Cookie")+got.Get("X-Thing")+got.Get("Authorization") != "" || got.Get("Traceparent") != trace, "%s: what it does not want: %v", a.Path, got)
 	}
 }
 

@@ -211,9 +211,7 @@ func TestABatchOfLongAnswersIsBounded(t *testing.T) {
 			refused++
 		}
 	}
-	if answered < 8 || answered > 17 || refused == 0 {
-		t.Errorf("%d answered, %d refused", answered, refused)
-	}
+	check.False(t, answered < 8 || answered > 17 || refused == 0, "%d answered, %d refused", answered, refused)
 	// All of this is in the test's process, the application and the response as read, too.
 	if allocated := after.TotalAlloc - before.TotalAlloc; allocated > 512<<20 {
 		t.Errorf("%d MB were allocated", allocated>>20)

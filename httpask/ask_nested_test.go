@@ -56,9 +56,7 @@ func TestTwoApplicationsAskEachOther(t *testing.T) {
 			group.Go(func() {
 				status, body, err := c.TryGet("/" + name + "/page")
 				want := fmt.Sprintf(`"answers":["%s knows %s"]`, other[name], name)
-				if err != nil || status != 200 || !strings.Contains(body, want) {
-					t.Errorf("%s: %d %s %v, want %s", name, status, body, err, want)
-				}
+				check.False(t, err != nil || status != 200 || !strings.Contains(body, want), "%s: %d %s %v, want %s", name, status, body, err, want)
 			})
 		}
 	}
@@ -143,9 +141,7 @@ func TestGuestsAreSkippedAcrossProcessesAsInOne(t *testing.T) {
 			gotCalls := called()
 			encoded, _ := json.Marshal(got)
 			wanted, _ := json.Marshal(want)
-			if string(encoded) != string(wanted) || !slices.Equal(gotCalls, wantCalls) {
-				t.Errorf("%q asks %q over HTTP and %q here: %s, want %s; calls %q, want %q", asker, remote, local, encoded, wanted, gotCalls, wantCalls)
-			}
+			check.False(t, string(encoded) != string(wanted) || !slices.Equal(gotCalls, wantCalls), "%q asks %q over HTTP and %q here: %s, want %s; calls %q, want %q", asker, remote, local, encoded, wanted, gotCalls, wantCalls)
 			if slices.Contains(remote, asker) { // the same by the endpoint
 				response := c.Ask(partytest.Asking{Key: apps[asker].Key, Path: "/s"})
 				var result struct{ Answers []json.RawMessage }
@@ -188,9 +184,7 @@ func TestAsksNestedTooDeepEnd(t *testing.T) {
 		c.ExpectAsk(partytest.Asking{Key: two.Key, Path: "/a"}, `{"answers": ["deep"], "replies": [{"guest": "one", "mount": "/one", "status": "answered"}]}`)
 		check.Equal(t, depth.Load(), 8, "asks led to the deepest")
 		last := deepest.Load().(partytest.Response)
-		if last.Status != http.StatusLoopDetected || last.Header.Get("Content-Type") != "application/problem+json" {
-			t.Errorf("the ninth ask gets %d %v", last.Status, last.Header)
-		}
+		check.False(t, last.Status != http.StatusLoopDetected || last.Header.Get("Content-Type") != "application/problem+json", "the ninth ask gets %d %v", last.Status, last.Header)
 		partytest.IsProblem(t, "the ninth ask", last.Body, http.StatusLoopDetected, "too deep", "8")
 	}
 }

@@ -79,9 +79,7 @@ func TestAnAskEndsWithItsClient(t *testing.T) {
 		t.Errorf("%d were asked when the client had gone", n)
 	}
 	for line := range strings.Lines(partytest.Logged()) {
-		if strings.Contains(line, `"level":"error"`) {
-			t.Errorf("the log says %s", line)
-		}
+		check.False(t, strings.Contains(line, `"level":"error"`), "the log says %s", line)
 	}
 }
 
@@ -211,9 +209,7 @@ func TestAskingOverHTTP2(t *testing.T) {
 			}
 			defer response.Body.Close()
 			body, err := io.ReadAll(response.Body)
-			if err != nil || response.ProtoMajor != 2 || response.StatusCode != 200 || !strings.Contains(string(body), `"answers":["two"]`) {
-				t.Errorf("%s %d %s %v", response.Proto, response.StatusCode, body, err)
-			}
+			check.False(t, err != nil || response.ProtoMajor != 2 || response.StatusCode != 200 || !strings.Contains(string(body), `"answers":["two"]`), "%s %d %s %v", response.Proto, response.StatusCode, body, err)
 		})
 	}
 	group.Wait()

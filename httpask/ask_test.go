@@ -144,9 +144,7 @@ func TestGuestsSeeWhoIsThere(t *testing.T) {
 	c.ExpectAsk(partytest.Asking{Key: one, Method: "GET", Path: "/"}, strings.Replace(there, `"guests": {`, `"guests": {"silent": [], `, 1))
 	silent.Leave()
 	head := c.Ask(partytest.Asking{Key: one, Method: "HEAD", Path: "/"})
-	if head.Status != http.StatusOK || head.Header.Get("Content-Type") != "application/json" || head.Body != "" {
-		t.Errorf("HEAD /: %d %v %q", head.Status, head.Header, head.Body)
-	}
+	check.False(t, head.Status != http.StatusOK || head.Header.Get("Content-Type") != "application/json" || head.Body != "", "HEAD /: %d %v %q", head.Status, head.Header, head.Body)
 }
 
 func TestOnlyTheMethodsOfAskingAreAllowed(t *testing.T) {
@@ -182,9 +180,7 @@ func TestWhoAsksNeedsAKey(t *testing.T) {
 			a.Header = header
 			response := c.ExpectProblem(a, http.StatusUnauthorized, `"main"`, "key", "Authorization", "Bearer")
 			check.Equal(t, response.Header.Get("WWW-Authenticate"), "Bearer", response.Header)
-			if strings.Contains(response.Body, one) || strings.Contains(response.Body, two) {
-				t.Errorf("a key is shown: %s", response.Body)
-			}
+			check.False(t, strings.Contains(response.Body, one) || strings.Contains(response.Body, two), "a key is shown: %s", response.Body)
 		}
 	}
 	if n := asked.Load(); n > 0 {

@@ -76,13 +76,9 @@ func TestUnusableKeysFailTheLoad(t *testing.T) {
 		for _, part := range each.write {
 			check.Has(t, err.Error(), part, "%s: the error %q does not say", name, err)
 		}
-		if strings.Contains(err.Error(), short) {
-			t.Errorf("%s: the error has the key", name)
-		}
+		check.False(t, strings.Contains(err.Error(), short), "%s: the error has the key", name)
 	}
-	if strings.Contains(partytest.Logged(), short) {
-		t.Error("the log has the key")
-	}
+	check.False(t, strings.Contains(partytest.Logged(), short), "the log has the key")
 }
 
 // TestGuestsOfOneNameInTwoPartiesShareNoKey: a token of one would be good for the other.
@@ -95,9 +91,7 @@ func TestGuestsOfOneNameInTwoPartiesShareNoKey(t *testing.T) {
 		return "invite /" + path + "/__invite__/ as blog\n" + partytest.Mounted(path, "answer ping pong\nkey {env.a_PARTY_KEY}", a) + "}\n"
 	}
 	err := c.TryLoad("ADDRESS {\nwsgi_party /a/* " + one + " {\n" + config("a") + "wsgi_party /b/* " + two + " {\n" + config("b") + "}")
-	if err == nil || !strings.Contains(err.Error(), "its own") || !strings.Contains(err.Error(), one) || !strings.Contains(err.Error(), two) || strings.Contains(err.Error(), key) {
-		t.Errorf("error %v", err)
-	}
+	check.False(t, err == nil || !strings.Contains(err.Error(), "its own") || !strings.Contains(err.Error(), one) || !strings.Contains(err.Error(), two) || strings.Contains(err.Error(), key), "error %v", err)
 }
 
 func TestAStolenKeyIsOnlyItsOwnGuests(t *testing.T) {
@@ -247,9 +241,7 @@ func TestKeysDoNotShow(t *testing.T) {
 		fmt.Fprintf(&shown, "%s %v %+v %#v\n", answers, err, err, err)
 	}
 	stored, err := filepath.Glob(filepath.Join(caddy.DefaultStorage.Path, "wsgi_party", "*", "*"))
-	if err != nil || len(stored) == 0 {
-		t.Errorf("stored manifests: %q, %v", stored, err)
-	}
+	check.False(t, err != nil || len(stored) == 0, "stored manifests: %q, %v", stored, err)
 	for _, path := range stored {
 		text := check.Value(os.ReadFile(path))(t)
 		shown.Write(text)

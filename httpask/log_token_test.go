@@ -87,17 +87,13 @@ func TestTheDocumentedFilterKeepsTokensOutOfCaddysLog(t *testing.T) {
 				check.Nil(t, json.Unmarshal([]byte(line), &e))
 				messages = append(messages, e.Msg)
 			}
-			if strings.Contains(line, key) || strings.Contains(line, one.Key) {
-				t.Errorf("a key is logged: %s", line)
-			}
+			check.False(t, strings.Contains(line, key) || strings.Contains(line, one.Key), "a key is logged: %s", line)
 		}
 		slices.Sort(messages)
 		messages = slices.Compact(messages)
 		if format == "format json" {
 			for _, message := range []string{"aborting with incomplete response", "handled request", "rewrote request", "roundtrip", "upstream roundtrip"} {
-				if !slices.Contains(messages, message) {
-					t.Errorf("without the filter, no secret is in %q, but in %q", message, messages)
-				}
+				check.False(t, !slices.Contains(messages, message), "without the filter, no secret is in %q, but in %q", message, messages)
 			}
 		} else if len(messages) > 0 {
 			t.Errorf("with the filter, a secret is in %q", messages)

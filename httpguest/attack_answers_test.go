@@ -67,13 +67,9 @@ func TestURLsOfTemplatesStayBelowTheMount(t *testing.T) {
 				for range 3 { // whatever unescapes it how often
 					for _, segment := range strings.FieldsFunc(below, func(r rune) bool { return r == '/' || r == '\\' }) {
 						segment, _, _ = strings.Cut(segment, ";")
-						if segment == ".." || segment == "." {
-							t.Errorf("%s with %q: %q climbs", name, v, link)
-						}
+						check.False(t, segment == ".." || segment == ".", "%s with %q: %q climbs", name, v, link)
 					}
-					if strings.HasPrefix(below, "/") || strings.Contains(below, "//") {
-						t.Errorf("%s with %q: %q has an empty segment", name, v, link)
-					}
+					check.False(t, strings.HasPrefix(below, "/") || strings.Contains(below, "//"), "%s with %q: %q has an empty segment", name, v, link)
 					if unescaped, err := url.PathUnescape(below); err == nil {
 						below = unescaped
 					}
@@ -81,9 +77,7 @@ func TestURLsOfTemplatesStayBelowTheMount(t *testing.T) {
 			}
 		}
 	}
-	if expanded < 100 {
-		t.Errorf("only %d URLs were made", expanded)
-	}
+	check.False(t, expanded < 100, "only %d URLs were made", expanded)
 }
 
 // evilTemplates leave the mount by their form.
@@ -222,9 +216,7 @@ func TestURLAnswersThatLeadElsewhereAreRefused(t *testing.T) {
 	}
 	link.Store(`"/home"`)
 	raw.Store("-")
-	if got, err := wsgiparty.URLFor(context.Background(), operatorOf(c, party), "home", nil); got != "/a/home" || err != nil {
-		t.Errorf("a good link: %q, %v", got, err)
-	}
+	check.Equal(t, check.Value(wsgiparty.URLFor(context.Background(), operatorOf(c, party), "home", nil))(t), "/a/home", "a good link")
 }
 
 func TestRedirectsAreNotFollowed(t *testing.T) {

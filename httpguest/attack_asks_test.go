@@ -197,9 +197,7 @@ func TestAsksThatNobodyWaitsForStillCount(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 		_, body, err := c.TryDo(ctx, "POST", "/ask/held", "null", http.Header{"Authorization": {"Bearer " + key}})
 		cancel()
-		if err == nil {
-			t.Errorf("an ask: %s", body)
-		}
+		check.False(t, err == nil, "an ask: %s", body)
 	}
 	check.Equal(t, running.Load(), 48, "are under way")
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)

@@ -131,14 +131,10 @@ func TestForgedHeadersDoNotReachApplications(t *testing.T) {
 					break
 				}
 			}
-			if !succeeds && !(path == "/php/" && attack.trailer != "") && strings.ContainsAny(attack.head+attack.trailer, "_.") {
-				t.Errorf("%s%s succeeds nowhere", path, name)
-			}
+			check.False(t, !succeeds && !(path == "/php/" && attack.trailer != "") && strings.ContainsAny(attack.head+attack.trailer, "_."), "%s%s succeeds nowhere", path, name)
 			for range 4 {
 				seen := send(path, attack)
-				if len(seen.Token) > 0 || !slices.Equal(seen.Prefix, []string{strings.TrimSuffix(path, "/")}) {
-					t.Errorf("%s, %s: the application has %+v", path, name, seen)
-				}
+				check.False(t, len(seen.Token) > 0 || !slices.Equal(seen.Prefix, []string{strings.TrimSuffix(path, "/")}), "%s, %s: the application has %+v", path, name, seen)
 			}
 		}
 	}
@@ -146,9 +142,7 @@ func TestForgedHeadersDoNotReachApplications(t *testing.T) {
 	// Named in Connection, the party's own header would be dropped by the proxy.
 	for _, path := range []string{"/http/", "/php/"} {
 		seen := send(path, attack{"Connection: X-Forwarded-Prefix, Party-Token\r\n", ""})
-		if !slices.Equal(seen.Prefix, []string{strings.TrimSuffix(path, "/")}) {
-			t.Errorf("%s: named in Connection, the prefix is %q", path, seen.Prefix)
-		}
+		check.Slices(t, seen.Prefix, []string{strings.TrimSuffix(path, "/")}, "%s: named in Connection, the prefix", path)
 	}
 }
 
@@ -174,9 +168,7 @@ func TestPrivatePathsAreHiddenFromOutside(t *testing.T) {
 		for _, method := range []string{"GET", "POST", "OPTIONS"} {
 			response := c.Raw(method + " " + target + " HTTP/1.1\r\nHost: " + c.Address + "\r\nAccept: " + partytest.ManifestType + "\r\nConnection: close\r\n\r\n")
 			status, body := response.Status, response.Body
-			if status != 404 || body != "" {
-				t.Errorf("%s %s: %d %q, want 404", method, target, status, body)
-			}
+			check.False(t, status != 404 || body != "", "%s %s: %d %q, want 404", method, target, status, body)
 		}
 	}
 	for _, r := range a.Requests() {
@@ -332,9 +324,7 @@ func TestTokensNameThePathAsSent(t *testing.T) {
 	}
 	for _, r := range a.Requests() {
 		got, err := partytest.Token(r, "a", partytest.Keys(t, key))
-		if err != nil || got.Mount != "/my%20apps/a" || !strings.HasPrefix(got.URI, "/my%20apps/a/own") {
-			t.Errorf("%s: %+v, %v", r.RequestURI, got, err)
-		}
+		check.False(t, err != nil || got.Mount != "/my%20apps/a" || !strings.HasPrefix(got.URI, "/my%20apps/a/own"), "%s: %+v, %v", r.RequestURI, got, err)
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
-	"slices"
 	"strings"
 	"testing"
 
@@ -142,9 +141,7 @@ func TestTheJSONHasTheDocumentedMembers(t *testing.T) {
 				got = append(got, name)
 			}
 		}
-		if !slices.Equal(got, c.want) {
-			t.Errorf("%T has %q, want %q", c.handler, got, c.want)
-		}
+		check.Slices(t, got, c.want, "%T has", c.handler)
 	}
 }
 
@@ -169,9 +166,7 @@ func TestWhereTheGuestDirectivesStandAmongOthers(t *testing.T) {
 				continue
 			}
 			ours, theirs := bytes.Index(config, []byte(`"`+directive+`"`)), bytes.Index(config, []byte(mark))
-			if ours < 0 || theirs < 0 || (ours < theirs) != directiveFirst {
-				t.Errorf("%s: %s first is %v, want %v: %s", lines, directive, ours < theirs, directiveFirst, config)
-			}
+			check.False(t, ours < 0 || theirs < 0 || (ours < theirs) != directiveFirst, "%s: %s first is %v, want %v: %s", lines, directive, ours < theirs, directiveFirst, config)
 		}
 	}
 	for other, mark := range before {
@@ -328,9 +323,7 @@ func TestWrongLinesOfTheGuestDirectivesAreRefused(t *testing.T) {
 			for _, want := range append(c.want, fmt.Sprintf("'%s'", directive), fmt.Sprintf(", at Caddyfile:%d", line)) {
 				check.Has(t, err.Error(), want, "%s %s: the error lacks: %v", c.lines, name, err)
 			}
-			if strings.Contains(err.Error(), "an-open") {
-				t.Errorf("a key is shown: %v", err)
-			}
+			check.False(t, strings.Contains(err.Error(), "an-open"), "a key is shown: %v", err)
 		}
 	}
 }
@@ -394,9 +387,7 @@ func TestWhatAdaptsLoads(t *testing.T) {
 		}
 	}
 	for name, want := range map[string]string{"home": "/all/", "search": "/all/search?q=a%20b&page=2"} {
-		if got, err := wsgiparty.URLFor(t.Context(), operator, name, map[string]any{"q": "a b", "page": 2}); err != nil || got != want {
-			t.Errorf("%s: %q %v, want %q", name, got, err, want)
-		}
+		check.Equal(t, check.Value(wsgiparty.URLFor(t.Context(), operator, name, map[string]any{"q": "a b", "page": 2}))(t), want, name)
 	}
 }
 
@@ -473,15 +464,11 @@ func TestWrongJSONIsRefusedByTheAdminAPI(t *testing.T) {
 		for _, want := range append(wrong.want, "wsgi_party_guest") {
 			check.Has(t, answer.Error, want, "%s: the error lacks", wrong.members)
 		}
-		if strings.Contains(answer.Error, "-secret") {
-			t.Errorf("a key is shown: %s", answer.Error)
-		}
+		check.False(t, strings.Contains(answer.Error, "-secret"), "a key is shown: %s", answer.Error)
 	}
 	for members, want := range map[string]string{`"party": 1`: "string", `"parties": "main"`: "unknown field", `"max_response": -1`: "max_response is -1 bytes: write a size above zero"} {
 		response := post(jsonConfig(c, `{"handler":"wsgi_party_ask",`+members+`}`))
-		if response.Status != http.StatusBadRequest || !strings.Contains(response.Body, want) {
-			t.Errorf("%s: %d %s", members, response.Status, response.Body)
-		}
+		check.False(t, response.Status != http.StatusBadRequest || !strings.Contains(response.Body, want), "%s: %d %s", members, response.Status, response.Body)
 	}
 	outside := strings.Replace(jsonConfig(c, `{"handler":"wsgi_party_guest"}`), `"handler":"wsgi_party",`, `"handler":"subroute",`, 1)
 	outside = strings.Replace(strings.Replace(outside, `"invites":[{"uri":"/a/__invite__/"}],`, "", 1), `"name":"main",`, "", 1)

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -134,9 +133,7 @@ func TestWhenAGuestLeaves(t *testing.T) {
 	if _, err := os.Stat(c.stored((*j.Key()))); err != nil {
 		t.Error(err)
 	}
-	if len(partytest.LogEntries(t, "guest left")) > 0 {
-		t.Error("it leaves too early")
-	}
+	check.False(t, len(partytest.LogEntries(t, "guest left")) > 0, "it leaves too early")
 
 	is404(30 * time.Second)
 	c.expectLink("home", "")
@@ -229,9 +226,7 @@ func TestEachChangeIsLoggedOnce(t *testing.T) {
 		t.Errorf("of changes is logged %v", changed)
 	}
 	want := []string{"guest joined <nil>", "invite failed 500", "invite failed 503", "invite refused 403", "guest joined <nil>", "invite not answered 404", "invite not answered 200", "guest joined <nil>"}
-	if !slices.Equal(got, want) {
-		t.Errorf("got  %q\nwant %q", got, want)
-	}
+	check.Slices(t, got, want, "got")
 }
 
 // TestTheFirstManifestBesideWhatIsDeclaredIsAChange has the guest on the line before that.

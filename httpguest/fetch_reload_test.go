@@ -45,9 +45,7 @@ func checkOnceASecond(t *testing.T, b *testbackend.Backend) {
 		if apart := requests[i].Began.Sub(requests[i-1].Began); apart < 500*time.Millisecond {
 			t.Errorf("asked again after %v", apart)
 		}
-		if requests[i].Began.Before(requests[i-1].Ended) {
-			t.Error("asked twice at a time")
-		}
+		check.False(t, requests[i].Began.Before(requests[i-1].Ended), "asked twice at a time")
 	}
 }
 
@@ -84,13 +82,9 @@ func TestANewManifestReplacesTheOldWithoutAGap(t *testing.T) {
 	applicationOf(t, "blog").FetchSoon()
 	for deadline := time.Now().Add(10 * time.Second); ; {
 		link, err := wsgiparty.URLFor(context.Background(), line.Operator(""), "home", nil)
-		if err != nil || link != "/blog/1" && link != "/blog/2" {
-			t.Errorf("%q %v", link, err)
-		}
+		check.False(t, err != nil || link != "/blog/1" && link != "/blog/2", "%q %v", link, err)
 		version, err := c.ask("version", nil)
-		if err != nil || version != "1" && version != "2" {
-			t.Errorf("%q %v", version, err)
-		}
+		check.False(t, err != nil || version != "1" && version != "2", "%q %v", version, err)
 		if link == "/blog/2" && version == "2" {
 			break
 		}
@@ -225,9 +219,7 @@ func TestLastGoodManifestsAreKeptInStorage(t *testing.T) {
 	is := func(stored []byte) bool {
 		return strings.HasPrefix(string(stored), `{"fetched":"20`) && strings.HasSuffix(string(stored), `Z","manifest":`+manifest+`}`)
 	}
-	if !is(stored) {
-		t.Errorf("stored is %s", stored)
-	}
+	check.False(t, !is(stored), "stored is %s", stored)
 	b.Kill()
 	restart := func(directives string) {
 		t.Helper()
@@ -248,9 +240,7 @@ func TestLastGoodManifestsAreKeptInStorage(t *testing.T) {
 	b.Start()
 	restart(blogAt(b))
 	warned := partytest.LogEntries(t, "the guest's last manifest cannot be read from storage")
-	if len(warned) != 1 || warned[0]["guest"] != "blog" || !strings.Contains(fmt.Sprint(warned[0]["error"]), "JSON") {
-		t.Errorf("warned of %v", warned)
-	}
+	check.False(t, len(warned) != 1 || warned[0]["guest"] != "blog" || !strings.Contains(fmt.Sprint(warned[0]["error"]), "JSON"), "warned of %v", warned)
 	c.await("url")
 	c.expectLink("home", "/blog/")
 	partytest.Eventually(t, "it is stored again", func() bool {

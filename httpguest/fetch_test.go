@@ -97,9 +97,7 @@ func joinAnswers(answers []any) string {
 // expectAsk fails the test unless asking gives these answers, and no error.
 func (c *guestTest) expectAsk(service string, payload any, want string) {
 	c.Helper()
-	if got, err := c.ask(service, payload); got != want || err != nil {
-		c.Errorf("asking for %s with %v: %s %v, want %s", service, payload, got, err, want)
-	}
+	check.Equal(c, check.Value(c.ask(service, payload))(c), want, "asking for %s with %v", service, payload)
 }
 
 // expectLink fails the test unless that is where the page is, and "" unless nobody
@@ -107,9 +105,7 @@ func (c *guestTest) expectAsk(service string, payload any, want string) {
 func (c *guestTest) expectLink(page, want string) {
 	c.Helper()
 	got, err := wsgiparty.URLFor(context.Background(), operatorOf(c, c.party), page, nil)
-	if got != want || (err != nil) != (want == "") {
-		c.Errorf("the URL for %s is %q, %v, want %q", page, got, err, want)
-	}
+	check.False(c, got != want || (err != nil) != (want == ""), "the URL for %s is %q, %v, want %q", page, got, err, want)
 }
 
 // await waits until guests are connected under these services.
@@ -183,9 +179,7 @@ func TestTheApplicationIsAskedForItsManifest(t *testing.T) {
 			uri += "?a=b%20c"
 			want["X-Forwarded-Prefix"], want["X-Forwarded-Proto"], want["X-Forwarded-Host"] = "/apps/blog", "https", "example.com"
 		}
-		if r.Method != "GET" || r.URI != uri || r.Body != "" {
-			t.Errorf("%s %s %q, want a GET of %s", r.Method, r.URI, r.Body, uri)
-		}
+		check.False(t, r.Method != "GET" || r.URI != uri || r.Body != "", "%s %s %q, want a GET of %s", r.Method, r.URI, r.Body, uri)
 		for name, value := range want {
 			if got := r.Header[name]; len(got) != 1 || got[0] != value {
 				t.Errorf("%s: %s: %q, want %s", uri, name, got, value)
@@ -193,9 +187,7 @@ func TestTheApplicationIsAskedForItsManifest(t *testing.T) {
 		}
 		tokens := r.Header[httpguest.TokenHeader]
 		if !https {
-			if tokens != nil {
-				t.Error("a guest without a key is sent a token")
-			}
+			check.False(t, tokens != nil, "a guest without a key is sent a token")
 			continue
 		}
 		keys, err := token.NewKeys([]string{testGuestKey})
@@ -203,9 +195,7 @@ func TestTheApplicationIsAskedForItsManifest(t *testing.T) {
 			t.Fatalf("%q %v", tokens, err)
 		}
 		proof, err := keys.Verify("blog", tokens[0], time.Now())
-		if err != nil || proof.Mount != "/apps/blog" || len(proof.Path) != 0 || !proof.IsFor("GET", "/apps/blog"+uri, nil) || !proof.IsFor("GET", uri, nil) {
-			t.Errorf("%+v %v", proof, err)
-		}
+		check.False(t, err != nil || proof.Mount != "/apps/blog" || len(proof.Path) != 0 || !proof.IsFor("GET", "/apps/blog"+uri, nil) || !proof.IsFor("GET", uri, nil), "%+v %v", proof, err)
 	}
 }
 
@@ -330,9 +320,7 @@ func TestWhatTheApplicationAnswers(t *testing.T) {
 			requests := b.Requests("/" + name + "/__invite__/")
 			for i := 1; i < len(requests); i++ {
 				last, r := requests[i-1], requests[i]
-				if r.Began.Before(last.Ended) && !strings.HasPrefix(name, "slow") {
-					t.Error("it was asked while it was being asked")
-				}
+				check.False(t, r.Began.Before(last.Ended) && !strings.HasPrefix(name, "slow"), "it was asked while it was being asked")
 				if apart := r.Began.Sub(last.Began); apart < 500*time.Millisecond || name == "503" && apart < 3*time.Second {
 					t.Errorf("it was asked again after %v", apart)
 				}
@@ -408,9 +396,7 @@ func TestAManifestIsAskedForAgainWhenItIsStale(t *testing.T) {
 	if apart := again[1].Began.Sub(first.Began); apart < 9*time.Second {
 		t.Errorf("it is asked for again after %v", apart)
 	}
-	if got := again[1].Header["If-None-Match"]; !slices.Equal(got, []string{`"1"`}) {
-		t.Errorf("it is asked for again with If-None-Match %q", got)
-	}
+	check.Slices(t, again[1].Header["If-None-Match"], []string{`"1"`}, "it is asked for again with If-None-Match")
 	c.expectLink("home", "/blog/")
 	check.Equal(t, len(b.Requests("/long/__invite__/")), 1, "one that is fresh for a minute is asked for times")
 	time.Sleep(50 * time.Millisecond)                                     // for what must not happen, in the background

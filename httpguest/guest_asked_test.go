@@ -106,9 +106,7 @@ func TestHowAnApplicationIsAsked(t *testing.T) {
 			header["Content-Type"], header["Content-Length"] = "application/json", fmt.Sprint(len(r.Body))
 		}
 		for name, value := range header {
-			if got := r.Header[name]; !slices.Equal(got, []string{value}) {
-				t.Errorf("%s: %s: %q, want %s", what, name, got, value)
-			}
+			check.Slices(t, r.Header[name], []string{value}, "%s: %s, want %s", what, name, value)
 		}
 		proof, err := keys.Verify("blog", r.Header.Get(httpguest.TokenHeader), time.Now())
 		if err != nil || !proof.IsFor(r.Method, r.URI, []byte(r.Body)) || !proof.IsFor(r.Method, "/apps/blog"+r.URI, []byte(r.Body)) ||
@@ -169,9 +167,7 @@ func TestWhatAnApplicationAnswersAnAsk(t *testing.T) {
 		asks.Go(func() {
 			answers, err := operatorOf(c, c.party).AskAround(context.Background(), name, nil)
 			var failed *wsgiparty.HandlerError
-			if test.err == "" && err != nil || test.err != "" && (!errors.As(err, &failed) || failed.Guest != "blog" || !strings.Contains(err.Error(), test.err)) {
-				t.Errorf("%s: the error is %v, want %s", name, err, test.err)
-			}
+			check.False(t, test.err == "" && err != nil || test.err != "" && (!errors.As(err, &failed) || failed.Guest != "blog" || !strings.Contains(err.Error(), test.err)), "%s: the error is %v, want %s", name, err, test.err)
 			if got := joinAnswers(answers); got != test.answer || test.answer == "" && len(answers) != 0 {
 				t.Errorf("%s: it answers %q, want %q", name, got, test.answer)
 			}
@@ -222,9 +218,7 @@ func TestAConnectionThatWasIdleMayEndWhenItIsUsed(t *testing.T) {
 			c.expectAsk(service, map[string]any{"id": 1}, `"kept"`)
 			c.expectAsk(service, map[string]any{"id": 1}, `"again"`)
 			asked := b.Requests("/" + service)
-			if len(asked) != 3 || asked[2].Body != asked[1].Body || asked[2].Header["Idempotency-Key"] != nil {
-				t.Errorf("%+v", asked)
-			}
+			check.False(t, len(asked) != 3 || asked[2].Body != asked[1].Body || asked[2].Header["Idempotency-Key"] != nil, "%+v", asked)
 		}
 		c.expectAsk("never", nil, `"kept"`)
 		if _, err := c.ask("never", nil); err == nil || !strings.Contains(err.Error(), "status 502") {
@@ -247,9 +241,7 @@ func TestAServiceMayBeAList(t *testing.T) {
 		c.load(config)
 		c.await("list")
 		answers, err := c.ask("list", nil)
-		if answers != `"a" "constant" "c"` || err == nil || !strings.Contains(err.Error(), "status 500") {
-			t.Errorf("%s %v", answers, err)
-		}
+		check.False(t, answers != `"a" "constant" "c"` || err == nil || !strings.Contains(err.Error(), "status 500"), "%s %v", answers, err)
 	}
 }
 
@@ -318,9 +310,7 @@ func TestWhatAnAskTakesAlong(t *testing.T) {
 		}
 	}
 	for _, r := range b.Requests("/__invite__/") {
-		if r.Header["Cookie"] != nil || r.Header["Authorization"] != nil || r.Header["Traceparent"] != nil {
-			t.Errorf("asked for its manifest with %v", r.Header)
-		}
+		check.False(t, r.Header["Cookie"] != nil || r.Header["Authorization"] != nil || r.Header["Traceparent"] != nil, "asked for its manifest with %v", r.Header)
 	}
 }
 
@@ -350,9 +340,7 @@ func TestHowManyAsksAreUnderWay(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
 			answers, err := line.Operator(guest).AskAround(ctx, service, nil)
 			cancel()
-			if len(answers) != 0 || err == nil {
-				t.Errorf("%s: %v %v", service, answers, err)
-			}
+			check.False(t, len(answers) != 0 || err == nil, "%s: %v %v", service, answers, err)
 		}
 		check.Equal(t, len(b.Requests("/hold")), before, "it is asked nevertheless")
 	}

@@ -6,7 +6,6 @@ package httpguest_test
 import (
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -37,9 +36,7 @@ func TestEventsTellOfRemoteGuests(t *testing.T) {
 			got = events.Events()[expected:]
 			return len(got) >= len(want)
 		})
-		if !slices.Equal(got, want) {
-			t.Errorf("got  %q\nwant %q", got, want)
-		}
+		check.Slices(t, got, want, "got")
 		expected += len(got)
 	}
 	blog := partytest.NewInvited(t, partytest.Manifest(`{"services": {"ping": {"answer": 1}, "gone": {"href": "/gone"}}}`))

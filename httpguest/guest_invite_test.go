@@ -196,9 +196,7 @@ func TestInvitesOfApplicationsAreSentAgain(t *testing.T) {
 	again := func(result wsgiparty.InviteResult, status int, sent bool) {
 		t.Helper()
 		infos := wsgiparty.SendInvites(c.party, "blog")
-		if len(infos) != 1 || infos[0].Result != result || infos[0].Status != status || infos[0].Sent != sent {
-			t.Errorf("%+v", infos)
-		}
+		check.False(t, len(infos) != 1 || infos[0].Result != result || infos[0].Status != status || infos[0].Sent != sent, "%+v", infos)
 	}
 	again(wsgiparty.InviteNotAnswered, 404, true)
 	b.On("/__invite__/", manifestOf(`{"services": {"ping": {"answer": 1}}}`))

@@ -14,6 +14,7 @@ import (
 
 	"github.com/wsgiparty/wsgiparty"
 	"github.com/wsgiparty/wsgiparty/httpguest"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/testbackend"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
 	"golang.org/x/sync/errgroup"
@@ -112,9 +113,7 @@ func TestAGuestThatDoesNotAnswerIsNotAskedForAWhile(t *testing.T) {
 		time.Sleep(100 * time.Millisecond) // handlers of those who are gone have not been waited for
 	}
 	answered := func(name string, err error) {
-		if err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
+		check.False(t, err != nil, "%s: %v", name, err)
 	}
 	each(1, true, answered)
 	each(4, false, func(string, error) {}) // and not five in a row
@@ -190,20 +189,14 @@ func TestOneSlowGuestCostsItsTimeoutOnce(t *testing.T) {
 	}
 	c.load(config)
 	answers, err := c.ask("who", nil)
-	if answers != "1 1" || strings.Count(fmt.Sprint(err), "it took longer than 2s") != 3 {
-		t.Errorf("%s: %v", answers, err)
-	}
+	check.False(t, answers != "1 1" || strings.Count(fmt.Sprint(err), "it took longer than 2s") != 3, "%s: %v", answers, err)
 	hung := b.Requests("/hang")
 	for _, r := range hung {
-		if slices.ContainsFunc(hung, func(other testbackend.Request) bool { return !r.Ended.IsZero() && other.Began.After(r.Ended) }) {
-			t.Error("its handlers are asked one after the other")
-		}
+		check.False(t, slices.ContainsFunc(hung, func(other testbackend.Request) bool { return !r.Ended.IsZero() && other.Began.After(r.Ended) }), "its handlers are asked one after the other")
 	}
 
 	c.load(strings.ReplaceAll(config, "2s", "5m"))
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	if answer, err := wsgiparty.First[int](ctx, operatorOf(c, c.party), "who", nil); answer != 1 || err != nil {
-		t.Errorf("the first is %v: %v", answer, err)
-	}
+	check.Equal(t, check.Value(wsgiparty.First[int](ctx, operatorOf(c, c.party), "who", nil))(t), 1, "the first")
 }

@@ -164,9 +164,7 @@ func TestEveryAskIsAnsweredThroughReloadsAndAChange(t *testing.T) {
 				for service, payload := range map[string]any{"who": nil, "version": nil, "url": wsgiparty.URLRequest{Name: "home"}} {
 					answers, err := operatorOf(c, c.party).AskAround(context.Background(), service, payload)
 					got := joinAnswers(answers)
-					if err != nil {
-						t.Errorf("asking for %s: %v", service, err)
-					}
+					check.False(t, err != nil, "asking for %s: %v", service, err)
 					mu.Lock()
 					asked[got]++
 					mu.Unlock()
@@ -192,12 +190,8 @@ func TestEveryAskIsAnsweredThroughReloadsAndAChange(t *testing.T) {
 			t.Errorf("%d times the answers were %q", asked[got], got)
 		}
 	}
-	if asked[`"blog" "blog"`] < 20 || asked["1"] == 0 || asked["2"] == 0 {
-		t.Errorf("hardly asked: %v", asked)
-	}
+	check.False(t, asked[`"blog" "blog"`] < 20 || asked["1"] == 0 || asked["2"] == 0, "hardly asked: %v", asked)
 	c.expectLink("home", "/blog/2")
 	check.Equal(t, len(b.Requests("/__invite__/")), 2, "asked for the manifest times")
-	if strings.Contains(fmt.Sprint(partytest.LogEntries(t, "guest left")), "blog") {
-		t.Error("it left meanwhile")
-	}
+	check.False(t, strings.Contains(fmt.Sprint(partytest.LogEntries(t, "guest left")), "blog"), "it left meanwhile")
 }

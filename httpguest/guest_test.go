@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -79,9 +78,7 @@ func TestTheMount(t *testing.T) {
 					t.Errorf("%s is passed on: %q", name, values)
 				}
 			}
-			if got := seen[0].Header[httpguest.PrefixHeader]; !slices.Equal(got, want) {
-				t.Errorf("X-Forwarded-Prefix is %q, want %q", got, want)
-			}
+			check.Slices(t, seen[0].Header[httpguest.PrefixHeader], want, "X-Forwarded-Prefix")
 		})
 	}
 }
@@ -298,9 +295,7 @@ func TestTwoGuestsShareOneMount(t *testing.T) {
 	partytest.Eventually(t, "both have joined", func() bool { return len(c.partyline().Services()["who"]) == 2 })
 	c.expectAsk("url", wsgiparty.URLRequest{Name: "home"}, "/shared/two /shared/one")
 	answers, err := c.ask("who", nil)
-	if answers != "2 1" && answers != "1 2" || err != nil {
-		t.Errorf("%s %v", answers, err)
-	}
+	check.False(t, answers != "2 1" && answers != "1 2" || err != nil, "%s %v", answers, err)
 	for guest, secret := range map[string]string{"one": testGuestKey, "two": other} {
 		keys := check.Value(token.NewKeys([]string{secret}))(t)
 		for _, path := range []string{"/__invite__/", "/who/"} {
@@ -308,9 +303,7 @@ func TestTwoGuestsShareOneMount(t *testing.T) {
 				if proof, err := keys.Verify(guest, r.Header.Get(httpguest.TokenHeader), time.Now()); err != nil || proof.Guest != guest {
 					t.Errorf("%s%s: %+v %v", path, guest, proof, err)
 				}
-				if got := r.Header[httpguest.PrefixHeader]; !slices.Equal(got, []string{"/shared"}) {
-					t.Errorf("X-Forwarded-Prefix: %q", got)
-				}
+				check.Slices(t, r.Header[httpguest.PrefixHeader], []string{"/shared"}, "X-Forwarded-Prefix")
 			}
 		}
 	}
@@ -372,8 +365,6 @@ func TestAnAnswerOfAnotherGuestDoesNotCount(t *testing.T) {
 		t.Errorf("%s %v", answers, err)
 	}
 	for _, r := range b.Requests("") {
-		if r.Header[httpguest.TokenHeader] != nil || r.Header[httpguest.PrefixHeader] != nil {
-			t.Errorf("the other application is sent %v", r.Header)
-		}
+		check.False(t, r.Header[httpguest.TokenHeader] != nil || r.Header[httpguest.PrefixHeader] != nil, "the other application is sent %v", r.Header)
 	}
 }

@@ -162,9 +162,7 @@ func TestAGuestBehindARewriteHasNotJoined(t *testing.T) {
 		if strings.HasPrefix(fine, "handle {") {
 			mount = ""
 		}
-		if got, err := wsgiparty.URLFor(t.Context(), operatorOf(c, "main"), "home", nil); err != nil || got != mount+"/" {
-			t.Errorf("%s: %q %v", fine, got, err)
-		}
+		check.Equal(t, check.Value(wsgiparty.URLFor(t.Context(), operatorOf(c, "main"), "home", nil))(t), mount+"/", fine)
 	}
 }
 
@@ -188,12 +186,8 @@ func TestKeysOfTwoGuestsThatAreTheSameFailTheLoad(t *testing.T) {
 		"ADDRESS {\nroute {\nwsgi_party x {\ninvite /a/__invite__/\nhandle_path /a/* {\nwsgi_party_guest {\nkey {env.one_PARTY_KEY}\n}\n}\n}\nwsgi_party y {\ninvite /b/__invite__/\nhandle_path /b/* {\nwsgi_party_guest {\nkey {env.same_PARTY_KEY}\n}\n}\n}\n}\n}",
 	} {
 		err := c.TryLoad(config)
-		if err == nil || !strings.Contains(err.Error(), `"a`) || !strings.Contains(err.Error(), `"b`) || !strings.Contains(err.Error(), "share a key: each needs its own") {
-			t.Errorf("%s: %v", config, err)
-		}
-		if err != nil && strings.Contains(err.Error(), "-Key-Key") {
-			t.Errorf("a key is shown: %v", err)
-		}
+		check.False(t, err == nil || !strings.Contains(err.Error(), `"a`) || !strings.Contains(err.Error(), `"b`) || !strings.Contains(err.Error(), "share a key: each needs its own"), "%s: %v", config, err)
+		check.False(t, err != nil && strings.Contains(err.Error(), "-Key-Key"), "a key is shown: %v", err)
 		c.Expect("/", 200, "before")
 	}
 	// The same guest in two servers has the same key, and two of its own.
@@ -220,8 +214,6 @@ func TestStrictInvitesDoNotWaitForApplications(t *testing.T) {
 	check.Nil(t, caddy.Validate(partytest.ParseConfig(t, config)))
 	if after := requests.Invites(); after != before {
 		// The running config may have asked again in the meantime, once.
-		if after > before+1 {
-			t.Errorf("validating asks the application %d times", after-before)
-		}
+		check.False(t, after > before+1, "validating asks the application %d times", after-before)
 	}
 }

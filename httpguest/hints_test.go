@@ -187,15 +187,11 @@ func TestMistakesOfApplicationsAreTold(t *testing.T) {
 				t.Errorf("%s: it does not say %s: %v", name, part, told)
 			}
 		}
-		if strings.Contains(text, test.never) {
-			t.Errorf("%s: it says %s: %v", name, test.never, told)
-		}
+		check.False(t, strings.Contains(text, test.never), "%s: it says %s: %v", name, test.never, told)
 	}
 	for _, p := range wsgiparty.Parties() {
 		for _, i := range p.Invites {
-			if p.Partyline.Name() == c.party && i.Hint == "" {
-				t.Errorf("%s: the admin API has no hint", i.Guest)
-			}
+			check.False(t, p.Partyline.Name() == c.party && i.Hint == "", "%s: the admin API has no hint", i.Guest)
 		}
 	}
 }
@@ -214,9 +210,7 @@ func TestManifestsThatAreHardlyMeantAreWarnedOf(t *testing.T) {
 			t.Fatalf("%d warnings, want %d: %v", len(entries), n, entries)
 		}
 		last := entries[n-1]
-		if last["level"] != "warn" || last["guest"] != "blog" || last["party"] != c.party || last["uri"] != "/blog/__invite__/" {
-			t.Errorf("%v", last)
-		}
+		check.False(t, last["level"] != "warn" || last["guest"] != "blog" || last["party"] != c.party || last["uri"] != "/blog/__invite__/", "%v", last)
 		for _, part := range says {
 			if !strings.Contains(fmt.Sprint(last["hint"]), part) {
 				t.Errorf("it does not say %s: %v", part, last["hint"])

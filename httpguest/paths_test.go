@@ -191,9 +191,7 @@ func TestAConstantLinkThatIsAbsoluteLeadsToNobodyElse(t *testing.T) {
 				}
 				return info.Status == 200
 			})
-			if test.want == "" && info.Err != nil || test.want != "" && (info.Err == nil || !strings.Contains(info.Err.Error(), test.want)) {
-				t.Errorf("%s of %s: %v, want %q", test.answer, test.guest, info.Err, test.want)
-			}
+			check.False(t, test.want == "" && info.Err != nil || test.want != "" && (info.Err == nil || !strings.Contains(info.Err.Error(), test.want)), "%s of %s: %v, want %q", test.answer, test.guest, info.Err, test.want)
 		})
 	}
 }
@@ -244,15 +242,11 @@ func TestForgedHrefsReachNobody(t *testing.T) {
 			t.Errorf("%q: %v", x, err)
 		}
 	}
-	if answer, err := c.ask("list", map[string]any{"x": []any{"shop", "admin"}}); answer != "1" || err != nil {
-		t.Errorf("%s, %v", answer, err)
-	}
+	check.Equal(t, check.Value(c.ask("list", map[string]any{"x": []any{"shop", "admin"}}))(t), "1")
 	c.expectAsk("fine", map[string]any{"x": "shop"}, "1")
 	for name, b := range map[string]*testbackend.Backend{"wiki": c.wiki, "shop": c.shop, "admin": c.admin} {
 		for _, r := range b.Requests("") {
-			if !strings.HasSuffix(r.URI, "/__invite__/") {
-				t.Errorf("%s was sent %s %s", name, r.Method, r.URI)
-			}
+			check.False(t, !strings.HasSuffix(r.URI, "/__invite__/"), "%s was sent %s %s", name, r.Method, r.URI)
 		}
 	}
 }
@@ -264,9 +258,7 @@ func TestWhatIsDeclaredMayLeadAnywhere(t *testing.T) {
 	c.start(map[string]string{"site": "url cart /shop/{x}\nservice health GET /healthz"})
 	c.await("x")
 	c.expectAsk("health", nil, "1")
-	if link, err := wsgiparty.URLFor(context.Background(), operatorOf(c, c.party), "cart", map[string]any{"x": "cart"}); link != "/shop/cart" || err != nil {
-		t.Errorf("%q, %v", link, err)
-	}
+	check.Equal(t, check.Value(wsgiparty.URLFor(context.Background(), operatorOf(c, c.party), "cart", map[string]any{"x": "cart"}))(t), "/shop/cart")
 }
 
 // TestAPasswordLetsThroughOneGuestsAsks has another guest's come to the same path.
@@ -305,9 +297,7 @@ func TestAPasswordLetsThroughOneGuestsAsks(t *testing.T) {
 		t.Errorf("people get %d", status)
 	}
 	for _, p := range passed {
-		if !strings.HasPrefix(p, "shop ") {
-			t.Errorf("past the password: %s", p)
-		}
+		check.False(t, !strings.HasPrefix(p, "shop "), "past the password: %s", p)
 	}
 	check.Equal(t, len(c.shop.Requests("/delete")), 0, "requests")
 }

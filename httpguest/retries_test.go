@@ -54,9 +54,7 @@ func TestWhenAnApplicationIsAskedAgain(t *testing.T) {
 				if a.want <= 30*s && !(*r.Reached()) {
 					most = min(most, max(30*s, a.retryAfter))
 				}
-				if got < a.want || got > most {
-					t.Errorf("%s, answer %d: asked again after %v, want %v to %v", name, i, got, a.want, most)
-				}
+				check.False(t, got < a.want || got > most, "%s, answer %d: asked again after %v, want %v to %v", name, i, got, a.want, most)
 			}
 		}
 	}

@@ -335,9 +335,7 @@ func TestNobodyWaitsForAServiceThatDoesNotAnswer(t *testing.T) {
 			told++
 		}
 	}
-	if told < waiting-6 {
-		t.Errorf("%d of %d are told", told, waiting)
-	}
+	check.False(t, told < waiting-6, "%d of %d are told", told, waiting)
 	if n := len(c.arrived()); n > 12 {
 		t.Errorf("it is asked %d times", n)
 	}

@@ -199,9 +199,7 @@ func TestAnApplicationThatIsTooSlowForAnAskIsUpForVisitors(t *testing.T) {
 	b.On("/slow", slow)
 	c.load("invite /blog/__invite__/\nhandle_path /blog/* {\nwsgi_party_guest {\nservice slow /slow\ntimeout 50ms\n}\nreverse_proxy " + b.Upstream() + " {\nfail_duration 1h\n}\n}")
 	_, err := c.ask("slow", nil)
-	if !party.TimedOut(err) || errors.Is(err, context.Canceled) {
-		t.Errorf("the ask ended with %v", err)
-	}
+	check.False(t, !party.TimedOut(err) || errors.Is(err, context.Canceled), "the ask ended with %v", err)
 	c.Expect("/blog/slow", 200, "1")
 }
 

@@ -80,9 +80,7 @@ func TestNothingOfAnInviteLeavesTheProcess(t *testing.T) {
 					if name == "another guest" { // which does not pass it on
 						continue
 					}
-					if e["msg"] != partytest.Message(wsgiparty.InviteNotAnswered) || e["status"] != 0.0 || e["error"] != leavesProcess || !strings.Contains(fmt.Sprint(e["hint"]), "wsgi_party_guest") {
-						t.Errorf("it is told as %v", e)
-					}
+					check.False(t, e["msg"] != partytest.Message(wsgiparty.InviteNotAnswered) || e["status"] != 0.0 || e["error"] != leavesProcess || !strings.Contains(fmt.Sprint(e["hint"]), "wsgi_party_guest"), "it is told as %v", e)
 				}
 			}
 			check.Equal(t, connections.Load()+more.Load(), 0, "connections")
@@ -137,8 +135,6 @@ func TestAGuestThatConnectsWhileItIsInvited(t *testing.T) {
 	})
 	c.load("invite /blog/__invite__/\ntest_app app")
 	o := partytest.InvitesLogged(t, "blog")[0]
-	if o["msg"] != partytest.Message(wsgiparty.InviteFailed) || o["error"] != leavesProcess || !strings.Contains(fmt.Sprint(o["hint"]), "a context of its own") {
-		t.Errorf("it is told as %v", o)
-	}
+	check.False(t, o["msg"] != partytest.Message(wsgiparty.InviteFailed) || o["error"] != leavesProcess || !strings.Contains(fmt.Sprint(o["hint"]), "a context of its own"), "it is told as %v", o)
 	check.Equal(t, len(b.Requests("")), 0, "requests")
 }

@@ -272,21 +272,15 @@ func TestWhoIsGoneIsForgotten(t *testing.T) {
 	}
 	c.load(mounted("stays"))
 	partytest.Eventually(t, "who is gone is forgotten", func() bool { return !known("preview") })
-	if !known("stays") || asked("stays") != 1 {
-		t.Error("who stays is forgotten, too")
-	}
+	check.False(t, !known("stays") || asked("stays") != 1, "who stays is forgotten, too")
 	time.Sleep(kept.ForgetAfter)
 	c.load(mounted("stays") + mounted("preview"))
 	c.await("preview")
 	asks, _ := c.partyline().Counts()
-	if asked("preview") != 0 || slices.Contains(asks, wsgiparty.AskCount{Service: "preview", Asks: 1}) {
-		t.Errorf("who is gone is still counted: %v", asks)
-	}
+	check.False(t, asked("preview") != 0 || slices.Contains(asks, wsgiparty.AskCount{Service: "preview", Asks: 1}), "who is gone is still counted: %v", asks)
 	c.load(mounted("stays"))
 	asks, _ = c.partyline().Counts()
-	if len(asks) != 1 || asks[0].Service != "ping" || asks[0].Asks != 1 {
-		t.Errorf("of who stays is counted %v", asks)
-	}
+	check.False(t, len(asks) != 1 || asks[0].Service != "ping" || asks[0].Asks != 1, "of who stays is counted %v", asks)
 
 	// Who comes back in time is not forgotten, nor is who is in one of two configs.
 	c.expectAsk("ping", nil, "1")
@@ -417,9 +411,7 @@ func TestAnUnchangedManifestIsNotParsedAgain(t *testing.T) {
 		n++
 		j.answersManifest(string(body) + strings.Repeat(" ", n))
 	})
-	if same*10 > other {
-		t.Errorf("%v allocations for the same, %v for one that is written otherwise", same, other)
-	}
+	check.False(t, same*10 > other, "%v allocations for the same, %v for one that is written otherwise", same, other)
 	check.Equal(t, len(partytest.LogEntries(t, "manifest changed")), 0, "it changed times")
 }
 

@@ -185,9 +185,7 @@ func TestAdminAskOfRemoteHandlers(t *testing.T) {
 	for _, reply := range asked.Replies {
 		first, _, _ := strings.Cut(reply.Error, "\n")
 		got = append(got, fmt.Sprintln(reply.Guest, reply.Status, first))
-		if reply.Duration <= 0 || reply.Duration > asked.Duration {
-			t.Errorf("%s took %v s, the ask %v", reply.Guest, reply.Duration, asked.Duration)
-		}
+		check.False(t, reply.Duration <= 0 || reply.Duration > asked.Duration, "%s took %v s, the ask %v", reply.Guest, reply.Duration, asked.Duration)
 	}
 	if want := []string{"zoe answered \n", "adam answered \n", "broken failed guest \"broken\" failed to answer \"far\": panic: oh no\n", "shy declined \n"}; !slices.Equal(got, want) {
 		t.Errorf("%q\nwant %q", got, want)
@@ -200,9 +198,7 @@ func TestAdminAskOfRemoteHandlers(t *testing.T) {
 	}
 	asked = askedJSON{}
 	partytest.Decode(c, c.Call("POST", "/wsgi_party/main/ask/far?first", `"x"`), &asked)
-	if len(asked.Replies) != 1 || fmt.Sprint(asked.Answers) != "[x]" {
-		t.Errorf("first: %+v", asked)
-	}
+	check.False(t, len(asked.Replies) != 1 || fmt.Sprint(asked.Answers) != "[x]", "first: %+v", asked)
 }
 
 func TestAdminAskPassesOnThePayload(t *testing.T) {
@@ -307,12 +303,8 @@ func TestAnAnswerThatJSONCannotCarryIsShownAsItsType(t *testing.T) {
 			continue
 		}
 		odd := asked.Replies[1]
-		if odd.Status != "answered" || odd.Error != "" || !strings.Contains(odd.Note, "JSON cannot carry") || !strings.Contains(odd.Note, test.why) {
-			t.Errorf("%T: %+v", answer, odd)
-		}
-		if asked.Replies[0].Note != "" || asked.Replies[2].Note != "" {
-			t.Errorf("notes about the others: %+v", asked.Replies)
-		}
+		check.False(t, odd.Status != "answered" || odd.Error != "" || !strings.Contains(odd.Note, "JSON cannot carry") || !strings.Contains(odd.Note, test.why), "%T: %+v", answer, odd)
+		check.False(t, asked.Replies[0].Note != "" || asked.Replies[2].Note != "", "notes about the others: %+v", asked.Replies)
 	}
 }
 
@@ -339,9 +331,7 @@ func TestAnswersThatJSONCanCarryComeAsTheyAre(t *testing.T) {
 		answer = test.answer
 		var asked askedJSON
 		partytest.Decode(c, c.Call("POST", "/wsgi_party/main/ask/any", ""), &asked)
-		if len(asked.Replies) != 1 || !reflect.DeepEqual(asked.Answers, []any{test.want}) || asked.Replies[0].Note != "" {
-			t.Errorf("%#v: %+v, want %#v", answer, asked, test.want)
-		}
+		check.False(t, len(asked.Replies) != 1 || !reflect.DeepEqual(asked.Answers, []any{test.want}) || asked.Replies[0].Note != "", "%#v: %+v, want %#v", answer, asked, test.want)
 	}
 }
 
@@ -360,9 +350,7 @@ func TestAdminAskSaysHowAHandlerPanicked(t *testing.T) {
 				wild = reply.Error
 			}
 		}
-		if !strings.HasPrefix(wild, `guest "wild" failed to answer "any": panic: `) || !strings.Contains(wild, "admin_ask_test.go:") || fmt.Sprint(asked.Answers) != "[tame]" {
-			t.Errorf("%T: %+v", value, asked)
-		}
+		check.False(t, !strings.HasPrefix(wild, `guest "wild" failed to answer "any": panic: `) || !strings.Contains(wild, "admin_ask_test.go:") || fmt.Sprint(asked.Answers) != "[tame]", "%T: %+v", value, asked)
 		var shown struct {
 			Counts []struct {
 				Guest     string
@@ -370,9 +358,7 @@ func TestAdminAskSaysHowAHandlerPanicked(t *testing.T) {
 			}
 		}
 		partytest.Decode(c, c.Call("GET", "/wsgi_party/"+party, ""), &shown)
-		if shown.Counts[1].Guest != "wild" || shown.Counts[1].LastError != wild {
-			t.Errorf("%T: the last error is %+v, want %s", value, shown.Counts, wild)
-		}
+		check.False(t, shown.Counts[1].Guest != "wild" || shown.Counts[1].LastError != wild, "%T: the last error is %+v, want %s", value, shown.Counts, wild)
 		operator.Leave()
 	}
 }

@@ -47,9 +47,7 @@ func TestGuestsThatDidNotJoinAreInvitedAgainByTheAdminAPI(t *testing.T) {
 	expectEvents := func(want []string) {
 		t.Helper()
 		partytest.Eventually(t, "events", func() bool { return len(events.Events()) >= len(want) })
-		if got := events.Events(); !slices.Equal(got, want) {
-			t.Errorf("events: %q\nwant %q", got, want)
-		}
+		check.Slices(t, events.Events(), want, "events")
 	}
 	expectEvents(atLoad)
 	var before, after operations.PartyJSON
@@ -108,9 +106,7 @@ func TestGuestsThatDidNotJoinAreInvitedAgainByTheAdminAPI(t *testing.T) {
 	}
 	for _, script := range []*partytest.Script{late, wild, never} {
 		one, two := script.Operator(0), script.Operator(1)
-		if one == two || one.Guest != two.Guest || one.Partyline != two.Partyline {
-			t.Errorf("operators %v and %v", one, two)
-		}
+		check.False(t, one == two || one.Guest != two.Guest || one.Partyline != two.Partyline, "operators %v and %v", one, two)
 		if err := one.Connect("late", partytest.Pong); !errors.Is(err, wsgiparty.ErrLeft) {
 			t.Errorf("connecting with the operator before: %v", err)
 		}
@@ -293,9 +289,7 @@ func TestReplicasAreInvitedAgainEachByItself(t *testing.T) {
 	c.Load("ADDRESS, http://" + testport.Address(t) + " {\nwsgi_party main {\ninvite /app/__invite__/\ntest_app app\n}\n}")
 	var shown operations.PartyJSON
 	partytest.Decode(c, c.Call("GET", "/wsgi_party/main", ""), &shown)
-	if len(shown.Guests) != 1 || shown.Guests[0].Replicas != 1 {
-		t.Errorf("guests: %+v", shown.Guests)
-	}
+	check.False(t, len(shown.Guests) != 1 || shown.Guests[0].Replicas != 1, "guests: %+v", shown.Guests)
 	var sent struct{ Invites []operations.SentJSON }
 	partytest.Decode(c, c.Call("POST", "/wsgi_party/main/invite?guest=app", ""), &sent)
 	if len(sent.Invites) != 2 || script.Invites() != 3 {
@@ -308,9 +302,7 @@ func TestReplicasAreInvitedAgainEachByItself(t *testing.T) {
 		}
 	}
 	partytest.Decode(c, c.Call("GET", "/wsgi_party/main", ""), &shown)
-	if len(shown.Guests) != 1 || shown.Guests[0].Replicas != 2 {
-		t.Errorf("guests: %+v", shown.Guests)
-	}
+	check.False(t, len(shown.Guests) != 1 || shown.Guests[0].Replicas != 2, "guests: %+v", shown.Guests)
 	check.Has(t, c.Call("POST", "/wsgi_party/main/invite?guest=x", "").Body, `: the only invited guest is app"`, "it does not name each guest once")
 	c.ExpectAnswers("main", "ping", "pong")
 }

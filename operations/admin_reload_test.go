@@ -133,9 +133,7 @@ func TestTheAdminAPIIsOfTheRunningConfig(t *testing.T) {
 		t.Helper()
 		var shown []operations.PartyJSON
 		partytest.Decode(c, c.Call("GET", "/wsgi_party/", ""), &shown)
-		if len(shown) != 1 || shown[0].Party != "main" || len(shown[0].Guests) != 1 {
-			t.Errorf("%+v", shown)
-		}
+		check.False(t, len(shown) != 1 || shown[0].Party != "main" || len(shown[0].Guests) != 1, "%+v", shown)
 		var asked askedJSON
 		if partytest.Decode(c, c.Call("POST", "/wsgi_party/main/ask/who", ""), &asked); fmt.Sprint(asked.Answers) != "[old]" {
 			t.Errorf("%+v", asked)
@@ -159,9 +157,7 @@ func TestTheAdminAPIIsOfTheRunningConfig(t *testing.T) {
 	// While it loads, the config before is shown, and no longer when it runs.
 	before := c.plain(c.Call("GET", "/wsgi_party/", "").Body)
 	c.Load(site("test_app looks\n" + fmt.Sprintf(party, "other", "new", "test_app looks")))
-	if !slices.Equal(seen, []string{before, before}) {
-		t.Errorf("%s\nwant twice %s", seen, before)
-	}
+	check.Slices(t, seen, []string{before, before}, "want twice %s", before)
 	var asked askedJSON
 	if partytest.Decode(c, c.Call("POST", "/wsgi_party/other/ask/who", ""), &asked); fmt.Sprint(asked.Answers) != "[new]" {
 		t.Errorf("%+v", asked)
@@ -281,7 +277,7 @@ func TestTheAdminAPIUnderLoad(t *testing.T) {
 		return false
 	}
 	// check fails the test unless what is shown of the party can be.
-	check := func(counted map[string]operations.CountJSON, shown operations.PartyJSON) {
+	expect := func(counted map[string]operations.CountJSON, shown operations.PartyJSON) {
 		var guests, invited []string
 		for _, g := range shown.Guests {
 			if g.Guest != "fickle" {
@@ -297,9 +293,7 @@ func TestTheAdminAPIUnderLoad(t *testing.T) {
 			case "nobody": // a reload may end an invite that is sent again
 				want = []wsgiparty.InviteResult{wsgiparty.InviteNotAnswered, wsgiparty.InviteFailed}
 			}
-			if !slices.Contains(want, i.Result) || i.Time.IsZero() || i.Duration <= 0 {
-				t.Errorf("%+v", i)
-			}
+			check.False(t, !slices.Contains(want, i.Result) || i.Time.IsZero() || i.Duration <= 0, "%+v", i)
 		}
 		check.Equal(t, fmt.Sprint(guests, invited), "[one[generation] 1 teller[time] 1 two[generation] 1] [one two fickle nobody]")
 		for _, s := range shown.Services {
@@ -329,13 +323,13 @@ func TestTheAdminAPIUnderLoad(t *testing.T) {
 				t.Errorf("%+v", shown)
 				return
 			}
-			check(countedByList, shown[0])
+			expect(countedByList, shown[0])
 		}
 	})
 	forever("GET of the party", func() {
 		var shown operations.PartyJSON
 		if request("GET", party, "", 200, &shown) {
-			check(countedByShow, shown)
+			expect(countedByShow, shown)
 		}
 	})
 	for range 2 {
@@ -372,9 +366,7 @@ func TestTheAdminAPIUnderLoad(t *testing.T) {
 				return
 			}
 			for _, i := range sent.Invites {
-				if i.Guest == "one" && i.Sent || i.Guest == "nobody" && !i.Sent {
-					t.Errorf("%+v", i)
-				}
+				check.False(t, i.Guest == "one" && i.Sent || i.Guest == "nobody" && !i.Sent, "%+v", i)
 			}
 			if n := len(sent.Invites); query == "" && n != 4 || query != "" && n != 1 {
 				t.Errorf("%+v", sent)
@@ -402,9 +394,7 @@ func TestTheAdminAPIUnderLoad(t *testing.T) {
 	group.Wait()
 	t.Logf("%d requests were made again", retried.Load())
 	for _, n := range done {
-		if n.Load() < 3 {
-			t.Error("something was done less than three times")
-		}
+		check.False(t, n.Load() < 3, "something was done less than three times")
 	}
 
 	// No ask that was answered is missing from the counts.
@@ -415,8 +405,8 @@ func TestTheAdminAPIUnderLoad(t *testing.T) {
 		}
 		var shown operations.PartyJSON
 		partytest.Decode(c, response, &shown)
-		check(countedByShow, shown)
-		check(countedByList, shown)
+		expect(countedByShow, shown)
+		expect(countedByList, shown)
 		return true
 	})
 	for _, guest := range []string{"one", "two"} {

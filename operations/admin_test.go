@@ -263,9 +263,7 @@ func TestTheAdminAPIShowsWhoIsOnTheLineAndWhatCameOfIt(t *testing.T) {
 		if hint, _ := e["hint"].(string); invite.Hint != hint || invite.Duration != e["duration"] {
 			t.Errorf("invite of %s: hint %q after %v s, logged are %q after %v", invite.Guest, invite.Hint, invite.Duration, hint, e["duration"])
 		}
-		if i > 0 && !invite.Time.After(shown.Invites[i-1].Time) {
-			t.Errorf("%s was invited at %v, before the one before", invite.Guest, invite.Time)
-		}
+		check.False(t, i > 0 && !invite.Time.After(shown.Invites[i-1].Time), "%s was invited at %v, before the one before", invite.Guest, invite.Time)
 		if at, ok := joined[invite.Guest]; ok && !at.After(invite.Time) {
 			t.Errorf("%s joined at %v, and was invited at %v", invite.Guest, at, invite.Time)
 		}
@@ -350,9 +348,7 @@ func TestWhatTheAdminAPIShowsIsInTheSameOrderEachTime(t *testing.T) {
 		}
 		for _, g := range p.Guests {
 			line = append(line, fmt.Sprint(g.Guest, g.Replicas))
-			if !slices.Equal(g.Services, slices.Sorted(slices.Values(services))) {
-				t.Errorf("services of %s: %v", g.Guest, g.Services)
-			}
+			check.Slices(t, g.Services, slices.Sorted(slices.Values(services)), "services of %s", g.Guest)
 		}
 		for _, s := range p.Services {
 			line = append(line, s.Service)
@@ -409,9 +405,7 @@ func TestHeadOfTheAdminAPI(t *testing.T) {
 	c.Site("wsgi_party main")
 	for path, status := range map[string]int{"/wsgi_party/": 200, "/wsgi_party/main": 200, "/wsgi_party/other": 404} {
 		response := c.Call("HEAD", path, "")
-		if response.Status != status || response.Body != "" || response.Header.Get("Content-Type") != "application/json" {
-			t.Errorf("HEAD %s: %d %q %v, want %d", path, response.Status, response.Body, response.Header, status)
-		}
+		check.False(t, response.Status != status || response.Body != "" || response.Header.Get("Content-Type") != "application/json", "HEAD %s: %d %q %v, want %d", path, response.Status, response.Body, response.Header, status)
 	}
 }
 
@@ -442,17 +436,13 @@ func TestNamesInAdminPathsAreEscaped(t *testing.T) {
 		path := "/wsgi_party/" + strings.ReplaceAll(url.PathEscape(name), ".", "%2E")
 		var shown operations.PartyJSON
 		partytest.Decode(c, c.Call("GET", path, ""), &shown)
-		if shown.Party != name || len(shown.Invites) != 2 || shown.Invites[0].Guest != name || len(shown.Guests) != 2 {
-			t.Errorf("%q: %+v", name, shown)
-		}
+		check.False(t, shown.Party != name || len(shown.Invites) != 2 || shown.Invites[0].Guest != name || len(shown.Guests) != 2, "%q: %+v", name, shown)
 		var asked askedJSON
 		partytest.Decode(c, c.Call("POST", path+"/ask/"+strings.ReplaceAll(url.PathEscape(name), ".", "%2E")+"?first", ""), &asked)
 		check.Equal(t, fmt.Sprint(asked.Answers), "["+name+"]", "asking %q: %v", name, asked.Answers)
 		var sent struct{ Invites []operations.SentJSON }
 		partytest.Decode(c, c.Call("POST", path+"/invite?guest="+url.QueryEscape(name), ""), &sent)
-		if len(sent.Invites) != 1 || sent.Invites[0].Guest != name {
-			t.Errorf("inviting %q: %+v", name, sent)
-		}
+		check.False(t, len(sent.Invites) != 1 || sent.Invites[0].Guest != name, "inviting %q: %+v", name, sent)
 	}
 	var all []operations.PartyJSON
 	partytest.Decode(c, c.Call("GET", "/wsgi_party/", ""), &all)
@@ -479,9 +469,7 @@ func TestOnlyTheMethodsOfAnAdminEndpointAreAllowed(t *testing.T) {
 				continue
 			}
 			response := c.Call(method, path, "")
-			if got := response.Header.Values("Allow"); !slices.Equal(got, []string{allowed}) {
-				t.Errorf("%s %s: Allow: %q, want %q", method, path, got, allowed)
-			}
+			check.Slices(t, response.Header.Values("Allow"), []string{allowed}, "%s %s: Allow, want %q", method, path, allowed)
 			if method == "HEAD" {
 				check.Equal(t, response.Status, http.StatusMethodNotAllowed, "%s %s", method, path)
 				continue
@@ -553,12 +541,8 @@ func FuzzSplitAdminPath(f *testing.F) {
 	f.Fuzz(func(t *testing.T, path, a, b, c string) {
 		parts, err := operations.SplitAdminPath(path)
 		if err == nil {
-			if slices.Contains(parts, "") {
-				t.Errorf("%q has an empty part: %q", path, parts)
-			}
-			if again, err := operations.SplitAdminPath(join(parts)); err != nil || !slices.Equal(again, parts) {
-				t.Errorf("%q: %q, and again %q, %v", path, parts, again, err)
-			}
+			check.False(t, slices.Contains(parts, ""), "%q has an empty part: %q", path, parts)
+			check.Slices(t, check.Value(operations.SplitAdminPath(join(parts)))(t), parts, "%q:, and again", path)
 		} else if parts != nil {
 			t.Errorf("%q: %q and %v", path, parts, err)
 		}
@@ -569,9 +553,7 @@ func FuzzSplitAdminPath(f *testing.F) {
 				continue // adminPath ends with one
 			}
 			u := check.Value(url.ParseRequestURI(join(names) + slash))(t)
-			if got, err := operations.SplitAdminPath(u.EscapedPath()); err != nil || !slices.Equal(got, names) {
-				t.Errorf("%q: %q, %v, want %q", u, got, err, names)
-			}
+			check.Slices(t, check.Value(operations.SplitAdminPath(u.EscapedPath()))(t), names, u)
 		}
 	})
 }

@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -147,9 +146,7 @@ func TestTheGaugeShowsTheRunningConfigOnly(t *testing.T) {
 
 	joining = 2
 	m.load("test_app members\nwsgi_party PARTY\ntest_app look")
-	if !slices.Equal(meanwhile, []any{3., nil}) {
-		t.Errorf("while the next config loads there are %v", meanwhile)
-	}
+	check.Slices(t, meanwhile, []any{3., nil}, "while the next config loads there")
 	m.expect(countedGuests(2), countedInvites(0, 0, 0, 0))
 
 	replica := operatorOf(m, m.party).Partyline().Operator("guest0")

@@ -256,9 +256,7 @@ func TestMetricsHaveATypeAndAHelpText(t *testing.T) {
 					name = strings.TrimSuffix(name, "_total")
 				}
 				for _, want := range []string{"\n# TYPE " + name + " " + kind + "\n", "\n# HELP " + name + " "} {
-					if !bytes.Contains(page, []byte(want)) {
-						t.Errorf("%s as %s has no %q", address, accept, want)
-					}
+					check.False(t, !bytes.Contains(page, []byte(want)), "%s as %s has no %q", address, accept, want)
 				}
 			}
 		}
@@ -311,9 +309,7 @@ func TestOnlyRemoteHandlersAreTimed(t *testing.T) {
 		last := 0.
 		for _, le := range []string{"0.0005", "0.001", "0.0025", "0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1", "2.5", "5", "10", "+Inf"} {
 			count := series("_bucket", le)
-			if count < last || le == "0.025" && count != 0 || le == "10" && count != n || le == "+Inf" && count != n {
-				t.Errorf("%s: %v replies took up to %s", where, count, le)
-			}
+			check.False(t, count < last || le == "0.025" && count != 0 || le == "10" && count != n || le == "+Inf" && count != n, "%s: %v replies took up to %s", where, count, le)
 			last = count
 		}
 	}
@@ -493,8 +489,6 @@ func TestNamesThatAreWrittenAlikeDoNotBreakTheScrape(t *testing.T) {
 	m.load("test_app members\nwsgi_party PARTY")
 	m.ask("", "number")
 	for where, got := range m.figures(m.party) {
-		if got[`asks_total{service="number"}`] != 1 || got["guests"] != 2 {
-			t.Errorf("%s: %v", where, got)
-		}
+		check.False(t, got[`asks_total{service="number"}`] != 1 || got["guests"] != 2, "%s: %v", where, got)
 	}
 }

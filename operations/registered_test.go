@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/operations"
 	"github.com/wsgiparty/wsgiparty/party"
 
@@ -77,8 +78,6 @@ func TestARegisteredCommandIsOneOfCaddys(t *testing.T) {
 		command := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
 		command.Env = append(os.Environ(), variable+"="+arguments)
 		said, err := command.Output()
-		if err != nil || !strings.Contains(string(said), want) {
-			t.Errorf("%s: %v: %s", arguments, err, said)
-		}
+		check.False(t, err != nil || !strings.Contains(string(said), want), "%s: %v: %s", arguments, err, said)
 	}
 }

@@ -171,9 +171,7 @@ func TestLookupIsOfTheRunningConfig(t *testing.T) {
 		"provision: [1] <nil>", "start: [1] <nil>", "started: [1] <nil>",
 		"running: [2] <nil>",
 	}
-	if !slices.Equal(seen, want) {
-		t.Errorf("got  %q\nwant %q", seen, want)
-	}
+	check.Slices(t, seen, want, "got")
 	if _, ok := wsgiparty.Lookup("other"); ok {
 		t.Error("there is a party of another name")
 	}
@@ -235,9 +233,7 @@ func TestRequestsInFlightOutliveAConfigThatFailsToStart(t *testing.T) {
 			t.Fatalf("the request got %q", answer)
 		}
 	}
-	if outlived == 0 {
-		t.Error("no request was in flight")
-	}
+	check.False(t, outlived == 0, "no request was in flight")
 }
 
 // TestTheAdminAPIChangesInvites drives a real admin endpoint.
@@ -360,9 +356,7 @@ func TestManyMayUseTheStorageAtOnce(t *testing.T) {
 				time.Sleep(time.Millisecond) // for others to come
 				return "it", nil
 			})
-			if answer != "it" || err != nil {
-				t.Errorf("%q, %v", answer, err)
-			}
+			check.False(t, answer != "it" || err != nil, "%q, %v", answer, err)
 		})
 	}
 	group.Wait()

@@ -124,9 +124,7 @@ func TestWhoIsToldToHaveLeftWasToldToHaveJoined(t *testing.T) {
 			on[fields[1]] = joined
 		}
 	}
-	if !on["back"] || on["brief"] || on["soon gone"] {
-		t.Errorf("in the end there are %v", on)
-	}
+	check.False(t, !on["back"] || on["brief"] || on["soon gone"], "in the end there are %v", on)
 }
 
 // TestAGuestThatLeavesWithinItsInviteIsToldToJoinLater has a guest think better of it.

@@ -324,9 +324,7 @@ func (e *eventful) expectEach(want ...[]string) {
 	defer e.mu.Unlock()
 	got := e.events[seen : seen+n]
 	for _, w := range want {
-		if own := slices.DeleteFunc(slices.Clone(got), func(event string) bool { return !slices.Contains(w, event) }); !slices.Equal(own, w) {
-			e.Errorf("got  %q\nwant %q", got, w)
-		}
+		check.Slices(e, slices.DeleteFunc(slices.Clone(got), func(event string) bool { return !slices.Contains(w, event) }), w, "got  %q", got)
 	}
 	e.expected += n
 }

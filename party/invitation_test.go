@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/party"
 	"github.com/wsgiparty/wsgiparty/partyline"
@@ -77,14 +78,10 @@ func TestAGuestReportsLater(t *testing.T) {
 		for _, e := range partytest.InvitesLogged(t, "")[before:] {
 			logged += fmt.Sprint(e["level"], " ", e["msg"])
 		}
-		if logged != step.logged {
-			t.Errorf("%+v is logged as %q, want %q", step.report, logged, step.logged)
-		}
+		check.Equal(t, logged, step.logged, "%+v is logged as", step.report)
 	}
 	info = invitesOf(t, "main", false)["later"]
-	if info.Result != party.InviteRefused || info.Status != 403 || info.Hint != "let it in" || info.URI != "/later/__invite__/" || !info.Accepted {
-		t.Errorf("at last it is %+v", info)
-	}
+	check.False(t, info.Result != party.InviteRefused || info.Status != 403 || info.Hint != "let it in" || info.URI != "/later/__invite__/" || !info.Accepted, "at last it is %+v", info)
 	for _, p := range party.Parties() {
 		if sent := p.InvitesSent; p.Partyline.Name() == "main" && (sent[party.InviteFailed] < 2 || sent[party.InviteJoined] < 1 || sent[party.InviteRefused] < 1) {
 			t.Errorf("counted are %v", sent)
@@ -96,9 +93,7 @@ func TestAGuestReportsLater(t *testing.T) {
 func TestSendInvitesWaitsForTheFirstReport(t *testing.T) {
 	c := partytest.NewCaddy(t)
 	last := newDeferring(t, c, "", party.InviteInfo{Result: party.InviteNotAnswered})
-	if last().Again {
-		t.Error("the first invite was sent before")
-	}
+	check.False(t, last().Again, "the first invite was sent before")
 	go func() {
 		i := last()
 		time.Sleep(50 * time.Millisecond)
@@ -117,16 +112,12 @@ func TestAnOperatorIsReplacedWithoutAGap(t *testing.T) {
 	replace := func(ctx context.Context, answer any) error {
 		return i.Replace(ctx, func(o *partyline.Operator) error { return o.Connect("ping", partytest.Answers(answer)) })
 	}
-	if err := replace(t.Context(), 0); err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, replace(t.Context(), 0))
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		for n := range 100 {
-			if err := replace(t.Context(), n); err != nil {
-				t.Error(err)
-			}
+			check.Nil(t, replace(t.Context(), n))
 		}
 	}()
 	for asking := true; asking; {
@@ -154,9 +145,7 @@ func TestAnOperatorIsReplacedWithoutAGap(t *testing.T) {
 	}); !errors.Is(err, wrong) {
 		t.Error(err)
 	}
-	if answers, err := operatorOf(t, "main").AskAround(t.Context(), "ping", nil); !slices.Equal(answers, []any{99}) || err != nil {
-		t.Errorf("%v %v, want the last that replaced another", answers, err)
-	}
+	check.Slices(t, check.Value(operatorOf(t, "main").AskAround(t.Context(), "ping", nil))(t), []any{99}, ", want the last that replaced another")
 	if i.Leave(); i.OnLine() {
 		t.Error("it has not left")
 	}

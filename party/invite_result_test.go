@@ -292,9 +292,7 @@ max_size 1MB
 					t.Errorf("%s: %q does not contain %q", key, s, want)
 				}
 			}
-			if got["level"] != "warn" || got["hint"] == "" {
-				t.Error(got)
-			}
+			check.False(t, got["level"] != "warn" || got["hint"] == "", got)
 		})
 	}
 }
@@ -347,9 +345,7 @@ func TestTheTimeoutIsForEachInvite(t *testing.T) {
 	c := partytest.NewCaddy(t)
 	c.Site("wsgi_party main {\ninvite_timeout 1m\ninvite /a/__invite__/ /b/__invite__/\ntest_app app\n}")
 	c.ExpectAnswers("main", "ping", "pong", "pong")
-	if len(deadlines) != 2 || deadlines[1].Sub(deadlines[0]) < takes {
-		t.Errorf("they have to answer until %v", deadlines)
-	}
+	check.False(t, len(deadlines) != 2 || deadlines[1].Sub(deadlines[0]) < takes, "they have to answer until %v", deadlines)
 }
 
 func TestOnlyTheFirstBytesOfAnAnswerAreLogged(t *testing.T) {

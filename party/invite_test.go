@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -38,9 +37,7 @@ func TestAStrictInviteThatDoesNotJoinFailsTheLoad(t *testing.T) {
 	partytest.Guest(t, "one", "pong", "ping")
 	err := c.TryLoad("ADDRESS {\nwsgi_party main {\nstrict_invites\ninvite /one/__invite__/ /two/__invite__/\nroute {\nrespond /one/* nobody 410\ntest_app one\n}\n}\n}")
 	for _, want := range []string{`guest "one" at /one/__invite__/`, "410", "strict_invites", "`not vars partyline one`"} {
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("the error does not contain %q: %v", want, err)
-		}
+		check.False(t, err == nil || !strings.Contains(err.Error(), want), "the error does not contain %q: %v", want, err)
 	}
 	c.Expect("/", 200, "running")
 
@@ -65,13 +62,9 @@ func TestOneGuestsFaultIsNotAnothers(t *testing.T) {
 		test_app /good/* good
 	}`)
 	answers, err := operatorOf(c, "main").AskAround(context.Background(), "ping", nil)
-	if !slices.Equal(answers, []any{"pong"}) {
-		t.Errorf("answers: %v", answers)
-	}
+	check.Slices(t, answers, []any{"pong"}, "answers")
 	var failure *wsgiparty.HandlerError
-	if !errors.As(err, &failure) || failure.Guest != "bad" {
-		t.Errorf("error: %v", err)
-	}
+	check.False(t, !errors.As(err, &failure) || failure.Guest != "bad", "error: %v", err)
 }
 
 func TestInvitesAreSentInOrder(t *testing.T) {
@@ -83,9 +76,7 @@ func TestInvitesAreSentInOrder(t *testing.T) {
 	})
 	c := partytest.NewCaddy(t)
 	c.Site("wsgi_party main {\ninvite /c/__invite__/ /a/__invite__/\ninvite /b/__invite__/\ntest_app app\n}")
-	if !slices.Equal(order, []string{"c", "a", "b"}) {
-		t.Errorf("invited %v", order)
-	}
+	check.Slices(t, order, []string{"c", "a", "b"}, "invited")
 }
 
 // TestTheInviteIsACompleteRequest says what a guest, and what stands before it,
@@ -123,15 +114,11 @@ func TestTheInviteIsACompleteRequest(t *testing.T) {
 					}
 					check.Equal(t, got, want, placeholder)
 				}
-				if (r.TLS != nil) != strings.HasPrefix(uri, "https") || r.TLS != nil && (!r.TLS.HandshakeComplete || r.TLS.ServerName != "example.com") {
-					t.Errorf("TLS: %+v", r.TLS)
-				}
+				check.False(t, (r.TLS != nil) != strings.HasPrefix(uri, "https") || r.TLS != nil && (!r.TLS.HandshakeComplete || r.TLS.ServerName != "example.com"), "TLS: %+v", r.TLS)
 				if server, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); !ok || server.Name() != "srv0" {
 					t.Errorf("the server is %v", server)
 				}
-				if invitation.URI.String() != uri || invitation.Prefix != "/apps" {
-					t.Errorf("invitation: %+v", invitation)
-				}
+				check.False(t, invitation.URI.String() != uri || invitation.Prefix != "/apps", "invitation: %+v", invitation)
 				w.WriteHeader(http.StatusOK)
 				return nil
 			})
@@ -255,9 +242,7 @@ func TestBadInvites(t *testing.T) {
 			config := `{"admin": {"disabled": true, "config": {"persist": false}}, "apps": {"http": {"servers": {"srv0": {"listen": ["` + c.Address + `"],
 				"routes": [{"handle": [{"handler": "wsgi_party", ` + test.party + `}]}]}}}}}`
 			err := caddy.Load([]byte(config), true)
-			if err == nil || !strings.Contains(err.Error(), test.want) {
-				t.Errorf("the error does not contain %q: %v", test.want, err)
-			}
+			check.False(t, err == nil || !strings.Contains(err.Error(), test.want), "the error does not contain %q: %v", test.want, err)
 			c.Expect("/", 200, "running")
 		})
 	}

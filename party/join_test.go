@@ -73,9 +73,7 @@ func TestWhoJoinsWithoutANameAsksEveryone(t *testing.T) {
 	})
 	c := partytest.NewCaddy(t)
 	c.Site("test_app asker\nroute {\nwsgi_party {\ninvite /__invite__/\ntest_app one\n}\n}")
-	if answers, err := asker.AskAround(context.Background(), "number", nil); err != nil || !slices.Equal(answers, []any{"1"}) {
-		t.Error(answers, err)
-	}
+	check.Slices(t, check.Value(asker.AskAround(context.Background(), "number", nil))(t), []any{"1"})
 	if err := asker.Connect("number", partytest.Pong); err == nil {
 		t.Error("it connects")
 	}
@@ -98,9 +96,7 @@ func TestTheOperatorLeavesWhenItsContextEndsBeforeItsConfig(t *testing.T) {
 	// Neither the config's end nor Cleanup disconnects the one that is left.
 	c.Load("ADDRESS {\nrespond nothing\n}")
 	time.Sleep(50 * time.Millisecond) // for what must not happen, in the background
-	if got := line.Services()["who"]; !slices.Equal(got, []string{"other"}) {
-		t.Errorf("after the end of the config: %v", got)
-	}
+	check.Slices(t, line.Services()["who"], []string{"other"}, "after the end of the config")
 }
 
 // TestInvitedGuestsLeaveWhenTheirContextEndsBeforeTheConfig is for a party that a
@@ -149,9 +145,7 @@ func TestAsksAreLoggedAtDebugLevelWithoutWhatWasSaid(t *testing.T) {
 		"service": "number", "answered": 1., "declined": 1., "failed": 0.} {
 		check.Equal(t, entries[0][key], want, key)
 	}
-	if strings.Contains(partytest.Logged(), "secret") {
-		t.Error("what was said is in the log")
-	}
+	check.False(t, strings.Contains(partytest.Logged(), "secret"), "what was said is in the log")
 }
 
 // TestAskingCostsNothingMoreWhereDebugLoggingIsOff compares a config's partyline

@@ -92,9 +92,7 @@ func TestAnInvitationThatIsKeptKeepsItsConfigAndNoOther(t *testing.T) {
 		runtime.GC()
 		return alive() <= 4
 	})
-	if parties[0].Value() == nil || alive() < 2 {
-		t.Error("the first invitation keeps no party, so that the test shows nothing")
-	}
+	check.False(t, parties[0].Value() == nil || alive() < 2, "the first invitation keeps no party, so that the test shows nothing")
 	// Its config has ended, and no other has the party.
 	first, _ = both()
 	c.Load("ADDRESS {\nrespond nothing\n}")

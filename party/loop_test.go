@@ -121,9 +121,7 @@ func TestRequestsThatCameThroughTooOftenEnd(t *testing.T) {
 	}
 	// The fourth time is that of the ask itself.
 	response := c.Ask(partytest.Asking{Key: key, Path: "/s", Header: header(3)})
-	if response.Status != http.StatusOK || !strings.Contains(response.Body, "status 508") {
-		t.Errorf("%d %s", response.Status, response.Body)
-	}
+	check.False(t, response.Status != http.StatusOK || !strings.Contains(response.Body, "status 508"), "%d %s", response.Status, response.Body)
 	c.ExpectAsk(partytest.Asking{Key: key, Path: "/s", Header: header(2)}, `{"answers": [1], "replies": [{"guest": "a", "mount": "/a", "status": "answered"}]}`)
 }
 

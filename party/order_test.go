@@ -24,6 +24,7 @@ import (
 	"testing"
 
 	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
 )
@@ -73,9 +74,7 @@ func TestApplicationsAreAskedInTheOrderOfTheirInvites(t *testing.T) {
 		for _, answer := range c.Answered("main", "nav", nil) {
 			answers = append(answers, strings.Trim(string(answer.(json.RawMessage)), `"`))
 		}
-		if !slices.Equal(answers, there) || !slices.Equal(operatorOf(c, "main").Partyline().Services()["nav"], there) {
-			t.Errorf("answers %q, want %q", answers, there)
-		}
+		check.False(t, !slices.Equal(answers, there) || !slices.Equal(operatorOf(c, "main").Partyline().Services()["nav"], there), "answers %q, want %q", answers, there)
 	}
 }
 

@@ -172,7 +172,5 @@ func TestAPathThroughTwoPartiesSkipsNobodyOfTheOther(t *testing.T) {
 		}
 	}`)
 	answers, err := asker.AskAround(t.Context(), "menu", nil)
-	if err != nil || len(answers) != 1 || strings.Count(fmt.Sprint(answers...), "salad") != 2 {
-		t.Errorf("%v %v", answers, err)
-	}
+	check.False(t, err != nil || len(answers) != 1 || strings.Count(fmt.Sprint(answers...), "salad") != 2, "%v %v", answers, err)
 }

@@ -106,9 +106,7 @@ func TestAPathThatAGuestMakesUpIsNone(t *testing.T) {
 		"no pair":  [][]string{{"two"}}, "no list": "two", "no service": [][]string{{"two", ""}},
 	} {
 		response := c.Ask(partytest.Asking{Key: one.Key, Path: "/auth", Header: http.Header{"Party-Token": {signedBy(t, "one", one.Key, map[string]any{"path": path})}}})
-		if response.Status != 400 && response.Status != 508 {
-			t.Errorf("%s: %d %s", name, response.Status, response.Body)
-		}
+		check.False(t, response.Status != 400 && response.Status != 508, "%s: %d %s", name, response.Status, response.Body)
 	}
 }
 
@@ -129,9 +127,7 @@ func TestAPathCountsWhileItsCallIsUnderWay(t *testing.T) {
 	connectMain(c, "x", "name", partytest.Answers("x"))
 	connectMain(c, "y", "name", partytest.Answers("y"))
 	answers, err := operatorOf(c, "main").Partyline().Operator("x").AskAround(t.Context(), "name", nil)
-	if err != nil || len(answers) != 2 || !strings.Contains(string(answers[0].(json.RawMessage)), `"answers":["y"]`) {
-		t.Errorf("while x asks, one is told %s, %v", answers, err)
-	}
+	check.False(t, err != nil || len(answers) != 2 || !strings.Contains(string(answers[0].(json.RawMessage)), `"answers":["y"]`), "while x asks, one is told %s, %v", answers, err)
 	again := partytest.Asking{Key: one.Key, Path: "/name", Header: http.Header{"Party-Token": {kept.Load().(string)}}}
 	if response := c.Ask(again); response.Status != 200 || !strings.Contains(response.Body, `"answers":["x","y"]`) {
 		t.Errorf("when x has ended, one is told %d %s", response.Status, response.Body)
@@ -216,9 +212,7 @@ func TestWithoutStorageThePathKeyIsTheProcesss(t *testing.T) {
 			connectMain(c, "x", "name", partytest.Answers("x"))
 			connectMain(c, "y", "name", partytest.Answers("y"))
 			answers, err := operatorOf(c, "main").Partyline().Operator("x").AskAround(t.Context(), "name", nil)
-			if err != nil || !strings.Contains(string(answers[0].(json.RawMessage)), `"answers":["y"]`) {
-				t.Errorf("%s, %v", answers, err)
-			}
+			check.False(t, err != nil || !strings.Contains(string(answers[0].(json.RawMessage)), `"answers":["y"]`), "%s, %v", answers, err)
 			partytest.Eventually(t, "a warning", func() bool {
 				return len(partytest.LogEntries(t, "the key for the paths of Party-Tokens is not in storage: Caddys that share it do not know each other's asks")) == 1
 			})
@@ -289,12 +283,8 @@ func FuzzWhatAGuestCanSend(f *testing.F) {
 		}
 		read, err := io.ReadAll(response.Body)
 		response.Body.Close()
-		if err != nil || response.StatusCode >= 500 && response.StatusCode != http.StatusLoopDetected {
-			t.Errorf("%s %q: %d %s %v", path, body, response.StatusCode, read, err)
-		}
-		if response.StatusCode == 200 && !json.Valid(read) {
-			t.Errorf("%s %q: no JSON: %s", path, body, read)
-		}
+		check.False(t, err != nil || response.StatusCode >= 500 && response.StatusCode != http.StatusLoopDetected, "%s %q: %d %s %v", path, body, response.StatusCode, read, err)
+		check.False(t, response.StatusCode == 200 && !json.Valid(read), "%s %q: no JSON: %s", path, body, read)
 		if answer, err := c.TryAsk(t.Context(), partytest.Asking{Key: key, Path: "/ping"}); err != nil || answer.Status != 200 || !strings.Contains(answer.Body, `"answers":["two","keyless"]`) {
 			t.Errorf("after %s %q, an honest ask: %d %s %v", path, body, answer.Status, answer.Body, err)
 		}

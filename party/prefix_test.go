@@ -32,9 +32,7 @@ func TestPrefixesThatAreNoneAreRefused(t *testing.T) {
 		"{http.request.header.}": "write a path", "{http.request.header.a b}": "write a path", "/x{http.request.header.X}": "write a path", "{http.request.header.X}/y": "write a path", "{path}": "write a path",
 	} {
 		_, _, err := partytest.AdaptCaddyfile("http://localhost {\nwsgi_party {\nprefix \"" + prefix + "\"\n}\n}")
-		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "Caddyfile:3") {
-			t.Errorf("%s: %v, want %s", prefix, err, want)
-		}
+		check.False(t, err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "Caddyfile:3"), "%s: %v, want %s", prefix, err, want)
 		encoded, _ := json.Marshal(strings.ReplaceAll(prefix, `\\`, `\`))
 		c := partytest.NewCaddy(t)
 		config := strings.Replace(string(c.Adapt("ADDRESS {\nwsgi_party main\n}")), `"handler":"wsgi_party"`, `"handler":"wsgi_party","prefix":`+string(encoded), 1)
@@ -196,9 +194,7 @@ func TestAPrefixMayBeThatOfEachRequest(t *testing.T) {
 		t.Error(entries)
 	}
 	// For nobody's request there is none.
-	if link, err := wsgiparty.URLFor(t.Context(), operatorOf(c, "main"), "two:page", nil); err != nil || link != "/two/page" {
-		t.Error(link, err)
-	}
+	check.Equal(t, check.Value(wsgiparty.URLFor(t.Context(), operatorOf(c, "main"), "two:page", nil))(t), "/two/page")
 }
 
 func TestThePrefixOfWhoIsNoTrustedProxyIsNone(t *testing.T) {

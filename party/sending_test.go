@@ -167,9 +167,7 @@ func TestInvitesWhoseClientsHaveGoneHoldUpNobody(t *testing.T) {
 	told := len(events.Events())
 	post := func(ctx context.Context, guest string) partytest.Response {
 		response, err := c.TryCall(ctx, "POST", "/wsgi_party/main/invite?guest="+guest, strings.NewReader("{}"))
-		if err != nil && ctx.Err() == nil {
-			t.Error(err)
-		}
+		check.False(t, err != nil && ctx.Err() == nil, err)
 		return response
 	}
 	// One after the other, and many at once.
@@ -218,9 +216,7 @@ func TestInvitesWhoseClientsHaveGoneHoldUpNobody(t *testing.T) {
 		t.Errorf("%+v", shown.Invites[1])
 	}
 	for _, e := range events.Events()[told:] {
-		if strings.Contains(e, "hangs") {
-			t.Errorf("an invite that nobody waited for is told of: %s", e)
-		}
+		check.False(t, strings.Contains(e, "hangs"), "an invite that nobody waited for is told of: %s", e)
 	}
 	for _, e := range partytest.LogEntries(t, "request error") {
 		t.Errorf("who has gone is an error: %v", e)

@@ -116,9 +116,7 @@ func TestWhatOneParserRefusesIsOneGuestsFailure(t *testing.T) {
 			if i < 2 && taken {
 				want = 2
 			}
-			if len(result.Answers) != want || result.Answers[want-1] != "fine" {
-				t.Errorf("%.99q, %d: answers %.99q", text, i, result.Answers)
-			}
+			check.False(t, len(result.Answers) != want || result.Answers[want-1] != "fine", "%.99q, %d: answers %.99q", text, i, result.Answers)
 			if first := result.Replies[0]; (first.Status == "answered") != (want == 2) || want == 1 && i < 3 && !strings.Contains(first.Error, "JSON that not every parser takes: ") {
 				t.Errorf("%.99q, %d: %+.300v", text, i, first)
 			}
@@ -158,9 +156,7 @@ func TestWhatOneParserRefusesIsOneGuestsFailure(t *testing.T) {
 	}
 	all := parsersOf(t, texts)
 	for program, refused := range all {
-		if strings.Join(refused, "") == "" {
-			t.Errorf("%s refuses nothing", program)
-		}
+		check.False(t, strings.Join(refused, "") == "", "%s refuses nothing", program)
 	}
 }
 
@@ -238,8 +234,6 @@ func TestManifestsThatSomeParserRefusesAreRefused(t *testing.T) {
 		if strings.HasPrefix(text, "[[[") {
 			taken = false // it is deeper in the manifest
 		}
-		if (info.Result == wsgiparty.InviteJoined) != taken || !taken && (info.Err == nil || !strings.Contains(info.Err.Error(), "manifest: ")) {
-			t.Errorf("%.99q: %+v", text, info)
-		}
+		check.False(t, (info.Result == wsgiparty.InviteJoined) != taken || !taken && (info.Err == nil || !strings.Contains(info.Err.Error(), "manifest: ")), "%.99q: %+v", text, info)
 	}
 }

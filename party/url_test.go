@@ -64,9 +64,7 @@ func TestAURLRequestIsTheSameAfterJSON(t *testing.T) {
 		{wsgiparty.URLRequest{"post", map[string]any{"id": json.Number("12345678901234567890.50")}}, `{"name":"post","values":{"id":12345678901234567890.50}}`},
 	} {
 		encoded, err := json.Marshal(want.URLRequest)
-		if err != nil || string(encoded) != want.json {
-			t.Errorf("%s %v, want %s", encoded, err, want.json)
-		}
+		check.False(t, err != nil || string(encoded) != want.json, "%s %v, want %s", encoded, err, want.json)
 		got := wsgiparty.URLRequest{"old", map[string]any{"old": true}} // which is to go
 		if err := json.Unmarshal(encoded, &got); err != nil || !reflect.DeepEqual(got, want.URLRequest) {
 			t.Errorf("%#v %v, want %#v", got, err, want.URLRequest)
@@ -87,9 +85,7 @@ func TestNumbersInAURLRequestKeepTheirDigits(t *testing.T) {
 			t.Errorf("%s: %v %v", text, r, err)
 		}
 		r, err := wsgiparty.PayloadAs[wsgiparty.URLRequest](json.RawMessage(text))
-		if err != nil || fmt.Sprint(r.Values["id"]) != number {
-			t.Errorf("%s: %v %v", text, r, err)
-		}
+		check.False(t, err != nil || fmt.Sprint(r.Values["id"]) != number, "%s: %v %v", text, r, err)
 	}
 }
 
@@ -119,9 +115,7 @@ func TestWhatIsNoURLRequestSaysHowToWriteOne(t *testing.T) {
 			continue
 		}
 		_, err := wsgiparty.PayloadAs[wsgiparty.URLRequest](payload)
-		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "party.URLRequest") {
-			t.Errorf("PayloadAs of %s: %v, want %s", text, err, want)
-		}
+		check.False(t, err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "party.URLRequest"), "PayloadAs of %s: %v, want %s", text, err, want)
 	}
 }
 
@@ -136,9 +130,7 @@ func TestPayloadsThatAreURLRequests(t *testing.T) {
 		[2]any{"blog:post", map[string]string{"slug": "hello"}},
 		json.RawMessage(`["blog:post", {"slug": "hello"}]`),
 	} {
-		if got, err := wsgiparty.PayloadAs[wsgiparty.URLRequest](payload); err != nil || !reflect.DeepEqual(got, want) {
-			t.Errorf("%#v: %#v %v", payload, got, err)
-		}
+		check.Deep(t, check.Value(wsgiparty.PayloadAs[wsgiparty.URLRequest](payload))(t), want, "%#v", payload)
 	}
 	// As it is: what is no JSON stays what it was.
 	same := wsgiparty.URLRequest{"n", map[string]any{"id": int64(7), "f": func() {}}}
@@ -175,12 +167,8 @@ func TestGuestsAreAskedForAURLWithAURLRequest(t *testing.T) {
 	})
 	check.Must(t, err)
 	values := map[string]any{"slug": "hello"}
-	if url, err := wsgiparty.URLFor(context.Background(), p.Operator("shop"), "blog:post", values); err != nil || url != "/blog/hello" {
-		t.Errorf("%q %v", url, err)
-	}
-	if !reflect.DeepEqual(got, wsgiparty.URLRequest{"blog:post", values}) {
-		t.Errorf("asked with %#v", got)
-	}
+	check.Equal(t, check.Value(wsgiparty.URLFor(context.Background(), p.Operator("shop"), "blog:post", values))(t), "/blog/hello")
+	check.Deep(t, got, wsgiparty.URLRequest{"blog:post", values}, "asked with")
 	if _, err := wsgiparty.URLFor(context.Background(), p.Operator("blog"), "blog:post", values); err != wsgiparty.ErrHighAndDry {
 		t.Errorf("a guest asks itself: %v", err)
 	}
@@ -227,9 +215,7 @@ func TestURLsLeadToTheSiteOrAnInvitesOrigin(t *testing.T) {
 		if raw, isJSON := good.(json.RawMessage); !ok && isJSON {
 			check.Must(t, json.Unmarshal(raw, &want))
 		}
-		if got, err := wsgiparty.URLFor(context.Background(), operatorOf(c, "main"), "page", nil); err != nil || got != want {
-			t.Errorf("%q: %q %v", good, got, err)
-		}
+		check.Equal(t, check.Value(wsgiparty.URLFor(context.Background(), operatorOf(c, "main"), "page", nil))(t), want, good)
 	}
 	for _, bad := range []any{
 		"", " ", "x", "x/y", "./x", "../x", "?q", "#f", ".", ":", "x:y",
@@ -258,9 +244,7 @@ func TestURLsLeadToTheSiteOrAnInvitesOrigin(t *testing.T) {
 		answer = bad
 		got, err := wsgiparty.URLFor(context.Background(), operatorOf(c, "main"), "page", nil)
 		handlerErr, ok := errors.AsType[*wsgiparty.HandlerError](err)
-		if got != "" || !ok || handlerErr.Guest != "liar" || handlerErr.Service != "url" || !errors.Is(err, wsgiparty.ErrPartyline) {
-			t.Errorf("%q: %q %v", bad, got, err)
-		}
+		check.False(t, got != "" || !ok || handlerErr.Guest != "liar" || handlerErr.Service != "url" || !errors.Is(err, wsgiparty.ErrPartyline), "%q: %q %v", bad, got, err)
 	}
 	answer = "https://other.example/"
 	if got, err := wsgiparty.URLFor(context.Background(), operatorOf(c, "other"), "page", nil); got != "" {
@@ -326,9 +310,7 @@ func TestWhatURLForReturnsWithoutAURL(t *testing.T) {
 	}
 	answering(t, p.Operator("two"), wsgiparty.URLService, broken, nil, "//evil.example", worse)
 	url, err := wsgiparty.URLFor(context.Background(), p.Operator(""), "page", nil)
-	if url != "" || !errors.Is(err, broken) || !errors.Is(err, worse) || !strings.Contains(err.Error(), "evil.example") || errors.Is(err, wsgiparty.ErrHighAndDry) {
-		t.Errorf("%q %v", url, err)
-	}
+	check.False(t, url != "" || !errors.Is(err, broken) || !errors.Is(err, worse) || !strings.Contains(err.Error(), "evil.example") || errors.Is(err, wsgiparty.ErrHighAndDry), "%q %v", url, err)
 	if lines := strings.Split(err.Error(), "\n"); len(lines) != 3 || strings.Count(err.Error(), `guest "two" failed to answer "url"`) != 3 {
 		t.Errorf("not each failure once: %v", err)
 	}

@@ -131,9 +131,7 @@ func TestWhatCannotBeConnected(t *testing.T) {
 		{gone, "url", pong, ErrLeft, "left"},
 	} {
 		for _, err := range []error{c.operator.Connect(c.service, c.handler), c.operator.ConnectRemote(c.service, c.handler)} {
-			if !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.message) {
-				t.Errorf("connecting to %q: got %v", c.service, err)
-			}
+			check.False(t, !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.message), "connecting to %q: got %v", c.service, err)
 		}
 	}
 	if got := p.Services(); len(got) > 0 {
@@ -263,9 +261,7 @@ func TestNoAnswerIsLostOrDoubledWhileGuestsComeAndGo(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if asks.Load() == 0 {
-		t.Error("nobody asked")
-	}
+	check.False(t, asks.Load() == 0, "nobody asked")
 }
 
 func TestOperatorsKnowWhoseTheyAre(t *testing.T) {
@@ -276,9 +272,7 @@ func TestOperatorsKnowWhoseTheyAre(t *testing.T) {
 		if o.Guest() != guest || o.String() != guest || fmt.Sprint(o) != guest || o.Partyline() != p {
 			t.Errorf("operator of %q: %q %q %v %p", guest, o.Guest(), o.String(), o, o.Partyline())
 		}
-		if p.Operator(guest) == o {
-			t.Error("two operators are one")
-		}
+		check.False(t, p.Operator(guest) == o, "two operators are one")
 	}
 }
 
@@ -295,9 +289,7 @@ func TestServicesIsACopyInConnectOrder(t *testing.T) {
 	want := map[string][]string{"s": {"c", "a", "b"}, "t": {"a"}}
 	for range 2 {
 		got := p.Services()
-		if !reflect.DeepEqual(got, want) {
-			t.Errorf("got %v, want %v", got, want)
-		}
+		check.Deep(t, got, want, "got")
 		got["s"][0] = "changed"
 		delete(got, "t")
 	}
@@ -323,9 +315,7 @@ func TestGuestsTellsWhoIsOnTheLine(t *testing.T) {
 			}
 			for i, g := range got {
 				w := want[i]
-				if g.Name != w.Name || !slices.Equal(g.Services, w.Services) || g.Replicas != w.Replicas || !g.Joined.Equal(w.Joined) {
-					t.Errorf("got %v, want %v", g, w)
-				}
+				check.False(t, g.Name != w.Name || !slices.Equal(g.Services, w.Services) || g.Replicas != w.Replicas || !g.Joined.Equal(w.Joined), "got %v, want %v", g, w)
 			}
 		}
 		began := time.Now()

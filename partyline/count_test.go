@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -326,9 +325,7 @@ func TestTheFirstAnswerIsTheLastThatIsCounted(t *testing.T) {
 			}
 			want = append(want, fmt.Sprintf("%03d/s %s", i, reply))
 		}
-		if got := figures(p); !slices.Equal(got, want) {
-			t.Errorf("answered by %d: counted %v", at, got)
-		}
+		check.Slices(t, figures(p), want, "answered by %d: counted", at)
 	}
 }
 
@@ -342,7 +339,7 @@ func TestLastFailureIsTheGuestsLastHandlerError(t *testing.T) {
 	connectRemote(t, p.Operator("c"), "s", handler)
 	anyone := p.Operator("")
 	last := func(guest, service string) error { return repliesOf(t, p, guest, service).LastFailure }
-	check := func(want error) {
+	expect := func(want error) {
 		t.Helper()
 		for _, guest := range []string{"a", "c"} {
 			failure, ok := last(guest, "s").(*HandlerError)
@@ -351,21 +348,17 @@ func TestLastFailureIsTheGuestsLastHandlerError(t *testing.T) {
 			}
 		}
 		for _, other := range []error{last("b", "s"), last("a", "t")} {
-			if other != nil {
-				t.Errorf("who has not failed: got %v", other)
-			}
+			check.False(t, other != nil, "who has not failed: got %v", other)
 		}
 	}
 
 	reaction = func() (any, error) { return nil, ErrHighAndDry }
 	anyone.AskAround(t.Context(), "s", nil)
-	if last("a", "s") != nil || last("c", "s") != nil {
-		t.Error("a decline is no failure")
-	}
+	check.False(t, last("a", "s") != nil || last("c", "s") != nil, "a decline is no failure")
 	for _, err := range []error{fs.ErrExist, fs.ErrNotExist} {
 		reaction = func() (any, error) { return nil, err }
 		_, asked := anyone.AskAround(t.Context(), "s", nil)
-		check(err)
+		expect(err)
 		if !errors.Is(asked, last("a", "s")) { // the very error that the asker got
 			t.Errorf("the asker got %v", asked)
 		}
@@ -374,7 +367,7 @@ func TestLastFailureIsTheGuestsLastHandlerError(t *testing.T) {
 	anyone.AskAround(t.Context(), "s", nil)
 	reaction = func() (any, error) { return "well again", nil }
 	anyone.AskAround(t.Context(), "s", nil)
-	check(fs.ErrNotExist)
+	expect(fs.ErrNotExist)
 
 	reaction = func() (any, error) { return panicsOnPurpose("oh no") }
 	anyone.AskAround(t.Context(), "s", nil)
@@ -414,7 +407,7 @@ func TestAnObserverIsToldWhatIsCounted(t *testing.T) {
 		}
 		connectAs(t, p.Operator(fmt.Sprint(i)), "s", h)
 	}
-	check := func() {
+	expect := func() {
 		t.Helper()
 		counted := toldObserver{}
 		asks, replies := p.Counts()
@@ -431,7 +424,7 @@ func TestAnObserverIsToldWhatIsCounted(t *testing.T) {
 	for i := range 5 {
 		p.Operator("").AskAround(t.Context(), "s", i)
 		p.Operator(fmt.Sprint(i)).AskAround(t.Context(), "s", i)
-		check()
+		expect()
 	}
 
 	synctest.Test(t, func(t *testing.T) {
@@ -444,8 +437,8 @@ func TestAnObserverIsToldWhatIsCounted(t *testing.T) {
 		})
 		time.AfterFunc(time.Second, cancel)
 		p.Operator("").AskAround(ctx, "s", 0)
-		check()
+		expect()
 		time.Sleep(2 * time.Second) // now it has returned
-		check()
+		expect()
 	})
 }

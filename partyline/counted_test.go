@@ -152,9 +152,7 @@ func TestServicesBeyond512AreCountedTogether(t *testing.T) {
 		if c.Guest == "many" {
 			declined = want
 		}
-		if c.Asked != want+declined || c.Answered != want || c.Declined != declined || c.Failed != 0 {
-			t.Errorf("counted %+v", c)
-		}
+		check.False(t, c.Asked != want+declined || c.Answered != want || c.Declined != declined || c.Failed != 0, "counted %+v", c)
 	}
 	if want := map[string]int{"early": 1, "late": 4, "many": maxCountedServices + 1}; !reflect.DeepEqual(got, want) {
 		t.Errorf("services counted: %v, want %v", got, want)

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -30,9 +29,7 @@ func TestAnApplicationWithoutAnOperatorGetsAnError(t *testing.T) {
 		replies = reply.Err
 	}
 	for _, err := range []error{first, all, around, replies, o.Connect("s", pong)} {
-		if !errors.Is(err, ErrPartyline) || !strings.Contains(err.Error(), "was not invited") {
-			t.Error(err)
-		}
+		check.False(t, !errors.Is(err, ErrPartyline) || !strings.Contains(err.Error(), "was not invited"), err)
 	}
 	if o.Leave(); o.Guest() != "" || o.String() != "" || o.Partyline() != nil {
 		t.Error("it is somebody's")
@@ -43,7 +40,7 @@ func TestMissingServices(t *testing.T) {
 	for _, ignore := range []bool{false, true} {
 		p := NewPartyline("main", Options{IgnoreMissingServices: ignore})
 		asker := p.Operator("asker")
-		check := func(when string, missing bool) {
+		expect := func(when string, missing bool) {
 			t.Helper()
 			var want []Reply
 			answers, err := asker.AskAround(t.Context(), "s", nil)
@@ -55,9 +52,7 @@ func TestMissingServices(t *testing.T) {
 					replies = append(replies, reply)
 				}
 			}
-			if len(answers)+len(typed) > 0 {
-				t.Errorf("%s: got answers %v, %v", when, answers, typed)
-			}
+			check.False(t, len(answers)+len(typed) > 0, "%s: got answers %v, %v", when, answers, typed)
 			if missing && !ignore {
 				want = []Reply{{Err: err}}
 			} else if errFirst == ErrHighAndDry {
@@ -66,29 +61,25 @@ func TestMissingServices(t *testing.T) {
 			for _, err := range []error{err, errAll, errFirst} {
 				var none *NoSuchServiceError
 				if !missing || ignore {
-					if err != nil {
-						t.Errorf("%s: got error %v", when, err)
-					}
+					check.False(t, err != nil, "%s: got error %v", when, err)
 				} else if !errors.As(err, &none) || *none != (NoSuchServiceError{Party: "main", Service: "s"}) ||
 					!strings.Contains(err.Error(), `"main"`) || !strings.Contains(err.Error(), `"s"`) {
 					t.Errorf("%s: got error %v", when, err)
 				}
 			}
-			if !reflect.DeepEqual(replies, want) {
-				t.Errorf("%s: got replies %v", when, replies)
-			}
+			check.Deep(t, replies, want, "%s: got replies", when)
 		}
-		check("nobody ever connected", true)
+		expect("nobody ever connected", true)
 		connect(t, asker, "s", pong)
-		check("only the asker's own handlers", false)
+		expect("only the asker's own handlers", false)
 		other := p.Operator("other")
 		connect(t, other, "other", pong)
 		connect(t, other, "s", failWith(ErrHighAndDry))
-		check("everybody declines", false)
+		expect("everybody declines", false)
 		other.Leave()
-		check("only the asker's own handlers again", false)
+		expect("only the asker's own handlers again", false)
 		asker.Leave()
-		check("everybody has left", true)
+		expect("everybody has left", true)
 	}
 }
 
@@ -145,9 +136,7 @@ func testReactions(t *testing.T, pattern string, remote func(int) bool) {
 			if err != nil {
 				err = ErrHighAndDry // itself, not wrapped
 			}
-			if reply.Answer != answer || reply.Err != err {
-				t.Errorf("%s: got %v", guest, reply)
-			}
+			check.False(t, reply.Answer != answer || reply.Err != err, "%s: got %v", guest, reply)
 			continue
 		}
 		failure, ok := reply.Err.(*HandlerError)
@@ -161,9 +150,7 @@ func testReactions(t *testing.T, pattern string, remote func(int) bool) {
 		}
 		switch r {
 		case 'f', 'b':
-			if failure.Err != fs.ErrNotExist || !errors.Is(failure, fs.ErrNotExist) {
-				t.Errorf("%s does not unwrap to what went wrong", message)
-			}
+			check.False(t, failure.Err != fs.ErrNotExist || !errors.Is(failure, fs.ErrNotExist), "%s does not unwrap to what went wrong", message)
 		case 'p', 'n', 'h', 'A':
 			check.Has(t, message, "panicsOnPurpose", "no stack in")
 		case 'r':
@@ -173,33 +160,27 @@ func testReactions(t *testing.T, pattern string, remote func(int) bool) {
 	}
 	check.Equal(t, i, len(pattern), "replies")
 
-	check := func(how string, got []any, want []any, err error) {
+	expect := func(how string, got []any, want []any, err error) {
 		t.Helper()
-		if !slices.Equal(got, want) {
-			t.Errorf("%s: got answers %v, want %v", how, got, want)
-		}
+		check.Slices(t, got, want, "%s: got answers", how)
 		var failed []string
 		if several, ok := err.(interface{ Unwrap() []error }); ok {
 			for _, err := range several.Unwrap() {
 				failed = append(failed, err.(*HandlerError).Guest)
 			}
 		}
-		if !slices.Equal(failed, joined) || (len(joined) == 0) != (err == nil) || err != nil && !errors.Is(err, ErrPartyline) {
-			t.Errorf("%s: failures of %v, want %v", how, failed, joined)
-		}
+		check.False(t, !slices.Equal(failed, joined) || (len(joined) == 0) != (err == nil) || err != nil && !errors.Is(err, ErrPartyline), "%s: failures of %v, want %v", how, failed, joined)
 	}
 	got, err := asker.AskAround(t.Context(), "s", nil)
-	check("AskAround", got, answers, err)
+	expect("AskAround", got, answers, err)
 	got, err = All[any](t.Context(), asker, "s", nil)
-	check("All", got, answers, err)
+	expect("All", got, answers, err)
 
 	first, err := First[any](t.Context(), asker, "s", nil)
 	if len(answers) > 0 {
-		if first != answers[0] || err != nil {
-			t.Errorf("First: got %v, %v", first, err)
-		}
+		check.False(t, first != answers[0] || err != nil, "First: got %v, %v", first, err)
 	} else if failures > 0 {
-		check("First", nil, nil, err)
+		expect("First", nil, nil, err)
 	} else if err != ErrHighAndDry {
 		t.Errorf("First: got %v, want a decline", err)
 	}
@@ -291,9 +272,7 @@ func TestEveryErrorIsErrPartyline(t *testing.T) {
 		"Connect without a guest":   p.Operator("").Connect("s", pong),
 		"Connect after Leave":       gone.Connect("s", pong),
 	} {
-		if !errors.Is(err, ErrPartyline) || err.Error() == "" {
-			t.Errorf("%s: %v is not ErrPartyline", name, err)
-		}
+		check.False(t, !errors.Is(err, ErrPartyline) || err.Error() == "", "%s: %v is not ErrPartyline", name, err)
 	}
 	sentinels := []error{ErrHighAndDry, ErrLeft, ErrLoop}
 	for i, a := range sentinels {
@@ -324,14 +303,12 @@ func TestACancelledContextEndsTheAsk(t *testing.T) {
 		defer cancel()
 		f(ctx)
 	}
-	check := func(got []any, err error) {
+	expect := func(got []any, err error) {
 		t.Helper()
-		if !slices.Equal(got, []any{"a", "c"}) || !errors.Is(err, context.Canceled) || !errors.Is(err, cause) {
-			t.Errorf("got %v, %v", got, err)
-		}
+		check.False(t, !slices.Equal(got, []any{"a", "c"}) || !errors.Is(err, context.Canceled) || !errors.Is(err, cause), "got %v, %v", got, err)
 	}
-	ask(func(ctx context.Context) { check(asker.AskAround(ctx, "s", nil)) })
-	ask(func(ctx context.Context) { check(All[any](ctx, asker, "s", nil)) })
+	ask(func(ctx context.Context) { expect(asker.AskAround(ctx, "s", nil)) })
+	ask(func(ctx context.Context) { expect(All[any](ctx, asker, "s", nil)) })
 	ask(func(ctx context.Context) {
 		if got, err := First[int](ctx, asker, "s", nil); got != 0 || !errors.Is(err, context.Canceled) || !errors.Is(err, cause) {
 			t.Errorf("got %v, %v", got, err)
@@ -339,9 +316,7 @@ func TestACancelledContextEndsTheAsk(t *testing.T) {
 	})
 	ask(func(ctx context.Context) {
 		replies := slices.Collect(asker.Replies(ctx, "s", nil))
-		if len(replies) != 4 || replies[3] != (Reply{Err: context.Canceled}) {
-			t.Errorf("got %v", replies)
-		}
+		check.False(t, len(replies) != 4 || replies[3] != (Reply{Err: context.Canceled}), "got %v", replies)
 	})
 	ask(func(ctx context.Context) {
 		cancel() // before anybody is asked

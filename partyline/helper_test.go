@@ -46,9 +46,7 @@ func failWith(err error) Handler {
 func wantAnswers(t testing.TB, o *Operator, service string, want ...any) {
 	t.Helper()
 	got, err := o.AskAround(t.Context(), service, nil)
-	if err != nil || !slices.Equal(got, want) {
-		t.Errorf("%q asks for %q: got %v, %v; want %v", o, service, got, err, want)
-	}
+	check.False(t, err != nil || !slices.Equal(got, want), "%q asks for %q: got %v, %v; want %v", o, service, got, err, want)
 }
 
 // verifyNoLeak checks at the end of the test that it left no goroutine behind.
@@ -159,9 +157,7 @@ func (h *handlerCounts) check(t testing.TB, what string, p *Partyline) {
 		}
 	}
 	h.Range(func(key, _ any) bool {
-		if !seen[key.(string)] {
-			t.Errorf("%s: nothing is counted of %s", what, key)
-		}
+		check.False(t, !seen[key.(string)], "%s: nothing is counted of %s", what, key)
 		return true
 	})
 }

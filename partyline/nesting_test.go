@@ -10,6 +10,8 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
+
+	"github.com/wsgiparty/wsgiparty/internal/check"
 )
 
 func TestAGuestDoesNotAskItself(t *testing.T) {
@@ -110,9 +112,7 @@ func TestAMissAmongNGuestsCostsAtMostTwoNSquaredCalls(t *testing.T) {
 						t.Errorf("%q asks %d: %s is called %d times", asker, n, guest, called)
 					}
 				}
-				if sum > int64(2*n*n) {
-					t.Errorf("%q asks %d: %d calls, want at most %d", asker, n, sum, 2*n*n)
-				}
+				check.False(t, sum > int64(2*n*n), "%q asks %d: %d calls, want at most %d", asker, n, sum, 2*n*n)
 			}
 		}
 	}
@@ -145,12 +145,8 @@ func TestAChainOfEightGuestsIsAnsweredALongerOneGetsErrLoop(t *testing.T) {
 		for asks := range n - 1 { // by guests
 			payload := asks * (n + 1)
 			got, err := First[string](t.Context(), p.Operator(""), "url", payload)
-			if asks <= 8 && (err != nil || got != "page of 0") {
-				t.Errorf("%d guests ask (remote: %v): got %q, %v", asks, remote, got, err)
-			}
-			if asks > 8 && !errors.Is(err, ErrLoop) {
-				t.Errorf("%d guests ask (remote: %v): got %q, %v; want ErrLoop", asks, remote, got, err)
-			}
+			check.False(t, asks <= 8 && (err != nil || got != "page of 0"), "%d guests ask (remote: %v): got %q, %v", asks, remote, got, err)
+			check.False(t, asks > 8 && !errors.Is(err, ErrLoop), "%d guests ask (remote: %v): got %q, %v; want ErrLoop", asks, remote, got, err)
 		}
 	}
 }
@@ -208,9 +204,7 @@ func TestACallerThatIsNoGuestAsksEveryone(t *testing.T) {
 		}
 		return nil, ErrHighAndDry
 	})
-	if got, err := First[any](t.Context(), anonymous, "countdown", 5); got != "c" || err != nil {
-		t.Error(got, err)
-	}
+	check.Equal(t, check.Value(First[any](t.Context(), anonymous, "countdown", 5))(t), "c")
 }
 
 func TestACallerThatIsNoGuestSkipsOnlyThoseAskingFurtherUp(t *testing.T) {
@@ -281,9 +275,7 @@ func TestThirtyTwoNestedAsksAreFineTheNextGetsErrLoop(t *testing.T) {
 				}
 			}
 			got, err := First[string](t.Context(), guests[1], "0", nil)
-			if !errors.Is(err, c.want) || (err == nil) != (got == "the end") {
-				t.Errorf("%d asks (remote: %v): got %q, %v; want error %v", c.asks, remote, got, err, c.want)
-			}
+			check.False(t, !errors.Is(err, c.want) || (err == nil) != (got == "the end"), "%d asks (remote: %v): got %q, %v; want error %v", c.asks, remote, got, err, c.want)
 		}
 	}
 }
@@ -303,9 +295,7 @@ func TestAnEndlessCircleGetsErrLoop(t *testing.T) {
 	if answers, err := anonymous.AskAround(t.Context(), "s", nil); len(answers) > 0 || !errors.Is(err, ErrLoop) || calls != 32 {
 		t.Errorf("got %v, %v after %d calls", answers, err, calls)
 	}
-	if len(deepest) != 1 || deepest[0] != (Reply{Err: ErrLoop}) {
-		t.Errorf("the deepest ask got %v", deepest)
-	}
+	check.False(t, len(deepest) != 1 || deepest[0] != (Reply{Err: ErrLoop}), "the deepest ask got %v", deepest)
 }
 
 // TestALoopEndsTheWholeCall has handlers ask in a circle as nobody in particular,
@@ -323,9 +313,7 @@ func TestALoopEndsTheWholeCall(t *testing.T) {
 	if _, err := anonymous.AskAround(t.Context(), "s", nil); !errors.Is(err, ErrLoop) {
 		t.Error(err)
 	}
-	if calls > 3*maxDepth {
-		t.Errorf("%d calls", calls)
-	}
+	check.False(t, calls > 3*maxDepth, "%d calls", calls)
 	connect(t, p.Operator("other"), "other", pong)
 	wantAnswers(t, anonymous, "other", "pong")
 

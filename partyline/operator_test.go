@@ -36,9 +36,7 @@ func TestTheOriginalsNumberExample(t *testing.T) {
 	}
 	for number, want := range map[int][]any{1: {1}, 2: {2}, 4: {4, 4}} {
 		for _, asker := range []*Operator{p.Operator(""), p.Operator("asker")} {
-			if got, err := asker.AskAround(t.Context(), "number", number); err != nil || !slices.Equal(got, want) {
-				t.Errorf("asked with %d: got %v, %v; want %v", number, got, err, want)
-			}
+			check.Slices(t, check.Value(asker.AskAround(t.Context(), "number", number))(t), want, "asked with %d: got;", number)
 		}
 	}
 }
@@ -72,9 +70,7 @@ func TestTheOriginalsURLExampleTakesTheFirstAnswer(t *testing.T) {
 	for _, c := range []struct{ from, endpoint, want string }{
 		{"root", "one:index", "/one/"}, {"root", "two:index", "/two/"}, {"one", "two:index", "/two/"}, {"two", "one:index", "/one/"},
 	} {
-		if got, err := First[string](t.Context(), apps[c.from], "url", c.endpoint); got != c.want || err != nil {
-			t.Errorf("%s asks for %s: got %q, %v", c.from, c.endpoint, got, err)
-		}
+		check.Equal(t, check.Value(First[string](t.Context(), apps[c.from], "url", c.endpoint))(t), c.want, "%s asks for %s: got", c.from, c.endpoint)
 	}
 	if got, err := First[string](t.Context(), apps["root"], "url", "nobody:index"); got != "" || err != ErrHighAndDry {
 		t.Errorf("an endpoint nobody knows: got %q, %v; want everyone's decline", got, err)
@@ -123,9 +119,7 @@ func TestHandlersGetTheAskersContextAndPayload(t *testing.T) {
 	connect(t, p.Operator("local"), "s", h)
 	connectRemote(t, p.Operator("remote"), "s", h)
 	// A nil answer is an answer.
-	if got, err := p.Operator("asker").AskAround(ctx, "s", payload); err != nil || !slices.Equal(got, []any{nil, nil}) {
-		t.Error(got, err)
-	}
+	check.Slices(t, check.Value(p.Operator("asker").AskAround(ctx, "s", payload))(t), []any{nil, nil})
 }
 
 func TestReplicasAreAskedOnce(t *testing.T) {
@@ -139,9 +133,7 @@ func TestReplicasAreAskedOnce(t *testing.T) {
 	asker := p.Operator("asker")
 	wantAnswers(t, asker, "s", "first 1", "first 2")
 	wantAnswers(t, asker, "only second", "second") // first is decided for each service
-	if got := p.Services()["s"]; !slices.Equal(got, []string{"blog"}) {
-		t.Errorf("Services names %v", got)
-	}
+	check.Slices(t, p.Services()["s"], []string{"blog"}, "Services names")
 
 	second.Leave() // who is not asked is not missed
 	wantAnswers(t, asker, "s", "first 1", "first 2")
@@ -170,9 +162,7 @@ func TestAGuestKeepsItsPlaceWhileAnyReplicaIsConnected(t *testing.T) {
 	wantAnswers(t, asker, "s", "x", "2nd", "y", "z")
 	second.Leave()
 	wantAnswers(t, asker, "s", "x", "4th", "y", "z")
-	if got := p.Services()["s"]; !slices.Equal(got, []string{"x", "blog", "y", "z"}) {
-		t.Errorf("Services names %v", got)
-	}
+	check.Slices(t, p.Services()["s"], []string{"x", "blog", "y", "z"}, "Services names")
 	fourth.Leave()
 	wantAnswers(t, asker, "s", "x", "y", "z")
 	replica("5th") // nobody held the place
@@ -252,9 +242,7 @@ func TestTheSwitchboardUsesTheStandardLibraryOnly(t *testing.T) {
 		}
 		parsed := check.Value(parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly))(t)
 		for _, i := range parsed.Imports {
-			if strings.Contains(i.Path.Value, ".") {
-				t.Errorf("%s imports %s", file, i.Path.Value)
-			}
+			check.False(t, strings.Contains(i.Path.Value, "."), "%s imports %s", file, i.Path.Value)
 		}
 	}
 }

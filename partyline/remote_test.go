@@ -6,7 +6,6 @@ package partyline
 import (
 	"context"
 	"fmt"
-	"reflect"
 	"runtime"
 	"slices"
 	"sync"
@@ -32,9 +31,7 @@ func TestACancelledContextDoesNotWaitForARemoteHandler(t *testing.T) {
 		connect(t, p.Operator("d"), "s", func(context.Context, any) (any, error) { t.Error("called"); return nil, nil })
 		began := time.Now()
 		got, err := p.Operator("asker").AskAround(ctx, "s", nil)
-		if !slices.Equal(got, []any{"local", "remote"}) || err != context.DeadlineExceeded {
-			t.Errorf("got %v, %v", got, err)
-		}
+		check.False(t, !slices.Equal(got, []any{"local", "remote"}) || err != context.DeadlineExceeded, "got %v, %v", got, err)
 		check.Equal(t, time.Since(began), time.Second, "it took")
 		time.Sleep(time.Hour) // it does end, and nobody need take its answer
 	})
@@ -70,9 +67,7 @@ func TestRemoteHandlersAreStartedTogetherWhenTheFirstIsReached(t *testing.T) {
 		want := map[any]time.Duration{
 			"local 1": 0, "remote 1": time.Second, "remote 2": time.Second, "remote 3": time.Second, "local 2": 6 * time.Second,
 		}
-		if !reflect.DeepEqual(called, want) {
-			t.Errorf("called at %v, want %v", called, want)
-		}
+		check.Deep(t, called, want, "called at")
 	})
 }
 
@@ -136,9 +131,7 @@ func TestEndingAnAskCancelsRemoteHandlersUnderWay(t *testing.T) {
 				synctest.Wait()
 				mu.Lock()
 				defer mu.Unlock()
-				if started != 2 || cancelled != 2 {
-					t.Errorf("started %d, cancelled %d", started, cancelled)
-				}
+				check.False(t, started != 2 || cancelled != 2, "started %d, cancelled %d", started, cancelled)
 			})
 		})
 	}
@@ -174,9 +167,7 @@ func TestAnAskerThatHasGoneIsNobodysFailure(t *testing.T) {
 		return nil, ctx.Err()
 	})
 	for reply := range p.Operator("").Replies(ctx, "s", nil) {
-		if reply.Guest != "" || reply.Err != context.Canceled {
-			t.Errorf("got %+v, want the context's error as that of the ask", reply)
-		}
+		check.False(t, reply.Guest != "" || reply.Err != context.Canceled, "got %+v, want the context's error as that of the ask", reply)
 	}
 	wantFigures(t, p, "s 1, a/s 1 0 0 0")
 }
@@ -246,9 +237,7 @@ func TestARemoteHandlerThatMissesTheDeadlineHasFailedOnceItReturns(t *testing.T)
 		time.Sleep(2 * time.Second)
 		wantFigures(t, p, "s 1, local/s 1 1 0 0, remote/s 1 0 0 1, unreached/s 0 0 0 0")
 		got := repliesOf(t, p, "remote", "s")
-		if got.Durations.Count != 1 || got.Durations.Sum != time.Minute+time.Second {
-			t.Errorf("counted %+v", got)
-		}
+		check.False(t, got.Durations.Count != 1 || got.Durations.Sum != time.Minute+time.Second, "counted %+v", got)
 		if failure, ok := got.LastFailure.(*HandlerError); !ok || failure.Guest != "remote" || failure.Err != context.DeadlineExceeded {
 			t.Errorf("the last failure is %v", got.LastFailure)
 		}
@@ -274,9 +263,7 @@ func TestRepliesOfRemoteHandlersAreCountedAndTimed(t *testing.T) {
 		ask := func(r byte, d time.Duration) {
 			reaction = r
 			replies := slices.Collect(anyone.Replies(t.Context(), "s", d))
-			if len(replies) != 1 || replies[0].Duration != d {
-				t.Errorf("took %v: got %v", d, replies)
-			}
+			check.False(t, len(replies) != 1 || replies[0].Duration != d, "took %v: got %v", d, replies)
 		}
 		ask('a', 0)
 		ask('a', 500*time.Microsecond) // a bound belongs to its bucket
@@ -302,9 +289,7 @@ func TestRepliesOfRemoteHandlersAreCountedAndTimed(t *testing.T) {
 		}
 		got := repliesOf(t, p, "remote", "s")
 		got.LastFailure = nil
-		if !reflect.DeepEqual(got, want) {
-			t.Errorf("counted %+v, want %+v", got, want)
-		}
+		check.Deep(t, got, want, "counted")
 
 		// Local handlers are not timed.
 		takes("local", connect)

@@ -37,9 +37,7 @@ func TestWhoReservedAPlaceIsAskedInIt(t *testing.T) {
 	connect(t, p.Operator("behind"), "s", answerWith("behind"))
 	connect(t, three, "s", answerWith("2nd of 3"))
 	wantAnswers(t, asker, "s", "before", "1", "2nd of 1", "2", "2nd of 2", "3", "2nd of 3", "behind")
-	if got := p.Services()["s"]; !slices.Equal(got, []string{"before", "one", "two", "three", "behind"}) {
-		t.Errorf("Services names %v", got)
-	}
+	check.Slices(t, p.Services()["s"], []string{"before", "one", "two", "three", "behind"}, "Services names")
 }
 
 func TestAReservedPlaceIsOfOneServiceAndKeptOnce(t *testing.T) {

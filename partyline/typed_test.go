@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/wsgiparty/wsgiparty/internal/check"
 )
 
 func TestFirstStopsAtTheFirstAnswer(t *testing.T) {
@@ -22,9 +24,7 @@ func TestFirstStopsAtTheFirstAnswer(t *testing.T) {
 	connect(t, p.Operator("c"), "s", answerWith(3.14))
 	connect(t, p.Operator("d"), "s", answerWith("yes"))
 	connect(t, p.Operator("e"), "s", func(context.Context, any) (any, error) { t.Error("called"); return nil, nil })
-	if got, err := First[string](t.Context(), p.Operator("asker"), "s", nil); got != "yes" || err != nil {
-		t.Errorf("got %q, %v", got, err)
-	}
+	check.Equal(t, check.Value(First[string](t.Context(), p.Operator("asker"), "s", nil))(t), "yes", "got")
 }
 
 func TestAnAnswerOfTheWrongTypeIsItsGuestsHandlerError(t *testing.T) {
@@ -35,13 +35,9 @@ func TestAnAnswerOfTheWrongTypeIsItsGuestsHandlerError(t *testing.T) {
 		connect(t, p.Operator("c"), "s", answerWith("two"))
 		asker := p.Operator("asker")
 		got, err := All[string](t.Context(), asker, "s", nil)
-		if !slices.Equal(got, []string{"one", "two"}) {
-			t.Errorf("%T: got %v", answer, got)
-		}
+		check.Slices(t, got, []string{"one", "two"}, "%T: got", answer)
 		_, errFirst := First[string](t.Context(), p.Operator("a"), "s", nil)
-		if errFirst != nil {
-			t.Errorf("%T: First does not go on: %v", answer, errFirst)
-		}
+		check.False(t, errFirst != nil, "%T: First does not go on: %v", answer, errFirst)
 		connect(t, p.Operator("d"), "alone", answerWith(answer))
 		_, errFirst = First[string](t.Context(), asker, "alone", nil)
 		for guest, err := range map[string]error{"b": err, "d": errFirst} {
@@ -87,9 +83,7 @@ func TestNilIsAnAnswer(t *testing.T) {
 	connect(t, p.Operator("a"), "s", answerWith(nil))
 	asker := p.Operator("asker")
 	wantAnswers(t, asker, "s", nil)
-	if got, err := All[any](t.Context(), asker, "s", nil); !slices.Equal(got, []any{nil}) || err != nil {
-		t.Error(got, err)
-	}
+	check.Slices(t, check.Value(All[any](t.Context(), asker, "s", nil))(t), []any{nil})
 	if got, err := All[error](t.Context(), asker, "s", nil); !slices.Equal(got, []error{nil}) || err != nil { // any interface can be nil
 		t.Error(got, err)
 	}
@@ -107,24 +101,16 @@ func TestPayloadAs(t *testing.T) {
 		Title string
 	}
 	pointer := &page{1, "as it is"}
-	if got, err := PayloadAs[*page](pointer); got != pointer || err != nil {
-		t.Error(got, err)
-	}
-	if got, err := PayloadAs[fmt.Stringer](time.Second); got != fmt.Stringer(time.Second) || err != nil {
-		t.Error(got, err)
-	}
+	check.Equal(t, check.Value(PayloadAs[*page](pointer))(t), pointer)
+	check.Equal(t, check.Value(PayloadAs[fmt.Stringer](time.Second))(t), fmt.Stringer(time.Second))
 	for _, payload := range []any{map[string]any{"Title": "x"}, &page{1, "x"}, json.RawMessage(`{"Title": "x"}`)} {
 		if got, err := PayloadAs[page](payload); got.Title != "x" || err != nil {
 			t.Errorf("%T: got %v, %v", payload, got, err)
 		}
 	}
-	if got, err := PayloadAs[int](2.0); got != 2 || err != nil {
-		t.Error(got, err)
-	}
+	check.Equal(t, check.Value(PayloadAs[int](2.0))(t), 2)
 	// nil is null.
-	if got, err := PayloadAs[page](nil); got != (page{}) || err != nil {
-		t.Error(got, err)
-	}
+	check.Equal(t, check.Value(PayloadAs[page](nil))(t), (page{}))
 	if got, err := PayloadAs[*page](nil); got != nil || err != nil {
 		t.Error(got, err)
 	}
@@ -133,8 +119,6 @@ func TestPayloadAs(t *testing.T) {
 	}
 	for _, payload := range []any{map[string]int{"N": 1, "Title": 1}, 2.5, make(chan int), json.RawMessage("not JSON")} {
 		got, err := PayloadAs[page](payload)
-		if got != (page{}) || err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%T", payload)) || !strings.Contains(err.Error(), "partyline.page") {
-			t.Errorf("%T: got %v, %v", payload, got, err)
-		}
+		check.False(t, got != (page{}) || err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%T", payload)) || !strings.Contains(err.Error(), "partyline.page"), "%T: got %v, %v", payload, got, err)
 	}
 }

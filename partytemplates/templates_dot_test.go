@@ -72,9 +72,7 @@ func TestAPagesAskEndsWithItsVisitor(t *testing.T) {
 		return len(errors) == 5
 	})
 	for _, line := range errors {
-		if !strings.Contains(line, `"level":"debug"`) || !strings.Contains(line, `"status":499`) {
-			t.Errorf("that a visitor has gone is an error: %s", line)
-		}
+		check.False(t, !strings.Contains(line, `"level":"debug"`) || !strings.Contains(line, `"status":499`), "that a visitor has gone is an error: %s", line)
 	}
 }
 
@@ -89,9 +87,7 @@ func TestPagesForwardHeadersAndTheTrace(t *testing.T) {
 			t.Fatalf("%s: %d %s%s", function, status, body, partytest.LastHTTPError(t))
 		}
 		got := a.Requests()[i].Header
-		if got.Get("X-Wanted") != "a" || got.Get("Cookie") != "c=d" || got.Get("Traceparent") != trace || got.Get("X-Other") != "" || got.Get("Authorization") != "" {
-			t.Errorf("%s: %v", function, got)
-		}
+		check.False(t, got.Get("X-Wanted") != "a" || got.Get("Cookie") != "c=d" || got.Get("Traceparent") != trace || got.Get("X-Other") != "" || got.Get("Authorization") != "", "%s: %v", function, got)
 	}
 }
 

@@ -330,9 +330,7 @@ func TestAPageThatAsksAPartyNobodyNamesIsWarnedAbout(t *testing.T) {
 	c := partytest.NewCaddy(t)
 	c.Site("wsgi_party main {\ninvite /__invite__/\ntest_app /__invite__/ one\n" + partytest.Templates("mian") + "test_app template\n}")
 	entries := partytest.LogEntries(t, "no wsgi_party handler names the party that was joined")
-	if len(entries) != 1 || entries[0]["level"] != "warn" || entries[0]["party"] != "mian" || fmt.Sprint(entries[0]["hint"]) == "" {
-		t.Error(entries)
-	}
+	check.False(t, len(entries) != 1 || entries[0]["level"] != "warn" || entries[0]["party"] != "mian" || fmt.Sprint(entries[0]["hint"]) == "", entries)
 	expectNoPage(c, `{{askAround "number"}}`, `"mian"`, `"number"`)
 }
 
@@ -361,9 +359,7 @@ func TestTheTemplatesExtensionInACaddyfile(t *testing.T) {
 		"wsgi_party main\n": `{"wsgi_party":{"party":"main"}}`,
 	} {
 		adapted, _, err := partytest.AdaptCaddyfile(":8080\ntemplates {\nextensions {\n" + config + "\n}\nmime text/html\n}")
-		if err != nil || !strings.Contains(string(adapted), `{"handler":"templates","match":`+want+`,"mime_types":["text/html"]}`) {
-			t.Errorf("%s: %s %v, want %s", config, adapted, err, want)
-		}
+		check.False(t, err != nil || !strings.Contains(string(adapted), `{"handler":"templates","match":`+want+`,"mime_types":["text/html"]}`), "%s: %s %v, want %s", config, adapted, err, want)
 	}
 	for config, want := range map[string]string{
 		"wsgi_party one two":         "wrong argument count or unexpected line ending after 'two', at Caddyfile:4",
@@ -372,9 +368,7 @@ func TestTheTemplatesExtensionInACaddyfile(t *testing.T) {
 		"wsgi_party main {\nx\n}":    "wsgi_party takes no block here, at Caddyfile:4",
 	} {
 		_, _, err := partytest.AdaptCaddyfile(":8080\ntemplates {\nextensions {\n" + config + "\n}\n}")
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v, want %s", config, err, want)
-		}
+		check.False(t, err == nil || !strings.Contains(err.Error(), want), "%s: %v, want %s", config, err, want)
 	}
 }
 
@@ -397,9 +391,7 @@ func TestTheTemplatesExtensionInJSON(t *testing.T) {
 		}
 		err := caddy.Load([]byte(before+`"match":{"wsgi_party":`+config+`}`+after), true)
 		if want.problem != "" {
-			if err == nil || !strings.Contains(err.Error(), want.problem) {
-				t.Errorf("%s: %v, want %s", config, err, want.problem)
-			}
+			check.False(t, err == nil || !strings.Contains(err.Error(), want.problem), "%s: %v, want %s", config, err, want.problem)
 			continue
 		}
 		if err != nil {
@@ -416,9 +408,7 @@ func TestTheTemplatesExtensionIsAModule(t *testing.T) {
 		t.Fatalf("it is a %T", info.New())
 	}
 	for _, name := range []string{"askAround", "askFirst", "askReplies", "urlFor", "maybeURL"} {
-		if functions.CustomTemplateFunctions()[name] == nil {
-			t.Errorf("there is no %s", name)
-		}
+		check.False(t, functions.CustomTemplateFunctions()[name] == nil, "there is no %s", name)
 	}
 }
 

@@ -7,6 +7,8 @@ package check
 
 import (
 	"fmt"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -41,6 +43,30 @@ func Equal[V comparable](t testing.TB, got, want V, what ...any) {
 	t.Helper()
 	if got != want {
 		t.Errorf("%sgot %s, want %s", said(what), shown(got), shown(want))
+	}
+}
+
+// Slices fails the test unless got has what is wanted, in that order.
+func Slices[S ~[]V, V comparable](t testing.TB, got, want S, what ...any) {
+	t.Helper()
+	if !slices.Equal(got, want) {
+		t.Errorf("%sgot %v, want %v", said(what), got, want)
+	}
+}
+
+// Deep fails the test unless got is what is wanted, as reflect.DeepEqual has it.
+func Deep(t testing.TB, got, want any, what ...any) {
+	t.Helper()
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%sgot %+v, want %+v", said(what), got, want)
+	}
+}
+
+// False fails the test if something is wrong.
+func False(t testing.TB, wrong bool, what ...any) {
+	t.Helper()
+	if wrong {
+		t.Error(strings.TrimSuffix(said(what), ": "))
 	}
 }
 
