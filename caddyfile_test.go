@@ -23,9 +23,7 @@ type caddyfileGolden struct{ name, caddyfile, want string }
 func caddyfileGoldens(tb testing.TB) []caddyfileGolden {
 	tb.Helper()
 	files, err := filepath.Glob(filepath.Join("testdata", "caddyfile", "*.caddyfiletest"))
-	if err != nil || len(files) == 0 {
-		tb.Fatalf("no goldens: %v", err)
-	}
+	check.FatalIf(tb, err != nil || len(files) == 0, "no goldens: %v", err)
 	// The file that file_server hides is written as the OS writes it.
 	hidden := check.Value(json.Marshal("." + string(filepath.Separator) + "Caddyfile"))(tb)
 	var all []caddyfileGolden
@@ -34,9 +32,7 @@ func caddyfileGoldens(tb testing.TB) []caddyfileGolden {
 		text := strings.ReplaceAll(string(content), "\r\n", "\n")
 		input, want, _ := strings.Cut(text, "\n----------\n")
 		want = strings.ReplaceAll(strings.TrimSpace(want), `"./Caddyfile"`, string(hidden))
-		if want == "" {
-			tb.Fatalf("%s says nothing below its ----------", file)
-		}
+		check.FatalIf(tb, want == "", "%s says nothing below its ----------", file)
 		name := strings.TrimSuffix(filepath.Base(file), ".caddyfiletest")
 		all = append(all, caddyfileGolden{name, input, want})
 	}
@@ -48,12 +44,8 @@ func TestCaddyfile(t *testing.T) {
 		t.Run(g.name, func(t *testing.T) {
 			config, warnings, err := partytest.AdaptCaddyfile(g.caddyfile)
 			if !strings.HasPrefix(g.want, "{") {
-				if err == nil {
-					t.Fatalf("adapted, want the error\n%s", g.want)
-				}
-				if !strings.Contains(err.Error(), g.want) {
-					t.Fatalf("got the error\n%v\nwant\n%s", err, g.want)
-				}
+				check.FatalIf(t, err == nil, "adapted, want the error\n%s", g.want)
+				check.FatalIf(t, !strings.Contains(err.Error(), g.want), "got the error\n%v\nwant\n%s", err, g.want)
 				return
 			}
 			check.Must(t, err)
@@ -62,7 +54,7 @@ func TestCaddyfile(t *testing.T) {
 			}
 			check.Equal(t, indentJSON(t, config), indentJSON(t, []byte(g.want)), "got\n\nwant\n%s", g.want)
 			partytest.CheckAdaptedAgain(t, g.caddyfile, config)
-			check.False(t, checkParties(t, config) == 0, "no party in the JSON")
+			check.ErrorIf(t, checkParties(t, config) == 0, "no party in the JSON")
 		})
 	}
 }

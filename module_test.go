@@ -49,7 +49,7 @@ func TestInvitedGuestsAnswerEachOther(t *testing.T) {
 		for k, v := range want {
 			check.Equal(t, e[k], v, k)
 		}
-		check.False(t, fmt.Sprint(e["services"]) != "[number]" || e["duration"] == nil, e)
+		check.ErrorIf(t, fmt.Sprint(e["services"]) != "[number]" || e["duration"] == nil, e)
 	}
 }
 
@@ -184,7 +184,7 @@ func TestNeitherTheRequestNorTheResponseWriterIsWrapped(t *testing.T) {
 		respond "{http.vars.done}"
 	}`)
 	c.Expect("/", 200, "yes")
-	check.False(t, len(all) != 3 || all[0] != all[1] || all[1] != all[2], "%v", all)
+	check.ErrorIf(t, len(all) != 3 || all[0] != all[1] || all[1] != all[2], "%v", all)
 }
 
 func TestTheVariablesAreLeftAsTheyWere(t *testing.T) {
@@ -232,16 +232,14 @@ func TestFlushingAndHijackingPassThrough(t *testing.T) {
 		t.Errorf("%q %v", first, err)
 	}
 	close(more)
-	if rest, err := io.ReadAll(response.Body); err != nil || string(rest) != "two" {
-		t.Errorf("%q %v", rest, err)
-	}
+	rest, err := io.ReadAll(response.Body)
+	check.ErrorIf(t, err != nil || string(rest) != "two", "%q %v", rest, err)
 
 	conn := check.Value(net.Dial("tcp", c.Address))(t)
 	defer conn.Close()
 	fmt.Fprintf(conn, "GET /hijack HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", c.Address)
-	if all, err := io.ReadAll(conn); err != nil || !strings.HasSuffix(string(all), "\r\n\r\nraw") {
-		t.Errorf("%q %v", all, err)
-	}
+	all, err := io.ReadAll(conn)
+	check.ErrorIf(t, err != nil || !strings.HasSuffix(string(all), "\r\n\r\nraw"), "%q %v", all, err)
 }
 
 func TestInvitePathsDoNotExistFromOutside(t *testing.T) {
@@ -270,7 +268,7 @@ func TestInvitePathsDoNotExistFromOutside(t *testing.T) {
 				response := check.Value(http.DefaultClient.Do(r))(t)
 				body, _ := io.ReadAll(response.Body)
 				response.Body.Close()
-				check.False(t, response.StatusCode != http.StatusNotFound || len(body) != 0, "%s %s of %q: %d %q", method, path, host, response.StatusCode, body)
+				check.ErrorIf(t, response.StatusCode != http.StatusNotFound || len(body) != 0, "%s %s of %q: %d %q", method, path, host, response.StatusCode, body)
 			}
 		}
 	}
@@ -369,9 +367,8 @@ func TestWhoAnswersAsTheTimeEndsHasJoinedOrLeft(t *testing.T) {
 		p := loaded.(*wsgiparty.Party)
 		asker := check.Value(wsgiparty.Join(ctx, p.Name, ""))(t)
 		_, connected := asker.Partyline().Services()["ping"]
-		if result := p.Host().Invites()[0].Result; (result == wsgiparty.InviteJoined) != connected {
-			t.Fatalf("%s, but connected: %v", result, connected)
-		}
+		result := p.Host().Invites()[0].Result
+		check.FatalIf(t, (result == wsgiparty.InviteJoined) != connected, "%s, but connected: %v", result, connected)
 	}
 }
 
@@ -386,9 +383,8 @@ func TestAnInviteEndsWithItsConfig(t *testing.T) {
 	time.AfterFunc(20*time.Millisecond, end)
 	loaded := check.Value(ctx.LoadModuleByID("http.handlers.wsgi_party", []byte(`{"invites": ["/__invite__/"], "routes": [{"handle": [{"handler": "test_app", "key": "hang"}]}]}`)))(t)
 	p := loaded.(*wsgiparty.Party)
-	if last := p.Host().Invites()[0]; last.Result != wsgiparty.InviteFailed || !errors.Is(last.Err, context.Canceled) {
-		t.Errorf("%s: %v", last.Result, last.Err)
-	}
+	last := p.Host().Invites()[0]
+	check.ErrorIf(t, last.Result != wsgiparty.InviteFailed || !errors.Is(last.Err, context.Canceled), "%s: %v", last.Result, last.Err)
 	if p.InviteTimeout != caddy.Duration(5*time.Second) {
 		t.Errorf("the default timeout is %v", time.Duration(p.InviteTimeout))
 	}

@@ -94,9 +94,8 @@ func TestWhatIsNoListOfAsksSaysSo(t *testing.T) {
 	} {
 		c.ExpectProblem(partytest.Asking{Key: one, Path: "/", Body: body}, http.StatusBadRequest, `write a list of objects as in [{"service": "url"`, want)
 	}
-	if n := asked.Load(); n > 0 {
-		t.Errorf("%d of them were asked", n)
-	}
+	n := asked.Load()
+	check.ErrorIf(t, n > 0, "%d of them were asked", n)
 }
 
 func TestABatchIsAListOfUpTo256Asks(t *testing.T) {
@@ -205,9 +204,8 @@ func TestABatchDoesNotWaitForTheAskThatLedToIt(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	response, err := c.TryAsk(ctx, partytest.Asking{Key: one.Key, Path: "/", Body: "[" + strings.Repeat(`{"service": "there"},`, 39) + `{"service": "there"}]`})
-	if n := strings.Count(response.Body, `"answers":["last"]`); err != nil || n != 40 {
-		t.Errorf("%d of 40: %v %.500s", n, err, response.Body)
-	}
+	n := strings.Count(response.Body, `"answers":["last"]`)
+	check.ErrorIf(t, err != nil || n != 40, "%d of 40: %v %.500s", n, err, response.Body)
 }
 
 // TestABatchIsAskedInTheContextOfItsToken has each ask of one skip who asks for it
@@ -227,9 +225,7 @@ func TestABatchIsAskedInTheContextOfItsToken(t *testing.T) {
 		connectMain(c, guest, "other", partytest.Answers(guest))
 	}
 	answers, err := operatorOf(c, "main").Partyline().Operator("x").AskAround(t.Context(), "name", nil)
-	if err != nil || len(answers) != 2 {
-		t.Fatal(answers, err)
-	}
+	check.FatalIf(t, err != nil || len(answers) != 2, answers, err)
 	want := partytest.CompactJSON(t, `[
 		{"answers": ["y"], "replies": [{"guest": "y", "mount": "", "status": "answered"}]},
 		{"answers": ["x", "y"], "replies": [{"guest": "x", "mount": "", "status": "answered"}, {"guest": "y", "mount": "", "status": "answered"}]}]`)

@@ -55,9 +55,8 @@ func TestAnAskerSaysWhatGoesOn(t *testing.T) {
 	}
 	for _, a := range []partytest.Asking{{Path: "/s"}, {Path: "/", Body: `[{"service": "s"}]`}, {Path: "/by-handler"}, {Path: "/by-page"}} {
 		a.Key, a.Header = key, header
-		if response := c.Ask(a); response.Status != http.StatusOK || strings.Contains(response.Body, "failed") {
-			t.Fatalf("%s: %d %s", a.Path, response.Status, response.Body)
-		}
+		response := c.Ask(a)
+		check.FatalIf(t, response.Status != http.StatusOK || strings.Contains(response.Body, "failed"), "%s: %d %s", a.Path, response.Status, response.Body)
 		got := wants.Requests()[len(wants.Requests())-1].Header
 		if got.Get("Cookie") != "session=1" || got.Get("X-Thing") != "a,b" || got.Get("Authorization") != "Basic eDp5" || got.Get("Traceparent") != trace || got.Get("Accept") != "application/json" {
 			t.Errorf("%s: what it wants: %v", a.Path, got)
@@ -70,7 +69,7 @@ func TestAnAskerSaysWhatGoesOn(t *testing.T) {
 			}
 		}
 		got = none.Requests()[len(none.Requests())-1].Header
-		check.False(t, got.Get("Cookie")+got.Get("X-Thing")+got.Get("Authorization") != "" || got.Get("Traceparent") != trace, "%s: what it does not want: %v", a.Path, got)
+		check.ErrorIf(t, got.Get("Cookie")+got.Get("X-Thing")+got.Get("Authorization") != "" || got.Get("Traceparent") != trace, "%s: what it does not want: %v", a.Path, got)
 	}
 }
 
@@ -86,17 +85,15 @@ func TestVisitorsCannotSayWhatGoesOn(t *testing.T) {
 	c.Site("wsgi_party main {\ninvite /a/__invite__/\n" + partytest.Mounted("a", "forward X-Thing\nservice s /s", a) + "handle /page {\ntest_app page\n}\n}")
 	header := http.Header{"Party-Forward-X-Thing": {"forged"}, "Party-Forward-Cookie": {"forged"}, "party_forward.x_thing": {"forged"}, "Party-Ask": {"forged"}, "PARTY-ask": {"forged"}}
 	for _, path := range []string{"/page", "/a/"} {
-		if status, body := c.Do("GET", path, "", header); status != http.StatusOK || body != "1" {
-			t.Errorf("%s: %d %s", path, status, body)
-		}
+		status, body := c.Do("GET", path, "", header)
+		check.ErrorIf(t, status != http.StatusOK || body != "1", "%s: %d %s", path, status, body)
 	}
 	if len(a.Requests()) != 2 {
 		t.Fatal(a.Requests())
 	}
 	for _, r := range a.Requests() {
-		if text := fmt.Sprint(r.Header); strings.Contains(text, "forged") {
-			t.Errorf("%s: %s", r.URL, text)
-		}
+		text := fmt.Sprint(r.Header)
+		check.ErrorIf(t, strings.Contains(text, "forged"), "%s: %s", r.URL, text)
 	}
 }
 
@@ -129,9 +126,8 @@ func TestWhatIsForwardedIsEachRequestsOwn(t *testing.T) {
 			test_app template
 		}
 	}`)
-	if status, body := c.Do("GET", partytest.Page(`{{askAround . "s"}}`), "", http.Header{"X-Thing": {"x"}}); status != http.StatusOK || body != "[1 1]" {
-		t.Fatalf("%d %s", status, body)
-	}
+	status, body := c.Do("GET", partytest.Page(`{{askAround . "s"}}`), "", http.Header{"X-Thing": {"x"}})
+	check.FatalIf(t, status != http.StatusOK || body != "[1 1]", "%d %s", status, body)
 	for _, r := range a.Requests() {
 		check.Equal(t, r.Header.Get("X-Thing"), "xx", r.URL)
 	}

@@ -58,9 +58,8 @@ func TestAnAnswerStandsOnceInAResponse(t *testing.T) {
 		if err := json.Unmarshal([]byte("["+strings.Trim(strings.TrimSpace(body), "[]")+"]"), &results); err != nil {
 			t.Fatal(body, err)
 		}
-		if r := results[0]; len(r.Answers) != 3 || len(r.Replies) != 3 || r.Replies[0].Guest != "a" || r.Replies[1].Guest != "go" || r.Replies[2].Guest != "raw" {
-			t.Errorf("%+v", r)
-		}
+		r := results[0]
+		check.ErrorIf(t, len(r.Answers) != 3 || len(r.Replies) != 3 || r.Replies[0].Guest != "a" || r.Replies[1].Guest != "go" || r.Replies[2].Guest != "raw", "%+v", r)
 	}
 }
 
@@ -145,9 +144,8 @@ func TestAResponseHasAtMostMaxResponse(t *testing.T) {
 	if err := json.Unmarshal([]byte(response.Body), &one); err != nil || len(one.Answers) != 3 || len(one.Replies) != 4 || string(one.Answers[2]) != `"d"` {
 		t.Fatalf("%d %.100s: %v", response.Status, response.Body, err)
 	}
-	if r := one.Replies[2]; r.Guest != "c" || r.Status != "failed" || !strings.Contains(r.Error, "longer than max_response") {
-		t.Errorf("%+v", r)
-	}
+	r := one.Replies[2]
+	check.ErrorIf(t, r.Guest != "c" || r.Status != "failed" || !strings.Contains(r.Error, "longer than max_response"), "%+v", r)
 	if len(response.Body) > most || response.Header.Get("Content-Length") != strconv.Itoa(len(response.Body)) {
 		t.Errorf("%d bytes, Content-Length %s", len(response.Body), response.Header.Get("Content-Length"))
 	}
@@ -171,9 +169,7 @@ func TestAResponseHasAtMostMaxResponse(t *testing.T) {
 			partytest.IsProblem(t, fmt.Sprint("result ", i), string(result), http.StatusRequestEntityTooLarge, "max_response, 100000 bytes", "by itself")
 		}
 	}
-	if len(response.Body) > most {
-		t.Errorf("%d bytes", len(response.Body))
-	}
+	check.ErrorIf(t, len(response.Body) > most, "%d bytes", len(response.Body))
 	if response := c.Ask(partytest.Asking{Key: key, Path: "/", Body: "[" + strings.Repeat(`{"service": "long"},`, 255) + `{"service": "long"}]`}); response.Status != http.StatusOK || len(response.Body) > most {
 		t.Errorf("%d, %d bytes", response.Status, len(response.Body))
 	}
@@ -201,9 +197,7 @@ func TestABatchOfLongAnswersIsBounded(t *testing.T) {
 	if err := json.Unmarshal([]byte(response.Body), &results); err != nil || len(results) != 256 {
 		t.Fatalf("%d, %d bytes: %v", response.Status, len(response.Body), err)
 	}
-	if len(response.Body) > 8<<20 {
-		t.Errorf("%d bytes", len(response.Body))
-	}
+	check.ErrorIf(t, len(response.Body) > 8<<20, "%d bytes", len(response.Body))
 	answered, refused := 0, 0 // others fail as they like on a busy machine
 	for _, result := range results {
 		answered += len(result.Answers)
@@ -211,11 +205,10 @@ func TestABatchOfLongAnswersIsBounded(t *testing.T) {
 			refused++
 		}
 	}
-	check.False(t, answered < 8 || answered > 17 || refused == 0, "%d answered, %d refused", answered, refused)
+	check.ErrorIf(t, answered < 8 || answered > 17 || refused == 0, "%d answered, %d refused", answered, refused)
 	// All of this is in the test's process, the application and the response as read, too.
-	if allocated := after.TotalAlloc - before.TotalAlloc; allocated > 512<<20 {
-		t.Errorf("%d MB were allocated", allocated>>20)
-	}
+	allocated := after.TotalAlloc - before.TotalAlloc
+	check.ErrorIf(t, allocated > 512<<20, "%d MB were allocated", allocated>>20)
 }
 
 func TestMaxAnswerIsForAllHrefsOfAService(t *testing.T) {
@@ -223,9 +216,7 @@ func TestMaxAnswerIsForAllHrefsOfAService(t *testing.T) {
 	a := servesLong(t)
 	c.Site("wsgi_party main {\ninvite /a/__invite__/\n" + partytest.Mounted("a", "max_answer 1000B\nservice many /400\nservice many /401\nservice many /402\nservice one /1000\nservice more /1001", a) + "}")
 	answers, err := operatorOf(c, "main").AskAround(t.Context(), "many", nil)
-	if err == nil || len(answers) != 2 || strings.Count(err.Error(), "what it answers to one ask is longer than 1000 bytes (max_answer)") != 1 {
-		t.Errorf("%d answers, %v", len(answers), err)
-	}
+	check.ErrorIf(t, err == nil || len(answers) != 2 || strings.Count(err.Error(), "what it answers to one ask is longer than 1000 bytes (max_answer)") != 1, "%d answers, %v", len(answers), err)
 	for range 2 { // each ask anew
 		if answers, err := operatorOf(c, "main").AskAround(t.Context(), "one", nil); err != nil || len(answers) != 1 {
 			t.Errorf("%d answers, %v", len(answers), err)
@@ -265,7 +256,6 @@ func TestWhatAGoCallersAskCollectsIsBounded(t *testing.T) {
 			return size(answers), err
 		})
 	}
-	if got, err := operatorOf(c, "main").AskAround(t.Context(), "leads", nil); err != nil || fmt.Sprint(got) != "[12000000 12000000]" {
-		t.Errorf("%v, %v", got, err)
-	}
+	got, err := operatorOf(c, "main").AskAround(t.Context(), "leads", nil)
+	check.ErrorIf(t, err != nil || fmt.Sprint(got) != "[12000000 12000000]", "%v, %v", got, err)
 }

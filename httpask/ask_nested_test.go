@@ -56,7 +56,7 @@ func TestTwoApplicationsAskEachOther(t *testing.T) {
 			group.Go(func() {
 				status, body, err := c.TryGet("/" + name + "/page")
 				want := fmt.Sprintf(`"answers":["%s knows %s"]`, other[name], name)
-				check.False(t, err != nil || status != 200 || !strings.Contains(body, want), "%s: %d %s %v, want %s", name, status, body, err, want)
+				check.ErrorIf(t, err != nil || status != 200 || !strings.Contains(body, want), "%s: %d %s %v, want %s", name, status, body, err, want)
 			})
 		}
 	}
@@ -141,7 +141,7 @@ func TestGuestsAreSkippedAcrossProcessesAsInOne(t *testing.T) {
 			gotCalls := called()
 			encoded, _ := json.Marshal(got)
 			wanted, _ := json.Marshal(want)
-			check.False(t, string(encoded) != string(wanted) || !slices.Equal(gotCalls, wantCalls), "%q asks %q over HTTP and %q here: %s, want %s; calls %q, want %q", asker, remote, local, encoded, wanted, gotCalls, wantCalls)
+			check.ErrorIf(t, string(encoded) != string(wanted) || !slices.Equal(gotCalls, wantCalls), "%q asks %q over HTTP and %q here: %s, want %s; calls %q, want %q", asker, remote, local, encoded, wanted, gotCalls, wantCalls)
 			if slices.Contains(remote, asker) { // the same by the endpoint
 				response := c.Ask(partytest.Asking{Key: apps[asker].Key, Path: "/s"})
 				var result struct{ Answers []json.RawMessage }
@@ -184,7 +184,7 @@ func TestAsksNestedTooDeepEnd(t *testing.T) {
 		c.ExpectAsk(partytest.Asking{Key: two.Key, Path: "/a"}, `{"answers": ["deep"], "replies": [{"guest": "one", "mount": "/one", "status": "answered"}]}`)
 		check.Equal(t, depth.Load(), 8, "asks led to the deepest")
 		last := deepest.Load().(partytest.Response)
-		check.False(t, last.Status != http.StatusLoopDetected || last.Header.Get("Content-Type") != "application/problem+json", "the ninth ask gets %d %v", last.Status, last.Header)
+		check.ErrorIf(t, last.Status != http.StatusLoopDetected || last.Header.Get("Content-Type") != "application/problem+json", "the ninth ask gets %d %v", last.Status, last.Header)
 		partytest.IsProblem(t, "the ninth ask", last.Body, http.StatusLoopDetected, "too deep", "8")
 	}
 }
@@ -201,9 +201,8 @@ func TestATokenThatIsNotTheAskersOrOldIsRefused(t *testing.T) {
 	}
 	one, two := c.NewGuest("one", serve), c.NewGuest("two", serve)
 	c.Around(one.Directives("name") + two.Directives("name"))
-	if answers, err := operatorOf(c, "main").AskAround(t.Context(), "name", nil); err != nil || len(answers) != 2 {
-		t.Fatal(answers, err)
-	}
+	answers, err := operatorOf(c, "main").AskAround(t.Context(), "name", nil)
+	check.FatalIf(t, err != nil || len(answers) != 2, answers, err)
 	mu.Lock()
 	ofOne, ofTwo := tokens["one"], tokens["two"]
 	mu.Unlock()
@@ -234,9 +233,8 @@ func TestATokenThatIsNotTheAskersOrOldIsRefused(t *testing.T) {
 	c.ExpectProblem(with(one.Key, signed("one", now.Add(-2*time.Minute), 0)), http.StatusBadRequest, "expired")
 	c.ExpectProblem(with(one.Key, signed("one", now.Add(2*time.Minute), 0)), http.StatusBadRequest, "future")
 	c.ExpectAsk(with(one.Key, signed("one", now, 8)), `{"answers": ["two"], "replies": [{"guest": "two", "mount": "/two", "status": "answered"}]}`) // who led there is not the guest's to say
-	if response := c.Ask(with(one.Key, signed("one", now.Add(-time.Minute), 7))); response.Status != 200 || !strings.Contains(response.Body, `"answers":["two"]`) {
-		t.Errorf("%d %s", response.Status, response.Body)
-	}
+	response := c.Ask(with(one.Key, signed("one", now.Add(-time.Minute), 7)))
+	check.ErrorIf(t, response.Status != 200 || !strings.Contains(response.Body, `"answers":["two"]`), "%d %s", response.Status, response.Body)
 }
 
 // TestNothingOfAnAskIsForwardedButItsTrace has a guest that wants headers: it gets
@@ -276,7 +274,6 @@ func TestNothingOfAnAskIsForwardedButItsTrace(t *testing.T) {
 	r.Header.Set("Authorization", "Basic eDp5")
 	response := check.Value(http.DefaultClient.Do(r))(t)
 	defer response.Body.Close()
-	if body, err := io.ReadAll(response.Body); err != nil || strings.TrimSpace(string(body)) != `["Basic eDp5","thing","`+trace+`","a=b"]` {
-		t.Errorf("a visitor's headers: %s %v", body, err)
-	}
+	body, err := io.ReadAll(response.Body)
+	check.ErrorIf(t, err != nil || strings.TrimSpace(string(body)) != `["Basic eDp5","thing","`+trace+`","a=b"]`, "a visitor's headers: %s %v", body, err)
 }

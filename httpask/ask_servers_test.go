@@ -75,11 +75,10 @@ func TestAnAskEndsWithItsClient(t *testing.T) {
 	if err := caddy.Stop(); err != nil { // all requests have ended then
 		t.Error(err)
 	}
-	if n := after.Load(); n > 0 {
-		t.Errorf("%d were asked when the client had gone", n)
-	}
+	n := after.Load()
+	check.ErrorIf(t, n > 0, "%d were asked when the client had gone", n)
 	for line := range strings.Lines(partytest.Logged()) {
-		check.False(t, strings.Contains(line, `"level":"error"`), "the log says %s", line)
+		check.ErrorIf(t, strings.Contains(line, `"level":"error"`), "the log says %s", line)
 	}
 }
 
@@ -125,9 +124,7 @@ func TestAnAskUnderWayOutlivesAReload(t *testing.T) {
 	})
 	close(answer)
 	r := <-got
-	if r.err != nil || r.Status != 200 {
-		t.Fatalf("%d %s %v", r.Status, r.Body, r.err)
-	}
+	check.FatalIf(t, r.err != nil || r.Status != 200, "%d %s %v", r.Status, r.Body, r.err)
 	var asks wire.Asked
 	if err := json.Unmarshal([]byte(r.Body), &asks); err != nil || len(asks.Answers) != 1 || !strings.Contains(string(asks.Answers[0]), `"answers":["after"]`) {
 		t.Errorf("%s %v", r.Body, err)
@@ -184,9 +181,7 @@ func TestAskingOverHTTP2(t *testing.T) {
 	_, port, err := net.SplitHostPort(c.Endpoint)
 	check.Must(t, err)
 	listen := []byte(`"listen":[":` + port + `"]`)
-	if !bytes.Contains(config, listen) {
-		t.Fatalf("%s has no %s", config, listen)
-	}
+	check.FatalIf(t, !bytes.Contains(config, listen), "%s has no %s", config, listen)
 	config = bytes.Replace(config, listen, append(slices.Clone(listen), []byte(`,"protocols":["h1","h2c"]`)...), 1)
 	check.Must(t, caddy.Load(config, true))
 	protocols := new(http.Protocols)
@@ -209,7 +204,7 @@ func TestAskingOverHTTP2(t *testing.T) {
 			}
 			defer response.Body.Close()
 			body, err := io.ReadAll(response.Body)
-			check.False(t, err != nil || response.ProtoMajor != 2 || response.StatusCode != 200 || !strings.Contains(string(body), `"answers":["two"]`), "%s %d %s %v", response.Proto, response.StatusCode, body, err)
+			check.ErrorIf(t, err != nil || response.ProtoMajor != 2 || response.StatusCode != 200 || !strings.Contains(string(body), `"answers":["two"]`), "%s %d %s %v", response.Proto, response.StatusCode, body, err)
 		})
 	}
 	group.Wait()
@@ -228,9 +223,8 @@ func TestAskingOverAUnixSocket(t *testing.T) {
 	r.Header.Set("Authorization", "Bearer "+one)
 	response := check.Value(transport.RoundTrip(r))(t)
 	defer response.Body.Close()
-	if body, err := io.ReadAll(response.Body); err != nil || response.StatusCode != 200 || !strings.Contains(string(body), `"answers":["two","keyless"]`) {
-		t.Errorf("%d %s %v", response.StatusCode, body, err)
-	}
+	body, err := io.ReadAll(response.Body)
+	check.ErrorIf(t, err != nil || response.StatusCode != 200 || !strings.Contains(string(body), `"answers":["two","keyless"]`), "%d %s %v", response.StatusCode, body, err)
 }
 
 // TestAskingBehindMTLS has an endpoint that wants a certificate.

@@ -114,9 +114,8 @@ func TestFirstEndsAnAskFromOutside(t *testing.T) {
 	for _, query := range []string{"?first", "?first=", "?first=true", "?first=1", "?x=y&first"} {
 		c.ExpectAsk(partytest.Asking{Key: one, Path: "/ping" + query}, first)
 	}
-	if n := asked.Load(); n > 0 {
-		t.Errorf("%d asks went on", n)
-	}
+	n := asked.Load()
+	check.ErrorIf(t, n > 0, "%d asks went on", n)
 	for _, query := range []string{"", "?first=false", "?last"} {
 		asked.Store(0)
 		if c.Ask(partytest.Asking{Key: one, Path: "/ping" + query}); asked.Load() != 1 {
@@ -144,7 +143,7 @@ func TestGuestsSeeWhoIsThere(t *testing.T) {
 	c.ExpectAsk(partytest.Asking{Key: one, Method: "GET", Path: "/"}, strings.Replace(there, `"guests": {`, `"guests": {"silent": [], `, 1))
 	silent.Leave()
 	head := c.Ask(partytest.Asking{Key: one, Method: "HEAD", Path: "/"})
-	check.False(t, head.Status != http.StatusOK || head.Header.Get("Content-Type") != "application/json" || head.Body != "", "HEAD /: %d %v %q", head.Status, head.Header, head.Body)
+	check.ErrorIf(t, head.Status != http.StatusOK || head.Header.Get("Content-Type") != "application/json" || head.Body != "", "HEAD /: %d %v %q", head.Status, head.Header, head.Body)
 }
 
 func TestOnlyTheMethodsOfAskingAreAllowed(t *testing.T) {
@@ -159,9 +158,8 @@ func TestOnlyTheMethodsOfAskingAreAllowed(t *testing.T) {
 		response = c.ExpectProblem(partytest.Asking{Key: one, Method: method, Path: "/"}, http.StatusMethodNotAllowed, method, "GET, HEAD, POST")
 		check.Equal(t, response.Header.Get("Allow"), "GET, HEAD, POST", "%s /: Allow", method)
 	}
-	if head := c.Ask(partytest.Asking{Key: one, Method: "HEAD", Path: "/ping"}); head.Status != http.StatusMethodNotAllowed || head.Header.Get("Allow") != "POST" {
-		t.Errorf("HEAD /ping: %d %v", head.Status, head.Header)
-	}
+	head := c.Ask(partytest.Asking{Key: one, Method: "HEAD", Path: "/ping"})
+	check.ErrorIf(t, head.Status != http.StatusMethodNotAllowed || head.Header.Get("Allow") != "POST", "HEAD /ping: %d %v", head.Status, head.Header)
 }
 
 func TestWhoAsksNeedsAKey(t *testing.T) {
@@ -180,12 +178,11 @@ func TestWhoAsksNeedsAKey(t *testing.T) {
 			a.Header = header
 			response := c.ExpectProblem(a, http.StatusUnauthorized, `"main"`, "key", "Authorization", "Bearer")
 			check.Equal(t, response.Header.Get("WWW-Authenticate"), "Bearer", response.Header)
-			check.False(t, strings.Contains(response.Body, one) || strings.Contains(response.Body, two), "a key is shown: %s", response.Body)
+			check.ErrorIf(t, strings.Contains(response.Body, one) || strings.Contains(response.Body, two), "a key is shown: %s", response.Body)
 		}
 	}
-	if n := asked.Load(); n > 0 {
-		t.Errorf("asked %d times without a key", n)
-	}
+	n := asked.Load()
+	check.ErrorIf(t, n > 0, "asked %d times without a key", n)
 	// The scheme may be written in any way, and each of several keys counts.
 	for _, authorized := range []string{"bearer " + two, "BEARER  " + two, "Bearer next" + strings.Repeat("-Key", 8)} {
 		c.ExpectAsk(partytest.Asking{Path: "/ping", Header: authorization(authorized)}, `{
@@ -236,9 +233,8 @@ func TestAKeyIsForOneParty(t *testing.T) {
 	c.ExpectProblem(partytest.Asking{Key: one, Path: "/b/ping"}, http.StatusUnauthorized, `"b"`)
 	c.ExpectProblem(partytest.Asking{Key: two, Path: "/a/ping"}, http.StatusUnauthorized, `"a"`)
 	c.ExpectProblem(partytest.Asking{Key: two, Path: "/default/ping"}, http.StatusUnauthorized, `"default"`)
-	if entries := partytest.LogEntries(t, "no wsgi_party handler names the party that was joined"); len(entries) != 1 || entries[0]["party"] != "default" {
-		t.Errorf("the log says of a party that is not there: %v", entries)
-	}
+	entries := partytest.LogEntries(t, "no wsgi_party handler names the party that was joined")
+	check.ErrorIf(t, len(entries) != 1 || entries[0]["party"] != "default", "the log says of a party that is not there: %v", entries)
 }
 
 func TestAnUnknownServiceIsNotFound(t *testing.T) {
@@ -296,9 +292,7 @@ func TestAnswersOfGoGuestsThatJSONCannotCarryComeAsTheirTypes(t *testing.T) {
 			t.Fatalf("%d %s: %v", response.Status, response.Body, err)
 		}
 		replies, answers := results[0].Replies, results[0].Answers
-		if len(answers) != 3 {
-			t.Fatalf("%s", answers)
-		}
+		check.FatalIf(t, len(answers) != 3, "%s", answers)
 		if r := replies[0]; r.Status != "answered" || string(answers[0]) != `"chan int"` || !strings.Contains(r.Note, "JSON cannot carry") {
 			t.Errorf("a channel: %+v", r)
 		}
@@ -322,9 +316,8 @@ func TestKeysAreInNothingThatAnAskShows(t *testing.T) {
 		{Key: one, Method: "GET", Path: "/"}, {Key: one, Path: "/ping"}, {Key: one, Path: "/nothing"}, {Key: two, Path: "/ping", Body: "{"},
 		{Key: one + "x", Path: "/ping"}, {Key: one, Path: "/ping", Header: http.Header{"Party-Token": {"x"}}}, {Key: one, Method: "PUT", Path: "/"},
 	} {
-		if response := c.Ask(a); strings.Contains(response.Body, "-Key-Key") || strings.Contains(fmt.Sprint(response.Header), "-Key-Key") {
-			t.Errorf("%s %s: %v %s", a.Method, a.Path, response.Header, response.Body)
-		}
+		response := c.Ask(a)
+		check.ErrorIf(t, strings.Contains(response.Body, "-Key-Key") || strings.Contains(fmt.Sprint(response.Header), "-Key-Key"), "%s %s: %v %s", a.Method, a.Path, response.Header, response.Body)
 	}
 	if i := strings.Index(partytest.Logged(), "-Key-Key"); i >= 0 {
 		t.Errorf("the log has %q", partytest.Logged()[max(0, i-300):i+20])

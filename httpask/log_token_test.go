@@ -24,9 +24,7 @@ func documentedFilter(t *testing.T) string {
 	t.Helper()
 	text := check.Value(os.ReadFile("../docs/guests.md"))(t)
 	format := regexp.MustCompile(`(?s)log \{\n\t(format filter \{.*?\n\t\})\n\}\n`).FindSubmatch(text)
-	if format == nil {
-		t.Fatal("docs/guests.md has no filter")
-	}
+	check.FatalIf(t, format == nil, "docs/guests.md has no filter")
 	return string(format[1])
 }
 
@@ -87,13 +85,13 @@ func TestTheDocumentedFilterKeepsTokensOutOfCaddysLog(t *testing.T) {
 				check.Nil(t, json.Unmarshal([]byte(line), &e))
 				messages = append(messages, e.Msg)
 			}
-			check.False(t, strings.Contains(line, key) || strings.Contains(line, one.Key), "a key is logged: %s", line)
+			check.ErrorIf(t, strings.Contains(line, key) || strings.Contains(line, one.Key), "a key is logged: %s", line)
 		}
 		slices.Sort(messages)
 		messages = slices.Compact(messages)
 		if format == "format json" {
 			for _, message := range []string{"aborting with incomplete response", "handled request", "rewrote request", "roundtrip", "upstream roundtrip"} {
-				check.False(t, !slices.Contains(messages, message), "without the filter, no secret is in %q, but in %q", message, messages)
+				check.ErrorIf(t, !slices.Contains(messages, message), "without the filter, no secret is in %q, but in %q", message, messages)
 			}
 		} else if len(messages) > 0 {
 			t.Errorf("with the filter, a secret is in %q", messages)

@@ -67,9 +67,9 @@ func TestURLsOfTemplatesStayBelowTheMount(t *testing.T) {
 				for range 3 { // whatever unescapes it how often
 					for _, segment := range strings.FieldsFunc(below, func(r rune) bool { return r == '/' || r == '\\' }) {
 						segment, _, _ = strings.Cut(segment, ";")
-						check.False(t, segment == ".." || segment == ".", "%s with %q: %q climbs", name, v, link)
+						check.ErrorIf(t, segment == ".." || segment == ".", "%s with %q: %q climbs", name, v, link)
 					}
-					check.False(t, strings.HasPrefix(below, "/") || strings.Contains(below, "//"), "%s with %q: %q has an empty segment", name, v, link)
+					check.ErrorIf(t, strings.HasPrefix(below, "/") || strings.Contains(below, "//"), "%s with %q: %q has an empty segment", name, v, link)
 					if unescaped, err := url.PathUnescape(below); err == nil {
 						below = unescaped
 					}
@@ -77,7 +77,7 @@ func TestURLsOfTemplatesStayBelowTheMount(t *testing.T) {
 			}
 		}
 	}
-	check.False(t, expanded < 100, "only %d URLs were made", expanded)
+	check.ErrorIf(t, expanded < 100, "only %d URLs were made", expanded)
 }
 
 // evilTemplates leave the mount by their form.
@@ -118,9 +118,7 @@ func TestAsksStayAtTheHrefWhateverThePayload(t *testing.T) {
 		}
 	}
 	seen := a.Requests()
-	if len(seen) < 50 {
-		t.Errorf("only %d asks came", len(seen))
-	}
+	check.ErrorIf(t, len(seen) < 50, "only %d asks came", len(seen))
 	for _, r := range seen {
 		if !strings.HasPrefix(r.RequestURI, "/api/") && !strings.HasPrefix(r.RequestURI, "/api?") || r.Header.Get("Evil") != "" || strings.Contains(r.URL.Path, "..") && slices.Contains(strings.Split(r.URL.Path, "/"), "..") {
 			t.Errorf("the application was asked %s %s", r.Method, r.RequestURI)
@@ -201,18 +199,15 @@ func TestURLAnswersThatLeadElsewhereAreRefused(t *testing.T) {
 		quoted, _ := json.Marshal(evil)
 		link.Store(string(quoted))
 		raw.Store("-")
-		if answers, err := operatorOf(c, party).AskAround(context.Background(), wsgiparty.URLService, wsgiparty.URLRequest{Name: "home"}); err == nil || len(answers) > 0 {
-			t.Errorf("%q: an application's is the answer %q", evil, answers)
-		}
+		answers, err := operatorOf(c, party).AskAround(context.Background(), wsgiparty.URLService, wsgiparty.URLRequest{Name: "home"})
+		check.ErrorIf(t, err == nil || len(answers) > 0, "%q: an application's is the answer %q", evil, answers)
 		if slices.Contains(evilLinks, evil) {
 			raw.Store(evil)
 		}
-		if got, err := wsgiparty.URLFor(context.Background(), operatorOf(c, party), "home", nil); err == nil {
-			t.Errorf("%q: URLFor gives %q", evil, got)
-		}
-		if status, body := c.Get("/page?t=" + url.QueryEscape(`{{urlFor "home"}}`)); status != 500 || body != "" {
-			t.Errorf("%q: the page is %d %q", evil, status, body)
-		}
+		got, err := wsgiparty.URLFor(context.Background(), operatorOf(c, party), "home", nil)
+		check.ErrorIf(t, err == nil, "%q: URLFor gives %q", evil, got)
+		status, body := c.Get("/page?t=" + url.QueryEscape(`{{urlFor "home"}}`))
+		check.ErrorIf(t, status != 500 || body != "", "%q: the page is %d %q", evil, status, body)
 	}
 	link.Store(`"/home"`)
 	raw.Store("-")
@@ -329,9 +324,8 @@ func TestAnswersAndManifestsOverTheLimitFail(t *testing.T) {
 		"endless": false, "limit": true, "over": false, "cut": false, "short": false, "deepest": true, "deep": false, "escaped": true, "two": false,
 	} {
 		answers, err := operatorOf(c, party).AskAround(context.Background(), service, nil)
-		if got := err == nil && len(answers) == 1; got != want || strings.Contains(fmt.Sprint(err), "it took longer") {
-			t.Errorf("%s: answers %.50s, error %v", service, answers, err)
-		}
+		got := err == nil && len(answers) == 1
+		check.ErrorIf(t, got != want || strings.Contains(fmt.Sprint(err), "it took longer"), "%s: answers %.50s, error %v", service, answers, err)
 	}
 	for _, guest := range []string{"large", "deep", "bomb", "endless"} {
 		partytest.Eventually(t, guest+"'s manifest is refused", func() bool {
@@ -343,9 +337,8 @@ func TestAnswersAndManifestsOverTheLimitFail(t *testing.T) {
 			return false
 		})
 	}
-	if _, ok := operatorOf(c, party).Partyline().Services()["x"]; ok {
-		t.Error("a manifest over the limit was taken")
-	}
+	_, ok := operatorOf(c, party).Partyline().Services()["x"]
+	check.ErrorIf(t, ok, "a manifest over the limit was taken")
 	// What is beyond the limit is in the buffers of sockets and proxies at most.
 	if n := answered.Load(); n > 16<<20 {
 		t.Errorf("%d bytes of an endless answer were read", n)

@@ -105,9 +105,8 @@ func TestGuestsThatAskForWhatTheyAreAskedForEnd(t *testing.T) {
 	a, b := partytest.NewApplication(t, "", asking(keyA)), partytest.NewApplication(t, "", asking(keyB))
 	party := partytest.FreshParty()
 	c.TwoGuests(party, "service who /who", "service who /who", a, b)
-	if answers, err := operatorOf(c, party).AskAround(context.Background(), "who", nil); err != nil || len(answers) > 0 {
-		t.Errorf("answers %s, error %v", answers, err)
-	}
+	answers, err := operatorOf(c, party).AskAround(context.Background(), "who", nil)
+	check.ErrorIf(t, err != nil || len(answers) > 0, "answers %s, error %v", answers, err)
 	if n, m := len(a.Requests()), len(b.Requests()); n != 2 || m != 2 { // by the caller and by the other
 		t.Errorf("a was asked %d times, b %d times, want each twice", n, m)
 	}
@@ -151,9 +150,8 @@ func TestAllAskersTogetherCannotFillAGuestFurther(t *testing.T) {
 	for i := range httpguest.DefaultMaxAsks + 10 {
 		operator := operatorOf(c, party).Partyline().Operator([]string{"a", "b", ""}[i%3])
 		group.Go(func() {
-			if answers, err := operator.AskAround(context.Background(), "held", nil); err != nil || len(answers) != 1 {
-				t.Errorf("%v %v", answers, err)
-			}
+			answers, err := operator.AskAround(context.Background(), "held", nil)
+			check.ErrorIf(t, err != nil || len(answers) != 1, "%v %v", answers, err)
 		})
 	}
 	partytest.Eventually(t, "all slots are taken", func() bool { return waiting.Load() == httpguest.DefaultMaxAsks })
@@ -197,7 +195,7 @@ func TestAsksThatNobodyWaitsForStillCount(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 		_, body, err := c.TryDo(ctx, "POST", "/ask/held", "null", http.Header{"Authorization": {"Bearer " + key}})
 		cancel()
-		check.False(t, err == nil, "an ask: %s", body)
+		check.ErrorIf(t, err == nil, "an ask: %s", body)
 	}
 	check.Equal(t, running.Load(), 48, "are under way")
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)

@@ -131,10 +131,10 @@ func TestForgedHeadersDoNotReachApplications(t *testing.T) {
 					break
 				}
 			}
-			check.False(t, !succeeds && !(path == "/php/" && attack.trailer != "") && strings.ContainsAny(attack.head+attack.trailer, "_."), "%s%s succeeds nowhere", path, name)
+			check.ErrorIf(t, !succeeds && !(path == "/php/" && attack.trailer != "") && strings.ContainsAny(attack.head+attack.trailer, "_."), "%s%s succeeds nowhere", path, name)
 			for range 4 {
 				seen := send(path, attack)
-				check.False(t, len(seen.Token) > 0 || !slices.Equal(seen.Prefix, []string{strings.TrimSuffix(path, "/")}), "%s, %s: the application has %+v", path, name, seen)
+				check.ErrorIf(t, len(seen.Token) > 0 || !slices.Equal(seen.Prefix, []string{strings.TrimSuffix(path, "/")}), "%s, %s: the application has %+v", path, name, seen)
 			}
 		}
 	}
@@ -168,7 +168,7 @@ func TestPrivatePathsAreHiddenFromOutside(t *testing.T) {
 		for _, method := range []string{"GET", "POST", "OPTIONS"} {
 			response := c.Raw(method + " " + target + " HTTP/1.1\r\nHost: " + c.Address + "\r\nAccept: " + partytest.ManifestType + "\r\nConnection: close\r\n\r\n")
 			status, body := response.Status, response.Body
-			check.False(t, status != 404 || body != "", "%s %s: %d %q, want 404", method, target, status, body)
+			check.ErrorIf(t, status != 404 || body != "", "%s %s: %d %q, want 404", method, target, status, body)
 		}
 	}
 	for _, r := range a.Requests() {
@@ -219,9 +219,7 @@ func TestHeadersThatAreNotNamedStay(t *testing.T) {
 	expect := func(what string, a *partytest.Application, authorization, cookie, own string) {
 		t.Helper()
 		requests := a.Requests()
-		if len(requests) == 0 {
-			t.Fatalf("%s: no request", what)
-		}
+		check.FatalIf(t, len(requests) == 0, "%s: no request", what)
 		h := requests[len(requests)-1].Header
 		if h.Get("Authorization") != authorization || h.Get("Cookie") != cookie || h.Get("X-Own") != own || h.Get("X-Other") != "" || h.Get("Proxy-Authorization") != "" ||
 			h.Get("Cache-Control") != "no-store" || h.Get("Accept") != "application/json" {
@@ -244,9 +242,8 @@ func TestHeadersThatAreNotNamedStay(t *testing.T) {
 	}
 	for _, a := range []*partytest.Application{a, b} {
 		for _, r := range a.Requests() {
-			if text := fmt.Sprint(r.Header, r.URL); strings.Contains(text, keyA) || strings.Contains(text, keyB) {
-				t.Errorf("a key came along: %s", text)
-			}
+			text := fmt.Sprint(r.Header, r.URL)
+			check.ErrorIf(t, strings.Contains(text, keyA) || strings.Contains(text, keyB), "a key came along: %s", text)
 		}
 	}
 }
@@ -297,9 +294,8 @@ func TestOrdinaryRequestsAreNotTakenForThePartys(t *testing.T) {
 			check.Equal(t, status, 401, "%s %s: status", method, target)
 		}
 	}
-	if n := len(a.Requests()); n != 1 {
-		t.Errorf("%d requests came to the application", n-1)
-	}
+	n := len(a.Requests())
+	check.ErrorIf(t, n != 1, "%d requests came to the application", n-1)
 	if status := c.Raw("GET /spy/x HTTP/1.1\r\nHost: " + c.Address + "\r\nConnection: close\r\n" + claims + "\r\n").Status; status != 200 || invitations.Load() != 0 {
 		t.Errorf("status %d, %d taken for the party's", status, invitations.Load())
 	}
@@ -324,7 +320,7 @@ func TestTokensNameThePathAsSent(t *testing.T) {
 	}
 	for _, r := range a.Requests() {
 		got, err := partytest.Token(r, "a", partytest.Keys(t, key))
-		check.False(t, err != nil || got.Mount != "/my%20apps/a" || !strings.HasPrefix(got.URI, "/my%20apps/a/own"), "%s: %+v, %v", r.RequestURI, got, err)
+		check.ErrorIf(t, err != nil || got.Mount != "/my%20apps/a" || !strings.HasPrefix(got.URI, "/my%20apps/a/own"), "%s: %+v, %v", r.RequestURI, got, err)
 	}
 }
 

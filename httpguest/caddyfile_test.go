@@ -93,9 +93,8 @@ func TestEachLineOfTheGuestDirective(t *testing.T) {
 			if name != "" {
 				want = strings.Replace(strings.Replace(want, "{", `{"name": "`+strings.Trim(name, `"`)+`", `, 1), ", }", "}", 1)
 			}
-			if got := adaptOne(t, caddyfile, "wsgi_party_guest"); got != "" && !reflect.DeepEqual(partytest.DecodeJSON(t, []byte(got)), partytest.DecodeJSON(t, []byte(want))) {
-				t.Errorf("%s:\n%s\nwant\n%s", caddyfile, got, want)
-			}
+			got := adaptOne(t, caddyfile, "wsgi_party_guest")
+			check.ErrorIf(t, got != "" && !reflect.DeepEqual(partytest.DecodeJSON(t, []byte(got)), partytest.DecodeJSON(t, []byte(want))), "%s:\n%s\nwant\n%s", caddyfile, got, want)
 		}
 	}
 	for caddyfile, want := range map[string]string{
@@ -166,7 +165,7 @@ func TestWhereTheGuestDirectivesStandAmongOthers(t *testing.T) {
 				continue
 			}
 			ours, theirs := bytes.Index(config, []byte(`"`+directive+`"`)), bytes.Index(config, []byte(mark))
-			check.False(t, ours < 0 || theirs < 0 || (ours < theirs) != directiveFirst, "%s: %s first is %v, want %v: %s", lines, directive, ours < theirs, directiveFirst, config)
+			check.ErrorIf(t, ours < 0 || theirs < 0 || (ours < theirs) != directiveFirst, "%s: %s first is %v, want %v: %s", lines, directive, ours < theirs, directiveFirst, config)
 		}
 	}
 	for other, mark := range before {
@@ -320,10 +319,8 @@ func TestWrongLinesOfTheGuestDirectivesAreRefused(t *testing.T) {
 				line++
 			}
 			directive := strings.Fields(c.lines)[0]
-			for _, want := range append(c.want, fmt.Sprintf("'%s'", directive), fmt.Sprintf(", at Caddyfile:%d", line)) {
-				check.Has(t, err.Error(), want, "%s %s: the error lacks: %v", c.lines, name, err)
-			}
-			check.False(t, strings.Contains(err.Error(), "an-open"), "a key is shown: %v", err)
+			check.Contains(t, err.Error(), append(c.want, fmt.Sprintf("'%s'", directive), fmt.Sprintf(", at Caddyfile:%d", line)), "%s %s: the error lacks: %v", c.lines, name, err)
+			check.ErrorIf(t, strings.Contains(err.Error(), "an-open"), "a key is shown: %v", err)
 		}
 	}
 }
@@ -382,9 +379,8 @@ func TestWhatAdaptsLoads(t *testing.T) {
 	operator := operatorOf(c, "main")
 	for service, want := range map[string]string{"ping": `["pong",{"n":123456789012345.5}]`} {
 		answers, err := operator.AskAround(t.Context(), service, nil)
-		if encoded, _ := json.Marshal(answers); err != nil || string(encoded) != want {
-			t.Errorf("%s: %s %v, want %s", service, encoded, err, want)
-		}
+		encoded, _ := json.Marshal(answers)
+		check.ErrorIf(t, err != nil || string(encoded) != want, "%s: %s %v, want %s", service, encoded, err, want)
 	}
 	for name, want := range map[string]string{"home": "/all/", "search": "/all/search?q=a%20b&page=2"} {
 		check.Equal(t, check.Value(wsgiparty.URLFor(t.Context(), operator, name, map[string]any{"q": "a b", "page": 2}))(t), want, name)
@@ -397,9 +393,7 @@ func jsonConfig(c *partytest.Caddy, handler string) string {
 	c.Helper()
 	config := string(c.Adapt("ADDRESS {\nwsgi_party main {\ninvite /a/__invite__/\nhandle_path /a/* {\nwsgi_party_guest PLACE\n}\n}\n}"))
 	place := `{"handler":"wsgi_party_guest","name":"PLACE"}`
-	if !strings.Contains(config, place) {
-		c.Fatalf("%s lacks %s", config, place)
-	}
+	check.FatalIf(c, !strings.Contains(config, place), "%s lacks %s", config, place)
 	return strings.Replace(config, place, handler, 1)
 }
 
@@ -461,14 +455,12 @@ func TestWrongJSONIsRefusedByTheAdminAPI(t *testing.T) {
 		if err := json.Unmarshal([]byte(response.Body), &answer); err != nil {
 			t.Errorf("%s: %v", response.Body, err)
 		}
-		for _, want := range append(wrong.want, "wsgi_party_guest") {
-			check.Has(t, answer.Error, want, "%s: the error lacks", wrong.members)
-		}
-		check.False(t, strings.Contains(answer.Error, "-secret"), "a key is shown: %s", answer.Error)
+		check.Contains(t, answer.Error, append(wrong.want, "wsgi_party_guest"), "%s: the error lacks", wrong.members)
+		check.ErrorIf(t, strings.Contains(answer.Error, "-secret"), "a key is shown: %s", answer.Error)
 	}
 	for members, want := range map[string]string{`"party": 1`: "string", `"parties": "main"`: "unknown field", `"max_response": -1`: "max_response is -1 bytes: write a size above zero"} {
 		response := post(jsonConfig(c, `{"handler":"wsgi_party_ask",`+members+`}`))
-		check.False(t, response.Status != http.StatusBadRequest || !strings.Contains(response.Body, want), "%s: %d %s", members, response.Status, response.Body)
+		check.ErrorIf(t, response.Status != http.StatusBadRequest || !strings.Contains(response.Body, want), "%s: %d %s", members, response.Status, response.Body)
 	}
 	outside := strings.Replace(jsonConfig(c, `{"handler":"wsgi_party_guest"}`), `"handler":"wsgi_party",`, `"handler":"subroute",`, 1)
 	outside = strings.Replace(strings.Replace(outside, `"invites":[{"uri":"/a/__invite__/"}],`, "", 1), `"name":"main",`, "", 1)
@@ -481,7 +473,6 @@ func TestWrongJSONIsRefusedByTheAdminAPI(t *testing.T) {
 		t.Fatalf("%d %s", response.Status, response.Body)
 	}
 	answers, err := operatorOf(c, "main").AskAround(t.Context(), "pong", nil)
-	if encoded, _ := json.Marshal(answers); err != nil || string(encoded) != "[1,[2]]" {
-		t.Errorf("%s %v", encoded, err)
-	}
+	encoded, _ := json.Marshal(answers)
+	check.ErrorIf(t, err != nil || string(encoded) != "[1,[2]]", "%s %v", encoded, err)
 }

@@ -106,9 +106,8 @@ func TestWhenAGuestLeaves(t *testing.T) {
 	is404 := func(after time.Duration) {
 		t.Helper()
 		want := 30 * time.Second // until it has left
-		if wait := j.answers(after, 404); wait != want && (*j.Last()) != nil || (*j.Last()) == nil && (wait < 10*time.Second || wait > 5*time.Minute) {
-			t.Errorf("it is asked again after %v", wait)
-		}
+		wait := j.answers(after, 404)
+		check.ErrorIf(t, wait != want && (*j.Last()) != nil || (*j.Last()) == nil && (wait < 10*time.Second || wait > 5*time.Minute), "it is asked again after %v", wait)
 	}
 	stays := func() {
 		t.Helper()
@@ -133,16 +132,14 @@ func TestWhenAGuestLeaves(t *testing.T) {
 	if _, err := os.Stat(c.stored((*j.Key()))); err != nil {
 		t.Error(err)
 	}
-	check.False(t, len(partytest.LogEntries(t, "guest left")) > 0, "it leaves too early")
+	check.ErrorIf(t, len(partytest.LogEntries(t, "guest left")) > 0, "it leaves too early")
 
 	is404(30 * time.Second)
 	c.expectLink("home", "")
-	if all := c.partyline().Guests(); len(all) != 0 || len(partytest.LogEntries(t, "guest left")) != 1 {
-		t.Errorf("on the line are %v", all)
-	}
-	if _, ok := lastManifestOf((*j.Key())); ok {
-		t.Error("the next config would have it")
-	}
+	all := c.partyline().Guests()
+	check.ErrorIf(t, len(all) != 0 || len(partytest.LogEntries(t, "guest left")) != 1, "on the line are %v", all)
+	_, ok := lastManifestOf((*j.Key()))
+	check.ErrorIf(t, ok, "the next config would have it")
 	if _, err := os.Stat(c.stored((*j.Key()))); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("it is in storage: %v", err)
 	}
@@ -170,9 +167,7 @@ func TestTheLastGoodManifestStays(t *testing.T) {
 		t.Helper()
 		c.expectLink("home", "/blog/")
 		c.expectAsk("ping", nil, "1")
-		if t.Failed() {
-			t.Fatal(what)
-		}
+		check.FatalIf(t, t.Failed(), what)
 	}
 	for _, status := range []int{301, 302, 303, 307, 308, 400, 401, 403, 406, 429, 500, 502, 503, 504} {
 		for range 4 {

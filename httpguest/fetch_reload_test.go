@@ -42,10 +42,9 @@ func checkOnceASecond(t *testing.T, b *testbackend.Backend) {
 	requests := b.Requests("/__invite__/")
 	for i := 1; i < len(requests); i++ {
 		// Half a second may pass from when it is asked until it notices.
-		if apart := requests[i].Began.Sub(requests[i-1].Began); apart < 500*time.Millisecond {
-			t.Errorf("asked again after %v", apart)
-		}
-		check.False(t, requests[i].Began.Before(requests[i-1].Ended), "asked twice at a time")
+		apart := requests[i].Began.Sub(requests[i-1].Began)
+		check.ErrorIf(t, apart < 500*time.Millisecond, "asked again after %v", apart)
+		check.ErrorIf(t, requests[i].Began.Before(requests[i-1].Ended), "asked twice at a time")
 	}
 }
 
@@ -82,15 +81,13 @@ func TestANewManifestReplacesTheOldWithoutAGap(t *testing.T) {
 	applicationOf(t, "blog").FetchSoon()
 	for deadline := time.Now().Add(10 * time.Second); ; {
 		link, err := wsgiparty.URLFor(context.Background(), line.Operator(""), "home", nil)
-		check.False(t, err != nil || link != "/blog/1" && link != "/blog/2", "%q %v", link, err)
+		check.ErrorIf(t, err != nil || link != "/blog/1" && link != "/blog/2", "%q %v", link, err)
 		version, err := c.ask("version", nil)
-		check.False(t, err != nil || version != "1" && version != "2", "%q %v", version, err)
+		check.ErrorIf(t, err != nil || version != "1" && version != "2", "%q %v", version, err)
 		if link == "/blog/2" && version == "2" {
 			break
 		}
-		if time.Now().After(deadline) {
-			t.Fatal("it is not asked for again")
-		}
+		check.FatalIf(t, time.Now().After(deadline), "it is not asked for again")
 	}
 	partytest.Eventually(t, "what it does not have any more is gone", func() bool { return line.Services()["old"] == nil })
 	c.expectAsk("new", nil, "1")
@@ -120,9 +117,8 @@ func TestALongETagIsNotSentBack(t *testing.T) {
 	c.await("url")
 	applicationOf(t, "blog").FetchSoon()
 	awaitRequests(t, b, "/__invite__/", 2)
-	if got := b.Requests("/__invite__/")[1].Header.Get("If-None-Match"); got != "" {
-		t.Errorf("If-None-Match of %d bytes", len(got))
-	}
+	got := b.Requests("/__invite__/")[1].Header.Get("If-None-Match")
+	check.ErrorIf(t, got != "", "If-None-Match of %d bytes", len(got))
 	c.expectLink("home", "/blog/")
 }
 
@@ -148,9 +144,8 @@ func TestLastGoodManifestsPassFromConfigToConfig(t *testing.T) {
 		} else {
 			time.Sleep(50 * time.Millisecond) // for what must not happen, in the background
 		}
-		if n := len(b.Requests("/__invite__/")); n != requests {
-			t.Fatalf("%s: %d requests, want %d", what, n, requests)
-		}
+		n := len(b.Requests("/__invite__/"))
+		check.FatalIf(t, n != requests, "%s: %d requests, want %d", what, n, requests)
 		if link != "" {
 			c.expectAsk("ping", nil, `"pong"`)
 		}
@@ -219,7 +214,7 @@ func TestLastGoodManifestsAreKeptInStorage(t *testing.T) {
 	is := func(stored []byte) bool {
 		return strings.HasPrefix(string(stored), `{"fetched":"20`) && strings.HasSuffix(string(stored), `Z","manifest":`+manifest+`}`)
 	}
-	check.False(t, !is(stored), "stored is %s", stored)
+	check.ErrorIf(t, !is(stored), "stored is %s", stored)
 	b.Kill()
 	restart := func(directives string) {
 		t.Helper()
@@ -240,7 +235,7 @@ func TestLastGoodManifestsAreKeptInStorage(t *testing.T) {
 	b.Start()
 	restart(blogAt(b))
 	warned := partytest.LogEntries(t, "the guest's last manifest cannot be read from storage")
-	check.False(t, len(warned) != 1 || warned[0]["guest"] != "blog" || !strings.Contains(fmt.Sprint(warned[0]["error"]), "JSON"), "warned of %v", warned)
+	check.ErrorIf(t, len(warned) != 1 || warned[0]["guest"] != "blog" || !strings.Contains(fmt.Sprint(warned[0]["error"]), "JSON"), "warned of %v", warned)
 	c.await("url")
 	c.expectLink("home", "/blog/")
 	partytest.Eventually(t, "it is stored again", func() bool {

@@ -105,7 +105,7 @@ func (c *guestTest) expectAsk(service string, payload any, want string) {
 func (c *guestTest) expectLink(page, want string) {
 	c.Helper()
 	got, err := wsgiparty.URLFor(context.Background(), operatorOf(c, c.party), page, nil)
-	check.False(c, got != want || (err != nil) != (want == ""), "the URL for %s is %q, %v, want %q", page, got, err, want)
+	check.ErrorIf(c, got != want || (err != nil) != (want == ""), "the URL for %s is %q, %v, want %q", page, got, err, want)
 }
 
 // await waits until guests are connected under these services.
@@ -179,23 +179,20 @@ func TestTheApplicationIsAskedForItsManifest(t *testing.T) {
 			uri += "?a=b%20c"
 			want["X-Forwarded-Prefix"], want["X-Forwarded-Proto"], want["X-Forwarded-Host"] = "/apps/blog", "https", "example.com"
 		}
-		check.False(t, r.Method != "GET" || r.URI != uri || r.Body != "", "%s %s %q, want a GET of %s", r.Method, r.URI, r.Body, uri)
+		check.ErrorIf(t, r.Method != "GET" || r.URI != uri || r.Body != "", "%s %s %q, want a GET of %s", r.Method, r.URI, r.Body, uri)
 		for name, value := range want {
-			if got := r.Header[name]; len(got) != 1 || got[0] != value {
-				t.Errorf("%s: %s: %q, want %s", uri, name, got, value)
-			}
+			got := r.Header[name]
+			check.ErrorIf(t, len(got) != 1 || got[0] != value, "%s: %s: %q, want %s", uri, name, got, value)
 		}
 		tokens := r.Header[httpguest.TokenHeader]
 		if !https {
-			check.False(t, tokens != nil, "a guest without a key is sent a token")
+			check.ErrorIf(t, tokens != nil, "a guest without a key is sent a token")
 			continue
 		}
 		keys, err := token.NewKeys([]string{testGuestKey})
-		if err != nil || len(tokens) != 1 {
-			t.Fatalf("%q %v", tokens, err)
-		}
+		check.FatalIf(t, err != nil || len(tokens) != 1, "%q %v", tokens, err)
 		proof, err := keys.Verify("blog", tokens[0], time.Now())
-		check.False(t, err != nil || proof.Mount != "/apps/blog" || len(proof.Path) != 0 || !proof.IsFor("GET", "/apps/blog"+uri, nil) || !proof.IsFor("GET", uri, nil), "%+v %v", proof, err)
+		check.ErrorIf(t, err != nil || proof.Mount != "/apps/blog" || len(proof.Path) != 0 || !proof.IsFor("GET", "/apps/blog"+uri, nil) || !proof.IsFor("GET", uri, nil), "%+v %v", proof, err)
 	}
 }
 
@@ -320,10 +317,9 @@ func TestWhatTheApplicationAnswers(t *testing.T) {
 			requests := b.Requests("/" + name + "/__invite__/")
 			for i := 1; i < len(requests); i++ {
 				last, r := requests[i-1], requests[i]
-				check.False(t, r.Began.Before(last.Ended) && !strings.HasPrefix(name, "slow"), "it was asked while it was being asked")
-				if apart := r.Began.Sub(last.Began); apart < 500*time.Millisecond || name == "503" && apart < 3*time.Second {
-					t.Errorf("it was asked again after %v", apart)
-				}
+				check.ErrorIf(t, r.Began.Before(last.Ended) && !strings.HasPrefix(name, "slow"), "it was asked while it was being asked")
+				apart := r.Began.Sub(last.Began)
+				check.ErrorIf(t, apart < 500*time.Millisecond || name == "503" && apart < 3*time.Second, "it was asked again after %v", apart)
 			}
 			var first partytest.Entry
 			if len(entries) > 0 {
@@ -347,15 +343,12 @@ func TestWhatTheApplicationAnswers(t *testing.T) {
 			if test.directives != "" {
 				wantRequests = 0
 			}
-			if len(requests) != wantRequests || len(entries) != wantEntries {
-				t.Errorf("%d requests and %d log entries, want %d and %d: %v", len(requests), len(entries), wantRequests, wantEntries, entries)
-			}
+			check.ErrorIf(t, len(requests) != wantRequests || len(entries) != wantEntries, "%d requests and %d log entries, want %d and %d: %v", len(requests), len(entries), wantRequests, wantEntries, entries)
 			if first["msg"] != partytest.Message(test.result) || test.result != wsgiparty.InviteJoined && first["status"] != test.status {
 				t.Errorf("it is told as %v, want %s with status %v", first, partytest.Message(test.result), test.status)
 			}
-			if text := fmt.Sprint(first["error"]); test.err == "" && first["error"] != nil && test.status < 500 || !strings.Contains(text, test.err) {
-				t.Errorf("the error is %s, want %s", text, test.err)
-			}
+			text := fmt.Sprint(first["error"])
+			check.ErrorIf(t, test.err == "" && first["error"] != nil && test.status < 500 || !strings.Contains(text, test.err), "the error is %s, want %s", text, test.err)
 			check.Has(t, fmt.Sprint(first["hint"]), test.hint, "the hint")
 		})
 	}
@@ -388,14 +381,11 @@ func TestAManifestIsAskedForAgainWhenItIsStale(t *testing.T) {
 
 	again := awaitRequests(t, b, "/__invite__/", 1)
 	for deadline := time.Now().Add(time.Minute); len(again) < 2; again = b.Requests("/__invite__/") {
-		if time.Now().After(deadline) {
-			t.Fatal("it is not asked for again")
-		}
+		check.FatalIf(t, time.Now().After(deadline), "it is not asked for again")
 		time.Sleep(10 * time.Millisecond)
 	}
-	if apart := again[1].Began.Sub(first.Began); apart < 9*time.Second {
-		t.Errorf("it is asked for again after %v", apart)
-	}
+	apart := again[1].Began.Sub(first.Began)
+	check.ErrorIf(t, apart < 9*time.Second, "it is asked for again after %v", apart)
 	check.Slices(t, again[1].Header["If-None-Match"], []string{`"1"`}, "it is asked for again with If-None-Match")
 	c.expectLink("home", "/blog/")
 	check.Equal(t, len(b.Requests("/long/__invite__/")), 1, "one that is fresh for a minute is asked for times")
@@ -415,9 +405,7 @@ func TestTheManifestIsAskedForOnceASecond(t *testing.T) {
 	c.load(blogAt(b))
 	c.await("gone")
 	for deadline := time.Now().Add(time.Minute); len(b.Requests("/__invite__/")) < 4; time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("it is not asked for again")
-		}
+		check.FatalIf(t, time.Now().After(deadline), "it is not asked for again")
 		if _, err := c.ask("gone", nil); err == nil {
 			t.Error("it answers")
 		}

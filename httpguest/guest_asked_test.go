@@ -90,9 +90,7 @@ func TestHowAnApplicationIsAsked(t *testing.T) {
 		answers, err := asker.AskAround(context.Background(), service, test.payload)
 		requests := b.Requests("")[before:]
 		if test.want == "" {
-			if err != nil || len(answers) != 0 || len(requests) != 0 {
-				t.Errorf("%s: %v %v, and %d requests; want it to decline", what, answers, err, len(requests))
-			}
+			check.ErrorIf(t, err != nil || len(answers) != 0 || len(requests) != 0, "%s: %v %v, and %d requests; want it to decline", what, answers, err, len(requests))
 			continue
 		}
 		if err != nil || joinAnswers(answers) != "[1]" || len(requests) != 1 {
@@ -167,16 +165,14 @@ func TestWhatAnApplicationAnswersAnAsk(t *testing.T) {
 		asks.Go(func() {
 			answers, err := operatorOf(c, c.party).AskAround(context.Background(), name, nil)
 			var failed *wsgiparty.HandlerError
-			check.False(t, test.err == "" && err != nil || test.err != "" && (!errors.As(err, &failed) || failed.Guest != "blog" || !strings.Contains(err.Error(), test.err)), "%s: the error is %v, want %s", name, err, test.err)
-			if got := joinAnswers(answers); got != test.answer || test.answer == "" && len(answers) != 0 {
-				t.Errorf("%s: it answers %q, want %q", name, got, test.answer)
-			}
+			check.ErrorIf(t, test.err == "" && err != nil || test.err != "" && (!errors.As(err, &failed) || failed.Guest != "blog" || !strings.Contains(err.Error(), test.err)), "%s: the error is %v, want %s", name, err, test.err)
+			got := joinAnswers(answers)
+			check.ErrorIf(t, got != test.answer || test.answer == "" && len(answers) != 0, "%s: it answers %q, want %q", name, got, test.answer)
 		})
 	}
 	asks.Wait()
-	if n := len(b.Requests("/good")); n > 0 {
-		t.Error("a redirect is followed")
-	}
+	n := len(b.Requests("/good"))
+	check.ErrorIf(t, n > 0, "a redirect is followed")
 }
 
 // TestTheLimitsOfAnAskByDefault are 2s and 1MiB.
@@ -196,9 +192,8 @@ func TestTheLimitsOfAnAskByDefault(t *testing.T) {
 	}
 	began := time.Now()
 	_, err := c.ask("slow", nil)
-	if took := time.Since(began); err == nil || !strings.Contains(err.Error(), "it took longer than 2s") || took < 2*time.Second {
-		t.Errorf("after %v: %v", took, err)
-	}
+	took := time.Since(began)
+	check.ErrorIf(t, err == nil || !strings.Contains(err.Error(), "it took longer than 2s") || took < 2*time.Second, "after %v: %v", took, err)
 }
 
 // TestAConnectionThatWasIdleMayEndWhenItIsUsed has an application, as gunicorn and Node
@@ -218,7 +213,7 @@ func TestAConnectionThatWasIdleMayEndWhenItIsUsed(t *testing.T) {
 			c.expectAsk(service, map[string]any{"id": 1}, `"kept"`)
 			c.expectAsk(service, map[string]any{"id": 1}, `"again"`)
 			asked := b.Requests("/" + service)
-			check.False(t, len(asked) != 3 || asked[2].Body != asked[1].Body || asked[2].Header["Idempotency-Key"] != nil, "%+v", asked)
+			check.ErrorIf(t, len(asked) != 3 || asked[2].Body != asked[1].Body || asked[2].Header["Idempotency-Key"] != nil, "%+v", asked)
 		}
 		c.expectAsk("never", nil, `"kept"`)
 		if _, err := c.ask("never", nil); err == nil || !strings.Contains(err.Error(), "status 502") {
@@ -241,7 +236,7 @@ func TestAServiceMayBeAList(t *testing.T) {
 		c.load(config)
 		c.await("list")
 		answers, err := c.ask("list", nil)
-		check.False(t, answers != `"a" "constant" "c"` || err == nil || !strings.Contains(err.Error(), "status 500"), "%s %v", answers, err)
+		check.ErrorIf(t, answers != `"a" "constant" "c"` || err == nil || !strings.Contains(err.Error(), "status 500"), "%s %v", answers, err)
 	}
 }
 
@@ -299,9 +294,7 @@ func TestWhatAnAskTakesAlong(t *testing.T) {
 	} {
 		requests := b.Requests("/who")
 		slices.SortStableFunc(requests[:2], func(a, b testbackend.Request) int { return strings.Compare(a.URI, b.URI) }) // they are asked together
-		if len(requests) != 3 {
-			t.Fatalf("%d requests", len(requests))
-		}
+		check.FatalIf(t, len(requests) != 3, "%d requests", len(requests))
 		r := requests[i]
 		check.Equal(t, r.URI, want.uri, "request %d", i)
 		for name, value := range map[string]string{"Traceparent": trace, "Tracestate": state, "X-User": want.user, "X-Two": want.two,
@@ -310,7 +303,7 @@ func TestWhatAnAskTakesAlong(t *testing.T) {
 		}
 	}
 	for _, r := range b.Requests("/__invite__/") {
-		check.False(t, r.Header["Cookie"] != nil || r.Header["Authorization"] != nil || r.Header["Traceparent"] != nil, "asked for its manifest with %v", r.Header)
+		check.ErrorIf(t, r.Header["Cookie"] != nil || r.Header["Authorization"] != nil || r.Header["Traceparent"] != nil, "asked for its manifest with %v", r.Header)
 	}
 }
 
@@ -340,7 +333,7 @@ func TestHowManyAsksAreUnderWay(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
 			answers, err := line.Operator(guest).AskAround(ctx, service, nil)
 			cancel()
-			check.False(t, len(answers) != 0 || err == nil, "%s: %v %v", service, answers, err)
+			check.ErrorIf(t, len(answers) != 0 || err == nil, "%s: %v %v", service, answers, err)
 		}
 		check.Equal(t, len(b.Requests("/hold")), before, "it is asked nevertheless")
 	}

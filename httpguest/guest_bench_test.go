@@ -201,9 +201,8 @@ func BenchmarkHangingGuest(b *testing.B) {
 	operator := operatorOf(c, "main")
 	ask := func() time.Duration {
 		began := time.Now()
-		if answers, err := operator.AskAround(context.Background(), "ping", nil); len(answers) != 15 || err == nil {
-			b.Fatal(len(answers), err)
-		}
+		answers, err := operator.AskAround(context.Background(), "ping", nil)
+		check.FatalIf(b, len(answers) != 15 || err == nil, len(answers), err)
 		return time.Since(began)
 	}
 	var known time.Duration

@@ -108,9 +108,8 @@ func TestAGuestInTwoServersIsAskedOnce(t *testing.T) {
 	awaitRequests(t, b, "/__invite__/", 3)
 	partytest.Eventually(t, "its new operator takes over from the old one", func() bool { return replicas() == 2 })
 	c.expectAsk("who", nil, "1")
-	if answers, err := c.ask("url", wsgiparty.URLRequest{Name: "home"}); answers != "/blog/1" && answers != "/blog/2" || err != nil {
-		t.Errorf("%s %v", answers, err)
-	}
+	answers, err := c.ask("url", wsgiparty.URLRequest{Name: "home"})
+	check.ErrorIf(t, answers != "/blog/1" && answers != "/blog/2" || err != nil, "%s %v", answers, err)
 }
 
 // TestMistakesOfTheFirstDayAreLogged has guests whose invite does not reach them.
@@ -166,9 +165,8 @@ func TestThePartyPassesAuthentication(t *testing.T) {
 	}`)
 	c.await("who")
 	c.expectAsk("who", nil, "1")
-	if status, _ := c.Get("/blog/who"); status != 401 {
-		t.Errorf("people get %d", status)
-	}
+	status, _ := c.Get("/blog/who")
+	check.ErrorIf(t, status != 401, "people get %d", status)
 	check.Equal(t, len(b.Requests("/who")), 1, "requests")
 }
 
@@ -196,16 +194,15 @@ func TestInvitesOfApplicationsAreSentAgain(t *testing.T) {
 	again := func(result wsgiparty.InviteResult, status int, sent bool) {
 		t.Helper()
 		infos := wsgiparty.SendInvites(c.party, "blog")
-		check.False(t, len(infos) != 1 || infos[0].Result != result || infos[0].Status != status || infos[0].Sent != sent, "%+v", infos)
+		check.ErrorIf(t, len(infos) != 1 || infos[0].Result != result || infos[0].Status != status || infos[0].Sent != sent, "%+v", infos)
 	}
 	again(wsgiparty.InviteNotAnswered, 404, true)
 	b.On("/__invite__/", manifestOf(`{"services": {"ping": {"answer": 1}}}`))
 	again(wsgiparty.InviteJoined, 200, true)
 	c.expectAsk("ping", nil, "1")
 	again(wsgiparty.InviteJoined, 200, false)
-	if guests := c.partyline().Guests(); len(guests) != 1 || guests[0].Replicas != 1 {
-		t.Errorf("%+v", guests)
-	}
+	guests := c.partyline().Guests()
+	check.ErrorIf(t, len(guests) != 1 || guests[0].Replicas != 1, "%+v", guests)
 }
 
 // TestAGuestAsksWhileItIsInvited has a Go module ask an application in the context of

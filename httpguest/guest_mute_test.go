@@ -113,7 +113,7 @@ func TestAGuestThatDoesNotAnswerIsNotAskedForAWhile(t *testing.T) {
 		time.Sleep(100 * time.Millisecond) // handlers of those who are gone have not been waited for
 	}
 	answered := func(name string, err error) {
-		check.False(t, err != nil, "%s: %v", name, err)
+		check.ErrorIf(t, err != nil, "%s: %v", name, err)
 	}
 	each(1, true, answered)
 	each(4, false, func(string, error) {}) // and not five in a row
@@ -142,9 +142,8 @@ func TestAGuestThatDoesNotAnswerIsNotAskedForAWhile(t *testing.T) {
 					t.Errorf("%s: %v", name, err)
 				}
 			}
-			if asked := len(b.Requests("/"+name)) > requests[name]; inTime && asked == test.counts {
-				t.Errorf("%s: that it is asked is %v", name, asked)
-			}
+			asked := len(b.Requests("/"+name)) > requests[name]
+			check.ErrorIf(t, inTime && asked == test.counts, "%s: that it is asked is %v", name, asked)
 			if test.counts {
 				all.Go(func() {
 					for deadline := time.Now().Add(time.Minute); ask(name, 1)[0] != nil; time.Sleep(10 * time.Millisecond) {
@@ -153,9 +152,8 @@ func TestAGuestThatDoesNotAnswerIsNotAskedForAWhile(t *testing.T) {
 							return
 						}
 					}
-					if after := time.Since(began); after < httpguest.BreakerPause {
-						t.Errorf("%s: it is asked again after %v", name, after)
-					}
+					after := time.Since(began)
+					check.ErrorIf(t, after < httpguest.BreakerPause, "%s: it is asked again after %v", name, after)
 				})
 			}
 		}
@@ -163,9 +161,7 @@ func TestAGuestThatDoesNotAnswerIsNotAskedForAWhile(t *testing.T) {
 		if inTime {
 			return
 		}
-		if tries == 0 {
-			t.Fatal("the machine is too busy")
-		}
+		check.FatalIf(t, tries == 0, "the machine is too busy")
 	}
 }
 
@@ -189,10 +185,10 @@ func TestOneSlowGuestCostsItsTimeoutOnce(t *testing.T) {
 	}
 	c.load(config)
 	answers, err := c.ask("who", nil)
-	check.False(t, answers != "1 1" || strings.Count(fmt.Sprint(err), "it took longer than 2s") != 3, "%s: %v", answers, err)
+	check.ErrorIf(t, answers != "1 1" || strings.Count(fmt.Sprint(err), "it took longer than 2s") != 3, "%s: %v", answers, err)
 	hung := b.Requests("/hang")
 	for _, r := range hung {
-		check.False(t, slices.ContainsFunc(hung, func(other testbackend.Request) bool { return !r.Ended.IsZero() && other.Began.After(r.Ended) }), "its handlers are asked one after the other")
+		check.ErrorIf(t, slices.ContainsFunc(hung, func(other testbackend.Request) bool { return !r.Ended.IsZero() && other.Began.After(r.Ended) }), "its handlers are asked one after the other")
 	}
 
 	c.load(strings.ReplaceAll(config, "2s", "5m"))

@@ -54,9 +54,8 @@ func TestAnApplicationComesAndGoes(t *testing.T) {
 	partytest.Eventually(t, "it is asked again", func() bool { answers, err := c.ask("who", nil); return answers == "2" && err == nil })
 	c.expectLink("home", "/blog/2")
 	check.Equal(t, len(partytest.LogEntries(t, "guest left")), 0, "it has left meanwhile")
-	if again := partytest.LogEntries(t, "guest answers again"); len(again) != 1 || again[0]["service"] != "who" {
-		t.Errorf("that it answers again is logged as %v", again)
-	}
+	again := partytest.LogEntries(t, "guest answers again")
+	check.ErrorIf(t, len(again) != 1 || again[0]["service"] != "who", "that it answers again is logged as %v", again)
 }
 
 // TestARollingDeploy has two processes of an application behind one list of upstreams.
@@ -93,22 +92,17 @@ func TestARollingDeploy(t *testing.T) {
 		links := make(map[string]bool)
 		one, two := asked(0)+times, asked(1)+times
 		for deadline := time.Now().Add(time.Minute); asked(0) < one || asked(1) < two; time.Sleep(5 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatal("one of them is never asked")
-			}
+			check.FatalIf(t, time.Now().After(deadline), "one of them is never asked")
 			v.FetchSoon()
 			if len(c.partyline().Services()["url"]) == 0 && len(links) == 0 {
 				continue // not yet
 			}
 			link, err := wsgiparty.URLFor(context.Background(), operatorOf(c, c.party), "home", nil)
-			if err != nil {
-				t.Fatalf("it is not there: %v", err)
-			}
+			check.FatalIf(t, err != nil, "it is not there: %v", err)
 			links[link] = true
 			for range 2 { // so that the next one asked for its manifest is the other one
-				if answers, err := c.ask("who", nil); err != nil || len(answers) != 1 {
-					t.Fatalf("it does not answer: %s %v", answers, err)
-				}
+				answers, err := c.ask("who", nil)
+				check.FatalIf(t, err != nil || len(answers) != 1, "it does not answer: %s %v", answers, err)
 			}
 		}
 		return fmt.Sprint(links)
@@ -164,7 +158,7 @@ func TestEveryAskIsAnsweredThroughReloadsAndAChange(t *testing.T) {
 				for service, payload := range map[string]any{"who": nil, "version": nil, "url": wsgiparty.URLRequest{Name: "home"}} {
 					answers, err := operatorOf(c, c.party).AskAround(context.Background(), service, payload)
 					got := joinAnswers(answers)
-					check.False(t, err != nil, "asking for %s: %v", service, err)
+					check.ErrorIf(t, err != nil, "asking for %s: %v", service, err)
 					mu.Lock()
 					asked[got]++
 					mu.Unlock()
@@ -190,8 +184,8 @@ func TestEveryAskIsAnsweredThroughReloadsAndAChange(t *testing.T) {
 			t.Errorf("%d times the answers were %q", asked[got], got)
 		}
 	}
-	check.False(t, asked[`"blog" "blog"`] < 20 || asked["1"] == 0 || asked["2"] == 0, "hardly asked: %v", asked)
+	check.ErrorIf(t, asked[`"blog" "blog"`] < 20 || asked["1"] == 0 || asked["2"] == 0, "hardly asked: %v", asked)
 	c.expectLink("home", "/blog/2")
 	check.Equal(t, len(b.Requests("/__invite__/")), 2, "asked for the manifest times")
-	check.False(t, strings.Contains(fmt.Sprint(partytest.LogEntries(t, "guest left")), "blog"), "it left meanwhile")
+	check.ErrorIf(t, strings.Contains(fmt.Sprint(partytest.LogEntries(t, "guest left")), "blog"), "it left meanwhile")
 }

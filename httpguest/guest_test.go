@@ -58,25 +58,20 @@ func TestTheMount(t *testing.T) {
 			}
 			c.Caddy.Load(strings.ReplaceAll(config, "UPSTREAM", b.Upstream()))
 			link, err := wsgiparty.URLFor(context.Background(), operatorOf(c, c.party), "page", map[string]any{"id": 1})
-			if err != nil || link != test.link {
-				t.Fatalf("the link is %q %v, want %s", link, err, test.link)
-			}
+			check.FatalIf(t, err != nil || link != test.link, "the link is %q %v, want %s", link, err, test.link)
 			r := check.Value(http.NewRequest("GET", "http://"+c.Address+link, nil))(t)
 			r.Header = http.Header{"X-Forwarded-Prefix": {"/evil"}, "X_forwarded.prefix": {"/evil"}, "Party-Token": {"forged"}}
 			response := check.Value(http.DefaultClient.Do(r))(t)
 			response.Body.Close()
 			seen := b.Requests("")
-			if len(seen) != 1 || seen[0].URI != test.seen {
-				t.Fatalf("the link leads to %v", seen)
-			}
+			check.FatalIf(t, len(seen) != 1 || seen[0].URI != test.seen, "the link leads to %v", seen)
 			want := []string{test.mount}
 			if test.mount == "" {
 				want = nil
 			}
 			for name, values := range seen[0].Header {
-				if folded := strings.NewReplacer("_", "-", ".", "-").Replace(strings.ToLower(name)); folded == "party-token" || folded == "x-forwarded-prefix" && name != httpguest.PrefixHeader {
-					t.Errorf("%s is passed on: %q", name, values)
-				}
+				folded := strings.NewReplacer("_", "-", ".", "-").Replace(strings.ToLower(name))
+				check.ErrorIf(t, folded == "party-token" || folded == "x-forwarded-prefix" && name != httpguest.PrefixHeader, "%s is passed on: %q", name, values)
 			}
 			check.Slices(t, seen[0].Header[httpguest.PrefixHeader], want, "X-Forwarded-Prefix")
 		})
@@ -263,9 +258,8 @@ func TestAGuestsURLs(t *testing.T) {
 	check.Equal(t, len(b.Requests("")), 0, "a link needs a request")
 	for href, want := range map[string]string{"/links": "/blog/by/service", "/evil": "", "/up": "", "/object": ""} {
 		c.load(blogAt(b, "service url "+href))
-		if got, err := c.ask("url", wsgiparty.URLRequest{Name: "x"}); got != want || (err == nil) != (want != "") {
-			t.Errorf("%s: %q %v, want %q", href, got, err, want)
-		}
+		got, err := c.ask("url", wsgiparty.URLRequest{Name: "x"})
+		check.ErrorIf(t, got != want || (err == nil) != (want != ""), "%s: %q %v, want %q", href, got, err, want)
 	}
 }
 
@@ -295,14 +289,13 @@ func TestTwoGuestsShareOneMount(t *testing.T) {
 	partytest.Eventually(t, "both have joined", func() bool { return len(c.partyline().Services()["who"]) == 2 })
 	c.expectAsk("url", wsgiparty.URLRequest{Name: "home"}, "/shared/two /shared/one")
 	answers, err := c.ask("who", nil)
-	check.False(t, answers != "2 1" && answers != "1 2" || err != nil, "%s %v", answers, err)
+	check.ErrorIf(t, answers != "2 1" && answers != "1 2" || err != nil, "%s %v", answers, err)
 	for guest, secret := range map[string]string{"one": testGuestKey, "two": other} {
 		keys := check.Value(token.NewKeys([]string{secret}))(t)
 		for _, path := range []string{"/__invite__/", "/who/"} {
 			for _, r := range b.Requests(path + guest) {
-				if proof, err := keys.Verify(guest, r.Header.Get(httpguest.TokenHeader), time.Now()); err != nil || proof.Guest != guest {
-					t.Errorf("%s%s: %+v %v", path, guest, proof, err)
-				}
+				proof, err := keys.Verify(guest, r.Header.Get(httpguest.TokenHeader), time.Now())
+				check.ErrorIf(t, err != nil || proof.Guest != guest, "%s%s: %+v %v", path, guest, proof, err)
 				check.Slices(t, r.Header[httpguest.PrefixHeader], []string{"/shared"}, "X-Forwarded-Prefix")
 			}
 		}
@@ -334,9 +327,8 @@ func TestAnAnswerOfAnotherRouteDoesNotCount(t *testing.T) {
 		}
 	}`)
 	for range httpguest.BreakerFailures + 1 {
-		if answers, err := c.ask("taken", nil); answers != "" || !errors.Is(err, wsgiparty.ErrMisrouted) {
-			t.Errorf("%s %v", answers, err)
-		}
+		answers, err := c.ask("taken", nil)
+		check.ErrorIf(t, answers != "" || !errors.Is(err, wsgiparty.ErrMisrouted), "%s %v", answers, err)
 	}
 	partytest.Eventually(t, "the invite is told as misrouted", func() bool {
 		entries := partytest.InvitesLogged(t, "other")
@@ -361,10 +353,9 @@ func TestAnAnswerOfAnotherGuestDoesNotCount(t *testing.T) {
 		}
 		reverse_proxy ` + b.Upstream() + `
 	}`)
-	if answers, err := c.ask("who", nil); answers != "" || !errors.Is(err, wsgiparty.ErrMisrouted) {
-		t.Errorf("%s %v", answers, err)
-	}
+	answers, err := c.ask("who", nil)
+	check.ErrorIf(t, answers != "" || !errors.Is(err, wsgiparty.ErrMisrouted), "%s %v", answers, err)
 	for _, r := range b.Requests("") {
-		check.False(t, r.Header[httpguest.TokenHeader] != nil || r.Header[httpguest.PrefixHeader] != nil, "the other application is sent %v", r.Header)
+		check.ErrorIf(t, r.Header[httpguest.TokenHeader] != nil || r.Header[httpguest.PrefixHeader] != nil, "the other application is sent %v", r.Header)
 	}
 }

@@ -108,9 +108,8 @@ func TestTheRecipeLetsThePartyThroughAuthentication(t *testing.T) {
 				recipe += "forward_auth @people " + refuses.Listener.Addr().String() + " {\nuri /auth\n}\n"
 			}
 			c.Site("wsgi_party " + party + name + " {\ninvite /blog/__invite__/\n" + recipe + partytest.Mounted("blog", "", app) + "}")
-			if info := invitesOf(t, party+name, true)["blog"]; info.Result != wsgiparty.InviteJoined {
-				t.Fatalf("%+v", info)
-			}
+			info := invitesOf(t, party+name, true)["blog"]
+			check.FatalIf(t, info.Result != wsgiparty.InviteJoined, "%+v", info)
 			c.ExpectJSONAnswers(party+name, "user", `"somebody"`)
 			c.ExpectJSONAnswers(party+name, "private", `"somebody"`)
 			for _, forged := range []string{"", "partyline", "Party-Line", "X-Partyline"} {
@@ -186,8 +185,8 @@ func TestKeysOfTwoGuestsThatAreTheSameFailTheLoad(t *testing.T) {
 		"ADDRESS {\nroute {\nwsgi_party x {\ninvite /a/__invite__/\nhandle_path /a/* {\nwsgi_party_guest {\nkey {env.one_PARTY_KEY}\n}\n}\n}\nwsgi_party y {\ninvite /b/__invite__/\nhandle_path /b/* {\nwsgi_party_guest {\nkey {env.same_PARTY_KEY}\n}\n}\n}\n}\n}",
 	} {
 		err := c.TryLoad(config)
-		check.False(t, err == nil || !strings.Contains(err.Error(), `"a`) || !strings.Contains(err.Error(), `"b`) || !strings.Contains(err.Error(), "share a key: each needs its own"), "%s: %v", config, err)
-		check.False(t, err != nil && strings.Contains(err.Error(), "-Key-Key"), "a key is shown: %v", err)
+		check.ErrorIf(t, err == nil || !strings.Contains(err.Error(), `"a`) || !strings.Contains(err.Error(), `"b`) || !strings.Contains(err.Error(), "share a key: each needs its own"), "%s: %v", config, err)
+		check.ErrorIf(t, err != nil && strings.Contains(err.Error(), "-Key-Key"), "a key is shown: %v", err)
 		c.Expect("/", 200, "before")
 	}
 	// The same guest in two servers has the same key, and two of its own.
@@ -206,14 +205,13 @@ func TestStrictInvitesDoNotWaitForApplications(t *testing.T) {
 	party := partytest.FreshParty()
 	requests := partytest.NewInvited(t, partytest.Status(500))
 	c.Site("wsgi_party " + party + " {\nstrict_invites\ninvite /blog/__invite__/\n" + partytest.Mounted("blog", "", requests) + "}")
-	if info := invitesOf(t, party, true)["blog"]; info.Result != wsgiparty.InviteFailed || info.Status != 500 {
-		t.Errorf("%+v", info)
-	}
+	info := invitesOf(t, party, true)["blog"]
+	check.ErrorIf(t, info.Result != wsgiparty.InviteFailed || info.Status != 500, "%+v", info)
 	before := requests.Invites()
 	config := c.Adapt("ADDRESS {\nwsgi_party " + partytest.FreshParty() + " {\ninvite /blog/__invite__/\n" + partytest.Mounted("blog", "", requests) + "}\n}")
 	check.Nil(t, caddy.Validate(partytest.ParseConfig(t, config)))
 	if after := requests.Invites(); after != before {
 		// The running config may have asked again in the meantime, once.
-		check.False(t, after > before+1, "validating asks the application %d times", after-before)
+		check.ErrorIf(t, after > before+1, "validating asks the application %d times", after-before)
 	}
 }

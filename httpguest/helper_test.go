@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
 
@@ -21,9 +22,7 @@ func TestMain(m *testing.M) {
 func operatorOf(t testing.TB, party string) *wsgiparty.Operator {
 	t.Helper()
 	operator, ok := wsgiparty.Lookup(party)
-	if !ok {
-		t.Fatalf("there is no party %q", party)
-	}
+	check.FatalIf(t, !ok, "there is no party %q", party)
 	return operator
 }
 

@@ -187,11 +187,11 @@ func TestMistakesOfApplicationsAreTold(t *testing.T) {
 				t.Errorf("%s: it does not say %s: %v", name, part, told)
 			}
 		}
-		check.False(t, strings.Contains(text, test.never), "%s: it says %s: %v", name, test.never, told)
+		check.ErrorIf(t, strings.Contains(text, test.never), "%s: it says %s: %v", name, test.never, told)
 	}
 	for _, p := range wsgiparty.Parties() {
 		for _, i := range p.Invites {
-			check.False(t, p.Partyline.Name() == c.party && i.Hint == "", "%s: the admin API has no hint", i.Guest)
+			check.ErrorIf(t, p.Partyline.Name() == c.party && i.Hint == "", "%s: the admin API has no hint", i.Guest)
 		}
 	}
 }
@@ -206,11 +206,9 @@ func TestManifestsThatAreHardlyMeantAreWarnedOf(t *testing.T) {
 		t.Helper()
 		partytest.Eventually(t, fmt.Sprint("there are ", n, " warnings"), func() bool { return len(partytest.LogEntries(t, message)) >= n })
 		entries := partytest.LogEntries(t, message)
-		if len(entries) != n {
-			t.Fatalf("%d warnings, want %d: %v", len(entries), n, entries)
-		}
+		check.FatalIf(t, len(entries) != n, "%d warnings, want %d: %v", len(entries), n, entries)
 		last := entries[n-1]
-		check.False(t, last["level"] != "warn" || last["guest"] != "blog" || last["party"] != c.party || last["uri"] != "/blog/__invite__/", "%v", last)
+		check.ErrorIf(t, last["level"] != "warn" || last["guest"] != "blog" || last["party"] != c.party || last["uri"] != "/blog/__invite__/", "%v", last)
 		for _, part := range says {
 			if !strings.Contains(fmt.Sprint(last["hint"]), part) {
 				t.Errorf("it does not say %s: %v", part, last["hint"])
@@ -286,9 +284,8 @@ func TestAnswersThatBreakOffAreToldAsThat(t *testing.T) {
 		t.Errorf("the breaker does not count it: %v", err)
 	}
 	check.Equal(t, len(b.Requests("/ping")), httpguest.BreakerFailures, "requests")
-	if entries := partytest.LogEntries(t, "guest does not answer"); len(entries) != 1 || entries[0]["error"] != "the response broke off" {
-		t.Error(entries)
-	}
+	entries := partytest.LogEntries(t, "guest does not answer")
+	check.ErrorIf(t, len(entries) != 1 || entries[0]["error"] != "the response broke off", entries)
 }
 
 // TestAnUpstreamThatIsDownIsToldOnce has asks go to one that is up and one that is not,
@@ -311,9 +308,7 @@ func TestAnUpstreamThatIsDownIsToldOnce(t *testing.T) {
 	}
 	check.Equal(t, answered, 16, "of 32 asks are answered")
 	entries := partytest.LogEntries(t, message)
-	if len(entries) != 1 || entries[0]["level"] != "warn" || entries[0]["guest"] != "blog" || entries[0]["party"] != c.party {
-		t.Fatalf("%d warnings: %v", len(entries), entries)
-	}
+	check.FatalIf(t, len(entries) != 1 || entries[0]["level"] != "warn" || entries[0]["guest"] != "blog" || entries[0]["party"] != c.party, "%d warnings: %v", len(entries), entries)
 	for _, part := range []string{"error:dial tcp " + down, "`lb_try_duration 1s`", "`fail_duration 10s`"} {
 		if !strings.Contains(fmt.Sprint(entries[0]), part) {
 			t.Errorf("it does not say %s: %v", part, entries[0])
@@ -356,12 +351,10 @@ func TestOfALongAnswerOnlyTheBeginningIsKept(t *testing.T) {
 	for i := range all {
 		all[i].SetAnswer(http.Header{"Location": {strings.Clone(long)}}, []byte(long))
 	}
-	if after := heap(); after > before+16<<20 {
-		t.Errorf("%d MB are kept", (after-before)>>20)
-	}
-	if got := all[0]; len(got.Answer) != excerpt.Max || len(got.Location) != excerpt.Max {
-		t.Error(got)
-	}
+	after := heap()
+	check.ErrorIf(t, after > before+16<<20, "%d MB are kept", (after-before)>>20)
+	got := all[0]
+	check.ErrorIf(t, len(got.Answer) != excerpt.Max || len(got.Location) != excerpt.Max, got)
 }
 
 // expectTold fails the test unless the log, or the error, says what it has to.
@@ -378,11 +371,8 @@ func expectTold(c *partytest.Caddy, name string, m mistake) {
 		}
 		told = fmt.Sprint(entries[0])
 		// What is in front of a guest's handler is told of the invite, and of the handler.
-		if also := partytest.LogEntries(c, noInvite); len(also) != 0 && !strings.Contains(m.config, "forward_auth") {
-			c.Errorf("%s: it is told twice: %v", name, also)
-		}
+		also := partytest.LogEntries(c, noInvite)
+		check.ErrorIf(c, len(also) != 0 && !strings.Contains(m.config, "forward_auth"), "%s: it is told twice: %v", name, also)
 	}
-	for _, part := range m.says {
-		check.Has(c, told, part, "%s: it does not say", name)
-	}
+	check.Contains(c, told, m.says, "%s: it does not say", name)
 }

@@ -57,5 +57,5 @@ func TestTellingOfGuestsThatJoinIsNotQuadratic(t *testing.T) {
 	}
 	few, many := perGuest(guests), perGuest(4*guests)
 	t.Logf("%.0f bytes for each of %d guests, %.0f for each of %d", few, guests, many, 4*guests)
-	check.False(t, many > 2*few, "%.0f bytes for each of %d guests, %.0f for each of %d", few, guests, many, 4*guests)
+	check.ErrorIf(t, many > 2*few, "%.0f bytes for each of %d guests, %.0f for each of %d", few, guests, many, 4*guests)
 }

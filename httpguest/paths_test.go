@@ -191,7 +191,7 @@ func TestAConstantLinkThatIsAbsoluteLeadsToNobodyElse(t *testing.T) {
 				}
 				return info.Status == 200
 			})
-			check.False(t, test.want == "" && info.Err != nil || test.want != "" && (info.Err == nil || !strings.Contains(info.Err.Error(), test.want)), "%s of %s: %v, want %q", test.answer, test.guest, info.Err, test.want)
+			check.ErrorIf(t, test.want == "" && info.Err != nil || test.want != "" && (info.Err == nil || !strings.Contains(info.Err.Error(), test.want)), "%s of %s: %v, want %q", test.answer, test.guest, info.Err, test.want)
 		})
 	}
 }
@@ -221,17 +221,15 @@ func TestForgedHrefsReachNobody(t *testing.T) {
 			if service == "split" && !strings.HasPrefix(strings.ToLower(x), "sho") {
 				continue
 			}
-			if answers, err := operator.AskAround(ctx, service, payload); err == nil || len(answers) > 0 {
-				t.Errorf("%s with %q: %v, %v", service, payload, answers, err)
-			}
+			answers, err := operator.AskAround(ctx, service, payload)
+			check.ErrorIf(t, err == nil || len(answers) > 0, "%s with %q: %v, %v", service, payload, answers, err)
 		}
 		for name, values := range map[string]map[string]any{"page": {"x": x}, "deep": {"x": x, "y": "admin"}, "split": {"x": strings.TrimPrefix(strings.ToLower(x), "sh")}} {
 			if name == "split" && !strings.HasPrefix(strings.ToLower(x), "sh") {
 				continue
 			}
-			if link, err := wsgiparty.URLFor(ctx, operator, name, values); err == nil {
-				t.Errorf("the link for %s with %q is %s", name, values, link)
-			}
+			link, err := wsgiparty.URLFor(ctx, operator, name, values)
+			check.ErrorIf(t, err == nil, "the link for %s with %q is %s", name, values, link)
 		}
 	}
 	for _, x := range []any{"shopping", "a", "sho", "wikis", "shop-x"} {
@@ -246,7 +244,7 @@ func TestForgedHrefsReachNobody(t *testing.T) {
 	c.expectAsk("fine", map[string]any{"x": "shop"}, "1")
 	for name, b := range map[string]*testbackend.Backend{"wiki": c.wiki, "shop": c.shop, "admin": c.admin} {
 		for _, r := range b.Requests("") {
-			check.False(t, !strings.HasSuffix(r.URI, "/__invite__/"), "%s was sent %s %s", name, r.Method, r.URI)
+			check.ErrorIf(t, !strings.HasSuffix(r.URI, "/__invite__/"), "%s was sent %s %s", name, r.Method, r.URI)
 		}
 	}
 }
@@ -290,14 +288,12 @@ func TestAPasswordLetsThroughOneGuestsAsks(t *testing.T) {
 	}`)
 	c.await("own", "evil")
 	c.expectAsk("own", nil, "1")
-	if answer, err := c.ask("evil", nil); err == nil || !strings.Contains(err.Error(), "401") {
-		t.Errorf("%s, %v", answer, err)
-	}
-	if status, _ := c.Get("/shop/own"); status != 401 {
-		t.Errorf("people get %d", status)
-	}
+	answer, err := c.ask("evil", nil)
+	check.ErrorIf(t, err == nil || !strings.Contains(err.Error(), "401"), "%s, %v", answer, err)
+	status, _ := c.Get("/shop/own")
+	check.ErrorIf(t, status != 401, "people get %d", status)
 	for _, p := range passed {
-		check.False(t, !strings.HasPrefix(p, "shop "), "past the password: %s", p)
+		check.ErrorIf(t, !strings.HasPrefix(p, "shop "), "past the password: %s", p)
 	}
 	check.Equal(t, len(c.shop.Requests("/delete")), 0, "requests")
 }
@@ -362,9 +358,8 @@ func TestLookingWhoseALinkIsAllocatesNothing(t *testing.T) {
 	c.start(nil)
 	v := applicationOf(t, "site")
 	for _, other := range []string{"/wiki/x", "/shop/x", "/shop/admin/x"} {
-		if _, _, ok := (*v.Invitation()).OtherGuestAt(other); !ok {
-			t.Fatalf("%s is nobody's", other)
-		}
+		_, _, ok := (*v.Invitation()).OtherGuestAt(other)
+		check.FatalIf(t, !ok, "%s is nobody's", other)
 	}
 	if n := testing.AllocsPerRun(100, func() {
 		check.Nil(t, v.CheckPage("post", "/posts/hello-world.html?page=2"))
@@ -376,9 +371,8 @@ func TestLookingWhoseALinkIsAllocatesNothing(t *testing.T) {
 func TestHrefsThatDoNothingAreTold(t *testing.T) {
 	c := newBasesTest(t)
 	c.start(map[string]string{"shop": "hrefs /api", "site": "hrefs /api"})
-	if entries := partytest.LogEntries(t, "hrefs has no effect: this guest's hrefs lie under what comes before __invite__ in the path of its invite"); len(entries) != 1 || entries[0]["guest"] != "shop" {
-		t.Errorf("%v", entries)
-	}
+	entries := partytest.LogEntries(t, "hrefs has no effect: this guest's hrefs lie under what comes before __invite__ in the path of its invite")
+	check.ErrorIf(t, len(entries) != 1 || entries[0]["guest"] != "shop", "%v", entries)
 }
 
 // TestABaseWithoutInviteSegmentIsToldAsThat has an invite that leads to no __invite__.

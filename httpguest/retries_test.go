@@ -54,7 +54,7 @@ func TestWhenAnApplicationIsAskedAgain(t *testing.T) {
 				if a.want <= 30*s && !(*r.Reached()) {
 					most = min(most, max(30*s, a.retryAfter))
 				}
-				check.False(t, got < a.want || got > most, "%s, answer %d: asked again after %v, want %v to %v", name, i, got, a.want, most)
+				check.ErrorIf(t, got < a.want || got > most, "%s, answer %d: asked again after %v, want %v to %v", name, i, got, a.want, most)
 			}
 		}
 	}

@@ -122,7 +122,7 @@ func TestManyVisitorsWaitForOneGuest(t *testing.T) {
 		loop(ctx, visitors, func(ctx context.Context) {
 			err := c.page(context.WithoutCancel(ctx), "fifty")
 			pages.Add(1)
-			check.False(t, err != nil && failed.Add(1) < 4, "%d visitors: %v", visitors, err)
+			check.ErrorIf(t, err != nil && failed.Add(1) < 4, "%d visitors: %v", visitors, err)
 		})()
 		cancel()
 		t.Logf("%d visitors: %d pages in %v, %d failed", visitors, pages.Load(), takes, failed.Load())
@@ -130,9 +130,8 @@ func TestManyVisitorsWaitForOneGuest(t *testing.T) {
 			t.Errorf("%d visitors: %d of %d pages failed", visitors, failed.Load(), pages.Load())
 		}
 	}
-	if entries := partytest.LogEntries(t, "guest is asked more than it can answer"); len(entries) > 0 {
-		t.Errorf("logged %v", entries)
-	}
+	entries := partytest.LogEntries(t, "guest is asked more than it can answer")
+	check.ErrorIf(t, len(entries) > 0, "logged %v", entries)
 }
 
 // TestASlowGuestDelaysNoOther asks guests that take 50 ms while many, among them the same
@@ -194,7 +193,7 @@ func TestASlowGuestDelaysNoOther(t *testing.T) {
 	check.Equal(t, len(partytest.LogEntries(t, "guest is asked more than it can answer")), 1, "that the slow guest is asked too much is logged times")
 	// On a busy machine some of what it answers comes too late, which is its failure.
 	slow := countsOf(operatorOf(c, "load"), "slow")
-	check.False(t, slow.Answered == 0 || slow.Refused == 0 || slow.Failed > slow.Refused/10 || slow.Failed == 0 && !errors.Is(slow.LastFailure, wsgiparty.ErrRefused), "what is counted of the slow guest: %+v", slow)
+	check.ErrorIf(t, slow.Answered == 0 || slow.Refused == 0 || slow.Failed > slow.Refused/10 || slow.Failed == 0 && !errors.Is(slow.LastFailure, wsgiparty.ErrRefused), "what is counted of the slow guest: %+v", slow)
 }
 
 // countsOf are those of a service of one guest.

@@ -131,9 +131,8 @@ func (c *slotsTest) result(name string) askResult {
 
 func (c *slotsTest) answered(name string) {
 	c.Helper()
-	if r := c.result(name); r.err != nil || len(r.answers) != 1 {
-		c.Errorf("%s: %v %v, want an answer", name, r.answers, r.err)
-	}
+	r := c.result(name)
+	check.ErrorIf(c, r.err != nil || len(r.answers) != 1, "%s: %v %v, want an answer", name, r.answers, r.err)
 }
 
 // refused checks how an ask was refused.
@@ -144,9 +143,7 @@ func (c *slotsTest) refused(name string, want ...string) {
 	if len(r.answers) > 0 || !errors.Is(r.err, wsgiparty.ErrRefused) || !errors.Is(r.err, wsgiparty.ErrPartyline) || !errors.As(r.err, &failed) || failed.Guest != "busy" {
 		c.Errorf("%s: %v %v, want a refusal", name, r.answers, r.err)
 	}
-	for _, want := range want {
-		check.Has(c, fmt.Sprint(r.err), want, "%s: %v, without", name, r.err)
-	}
+	check.Contains(c, fmt.Sprint(r.err), want, "%s: %v, without", name, r.err)
 }
 
 // TestAskersTakeTurns has four slots, of which one asker has three at most.
@@ -201,9 +198,8 @@ func TestWhoHasGoneGivesItsPlaceBack(t *testing.T) {
 	c.ask(t.Context(), "b3")
 	cancel()
 	for _, name := range []string{"b1", "a2", "b2"} {
-		if r := c.result(name); !errors.Is(r.err, context.Canceled) {
-			t.Errorf("%s: %v", name, r.err)
-		}
+		r := c.result(name)
+		check.ErrorIf(t, !errors.Is(r.err, context.Canceled), "%s: %v", name, r.err)
 	}
 	partytest.Eventually(t, "only b3 waits", func() bool { return c.waiting() == 1 })
 	close(c.letOf("a1"))
@@ -223,9 +219,8 @@ func TestWhoHasGoneGivesItsPlaceBack(t *testing.T) {
 	if got := countsOf(operatorOf(c, c.party), "hold"); got.Answered != 3 || got.Refused != 0 || got.Failed != 0 {
 		t.Errorf("%+v", got)
 	}
-	if entries := partytest.LogEntries(t, "guest is asked more than it can answer"); len(entries) > 0 {
-		t.Errorf("logged %v", entries)
-	}
+	entries := partytest.LogEntries(t, "guest is asked more than it can answer")
+	check.ErrorIf(t, len(entries) > 0, "logged %v", entries)
 }
 
 // TestAnAskWaitsAsLongAsItsTimeout has as many asks wait in vain as would open the
@@ -244,9 +239,8 @@ func TestAnAskWaitsAsLongAsItsTimeout(t *testing.T) {
 	}
 	c.refused("nobody1", "of callers that are no guest: 0; waiting: ")
 	c.refused("b1", `of guest "b": 0; waiting: `)
-	if n := len(c.arrived()); n > 0 {
-		t.Errorf("%d were asked nevertheless", n)
-	}
+	n := len(c.arrived())
+	check.ErrorIf(t, n > 0, "%d were asked nevertheless", n)
 	release()
 	close(c.letOf("a3"))
 	c.ask(t.Context(), "a3")
@@ -272,9 +266,8 @@ func TestAnAskWaitsAsLongAsItsTimeout(t *testing.T) {
 	}
 	const over = "guest is no longer asked more than it can answer"
 	partytest.Eventually(t, "it is logged as over", func() bool { return len(partytest.LogEntries(t, over)) > 0 })
-	if ended := partytest.LogEntries(t, over); len(ended) != 1 || ended[0]["level"] != "info" || ended[0]["guest"] != "busy" || ended[0]["refused"] != 7. {
-		t.Errorf("logged %v", ended)
-	}
+	ended := partytest.LogEntries(t, over)
+	check.ErrorIf(t, len(ended) != 1 || ended[0]["level"] != "info" || ended[0]["guest"] != "busy" || ended[0]["refused"] != 7., "logged %v", ended)
 	// The next time it is told again.
 	if release, _, err = s.Acquire(t.Context(), "z", false); err != nil {
 		t.Fatal(err)
@@ -309,9 +302,8 @@ func TestAnAskWhoseTurnComesTooLateIsRefused(t *testing.T) {
 	close(c.letOf("a7"))
 	c.ask(t.Context(), "a7")
 	c.answered("a7")
-	if got := countsOf(operatorOf(c, c.party), "hold"); got.Answered != 1 || got.Refused != 6 || got.Failed != 0 {
-		t.Errorf("%+v", got)
-	}
+	got := countsOf(operatorOf(c, c.party), "hold")
+	check.ErrorIf(t, got.Answered != 1 || got.Refused != 6 || got.Failed != 0, "%+v", got)
 }
 
 // TestNobodyWaitsForAServiceThatDoesNotAnswer has asks wait when the breaker opens.
@@ -335,10 +327,9 @@ func TestNobodyWaitsForAServiceThatDoesNotAnswer(t *testing.T) {
 			told++
 		}
 	}
-	check.False(t, told < waiting-6, "%d of %d are told", told, waiting)
-	if n := len(c.arrived()); n > 12 {
-		t.Errorf("it is asked %d times", n)
-	}
+	check.ErrorIf(t, told < waiting-6, "%d of %d are told", told, waiting)
+	n := len(c.arrived())
+	check.ErrorIf(t, n > 12, "it is asked %d times", n)
 }
 
 // TestNobodyWaitsForAGuestThatAnswersNothing has one that has too few slots for the

@@ -105,9 +105,8 @@ func TestAnUpstreamThatIsDownKeepsNoGuestAway(t *testing.T) {
 	c.load(oneOfTwo(testport.Address(t), b.Upstream()))
 	c.await("url")
 	partytest.Eventually(t, "it is told", func() bool { return len(partytest.InvitesLogged(t, "blog")) > 0 })
-	if entries := partytest.InvitesLogged(t, "blog"); len(entries) != 1 || entries[0]["msg"] != partytest.Message(wsgiparty.InviteJoined) {
-		t.Errorf("logged %v", entries)
-	}
+	entries := partytest.InvitesLogged(t, "blog")
+	check.ErrorIf(t, len(entries) != 1 || entries[0]["msg"] != partytest.Message(wsgiparty.InviteJoined), "logged %v", entries)
 }
 
 func oneOfTwo(first, second string) string {
@@ -148,9 +147,7 @@ func TestAnApplicationThatAnswersWith500IsNotAskedForAWhile(t *testing.T) {
 	partytest.Eventually(t, "it has answered", func() bool { return len(partytest.InvitesLogged(t, "blog")) == 1 })
 	first := partytest.InvitesLogged(t, "blog")[0]
 	check.Equal(t, first["asked_again_in"], 300.0, "it is asked again in")
-	for _, part := range []string{"counts this answer (unhealthy_status)", "5m0s", "`caddy wsgi-party invite " + c.party + " blog`"} {
-		check.Has(t, fmt.Sprint(first["hint"]), part, "the hint lacks")
-	}
+	check.Contains(t, fmt.Sprint(first["hint"]), []string{"counts this answer (unhealthy_status)", "5m0s", "`caddy wsgi-party invite " + c.party + " blog`"}, "the hint lacks")
 	visit := func() {
 		t.Helper()
 		partytest.Eventually(t, "it is up", func() bool {
@@ -168,9 +165,8 @@ func TestAnApplicationThatAnswersWith500IsNotAskedForAWhile(t *testing.T) {
 	c.load(counted)
 	const notYet = "an application that answered with a 5xx status is not asked for its manifest yet"
 	partytest.Eventually(t, "it is said", func() bool { return len(partytest.LogEntries(t, notYet)) == 2 })
-	if info := invitesOf(t, c.party, false)["blog"]; info.Result != wsgiparty.InviteFailed || info.Status != 500 || !strings.Contains(info.Hint, "or at once by `caddy wsgi-party invite "+c.party+" blog`") {
-		t.Errorf("after the reloads it is shown as %+v", info)
-	}
+	info := invitesOf(t, c.party, false)["blog"]
+	check.ErrorIf(t, info.Result != wsgiparty.InviteFailed || info.Status != 500 || !strings.Contains(info.Hint, "or at once by `caddy wsgi-party invite "+c.party+" blog`"), "after the reloads it is shown as %+v", info)
 	visit()
 	check.Equal(t, len(b.Requests("/__invite__/")), 1, "it was asked times")
 	if infos := wsgiparty.SendInvites(c.party, "blog"); len(infos) != 1 || infos[0].Status != 500 {
@@ -185,9 +181,8 @@ func TestAnApplicationThatAnswersWith500IsNotAskedForAWhile(t *testing.T) {
 	b.On("/__invite__/", testbackend.Response{Status: 500})
 	c.load(strings.ReplaceAll(config("fail_duration 300ms\nunhealthy_status 404"), "/blog", "/wiki"))
 	partytest.Eventually(t, "it has answered", func() bool { return len(partytest.InvitesLogged(t, "wiki")) == 1 })
-	if hint := fmt.Sprint(partytest.InvitesLogged(t, "wiki")[0]["hint"]); strings.Contains(hint, "counts") {
-		t.Errorf("the hint is %s", hint)
-	}
+	hint := fmt.Sprint(partytest.InvitesLogged(t, "wiki")[0]["hint"])
+	check.ErrorIf(t, strings.Contains(hint, "counts"), "the hint is %s", hint)
 }
 
 // TestAnApplicationThatIsTooSlowForAnAskIsUpForVisitors has a visitor who waits longer.
@@ -199,7 +194,7 @@ func TestAnApplicationThatIsTooSlowForAnAskIsUpForVisitors(t *testing.T) {
 	b.On("/slow", slow)
 	c.load("invite /blog/__invite__/\nhandle_path /blog/* {\nwsgi_party_guest {\nservice slow /slow\ntimeout 50ms\n}\nreverse_proxy " + b.Upstream() + " {\nfail_duration 1h\n}\n}")
 	_, err := c.ask("slow", nil)
-	check.False(t, !party.TimedOut(err) || errors.Is(err, context.Canceled), "the ask ended with %v", err)
+	check.ErrorIf(t, !party.TimedOut(err) || errors.Is(err, context.Canceled), "the ask ended with %v", err)
 	c.Expect("/blog/slow", 200, "1")
 }
 
@@ -222,9 +217,8 @@ func TestAnApplicationThatIsStartingIsNoWarning(t *testing.T) {
 	partytest.Eventually(t, "it is a warning", func() bool { return len(levels()) == 2 })
 	time.Sleep(2 * time.Second) // for what must not happen, in the background
 	check.Equal(t, fmt.Sprint(levels()), "[info invite failed warn invite failed]", "logged")
-	if again := partytest.InvitesLogged(t, "blog")[0]["asked_again_in"]; again == nil {
-		t.Error("it is not said when it is asked again")
-	}
+	again := partytest.InvitesLogged(t, "blog")[0]["asked_again_in"]
+	check.ErrorIf(t, again == nil, "it is not said when it is asked again")
 	b.Start()
 	c.await("url")
 	partytest.Eventually(t, "it is told", func() bool {

@@ -72,15 +72,14 @@ func TestNothingOfAnInviteLeavesTheProcess(t *testing.T) {
 				config += fmt.Sprintf("invite /%d/__invite__/\n", i)
 			}
 			c.load(config + "route {\n" + directives + "\n}")
-			if infos := wsgiparty.SendInvites(c.party, "7"); len(infos) != 1 || infos[0].Result != wsgiparty.InviteNotAnswered {
-				t.Errorf("sent after the start: %+v", infos)
-			}
+			infos := wsgiparty.SendInvites(c.party, "7")
+			check.ErrorIf(t, len(infos) != 1 || infos[0].Result != wsgiparty.InviteNotAnswered, "sent after the start: %+v", infos)
 			for i := range guests {
 				for _, e := range partytest.InvitesLogged(t, fmt.Sprint(i)) {
 					if name == "another guest" { // which does not pass it on
 						continue
 					}
-					check.False(t, e["msg"] != partytest.Message(wsgiparty.InviteNotAnswered) || e["status"] != 0.0 || e["error"] != leavesProcess || !strings.Contains(fmt.Sprint(e["hint"]), "wsgi_party_guest"), "it is told as %v", e)
+					check.ErrorIf(t, e["msg"] != partytest.Message(wsgiparty.InviteNotAnswered) || e["status"] != 0.0 || e["error"] != leavesProcess || !strings.Contains(fmt.Sprint(e["hint"]), "wsgi_party_guest"), "it is told as %v", e)
 				}
 			}
 			check.Equal(t, connections.Load()+more.Load(), 0, "connections")
@@ -135,6 +134,6 @@ func TestAGuestThatConnectsWhileItIsInvited(t *testing.T) {
 	})
 	c.load("invite /blog/__invite__/\ntest_app app")
 	o := partytest.InvitesLogged(t, "blog")[0]
-	check.False(t, o["msg"] != partytest.Message(wsgiparty.InviteFailed) || o["error"] != leavesProcess || !strings.Contains(fmt.Sprint(o["hint"]), "a context of its own"), "it is told as %v", o)
+	check.ErrorIf(t, o["msg"] != partytest.Message(wsgiparty.InviteFailed) || o["error"] != leavesProcess || !strings.Contains(fmt.Sprint(o["hint"]), "a context of its own"), "it is told as %v", o)
 	check.Equal(t, len(b.Requests("")), 0, "requests")
 }

@@ -72,12 +72,10 @@ func TestAStorageThatHangsDelaysALoadOnce(t *testing.T) {
 	}
 	began := time.Now()
 	c.restart(c.inParty(config))
-	if took := time.Since(began); took > (guests-1)*2*time.Second {
-		t.Errorf("the load took %v, as if each guest waited", took)
-	}
-	if warned := partytest.LogEntries(t, "the guest's last manifest cannot be read from storage"); len(warned) != guests || warned[0]["error"] != "no answer from Caddy's storage within 2s" {
-		t.Errorf("warned of %v", warned)
-	}
+	took := time.Since(began)
+	check.ErrorIf(t, took > (guests-1)*2*time.Second, "the load took %v, as if each guest waited", took)
+	warned := partytest.LogEntries(t, "the guest's last manifest cannot be read from storage")
+	check.ErrorIf(t, len(warned) != guests || warned[0]["error"] != "no answer from Caddy's storage within 2s", "warned of %v", warned)
 	partytest.Eventually(t, "all have joined", func() bool { return len(c.partyline().Services()["url"]) == guests })
 	for _, writer := range writers { // ends the waiting
 		writer.Close()
@@ -142,9 +140,8 @@ func TestStoredManifestsAreOfTheSameServerAndUpstreams(t *testing.T) {
 	c.expectLink("home", "/blog/")
 	joined := partytest.LogEntries(t, "guest joined")
 	last := joined[len(joined)-1]
-	if text := fmt.Sprint(last["manifest"]); !strings.HasPrefix(text, "joined with the manifest of "+time.Now().UTC().Format("2006-01-02T")) {
-		t.Errorf("it is told as %v", last)
-	}
+	text := fmt.Sprint(last["manifest"])
+	check.ErrorIf(t, !strings.HasPrefix(text, "joined with the manifest of "+time.Now().UTC().Format("2006-01-02T")), "it is told as %v", last)
 	partytest.Eventually(t, "it is asked", func() bool {
 		infos := invitesOf(t, c.party, false)
 		return infos["blog"].Result == wsgiparty.InviteFailed && time.Since(infos["blog"].OldManifest) < time.Hour && infos["blog"].Hint != ""
@@ -198,9 +195,8 @@ func TestOldManifestsInStorageAreDeleted(t *testing.T) {
 		info, err := os.Stat(own)
 		return err == nil && time.Since(info.ModTime()) < time.Hour
 	})
-	if again := awaitFile(t, own); !bytes.Equal(again, content) {
-		t.Errorf("stored again is %s", again)
-	}
+	again := awaitFile(t, own)
+	check.ErrorIf(t, !bytes.Equal(again, content), "stored again is %s", again)
 	for _, path := range append(others, young) {
 		if _, err := os.Stat(path); err != nil {
 			t.Error(err)
@@ -234,9 +230,8 @@ func TestLinksInTheStorage(t *testing.T) {
 			info, err := os.Lstat(file)
 			return err == nil && info.Mode().IsRegular()
 		})
-		if got, _ := os.ReadFile(victim); test.content != "" && string(got) != test.content {
-			t.Errorf("%s: where it leads is now %s", what, got)
-		}
+		got, _ := os.ReadFile(victim)
+		check.ErrorIf(t, test.content != "" && string(got) != test.content, "%s: where it leads is now %s", what, got)
 	}
 }
 
@@ -272,15 +267,15 @@ func TestWhoIsGoneIsForgotten(t *testing.T) {
 	}
 	c.load(mounted("stays"))
 	partytest.Eventually(t, "who is gone is forgotten", func() bool { return !known("preview") })
-	check.False(t, !known("stays") || asked("stays") != 1, "who stays is forgotten, too")
+	check.ErrorIf(t, !known("stays") || asked("stays") != 1, "who stays is forgotten, too")
 	time.Sleep(kept.ForgetAfter)
 	c.load(mounted("stays") + mounted("preview"))
 	c.await("preview")
 	asks, _ := c.partyline().Counts()
-	check.False(t, asked("preview") != 0 || slices.Contains(asks, wsgiparty.AskCount{Service: "preview", Asks: 1}), "who is gone is still counted: %v", asks)
+	check.ErrorIf(t, asked("preview") != 0 || slices.Contains(asks, wsgiparty.AskCount{Service: "preview", Asks: 1}), "who is gone is still counted: %v", asks)
 	c.load(mounted("stays"))
 	asks, _ = c.partyline().Counts()
-	check.False(t, len(asks) != 1 || asks[0].Service != "ping" || asks[0].Asks != 1, "of who stays is counted %v", asks)
+	check.ErrorIf(t, len(asks) != 1 || asks[0].Service != "ping" || asks[0].Asks != 1, "of who stays is counted %v", asks)
 
 	// Who comes back in time is not forgotten, nor is who is in one of two configs.
 	c.expectAsk("ping", nil, "1")
@@ -345,9 +340,8 @@ func TestReloadsWithEverOtherGuestsLeaveNothing(t *testing.T) {
 	for n := range many {
 		reload(few + n)
 	}
-	if after := rest(); after > before+many*50<<10 {
-		t.Errorf("%d KB are in use, and %d after %d more", before>>10, after>>10, many)
-	}
+	after := rest()
+	check.ErrorIf(t, after > before+many*50<<10, "%d KB are in use, and %d after %d more", before>>10, after>>10, many)
 }
 
 // TestManifestsThatChangeLeaveNothing has one change as often as it may in an hour.
@@ -359,9 +353,8 @@ func TestManifestsThatChangeLeaveNothing(t *testing.T) {
 		body := fmt.Sprintf(`{"urls": {"page%d": "/%[1]d"}, "services": {"service%[1]d": {"answer": %q}, "ping": {"href": "/%[1]d"}}}`, n, strings.Repeat("x", 10<<10))
 		j.answersManifest(body)
 		if n%100 == 0 {
-			if answers, err := c.ask(fmt.Sprint("service", n), nil); len(answers) < 10<<10 || err != nil {
-				t.Fatalf("%d %v", len(answers), err)
-			}
+			answers, err := c.ask(fmt.Sprint("service", n), nil)
+			check.FatalIf(t, len(answers) < 10<<10 || err != nil, "%d %v", len(answers), err)
 		}
 	}
 	const hour = 3600
@@ -372,9 +365,8 @@ func TestManifestsThatChangeLeaveNothing(t *testing.T) {
 	for n := range hour {
 		change(n + hour)
 	}
-	if after := heap(); after > before+4<<20 {
-		t.Errorf("%d KB are in use, and %d after an hour", before>>10, after>>10)
-	}
+	after := heap()
+	check.ErrorIf(t, after > before+4<<20, "%d KB are in use, and %d after an hour", before>>10, after>>10)
 }
 
 // TestServicesThatAreGoneLeaveNoBreakers has each service asked for before it goes.
@@ -411,7 +403,7 @@ func TestAnUnchangedManifestIsNotParsedAgain(t *testing.T) {
 		n++
 		j.answersManifest(string(body) + strings.Repeat(" ", n))
 	})
-	check.False(t, same*10 > other, "%v allocations for the same, %v for one that is written otherwise", same, other)
+	check.ErrorIf(t, same*10 > other, "%v allocations for the same, %v for one that is written otherwise", same, other)
 	check.Equal(t, len(partytest.LogEntries(t, "manifest changed")), 0, "it changed times")
 }
 
@@ -426,10 +418,7 @@ func TestAChangeOfALargeManifestIsOneShortLine(t *testing.T) {
 	body := check.Value(json.Marshal(map[string]any{"urls": map[string]string{"home": "/"}, "services": services}))(t)
 	j.answersManifest(string(body))
 	changed := partytest.LogEntries(t, "manifest changed")
-	if len(changed) != 1 || changed[0]["services"] != 257.0 || changed[0]["urls"] != 1.0 || len(changed[0]["first"].([]any)) != 5 {
-		t.Fatalf("logged %v", changed)
-	}
-	if line, _ := json.Marshal(changed[0]); len(line) > 1000 {
-		t.Errorf("the line has %d bytes", len(line))
-	}
+	check.FatalIf(t, len(changed) != 1 || changed[0]["services"] != 257.0 || changed[0]["urls"] != 1.0 || len(changed[0]["first"].([]any)) != 5, "logged %v", changed)
+	line, _ := json.Marshal(changed[0])
+	check.ErrorIf(t, len(line) > 1000, "the line has %d bytes", len(line))
 }

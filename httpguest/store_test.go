@@ -6,6 +6,8 @@ package httpguest
 import (
 	"strings"
 	"testing"
+
+	"github.com/wsgiparty/wsgiparty/internal/check"
 )
 
 // TestStoredManifestsAreTheirOwnGuests, also where the storage's names are the same.
@@ -17,9 +19,8 @@ func TestStoredManifestsAreTheirOwnGuests(t *testing.T) {
 		{"main", "ab", "https://example.com/ab/__invite__/"}, {"main", "ab", "https://example.com:8443/ab/__invite__/"}, {"main ab", "", "/"}, {"main", "ab ", "/"},
 	} {
 		stored := key.storageKey(nil)
-		if other, ok := seen[stored]; ok || !strings.HasPrefix(stored, "wsgi_party/") || strings.Contains(stored, "..") {
-			t.Errorf("%q and %q are both stored at %q", key, other, stored)
-		}
+		other, ok := seen[stored]
+		check.ErrorIf(t, ok || !strings.HasPrefix(stored, "wsgi_party/") || strings.Contains(stored, ".."), "%q and %q are both stored at %q", key, other, stored)
 		seen[stored] = key
 	}
 }

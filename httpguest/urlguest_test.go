@@ -64,7 +64,7 @@ func TestAPageOfAGuestIsAskedOfThatGuestAlone(t *testing.T) {
 			json.RawMessage(fmt.Sprintf(`{"name": %q, "kwargs": {"id": 7}}`, name)),
 		} {
 			got, err := wsgiparty.First[string](t.Context(), operatorOf(c, "main"), wsgiparty.URLService, payload)
-			check.False(t, err != nil || got != want, "%s (%T): %q, %v; want %q", name, payload, got, err, want)
+			check.ErrorIf(t, err != nil || got != want, "%s (%T): %q, %v; want %q", name, payload, got, err, want)
 		}
 	}
 	for _, name := range []string{"polls:secret", "polls:unknown", "silent:page", "site:unknown"} {
@@ -156,6 +156,6 @@ func TestALinkMadeOfALinkHasItsMountOnce(t *testing.T) {
 		"shop:old-one.old-two.not-here": "",
 	} {
 		got, err := wsgiparty.URLFor(t.Context(), operatorOf(c, "main"), name, nil)
-		check.False(t, got != want || (err == nil) != (want != ""), "%s: %q, %v; want %q", name, got, err, want)
+		check.ErrorIf(t, got != want || (err == nil) != (want != ""), "%s: %q, %v; want %q", name, got, err, want)
 	}
 }

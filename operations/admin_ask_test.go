@@ -142,9 +142,8 @@ func TestAdminAskDurationsAreThoseOfTheHandlers(t *testing.T) {
 	for _, reply := range asked.Replies {
 		sum += reply.Duration
 	}
-	if slow := asked.Replies[1].Duration; slow < pause.Seconds() || slow > 10 {
-		t.Errorf("the slow one took %v s", slow)
-	}
+	slow := asked.Replies[1].Duration
+	check.ErrorIf(t, slow < pause.Seconds() || slow > 10, "the slow one took %v s", slow)
 	if sum > asked.Duration+1e-9 { // of adding up decimals
 		t.Errorf("the handlers took %v s, one after the other, and the ask %v", sum, asked.Duration)
 	}
@@ -185,11 +184,10 @@ func TestAdminAskOfRemoteHandlers(t *testing.T) {
 	for _, reply := range asked.Replies {
 		first, _, _ := strings.Cut(reply.Error, "\n")
 		got = append(got, fmt.Sprintln(reply.Guest, reply.Status, first))
-		check.False(t, reply.Duration <= 0 || reply.Duration > asked.Duration, "%s took %v s, the ask %v", reply.Guest, reply.Duration, asked.Duration)
+		check.ErrorIf(t, reply.Duration <= 0 || reply.Duration > asked.Duration, "%s took %v s, the ask %v", reply.Guest, reply.Duration, asked.Duration)
 	}
-	if want := []string{"zoe answered \n", "adam answered \n", "broken failed guest \"broken\" failed to answer \"far\": panic: oh no\n", "shy declined \n"}; !slices.Equal(got, want) {
-		t.Errorf("%q\nwant %q", got, want)
-	}
+	want := []string{"zoe answered \n", "adam answered \n", "broken failed guest \"broken\" failed to answer \"far\": panic: oh no\n", "shy declined \n"}
+	check.ErrorIf(t, !slices.Equal(got, want), "%q\nwant %q", got, want)
 	check.Equal(t, fmt.Sprint(asked.Answers), "[x x]", "answers: %v", asked.Answers)
 	for i := range 2 { // though when its turn came the second one had replied already
 		if asked.Replies[i].Duration < pause.Seconds() {
@@ -198,7 +196,7 @@ func TestAdminAskOfRemoteHandlers(t *testing.T) {
 	}
 	asked = askedJSON{}
 	partytest.Decode(c, c.Call("POST", "/wsgi_party/main/ask/far?first", `"x"`), &asked)
-	check.False(t, len(asked.Replies) != 1 || fmt.Sprint(asked.Answers) != "[x]", "first: %+v", asked)
+	check.ErrorIf(t, len(asked.Replies) != 1 || fmt.Sprint(asked.Answers) != "[x]", "first: %+v", asked)
 }
 
 func TestAdminAskPassesOnThePayload(t *testing.T) {
@@ -303,8 +301,8 @@ func TestAnAnswerThatJSONCannotCarryIsShownAsItsType(t *testing.T) {
 			continue
 		}
 		odd := asked.Replies[1]
-		check.False(t, odd.Status != "answered" || odd.Error != "" || !strings.Contains(odd.Note, "JSON cannot carry") || !strings.Contains(odd.Note, test.why), "%T: %+v", answer, odd)
-		check.False(t, asked.Replies[0].Note != "" || asked.Replies[2].Note != "", "notes about the others: %+v", asked.Replies)
+		check.ErrorIf(t, odd.Status != "answered" || odd.Error != "" || !strings.Contains(odd.Note, "JSON cannot carry") || !strings.Contains(odd.Note, test.why), "%T: %+v", answer, odd)
+		check.ErrorIf(t, asked.Replies[0].Note != "" || asked.Replies[2].Note != "", "notes about the others: %+v", asked.Replies)
 	}
 }
 
@@ -331,7 +329,7 @@ func TestAnswersThatJSONCanCarryComeAsTheyAre(t *testing.T) {
 		answer = test.answer
 		var asked askedJSON
 		partytest.Decode(c, c.Call("POST", "/wsgi_party/main/ask/any", ""), &asked)
-		check.False(t, len(asked.Replies) != 1 || !reflect.DeepEqual(asked.Answers, []any{test.want}) || asked.Replies[0].Note != "", "%#v: %+v, want %#v", answer, asked, test.want)
+		check.ErrorIf(t, len(asked.Replies) != 1 || !reflect.DeepEqual(asked.Answers, []any{test.want}) || asked.Replies[0].Note != "", "%#v: %+v, want %#v", answer, asked, test.want)
 	}
 }
 
@@ -350,7 +348,7 @@ func TestAdminAskSaysHowAHandlerPanicked(t *testing.T) {
 				wild = reply.Error
 			}
 		}
-		check.False(t, !strings.HasPrefix(wild, `guest "wild" failed to answer "any": panic: `) || !strings.Contains(wild, "admin_ask_test.go:") || fmt.Sprint(asked.Answers) != "[tame]", "%T: %+v", value, asked)
+		check.ErrorIf(t, !strings.HasPrefix(wild, `guest "wild" failed to answer "any": panic: `) || !strings.Contains(wild, "admin_ask_test.go:") || fmt.Sprint(asked.Answers) != "[tame]", "%T: %+v", value, asked)
 		var shown struct {
 			Counts []struct {
 				Guest     string
@@ -358,7 +356,7 @@ func TestAdminAskSaysHowAHandlerPanicked(t *testing.T) {
 			}
 		}
 		partytest.Decode(c, c.Call("GET", "/wsgi_party/"+party, ""), &shown)
-		check.False(t, shown.Counts[1].Guest != "wild" || shown.Counts[1].LastError != wild, "%T: the last error is %+v, want %s", value, shown.Counts, wild)
+		check.ErrorIf(t, shown.Counts[1].Guest != "wild" || shown.Counts[1].LastError != wild, "%T: the last error is %+v, want %s", value, shown.Counts, wild)
 		operator.Leave()
 	}
 }

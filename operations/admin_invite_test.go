@@ -94,9 +94,8 @@ func TestGuestsThatDidNotJoinAreInvitedAgainByTheAdminAPI(t *testing.T) {
 	}; !slices.Equal(joined, want) {
 		t.Errorf("joined: %q\nwant %q", joined, want)
 	}
-	if refused := partytest.LogEntries(t, "invite refused"); len(refused) != 2 || refused[1]["status"] != 403. || refused[1]["hint"] != refused[0]["hint"] {
-		t.Errorf("refused: %v", refused)
-	}
+	refused := partytest.LogEntries(t, "invite refused")
+	check.ErrorIf(t, len(refused) != 2 || refused[1]["status"] != 403. || refused[1]["hint"] != refused[0]["hint"], "refused: %v", refused)
 	again := append(slices.Clone(atLoad), "guest_joined late [ping]", "invite_refused never []", "guest_joined wild []")
 	expectEvents(again)
 
@@ -106,7 +105,7 @@ func TestGuestsThatDidNotJoinAreInvitedAgainByTheAdminAPI(t *testing.T) {
 	}
 	for _, script := range []*partytest.Script{late, wild, never} {
 		one, two := script.Operator(0), script.Operator(1)
-		check.False(t, one == two || one.Guest != two.Guest || one.Partyline != two.Partyline, "operators %v and %v", one, two)
+		check.ErrorIf(t, one == two || one.Guest != two.Guest || one.Partyline != two.Partyline, "operators %v and %v", one, two)
 		if err := one.Connect("late", partytest.Pong); !errors.Is(err, wsgiparty.ErrLeft) {
 			t.Errorf("connecting with the operator before: %v", err)
 		}
@@ -161,9 +160,8 @@ func TestAGuestThatLeftIsInvitedAgain(t *testing.T) {
 		c.ExpectAnswers("main", "ping", "other")
 		var sent struct{ Invites []operations.SentJSON }
 		partytest.Decode(c, c.Call("POST", "/wsgi_party/main/invite", ""), &sent)
-		if i := sent.Invites; len(i) != 2 || !i[0].Sent || i[0].Result != wsgiparty.InviteJoined || i[1].Sent {
-			t.Errorf("%+v", i)
-		}
+		i := sent.Invites
+		check.ErrorIf(t, len(i) != 2 || !i[0].Sent || i[0].Result != wsgiparty.InviteJoined || i[1].Sent, "%+v", i)
 		c.ExpectAnswers("main", "ping", "pong", "other")
 	}
 	partytest.Eventually(t, "the events", func() bool {
@@ -289,7 +287,7 @@ func TestReplicasAreInvitedAgainEachByItself(t *testing.T) {
 	c.Load("ADDRESS, http://" + testport.Address(t) + " {\nwsgi_party main {\ninvite /app/__invite__/\ntest_app app\n}\n}")
 	var shown operations.PartyJSON
 	partytest.Decode(c, c.Call("GET", "/wsgi_party/main", ""), &shown)
-	check.False(t, len(shown.Guests) != 1 || shown.Guests[0].Replicas != 1, "guests: %+v", shown.Guests)
+	check.ErrorIf(t, len(shown.Guests) != 1 || shown.Guests[0].Replicas != 1, "guests: %+v", shown.Guests)
 	var sent struct{ Invites []operations.SentJSON }
 	partytest.Decode(c, c.Call("POST", "/wsgi_party/main/invite?guest=app", ""), &sent)
 	if len(sent.Invites) != 2 || script.Invites() != 3 {
@@ -297,12 +295,11 @@ func TestReplicasAreInvitedAgainEachByItself(t *testing.T) {
 	}
 	for i, server := range []string{"srv0", "srv1"} {
 		was := shown.Invites[i]
-		if got := sent.Invites[i]; was.Server != server || got.Server != server || got.Result != wsgiparty.InviteJoined || got.Sent != (was.Result == wsgiparty.InviteFailed) {
-			t.Errorf("%+v, was %+v", got, was)
-		}
+		got := sent.Invites[i]
+		check.ErrorIf(t, was.Server != server || got.Server != server || got.Result != wsgiparty.InviteJoined || got.Sent != (was.Result == wsgiparty.InviteFailed), "%+v, was %+v", got, was)
 	}
 	partytest.Decode(c, c.Call("GET", "/wsgi_party/main", ""), &shown)
-	check.False(t, len(shown.Guests) != 1 || shown.Guests[0].Replicas != 2, "guests: %+v", shown.Guests)
+	check.ErrorIf(t, len(shown.Guests) != 1 || shown.Guests[0].Replicas != 2, "guests: %+v", shown.Guests)
 	check.Has(t, c.Call("POST", "/wsgi_party/main/invite?guest=x", "").Body, `: the only invited guest is app"`, "it does not name each guest once")
 	c.ExpectAnswers("main", "ping", "pong")
 }

@@ -133,7 +133,7 @@ func TestTheAdminAPIIsOfTheRunningConfig(t *testing.T) {
 		t.Helper()
 		var shown []operations.PartyJSON
 		partytest.Decode(c, c.Call("GET", "/wsgi_party/", ""), &shown)
-		check.False(t, len(shown) != 1 || shown[0].Party != "main" || len(shown[0].Guests) != 1, "%+v", shown)
+		check.ErrorIf(t, len(shown) != 1 || shown[0].Party != "main" || len(shown[0].Guests) != 1, "%+v", shown)
 		var asked askedJSON
 		if partytest.Decode(c, c.Call("POST", "/wsgi_party/main/ask/who", ""), &asked); fmt.Sprint(asked.Answers) != "[old]" {
 			t.Errorf("%+v", asked)
@@ -184,9 +184,8 @@ func TestCountsSurviveReloads(t *testing.T) {
 		}
 		var shown operations.PartyJSON
 		partytest.Decode(c, c.Call("GET", "/wsgi_party/"+party, ""), &shown)
-		if got := shown.Counts; len(got) != 1 || got[0].Asked != uint64(asks) || got[0].Answered != got[0].Asked {
-			t.Errorf("%d asks: %+v", asks, got)
-		}
+		got := shown.Counts
+		check.ErrorIf(t, len(got) != 1 || got[0].Asked != uint64(asks) || got[0].Answered != got[0].Asked, "%d asks: %+v", asks, got)
 		check.Equal(t, c.Call("POST", "/wsgi_party/"+party+"/ask/ping", "").Status, 200)
 	}
 }
@@ -293,7 +292,7 @@ func TestTheAdminAPIUnderLoad(t *testing.T) {
 			case "nobody": // a reload may end an invite that is sent again
 				want = []wsgiparty.InviteResult{wsgiparty.InviteNotAnswered, wsgiparty.InviteFailed}
 			}
-			check.False(t, !slices.Contains(want, i.Result) || i.Time.IsZero() || i.Duration <= 0, "%+v", i)
+			check.ErrorIf(t, !slices.Contains(want, i.Result) || i.Time.IsZero() || i.Duration <= 0, "%+v", i)
 		}
 		check.Equal(t, fmt.Sprint(guests, invited), "[one[generation] 1 teller[time] 1 two[generation] 1] [one two fickle nobody]")
 		for _, s := range shown.Services {
@@ -303,9 +302,8 @@ func TestTheAdminAPIUnderLoad(t *testing.T) {
 		}
 		for _, n := range shown.Counts {
 			key, ended := n.Guest+" "+n.Service, n.Answered+n.Declined+n.Failed
-			if was := counted[key]; n.Asked < was.Asked || n.Answered < was.Answered || n.Asked < ended || n.Asked > ended && n.Guest != "two" || n.Failed+n.Declined > 0 {
-				t.Errorf("%+v, before that %+v", n, was)
-			}
+			was := counted[key]
+			check.ErrorIf(t, n.Asked < was.Asked || n.Answered < was.Answered || n.Asked < ended || n.Asked > ended && n.Guest != "two" || n.Failed+n.Declined > 0, "%+v, before that %+v", n, was)
 			counted[key] = n
 		}
 	}
@@ -366,7 +364,7 @@ func TestTheAdminAPIUnderLoad(t *testing.T) {
 				return
 			}
 			for _, i := range sent.Invites {
-				check.False(t, i.Guest == "one" && i.Sent || i.Guest == "nobody" && !i.Sent, "%+v", i)
+				check.ErrorIf(t, i.Guest == "one" && i.Sent || i.Guest == "nobody" && !i.Sent, "%+v", i)
 			}
 			if n := len(sent.Invites); query == "" && n != 4 || query != "" && n != 1 {
 				t.Errorf("%+v", sent)
@@ -394,7 +392,7 @@ func TestTheAdminAPIUnderLoad(t *testing.T) {
 	group.Wait()
 	t.Logf("%d requests were made again", retried.Load())
 	for _, n := range done {
-		check.False(t, n.Load() < 3, "something was done less than three times")
+		check.ErrorIf(t, n.Load() < 3, "something was done less than three times")
 	}
 
 	// No ask that was answered is missing from the counts.
@@ -449,7 +447,6 @@ func TestAnAskOutlivesItsConfig(t *testing.T) {
 	check.Must(t, caddy.Load(c.Adapt("ADDRESS {\nrespond nothing\n}"), true))
 	fmt.Fprint(connection, "null")
 	response := check.Value(http.ReadResponse(reader, nil))(t)
-	if body := partytest.ReadAll(t, response); response.StatusCode != http.StatusOK || !strings.Contains(body, `"answers":["pong"]`) {
-		t.Errorf("%d %s", response.StatusCode, body)
-	}
+	body := partytest.ReadAll(t, response)
+	check.ErrorIf(t, response.StatusCode != http.StatusOK || !strings.Contains(body, `"answers":["pong"]`), "%d %s", response.StatusCode, body)
 }

@@ -320,9 +320,7 @@ func TestScrapesUnderLoad(t *testing.T) {
 	for range 2 {
 		forever(func() {
 			answers, err := operatorOf(m, m.party).AskAround(context.Background(), "number", nil)
-			if err != nil || len(answers) != 2 {
-				t.Error(answers, err)
-			}
+			check.ErrorIf(t, err != nil || len(answers) != 2, answers, err)
 			asked.Add(1)
 		})
 	}

@@ -93,9 +93,7 @@ func (m *metered) ask(guest, service string) {
 		status, _, err = m.TryGet(path)
 		return err == nil
 	})
-	if status != http.StatusOK {
-		m.Fatalf("asking for %s: %d", service, status)
-	}
+	check.FatalIf(m, status != http.StatusOK, "asking for %s: %d", service, status)
 }
 
 // scrapeMetrics returns all parties' figures.
@@ -140,9 +138,8 @@ func (m *metered) figures(party string) map[string]partytest.Figures {
 		}
 		partytest.Eventually(m, name+" answers", func() bool {
 			all, err := scrapeMetrics(address)
-			if broken, ok := errors.AsType[*scrapeError](err); ok {
-				m.Fatalf("%s: %v", name, broken)
-			}
+			broken, ok := errors.AsType[*scrapeError](err)
+			check.FatalIf(m, ok, "%s: %v", name, broken)
 			both[name] = all[party]
 			return err == nil
 		})
@@ -245,9 +242,7 @@ func TestMetricsHaveATypeAndAHelpText(t *testing.T) {
 			response := check.Value(http.DefaultClient.Do(r))(t)
 			page, err := io.ReadAll(response.Body)
 			response.Body.Close()
-			if err != nil || response.StatusCode != http.StatusOK {
-				t.Fatal(response.StatusCode, err)
-			}
+			check.FatalIf(t, err != nil || response.StatusCode != http.StatusOK, response.StatusCode, err)
 			for name, kind := range map[string]string{
 				"caddy_wsgi_party_asks_total": "counter", "caddy_wsgi_party_replies_total": "counter", "caddy_wsgi_party_guests": "gauge",
 				"caddy_wsgi_party_invites_total": "counter", "caddy_wsgi_party_reply_duration_seconds": "histogram",
@@ -256,7 +251,7 @@ func TestMetricsHaveATypeAndAHelpText(t *testing.T) {
 					name = strings.TrimSuffix(name, "_total")
 				}
 				for _, want := range []string{"\n# TYPE " + name + " " + kind + "\n", "\n# HELP " + name + " "} {
-					check.False(t, !bytes.Contains(page, []byte(want)), "%s as %s has no %q", address, accept, want)
+					check.ErrorIf(t, !bytes.Contains(page, []byte(want)), "%s as %s has no %q", address, accept, want)
 				}
 			}
 		}
@@ -298,18 +293,15 @@ func TestOnlyRemoteHandlersAreTimed(t *testing.T) {
 				labels["le"] = le[0]
 			}
 			value, ok := got["reply_duration_seconds"+suffix+partytest.Labels(labels)]
-			if !ok {
-				t.Errorf("%s has no %s %v", where, suffix, labels)
-			}
+			check.ErrorIf(t, !ok, "%s has no %s %v", where, suffix, labels)
 			return value
 		}
-		if sum := series("_sum"); sum < n*least.Seconds() || sum > 60 {
-			t.Errorf("%s: the durations are %v together", where, sum)
-		}
+		sum := series("_sum")
+		check.ErrorIf(t, sum < n*least.Seconds() || sum > 60, "%s: the durations are %v together", where, sum)
 		last := 0.
 		for _, le := range []string{"0.0005", "0.001", "0.0025", "0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1", "2.5", "5", "10", "+Inf"} {
 			count := series("_bucket", le)
-			check.False(t, count < last || le == "0.025" && count != 0 || le == "10" && count != n || le == "+Inf" && count != n, "%s: %v replies took up to %s", where, count, le)
+			check.ErrorIf(t, count < last || le == "0.025" && count != 0 || le == "10" && count != n || le == "+Inf" && count != n, "%s: %v replies took up to %s", where, count, le)
 			last = count
 		}
 	}
@@ -376,9 +368,8 @@ func TestNothingARequestCarriesBecomesALabel(t *testing.T) {
 // expectNoParty asks for a party that is not there.
 func (m *metered) expectNoParty(party string) {
 	m.Helper()
-	if status, _ := m.Get("/ask?service=number&party=" + url.QueryEscape(party)); status != http.StatusNotFound {
-		m.Errorf("party %q: %d", party, status)
-	}
+	status, _ := m.Get("/ask?service=number&party=" + url.QueryEscape(party))
+	check.ErrorIf(m, status != http.StatusNotFound, "party %q: %d", party, status)
 	m.expectOf(party)
 }
 
@@ -489,6 +480,6 @@ func TestNamesThatAreWrittenAlikeDoNotBreakTheScrape(t *testing.T) {
 	m.load("test_app members\nwsgi_party PARTY")
 	m.ask("", "number")
 	for where, got := range m.figures(m.party) {
-		check.False(t, got[`asks_total{service="number"}`] != 1 || got["guests"] != 2, "%s: %v", where, got)
+		check.ErrorIf(t, got[`asks_total{service="number"}`] != 1 || got["guests"] != 2, "%s: %v", where, got)
 	}
 }

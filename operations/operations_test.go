@@ -61,9 +61,7 @@ func TestRemoteGuestsAreShownLikeAnyOther(t *testing.T) {
 			t.Errorf("%s: %+v", a.guest, info)
 		}
 		check.Equal(t, (info.Hint == ""), (a.result == wsgiparty.InviteJoined), "%s: the hint is %q", a.guest, info.Hint)
-		for _, part := range a.advice {
-			check.Has(t, info.Hint, part, "%s: the hint lacks", a.guest)
-		}
+		check.Contains(t, info.Hint, a.advice, "%s: the hint lacks", a.guest)
 		if i < len(shown.Invites) {
 			got := shown.Invites[i]
 			if got.Server != "srv0" || got.URI != "/"+a.guest+"/__invite__/" || got.Guest != a.guest || got.Result != a.result || got.Status != a.status ||
@@ -74,9 +72,8 @@ func TestRemoteGuestsAreShownLikeAnyOther(t *testing.T) {
 	}
 
 	for range 3 {
-		if answers, err := operatorOf(c, party).AskAround(t.Context(), "user", map[string]any{"id": 1}); err != nil || len(answers) != 1 {
-			t.Fatal(answers, err)
-		}
+		answers, err := operatorOf(c, party).AskAround(t.Context(), "user", map[string]any{"id": 1})
+		check.FatalIf(t, err != nil || len(answers) != 1, answers, err)
 	}
 	blog.On(partytest.Status(500))
 	_, _ = operatorOf(c, party).AskAround(t.Context(), "user", map[string]any{"id": 1})
@@ -159,9 +156,8 @@ func TestAnInviteSentAgainWaitsForTheApplication(t *testing.T) {
 	partytest.Eventually(t, "the invite fails", func() bool { return invitesOf(t, party, false)["blog"].Status == 500 })
 	invited = blog.Invites()
 	invite(`"result": "failed", "status": 500, "error": "", "hint": "HINT", "old_manifest": "TIME", "sent": true`)
-	if n := blog.Invites(); n == invited {
-		t.Error("the application was not asked")
-	}
+	n := blog.Invites()
+	check.ErrorIf(t, n == invited, "the application was not asked")
 	c.ExpectJSONAnswers(party, "ping", `"pong"`)
 	blog.OnInvite(slow(manifest))
 	invite(`"result": "joined", "status": 200, "error": "", "sent": true`)
@@ -178,9 +174,8 @@ func TestAnApplicationThatDoesNotAnswerIsWaitedForAsLongAsInvitesMayTake(t *test
 	blog.OnInvite(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	began := time.Now()
 	response := c.Call("POST", "/wsgi_party/"+party+"/invite", "")
-	if took := time.Since(began); response.Status != 200 || took < 200*time.Millisecond || strings.Contains(response.Body, `"joined"`) {
-		t.Errorf("after %v: %d %s", took, response.Status, response.Body)
-	}
+	took := time.Since(began)
+	check.ErrorIf(t, response.Status != 200 || took < 200*time.Millisecond || strings.Contains(response.Body, `"joined"`), "after %v: %d %s", took, response.Status, response.Body)
 	partytest.Eventually(t, "it is said that it took too long", func() bool {
 		info := invitesOf(t, party, false)["blog"]
 		return info.Result == wsgiparty.InviteFailed && strings.Contains(wire.Message(info.Err), "longer than 200ms")
@@ -206,8 +201,7 @@ func TestRemoteGuestsAreCountedLikeAnyOther(t *testing.T) {
 	m.expect(append(replies(countedReplies("blog", "user", 2, 1, 1)), countedAsks("user", 4), timedReplies("blog", "user", 4), countedInvites(1, 1, 0, 0))...)
 	for where, figures := range m.figures(m.party) {
 		label := `{guest="blog",service="user"}`
-		if sum := figures["reply_duration_seconds_sum"+label]; sum <= 0 || sum > 20 {
-			t.Errorf("%s: %v seconds", where, sum)
-		}
+		sum := figures["reply_duration_seconds_sum"+label]
+		check.ErrorIf(t, sum <= 0 || sum > 20, "%s: %v seconds", where, sum)
 	}
 }

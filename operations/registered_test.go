@@ -56,9 +56,8 @@ func TestARegisteredEndpointServesAllBelowItsName(t *testing.T) {
 		"main/invite/greet":  (*operations.ErrNoEndpoint).Error(),
 	} {
 		response := c.Call("GET", operations.AdminPath+path, "")
-		if found := strings.HasPrefix(want, "GET"); !strings.Contains(response.Body, want) || (response.Status == 200) != found || !found && response.Status != 404 {
-			t.Errorf("%s: %d %s", path, response.Status, response.Body)
-		}
+		found := strings.HasPrefix(want, "GET")
+		check.ErrorIf(t, !strings.Contains(response.Body, want) || (response.Status == 200) != found || !found && response.Status != 404, "%s: %d %s", path, response.Status, response.Body)
 	}
 }
 
@@ -78,6 +77,6 @@ func TestARegisteredCommandIsOneOfCaddys(t *testing.T) {
 		command := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
 		command.Env = append(os.Environ(), variable+"="+arguments)
 		said, err := command.Output()
-		check.False(t, err != nil || !strings.Contains(string(said), want), "%s: %v: %s", arguments, err, said)
+		check.ErrorIf(t, err != nil || !strings.Contains(string(said), want), "%s: %v: %s", arguments, err, said)
 	}
 }

@@ -53,9 +53,7 @@ func TestAFailedLoadLeavesNoTrace(t *testing.T) {
 		if err := c.TryLoad(config); err == nil {
 			t.Fatal("the load does not fail")
 		}
-		if invites != i+1 {
-			t.Fatalf("%d invites were sent", invites)
-		}
+		check.FatalIf(t, invites != i+1, "%d invites were sent", invites)
 		c.ExpectAnswers("main", "who", "old")
 		c.ExpectSoon("/", 200, "old")
 	}
@@ -233,7 +231,7 @@ func TestRequestsInFlightOutliveAConfigThatFailsToStart(t *testing.T) {
 			t.Fatalf("the request got %q", answer)
 		}
 	}
-	check.False(t, outlived == 0, "no request was in flight")
+	check.ErrorIf(t, outlived == 0, "no request was in flight")
 }
 
 // TestTheAdminAPIChangesInvites drives a real admin endpoint.
@@ -340,9 +338,8 @@ func TestAConfigThatEndsBlamesNoStorage(t *testing.T) {
 		c.Site("wsgi_party main {\n" + config + "header Load " + fmt.Sprint(i) + "\n}")
 	}
 	partytest.Eventually(t, "the storage hangs", func() bool { return len(partytest.LogEntries(t, message)) > 0 })
-	if told := partytest.LogEntries(t, message); slices.ContainsFunc(told, func(e partytest.Entry) bool { return e["error"] != (*party.ErrStorageHangs).Error() }) {
-		t.Errorf("%v", told)
-	}
+	told := partytest.LogEntries(t, message)
+	check.ErrorIf(t, slices.ContainsFunc(told, func(e partytest.Entry) bool { return e["error"] != (*party.ErrStorageHangs).Error() }), "%v", told)
 }
 
 // TestManyMayUseTheStorageAtOnce has more use it than may at once.
@@ -356,7 +353,7 @@ func TestManyMayUseTheStorageAtOnce(t *testing.T) {
 				time.Sleep(time.Millisecond) // for others to come
 				return "it", nil
 			})
-			check.False(t, answer != "it" || err != nil, "%q, %v", answer, err)
+			check.ErrorIf(t, answer != "it" || err != nil, "%q, %v", answer, err)
 		})
 	}
 	group.Wait()

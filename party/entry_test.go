@@ -108,7 +108,7 @@ func TestHandlersThatWouldMuteAnotherAreAnError(t *testing.T) {
 			err := c.TryLoad(fmt.Sprintf(site, "ADDRESS", test.one[0], test.one[1], "/one/*") +
 				fmt.Sprintf(site, "http://"+testport.Address(t), test.two[0], test.two[1], "/two/*"))
 			for _, want := range test.want {
-				check.False(t, err == nil || !strings.Contains(err.Error(), want), "the error does not contain %q: %v", want, err)
+				check.ErrorIf(t, err == nil || !strings.Contains(err.Error(), want), "the error does not contain %q: %v", want, err)
 			}
 			c.Expect("/", 200, "running")
 		})
@@ -128,9 +128,9 @@ func TestWhatOnlyTheWholeConfigShowsIsWarnedAboutAtStart(t *testing.T) {
 	c := partytest.NewCaddy(t)
 	c.Site("route {\ntest_app lost\ntest_app double\nwsgi_party main {\ninvite /one/__invite__/\ntest_app one\n}\n}")
 	lost := partytest.LogEntries(t, "no wsgi_party handler names the party that was joined")
-	check.False(t, len(lost) != 1 || lost[0]["party"] != "mian" || fmt.Sprint(lost[0]["guests"]) != "[lost]" || lost[0]["level"] != "warn", lost)
+	check.ErrorIf(t, len(lost) != 1 || lost[0]["party"] != "mian" || fmt.Sprint(lost[0]["guests"]) != "[lost]" || lost[0]["level"] != "warn", lost)
 	double := partytest.LogEntries(t, "a module joined under the name of an invited guest: only one of the two is asked")
-	check.False(t, len(double) != 1 || double[0]["party"] != "main" || double[0]["guest"] != "one" || double[0]["level"] != "warn", double)
+	check.ErrorIf(t, len(double) != 1 || double[0]["party"] != "main" || double[0]["guest"] != "one" || double[0]["level"] != "warn", double)
 }
 
 func TestCleanupLetsAnotherHandlerInviteTheGuests(t *testing.T) {

@@ -124,7 +124,7 @@ func TestWhoIsToldToHaveLeftWasToldToHaveJoined(t *testing.T) {
 			on[fields[1]] = joined
 		}
 	}
-	check.False(t, !on["back"] || on["brief"] || on["soon gone"], "in the end there are %v", on)
+	check.ErrorIf(t, !on["back"] || on["brief"] || on["soon gone"], "in the end there are %v", on)
 }
 
 // TestAGuestThatLeavesWithinItsInviteIsToldToJoinLater has a guest think better of it.
@@ -144,9 +144,8 @@ func TestAGuestThatLeavesWithinItsInviteIsToldToJoinLater(t *testing.T) {
 	c.join("nobody before")
 	c.expect("guest_joined nobody before []")
 	ready = true
-	if infos := wsgiparty.SendInvites("main", "one"); len(infos) != 1 || !infos[0].Sent || infos[0].Result != wsgiparty.InviteJoined {
-		t.Fatal(infos)
-	}
+	infos := wsgiparty.SendInvites("main", "one")
+	check.FatalIf(t, len(infos) != 1 || !infos[0].Sent || infos[0].Result != wsgiparty.InviteJoined, infos)
 	c.join("marker")
 	c.expect("guest_joined one [ping]", "guest_joined marker []")
 }

@@ -80,9 +80,8 @@ func newEventful(t testing.TB) *eventful {
 	t.Cleanup(func() { // Caddy has ended
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		if rest := e.events[e.expected:]; len(rest) > 0 && !t.Failed() {
-			t.Errorf("nobody expected %q", rest)
-		}
+		rest := e.events[e.expected:]
+		check.ErrorIf(t, len(rest) > 0 && !t.Failed(), "nobody expected %q", rest)
 	})
 	e.Caddy = partytest.NewCaddy(t)
 	t.Cleanup(func() { // events come in order, so that with this one all have been told
@@ -115,9 +114,7 @@ func (e *eventful) expect(want ...string) {
 		e.mu.Lock()
 		got = slices.Clone(e.events[e.expected:])
 		e.mu.Unlock()
-		if time.Now().After(deadline) {
-			e.Fatalf("got  %q\nwant %q", got, want)
-		}
+		check.FatalIf(e, time.Now().After(deadline), "got  %q\nwant %q", got, want)
 	}
 	if got = got[:min(len(got), len(want))]; !slices.Equal(got, want) {
 		e.Errorf("got  %q\nwant %q", got, want)

@@ -81,11 +81,10 @@ func TestAGuestReportsLater(t *testing.T) {
 		check.Equal(t, logged, step.logged, "%+v is logged as", step.report)
 	}
 	info = invitesOf(t, "main", false)["later"]
-	check.False(t, info.Result != party.InviteRefused || info.Status != 403 || info.Hint != "let it in" || info.URI != "/later/__invite__/" || !info.Accepted, "at last it is %+v", info)
+	check.ErrorIf(t, info.Result != party.InviteRefused || info.Status != 403 || info.Hint != "let it in" || info.URI != "/later/__invite__/" || !info.Accepted, "at last it is %+v", info)
 	for _, p := range party.Parties() {
-		if sent := p.InvitesSent; p.Partyline.Name() == "main" && (sent[party.InviteFailed] < 2 || sent[party.InviteJoined] < 1 || sent[party.InviteRefused] < 1) {
-			t.Errorf("counted are %v", sent)
-		}
+		sent := p.InvitesSent
+		check.ErrorIf(t, p.Partyline.Name() == "main" && (sent[party.InviteFailed] < 2 || sent[party.InviteJoined] < 1 || sent[party.InviteRefused] < 1), "counted are %v", sent)
 	}
 }
 
@@ -93,15 +92,14 @@ func TestAGuestReportsLater(t *testing.T) {
 func TestSendInvitesWaitsForTheFirstReport(t *testing.T) {
 	c := partytest.NewCaddy(t)
 	last := newDeferring(t, c, "", party.InviteInfo{Result: party.InviteNotAnswered})
-	check.False(t, last().Again, "the first invite was sent before")
+	check.ErrorIf(t, last().Again, "the first invite was sent before")
 	go func() {
 		i := last()
 		time.Sleep(50 * time.Millisecond)
 		i.Report(party.InviteInfo{Result: party.InviteRefused, Status: 401})
 	}()
-	if infos := party.SendInvites("main", "later"); len(infos) != 1 || infos[0].Status != 401 || !infos[0].Sent {
-		t.Errorf("it returned %+v", infos)
-	}
+	infos := party.SendInvites("main", "later")
+	check.ErrorIf(t, len(infos) != 1 || infos[0].Status != 401 || !infos[0].Sent, "it returned %+v", infos)
 }
 
 // TestAnOperatorIsReplacedWithoutAGap asks while each of many operators replaces the one
@@ -126,9 +124,8 @@ func TestAnOperatorIsReplacedWithoutAGap(t *testing.T) {
 			asking = false
 		default:
 		}
-		if answers, err := operatorOf(t, "main").AskAround(t.Context(), "ping", nil); len(answers) != 1 || err != nil {
-			t.Fatalf("%v %v", answers, err)
-		}
+		answers, err := operatorOf(t, "main").AskAround(t.Context(), "ping", nil)
+		check.FatalIf(t, len(answers) != 1 || err != nil, "%v %v", answers, err)
 	}
 	if !i.OnLine() || !slices.Equal(i.Services(), []string{"ping"}) {
 		t.Errorf("it is on the line: %v, under %v", i.OnLine(), i.Services())

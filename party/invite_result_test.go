@@ -292,7 +292,7 @@ max_size 1MB
 					t.Errorf("%s: %q does not contain %q", key, s, want)
 				}
 			}
-			check.False(t, got["level"] != "warn" || got["hint"] == "", got)
+			check.ErrorIf(t, got["level"] != "warn" || got["hint"] == "", got)
 		})
 	}
 }
@@ -327,9 +327,8 @@ func TestAnInviteThatIgnoresItsContextIsAbandoned(t *testing.T) {
 	c := partytest.NewCaddy(t)
 	defer close(release)
 	c.Site("wsgi_party main {\ninvite /__invite__/\ninvite_timeout 10ms\ntest_app app\n}\nrespond up")
-	if got := partytest.InviteLogged(t); got["msg"] != partytest.Message(wsgiparty.InviteFailed) {
-		t.Error(got)
-	}
+	got := partytest.InviteLogged(t)
+	check.ErrorIf(t, got["msg"] != partytest.Message(wsgiparty.InviteFailed), got)
 }
 
 func TestTheTimeoutIsForEachInvite(t *testing.T) {
@@ -345,22 +344,20 @@ func TestTheTimeoutIsForEachInvite(t *testing.T) {
 	c := partytest.NewCaddy(t)
 	c.Site("wsgi_party main {\ninvite_timeout 1m\ninvite /a/__invite__/ /b/__invite__/\ntest_app app\n}")
 	c.ExpectAnswers("main", "ping", "pong", "pong")
-	check.False(t, len(deadlines) != 2 || deadlines[1].Sub(deadlines[0]) < takes, "they have to answer until %v", deadlines)
+	check.ErrorIf(t, len(deadlines) != 2 || deadlines[1].Sub(deadlines[0]) < takes, "they have to answer until %v", deadlines)
 }
 
 func TestOnlyTheFirstBytesOfAnAnswerAreLogged(t *testing.T) {
 	c := partytest.NewCaddy(t)
 	c.Site("wsgi_party main {\ninvite /__invite__/\nrespond " + strings.Repeat("é", 3000) + "\n}")
-	if answer, _ := partytest.InviteLogged(t)["answer"].(string); len(answer) != 200 || strings.Trim(answer, "é") != "" {
-		t.Errorf("%d bytes are logged: %s", len(answer), answer)
-	}
+	answer, _ := partytest.InviteLogged(t)["answer"].(string)
+	check.ErrorIf(t, len(answer) != 200 || strings.Trim(answer, "é") != "", "%d bytes are logged: %s", len(answer), answer)
 }
 
 func TestTheStackOfAPanicIsLogged(t *testing.T) {
 	partytest.App(t, "app", func(http.ResponseWriter, *http.Request, caddyhttp.Handler) error { panic("oh no") })
 	c := partytest.NewCaddy(t)
 	c.Site("wsgi_party main {\ninvite /__invite__/\ntest_app app\n}")
-	if stack, _ := partytest.InviteLogged(t)["stack"].(string); !strings.Contains(stack, t.Name()) {
-		t.Errorf("stack: %q", stack)
-	}
+	stack, _ := partytest.InviteLogged(t)["stack"].(string)
+	check.ErrorIf(t, !strings.Contains(stack, t.Name()), "stack: %q", stack)
 }

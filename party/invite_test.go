@@ -37,7 +37,7 @@ func TestAStrictInviteThatDoesNotJoinFailsTheLoad(t *testing.T) {
 	partytest.Guest(t, "one", "pong", "ping")
 	err := c.TryLoad("ADDRESS {\nwsgi_party main {\nstrict_invites\ninvite /one/__invite__/ /two/__invite__/\nroute {\nrespond /one/* nobody 410\ntest_app one\n}\n}\n}")
 	for _, want := range []string{`guest "one" at /one/__invite__/`, "410", "strict_invites", "`not vars partyline one`"} {
-		check.False(t, err == nil || !strings.Contains(err.Error(), want), "the error does not contain %q: %v", want, err)
+		check.ErrorIf(t, err == nil || !strings.Contains(err.Error(), want), "the error does not contain %q: %v", want, err)
 	}
 	c.Expect("/", 200, "running")
 
@@ -64,7 +64,7 @@ func TestOneGuestsFaultIsNotAnothers(t *testing.T) {
 	answers, err := operatorOf(c, "main").AskAround(context.Background(), "ping", nil)
 	check.Slices(t, answers, []any{"pong"}, "answers")
 	var failure *wsgiparty.HandlerError
-	check.False(t, !errors.As(err, &failure) || failure.Guest != "bad", "error: %v", err)
+	check.ErrorIf(t, !errors.As(err, &failure) || failure.Guest != "bad", "error: %v", err)
 }
 
 func TestInvitesAreSentInOrder(t *testing.T) {
@@ -114,11 +114,11 @@ func TestTheInviteIsACompleteRequest(t *testing.T) {
 					}
 					check.Equal(t, got, want, placeholder)
 				}
-				check.False(t, (r.TLS != nil) != strings.HasPrefix(uri, "https") || r.TLS != nil && (!r.TLS.HandshakeComplete || r.TLS.ServerName != "example.com"), "TLS: %+v", r.TLS)
+				check.ErrorIf(t, (r.TLS != nil) != strings.HasPrefix(uri, "https") || r.TLS != nil && (!r.TLS.HandshakeComplete || r.TLS.ServerName != "example.com"), "TLS: %+v", r.TLS)
 				if server, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); !ok || server.Name() != "srv0" {
 					t.Errorf("the server is %v", server)
 				}
-				check.False(t, invitation.URI.String() != uri || invitation.Prefix != "/apps", "invitation: %+v", invitation)
+				check.ErrorIf(t, invitation.URI.String() != uri || invitation.Prefix != "/apps", "invitation: %+v", invitation)
 				w.WriteHeader(http.StatusOK)
 				return nil
 			})
@@ -242,7 +242,7 @@ func TestBadInvites(t *testing.T) {
 			config := `{"admin": {"disabled": true, "config": {"persist": false}}, "apps": {"http": {"servers": {"srv0": {"listen": ["` + c.Address + `"],
 				"routes": [{"handle": [{"handler": "wsgi_party", ` + test.party + `}]}]}}}}}`
 			err := caddy.Load([]byte(config), true)
-			check.False(t, err == nil || !strings.Contains(err.Error(), test.want), "the error does not contain %q: %v", test.want, err)
+			check.ErrorIf(t, err == nil || !strings.Contains(err.Error(), test.want), "the error does not contain %q: %v", test.want, err)
 			c.Expect("/", 200, "running")
 		})
 	}
@@ -275,7 +275,6 @@ func TestInviteDuration(t *testing.T) {
 	})
 	c := partytest.NewCaddy(t)
 	c.Site("wsgi_party main {\ninvite /__invite__/\ntest_app app\n}")
-	if seconds, _ := partytest.InviteLogged(t)["duration"].(float64); seconds < .02 || seconds > 5 {
-		t.Errorf("duration: %v s", seconds)
-	}
+	seconds, _ := partytest.InviteLogged(t)["duration"].(float64)
+	check.ErrorIf(t, seconds < .02 || seconds > 5, "duration: %v s", seconds)
 }

@@ -39,9 +39,8 @@ func TestAModuleMayJoinBeforeThePartyIsProvisioned(t *testing.T) {
 		test_app late
 	}`)
 	c.ExpectAnswers("main", "who", "invited", "early", "inside", "late")
-	if answers, err := operatorOf(c, "main").AskAround(context.Background(), "nothing", nil); answers != nil || err != nil {
-		t.Errorf("ignore_missing_services: %v, %v", answers, err)
-	}
+	answers, err := operatorOf(c, "main").AskAround(context.Background(), "nothing", nil)
+	check.ErrorIf(t, answers != nil || err != nil, "ignore_missing_services: %v, %v", answers, err)
 }
 
 func TestJoinNeedsTheNameOfAParty(t *testing.T) {
@@ -135,17 +134,14 @@ func TestAsksAreLoggedAtDebugLevelWithoutWhatWasSaid(t *testing.T) {
 		t.Error("the service is not missing")
 	}
 	entries := partytest.LogEntries(t, "asked around")
-	if len(entries) != 2 {
-		t.Fatal(entries)
-	}
-	if missing := entries[1]; missing["service"] != "missing" || !strings.Contains(fmt.Sprint(missing["error"]), "nobody") {
-		t.Error(missing)
-	}
+	check.FatalIf(t, len(entries) != 2, entries)
+	missing := entries[1]
+	check.ErrorIf(t, missing["service"] != "missing" || !strings.Contains(fmt.Sprint(missing["error"]), "nobody"), missing)
 	for key, want := range map[string]any{"level": "debug", "logger": "wsgi_party", "party": "main", "guest": "three",
 		"service": "number", "answered": 1., "declined": 1., "failed": 0.} {
 		check.Equal(t, entries[0][key], want, key)
 	}
-	check.False(t, strings.Contains(partytest.Logged(), "secret"), "what was said is in the log")
+	check.ErrorIf(t, strings.Contains(partytest.Logged(), "secret"), "what was said is in the log")
 }
 
 // TestAskingCostsNothingMoreWhereDebugLoggingIsOff compares a config's partyline

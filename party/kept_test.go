@@ -71,9 +71,8 @@ func TestAnInvitationThatIsKeptKeepsItsConfigAndNoOther(t *testing.T) {
 			send(first, "/keeper/x", "keeper true")
 			send(first, "/keeper2/x", "misrouted")
 			// It asks those of its own time, who may have gone.
-			if answers, err := first.Operator.AskAround(context.Background(), "ping", nil); len(answers) != 0 || err != nil {
-				t.Errorf("%v %v", answers, err)
-			}
+			answers, err := first.Operator.AskAround(context.Background(), "ping", nil)
+			check.ErrorIf(t, len(answers) != 0 || err != nil, "%v %v", answers, err)
 		}
 		if load == reloads/10 {
 			goroutines = runtime.NumGoroutine()
@@ -92,7 +91,7 @@ func TestAnInvitationThatIsKeptKeepsItsConfigAndNoOther(t *testing.T) {
 		runtime.GC()
 		return alive() <= 4
 	})
-	check.False(t, parties[0].Value() == nil || alive() < 2, "the first invitation keeps no party, so that the test shows nothing")
+	check.ErrorIf(t, parties[0].Value() == nil || alive() < 2, "the first invitation keeps no party, so that the test shows nothing")
 	// Its config has ended, and no other has the party.
 	first, _ = both()
 	c.Load("ADDRESS {\nrespond nothing\n}")

@@ -91,9 +91,8 @@ func TestSubrequestsSayWhatTheyHaveComeThrough(t *testing.T) {
 	expect("a guest's ask", "name ID")
 	c.Ask(partytest.Asking{Key: key, Path: "/name", Header: http.Header{"Cdn-Loop": {"a, b;v=1", "c"}}})
 	expect("a guest's ask with others", "name a, b;v=1,c, ID")
-	if status, body := c.Do("GET", "/page", "", http.Header{"Cdn-Loop": {"cdn.example"}}); status != http.StatusOK || body != "1" {
-		t.Errorf("%d %s", status, body)
-	}
+	status, body := c.Do("GET", "/page", "", http.Header{"Cdn-Loop": {"cdn.example"}})
+	check.ErrorIf(t, status != http.StatusOK || body != "1", "%d %s", status, body)
 	expect("a page's ask, and one that it leads to", "first cdn.example, ID", "second cdn.example, ID")
 }
 
@@ -121,7 +120,7 @@ func TestRequestsThatCameThroughTooOftenEnd(t *testing.T) {
 	}
 	// The fourth time is that of the ask itself.
 	response := c.Ask(partytest.Asking{Key: key, Path: "/s", Header: header(3)})
-	check.False(t, response.Status != http.StatusOK || !strings.Contains(response.Body, "status 508"), "%d %s", response.Status, response.Body)
+	check.ErrorIf(t, response.Status != http.StatusOK || !strings.Contains(response.Body, "status 508"), "%d %s", response.Status, response.Body)
 	c.ExpectAsk(partytest.Asking{Key: key, Path: "/s", Header: header(2)}, `{"answers": [1], "replies": [{"guest": "a", "mount": "/a", "status": "answered"}]}`)
 }
 

@@ -74,7 +74,7 @@ func TestApplicationsAreAskedInTheOrderOfTheirInvites(t *testing.T) {
 		for _, answer := range c.Answered("main", "nav", nil) {
 			answers = append(answers, strings.Trim(string(answer.(json.RawMessage)), `"`))
 		}
-		check.False(t, !slices.Equal(answers, there) || !slices.Equal(operatorOf(c, "main").Partyline().Services()["nav"], there), "answers %q, want %q", answers, there)
+		check.ErrorIf(t, !slices.Equal(answers, there) || !slices.Equal(operatorOf(c, "main").Partyline().Services()["nav"], there), "answers %q, want %q", answers, there)
 	}
 }
 

@@ -82,9 +82,8 @@ func TestAPageOfOnePartyAsksAnother(t *testing.T) {
 	// Pages that ask each other in a circle end.
 	pages.Store(0)
 	status, body := c.Do("GET", "/a/loop", "", nil)
-	if n := pages.Load(); n > partytest.MaxDepth+1 {
-		t.Errorf("%d pages were made of one: status %d, %s", n, status, body)
-	}
+	n := pages.Load()
+	check.ErrorIf(t, n > partytest.MaxDepth+1, "%d pages were made of one: status %d, %s", n, status, body)
 	if status != 200 || pages.Load() < 4 {
 		t.Errorf("status %d, %s, %d pages", status, body, pages.Load())
 	}
@@ -172,5 +171,5 @@ func TestAPathThroughTwoPartiesSkipsNobodyOfTheOther(t *testing.T) {
 		}
 	}`)
 	answers, err := asker.AskAround(t.Context(), "menu", nil)
-	check.False(t, err != nil || len(answers) != 1 || strings.Count(fmt.Sprint(answers...), "salad") != 2, "%v %v", answers, err)
+	check.ErrorIf(t, err != nil || len(answers) != 1 || strings.Count(fmt.Sprint(answers...), "salad") != 2, "%v %v", answers, err)
 }

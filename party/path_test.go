@@ -106,7 +106,7 @@ func TestAPathThatAGuestMakesUpIsNone(t *testing.T) {
 		"no pair":  [][]string{{"two"}}, "no list": "two", "no service": [][]string{{"two", ""}},
 	} {
 		response := c.Ask(partytest.Asking{Key: one.Key, Path: "/auth", Header: http.Header{"Party-Token": {signedBy(t, "one", one.Key, map[string]any{"path": path})}}})
-		check.False(t, response.Status != 400 && response.Status != 508, "%s: %d %s", name, response.Status, response.Body)
+		check.ErrorIf(t, response.Status != 400 && response.Status != 508, "%s: %d %s", name, response.Status, response.Body)
 	}
 }
 
@@ -127,7 +127,7 @@ func TestAPathCountsWhileItsCallIsUnderWay(t *testing.T) {
 	connectMain(c, "x", "name", partytest.Answers("x"))
 	connectMain(c, "y", "name", partytest.Answers("y"))
 	answers, err := operatorOf(c, "main").Partyline().Operator("x").AskAround(t.Context(), "name", nil)
-	check.False(t, err != nil || len(answers) != 2 || !strings.Contains(string(answers[0].(json.RawMessage)), `"answers":["y"]`), "while x asks, one is told %s, %v", answers, err)
+	check.ErrorIf(t, err != nil || len(answers) != 2 || !strings.Contains(string(answers[0].(json.RawMessage)), `"answers":["y"]`), "while x asks, one is told %s, %v", answers, err)
 	again := partytest.Asking{Key: one.Key, Path: "/name", Header: http.Header{"Party-Token": {kept.Load().(string)}}}
 	if response := c.Ask(again); response.Status != 200 || !strings.Contains(response.Body, `"answers":["x","y"]`) {
 		t.Errorf("when x has ended, one is told %d %s", response.Status, response.Body)
@@ -177,9 +177,7 @@ func TestAPathOfAnotherCaddyCounts(t *testing.T) {
 
 	// The same key is there after a reload.
 	before, err := os.ReadFile(stored)
-	if err != nil || len(before) != 32 {
-		t.Fatal(len(before), err)
-	}
+	check.FatalIf(t, err != nil || len(before) != 32, len(before), err)
 	c.Around(partytest.ThreeGuests + "\nheader Reloaded yes")
 	partytest.Eventually(t, "the key in use again", func() bool {
 		response, err := c.TryAsk(t.Context(), with(time.Now(), "main", "other.1", twoAsks))
@@ -212,7 +210,7 @@ func TestWithoutStorageThePathKeyIsTheProcesss(t *testing.T) {
 			connectMain(c, "x", "name", partytest.Answers("x"))
 			connectMain(c, "y", "name", partytest.Answers("y"))
 			answers, err := operatorOf(c, "main").Partyline().Operator("x").AskAround(t.Context(), "name", nil)
-			check.False(t, err != nil || !strings.Contains(string(answers[0].(json.RawMessage)), `"answers":["y"]`), "%s, %v", answers, err)
+			check.ErrorIf(t, err != nil || !strings.Contains(string(answers[0].(json.RawMessage)), `"answers":["y"]`), "%s, %v", answers, err)
 			partytest.Eventually(t, "a warning", func() bool {
 				return len(partytest.LogEntries(t, "the key for the paths of Party-Tokens is not in storage: Caddys that share it do not know each other's asks")) == 1
 			})
@@ -240,9 +238,8 @@ func TestAGuestThatNeverSaysWhatLedToItsAskIsBounded(t *testing.T) {
 	if _, err := operatorOf(c, "main").AskAround(ctx, "name", nil); ctx.Err() != nil {
 		t.Errorf("it goes on: %v", err)
 	}
-	if n := calls.Load(); n > 1000 {
-		t.Errorf("%d calls", n)
-	}
+	n := calls.Load()
+	check.ErrorIf(t, n > 1000, "%d calls", n)
 }
 
 // FuzzWhatAGuestCanSend sends what a guest can sign and send: afterwards, everybody is
@@ -276,17 +273,15 @@ func FuzzWhatAGuestCanSend(f *testing.F) {
 		r.Header.Set("Party-Token", signedBy(t, "one", key, map[string]any{"path": claims}))
 		response, err := partytest.Client.Do(r)
 		if err != nil {
-			if _, sent := errors.AsType[*url.Error](err); !sent || strings.Contains(err.Error(), "EOF") || strings.Contains(err.Error(), "refused") {
-				t.Fatal(err)
-			}
+			_, sent := errors.AsType[*url.Error](err)
+			check.FatalIf(t, !sent || strings.Contains(err.Error(), "EOF") || strings.Contains(err.Error(), "refused"), err)
 			return // net/http does not send it
 		}
 		read, err := io.ReadAll(response.Body)
 		response.Body.Close()
-		check.False(t, err != nil || response.StatusCode >= 500 && response.StatusCode != http.StatusLoopDetected, "%s %q: %d %s %v", path, body, response.StatusCode, read, err)
-		check.False(t, response.StatusCode == 200 && !json.Valid(read), "%s %q: no JSON: %s", path, body, read)
-		if answer, err := c.TryAsk(t.Context(), partytest.Asking{Key: key, Path: "/ping"}); err != nil || answer.Status != 200 || !strings.Contains(answer.Body, `"answers":["two","keyless"]`) {
-			t.Errorf("after %s %q, an honest ask: %d %s %v", path, body, answer.Status, answer.Body, err)
-		}
+		check.ErrorIf(t, err != nil || response.StatusCode >= 500 && response.StatusCode != http.StatusLoopDetected, "%s %q: %d %s %v", path, body, response.StatusCode, read, err)
+		check.ErrorIf(t, response.StatusCode == 200 && !json.Valid(read), "%s %q: no JSON: %s", path, body, read)
+		answer, err := c.TryAsk(t.Context(), partytest.Asking{Key: key, Path: "/ping"})
+		check.ErrorIf(t, err != nil || answer.Status != 200 || !strings.Contains(answer.Body, `"answers":["two","keyless"]`), "after %s %q, an honest ask: %d %s %v", path, body, answer.Status, answer.Body, err)
 	})
 }

@@ -32,7 +32,7 @@ func TestPrefixesThatAreNoneAreRefused(t *testing.T) {
 		"{http.request.header.}": "write a path", "{http.request.header.a b}": "write a path", "/x{http.request.header.X}": "write a path", "{http.request.header.X}/y": "write a path", "{path}": "write a path",
 	} {
 		_, _, err := partytest.AdaptCaddyfile("http://localhost {\nwsgi_party {\nprefix \"" + prefix + "\"\n}\n}")
-		check.False(t, err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "Caddyfile:3"), "%s: %v, want %s", prefix, err, want)
+		check.ErrorIf(t, err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "Caddyfile:3"), "%s: %v, want %s", prefix, err, want)
 		encoded, _ := json.Marshal(strings.ReplaceAll(prefix, `\\`, `\`))
 		c := partytest.NewCaddy(t)
 		config := strings.Replace(string(c.Adapt("ADDRESS {\nwsgi_party main\n}")), `"handler":"wsgi_party"`, `"handler":"wsgi_party","prefix":`+string(encoded), 1)
@@ -190,9 +190,8 @@ func TestAPrefixMayBeThatOfEachRequest(t *testing.T) {
 		c.expectPrefix(http.Header{"X-Forwarded-Prefix": {value}}, prefix)
 	}
 	c.expectPrefix(nil, "")
-	if entries := partytest.LogEntries(t, "a request's prefix does not count"); len(entries) != 1 || !strings.Contains(fmt.Sprint(entries[0]["hint"]), "trusted_proxies") {
-		t.Error(entries)
-	}
+	entries := partytest.LogEntries(t, "a request's prefix does not count")
+	check.ErrorIf(t, len(entries) != 1 || !strings.Contains(fmt.Sprint(entries[0]["hint"]), "trusted_proxies"), entries)
 	// For nobody's request there is none.
 	check.Equal(t, check.Value(wsgiparty.URLFor(t.Context(), operatorOf(c, "main"), "two:page", nil))(t), "/two/page")
 }

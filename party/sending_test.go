@@ -82,9 +82,8 @@ func TestAGuestThatHangsEachTimeTheConfigIsLoadedIsWaitedForLess(t *testing.T) {
 	const site = "ADDRESS {\nwsgi_party main {\ninvite_timeout 2s\ninvite /app/__invite__/ /other/__invite__/\ntest_app /app/* app\n}\n}"
 	for load, want := range []string{"2s", "200ms", "200ms", "", "2s", "200ms"} {
 		c.Load(site)
-		if got := wire.Message(outcome().Err); want == "" && got != "" || !strings.HasSuffix(got, want) {
-			t.Errorf("load %d: %q, want %s", load, got, want)
-		}
+		got := wire.Message(outcome().Err)
+		check.ErrorIf(t, want == "" && got != "" || !strings.HasSuffix(got, want), "load %d: %q, want %s", load, got, want)
 		check.Equal(t, strings.Contains(outcome().Hint, "a tenth"), (want == "200ms"), "load %d: hint", load)
 	}
 }
@@ -125,9 +124,7 @@ func TestWhoSaysWhatBecameOfInvitesWaitsForNobody(t *testing.T) {
 func partiesOf(t testing.TB, name string) []*party.Host {
 	t.Helper()
 	a, ok := party.Running()
-	if !ok {
-		t.Fatal("no config has a party")
-	}
+	check.FatalIf(t, !ok, "no config has a party")
 	return a.HostsOf(name)
 }
 
@@ -167,7 +164,7 @@ func TestInvitesWhoseClientsHaveGoneHoldUpNobody(t *testing.T) {
 	told := len(events.Events())
 	post := func(ctx context.Context, guest string) partytest.Response {
 		response, err := c.TryCall(ctx, "POST", "/wsgi_party/main/invite?guest="+guest, strings.NewReader("{}"))
-		check.False(t, err != nil && ctx.Err() == nil, err)
+		check.ErrorIf(t, err != nil && ctx.Err() == nil, err)
 		return response
 	}
 	// One after the other, and many at once.
@@ -216,7 +213,7 @@ func TestInvitesWhoseClientsHaveGoneHoldUpNobody(t *testing.T) {
 		t.Errorf("%+v", shown.Invites[1])
 	}
 	for _, e := range events.Events()[told:] {
-		check.False(t, strings.Contains(e, "hangs"), "an invite that nobody waited for is told of: %s", e)
+		check.ErrorIf(t, strings.Contains(e, "hangs"), "an invite that nobody waited for is told of: %s", e)
 	}
 	for _, e := range partytest.LogEntries(t, "request error") {
 		t.Errorf("who has gone is an error: %v", e)

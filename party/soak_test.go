@@ -98,7 +98,7 @@ func TestSoak(t *testing.T) {
 
 	// check fails the test unless the answers are one of each guest, all of one config.
 	expect := func(who string, answers []int64, want int) {
-		check.False(t, len(answers) != want || slices.Min(answers) != slices.Max(answers), "%s: %v, want %d of one config", who, answers, want)
+		check.ErrorIf(t, len(answers) != want || slices.Min(answers) != slices.Max(answers), "%s: %v, want %d of one config", who, answers, want)
 	}
 	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
 	defer stop()

@@ -97,9 +97,7 @@ func TestWhatOneParserRefusesIsOneGuestsFailure(t *testing.T) {
 
 	var responses []string
 	for text, taken := range oddJSON {
-		if !json.Valid([]byte(text)) {
-			t.Fatalf("%.99q is no JSON", text)
-		}
+		check.FatalIf(t, !json.Valid([]byte(text)), "%.99q is no JSON", text)
 		answer.Store(text)
 		response := c.Ask(partytest.Asking{Key: key, Path: "/", Body: `[{"service": "odd"}, {"service": "raw"}, {"service": "keys"}, {"service": "errs"}, {"service": "fine"}]`})
 		responses = append(responses, response.Body)
@@ -116,10 +114,9 @@ func TestWhatOneParserRefusesIsOneGuestsFailure(t *testing.T) {
 			if i < 2 && taken {
 				want = 2
 			}
-			check.False(t, len(result.Answers) != want || result.Answers[want-1] != "fine", "%.99q, %d: answers %.99q", text, i, result.Answers)
-			if first := result.Replies[0]; (first.Status == "answered") != (want == 2) || want == 1 && i < 3 && !strings.Contains(first.Error, "JSON that not every parser takes: ") {
-				t.Errorf("%.99q, %d: %+.300v", text, i, first)
-			}
+			check.ErrorIf(t, len(result.Answers) != want || result.Answers[want-1] != "fine", "%.99q, %d: answers %.99q", text, i, result.Answers)
+			first := result.Replies[0]
+			check.ErrorIf(t, (first.Status == "answered") != (want == 2) || want == 1 && i < 3 && !strings.Contains(first.Error, "JSON that not every parser takes: "), "%.99q, %d: %+.300v", text, i, first)
 		}
 	}
 	for text, taken := range oddJSON {
@@ -156,7 +153,7 @@ func TestWhatOneParserRefusesIsOneGuestsFailure(t *testing.T) {
 	}
 	all := parsersOf(t, texts)
 	for program, refused := range all {
-		check.False(t, strings.Join(refused, "") == "", "%s refuses nothing", program)
+		check.ErrorIf(t, strings.Join(refused, "") == "", "%s refuses nothing", program)
 	}
 }
 
@@ -208,9 +205,7 @@ foreach (file($argv[1], FILE_IGNORE_NEW_LINES) as $line) {
 }`},
 	} {
 		output, err := exec.Command(command[0], append(command[1:], path)...).Output()
-		if err != nil {
-			t.Fatalf("%s: %v", program, err)
-		}
+		check.FatalIf(t, err != nil, "%s: %v", program, err)
 		refused[program] = strings.Split(strings.TrimSuffix(string(output), "\n"), "\n")
 		if len(refused[program]) != len(texts) {
 			t.Fatalf("%s: %d lines for %d texts: %.500s", program, len(refused[program]), len(texts), output)
@@ -234,6 +229,6 @@ func TestManifestsThatSomeParserRefusesAreRefused(t *testing.T) {
 		if strings.HasPrefix(text, "[[[") {
 			taken = false // it is deeper in the manifest
 		}
-		check.False(t, (info.Result == wsgiparty.InviteJoined) != taken || !taken && (info.Err == nil || !strings.Contains(info.Err.Error(), "manifest: ")), "%.99q: %+v", text, info)
+		check.ErrorIf(t, (info.Result == wsgiparty.InviteJoined) != taken || !taken && (info.Err == nil || !strings.Contains(info.Err.Error(), "manifest: ")), "%.99q: %+v", text, info)
 	}
 }

@@ -64,7 +64,7 @@ func TestAURLRequestIsTheSameAfterJSON(t *testing.T) {
 		{wsgiparty.URLRequest{"post", map[string]any{"id": json.Number("12345678901234567890.50")}}, `{"name":"post","values":{"id":12345678901234567890.50}}`},
 	} {
 		encoded, err := json.Marshal(want.URLRequest)
-		check.False(t, err != nil || string(encoded) != want.json, "%s %v, want %s", encoded, err, want.json)
+		check.ErrorIf(t, err != nil || string(encoded) != want.json, "%s %v, want %s", encoded, err, want.json)
 		got := wsgiparty.URLRequest{"old", map[string]any{"old": true}} // which is to go
 		if err := json.Unmarshal(encoded, &got); err != nil || !reflect.DeepEqual(got, want.URLRequest) {
 			t.Errorf("%#v %v, want %#v", got, err, want.URLRequest)
@@ -85,7 +85,7 @@ func TestNumbersInAURLRequestKeepTheirDigits(t *testing.T) {
 			t.Errorf("%s: %v %v", text, r, err)
 		}
 		r, err := wsgiparty.PayloadAs[wsgiparty.URLRequest](json.RawMessage(text))
-		check.False(t, err != nil || fmt.Sprint(r.Values["id"]) != number, "%s: %v %v", text, r, err)
+		check.ErrorIf(t, err != nil || fmt.Sprint(r.Values["id"]) != number, "%s: %v %v", text, r, err)
 	}
 }
 
@@ -115,7 +115,7 @@ func TestWhatIsNoURLRequestSaysHowToWriteOne(t *testing.T) {
 			continue
 		}
 		_, err := wsgiparty.PayloadAs[wsgiparty.URLRequest](payload)
-		check.False(t, err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "party.URLRequest"), "PayloadAs of %s: %v, want %s", text, err, want)
+		check.ErrorIf(t, err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "party.URLRequest"), "PayloadAs of %s: %v, want %s", text, err, want)
 	}
 }
 
@@ -134,9 +134,8 @@ func TestPayloadsThatAreURLRequests(t *testing.T) {
 	}
 	// As it is: what is no JSON stays what it was.
 	same := wsgiparty.URLRequest{"n", map[string]any{"id": int64(7), "f": func() {}}}
-	if got, err := wsgiparty.PayloadAs[wsgiparty.URLRequest](same); err != nil || got.Values["id"] != int64(7) || got.Values["f"] == nil {
-		t.Errorf("%#v %v", got, err)
-	}
+	got, err := wsgiparty.PayloadAs[wsgiparty.URLRequest](same)
+	check.ErrorIf(t, err != nil || got.Values["id"] != int64(7) || got.Values["f"] == nil, "%#v %v", got, err)
 }
 
 // answering connects a guest that answers one ask after the other with these: an
@@ -244,7 +243,7 @@ func TestURLsLeadToTheSiteOrAnInvitesOrigin(t *testing.T) {
 		answer = bad
 		got, err := wsgiparty.URLFor(context.Background(), operatorOf(c, "main"), "page", nil)
 		handlerErr, ok := errors.AsType[*wsgiparty.HandlerError](err)
-		check.False(t, got != "" || !ok || handlerErr.Guest != "liar" || handlerErr.Service != "url" || !errors.Is(err, wsgiparty.ErrPartyline), "%q: %q %v", bad, got, err)
+		check.ErrorIf(t, got != "" || !ok || handlerErr.Guest != "liar" || handlerErr.Service != "url" || !errors.Is(err, wsgiparty.ErrPartyline), "%q: %q %v", bad, got, err)
 	}
 	answer = "https://other.example/"
 	if got, err := wsgiparty.URLFor(context.Background(), operatorOf(c, "other"), "page", nil); got != "" {
@@ -275,9 +274,8 @@ func TestAPartylineWithoutInvitesTakesPathsOnly(t *testing.T) {
 	for answer, ok := range map[string]bool{"/x": true, "https://example.com/": false, "http://localhost/": false, "": false, "//x": false} {
 		p := wsgiparty.NewPartyline("main", wsgiparty.Options{})
 		answering(t, p.Operator("guest"), wsgiparty.URLService, answer)
-		if url, err := wsgiparty.URLFor(context.Background(), p.Operator(""), "page", nil); (err == nil) != ok || ok && url != answer {
-			t.Errorf("%q: %q %v", answer, url, err)
-		}
+		url, err := wsgiparty.URLFor(context.Background(), p.Operator(""), "page", nil)
+		check.ErrorIf(t, (err == nil) != ok || ok && url != answer, "%q: %q %v", answer, url, err)
 	}
 }
 
@@ -287,9 +285,8 @@ func TestTheFirstGoodURLIsTaken(t *testing.T) {
 	answering(t, p.Operator("two"), wsgiparty.URLService, 7, "/good", "/better")
 	asked := false
 	check.Must(t, p.Operator("three").Connect(wsgiparty.URLService, func(context.Context, any) (any, error) { asked = true; return "/", nil }))
-	if url, err := wsgiparty.URLFor(context.Background(), p.Operator(""), "page", nil); url != "/good" || err != nil || asked {
-		t.Errorf("%q %v, and others were asked: %v", url, err, asked)
-	}
+	url, err := wsgiparty.URLFor(context.Background(), p.Operator(""), "page", nil)
+	check.ErrorIf(t, url != "/good" || err != nil || asked, "%q %v, and others were asked: %v", url, err, asked)
 }
 
 func TestWhatURLForReturnsWithoutAURL(t *testing.T) {
@@ -310,10 +307,9 @@ func TestWhatURLForReturnsWithoutAURL(t *testing.T) {
 	}
 	answering(t, p.Operator("two"), wsgiparty.URLService, broken, nil, "//evil.example", worse)
 	url, err := wsgiparty.URLFor(context.Background(), p.Operator(""), "page", nil)
-	check.False(t, url != "" || !errors.Is(err, broken) || !errors.Is(err, worse) || !strings.Contains(err.Error(), "evil.example") || errors.Is(err, wsgiparty.ErrHighAndDry), "%q %v", url, err)
-	if lines := strings.Split(err.Error(), "\n"); len(lines) != 3 || strings.Count(err.Error(), `guest "two" failed to answer "url"`) != 3 {
-		t.Errorf("not each failure once: %v", err)
-	}
+	check.ErrorIf(t, url != "" || !errors.Is(err, broken) || !errors.Is(err, worse) || !strings.Contains(err.Error(), "evil.example") || errors.Is(err, wsgiparty.ErrHighAndDry), "%q %v", url, err)
+	lines := strings.Split(err.Error(), "\n")
+	check.ErrorIf(t, len(lines) != 3 || strings.Count(err.Error(), `guest "two" failed to answer "url"`) != 3, "not each failure once: %v", err)
 
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()

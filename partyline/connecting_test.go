@@ -103,9 +103,8 @@ func TestConnectingUnder1000ServicesIsCheap(t *testing.T) {
 	runtime.ReadMemStats(&before)
 	connecting()
 	runtime.ReadMemStats(&after)
-	if bytes := after.TotalAlloc - before.TotalAlloc; bytes > 5_000_000 {
-		t.Errorf("%d bytes", bytes)
-	}
+	bytes := after.TotalAlloc - before.TotalAlloc
+	check.ErrorIf(t, bytes > 5_000_000, "%d bytes", bytes)
 	most := 50.
 	if measure.UnderRaceDetector() {
 		most *= 6
@@ -131,12 +130,11 @@ func TestWhatCannotBeConnected(t *testing.T) {
 		{gone, "url", pong, ErrLeft, "left"},
 	} {
 		for _, err := range []error{c.operator.Connect(c.service, c.handler), c.operator.ConnectRemote(c.service, c.handler)} {
-			check.False(t, !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.message), "connecting to %q: got %v", c.service, err)
+			check.ErrorIf(t, !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.message), "connecting to %q: got %v", c.service, err)
 		}
 	}
-	if got := p.Services(); len(got) > 0 {
-		t.Errorf("connected all the same: %v", got)
-	}
+	got := p.Services()
+	check.ErrorIf(t, len(got) > 0, "connected all the same: %v", got)
 }
 
 func TestLeaving(t *testing.T) {
@@ -150,9 +148,8 @@ func TestLeaving(t *testing.T) {
 	for range 3 {
 		a.Leave()
 		wantAnswers(t, asker, "s", "b")
-		if got, want := p.Services(), (map[string][]string{"s": {"b"}}); !reflect.DeepEqual(got, want) {
-			t.Errorf("got %v, want %v", got, want)
-		}
+		got, want := p.Services(), (map[string][]string{"s": {"b"}})
+		check.ErrorIf(t, !reflect.DeepEqual(got, want), "got %v, want %v", got, want)
 	}
 	connect(t, replica, "s", answerWith("replica")) // it has not left
 	a.Leave()
@@ -261,7 +258,7 @@ func TestNoAnswerIsLostOrDoubledWhileGuestsComeAndGo(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	check.False(t, asks.Load() == 0, "nobody asked")
+	check.ErrorIf(t, asks.Load() == 0, "nobody asked")
 }
 
 func TestOperatorsKnowWhoseTheyAre(t *testing.T) {
@@ -272,7 +269,7 @@ func TestOperatorsKnowWhoseTheyAre(t *testing.T) {
 		if o.Guest() != guest || o.String() != guest || fmt.Sprint(o) != guest || o.Partyline() != p {
 			t.Errorf("operator of %q: %q %q %v %p", guest, o.Guest(), o.String(), o, o.Partyline())
 		}
-		check.False(t, p.Operator(guest) == o, "two operators are one")
+		check.ErrorIf(t, p.Operator(guest) == o, "two operators are one")
 	}
 }
 
@@ -310,12 +307,10 @@ func TestGuestsTellsWhoIsOnTheLine(t *testing.T) {
 		check := func(want ...GuestInfo) {
 			t.Helper()
 			got := p.Guests()
-			if len(got) != len(want) {
-				t.Fatalf("got %v, want %v", got, want)
-			}
+			check.FatalIf(t, len(got) != len(want), "got %v, want %v", got, want)
 			for i, g := range got {
 				w := want[i]
-				check.False(t, g.Name != w.Name || !slices.Equal(g.Services, w.Services) || g.Replicas != w.Replicas || !g.Joined.Equal(w.Joined), "got %v, want %v", g, w)
+				check.ErrorIf(t, g.Name != w.Name || !slices.Equal(g.Services, w.Services) || g.Replicas != w.Replicas || !g.Joined.Equal(w.Joined), "got %v, want %v", g, w)
 			}
 		}
 		began := time.Now()

@@ -82,9 +82,8 @@ func TestPartylinesThatFollowEachOtherAreCountedTogether(t *testing.T) {
 		before.Operator("").AskAround(t.Context(), "s", nil) // asks in flight finish where they began
 		wantFigures(t, before, "gone 1, s 3, a/gone 1 1 0 0, a/s 3 3 0 0, b/s 3 0 0 3, c/s 3 3 0 0")
 		wantFigures(t, after, "s 3, a/s 3 3 0 0, b/s 3 0 0 3, c/s 3 3 0 0, d/s 1 1 0 0")
-		if got := repliesOf(t, after, "c", "s").Durations; got.Count != 3 || got.Sum != 3*time.Second {
-			t.Errorf("counted %+v", got)
-		}
+		got := repliesOf(t, after, "c", "s").Durations
+		check.ErrorIf(t, got.Count != 3 || got.Sum != 3*time.Second, "counted %+v", got)
 		check.Equal(t, repliesOf(t, before, "b", "s").LastFailure, repliesOf(t, after, "b", "s").LastFailure, "not the same last failure")
 		wantFigures(t, other, "s 0, a/s 0 0 0 0, b/s 0 0 0 0, c/s 0 0 0 0")
 	})
@@ -135,9 +134,7 @@ func TestServicesBeyond512AreCountedTogether(t *testing.T) {
 		}
 		check.Equal(t, c, want, "counted")
 	}
-	if len(asks) != maxCountedServices+2 || total != services+200 {
-		t.Errorf("%d asks for %d services", total, len(asks))
-	}
+	check.ErrorIf(t, len(asks) != maxCountedServices+2 || total != services+200, "%d asks for %d services", total, len(asks))
 	got := make(map[string]int)
 	for _, c := range replies {
 		got[c.Guest]++
@@ -152,7 +149,7 @@ func TestServicesBeyond512AreCountedTogether(t *testing.T) {
 		if c.Guest == "many" {
 			declined = want
 		}
-		check.False(t, c.Asked != want+declined || c.Answered != want || c.Declined != declined || c.Failed != 0, "counted %+v", c)
+		check.ErrorIf(t, c.Asked != want+declined || c.Answered != want || c.Declined != declined || c.Failed != 0, "counted %+v", c)
 	}
 	if want := map[string]int{"early": 1, "late": 4, "many": maxCountedServices + 1}; !reflect.DeepEqual(got, want) {
 		t.Errorf("services counted: %v, want %v", got, want)
@@ -275,9 +272,8 @@ func TestNoCountIsLostOrDoubledWhileGuestsComeAndGo(t *testing.T) {
 				upwards(key+" declined", c.Declined)
 				upwards(key+" failed", c.Failed)
 				upwards(key+" timed", c.Durations.Count)
-				if came := c.Answered + c.Declined + c.Failed; c.Asked < came || c.Guest != "remote" && c.Asked != came {
-					t.Errorf("half an ask: %+v", c)
-				}
+				came := c.Answered + c.Declined + c.Failed
+				check.ErrorIf(t, c.Asked < came || c.Guest != "remote" && c.Asked != came, "half an ask: %+v", c)
 			}
 		}
 	})

@@ -29,7 +29,7 @@ func TestAnApplicationWithoutAnOperatorGetsAnError(t *testing.T) {
 		replies = reply.Err
 	}
 	for _, err := range []error{first, all, around, replies, o.Connect("s", pong)} {
-		check.False(t, !errors.Is(err, ErrPartyline) || !strings.Contains(err.Error(), "was not invited"), err)
+		check.ErrorIf(t, !errors.Is(err, ErrPartyline) || !strings.Contains(err.Error(), "was not invited"), err)
 	}
 	if o.Leave(); o.Guest() != "" || o.String() != "" || o.Partyline() != nil {
 		t.Error("it is somebody's")
@@ -52,7 +52,7 @@ func TestMissingServices(t *testing.T) {
 					replies = append(replies, reply)
 				}
 			}
-			check.False(t, len(answers)+len(typed) > 0, "%s: got answers %v, %v", when, answers, typed)
+			check.ErrorIf(t, len(answers)+len(typed) > 0, "%s: got answers %v, %v", when, answers, typed)
 			if missing && !ignore {
 				want = []Reply{{Err: err}}
 			} else if errFirst == ErrHighAndDry {
@@ -61,7 +61,7 @@ func TestMissingServices(t *testing.T) {
 			for _, err := range []error{err, errAll, errFirst} {
 				var none *NoSuchServiceError
 				if !missing || ignore {
-					check.False(t, err != nil, "%s: got error %v", when, err)
+					check.ErrorIf(t, err != nil, "%s: got error %v", when, err)
 				} else if !errors.As(err, &none) || *none != (NoSuchServiceError{Party: "main", Service: "s"}) ||
 					!strings.Contains(err.Error(), `"main"`) || !strings.Contains(err.Error(), `"s"`) {
 					t.Errorf("%s: got error %v", when, err)
@@ -124,9 +124,7 @@ func testReactions(t *testing.T, pattern string, remote func(int) bool) {
 	i := 0
 	var joined []string
 	for reply := range asker.Replies(t.Context(), "s", nil) {
-		if i == len(pattern) {
-			t.Fatalf("one reply too many: %v", reply)
-		}
+		check.FatalIf(t, i == len(pattern), "one reply too many: %v", reply)
 		r, guest := rune(pattern[i]), fmt.Sprint("guest", i)
 		i++
 		check.Equal(t, reply.Guest, guest, "reply of in place of")
@@ -136,7 +134,7 @@ func testReactions(t *testing.T, pattern string, remote func(int) bool) {
 			if err != nil {
 				err = ErrHighAndDry // itself, not wrapped
 			}
-			check.False(t, reply.Answer != answer || reply.Err != err, "%s: got %v", guest, reply)
+			check.ErrorIf(t, reply.Answer != answer || reply.Err != err, "%s: got %v", guest, reply)
 			continue
 		}
 		failure, ok := reply.Err.(*HandlerError)
@@ -145,12 +143,10 @@ func testReactions(t *testing.T, pattern string, remote func(int) bool) {
 			continue
 		}
 		message := failure.Error()
-		for _, part := range []string{guest, `"s"`, want.message} {
-			check.Has(t, message, part, "no in")
-		}
+		check.Contains(t, message, []string{guest, `"s"`, want.message}, "no in")
 		switch r {
 		case 'f', 'b':
-			check.False(t, failure.Err != fs.ErrNotExist || !errors.Is(failure, fs.ErrNotExist), "%s does not unwrap to what went wrong", message)
+			check.ErrorIf(t, failure.Err != fs.ErrNotExist || !errors.Is(failure, fs.ErrNotExist), "%s does not unwrap to what went wrong", message)
 		case 'p', 'n', 'h', 'A':
 			check.Has(t, message, "panicsOnPurpose", "no stack in")
 		case 'r':
@@ -169,7 +165,7 @@ func testReactions(t *testing.T, pattern string, remote func(int) bool) {
 				failed = append(failed, err.(*HandlerError).Guest)
 			}
 		}
-		check.False(t, !slices.Equal(failed, joined) || (len(joined) == 0) != (err == nil) || err != nil && !errors.Is(err, ErrPartyline), "%s: failures of %v, want %v", how, failed, joined)
+		check.ErrorIf(t, !slices.Equal(failed, joined) || (len(joined) == 0) != (err == nil) || err != nil && !errors.Is(err, ErrPartyline), "%s: failures of %v, want %v", how, failed, joined)
 	}
 	got, err := asker.AskAround(t.Context(), "s", nil)
 	expect("AskAround", got, answers, err)
@@ -178,15 +174,13 @@ func testReactions(t *testing.T, pattern string, remote func(int) bool) {
 
 	first, err := First[any](t.Context(), asker, "s", nil)
 	if len(answers) > 0 {
-		check.False(t, first != answers[0] || err != nil, "First: got %v, %v", first, err)
+		check.ErrorIf(t, first != answers[0] || err != nil, "First: got %v, %v", first, err)
 	} else if failures > 0 {
 		expect("First", nil, nil, err)
 	} else if err != ErrHighAndDry {
 		t.Errorf("First: got %v, want a decline", err)
 	}
-	if declines+failures+len(answers) != len(pattern) {
-		t.Fatal("the test does not add up")
-	}
+	check.FatalIf(t, declines+failures+len(answers) != len(pattern), "the test does not add up")
 }
 
 // Asking an error what it wraps runs the code of whoever made it.
@@ -202,15 +196,12 @@ func TestAnErrorThatPanicsIsItsGuestsFailure(t *testing.T) {
 			})
 			connectAs(t, p.Operator("b"), "s", pong)
 			defer func() {
-				if value := recover(); value != nil {
-					t.Errorf("the asker panics: %v", value)
-				}
+				value := recover()
+				check.ErrorIf(t, value != nil, "the asker panics: %v", value)
 			}()
 			got, err := p.Operator("asker").AskAround(t.Context(), "s", nil)
 			var failure *HandlerError
-			if !slices.Equal(got, []any{"pong"}) || !errors.As(err, &failure) || failure.Guest != "a" {
-				t.Error(got, err)
-			}
+			check.ErrorIf(t, !slices.Equal(got, []any{"pong"}) || !errors.As(err, &failure) || failure.Guest != "a", got, err)
 		})
 	}
 }
@@ -244,9 +235,7 @@ func TestAPanicOfTheLoopBodyIsTheCallersOwn(t *testing.T) {
 				t.Error("the loop went on")
 			}()
 			synctest.Wait()
-			if !cancelled {
-				t.Errorf("reply %d: the remote handler was not cancelled", at)
-			}
+			check.ErrorIf(t, !cancelled, "reply %d: the remote handler was not cancelled", at)
 		}
 	})
 }
@@ -272,7 +261,7 @@ func TestEveryErrorIsErrPartyline(t *testing.T) {
 		"Connect without a guest":   p.Operator("").Connect("s", pong),
 		"Connect after Leave":       gone.Connect("s", pong),
 	} {
-		check.False(t, !errors.Is(err, ErrPartyline) || err.Error() == "", "%s: %v is not ErrPartyline", name, err)
+		check.ErrorIf(t, !errors.Is(err, ErrPartyline) || err.Error() == "", "%s: %v is not ErrPartyline", name, err)
 	}
 	sentinels := []error{ErrHighAndDry, ErrLeft, ErrLoop}
 	for i, a := range sentinels {
@@ -280,9 +269,8 @@ func TestEveryErrorIsErrPartyline(t *testing.T) {
 			check.Equal(t, errors.Is(a, b), (i == j), "%v is %v", a, b)
 		}
 	}
-	if other := errors.New("other"); errors.Is(other, ErrPartyline) || !errors.Is(failed, fs.ErrExist) || !errors.Is(failed, fs.ErrNotExist) {
-		t.Error("what failed does not come through")
-	}
+	other := errors.New("other")
+	check.ErrorIf(t, errors.Is(other, ErrPartyline) || !errors.Is(failed, fs.ErrExist) || !errors.Is(failed, fs.ErrNotExist), "what failed does not come through")
 }
 
 func TestACancelledContextEndsTheAsk(t *testing.T) {
@@ -305,7 +293,7 @@ func TestACancelledContextEndsTheAsk(t *testing.T) {
 	}
 	expect := func(got []any, err error) {
 		t.Helper()
-		check.False(t, !slices.Equal(got, []any{"a", "c"}) || !errors.Is(err, context.Canceled) || !errors.Is(err, cause), "got %v, %v", got, err)
+		check.ErrorIf(t, !slices.Equal(got, []any{"a", "c"}) || !errors.Is(err, context.Canceled) || !errors.Is(err, cause), "got %v, %v", got, err)
 	}
 	ask(func(ctx context.Context) { expect(asker.AskAround(ctx, "s", nil)) })
 	ask(func(ctx context.Context) { expect(All[any](ctx, asker, "s", nil)) })
@@ -316,7 +304,7 @@ func TestACancelledContextEndsTheAsk(t *testing.T) {
 	})
 	ask(func(ctx context.Context) {
 		replies := slices.Collect(asker.Replies(ctx, "s", nil))
-		check.False(t, len(replies) != 4 || replies[3] != (Reply{Err: context.Canceled}), "got %v", replies)
+		check.ErrorIf(t, len(replies) != 4 || replies[3] != (Reply{Err: context.Canceled}), "got %v", replies)
 	})
 	ask(func(ctx context.Context) {
 		cancel() // before anybody is asked

@@ -46,7 +46,7 @@ func failWith(err error) Handler {
 func wantAnswers(t testing.TB, o *Operator, service string, want ...any) {
 	t.Helper()
 	got, err := o.AskAround(t.Context(), service, nil)
-	check.False(t, err != nil || !slices.Equal(got, want), "%q asks for %q: got %v, %v; want %v", o, service, got, err, want)
+	check.ErrorIf(t, err != nil || !slices.Equal(got, want), "%q asks for %q: got %v, %v; want %v", o, service, got, err, want)
 }
 
 // verifyNoLeak checks at the end of the test that it left no goroutine behind.
@@ -58,18 +58,15 @@ func verifyNoLeak(t *testing.T) {
 // allocsAtMost measures on which terms something is done.
 func allocsAtMost(t *testing.T, what string, most float64, f func()) {
 	t.Helper()
-	if got := testing.AllocsPerRun(100, f); got > most {
-		t.Errorf("%s: %v allocations, want at most %v", what, got, most)
-	}
+	got := testing.AllocsPerRun(100, f)
+	check.ErrorIf(t, got > most, "%s: %v allocations, want at most %v", what, got, most)
 }
 
 // eventually waits until the condition holds.
 func eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); !condition(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not in time: %s", what)
-		}
+		check.FatalIf(t, time.Now().After(deadline), "not in time: %s", what)
 	}
 }
 
@@ -129,9 +126,7 @@ func repliesOf(t testing.TB, p *Partyline, guest, service string) ReplyCount {
 	t.Helper()
 	_, replies := p.Counts()
 	i := slices.IndexFunc(replies, func(c ReplyCount) bool { return c.Guest == guest && c.Service == service })
-	if i < 0 {
-		t.Fatalf("nothing is counted of %s/%s", guest, service)
-	}
+	check.FatalIf(t, i < 0, "nothing is counted of %s/%s", guest, service)
 	return replies[i]
 }
 
@@ -152,12 +147,10 @@ func (h *handlerCounts) check(t testing.TB, what string, p *Partyline) {
 		key := got.Guest + "/" + got.Service
 		seen[key] = true
 		want := h.of(got.Guest, got.Service)
-		if got.Asked != want.asked.Load() || got.Answered != want.answered.Load() || got.Declined != want.declined.Load() || got.Failed != want.failed.Load() {
-			t.Errorf("%s: counted %+v; the handlers counted %+v", what, got, want)
-		}
+		check.ErrorIf(t, got.Asked != want.asked.Load() || got.Answered != want.answered.Load() || got.Declined != want.declined.Load() || got.Failed != want.failed.Load(), "%s: counted %+v; the handlers counted %+v", what, got, want)
 	}
 	h.Range(func(key, _ any) bool {
-		check.False(t, !seen[key.(string)], "%s: nothing is counted of %s", what, key)
+		check.ErrorIf(t, !seen[key.(string)], "%s: nothing is counted of %s", what, key)
 		return true
 	})
 }

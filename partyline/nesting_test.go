@@ -98,9 +98,8 @@ func TestAMissAmongNGuestsCostsAtMostTwoNSquaredCalls(t *testing.T) {
 					}
 				}
 				_, err := First[string](t.Context(), p.Operator(asker), "url", nil)
-				if want := map[bool]error{false: ErrHighAndDry, true: ErrLoop}[n > 4]; !errors.Is(err, want) && n != 4 {
-					t.Errorf("%q asks %d: got %v, want %v", asker, n, err, want)
-				}
+				want := map[bool]error{false: ErrHighAndDry, true: ErrLoop}[n > 4]
+				check.ErrorIf(t, !errors.Is(err, want) && n != 4, "%q asks %d: got %v, want %v", asker, n, err, want)
 				if err != nil && len(err.Error()) > 200*n {
 					t.Errorf("%q asks %d: the error has %d bytes", asker, n, len(err.Error()))
 				}
@@ -112,7 +111,7 @@ func TestAMissAmongNGuestsCostsAtMostTwoNSquaredCalls(t *testing.T) {
 						t.Errorf("%q asks %d: %s is called %d times", asker, n, guest, called)
 					}
 				}
-				check.False(t, sum > int64(2*n*n), "%q asks %d: %d calls, want at most %d", asker, n, sum, 2*n*n)
+				check.ErrorIf(t, sum > int64(2*n*n), "%q asks %d: %d calls, want at most %d", asker, n, sum, 2*n*n)
 			}
 		}
 	}
@@ -145,8 +144,8 @@ func TestAChainOfEightGuestsIsAnsweredALongerOneGetsErrLoop(t *testing.T) {
 		for asks := range n - 1 { // by guests
 			payload := asks * (n + 1)
 			got, err := First[string](t.Context(), p.Operator(""), "url", payload)
-			check.False(t, asks <= 8 && (err != nil || got != "page of 0"), "%d guests ask (remote: %v): got %q, %v", asks, remote, got, err)
-			check.False(t, asks > 8 && !errors.Is(err, ErrLoop), "%d guests ask (remote: %v): got %q, %v; want ErrLoop", asks, remote, got, err)
+			check.ErrorIf(t, asks <= 8 && (err != nil || got != "page of 0"), "%d guests ask (remote: %v): got %q, %v", asks, remote, got, err)
+			check.ErrorIf(t, asks > 8 && !errors.Is(err, ErrLoop), "%d guests ask (remote: %v): got %q, %v; want ErrLoop", asks, remote, got, err)
 		}
 	}
 }
@@ -228,9 +227,7 @@ func TestACallerThatIsNoGuestSkipsOnlyThoseAskingFurtherUp(t *testing.T) {
 	// a asks b and c. Below b, c asks all but a and b, though two asks are
 	// under way; else it asks all but a.
 	got, err := All[any](t.Context(), a, "s", nil)
-	if err != nil || fmt.Sprint(got) != "[[[c d] d] [b c d] d]" {
-		t.Error(got, err)
-	}
+	check.ErrorIf(t, err != nil || fmt.Sprint(got) != "[[[c d] d] [b c d] d]", got, err)
 }
 
 func TestTheSameServiceOnAnotherPartylineDoesNotInterfere(t *testing.T) {
@@ -246,9 +243,7 @@ func TestTheSameServiceOnAnotherPartylineDoesNotInterfere(t *testing.T) {
 	}
 	// Two asks are under way here, by a and b, when c asks there.
 	got, err := here.Operator("a").AskAround(t.Context(), "s", nil)
-	if err != nil || fmt.Sprint(got) != "[[[a b]] [a b]]" {
-		t.Error(got, err)
-	}
+	check.ErrorIf(t, err != nil || fmt.Sprint(got) != "[[[a b]] [a b]]", got, err)
 }
 
 func TestThirtyTwoNestedAsksAreFineTheNextGetsErrLoop(t *testing.T) {
@@ -275,7 +270,7 @@ func TestThirtyTwoNestedAsksAreFineTheNextGetsErrLoop(t *testing.T) {
 				}
 			}
 			got, err := First[string](t.Context(), guests[1], "0", nil)
-			check.False(t, !errors.Is(err, c.want) || (err == nil) != (got == "the end"), "%d asks (remote: %v): got %q, %v; want error %v", c.asks, remote, got, err, c.want)
+			check.ErrorIf(t, !errors.Is(err, c.want) || (err == nil) != (got == "the end"), "%d asks (remote: %v): got %q, %v; want error %v", c.asks, remote, got, err, c.want)
 		}
 	}
 }
@@ -292,10 +287,9 @@ func TestAnEndlessCircleGetsErrLoop(t *testing.T) {
 		}
 		return nil, replies[0].Err
 	})
-	if answers, err := anonymous.AskAround(t.Context(), "s", nil); len(answers) > 0 || !errors.Is(err, ErrLoop) || calls != 32 {
-		t.Errorf("got %v, %v after %d calls", answers, err, calls)
-	}
-	check.False(t, len(deepest) != 1 || deepest[0] != (Reply{Err: ErrLoop}), "the deepest ask got %v", deepest)
+	answers, err := anonymous.AskAround(t.Context(), "s", nil)
+	check.ErrorIf(t, len(answers) > 0 || !errors.Is(err, ErrLoop) || calls != 32, "got %v, %v after %d calls", answers, err, calls)
+	check.ErrorIf(t, len(deepest) != 1 || deepest[0] != (Reply{Err: ErrLoop}), "the deepest ask got %v", deepest)
 }
 
 // TestALoopEndsTheWholeCall has handlers ask in a circle as nobody in particular,
@@ -313,7 +307,7 @@ func TestALoopEndsTheWholeCall(t *testing.T) {
 	if _, err := anonymous.AskAround(t.Context(), "s", nil); !errors.Is(err, ErrLoop) {
 		t.Error(err)
 	}
-	check.False(t, calls > 3*maxDepth, "%d calls", calls)
+	check.ErrorIf(t, calls > 3*maxDepth, "%d calls", calls)
 	connect(t, p.Operator("other"), "other", pong)
 	wantAnswers(t, anonymous, "other", "pong")
 
@@ -326,7 +320,5 @@ func TestALoopEndsTheWholeCall(t *testing.T) {
 		return First[any](ctx, good, "other", nil)
 	})
 	answers, err := anonymous.AskAround(t.Context(), "greeting", nil)
-	if !errors.Is(err, ErrLoop) || !slices.Equal(answers, []any{"pong"}) {
-		t.Error(answers, err)
-	}
+	check.ErrorIf(t, !errors.Is(err, ErrLoop) || !slices.Equal(answers, []any{"pong"}), answers, err)
 }

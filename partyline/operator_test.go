@@ -72,9 +72,8 @@ func TestTheOriginalsURLExampleTakesTheFirstAnswer(t *testing.T) {
 	} {
 		check.Equal(t, check.Value(First[string](t.Context(), apps[c.from], "url", c.endpoint))(t), c.want, "%s asks for %s: got", c.from, c.endpoint)
 	}
-	if got, err := First[string](t.Context(), apps["root"], "url", "nobody:index"); got != "" || err != ErrHighAndDry {
-		t.Errorf("an endpoint nobody knows: got %q, %v; want everyone's decline", got, err)
-	}
+	got, err := First[string](t.Context(), apps["root"], "url", "nobody:index")
+	check.ErrorIf(t, got != "" || err != ErrHighAndDry, "an endpoint nobody knows: got %q, %v; want everyone's decline", got, err)
 }
 
 func TestHandlersAreCalledOneAtATimeInConnectOrder(t *testing.T) {
@@ -83,9 +82,7 @@ func TestHandlersAreCalledOneAtATimeInConnectOrder(t *testing.T) {
 	busy := false
 	for i, o := range []*Operator{b, a, c, b, a} { // two guests have two handlers each
 		connect(t, o, "s", func(_ context.Context, payload any) (any, error) {
-			if busy {
-				t.Error("two handlers at once")
-			}
+			check.ErrorIf(t, busy, "two handlers at once")
 			busy = true // unsynchronized: the race detector sees another goroutine
 			defer func() { busy = false }()
 			runtime.Gosched()
@@ -94,9 +91,8 @@ func TestHandlersAreCalledOneAtATimeInConnectOrder(t *testing.T) {
 	}
 	connect(t, a, "other", answerWith("not asked for"))
 	got, err := p.Operator("asker").AskAround(t.Context(), "s", "#")
-	if want := []any{"#0", "#1", "#2", "#3", "#4"}; err != nil || !slices.Equal(got, want) {
-		t.Errorf("got %v, %v; want %v", got, err, want)
-	}
+	want := []any{"#0", "#1", "#2", "#3", "#4"}
+	check.ErrorIf(t, err != nil || !slices.Equal(got, want), "got %v, %v; want %v", got, err, want)
 }
 
 func TestHandlersGetTheAskersContextAndPayload(t *testing.T) {
@@ -107,12 +103,9 @@ func TestHandlersGetTheAskersContextAndPayload(t *testing.T) {
 	payload := &struct{ int }{1}
 	h := func(got context.Context, gotPayload any) (any, error) {
 		want, _ := ctx.Deadline()
-		if deadline, ok := got.Deadline(); !ok || deadline != want || got.Value(key{}) != "value" || got.Err() != nil {
-			t.Errorf("got context %v", got)
-		}
-		if gotPayload != payload {
-			t.Errorf("got payload %v", gotPayload)
-		}
+		deadline, ok := got.Deadline()
+		check.ErrorIf(t, !ok || deadline != want || got.Value(key{}) != "value" || got.Err() != nil, "got context %v", got)
+		check.ErrorIf(t, gotPayload != payload, "got payload %v", gotPayload)
 		return nil, nil
 	}
 	p := NewPartyline("main", Options{})
@@ -195,9 +188,8 @@ func TestReplicasThatTakeOverAreAskedInTheirOwnConnectOrder(t *testing.T) {
 			}
 		}
 		old.Leave()
-		if got, err := All[string](t.Context(), p.Operator("asker"), "s", nil); err != nil || strings.Join(got, "") != c.want {
-			t.Errorf("connected as %s: got %v, %v; want %s", c.connects, got, err, c.want)
-		}
+		got, err := All[string](t.Context(), p.Operator("asker"), "s", nil)
+		check.ErrorIf(t, err != nil || strings.Join(got, "") != c.want, "connected as %s: got %v, %v; want %s", c.connects, got, err, c.want)
 	}
 }
 
@@ -242,7 +234,7 @@ func TestTheSwitchboardUsesTheStandardLibraryOnly(t *testing.T) {
 		}
 		parsed := check.Value(parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly))(t)
 		for _, i := range parsed.Imports {
-			check.False(t, strings.Contains(i.Path.Value, "."), "%s imports %s", file, i.Path.Value)
+			check.ErrorIf(t, strings.Contains(i.Path.Value, "."), "%s imports %s", file, i.Path.Value)
 		}
 	}
 }
@@ -260,9 +252,8 @@ func TestRepliesIsLazy(t *testing.T) {
 	for range 2 { // it can be ranged over again, and asks again
 		i := 0
 		for reply := range replies {
-			if want := (Reply{Guest: fmt.Sprint(i), Answer: i}); reply != want {
-				t.Errorf("got %v, want %v", reply, want)
-			}
+			want := (Reply{Guest: fmt.Sprint(i), Answer: i})
+			check.ErrorIf(t, reply != want, "got %v, want %v", reply, want)
 			if i++; called != i {
 				t.Errorf("%d handlers called at reply %d", called, i)
 			}
@@ -291,9 +282,8 @@ func TestHandlersMayUseTheLine(t *testing.T) {
 				return fmt.Sprint(services, answer), err
 			})
 			wantAnswers(t, p.Operator("asker"), "s", "2pong")
-			if got := p.Services(); len(got) > 0 {
-				t.Errorf("still connected: %v", got)
-			}
+			got := p.Services()
+			check.ErrorIf(t, len(got) > 0, "still connected: %v", got)
 		})
 	}
 }
@@ -346,9 +336,8 @@ func TestFirstAllocatesAtMostOnceAndStops(t *testing.T) {
 	connect(t, p.Operator("b"), "ping", pong)
 	connect(t, p.Operator("c"), "ping", func(context.Context, any) (any, error) { t.Error("called"); return nil, nil })
 	allocsAtMost(t, "First", 1, func() {
-		if got, err := First[string](t.Context(), asker, "ping", 1); got != "pong" || err != nil {
-			t.Error(got, err)
-		}
+		got, err := First[string](t.Context(), asker, "ping", 1)
+		check.ErrorIf(t, got != "pong" || err != nil, got, err)
 	})
 }
 

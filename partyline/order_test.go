@@ -9,6 +9,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/wsgiparty/wsgiparty/internal/check"
 )
 
 func TestInvitedGuestsAreAskedInTheirOrderWheneverTheyConnect(t *testing.T) {
@@ -105,7 +107,6 @@ func TestAHandOverIsToldAsItHappened(t *testing.T) {
 	first.Join()
 	first.Leave()
 	<-joined
-	if want := []string{"joined one", "left one", "joined one"}; !slices.Equal(o.told, want) {
-		t.Errorf("told %q, want %q", o.told, want)
-	}
+	want := []string{"joined one", "left one", "joined one"}
+	check.ErrorIf(t, !slices.Equal(o.told, want), "told %q, want %q", o.told, want)
 }

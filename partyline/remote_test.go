@@ -31,7 +31,7 @@ func TestACancelledContextDoesNotWaitForARemoteHandler(t *testing.T) {
 		connect(t, p.Operator("d"), "s", func(context.Context, any) (any, error) { t.Error("called"); return nil, nil })
 		began := time.Now()
 		got, err := p.Operator("asker").AskAround(ctx, "s", nil)
-		check.False(t, !slices.Equal(got, []any{"local", "remote"}) || err != context.DeadlineExceeded, "got %v, %v", got, err)
+		check.ErrorIf(t, !slices.Equal(got, []any{"local", "remote"}) || err != context.DeadlineExceeded, "got %v, %v", got, err)
 		check.Equal(t, time.Since(began), time.Second, "it took")
 		time.Sleep(time.Hour) // it does end, and nobody need take its answer
 	})
@@ -76,9 +76,8 @@ func TestRemoteHandlersAreNotStartedBeforeTheyAreReached(t *testing.T) {
 	connect(t, p.Operator("a"), "s", pong)
 	connectRemote(t, p.Operator("b"), "s", func(context.Context, any) (any, error) { t.Error("called"); return nil, nil })
 	synctest.Test(t, func(t *testing.T) {
-		if got, err := First[string](t.Context(), p.Operator("asker"), "s", nil); got != "pong" || err != nil {
-			t.Error(got, err)
-		}
+		got, err := First[string](t.Context(), p.Operator("asker"), "s", nil)
+		check.ErrorIf(t, got != "pong" || err != nil, got, err)
 		synctest.Wait()
 	})
 }
@@ -87,9 +86,8 @@ func TestEndingAnAskCancelsRemoteHandlersUnderWay(t *testing.T) {
 	verifyNoLeak(t)
 	for name, ask := range map[string]func(context.Context, *Operator){
 		"First": func(ctx context.Context, o *Operator) {
-			if got, err := First[string](ctx, o, "s", nil); got != "pong" || err != nil {
-				t.Error(got, err)
-			}
+			got, err := First[string](ctx, o, "s", nil)
+			check.ErrorIf(t, got != "pong" || err != nil, got, err)
 		},
 		"breaking out": func(ctx context.Context, o *Operator) {
 			for range o.Replies(ctx, "s", nil) {
@@ -131,7 +129,7 @@ func TestEndingAnAskCancelsRemoteHandlersUnderWay(t *testing.T) {
 				synctest.Wait()
 				mu.Lock()
 				defer mu.Unlock()
-				check.False(t, started != 2 || cancelled != 2, "started %d, cancelled %d", started, cancelled)
+				check.ErrorIf(t, started != 2 || cancelled != 2, "started %d, cancelled %d", started, cancelled)
 			})
 		})
 	}
@@ -153,9 +151,8 @@ func TestALocalPanicDoesNotCancelRemoteHandlers(t *testing.T) {
 		connect(t, p.Operator("b"), "s", func(context.Context, any) (any, error) { panic("oh no") })
 		connect(t, p.Operator("c"), "s", func(context.Context, any) (any, error) { panic("oh no") })
 		connectRemote(t, p.Operator("d"), "s", slow)
-		if got, err := p.Operator("asker").AskAround(t.Context(), "s", nil); !slices.Equal(got, []any{"pong", "slow"}) || err == nil {
-			t.Error(got, err)
-		}
+		got, err := p.Operator("asker").AskAround(t.Context(), "s", nil)
+		check.ErrorIf(t, !slices.Equal(got, []any{"pong", "slow"}) || err == nil, got, err)
 	})
 }
 
@@ -167,7 +164,7 @@ func TestAnAskerThatHasGoneIsNobodysFailure(t *testing.T) {
 		return nil, ctx.Err()
 	})
 	for reply := range p.Operator("").Replies(ctx, "s", nil) {
-		check.False(t, reply.Guest != "" || reply.Err != context.Canceled, "got %+v, want the context's error as that of the ask", reply)
+		check.ErrorIf(t, reply.Guest != "" || reply.Err != context.Canceled, "got %+v, want the context's error as that of the ask", reply)
 	}
 	wantFigures(t, p, "s 1, a/s 1 0 0 0")
 }
@@ -208,9 +205,8 @@ func TestARemoteHandlerThatNobodyWaitsForIsAskedButHasNotFailed(t *testing.T) {
 					wantFigures(t, p, "s 1, quick/s 1 1 0 0, slow/s 1 0 0 0")
 					time.Sleep(2 * time.Second) // now it has returned
 				}
-				if got := repliesOf(t, p, "slow", "s"); got.LastFailure != nil || got.Durations.Count != 0 || got.Durations.Sum != 0 {
-					t.Errorf("counted %+v", got)
-				}
+				got := repliesOf(t, p, "slow", "s")
+				check.ErrorIf(t, got.LastFailure != nil || got.Durations.Count != 0 || got.Durations.Sum != 0, "counted %+v", got)
 			})
 		})
 	}
@@ -237,10 +233,9 @@ func TestARemoteHandlerThatMissesTheDeadlineHasFailedOnceItReturns(t *testing.T)
 		time.Sleep(2 * time.Second)
 		wantFigures(t, p, "s 1, local/s 1 1 0 0, remote/s 1 0 0 1, unreached/s 0 0 0 0")
 		got := repliesOf(t, p, "remote", "s")
-		check.False(t, got.Durations.Count != 1 || got.Durations.Sum != time.Minute+time.Second, "counted %+v", got)
-		if failure, ok := got.LastFailure.(*HandlerError); !ok || failure.Guest != "remote" || failure.Err != context.DeadlineExceeded {
-			t.Errorf("the last failure is %v", got.LastFailure)
-		}
+		check.ErrorIf(t, got.Durations.Count != 1 || got.Durations.Sum != time.Minute+time.Second, "counted %+v", got)
+		failure, ok := got.LastFailure.(*HandlerError)
+		check.ErrorIf(t, !ok || failure.Guest != "remote" || failure.Err != context.DeadlineExceeded, "the last failure is %v", got.LastFailure)
 	})
 }
 
@@ -263,7 +258,7 @@ func TestRepliesOfRemoteHandlersAreCountedAndTimed(t *testing.T) {
 		ask := func(r byte, d time.Duration) {
 			reaction = r
 			replies := slices.Collect(anyone.Replies(t.Context(), "s", d))
-			check.False(t, len(replies) != 1 || replies[0].Duration != d, "took %v: got %v", d, replies)
+			check.ErrorIf(t, len(replies) != 1 || replies[0].Duration != d, "took %v: got %v", d, replies)
 		}
 		ask('a', 0)
 		ask('a', 500*time.Microsecond) // a bound belongs to its bucket

@@ -67,9 +67,8 @@ func TestWhoReservedAPlaceIsNotThereForIt(t *testing.T) {
 	if _, err := p.Operator("").AskAround(t.Context(), "s", nil); !errors.As(err, &missing) {
 		t.Errorf("nobody is connected, and asking gives %v", err)
 	}
-	if services, guests := p.Services(), p.Guests(); len(services) > 0 || len(guests) > 0 {
-		t.Errorf("%v and %v are there", services, guests)
-	}
+	services, guests := p.Services(), p.Guests()
+	check.ErrorIf(t, len(services) > 0 || len(guests) > 0, "%v and %v are there", services, guests)
 }
 
 func TestAReservedPlaceIsKeptForWhoComesBack(t *testing.T) {

@@ -37,7 +37,7 @@ func TestAnAnswerOfTheWrongTypeIsItsGuestsHandlerError(t *testing.T) {
 		got, err := All[string](t.Context(), asker, "s", nil)
 		check.Slices(t, got, []string{"one", "two"}, "%T: got", answer)
 		_, errFirst := First[string](t.Context(), p.Operator("a"), "s", nil)
-		check.False(t, errFirst != nil, "%T: First does not go on: %v", answer, errFirst)
+		check.ErrorIf(t, errFirst != nil, "%T: First does not go on: %v", answer, errFirst)
 		connect(t, p.Operator("d"), "alone", answerWith(answer))
 		_, errFirst = First[string](t.Context(), asker, "alone", nil)
 		for guest, err := range map[string]error{"b": err, "d": errFirst} {
@@ -62,9 +62,7 @@ func TestARawMessageIsDecoded(t *testing.T) {
 	asker := p.Operator("asker")
 	got, err := All[page](t.Context(), asker, "s", nil)
 	var failure *HandlerError
-	if !slices.Equal(got, []page{{1, "/a/"}, {0, "/b/"}}) || !errors.As(err, &failure) || failure.Guest != "c" {
-		t.Error(got, err)
-	}
+	check.ErrorIf(t, !slices.Equal(got, []page{{1, "/a/"}, {0, "/b/"}}) || !errors.As(err, &failure) || failure.Guest != "c", got, err)
 	if first, err := First[page](t.Context(), p.Operator("a"), "s", nil); first.URL != "/b/" || err != nil {
 		t.Error(first, err)
 	}
@@ -73,9 +71,7 @@ func TestARawMessageIsDecoded(t *testing.T) {
 		t.Error(first, err)
 	}
 	raw, err := All[json.RawMessage](t.Context(), p.Operator("a"), "s", nil) // as it is
-	if len(raw) != 2 || string(raw[0]) != `{"URL": "/b/"}` || err != nil {
-		t.Error(raw, err)
-	}
+	check.ErrorIf(t, len(raw) != 2 || string(raw[0]) != `{"URL": "/b/"}` || err != nil, raw, err)
 }
 
 func TestNilIsAnAnswer(t *testing.T) {
@@ -119,6 +115,6 @@ func TestPayloadAs(t *testing.T) {
 	}
 	for _, payload := range []any{map[string]int{"N": 1, "Title": 1}, 2.5, make(chan int), json.RawMessage("not JSON")} {
 		got, err := PayloadAs[page](payload)
-		check.False(t, got != (page{}) || err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%T", payload)) || !strings.Contains(err.Error(), "partyline.page"), "%T: got %v, %v", payload, got, err)
+		check.ErrorIf(t, got != (page{}) || err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%T", payload)) || !strings.Contains(err.Error(), "partyline.page"), "%T: got %v, %v", payload, got, err)
 	}
 }

@@ -72,7 +72,7 @@ func TestAPagesAskEndsWithItsVisitor(t *testing.T) {
 		return len(errors) == 5
 	})
 	for _, line := range errors {
-		check.False(t, !strings.Contains(line, `"level":"debug"`) || !strings.Contains(line, `"status":499`), "that a visitor has gone is an error: %s", line)
+		check.ErrorIf(t, !strings.Contains(line, `"level":"debug"`) || !strings.Contains(line, `"status":499`), "that a visitor has gone is an error: %s", line)
 	}
 }
 
@@ -87,7 +87,7 @@ func TestPagesForwardHeadersAndTheTrace(t *testing.T) {
 			t.Fatalf("%s: %d %s%s", function, status, body, partytest.LastHTTPError(t))
 		}
 		got := a.Requests()[i].Header
-		check.False(t, got.Get("X-Wanted") != "a" || got.Get("Cookie") != "c=d" || got.Get("Traceparent") != trace || got.Get("X-Other") != "" || got.Get("Authorization") != "", "%s: %v", function, got)
+		check.ErrorIf(t, got.Get("X-Wanted") != "a" || got.Get("Cookie") != "c=d" || got.Get("Traceparent") != trace || got.Get("X-Other") != "" || got.Get("Authorization") != "", "%s: %v", function, got)
 	}
 }
 
@@ -156,9 +156,7 @@ func TestAPageThatAsksItselfEnds(t *testing.T) {
 func dotlessOf(t *testing.T, name string) *partytemplates.DotlessAsks {
 	t.Helper()
 	a, ok := party.Running()
-	if !ok {
-		t.Fatal("no config runs")
-	}
+	check.FatalIf(t, !ok, "no config runs")
 	return party.StateOf[partytemplates.DotlessAsks](a.Entry(name))
 }
 
@@ -193,9 +191,8 @@ func TestAnAskWithoutTheDotEndsByItself(t *testing.T) {
 	c.SiteWithPages("timeout 10m\nservice held /held", held)
 	began := time.Now()
 	expectNoPage(c, `{{askFirst "held"}}`, `nobody in party "main" answers service "held"`)
-	if took := time.Since(began); took < partytemplates.DotlessTimeout {
-		t.Errorf("it took %v", took)
-	}
+	took := time.Since(began)
+	check.ErrorIf(t, took < partytemplates.DotlessTimeout, "it took %v", took)
 	partytest.Eventually(t, "the application's request has ended", func() bool { return waiting.Load() == 0 })
 }
 
@@ -291,14 +288,11 @@ func TestAnotherRouteGetsNothingThatIsForwarded(t *testing.T) {
 		}
 	}`)
 	header := http.Header{"Cookie": {"c=d"}, "Authorization": {"Basic eDp5"}}
-	if status, body := c.Do("GET", "/page", "", header); status != 200 || body != "[][own]" {
-		t.Fatalf("%d %q", status, body)
-	}
+	status, body := c.Do("GET", "/page", "", header)
+	check.FatalIf(t, status != 200 || body != "[][own]", "%d %q", status, body)
 	for what, want := range map[*partytest.Application]http.Header{own: header, other: {}} {
 		requests := what.Requests()
-		if len(requests) != 1 {
-			t.Fatalf("%d requests", len(requests))
-		}
+		check.FatalIf(t, len(requests) != 1, "%d requests", len(requests))
 		for name := range header {
 			check.Equal(t, requests[0].Header.Get(name), want.Get(name), name)
 		}

@@ -78,9 +78,7 @@ func TestAGuestThatFailsIsLeftOutOfThePageAndLogged(t *testing.T) {
 	c := templateSite(t, "", "one", "two", "three", "four", "five")
 	c.ExpectPage(`{{askAround "number"}}`, "[1 5]")
 	entries := partytest.LogEntries(t, "guest failed")
-	if len(entries) != 3 {
-		t.Fatal(entries)
-	}
+	check.FatalIf(t, len(entries) != 3, entries)
 	for i, want := range []struct{ guest, problem string }{{"two", "out of order"}, {"three", "at the table"}, {"four", "no JSON: jsontext: unexpected EOF"}} {
 		e := entries[i]
 		if e["level"] != "warn" || e["logger"] != "http.handlers.templates.functions.wsgi_party" || e["party"] != "main" ||
@@ -330,7 +328,7 @@ func TestAPageThatAsksAPartyNobodyNamesIsWarnedAbout(t *testing.T) {
 	c := partytest.NewCaddy(t)
 	c.Site("wsgi_party main {\ninvite /__invite__/\ntest_app /__invite__/ one\n" + partytest.Templates("mian") + "test_app template\n}")
 	entries := partytest.LogEntries(t, "no wsgi_party handler names the party that was joined")
-	check.False(t, len(entries) != 1 || entries[0]["level"] != "warn" || entries[0]["party"] != "mian" || fmt.Sprint(entries[0]["hint"]) == "", entries)
+	check.ErrorIf(t, len(entries) != 1 || entries[0]["level"] != "warn" || entries[0]["party"] != "mian" || fmt.Sprint(entries[0]["hint"]) == "", entries)
 	expectNoPage(c, `{{askAround "number"}}`, `"mian"`, `"number"`)
 }
 
@@ -359,7 +357,7 @@ func TestTheTemplatesExtensionInACaddyfile(t *testing.T) {
 		"wsgi_party main\n": `{"wsgi_party":{"party":"main"}}`,
 	} {
 		adapted, _, err := partytest.AdaptCaddyfile(":8080\ntemplates {\nextensions {\n" + config + "\n}\nmime text/html\n}")
-		check.False(t, err != nil || !strings.Contains(string(adapted), `{"handler":"templates","match":`+want+`,"mime_types":["text/html"]}`), "%s: %s %v, want %s", config, adapted, err, want)
+		check.ErrorIf(t, err != nil || !strings.Contains(string(adapted), `{"handler":"templates","match":`+want+`,"mime_types":["text/html"]}`), "%s: %s %v, want %s", config, adapted, err, want)
 	}
 	for config, want := range map[string]string{
 		"wsgi_party one two":         "wrong argument count or unexpected line ending after 'two', at Caddyfile:4",
@@ -368,7 +366,7 @@ func TestTheTemplatesExtensionInACaddyfile(t *testing.T) {
 		"wsgi_party main {\nx\n}":    "wsgi_party takes no block here, at Caddyfile:4",
 	} {
 		_, _, err := partytest.AdaptCaddyfile(":8080\ntemplates {\nextensions {\n" + config + "\n}\n}")
-		check.False(t, err == nil || !strings.Contains(err.Error(), want), "%s: %v, want %s", config, err, want)
+		check.ErrorIf(t, err == nil || !strings.Contains(err.Error(), want), "%s: %v, want %s", config, err, want)
 	}
 }
 
@@ -386,17 +384,13 @@ func TestTheTemplatesExtensionInJSON(t *testing.T) {
 		c := partytest.NewCaddy(t)
 		site := string(c.Adapt("ADDRESS {\nwsgi_party main {\ninvite /__invite__/\ntest_app /__invite__/ one\n" + partytest.Templates("") + "test_app template\n}\n}"))
 		before, after, ok := strings.Cut(site, `"match":{"wsgi_party":{}}`)
-		if !ok {
-			t.Fatal(site)
-		}
+		check.FatalIf(t, !ok, site)
 		err := caddy.Load([]byte(before+`"match":{"wsgi_party":`+config+`}`+after), true)
 		if want.problem != "" {
-			check.False(t, err == nil || !strings.Contains(err.Error(), want.problem), "%s: %v, want %s", config, err, want.problem)
+			check.ErrorIf(t, err == nil || !strings.Contains(err.Error(), want.problem), "%s: %v, want %s", config, err, want.problem)
 			continue
 		}
-		if err != nil {
-			t.Fatalf("%s: %v", config, err)
-		}
+		check.FatalIf(t, err != nil, "%s: %v", config, err)
 		c.ExpectSoon("/page?t="+url.QueryEscape(`{{askFirst "number"}}`), 200, "1")
 	}
 }
@@ -408,7 +402,7 @@ func TestTheTemplatesExtensionIsAModule(t *testing.T) {
 		t.Fatalf("it is a %T", info.New())
 	}
 	for _, name := range []string{"askAround", "askFirst", "askReplies", "urlFor", "maybeURL"} {
-		check.False(t, functions.CustomTemplateFunctions()[name] == nil, "there is no %s", name)
+		check.ErrorIf(t, functions.CustomTemplateFunctions()[name] == nil, "there is no %s", name)
 	}
 }
 
@@ -421,7 +415,5 @@ func expectNoPage(c *partytest.Caddy, template string, want ...string) {
 		return
 	}
 	said := partytest.LastHTTPError(c)
-	for _, part := range want {
-		check.Has(c, said, part, "%s: the log says, without", template)
-	}
+	check.Contains(c, said, want, "%s: the log says, without", template)
 }

@@ -62,11 +62,19 @@ func Deep(t testing.TB, got, want any, what ...any) {
 	}
 }
 
-// False fails the test if something is wrong.
-func False(t testing.TB, wrong bool, what ...any) {
+// ErrorIf fails the test if something is wrong.
+func ErrorIf(t testing.TB, wrong bool, what ...any) {
 	t.Helper()
 	if wrong {
 		t.Error(strings.TrimSuffix(said(what), ": "))
+	}
+}
+
+// FatalIf ends the test if something is wrong.
+func FatalIf(t testing.TB, wrong bool, what ...any) {
+	t.Helper()
+	if wrong {
+		t.Fatal(strings.TrimSuffix(said(what), ": "))
 	}
 }
 
