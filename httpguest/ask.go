@@ -51,18 +51,14 @@ func (a *application) askApplication(ctx context.Context, service string, h mani
 
 // abandonedError says that whoever asks did not wait, or asks too much. It is not the
 // application's doing.
-type abandonedError struct{ err error }
+type abandonedError struct{ error }
 
-func (e *abandonedError) Error() string { return e.err.Error() }
-
-func (e *abandonedError) Unwrap() error { return e.err }
+func (e *abandonedError) Unwrap() error { return e.error }
 
 // unreachableError says that the application did not answer at all.
-type unreachableError struct{ err error }
+type unreachableError struct{ error }
 
-func (e *unreachableError) Error() string { return e.err.Error() }
-
-func (e *unreachableError) Unwrap() error { return e.err }
+func (e *unreachableError) Unwrap() error { return e.error }
 
 // statusError says that the application, or a handler in front of it, answered with a
 // status that is no answer.
