@@ -108,11 +108,13 @@ func TestWhatIsNoMistakeIsNotWarnedOf(t *testing.T) {
 		"localhost":     site("http://:"+port, "bind localhost"),
 		"a unix socket": site("http://", "bind unix/"+filepath.Join(dir, "s")),
 	} {
-		partytest.ResetLog()
-		c.Load(config)
-		for _, message := range []string{hiddenMessage, openMessage} {
-			check.Equal(t, len(partytest.LogEntries(t, message)), 0, name)
-		}
+		t.Run(name, func(t *testing.T) {
+			partytest.ResetLog()
+			c.Load(config)
+			for _, message := range []string{hiddenMessage, openMessage} {
+				check.Equal(t, len(partytest.LogEntries(t, message)), 0, name)
+			}
+		})
 	}
 }
 
@@ -176,18 +178,20 @@ func TestMistakesOfApplicationsAreTold(t *testing.T) {
 	}
 	c.load(config)
 	for name, test := range tests {
-		partytest.Eventually(t, name+" is told", func() bool { return len(partytest.InvitesLogged(t, name)) > 0 })
-		told := partytest.InvitesLogged(t, name)[0]
-		if told["level"] != "warn" { // its application has answered, or something in Caddy has
-			t.Errorf("%s: it is told at level %v", name, told["level"])
-		}
-		text := fmt.Sprint(told["error"], told["hint"])
-		for _, part := range test.says {
-			if part = strings.ReplaceAll(part, "NAME", name); !strings.Contains(text, part) {
-				t.Errorf("%s: it does not say %s: %v", name, part, told)
+		t.Run(name, func(t *testing.T) {
+			partytest.Eventually(t, name+" is told", func() bool { return len(partytest.InvitesLogged(t, name)) > 0 })
+			told := partytest.InvitesLogged(t, name)[0]
+			if told["level"] != "warn" { // its application has answered, or something in Caddy has
+				t.Errorf("%s: it is told at level %v", name, told["level"])
 			}
-		}
-		check.ErrorIf(t, strings.Contains(text, test.never), "%s: it says %s: %v", name, test.never, told)
+			text := fmt.Sprint(told["error"], told["hint"])
+			for _, part := range test.says {
+				if part = strings.ReplaceAll(part, "NAME", name); !strings.Contains(text, part) {
+					t.Errorf("%s: it does not say %s: %v", name, part, told)
+				}
+			}
+			check.ErrorIf(t, strings.Contains(text, test.never), "%s: it says %s: %v", name, test.never, told)
+		})
 	}
 	for _, p := range wsgiparty.Parties() {
 		for _, i := range p.Invites {

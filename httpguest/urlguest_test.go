@@ -155,7 +155,9 @@ func TestALinkMadeOfALinkHasItsMountOnce(t *testing.T) {
 		"shop:old-one.old-two.near":     "/apps/two/apps/twos/archive/",
 		"shop:old-one.old-two.not-here": "",
 	} {
-		got, err := wsgiparty.URLFor(t.Context(), operatorOf(c, "main"), name, nil)
-		check.ErrorIf(t, got != want || (err == nil) != (want != ""), "%s: %q, %v; want %q", name, got, err, want)
+		t.Run(name, func(t *testing.T) {
+			got, err := wsgiparty.URLFor(t.Context(), operatorOf(c, "main"), name, nil)
+			check.ErrorIf(t, got != want || (err == nil) != (want != ""), "%s: %q, %v; want %q", name, got, err, want)
+		})
 	}
 }

@@ -86,27 +86,31 @@ func TestAPathThatAGuestMakesUpIsNone(t *testing.T) {
 		"with a call that never was":          {"path": [][]string{{"two", "auth"}}, "root": "x.1", "mac": ended.MAC},
 		"with a call of this Caddy":           {"path": [][]string{{"two", "auth"}}, "root": (*party.ProcessID) + ".1", "mac": "AAAA"},
 	} {
-		header := http.Header{"Party-Token": {signedBy(t, "one", one.Key, claims)}}
-		for _, a := range []partytest.Asking{
-			{Key: one.Key, Path: "/auth", Header: header},
-			{Key: one.Key, Path: "/", Body: `[{"service":"auth"}]`, Header: header},
-		} {
-			if response := c.Ask(a); response.Status != 200 || !strings.Contains(response.Body, `"answers":["two","three"]`) {
-				t.Errorf("%s: %d %s", name, response.Status, response.Body)
+		t.Run(name, func(t *testing.T) {
+			header := http.Header{"Party-Token": {signedBy(t, "one", one.Key, claims)}}
+			for _, a := range []partytest.Asking{
+				{Key: one.Key, Path: "/auth", Header: header},
+				{Key: one.Key, Path: "/", Body: `[{"service":"auth"}]`, Header: header},
+			} {
+				if response := c.Ask(a); response.Status != 200 || !strings.Contains(response.Body, `"answers":["two","three"]`) {
+					t.Errorf("%s: %d %s", name, response.Status, response.Body)
+				}
 			}
-		}
-		mu.Lock()
-		for _, guest := range []string{"two", "three"} {
-			check.Equal(t, fmt.Sprint(claimsOf(t, seen[guest]).Path), "[[one auth]]", "%s: %s is told", name, guest)
-		}
-		mu.Unlock()
+			mu.Lock()
+			for _, guest := range []string{"two", "three"} {
+				check.Equal(t, fmt.Sprint(claimsOf(t, seen[guest]).Path), "[[one auth]]", "%s: %s is told", name, guest)
+			}
+			mu.Unlock()
+		})
 	}
 	for name, path := range map[string]any{
 		"too many": slices.Repeat([][]string{{"two", "auth"}}, 9),
 		"no pair":  [][]string{{"two"}}, "no list": "two", "no service": [][]string{{"two", ""}},
 	} {
-		response := c.Ask(partytest.Asking{Key: one.Key, Path: "/auth", Header: http.Header{"Party-Token": {signedBy(t, "one", one.Key, map[string]any{"path": path})}}})
-		check.ErrorIf(t, response.Status != 400 && response.Status != 508, "%s: %d %s", name, response.Status, response.Body)
+		t.Run(name, func(t *testing.T) {
+			response := c.Ask(partytest.Asking{Key: one.Key, Path: "/auth", Header: http.Header{"Party-Token": {signedBy(t, "one", one.Key, map[string]any{"path": path})}}})
+			check.ErrorIf(t, response.Status != 400 && response.Status != 508, "%s: %d %s", name, response.Status, response.Body)
+		})
 	}
 }
 

@@ -146,18 +146,20 @@ func TestAsksAndRepliesAreCounted(t *testing.T) {
 			"s 0, a/s 0 0 0 0, b/s 0 0 0 0, c/s 0 0 0 0, d/s 0 0 0 0",
 		},
 	} {
-		p := NewPartyline("main", Options{})
-		a, b, d := p.Operator("a"), p.Operator("b"), p.Operator("d")
-		connect(t, a, "s", pong)
-		connect(t, b, "s", failWith(wrapped))
-		connect(t, p.Operator("c"), "s", failWith(fs.ErrNotExist))
-		connect(t, d, "s", func(context.Context, any) (any, error) { panic(ErrHighAndDry) })
-		connect(t, d, "s", answerWith(nil))
-		connect(t, a, "s", failWith(ErrHighAndDry))
-		ctx, cancel := context.WithCancel(t.Context())
-		c.ask(ctx, cancel, p.Operator(""), a, b)
-		cancel()
-		check.Equal(t, strings.Join(figures(p), ", "), c.want, "%s: counted;", name)
+		t.Run(name, func(t *testing.T) {
+			p := NewPartyline("main", Options{})
+			a, b, d := p.Operator("a"), p.Operator("b"), p.Operator("d")
+			connect(t, a, "s", pong)
+			connect(t, b, "s", failWith(wrapped))
+			connect(t, p.Operator("c"), "s", failWith(fs.ErrNotExist))
+			connect(t, d, "s", func(context.Context, any) (any, error) { panic(ErrHighAndDry) })
+			connect(t, d, "s", answerWith(nil))
+			connect(t, a, "s", failWith(ErrHighAndDry))
+			ctx, cancel := context.WithCancel(t.Context())
+			c.ask(ctx, cancel, p.Operator(""), a, b)
+			cancel()
+			check.Equal(t, strings.Join(figures(p), ", "), c.want, "%s: counted;", name)
+		})
 	}
 }
 
