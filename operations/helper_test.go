@@ -12,8 +12,6 @@ import (
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
 
-// This file is the same in each package that tests parties.
-
 func TestMain(m *testing.M) {
 	partytest.Main(m, wsgiparty.Lookup, wsgiparty.OperatorFrom, wsgiparty.ErrHighAndDry)
 }
@@ -23,14 +21,6 @@ func operatorOf(t testing.TB, party string) *wsgiparty.Operator {
 	t.Helper()
 	operator, ok := wsgiparty.Lookup(party)
 	check.FatalIf(t, !ok, "there is no party %q", party)
-	return operator
-}
-
-// connectMain connects a handler under the service of the running config's party main.
-func connectMain(t testing.TB, guest, service string, h wsgiparty.Handler) *wsgiparty.Operator {
-	t.Helper()
-	operator := operatorOf(t, "main").Partyline().Operator(guest)
-	partytest.Connect(t, operator, service, h)
 	return operator
 }
 

@@ -12,8 +12,6 @@ import (
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
 
-// This file is the same in each package that tests parties.
-
 func TestMain(m *testing.M) {
 	partytest.Main(m, wsgiparty.Lookup, wsgiparty.OperatorFrom, wsgiparty.ErrHighAndDry)
 }
