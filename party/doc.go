@@ -28,8 +28,8 @@
 // else, it calls [Invitation.Replace].
 //
 // [SendInvites] sends the invites again, with new operators, to guests that are not on the
-// line, and waits for what comes of that. When a guest accepts a new invitation, the one
-// before has ended.
+// line, and waits for what comes of that. A guest that accepts a new invitation lets go of
+// the one before.
 //
 // # Asks over HTTP
 //
