@@ -122,7 +122,7 @@ func TestGuestsThatDidNotJoinAreInvitedAgainByTheAdminAPI(t *testing.T) {
 func TestTheAdminAPIInvitesOneGuest(t *testing.T) {
 	one := partytest.OnInvites(t, "one", partytest.Responds(500), partytest.Connects("one", "ping"))
 	two := partytest.OnInvites(t, "two", partytest.Responds(500), partytest.Connects("two", "ping"))
-	partytest.OnProvision(t, "joins", joins("main", "teller", "time", "noon"))
+	partytest.OnProvision(t, "joins", partytest.Joins("main", "teller", "time", "noon"))
 	c := newAdminTest(t)
 	c.Site(`
 	route {

@@ -216,7 +216,7 @@ func TestTheAdminAPIUnderLoad(t *testing.T) {
 		}
 		return partytest.Connects("fickle", "fickle")(w, r, operator)
 	})
-	partytest.OnProvision(t, "teller", joins(party, "teller", "time", "noon"))
+	partytest.OnProvision(t, "teller", partytest.Joins(party, "teller", "time", "noon"))
 	partytest.OnProvision(t, "broken", func(caddy.Context) error { return errors.New("oh no") })
 	c := newAdminTest(t)
 	site := `ADDRESS {

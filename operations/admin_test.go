@@ -139,7 +139,7 @@ func (c *adminTest) connect(party, guest, service string, h wsgiparty.Handler) *
 func TestTheAdminAPIShowsWhoIsOnTheLineAndWhatCameOfIt(t *testing.T) {
 	party := partytest.FreshParty()
 	var declines, breaks atomic.Bool
-	partytest.OnProvision(t, "teller", joins(party, "teller", "time", "noon"))
+	partytest.OnProvision(t, "teller", partytest.Joins(party, "teller", "time", "noon"))
 	partytest.OnInvites(t, "one", partytest.Connects("1", "zebra", "number"))
 	partytest.OnInvites(t, "two", func(w http.ResponseWriter, _ *http.Request, operator *partytest.Operator) error {
 		w.WriteHeader(http.StatusCreated)

@@ -187,7 +187,7 @@ func TestAGuestThatLeavesTakesItsSeriesWithIt(t *testing.T) {
 		)
 	}
 	partytest.OnProvision(t, "members", join)
-	partytest.OnProvision(t, "one member", joins(m.party, "stays", "both", "pong"))
+	partytest.OnProvision(t, "one member", partytest.Joins(m.party, "stays", "both", "pong"))
 	m.load("test_app members\nwsgi_party PARTY")
 	for range 2 {
 		m.ask("", "both")
@@ -259,7 +259,7 @@ func TestTheMetricsAreThereWhoeverJoinsFirst(t *testing.T) {
 	var end context.CancelFunc
 	partytest.OnProvision(t, "temporary", func(ctx caddy.Context) error {
 		ctx, end = caddy.NewContext(ctx)
-		return joins(m.party, "temporary", "number", 1)(ctx)
+		return partytest.Joins(m.party, "temporary", "number", 1)(ctx)
 	})
 	for i, load := range []func(){
 		func() { m.load("test_app temporary\nwsgi_party PARTY") },

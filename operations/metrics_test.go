@@ -350,7 +350,7 @@ func TestInvitesAreCountedByWhatBecameOfThem(t *testing.T) {
 
 func TestNothingARequestCarriesBecomesALabel(t *testing.T) {
 	m := newMetered(t)
-	partytest.OnProvision(t, "member", joins(m.party, "guest", "number", 1))
+	partytest.OnProvision(t, "member", partytest.Joins(m.party, "guest", "number", 1))
 	m.load("test_app member\nwsgi_party PARTY {\nignore_missing_services\n}")
 	m.ask("", "number")
 	want := []partytest.Figures{countedGuests(1), countedInvites(0, 0, 0, 0), countedAsks("number", 1), countedReplies("guest", "number", 1, 0, 0)}

@@ -146,7 +146,7 @@ func TestLookupIsOfTheRunningConfig(t *testing.T) {
 	start := partytest.DuringStart(t, func() error { look("start"); return nil })
 	partytest.OnProvision(t, "app", func(ctx caddy.Context) error {
 		config++
-		if err := joins("main", "app", "config", config)(ctx); err != nil {
+		if err := partytest.Joins("main", "app", "config", config)(ctx); err != nil {
 			return err
 		}
 		if err := start(ctx); err != nil {

@@ -123,8 +123,8 @@ func TestHandlersThatWouldMuteAnotherAreAnError(t *testing.T) {
 
 func TestWhatOnlyTheWholeConfigShowsIsWarnedAboutAtStart(t *testing.T) {
 	partytest.Guest(t, "one", "1", "number")
-	partytest.OnProvision(t, "lost", joins("mian", "lost", "number", 3))
-	partytest.OnProvision(t, "double", joins("main", "one", "number", 1))
+	partytest.OnProvision(t, "lost", partytest.Joins("mian", "lost", "number", 3))
+	partytest.OnProvision(t, "double", partytest.Joins("main", "one", "number", 1))
 	c := partytest.NewCaddy(t)
 	c.Site("route {\ntest_app lost\ntest_app double\nwsgi_party main {\ninvite /one/__invite__/\ntest_app one\n}\n}")
 	lost := partytest.LogEntries(t, "no wsgi_party handler names the party that was joined")

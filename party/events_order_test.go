@@ -258,7 +258,7 @@ func TestHandlersOfEventsMayUseTheLine(t *testing.T) {
 		substitute.Leave()
 		return nil
 	})
-	partytest.OnProvision(t, "member", joins("main", "member", "number", 1))
+	partytest.OnProvision(t, "member", partytest.Joins("main", "member", "number", 1))
 	c.load("test_app member\nwsgi_party main {\ninvite /nobody/__invite__/\n}")
 	c.expect("guest_joined member [number]", `invite_not_answered nobody [] /nobody/__invite__/ 0 ""`)
 	operator := c.join("leaves")

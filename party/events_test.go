@@ -156,12 +156,12 @@ func TestEventsTellWhoJoinedAndWhoseInviteCameToNothing(t *testing.T) {
 		return operator.Connect("ping", partytest.Pong)
 	})
 	partytest.App(t, "fails", func(http.ResponseWriter, *http.Request, caddyhttp.Handler) error { return errors.New("oh no") })
-	partytest.OnProvision(t, "early", joins("main", "early", "number", 1))
+	partytest.OnProvision(t, "early", partytest.Joins("main", "early", "number", 1))
 	partytest.OnProvision(t, "nobody", func(ctx caddy.Context) error {
 		_, err := wsgiparty.Join(ctx, "main", "") // no guest
 		return err
 	})
-	partytest.OnProvision(t, "elsewhere", joins("other", "early", "number", 1))
+	partytest.OnProvision(t, "elsewhere", partytest.Joins("other", "early", "number", 1))
 	c := newEventful(t)
 	c.load(`
 	test_app early
@@ -256,7 +256,7 @@ ADDRESS {
 // even what is told too early, listen to configs that fail to load and to start.
 func TestEventsAreToldOfAConfigThatHasStarted(t *testing.T) {
 	partytest.Guest(t, "one", "1", "number")
-	partytest.OnProvision(t, "two", joins("main", "two", "number", 2))
+	partytest.OnProvision(t, "two", partytest.Joins("main", "two", "number", 2))
 	var c *eventful
 	generation := 0
 	partytest.OnProvision(t, "listens", func(ctx caddy.Context) error {
@@ -431,7 +431,7 @@ func TestAGuestWhoseContextEndsBeforeItsConfigIsToldToHaveLeft(t *testing.T) {
 	var end context.CancelFunc
 	partytest.OnProvision(t, "temporary", func(ctx caddy.Context) error {
 		ctx, end = caddy.NewContext(ctx)
-		return joins("main", "temporary", "number", 1)(ctx)
+		return partytest.Joins("main", "temporary", "number", 1)(ctx)
 	})
 	c := newEventful(t)
 	c.load("wsgi_party main\ntest_app temporary")
@@ -446,7 +446,7 @@ func TestEventsGoOnAfterTheContextOfWhoJoinedFirst(t *testing.T) {
 	var end context.CancelFunc
 	partytest.OnProvision(t, "temporary", func(ctx caddy.Context) error {
 		ctx, end = caddy.NewContext(ctx)
-		return joins("main", "temporary", "number", 1)(ctx)
+		return partytest.Joins("main", "temporary", "number", 1)(ctx)
 	})
 	c := newEventful(t)
 	c.load("test_app temporary\nwsgi_party main")

@@ -21,9 +21,9 @@ import (
 
 func TestAModuleMayJoinBeforeThePartyIsProvisioned(t *testing.T) {
 	partytest.Guest(t, "invited", "invited", "who")
-	partytest.OnProvision(t, "early", joins("main", "early", "who", "early"))
-	partytest.OnProvision(t, "inside", joins("main", "inside", "who", "inside"))
-	partytest.OnProvision(t, "late", joins("main", "late", "who", "late"))
+	partytest.OnProvision(t, "early", partytest.Joins("main", "early", "who", "early"))
+	partytest.OnProvision(t, "inside", partytest.Joins("main", "inside", "who", "inside"))
+	partytest.OnProvision(t, "late", partytest.Joins("main", "late", "who", "late"))
 	c := partytest.NewCaddy(t)
 	c.Site(`
 	route {
@@ -82,9 +82,9 @@ func TestTheOperatorLeavesWhenItsContextEndsBeforeItsConfig(t *testing.T) {
 	var end context.CancelFunc
 	partytest.OnProvision(t, "app", func(ctx caddy.Context) error {
 		ctx, end = caddy.NewContext(ctx)
-		return joins("main", "temporary", "who", "temporary")(ctx)
+		return partytest.Joins("main", "temporary", "who", "temporary")(ctx)
 	})
-	partytest.OnProvision(t, "other", joins("main", "other", "who", "other"))
+	partytest.OnProvision(t, "other", partytest.Joins("main", "other", "who", "other"))
 	c := partytest.NewCaddy(t)
 	c.Site("route {\ntest_app app\ntest_app other\nwsgi_party main\n}")
 	c.ExpectAnswers("main", "who", "temporary", "other")
@@ -109,7 +109,7 @@ func TestInvitedGuestsLeaveWhenTheirContextEndsBeforeTheConfig(t *testing.T) {
 		_, err := inner.LoadModuleByID("http.handlers.wsgi_party", []byte(`{"name": "main", "invites": ["/__invite__/"], "routes": [{"handle": [{"handler": "test_app", "key": "app"}]}]}`))
 		return err
 	})
-	partytest.OnProvision(t, "other", joins("main", "other", "who", "other"))
+	partytest.OnProvision(t, "other", partytest.Joins("main", "other", "who", "other"))
 	c := partytest.NewCaddy(t)
 	c.Site("route {\ntest_app other\ntest_app loader\n}")
 	c.ExpectAnswers("main", "ping", "pong")

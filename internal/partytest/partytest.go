@@ -27,7 +27,7 @@ type asker interface {
 	AskAround(ctx context.Context, service string, payload any) ([]any, error)
 }
 
-// An operator with handlers of type H, of a partyline L.
+// An operator with handlers of type H, on a partyline L.
 type operator[H, L any] interface {
 	asker
 	Connect(service string, h H) error
@@ -36,12 +36,17 @@ type operator[H, L any] interface {
 	Partyline() L
 }
 
-type partyline interface{ Services() map[string][]string }
+// A partyline with operators of type O.
+type partyline[O any] interface {
+	Operator(guest string) O
+	Services() map[string][]string
+}
 
 // known is what Main was told of parties.
 var known struct {
 	lookup     func(party string) (asker, bool)
 	services   func(asker) map[string][]string
+	join       func(ctx caddy.Context, party, guest string) (*Operator, error)
 	invited    func(*http.Request) (*Operator, bool)
 	highAndDry error
 }
@@ -49,19 +54,28 @@ var known struct {
 // Handler is the type of a handler, without its name.
 type Handler = func(ctx context.Context, payload any) (answer any, err error)
 
-// Main runs the tests of a package whose parties are found by lookup, and whose guests
-// find their operator by operatorFrom. Caddy's
-// folders are of these tests only.
-func Main[O operator[H, L], H ~func(context.Context, any) (any, error), L partyline](m *testing.M,
-	lookup func(string) (O, bool), operatorFrom func(*http.Request) (O, bool), highAndDry error) {
+// Main runs the tests of a package whose parties are found by lookup, and joined by join, and whose
+// guests find their operator by operatorFrom. Caddy's folders are of these tests only.
+func Main[O operator[H, L], H ~func(context.Context, any) (any, error), L partyline[O]](m *testing.M, lookup func(string) (O, bool),
+	join func(ctx caddy.Context, party, guest string) (O, error), operatorFrom func(*http.Request) (O, bool), highAndDry error) {
+	operator := func(o O) *Operator {
+		return &Operator{o.Guest(), o.Partyline(), func(service string, h Handler) error { return o.Connect(service, h) }, o.Leave}
+	}
 	known.lookup = func(party string) (asker, bool) { return lookup(party) }
 	known.services = func(a asker) map[string][]string { return a.(O).Partyline().Services() }
+	known.join = func(ctx caddy.Context, party, guest string) (*Operator, error) {
+		o, err := join(ctx, party, guest)
+		if err != nil {
+			return nil, err
+		}
+		return operator(o), nil
+	}
 	known.invited = func(r *http.Request) (*Operator, bool) {
 		o, ok := operatorFrom(r)
 		if !ok {
 			return nil, false
 		}
-		return &Operator{o.Guest(), o.Partyline(), func(service string, h Handler) error { return o.Connect(service, h) }, o.Leave}, true
+		return operator(o), true
 	}
 	known.highAndDry = highAndDry
 	dir, err := os.MkdirTemp("", "wsgiparty")
