@@ -7,15 +7,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-
+	"github.com/wsgiparty/wsgiparty"
 	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
+	"github.com/wsgiparty/wsgiparty/internal/token"
+	"github.com/wsgiparty/wsgiparty/internal/wire"
 	"github.com/wsgiparty/wsgiparty/party"
 	"github.com/wsgiparty/wsgiparty/partyline"
 )
@@ -145,5 +151,268 @@ func TestAnOperatorIsReplacedWithoutAGap(t *testing.T) {
 	check.Slices(t, check.Value(operatorOf(t, "main").AskAround(t.Context(), "ping", nil))(t), []any{99}, ", want the last that replaced another")
 	if i.Leave(); i.OnLine() {
 		t.Error("it has not left")
+	}
+}
+
+// TestApplicationsThatAreInvitedAgainAreWaitedForTogether holds each until all have
+// been asked.
+func TestApplicationsThatAreInvitedAgainAreWaitedForTogether(t *testing.T) {
+	const applications = 3
+	c := partytest.NewCaddy(t)
+	var asked sync.WaitGroup
+	asked.Add(applications)
+	all := make(chan struct{})
+	var config strings.Builder
+	config.WriteString("wsgi_party main {\ninvite_timeout 10m\n")
+	for n := range applications {
+		var times atomic.Int64
+		a := partytest.NewApplication(t, "", func(w http.ResponseWriter, r *http.Request) {
+			if times.Add(1) == 1 {
+				w.WriteHeader(http.StatusForbidden)
+				return
+			}
+			asked.Done()
+			<-all
+			w.Header().Set("Content-Type", partytest.ManifestType)
+			_, _ = io.WriteString(w, `{"services": {"ping": {"answer": 1}}}`)
+		})
+		fmt.Fprintf(&config, "invite /app%d/__invite__/\n%s", n, partytest.Mounted(fmt.Sprint("app", n), "", a))
+	}
+	c.Site(config.String() + "}")
+	partytest.Eventually(t, "all have refused", func() bool {
+		for _, p := range wsgiparty.Parties() {
+			for _, i := range p.Invites {
+				if i.Result != wsgiparty.InviteRefused {
+					return false
+				}
+			}
+		}
+		return true
+	})
+	go func() {
+		asked.Wait()
+		close(all)
+	}()
+	infos := wsgiparty.SendInvites("main", "")
+	check.Equal(t, len(infos), applications, "%+v", infos)
+	for _, i := range infos {
+		check.Equal(t, i.Result, wsgiparty.InviteJoined, "%+v", i)
+	}
+}
+
+// TestAGuestThatHangsEachTimeTheConfigIsLoadedIsWaitedForLess has changes by the admin
+// API wait for one guest.
+func TestAGuestThatHangsEachTimeTheConfigIsLoadedIsWaitedForLess(t *testing.T) {
+	hang := func(_ http.ResponseWriter, r *http.Request, _ *partytest.Operator) error {
+		<-r.Context().Done()
+		return nil
+	}
+	partytest.OnInvites(t, "app", hang, hang, hang, partytest.Connects("pong", "ping"), hang, hang)
+	c := partytest.NewCaddy(t)
+	outcome := func() wsgiparty.InviteInfo { return wsgiparty.Parties()[0].Invites[0] }
+	const site = "ADDRESS {\nwsgi_party main {\ninvite_timeout 2s\ninvite /app/__invite__/ /other/__invite__/\ntest_app /app/* app\n}\n}"
+	for load, want := range []string{"2s", "200ms", "200ms", "", "2s", "200ms"} {
+		c.Load(site)
+		got := wire.Message(outcome().Err)
+		check.ErrorIf(t, want == "" && got != "" || !strings.HasSuffix(got, want), "load %d: %q, want %s", load, got, want)
+		check.Equal(t, strings.Contains(outcome().Hint, "a tenth"), (want == "200ms"), "load %d: hint", load)
+	}
+}
+
+// TestWhoSaysWhatBecameOfInvitesWaitsForNobody has one change what the hints of invites
+// depend on, while others read them.
+func TestWhoSaysWhatBecameOfInvitesWaitsForNobody(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	c.Site("wsgi_party main {\ninvite /blog/__invite__/\nreverse_proxy 127.0.0.1:1\n}")
+	a, _ := party.Running()
+	const times = 20_000
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		var group sync.WaitGroup
+		group.Go(func() {
+			for range times {
+				_ = a.AddKeys("main", "blog", token.Keys{})
+			}
+		})
+		for range 2 {
+			group.Go(func() {
+				for range times {
+					check.Has(t, wsgiparty.Parties()[0].Invites[0].Hint, "wsgi_party_guest")
+				}
+			})
+		}
+		group.Wait()
+	}()
+	select {
+	case <-done:
+	case <-time.After(time.Minute):
+		t.Fatal("they wait for each other")
+	}
+}
+
+// partiesOf returns the handlers of a party of the running config.
+func partiesOf(t testing.TB, name string) []*party.Host {
+	t.Helper()
+	a, ok := party.Running()
+	check.FatalIf(t, !ok, "no config has a party")
+	return a.HostsOf(name)
+}
+
+// untilGone is an invite of a guest that answers when nobody waits for it any more.
+func untilGone(entered chan<- struct{}) func(http.ResponseWriter, *http.Request, *partytest.Operator) error {
+	return func(_ http.ResponseWriter, r *http.Request, operator *partytest.Operator) error {
+		entered <- struct{}{}
+		<-r.Context().Done()
+		return operator.Connect("hangs", partytest.Pong) // too late
+	}
+}
+
+// TestInvitesWhoseClientsHaveGoneHoldUpNobody has one guest hang, one application, and
+// many who invite both and go away.
+func TestInvitesWhoseClientsHaveGoneHoldUpNobody(t *testing.T) {
+	const posts = 60
+	entered := make(chan struct{}, posts)
+	hangs := []partytest.InvitedFunc{partytest.Responds(500)}
+	for range posts {
+		hangs = append(hangs, untilGone(entered))
+	}
+	partytest.OnInvites(t, "hangs", append(hangs, partytest.Connects("at last", "hangs"))...)
+	partytest.OnInvites(t, "well", partytest.Responds(500), partytest.Connects("pong", "ping"))
+	c := partytest.NewCaddyWithAdmin(t)
+	events := partytest.KeepEvents(t)
+	held, ended := make(chan struct{}, 2*posts), make(chan struct{})
+	application := partytest.NewApplication(t, "", func(_ http.ResponseWriter, r *http.Request) {
+		held <- struct{}{}
+		select {
+		case <-r.Context().Done():
+		case <-ended:
+		}
+	})
+	defer close(ended)
+	c.Site("route {\ntest_app events\nwsgi_party main {\ninvite_timeout 10m\ninvite /slow/__invite__/ /hangs/__invite__/ /well/__invite__/\ntest_app /hangs/* hangs\ntest_app /well/* well\n" + partytest.Mounted("slow", "", application) + "}\n}")
+	<-held
+	told := len(events.Events())
+	post := func(ctx context.Context, guest string) partytest.Response {
+		response, err := c.TryCall(ctx, "POST", "/wsgi_party/main/invite?guest="+guest, strings.NewReader("{}"))
+		check.ErrorIf(t, err != nil && ctx.Err() == nil, err)
+		return response
+	}
+	// One after the other, and many at once.
+	for range 3 {
+		ctx, leave := context.WithCancel(context.Background())
+		go func() { <-entered; leave() }()
+		post(ctx, "hangs")
+	}
+	ctx, leave := context.WithCancel(context.Background())
+	var group sync.WaitGroup
+	for i := range posts {
+		group.Go(func() { post(ctx, []string{"hangs", "slow", ""}[i%3]) })
+	}
+	<-entered
+	<-held
+	// An invite of another guest does not wait for them.
+	var sent struct {
+		Invites []struct{ Result wsgiparty.InviteResult }
+	}
+	if partytest.Decode(c, post(context.Background(), "well"), &sent); len(sent.Invites) != 1 || sent.Invites[0].Result != wsgiparty.InviteJoined {
+		t.Errorf("%+v", sent)
+	}
+	c.ExpectAnswers("main", "ping", "pong")
+	leave()
+	group.Wait()
+	partytest.Eventually(t, "the invites end with their requests", func() bool {
+		p := partiesOf(c, "main")[0]
+		(*p.Mu()).Lock()
+		defer (*p.Mu()).Unlock()
+		for _, i := range *(*p.Guests()).Invited() {
+			if (*i.Sending()) != nil {
+				return false
+			}
+		}
+		return true
+	})
+	// They have left everything as it was.
+	partytest.Eventually(t, "the guest that connects too late has left", func() bool { return operatorOf(c, "main").Partyline().Services()["hangs"] == nil })
+	var shown struct {
+		Invites []struct {
+			Status int
+			Result wsgiparty.InviteResult
+		}
+	}
+	if partytest.Decode(c, c.Call("GET", "/wsgi_party/main", ""), &shown); shown.Invites[1].Status != 500 || shown.Invites[1].Result != wsgiparty.InviteFailed {
+		t.Errorf("%+v", shown.Invites[1])
+	}
+	for _, e := range events.Events()[told:] {
+		check.ErrorIf(t, strings.Contains(e, "hangs"), "an invite that nobody waited for is told of: %s", e)
+	}
+	for _, e := range partytest.LogEntries(t, "request error") {
+		t.Errorf("who has gone is an error: %v", e)
+	}
+}
+
+// TestWhoInvitesAGuestThatIsBeingInvitedGetsTheSameOutcome has the first of two who
+// wait for an invite go.
+func TestWhoInvitesAGuestThatIsBeingInvitedGetsTheSameOutcome(t *testing.T) {
+	entered, release := make(chan struct{}), make(chan struct{})
+	script := partytest.OnInvites(t, "app", partytest.Responds(500), func(w http.ResponseWriter, r *http.Request, operator *partytest.Operator) error {
+		close(entered)
+		select {
+		case <-release:
+		case <-r.Context().Done():
+			return r.Context().Err()
+		}
+		return partytest.Connects("pong", "ping")(w, r, operator)
+	})
+	c := partytest.NewCaddy(t)
+	c.Site("wsgi_party main {\ninvite_timeout 10m\ninvite /app/__invite__/\ntest_app app\n}")
+	type result struct {
+		infos []wsgiparty.InviteInfo
+		err   error
+	}
+	send := func(ctx context.Context) <-chan result {
+		sent := make(chan result, 1)
+		go func() {
+			infos, err := wsgiparty.SendInvitesContext(ctx, "main", "app")
+			sent <- result{infos, err}
+		}()
+		return sent
+	}
+	waiting := func(n int) {
+		t.Helper()
+		partytest.Eventually(t, fmt.Sprint(n, " wait"), func() bool {
+			p := partiesOf(c, "main")[0]
+			(*p.Mu()).Lock()
+			defer (*p.Mu()).Unlock()
+			return (*(*(*p.Guests()).Invited())[0].Sending()) != nil && (*(*(*(*p.Guests()).Invited())[0].Sending()).Waiting()) == n
+		})
+	}
+	enough := errors.New("enough")
+	ctx, leave := context.WithCancelCause(context.Background())
+	first := send(ctx)
+	<-entered
+	others := []<-chan result{send(context.Background()), send(context.Background())}
+	waiting(3)
+	leave(enough)
+	if r := <-first; r.err != enough || r.infos != nil {
+		t.Errorf("%+v", r)
+	}
+	waiting(2)
+	close(release)
+	for _, other := range others {
+		if r := <-other; r.err != nil || len(r.infos) != 1 || r.infos[0].Result != wsgiparty.InviteJoined || !r.infos[0].Sent {
+			t.Errorf("%+v", r)
+		}
+	}
+	if script.Invites() != 2 {
+		t.Errorf("%d invites arrived", script.Invites()-1)
+	}
+	c.ExpectAnswers("main", "ping", "pong")
+	// Who is on the line is sent none.
+	if infos, err := wsgiparty.SendInvitesContext(ctx, "main", "app"); err != nil || len(infos) != 1 || infos[0].Sent {
+		t.Errorf("%+v %v", infos, err)
+	}
+	if infos, err := wsgiparty.SendInvitesContext(context.Background(), "none", ""); len(infos) != 0 || err != nil {
+		t.Errorf("%+v %v", infos, err)
 	}
 }
