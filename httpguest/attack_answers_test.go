@@ -21,7 +21,6 @@ import (
 	"github.com/wsgiparty/wsgiparty"
 	"github.com/wsgiparty/wsgiparty/httpguest"
 	"github.com/wsgiparty/wsgiparty/internal/check"
-	"github.com/wsgiparty/wsgiparty/internal/manifest"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
 
@@ -436,27 +435,4 @@ func TestAnotherRouteCannotAnswerForAGuest(t *testing.T) {
 	for service, want := range map[string]string{"own": `"a"`, "root": `"other"`} {
 		check.Equal(t, fmt.Sprintf("%s", c.Answered(party, service, nil)), "["+want+"]", service)
 	}
-}
-
-// TestAGuestThatIsInvitedAnewLeavesNothingBehind of what the invite before is still at.
-func TestAGuestThatIsInvitedAnewLeavesNothingBehind(t *testing.T) {
-	c := partytest.NewCaddy(t)
-	party := partytest.FreshParty()
-	a := partytest.NewApplication(t, `{"services": {"who": {"answer": "new"}}}`, nil)
-	c.Site("wsgi_party " + party + " {\ninvite /a/__invite__/\n" + partytest.Mounted("a", "", a) + "}")
-	c.Connected(party, "who", "a")
-	last := (*partytest.Handlers[*wsgiparty.Guest](t)[0].SpeaksFor()).Load()
-	(*last.End())()
-	(*last.Invitation()).Leave()
-	m := manifestWith(t, `{"services": {"who": {"answer": "old"}}}`)
-	if err := last.Adopt(m); err == nil {
-		t.Error("it joined again")
-	}
-	check.Equal(t, len(operatorOf(c, party).Partyline().Services()), 0, "on the line is still")
-}
-
-func manifestWith(t testing.TB, text string) *manifest.Manifest {
-	t.Helper()
-	m := check.Value(manifest.Parse([]byte(text)))(t)
-	return m
 }

@@ -35,7 +35,7 @@ func TestGuestsThatAskEachOtherForEverEnd(t *testing.T) {
 		"without them, twenty-four at once": {false, 24},
 	} {
 		t.Run(name, func(t *testing.T) {
-			handsBack, ofOne := test.handsBack, (*httpguest.NewSlots(test.maxAsks, 0, nil).OfOne())
+			handsBack, ofOne := test.handsBack, (3*test.maxAsks+3)/4
 			c := partytest.NewCaddy(t)
 			var depth, deepest, asks, refused, tooDeep atomic.Int64
 			asking := func(key string) http.HandlerFunc {

@@ -325,6 +325,16 @@ func TestWrongLinesOfTheGuestDirectivesAreRefused(t *testing.T) {
 	}
 }
 
+func TestHeadersThatWouldChangeAnAskAreNotForwarded(t *testing.T) {
+	for _, name := range []string{
+		"Party-Token", "party_token", "PARTY.TOKEN", "X-Forwarded-Prefix", "x_forwarded_prefix", "Connection", "Host", "Content-Length", "Transfer-Encoding", "TE", "Trailer", "Upgrade",
+		"Keep-Alive", "Content-Type", "Content-Encoding", "Accept-Encoding", "Range", "If-None-Match", "If-Modified-Since", "Expect", "a b", "", "a:b", "a\r\nb",
+	} {
+		_, _, err := partytest.AdaptCaddyfile(inSite("wsgi_party_guest {\nforward Cookie Authorization Accept-Language `" + name + "`\n}"))
+		check.Fails(t, err, "forward")
+	}
+}
+
 // FuzzGuestCaddyfile checks that no lines make the parsers panic, and that what they
 // make of them is always the same and decodes into handlers that encode to it.
 func FuzzGuestCaddyfile(f *testing.F) {

@@ -4,110 +4,96 @@
 package httpguest
 
 import (
+	"cmp"
 	"context"
-	"sync"
-	"sync/atomic"
+	"net/http"
+	"testing"
 	"time"
-
-	"github.com/wsgiparty/wsgiparty/internal/manifest"
-	"github.com/wsgiparty/wsgiparty/party"
 )
 
-// What tests of the package need of it beyond its API.
-var AnswerOf = answerOf
+// What the tests of package httpguest_test need beyond the API: they load Caddyfiles, and
+// so import the package that imports this one.
+type (
+	Application = application
+	Fetcher     = fetcher
+)
 
-type Application = application
+const (
+	BreakerFailures = breakerFailures
+	BreakerPause    = breakerPause
+	DefaultMaxAsks  = defaultMaxAsks
+	MaxWaiting      = maxWaiting
+)
 
-var Applications = &applications
+// Waits are how long to leave applications alone; 0 is the package's own time.
+type Waits struct{ Unreached, Answered, Denied, Broken, Starting time.Duration }
 
-const BreakerFailures = breakerFailures
-const BreakerPause = breakerPause
-
-var CheckForwarded = checkForwarded
-
-const DefaultMaxAsks = defaultMaxAsks
-
-var FetchWaits = &fetchWaits
-
-type Fetcher = fetcher
-type LastManifest = lastManifest
-type ManifestKey = manifestKey
-
-var MaxAgeOf = maxAgeOf
-
-const MaxWaiting = maxWaiting
-
-var NewFetcher = newFetcher
-var NewSlots = newSlots
-
-const PrefixHeader = prefixHeader
-
-type Retries = retries
-
-var RetryAfter = retryAfter
-
-type Slots = slots
-
-var StartingTime = &startingTime
-
-type StatusError = statusError
-
-const TokenHeader = tokenHeader
-
-type Waits = waits
-
-func (x *Guest) SpeaksFor() *atomic.Pointer[application] { return &x.speaksFor }
-
-func (x *application) Adopt(a0 *manifest.Manifest) error { return x.adopt(a0) }
-
-func (x *application) Breakers() *sync.Map { return &x.breakers }
-
-func (x *application) CheckPage(a0 string, a1 string) error { return x.checkPage(a0, a1) }
-
-func (x *application) End() *context.CancelFunc { return &x.end }
-
-func (x *application) FetchSoon() { x.fetchSoon() }
-
-func (x *application) Invitation() **party.Invitation { return &x.invitation }
-
-func (x *application) Slots() **slots { return &x.slots }
-
-func (x *application) Surroundings() []string { return x.surroundings() }
-
-func (x *fetcher) Hear(a0 answer) time.Duration { return x.hear(a0) }
-
-func (x *fetcher) Key() *manifestKey { return &x.key }
-
-func (x *fetcher) Last() **lastManifest { return &x.last }
-
-func (x *remembered) Last() *atomic.Pointer[lastManifest] { return &x.last }
-
-func (x *retries) AfterDenial(a0 bool) time.Duration { return x.afterDenial(a0) }
-
-func (x *retries) AfterFailure(a0 bool, a1 time.Duration, a2 float64) time.Duration {
-	return x.afterFailure(a0, a1, a2)
+// Set makes them count until the test ends.
+func (w Waits) Set(t testing.TB) {
+	before, starting := fetchWaits, startingTime
+	t.Cleanup(func() { fetchWaits, startingTime = before, starting })
+	fetchWaits.unreached[1] = cmp.Or(w.Unreached, before.unreached[1])
+	for i := range 2 {
+		fetchWaits.answered[i] = cmp.Or(w.Answered, before.answered[i])
+		fetchWaits.denied[i] = cmp.Or(w.Denied, before.denied[i])
+	}
+	fetchWaits.broken = cmp.Or(w.Broken, before.broken)
+	startingTime = cmp.Or(w.Starting, starting)
 }
 
-func (x *retries) Reached() *bool { return &x.reached }
-
-func (x *retries) Reset() { x.reset() }
-
-func (x *slots) Acquire(a0 context.Context, a1 string, a2 bool) (release func(), waited time.Duration, err error) {
-	return x.acquire(a0, a1, a2)
+// Remembered says what the next config would know of an application.
+func Remembered(party, guest, uri string) (known, hasManifest bool) {
+	r, known := applications.Lookup(manifestKey{party, guest, uri})
+	return known, known && r.last.Load() != nil
 }
 
-func (x *slots) Mu() *sync.Mutex { return &x.mu }
+// RememberedInAll is how many applications are known.
+func RememberedInAll() int { return applications.Len() }
 
-func (x *slots) OfOne() *int { return &x.ofOne }
+// SpeaksFor returns the guest's application, nil if it is not this handler's.
+func (g *Guest) SpeaksFor(guest string) *Application {
+	if a := g.speaksFor.Load(); a != nil && a.guest() == guest {
+		return a
+	}
+	return nil
+}
 
-func (x *slots) Waiting() *int { return &x.waiting }
+func (a *application) FetchSoon()                            { a.fetchSoon() }
+func (a *application) Leave()                                { a.invitation.Leave() }
+func (a *application) CheckPage(name, expanded string) error { return a.checkPage(name, expanded) }
 
-func (x *waits) Answered() *[2]time.Duration { return &x.answered }
+// StoredAt is the key of the application's manifest in the storage.
+func (a *application) StoredAt() string {
+	return manifestKey{a.invitation.Party(), a.guest(), a.invitation.URI.String()}.storageKey(a.surroundings())
+}
 
-func (x *waits) Broken() *time.Duration { return &x.broken }
+// Breakers is for how many services there is one.
+func (a *application) Breakers() (n int) {
+	a.breakers.Range(func(any, any) bool { n++; return true })
+	return n
+}
 
-func (x *waits) Denied() *[2]time.Duration { return &x.denied }
+// TakeSlot takes one as an ask of the asker does.
+func (a *application) TakeSlot(ctx context.Context, asker string) (release func(), err error) {
+	release, _, err = a.slots.acquire(ctx, asker, false)
+	return release, err
+}
 
-func (x *waits) Unreached() *[2]time.Duration { return &x.unreached }
+// Waiting is how many asks wait for a slot.
+func (a *application) Waiting() int {
+	a.slots.mu.Lock()
+	defer a.slots.mu.Unlock()
+	return a.slots.waiting
+}
 
-func (x manifestKey) StorageKey(a0 []string) string { return x.storageKey(a0) }
+// NewFetcher returns a fetcher that hears what the test says.
+func NewFetcher(a *Application) *Fetcher { return newFetcher(a) }
+
+// Hear has the fetcher hear what came when it asked at that time, and returns when it asks
+// again.
+func (f *fetcher) Hear(response *http.Response, err error, asked time.Time) time.Duration {
+	return f.hear(answerOf(response, err, asked))
+}
+
+// HasManifest reports whether a last manifest counts.
+func (f *fetcher) HasManifest() bool { return f.last != nil }

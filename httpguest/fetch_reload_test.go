@@ -8,34 +8,17 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/wsgiparty/wsgiparty"
-	"github.com/wsgiparty/wsgiparty/httpguest"
 	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/kept"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testbackend"
 )
-
-// lastManifestOf returns the one that a config would begin with.
-func lastManifestOf(key httpguest.ManifestKey) (*httpguest.LastManifest, bool) {
-	a, ok := (*httpguest.Applications).Lookup(key)
-	if !ok {
-		return nil, false
-	}
-	last := (*a.Last()).Load()
-	return last, last != nil
-}
-
-// stored is the file with a last good manifest of the running config's guest.
-func (c *guestTest) stored(key httpguest.ManifestKey) string {
-	return filepath.Join(caddy.DefaultStorage.Path, filepath.FromSlash(key.StorageKey(applicationOf(c, key.Guest).Surroundings())))
-}
 
 func checkOnceASecond(t *testing.T, b *testbackend.Backend) {
 	t.Helper()
@@ -203,11 +186,11 @@ func TestLastGoodManifestsAreKeptInStorage(t *testing.T) {
 	b.On("/__invite__/", manifestOf(`{"urls": {"home": "/"}, "services": {"ping": {"href": "/ping"}, "two": [{"answer": 1.50}, {"answer": "<&>"}]}}`))
 	c.load(blogAt(b))
 	c.await("url")
-	key := httpguest.ManifestKey{c.party, "blog", "/blog/__invite__/"}
+	file := c.stored("blog")
 	var stored []byte
 	partytest.Eventually(t, "it is stored", func() bool {
 		var err error
-		stored, err = os.ReadFile(c.stored(key))
+		stored, err = os.ReadFile(file)
 		return err == nil
 	})
 	manifest := `{"urls":{"home":"/"},"services":{"ping":{"href":"/ping"},"two":[{"answer":1.50},{"answer":"<&>"}]}}`
@@ -231,7 +214,7 @@ func TestLastGoodManifestsAreKeptInStorage(t *testing.T) {
 	c.expectLink("home", "")
 
 	// What cannot be read is not there.
-	check.Must(t, os.WriteFile(c.stored(key), []byte("{"), 0o600))
+	check.Must(t, os.WriteFile(file, []byte("{"), 0o600))
 	b.Start()
 	restart(blogAt(b))
 	warned := partytest.LogEntries(t, "the guest's last manifest cannot be read from storage")
@@ -239,7 +222,7 @@ func TestLastGoodManifestsAreKeptInStorage(t *testing.T) {
 	c.await("url")
 	c.expectLink("home", "/blog/")
 	partytest.Eventually(t, "it is stored again", func() bool {
-		stored, err := os.ReadFile(c.stored(key))
+		stored, err := os.ReadFile(file)
 		return err == nil && is(stored)
 	})
 }

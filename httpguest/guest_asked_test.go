@@ -17,7 +17,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/wsgiparty/wsgiparty"
-	"github.com/wsgiparty/wsgiparty/httpguest"
 	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testbackend"
@@ -106,7 +105,7 @@ func TestHowAnApplicationIsAsked(t *testing.T) {
 		for name, value := range header {
 			check.Slices(t, r.Header[name], []string{value}, "%s: %s, want %s", what, name, value)
 		}
-		proof, err := keys.Verify("blog", r.Header.Get(httpguest.TokenHeader), time.Now())
+		proof, err := keys.Verify("blog", r.Header.Get("Party-Token"), time.Now())
 		if err != nil || !proof.IsFor(r.Method, r.URI, []byte(r.Body)) || !proof.IsFor(r.Method, "/apps/blog"+r.URI, []byte(r.Body)) ||
 			!slices.Equal(proof.Path, []token.Ask{{Guest: "asker", Service: service}}) || proof.Mount != "/apps/blog" {
 			t.Errorf("%s: the token says %+v %v", what, proof, err)

@@ -16,17 +16,10 @@ import (
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
 
-// fetcherOf returns a fetcher of the running config's guest, to be told at any time
-// what the application answered.
-func fetcherOf(t *testing.T, guest string) *httpguest.Fetcher {
-	t.Helper()
-	return httpguest.NewFetcher(applicationOf(t, guest))
-}
-
 // TestEventsTellOfRemoteGuests does not wait for half a minute between the answers
 // that the application is no guest any more.
 func TestEventsTellOfRemoteGuests(t *testing.T) {
-	wait(t, func(w *httpguest.Waits) { (*w.Broken()) = time.Second })
+	httpguest.Waits{Broken: time.Second}.Set(t)
 	c := partytest.NewCaddy(t)
 	events, expected := partytest.KeepEvents(t), 0
 	expect := func(want ...string) {
@@ -57,9 +50,9 @@ func TestEventsTellOfRemoteGuests(t *testing.T) {
 	}
 	expect("invite_failed evblog [gone ping]")
 
-	f := fetcherOf(t, "evblog")
+	f := httpguest.NewFetcher(applicationOf(t, "evblog"))
 	for i := range 3 {
-		f.Hear(httpguest.AnswerOf(&http.Response{StatusCode: http.StatusNotFound, Body: http.NoBody}, nil, time.Now().Add(time.Duration(i)*31*time.Second)))
+		f.Hear(&http.Response{StatusCode: http.StatusNotFound, Body: http.NoBody}, nil, time.Now().Add(time.Duration(i)*31*time.Second))
 	}
 	expect("invite_not_answered evblog [gone ping]", "guest_left evblog [gone ping]", "invite_not_answered evblog []")
 	blog.OnInvite(partytest.Manifest(`{"services": {"ping": {"answer": 2}}}`))
@@ -70,7 +63,7 @@ func TestEventsTellOfRemoteGuests(t *testing.T) {
 // TestInvitesAreCountedAndToldOfWhenTheirResultChanges has an application be asked
 // again and again.
 func TestInvitesAreCountedAndToldOfWhenTheirResultChanges(t *testing.T) {
-	wait(t, func(w *httpguest.Waits) { (*w.Broken()) = time.Second })
+	httpguest.Waits{Broken: time.Second}.Set(t)
 	c, party := partytest.NewCaddyWithAdmin(t), partytest.FreshParty()
 	blog := partytest.NewInvited(t, partytest.Manifest(`{"services": {"gone": {"href": "/gone"}}}`))
 	c.Site("wsgi_party " + party + " {\ninvite /blog/__invite__/\n" + partytest.Mounted("blog", "", blog) + "}")

@@ -71,9 +71,9 @@ func TestTheMount(t *testing.T) {
 			}
 			for name, values := range seen[0].Header {
 				folded := strings.NewReplacer("_", "-", ".", "-").Replace(strings.ToLower(name))
-				check.ErrorIf(t, folded == "party-token" || folded == "x-forwarded-prefix" && name != httpguest.PrefixHeader, "%s is passed on: %q", name, values)
+				check.ErrorIf(t, folded == "party-token" || folded == "x-forwarded-prefix" && name != "X-Forwarded-Prefix", "%s is passed on: %q", name, values)
 			}
-			check.Slices(t, seen[0].Header[httpguest.PrefixHeader], want, "X-Forwarded-Prefix")
+			check.Slices(t, seen[0].Header["X-Forwarded-Prefix"], want, "X-Forwarded-Prefix")
 		})
 	}
 }
@@ -152,7 +152,7 @@ func TestWhatIsDeclaredWinsOverTheManifest(t *testing.T) {
 		c.load(blogAt(b, options...))
 		awaitRequests(t, b, "/__invite__/", before+1)
 		partytest.Eventually(t, "it has joined", func() bool {
-			_, ok := lastManifestOf(httpguest.ManifestKey{c.party, "blog", "/blog/__invite__/"})
+			_, ok := httpguest.Remembered(c.party, "blog", "/blog/__invite__/")
 			return ok
 		})
 	}
@@ -294,9 +294,9 @@ func TestTwoGuestsShareOneMount(t *testing.T) {
 		keys := check.Value(token.NewKeys([]string{secret}))(t)
 		for _, path := range []string{"/__invite__/", "/who/"} {
 			for _, r := range b.Requests(path + guest) {
-				proof, err := keys.Verify(guest, r.Header.Get(httpguest.TokenHeader), time.Now())
+				proof, err := keys.Verify(guest, r.Header.Get("Party-Token"), time.Now())
 				check.ErrorIf(t, err != nil || proof.Guest != guest, "%s%s: %+v %v", path, guest, proof, err)
-				check.Slices(t, r.Header[httpguest.PrefixHeader], []string{"/shared"}, "X-Forwarded-Prefix")
+				check.Slices(t, r.Header["X-Forwarded-Prefix"], []string{"/shared"}, "X-Forwarded-Prefix")
 			}
 		}
 	}
@@ -356,6 +356,6 @@ func TestAnAnswerOfAnotherGuestDoesNotCount(t *testing.T) {
 	answers, err := c.ask("who", nil)
 	check.ErrorIf(t, answers != "" || !errors.Is(err, wsgiparty.ErrMisrouted), "%s %v", answers, err)
 	for _, r := range b.Requests("") {
-		check.ErrorIf(t, r.Header[httpguest.TokenHeader] != nil || r.Header[httpguest.PrefixHeader] != nil, "the other application is sent %v", r.Header)
+		check.ErrorIf(t, r.Header["Party-Token"] != nil || r.Header["X-Forwarded-Prefix"] != nil, "the other application is sent %v", r.Header)
 	}
 }

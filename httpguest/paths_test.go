@@ -358,8 +358,7 @@ func TestLookingWhoseALinkIsAllocatesNothing(t *testing.T) {
 	c.start(nil)
 	v := applicationOf(t, "site")
 	for _, other := range []string{"/wiki/x", "/shop/x", "/shop/admin/x"} {
-		_, _, ok := (*v.Invitation()).OtherGuestAt(other)
-		check.FatalIf(t, !ok, "%s is nobody's", other)
+		check.Fails(t, v.CheckPage("post", other), "which is guest")
 	}
 	if n := testing.AllocsPerRun(100, func() {
 		check.Nil(t, v.CheckPage("post", "/posts/hello-world.html?page=2"))

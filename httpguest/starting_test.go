@@ -200,10 +200,7 @@ func TestAnApplicationThatIsTooSlowForAnAskIsUpForVisitors(t *testing.T) {
 
 // TestAnApplicationThatIsStartingIsNoWarning has one that is not there, and comes.
 func TestAnApplicationThatIsStartingIsNoWarning(t *testing.T) {
-	before := (*httpguest.StartingTime)
-	t.Cleanup(func() { (*httpguest.StartingTime) = before })
-	(*httpguest.StartingTime) = 3 * time.Second
-	wait(t, func(w *httpguest.Waits) { (*w.Unreached())[1] = time.Second })
+	httpguest.Waits{Unreached: time.Second, Starting: 3 * time.Second}.Set(t)
 	c := newGuestTest(t)
 	b := testbackend.New(t, testport.Address(t))
 	b.On("/__invite__/", manifestOf(`{"urls": {"home": "/"}}`))

@@ -26,6 +26,7 @@ import (
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testbackend"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
+	"github.com/wsgiparty/wsgiparty/party"
 )
 
 // restart stops Caddy, and starts it with no memory of what was before.
@@ -63,7 +64,7 @@ func TestAStorageThatHangsDelaysALoadOnce(t *testing.T) {
 	var writers []*os.File
 	for i := range guests {
 		guest := fmt.Sprint(i)
-		pipe := c.stored(httpguest.ManifestKey{c.party, guest, "/" + guest + "/__invite__/"})
+		pipe := c.stored(guest)
 		awaitFile(t, pipe)
 		check.Must(t, os.Remove(pipe))
 		check.Must(t, syscall.Mkfifo(pipe, 0o600))
@@ -89,7 +90,7 @@ func TestAManifestThatCouldNotBeStoredIsStoredLater(t *testing.T) {
 	b.On("/__invite__/", testbackend.Response{Status: 404})
 	c.load(blogAt(b))
 	partytest.Eventually(t, "it is asked", func() bool { return len(partytest.InvitesLogged(t, "blog")) == 1 })
-	file := c.stored(httpguest.ManifestKey{c.party, "blog", "/blog/__invite__/"})
+	file := c.stored("blog")
 	inTheWay := filepath.Join(file, "in the way")
 	check.Must(t, os.MkdirAll(inTheWay, 0o700))
 	b.On("/__invite__/", manifestOf(`{"urls": {"home": "/"}}`, "ETag", `"1"`), testbackend.Response{Status: 304})
@@ -116,7 +117,7 @@ func TestStoredManifestsAreOfTheSameServerAndUpstreams(t *testing.T) {
 	config := c.inParty(blogAt(b))
 	c.Caddy.Load(config)
 	c.await("url")
-	awaitFile(t, c.stored(httpguest.ManifestKey{c.party, "blog", "/blog/__invite__/"}))
+	awaitFile(t, c.stored("blog"))
 	b.Kill()
 	for what, other := range map[string]string{
 		"another upstream":   strings.Replace(config, b.Upstream(), testport.Address(t), 1),
@@ -151,7 +152,7 @@ func TestStoredManifestsAreOfTheSameServerAndUpstreams(t *testing.T) {
 	green.On("/__invite__/", manifestOf(`{"urls": {"home": "/"}}`))
 	c.Caddy.Load(strings.Replace(config, b.Upstream(), green.Upstream(), 1))
 	c.expectLink("home", "/blog/")
-	awaitFile(t, c.stored(httpguest.ManifestKey{c.party, "blog", "/blog/__invite__/"})) // for the next start with that one
+	awaitFile(t, c.stored("blog")) // for the next start with that one
 	partytest.Eventually(t, "it is not old any more", func() bool { return invitesOf(t, c.party, false)["blog"].OldManifest.IsZero() })
 }
 
@@ -163,7 +164,7 @@ func TestOldManifestsInStorageAreDeleted(t *testing.T) {
 	b.On("/__invite__/", manifestOf(`{"urls": {"home": "/"}}`))
 	c.load(blogAt(b))
 	c.await("url")
-	own := c.stored(httpguest.ManifestKey{c.party, "blog", "/blog/__invite__/"})
+	own := c.stored("blog")
 	content := awaitFile(t, own)
 	age := func(path string, days int) string {
 		t.Helper()
@@ -178,9 +179,8 @@ func TestOldManifestsInStorageAreDeleted(t *testing.T) {
 		check.Must(t, os.WriteFile(path, content, 0o600))
 		return age(path, days)
 	}
-	hash := httpguest.ManifestKey{"a", "b", "c"}.StorageKey(nil)
-	old := file(strings.TrimPrefix(hash, "wsgi_party/"), 30)
-	young := file(strings.TrimPrefix(httpguest.ManifestKey{"a", "young", "c"}.StorageKey(nil), "wsgi_party/"), 29)
+	old := file(strings.TrimPrefix(party.StorageKey("a", "b", "c", nil), "wsgi_party/"), 30)
+	young := file(strings.TrimPrefix(party.StorageKey("a", "young", "c", nil), "wsgi_party/"), 29)
 	others := []string{file("old.key", 1000), file("old-party/notes.json", 1000)}
 	t.Cleanup(func() {
 		for _, path := range append(others, young) {
@@ -211,7 +211,7 @@ func TestLinksInTheStorage(t *testing.T) {
 	b.On("/__invite__/", manifestOf(`{"urls": {"home": "/"}}`))
 	c.load(blogAt(b))
 	c.await("url")
-	file := c.stored(httpguest.ManifestKey{c.party, "blog", "/blog/__invite__/"})
+	file := c.stored("blog")
 	awaitFile(t, file)
 	victim := filepath.Join(t.TempDir(), "victim")
 	for what, test := range map[string]struct{ target, content string }{
@@ -258,8 +258,8 @@ func TestWhoIsGoneIsForgotten(t *testing.T) {
 	c.expectAsk("preview", nil, "1")
 
 	known := func(guest string) bool {
-		_, ok := (*httpguest.Applications).Lookup(httpguest.ManifestKey{c.party, guest, "/" + guest + "/__invite__/"})
-		return ok
+		known, _ := httpguest.Remembered(c.party, guest, "/"+guest+"/__invite__/")
+		return known
 	}
 	asked := func(guest string) uint64 { // as far as is counted
 		_, replies := c.partyline().Counts()
@@ -327,9 +327,7 @@ func TestReloadsWithEverOtherGuestsLeaveNothing(t *testing.T) {
 	}
 	rest := func() uint64 {
 		t.Helper()
-		partytest.Eventually(t, "those that are gone are forgotten", func() bool {
-			return (*httpguest.Applications).Len() == 1
-		})
+		partytest.Eventually(t, "those that are gone are forgotten", func() bool { return httpguest.RememberedInAll() == 1 })
 		return heap()
 	}
 	const few, many = 10, 50
@@ -382,9 +380,7 @@ func TestServicesThatAreGoneLeaveNoBreakers(t *testing.T) {
 			}
 		}
 	}
-	breakers := 0
-	(*j.Breakers()).Range(func(any, any) bool { breakers++; return true })
-	check.Equal(t, breakers, 2, "breakers for 2 services")
+	check.Equal(t, j.Breakers(), 2, "breakers for 2 services")
 }
 
 // TestAnUnchangedManifestIsNotParsedAgain counts what is allocated for it, and for one
@@ -421,4 +417,19 @@ func TestAChangeOfALargeManifestIsOneShortLine(t *testing.T) {
 	check.FatalIf(t, len(changed) != 1 || changed[0]["services"] != 257.0 || changed[0]["urls"] != 1.0 || len(changed[0]["first"].([]any)) != 5, "logged %v", changed)
 	line, _ := json.Marshal(changed[0])
 	check.ErrorIf(t, len(line) > 1000, "the line has %d bytes", len(line))
+}
+
+// TestStoredManifestsAreTheirOwnGuests, also where the storage's names are the same.
+func TestStoredManifestsAreTheirOwnGuests(t *testing.T) {
+	seen := make(map[string][3]string)
+	for _, key := range [][3]string{
+		{"main", "a/b", "/a/b/__invite__/"}, {"main", "ab", "/ab/__invite__/"}, {"main", "AB", "/AB/__invite__/"}, {"main", "AB", "/ab/__invite__/"},
+		{"Main", "ab", "/ab/__invite__/"}, {"main", "ab", "/a.b/__invite__/"}, {"main", "..", "/../__invite__/"}, {"main", "", "/__invite__/"}, {"..", "ab", "/__invite__/"},
+		{"main", "ab", "https://example.com/ab/__invite__/"}, {"main", "ab", "https://example.com:8443/ab/__invite__/"}, {"main ab", "", "/"}, {"main", "ab ", "/"},
+	} {
+		stored := party.StorageKey(key[0], key[1], key[2], nil)
+		other, ok := seen[stored]
+		check.ErrorIf(t, ok || !strings.HasPrefix(stored, "wsgi_party/") || strings.Contains(stored, ".."), "%q and %q are both stored at %q", key, other, stored)
+		seen[stored] = key
+	}
 }
