@@ -46,31 +46,29 @@ func (*adminAPI) Provision(ctx caddy.Context) error { return registerMetrics(ctx
 const adminPath = "/wsgi_party/"
 
 // Routes returns the routes of the endpoints.
-func (a *adminAPI) Routes() []caddy.AdminRoute {
-	return []caddy.AdminRoute{{Pattern: adminPath, Handler: caddy.AdminHandlerFunc(a.serve)}}
+func (*adminAPI) Routes() []caddy.AdminRoute {
+	return []caddy.AdminRoute{{Pattern: adminPath, Handler: caddy.AdminHandlerFunc(serve)}}
 }
 
-func (a *adminAPI) serve(w http.ResponseWriter, r *http.Request) error {
+func serve(w http.ResponseWriter, r *http.Request) error {
 	path, err := splitAdminPath(r.URL.EscapedPath())
 	if err != nil {
 		return apiError(http.StatusNotFound, err)
 	}
-	var serve func(*http.Request, []string) (any, error)
-	methods := []string{http.MethodPost}
+	var respond func(w http.ResponseWriter, r *http.Request, path []string) ([][]byte, error)
+	methods := []string{http.MethodGet, http.MethodHead}
 	switch {
 	case len(path) == 0:
-		serve, methods = a.list, []string{http.MethodGet, http.MethodHead}
+		respond = list
 	case len(path) == 1:
-		serve, methods = a.show, []string{http.MethodGet, http.MethodHead}
+		respond = show
 	case len(path) == 2 && path[1] == "invite":
-		serve = func(r *http.Request, path []string) (any, error) { return a.invite(w, r, path) }
+		respond, methods = invite, []string{http.MethodPost}
 	case len(path) == 3 && path[1] == "ask":
-		serve = func(r *http.Request, path []string) (any, error) { return a.ask(w, r, path) }
+		respond, methods = ask, []string{http.MethodPost}
 	default:
-		if len(path) > 1 {
-			if handler := party.RegisteredAdmin(path[1]); handler != nil {
-				return handler(w, r, path[0])
-			}
+		if handler := party.RegisteredAdmin(path[1]); handler != nil {
+			return handler(w, r, path[0])
 		}
 		return apiError(http.StatusNotFound, errNoEndpoint)
 	}
@@ -78,25 +76,22 @@ func (a *adminAPI) serve(w http.ResponseWriter, r *http.Request) error {
 		w.Header().Set("Allow", strings.Join(methods, ", "))
 		return apiError(http.StatusMethodNotAllowed, fmt.Errorf("method %s is not allowed here, only %s", r.Method, strings.Join(methods, " and ")))
 	}
-	response, err := serve(r, path)
+	response, err := respond(w, r, path)
 	if err != nil {
 		if r.Context().Err() != nil {
 			return nil // nobody is there to be told
 		}
 		return err
 	}
-	parts, ok := response.([][]byte)
-	if !ok {
-		encoded, err := wire.Encode(response)
-		if err != nil {
-			return err
-		}
-		parts = [][]byte{encoded}
-	}
 	w.Header().Set("Content-Type", "application/json")
-	buffers := net.Buffers(append(parts, []byte("\n")))
+	buffers := net.Buffers(append(response, []byte("\n")))
 	_, err = buffers.WriteTo(w)
 	return err
+}
+
+func encode(value any) ([][]byte, error) {
+	encoded, err := wire.Encode(value)
+	return [][]byte{encoded}, err
 }
 
 var errNoEndpoint = errors.New("there is nothing at this path: write /wsgi_party/, /wsgi_party/{party}, /wsgi_party/{party}/invite or /wsgi_party/{party}/ask/{service}")
@@ -124,8 +119,7 @@ func apiError(status int, err error) error {
 	return caddy.APIError{HTTPStatus: status, Err: err}
 }
 
-// findParty returns the party of the running config, or an error that says which
-// there are.
+// findParty returns the party of the running config, or an error that says which there are.
 func findParty(name string) (party.PartyInfo, error) {
 	for _, p := range party.Parties() {
 		if p.Partyline.Name() == name {
@@ -146,11 +140,7 @@ func findEntry(name string) (*party.Entry, error) {
 }
 
 func noParty(name string) error {
-	var names []string
-	for _, p := range party.Parties() {
-		names = append(names, p.Partyline.Name())
-	}
-	return notFound("party", name, names)
+	return notFound("party", name, each(party.Parties(), func(p party.PartyInfo) string { return p.Partyline.Name() }))
 }
 
 func notFound(what, name string, names []string) error {
@@ -204,47 +194,51 @@ type (
 	}
 )
 
-func (*adminAPI) list(*http.Request, []string) (any, error) {
-	parties := []partyJSON{}
-	for _, p := range party.Parties() {
-		parties = append(parties, toJSON(p))
-	}
-	return parties, nil
+func list(http.ResponseWriter, *http.Request, []string) ([][]byte, error) {
+	return encode(each(party.Parties(), toJSON))
 }
 
-func (*adminAPI) show(_ *http.Request, path []string) (any, error) {
+func show(_ http.ResponseWriter, _ *http.Request, path []string) ([][]byte, error) {
 	p, err := findParty(path[0])
 	if err != nil {
 		return nil, err
 	}
-	return toJSON(p), nil
+	return encode(toJSON(p))
 }
 
 func toJSON(p party.PartyInfo) partyJSON {
-	party := partyJSON{p.Partyline.Name(), []inviteJSON{}, []guestJSON{}, []serviceJSON{}, []countJSON{}}
-	for _, i := range p.Invites {
-		party.Invites = append(party.Invites, inviteToJSON(i))
-	}
-	for _, g := range p.Partyline.Guests() {
-		party.Guests = append(party.Guests, guestJSON{g.Name, append([]string{}, g.Services...), g.Replicas, g.Joined})
-	}
+	services := []serviceJSON{}
 	for service, guests := range p.Partyline.Services() {
-		party.Services = append(party.Services, serviceJSON{service, guests})
+		services = append(services, serviceJSON{service, guests})
 	}
-	slices.SortFunc(party.Services, func(a, b serviceJSON) int { return strings.Compare(a.Service, b.Service) })
+	slices.SortFunc(services, func(a, b serviceJSON) int { return strings.Compare(a.Service, b.Service) })
 	_, replies := p.Partyline.Counts()
-	for _, c := range replies {
-		party.Counts = append(party.Counts, countJSON{c.Guest, c.Service, c.Asked, c.Answered, c.Declined, c.Failed, c.Refused, wire.Message(c.LastFailure)})
-	}
-	return party
+	return partyJSON{p.Partyline.Name(), each(p.Invites, inviteToJSON), each(p.Partyline.Guests(), guestToJSON), services, each(replies, countToJSON)}
+}
+
+func guestToJSON(g partyline.GuestInfo) guestJSON {
+	return guestJSON{g.Name, append([]string{}, g.Services...), g.Replicas, g.Joined}
+}
+
+func countToJSON(c partyline.ReplyCount) countJSON {
+	return countJSON{c.Guest, c.Service, c.Asked, c.Answered, c.Declined, c.Failed, c.Refused, wire.Message(c.LastFailure)}
 }
 
 func inviteToJSON(i party.InviteInfo) inviteJSON {
 	return inviteJSON{i.Server, i.URI, i.Guest, i.Result, i.Status, wire.Message(i.Err), i.Hint, i.OldManifest, i.Time, i.Duration.Seconds()}
 }
 
+// each returns what f makes of each element.
+func each[T, U any](list []T, f func(T) U) []U {
+	made := make([]U, len(list)) // not nil, which is no list in JSON
+	for i, element := range list {
+		made[i] = f(element)
+	}
+	return made
+}
+
 // invite sends invites again.
-func (*adminAPI) invite(w http.ResponseWriter, r *http.Request, path []string) (any, error) {
+func invite(w http.ResponseWriter, r *http.Request, path []string) ([][]byte, error) {
 	p, err := findParty(path[0])
 	if err != nil {
 		return nil, err
@@ -271,17 +265,12 @@ func (*adminAPI) invite(w http.ResponseWriter, r *http.Request, path []string) (
 	if err != nil {
 		return nil, err
 	}
-	invites := []sentJSON{}
-	for _, i := range sent {
-		invites = append(invites, sentJSON{inviteToJSON(i), i.Sent})
-	}
-	return struct {
-		Invites []sentJSON `json:"invites"`
-	}{invites}, nil
+	invites := each(sent, func(i party.InviteInfo) sentJSON { return sentJSON{inviteToJSON(i), i.Sent} })
+	return encode(map[string][]sentJSON{"invites": invites})
 }
 
 // ask asks around.
-func (*adminAPI) ask(w http.ResponseWriter, r *http.Request, path []string) (any, error) {
+func ask(w http.ResponseWriter, r *http.Request, path []string) ([][]byte, error) {
 	entry, err := findEntry(path[0])
 	if err != nil {
 		return nil, err
@@ -291,12 +280,12 @@ func (*adminAPI) ask(w http.ResponseWriter, r *http.Request, path []string) (any
 	if _, ok := services[service]; !ok {
 		return nil, notFound("service", service, slices.Sorted(maps.Keys(services)))
 	}
-	ask, status, err := wire.ReadAsk(w, r, service)
+	asked, status, err := wire.ReadAsk(w, r, service)
 	if err != nil {
 		return nil, apiError(status, err)
 	}
 	writer := &wire.Writer{Room: budget.New(wire.MaxResponse), Timed: true}
-	response, err := entry.Ask(r.Context(), writer, entry.Operator(""), ask)
+	response, err := entry.Ask(r.Context(), writer, entry.Operator(""), asked)
 	if _, ok := errors.AsType[*partyline.NoSuchServiceError](err); ok {
 		return nil, apiError(http.StatusNotFound, err) // everybody has just left
 	}

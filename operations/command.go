@@ -17,11 +17,11 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/wsgiparty/wsgiparty/party"
-
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
+
 	"github.com/wsgiparty/wsgiparty/internal/wire"
+	"github.com/wsgiparty/wsgiparty/party"
 )
 
 func init() {
@@ -46,39 +46,22 @@ failed or did not join.`,
 			flags.StringP("adapter", "a", "", "Name of config adapter to apply (if --config is used)")
 			flags.Bool("json", false, "Print the JSON of the admin API")
 
-			ask := &cobra.Command{
-				Use:   "ask <party> <service> [<payload>]",
-				Short: "Asks the guests of a party for a service, with a payload of JSON",
-				Args:  cobra.RangeArgs(2, 3),
-				RunE:  run(commandAsk),
-			}
-			ask.Flags().Bool("first", false, "Stop at the first answer")
 			command.RunE = func(command *cobra.Command, args []string) error {
 				if len(args) > 0 {
 					return fmt.Errorf("%q is none of list, show, ask and invite", args[0])
 				}
 				return command.Help()
 			}
-			command.AddCommand(
-				&cobra.Command{
-					Use:   "list",
-					Short: "Lists the parties",
-					Args:  cobra.NoArgs,
-					RunE:  run(commandList),
-				},
-				&cobra.Command{
-					Use:   "show <party>",
-					Short: "Shows the invites, guests and services of a party, and what was asked",
-					Args:  cobra.ExactArgs(1),
-					RunE:  run(commandShow),
-				},
-				ask,
-				&cobra.Command{
-					Use:   "invite <party> [<guest>]",
-					Short: "Invites again the guests that are not on the line, or that one",
-					Args:  cobra.RangeArgs(1, 2),
-					RunE:  run(commandInvite),
-				})
+			add := func(use, short string, args cobra.PositionalArgs, f func(caddycmd.Flags) error) *cobra.Command {
+				added := &cobra.Command{Use: use, Short: short, Args: args, RunE: run(f)}
+				command.AddCommand(added)
+				return added
+			}
+			add("list", "Lists the parties", cobra.NoArgs, commandList)
+			add("show <party>", "Shows the invites, guests and services of a party, and what was asked", cobra.ExactArgs(1), commandShow)
+			ask := add("ask <party> <service> [<payload>]", "Asks the guests of a party for a service, with a payload of JSON", cobra.RangeArgs(2, 3), commandAsk)
+			ask.Flags().Bool("first", false, "Stop at the first answer")
+			add("invite <party> [<guest>]", "Invites again the guests that are not on the line, or that one", cobra.RangeArgs(1, 2), commandInvite)
 			for _, make := range party.RegisteredCommands() {
 				added := make()
 				if slices.ContainsFunc(command.Commands(), func(c *cobra.Command) bool { return c.Name() == added.Name() }) {
@@ -91,69 +74,71 @@ failed or did not join.`,
 }
 
 // run makes a command of the function. The errors may have in them what guests say.
-func run(f caddycmd.CommandFunc) func(*cobra.Command, []string) error {
+func run(f func(caddycmd.Flags) error) func(*cobra.Command, []string) error {
 	return caddycmd.WrapCommandFuncForCobra(func(fl caddycmd.Flags) (int, error) {
 		if slices.Contains(fl.Args()[:min(2, fl.NArg())], "") { // else it would be another path
 			return caddy.ExitCodeFailedStartup, errors.New("a name is empty: write it, or leave it out")
 		}
-		status, err := f(fl)
-		if err != nil {
-			err = errors.New(strings.Map(printable, err.Error()))
+		err := f(fl)
+		if err == nil {
+			return caddy.ExitCodeSuccess, nil
 		}
-		return status, err
+		status := caddy.ExitCodeFailedStartup
+		if _, ok := errors.AsType[unreachableError](err); ok {
+			status = exitUnreachable
+		}
+		return status, errors.New(strings.Map(printable, err.Error()))
 	})
 }
 
 // exitUnreachable is the exit status when no Caddy answers.
 const exitUnreachable = 2
 
-// callAdminAPI makes a request to the running Caddy's admin API and decodes the
-// response; with --json it is printed, too. Unless it succeeds it returns the exit
-// status.
-func callAdminAPI(fl caddycmd.Flags, method, path string, body []byte, response any) (int, error) {
+type unreachableError struct{ error }
+
+// callAdminAPI makes a request to the running Caddy's admin API and returns the decoded
+// response; with --json it is printed, too.
+func callAdminAPI[T any](fl caddycmd.Flags, method, path string, body []byte) (response T, err error) {
 	address, err := caddycmd.DetermineAdminAPIAddress(fl.String("address"), nil, fl.String("config"), fl.String("adapter"))
 	if err != nil {
-		return caddy.ExitCodeFailedStartup, fmt.Errorf("couldn't determine admin API address: %w", err)
+		return response, fmt.Errorf("couldn't determine admin API address: %w", err)
 	}
-	r, answered, err := requestAdminAPI(address, method, path, body)
-	if !answered && method == http.MethodGet {
-		r, answered, err = requestAdminAPI(address, method, path, body) // a reload ends connections
+	r, err := requestAdminAPI(address, method, path, body)
+	if _, ok := errors.AsType[unreachableError](err); ok && method == http.MethodGet {
+		r, err = requestAdminAPI(address, method, path, body) // a reload ends connections
 	}
 	if err != nil {
-		if !answered {
-			return exitUnreachable, fmt.Errorf("no Caddy answers at the admin address %s: is it running? --address says where: %w", address, err)
-		}
-		return caddy.ExitCodeFailedStartup, err
+		return response, err
 	}
 	defer r.Body.Close()
 	encoded, err := io.ReadAll(r.Body)
 	if err != nil {
-		return exitUnreachable, fmt.Errorf("the admin API at %s broke off: %w", address, err)
+		return response, unreachableError{fmt.Errorf("the admin API at %s broke off: %w", address, err)}
 	}
-	if err := json.Unmarshal(encoded, response); err != nil {
-		return caddy.ExitCodeFailedStartup, fmt.Errorf("the admin API at %s answers with something else: %w", address, err)
+	if err := json.Unmarshal(encoded, &response); err != nil {
+		return response, fmt.Errorf("the admin API at %s answers with something else: %w", address, err)
 	}
 	if fl.Bool("json") {
-		if _, err := os.Stdout.Write(encoded); err != nil {
-			return caddy.ExitCodeFailedStartup, err
-		}
+		_, err = os.Stdout.Write(encoded)
 	}
-	return caddy.ExitCodeSuccess, nil
+	return response, err
 }
 
-// requestAdminAPI reports also whether a Caddy answered, if only with an error.
-func requestAdminAPI(address, method, path string, body []byte) (_ *http.Response, answered bool, _ error) {
+func requestAdminAPI(address, method, path string, body []byte) (*http.Response, error) {
 	r, err := caddycmd.AdminAPIRequest(address, method, adminPath+path, nil, bytes.NewReader(body))
 	if err == nil {
-		return r, true, nil
+		return r, nil
 	}
 	_, answer, answered := strings.Cut(err.Error(), "caddy responded with error: HTTP ")
+	if !answered {
+		return nil, unreachableError{fmt.Errorf("no Caddy answers at the admin address %s: is it running? --address says where: %w", address, err)}
+	}
 	_, answer, _ = strings.Cut(answer, ": ")
 	var apiError struct{ Error string }
 	if json.Unmarshal([]byte(answer), &apiError) == nil && apiError.Error != "" {
 		err = errors.New(apiError.Error)
 	}
-	return nil, answered, err
+	return nil, err
 }
 
 // escapeSegment escapes a name for a path, of which dots alone would be no part.
@@ -164,10 +149,10 @@ func escapeSegment(name string) string {
 	return url.PathEscape(name)
 }
 
-func commandList(fl caddycmd.Flags) (int, error) {
-	var parties []partyJSON
-	if status, err := callAdminAPI(fl, http.MethodGet, "", nil, &parties); err != nil || fl.Bool("json") {
-		return status, err
+func commandList(fl caddycmd.Flags) error {
+	parties, err := callAdminAPI[[]partyJSON](fl, http.MethodGet, "", nil)
+	if err != nil {
+		return err
 	}
 	t := newTable("PARTY", "GUESTS", "SERVICES", "INVITES")
 	for _, p := range parties {
@@ -179,13 +164,13 @@ func commandList(fl caddycmd.Flags) (int, error) {
 		}
 		t.row(p.Party, len(p.Guests), len(p.Services), fmt.Sprintf("%d of %d joined", joined, len(p.Invites)))
 	}
-	return caddy.ExitCodeSuccess, t.print()
+	return print(fl, t)
 }
 
-func commandShow(fl caddycmd.Flags) (int, error) {
-	var p partyJSON
-	if status, err := callAdminAPI(fl, http.MethodGet, escapeSegment(fl.Arg(0)), nil, &p); err != nil || fl.Bool("json") {
-		return status, err
+func commandShow(fl caddycmd.Flags) error {
+	p, err := callAdminAPI[partyJSON](fl, http.MethodGet, escapeSegment(fl.Arg(0)), nil)
+	if err != nil {
+		return err
 	}
 	invites := newInviteTable()
 	for _, i := range p.Invites {
@@ -203,33 +188,24 @@ func commandShow(fl caddycmd.Flags) (int, error) {
 	for _, c := range p.Counts {
 		counts.row(c.Guest, c.Service, c.Asked, c.Answered, c.Declined, c.Failed, c.Refused, firstLine(c.LastError))
 	}
-	for i, t := range []*table{invites, guests, services, counts} {
-		if i > 0 {
-			fmt.Println()
-		}
-		if err := t.print(); err != nil {
-			return caddy.ExitCodeFailedStartup, err
-		}
-	}
-	return caddy.ExitCodeSuccess, nil
+	return print(fl, invites, guests, services, counts)
 }
 
-func commandAsk(fl caddycmd.Flags) (int, error) {
+func commandAsk(fl caddycmd.Flags) error {
 	payload := []byte(fl.Arg(2))
 	if _, err := wire.ParsePayload(payload); err != nil {
-		return caddy.ExitCodeFailedStartup, fmt.Errorf("%w: write a string as '\"text\"'", err)
+		return fmt.Errorf("%w: write a string as '\"text\"'", err)
 	}
 	path := escapeSegment(fl.Arg(0)) + "/ask/" + escapeSegment(fl.Arg(1))
 	if fl.Bool("first") {
 		path += "?first"
 	}
-	var asked wire.Asked
-	if status, err := callAdminAPI(fl, http.MethodPost, path, payload, &asked); err != nil {
-		return status, err
+	asked, err := callAdminAPI[wire.Asked](fl, http.MethodPost, path, payload)
+	if err != nil {
+		return err
 	}
 	t := newTable("GUEST", "STATUS", "DURATION", "ANSWER")
-	failed := 0
-	answers := asked.Answers
+	answers, failed := asked.Answers, 0
 	for _, r := range asked.Replies {
 		answer := ""
 		switch {
@@ -244,28 +220,26 @@ func commandAsk(fl caddycmd.Flags) (int, error) {
 		}
 		t.row(r.Guest, r.Status, seconds(r.Duration), answer)
 	}
-	if !fl.Bool("json") {
-		if err := t.print(); err != nil {
-			return caddy.ExitCodeFailedStartup, err
-		}
-	}
+	err = print(fl, t)
 	switch {
+	case err != nil:
+		return err
 	case failed > 0:
-		return caddy.ExitCodeFailedStartup, fmt.Errorf("%d of the handlers asked for %s failed", failed, fl.Arg(1))
+		return fmt.Errorf("%d of the handlers asked for %s failed", failed, fl.Arg(1))
 	case len(asked.Answers) == 0:
-		return caddy.ExitCodeFailedStartup, fmt.Errorf("nobody in party %s answered %s", fl.Arg(0), fl.Arg(1))
+		return fmt.Errorf("nobody in party %s answered %s", fl.Arg(0), fl.Arg(1))
 	}
-	return caddy.ExitCodeSuccess, nil
+	return nil
 }
 
-func commandInvite(fl caddycmd.Flags) (int, error) {
+func commandInvite(fl caddycmd.Flags) error {
 	path := escapeSegment(fl.Arg(0)) + "/invite"
 	if guest := fl.Arg(1); guest != "" {
 		path += "?guest=" + url.QueryEscape(guest)
 	}
-	var sent struct{ Invites []sentJSON }
-	if status, err := callAdminAPI(fl, http.MethodPost, path, nil, &sent); err != nil {
-		return status, err
+	sent, err := callAdminAPI[struct{ Invites []sentJSON }](fl, http.MethodPost, path, nil)
+	if err != nil {
+		return err
 	}
 	t := newInviteTable()
 	var missing []string
@@ -279,13 +253,9 @@ func commandInvite(fl caddycmd.Flags) (int, error) {
 		}
 		t.invite(i.inviteJSON, result)
 	}
-	if !fl.Bool("json") {
-		if err := t.print(); err != nil {
-			return caddy.ExitCodeFailedStartup, err
-		}
+	err = print(fl, t)
+	if err == nil && len(missing) > 0 {
+		err = fmt.Errorf("not joined: %s", strings.Join(missing, ", "))
 	}
-	if len(missing) > 0 {
-		return caddy.ExitCodeFailedStartup, fmt.Errorf("not joined: %s", strings.Join(missing, ", "))
-	}
-	return caddy.ExitCodeSuccess, nil
+	return err
 }

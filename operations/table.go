@@ -5,6 +5,7 @@ package operations
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"os"
 	"strings"
@@ -12,34 +13,27 @@ import (
 	"time"
 	"unicode"
 
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/wsgiparty/wsgiparty/party"
 )
 
-// table is text in aligned columns.
-type table struct {
-	text   bytes.Buffer
-	writer *tabwriter.Writer
-}
+// table is rows of cells with tabs between them.
+type table struct{ strings.Builder }
 
 func newTable(titles ...any) *table {
 	t := new(table)
-	t.writer = tabwriter.NewWriter(&t.text, 0, 0, 2, ' ', 0)
 	t.row(titles...)
 	return t
 }
 
 func (t *table) row(cells ...any) {
 	for i, cell := range cells {
-		text := fmt.Sprint(cell)
-		if text == "" {
-			text = "-"
-		}
 		if i > 0 {
-			fmt.Fprint(t.writer, "\t")
+			t.WriteByte('\t')
 		}
-		fmt.Fprint(t.writer, strings.Map(printable, text))
+		t.WriteString(cmp.Or(strings.Map(printable, fmt.Sprint(cell)), "-"))
 	}
-	fmt.Fprintln(t.writer)
+	t.WriteByte('\n')
 }
 
 // printable keeps what guests say from moving the terminal's cursor.
@@ -50,9 +44,16 @@ func printable(r rune) rune {
 	return r
 }
 
-func (t *table) print() error {
-	t.writer.Flush()
-	_, err := t.text.WriteTo(os.Stdout)
+// print prints the tables in aligned columns, unless --json has printed what is in them.
+func print(fl caddycmd.Flags, tables ...*table) error {
+	if fl.Bool("json") {
+		return nil
+	}
+	var text bytes.Buffer
+	aligned := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	fmt.Fprint(aligned, strings.Join(each(tables, (*table).String), "\n"))
+	aligned.Flush()
+	_, err := text.WriteTo(os.Stdout)
 	return err
 }
 
