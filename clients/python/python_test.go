@@ -1,22 +1,10 @@
 // Copyright 2026 The wsgi_party Authors
-//
-// Licensed under the Apache License, Version 2.0 (the "License");
-// you may not use this file except in compliance with the License.
-// You may obtain a copy of the License at
-//
-//     http://www.apache.org/licenses/LICENSE-2.0
-//
-// Unless required by applicable law or agreed to in writing, software
-// distributed under the License is distributed on an "AS IS" BASIS,
-// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-// See the License for the specific language governing permissions and
-// limitations under the License.
+// SPDX-License-Identifier: Apache-2.0
 
 // Package python tests the client for Python, which is no Go.
 package python
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -32,18 +20,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
-	"go.uber.org/goleak"
 
 	"github.com/wsgiparty/wsgiparty"
-	"github.com/wsgiparty/wsgiparty/internal/debian"
-	"github.com/wsgiparty/wsgiparty/internal/testport"
 )
 
 func TestMain(m *testing.M) {
@@ -56,72 +39,6 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	os.RemoveAll(dir)
 	os.Exit(code)
-}
-
-// interpreter is a Python that is installed here.
-type interpreter struct {
-	path    string
-	version [2]int
-}
-
-// interpreters returns the python3 of the PATH, and the oldest and the newest one of
-// pyenv's that the client is for.
-var interpreters = sync.OnceValues(func() ([]interpreter, error) {
-	oldest := [2]int{3, 8}
-	versionOf := func(path string) (i interpreter, err error) {
-		output, err := exec.Command(path, "-c", "import sys; print(list(sys.version_info[:2]), end=' '); print(sys.executable)").Output()
-		if err != nil {
-			return i, fmt.Errorf("%s: %w", path, err)
-		}
-		list, executable, _ := strings.Cut(strings.TrimSpace(string(output)), "] ")
-		i.path = executable
-		return i, json.Unmarshal([]byte(list+"]"), &i.version)
-	}
-	system, err := versionOf("python3")
-	if err != nil {
-		return nil, fmt.Errorf("these tests need Python: %w", err)
-	}
-	root := os.Getenv("PYENV_ROOT")
-	if root == "" {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			return nil, err
-		}
-		root = filepath.Join(home, ".pyenv")
-	}
-	paths, err := filepath.Glob(filepath.Join(root, "versions", "*", "bin", "python3"))
-	if err != nil {
-		return nil, err
-	}
-	var others []interpreter
-	for _, path := range paths {
-		i, err := versionOf(path)
-		if err != nil {
-			return nil, err
-		}
-		if slices.Compare(i.version[:], oldest[:]) >= 0 {
-			others = append(others, i)
-		}
-	}
-	slices.SortFunc(others, func(a, b interpreter) int { return slices.Compare(a.version[:], b.version[:]) })
-	all := []interpreter{system}
-	if len(others) > 0 {
-		all = append(all, others[0])
-	}
-	if len(others) > 1 {
-		all = append(all, others[len(others)-1])
-	}
-	return slices.CompactFunc(all, func(a, b interpreter) bool { return a.path == b.path }), nil
-})
-
-func pythons(t *testing.T) []interpreter {
-	t.Helper()
-	debian.Install(t, "python3")
-	all, err := interpreters()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return all
 }
 
 // TestTheClientPassesItsOwnTests runs them on the Pythons that are here.
@@ -140,150 +57,6 @@ func TestTheClientPassesItsOwnTests(t *testing.T) {
 	}
 }
 
-// guest is an application in a process of its own.
-type guest struct {
-	t       *testing.T
-	name    string
-	key     string
-	network string
-	address string // where it listens
-	ask     string // its WSGI_PARTY_URL
-	program string // for a Python's own server
-	keyless bool   // whether Caddy has no key of it
-
-	mu    sync.Mutex
-	calls []string // of its handlers
-	said  []byte   // on its stderr
-}
-
-// Write takes what the process says.
-func (g *guest) Write(said []byte) (int, error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.said = append(g.said, said...)
-	return len(said), nil
-}
-
-// timesSaid returns how often the process has said this by now.
-func (g *guest) timesSaid(text string) int {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return bytes.Count(g.said, []byte(text))
-}
-
-func newGuest(t *testing.T, name, ask string) *guest {
-	return &guest{t: t, name: name, key: name + strings.Repeat("-key", 8), network: "tcp", address: testport.Address(t), ask: ask, program: "guest.py"}
-}
-
-// start starts the process, with a key that may be another than Caddy's, and waits
-// until it listens.
-func (g *guest) start(key string, command ...string) {
-	g.t.Helper()
-	process := exec.Command(command[0], command[1:]...)
-	process.Dir = "testdata"
-	here, err := os.Getwd()
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	process.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1", "PYTHONPATH="+here, "GUEST="+g.name,
-		"WSGI_PARTY_KEY="+key, "WSGI_PARTY_URL="+g.ask, "WSGI_PARTY_GUEST="+g.name)
-	process.Stderr = g
-	stdin, err := process.StdinPipe()
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	stdout, err := process.StdoutPipe()
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	if err := process.Start(); err != nil {
-		g.t.Fatal(err)
-	}
-	read := make(chan struct{})
-	go func() {
-		defer close(read)
-		lines := bufio.NewScanner(stdout)
-		for lines.Scan() {
-			g.mu.Lock()
-			g.calls = append(g.calls, lines.Text())
-			g.mu.Unlock()
-		}
-	}()
-	g.t.Cleanup(func() {
-		stdin.Close() // which ends it
-		watchdog := time.AfterFunc(20*time.Second, func() { process.Process.Kill() })
-		defer watchdog.Stop()
-		<-read
-		if err := process.Wait(); err != nil {
-			g.t.Errorf("guest %s ends with %v", g.name, err)
-		}
-		if g.t.Failed() {
-			g.t.Logf("guest %s said\n%s", g.name, g.said)
-		}
-	})
-	eventually(g.t, g.name+" listens", func() bool {
-		connection, err := net.Dial(g.network, g.address)
-		if err != nil {
-			return false
-		}
-		connection.Close()
-		return true
-	})
-}
-
-// underWSGIRef serves the application by a Python's own server.
-func (g *guest) underWSGIRef(python interpreter) *guest {
-	g.t.Helper()
-	_, port, err := net.SplitHostPort(g.address)
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	g.start(g.key, python.path, g.program, port)
-	return g
-}
-
-// underGunicorn serves it by three processes, at a unix socket.
-func (g *guest) underGunicorn() *guest {
-	g.t.Helper()
-	debian.Install(g.t, "gunicorn")
-	dir, err := os.MkdirTemp("", "gunicorn") // t.TempDir may be too long for a socket
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	g.t.Cleanup(func() { os.RemoveAll(dir) })
-	g.network, g.address = "unix", filepath.Join(dir, "socket")
-	g.start(g.key, "gunicorn", "--workers", "3", "--config", "gunicorn.conf.py", "--worker-tmp-dir", dir, "--bind", "unix:"+g.address, "guest:application")
-	return g
-}
-
-// mount are the guest's directives.
-func (g *guest) mount() string {
-	key := ""
-	if !g.keyless {
-		g.t.Setenv(g.name+"_PARTY_KEY", g.key)
-		key = "key {env." + g.name + "_PARTY_KEY}\n"
-	}
-	upstream := g.address
-	if g.network == "unix" {
-		upstream = "unix/" + g.address
-	}
-	return fmt.Sprintf("invite /%[1]s/__invite__/\nhandle_path /%[1]s/* {\nwsgi_party_guest {\n%[2]stimeout 20s\n}\nreverse_proxy %[3]s\n}\n", g.name, key, upstream)
-}
-
-// asked returns how often the guest was asked for the service. What it says of that may
-// still be on its way.
-func (g *guest) asked(service string) int {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	n := 0
-	for _, call := range g.calls {
-		if call == service {
-			n++
-		}
-	}
-	return n
-}
-
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); !condition(); time.Sleep(5 * time.Millisecond) {
@@ -291,146 +64,6 @@ func eventually(t *testing.T, what string, condition func() bool) {
 			t.Fatalf("not in time: %s", what)
 		}
 	}
-}
-
-// parties are counted, for a test's party to have a name of its own: manifests are kept
-// from config to config.
-var parties atomic.Int64
-
-// testCaddy is a Caddy behind which the guests are.
-type testCaddy struct {
-	t      *testing.T
-	party  string
-	site   string
-	ask    string
-	tls    bool // whether to ask over https
-	socket string
-}
-
-func newCaddy(t *testing.T) *testCaddy {
-	t.Helper()
-	before := goleak.IgnoreCurrent()
-	dir, err := os.MkdirTemp("", "party")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &testCaddy{t: t, party: fmt.Sprint("main", parties.Add(1)), site: testport.Address(t), ask: testport.Address(t), socket: filepath.Join(dir, "ask")}
-	t.Cleanup(func() {
-		if err := caddy.Stop(); err != nil {
-			t.Error(err)
-		}
-		os.RemoveAll(dir)
-		http.DefaultClient.CloseIdleConnections()
-		goleak.VerifyNone(t, before,
-			goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.(*Cache).maintainAssets"),
-			// Sleeps for up to 5 s after its file is gone.
-			goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.keepLockfileFresh"))
-	})
-	return c
-}
-
-// invite loads a party of these guests, which ask it at an address or at a socket.
-func (c *testCaddy) invite(guests ...*guest) {
-	c.t.Helper()
-	scheme, tls := "http", ""
-	if c.tls {
-		scheme, tls = "https", "tls internal\n"
-	}
-	config := "{\nadmin off\npersist_config off\nauto_https disable_redirects\nskip_install_trust\nstorage_check off\nstorage_clean_interval off\ngrace_period 5s\nlog {\noutput discard\n}\n}\nhttp://" +
-		c.site + " {\nwsgi_party " + c.party + " {\n"
-	for _, g := range guests {
-		config += g.mount()
-	}
-	config += "}\n}\n" + scheme + "://" + c.ask + " {\n" + tls + "handle_path /party/* {\nwsgi_party_ask " + c.party + "\n}\n}\nhttp:// {\nbind unix/" + c.socket + "\nwsgi_party_ask " + c.party + "\n}\n"
-	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(config), nil)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	if err := caddy.Load(adapted, true); err != nil {
-		c.t.Fatal(err)
-	}
-	eventually(c.t, "the applications answer their invites", func() bool {
-		parties := wsgiparty.Parties()
-		return len(parties) == 1 && len(parties[0].Invites) == len(guests) &&
-			!slices.ContainsFunc(parties[0].Invites, func(i wsgiparty.InviteInfo) bool { return i.Status == 0 && i.Err == nil })
-	})
-}
-
-// allJoined fails the test unless they all have.
-func (c *testCaddy) allJoined() {
-	c.t.Helper()
-	for _, i := range wsgiparty.Parties()[0].Invites {
-		if i.Result != wsgiparty.InviteJoined {
-			c.t.Fatalf("%+v", i)
-		}
-	}
-}
-
-// asked returns what asking as a guest, or as nobody, gives, as JSON.
-func (c *testCaddy) asked(guest, service string, payload any) string {
-	c.t.Helper()
-	operator, ok := wsgiparty.Lookup(c.party)
-	if !ok {
-		c.t.Fatal("no party")
-	}
-	answers, err := operator.Partyline().Operator(guest).AskAround(c.t.Context(), service, payload)
-	encoded, _ := json.Marshal(answers)
-	if err != nil {
-		return fmt.Sprintf("%s %v", encoded, err)
-	}
-	return string(encoded)
-}
-
-// get returns a page, which is JSON.
-func (c *testCaddy) get(path string) string {
-	c.t.Helper()
-	response, err := http.Get("http://" + c.site + path)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil || response.StatusCode != http.StatusOK {
-		c.t.Errorf("%s: %d %s %v", path, response.StatusCode, body, err)
-		return ""
-	}
-	var plain bytes.Buffer
-	if err := json.Compact(&plain, body); err != nil {
-		c.t.Errorf("%s: %s %v", path, body, err)
-	}
-	return plain.String()
-}
-
-func (c *testCaddy) pageIs(path, want string) {
-	c.t.Helper()
-	if got := c.get(path); sorted(c.t, got) != sorted(c.t, want) {
-		c.t.Errorf("%s: %s, want %s", path, got, want)
-	}
-}
-
-// sorted returns JSON whose lists are in an order of their own: but for links, who
-// joins first is asked first.
-func sorted(t *testing.T, text string) string {
-	t.Helper()
-	decoder := json.NewDecoder(strings.NewReader(text))
-	decoder.UseNumber()
-	var value any
-	if err := decoder.Decode(&value); err != nil {
-		t.Errorf("%s: %v", text, err)
-	}
-	var sort func(any)
-	sort = func(value any) {
-		list, _ := value.([]any)
-		for _, element := range list {
-			sort(element)
-		}
-		slices.SortFunc(list, func(a, b any) int {
-			return strings.Compare(fmt.Sprintf("%T %v", a, a), fmt.Sprintf("%T %v", b, b))
-		})
-	}
-	sort(value)
-	encoded, _ := json.Marshal(value)
-	return string(encoded)
 }
 
 // TestApplicationsInPythonAnswerAndAskThroughCaddy has three, on the oldest and the
