@@ -8,7 +8,6 @@ import (
 	"errors"
 	"iter"
 	"time"
-	"unique"
 )
 
 // Reply is what one handler made of an ask.
@@ -46,7 +45,7 @@ func (o *Operator) AskAround(ctx context.Context, service string, payload any) (
 	a, answers := newAsk(len(connections))
 	a.Context, a.guest, a.service = ctx, o.guest, s
 	var failures []error
-	err = a.around(connections, payload, &answers, func(_ unique.Handle[string], _ any, err error, _ time.Duration) bool {
+	err = a.around(connections, payload, &answers, func(_ string, _ any, err error, _ time.Duration) bool {
 		if err != ErrHighAndDry {
 			failures = append(failures, err)
 		}
@@ -60,17 +59,13 @@ func (o *Operator) AskAround(ctx context.Context, service string, payload any) (
 // cancels the context of remote handlers under way. An error that concerns the
 // ask as a whole comes as the last reply.
 func (o *Operator) Replies(ctx context.Context, service string, payload any) iter.Seq[Reply] {
-	return func(yield func(Reply) bool) { o.replies(ctx, service, payload, yield) }
-}
-
-func (o *Operator) replies(ctx context.Context, service string, payload any, yield func(Reply) bool) {
-	more := true
-	err := o.each(ctx, service, payload, func(guest unique.Handle[string], answer any, err error, took time.Duration) bool {
-		more = yield(Reply{Guest: guest.Value(), Answer: answer, Err: err, Duration: took})
-		return more
-	})
-	if err != nil && more {
-		yield(Reply{Err: err})
+	return func(yield func(Reply) bool) {
+		err := o.each(ctx, service, payload, func(guest string, answer any, err error, took time.Duration) bool {
+			return yield(Reply{guest, answer, err, took})
+		})
+		if err != nil {
+			yield(Reply{Err: err})
+		}
 	}
 }
 
@@ -96,8 +91,8 @@ func (o *Operator) lookup(name string) (*service, []connection, error) {
 	return nil, nil, err
 }
 
-// each calls yield with every reply until it returns false. The error concerns
-// the ask as a whole.
+// each calls yield with every reply until yield returns false. The error, nil in that
+// case, concerns the ask as a whole.
 func (o *Operator) each(ctx context.Context, service string, payload any, yield yieldFunc) error {
 	s, connections, err := o.lookup(service)
 	if connections == nil {
@@ -109,7 +104,7 @@ func (o *Operator) each(ctx context.Context, service string, payload any, yield 
 
 // yieldFunc takes a reply - the error is nil, ErrHighAndDry itself or a
 // *HandlerError - and says whether to go on.
-type yieldFunc func(guest unique.Handle[string], answer any, err error, took time.Duration) bool
+type yieldFunc func(guest string, answer any, err error, took time.Duration) (more bool)
 
 // newAsk returns an ask, allocated together with room for some answers: for those
 // of up to 16 guests, or of the few among many that do not decline.

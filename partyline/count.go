@@ -86,14 +86,14 @@ func newCounter(guest, service string) *counter {
 
 func (s shards) add(shard uint32, what counted) { s[int(shard)&(len(s)-1)][what].Add(1) }
 
-// reply counts what a remote handler made of an ask.
-func (c *counter) reply(shard uint32, reply *remoteReply) {
-	if failure, ok := reply.err.(*HandlerError); ok {
+// addRemote counts what came of a call to a remote handler.
+func (c *counter) addRemote(shard uint32, came counted, reply *Reply) {
+	if failure, ok := reply.Err.(*HandlerError); ok {
 		c.lastFailure.Store(failure)
 	}
-	c.add(shard, reply.came)
-	c.duration.Add(int64(reply.took))
-	bucket, _ := slices.BinarySearch(durationBounds[:], reply.took)
+	c.add(shard, came)
+	c.duration.Add(int64(reply.Duration))
+	bucket, _ := slices.BinarySearch(durationBounds[:], reply.Duration)
 	c.buckets[bucket].Add(1)
 }
 

@@ -38,6 +38,9 @@ var (
 // errNoOperator is what a nil Operator says.
 var errNoOperator error = &partylineError{"there is no operator: the application was not invited, or did not take its invite (the log says why)"}
 
+// errExited is the failure of a handler that called runtime.Goexit.
+var errExited = errors.New("the handler ended its goroutine")
+
 // partylineError is an error that is ErrPartyline.
 type partylineError struct{ message string }
 

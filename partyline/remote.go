@@ -13,64 +13,45 @@ import (
 // of them is reached.
 type remoteCalls struct {
 	first   int
-	replies []chan remoteReply // of connections[first:]; nil where none is to come
+	replies []chan Reply // of connections[first:]; nil where none is to come
 	cancel  context.CancelFunc
 }
 
-type remoteReply struct {
-	answer any
-	err    error // ErrHighAndDry itself or a *HandlerError
-	came   counted
-	took   time.Duration
-}
-
-// errExited is the failure of a handler that called runtime.Goexit.
-var errExited = errors.New("the handler ended its goroutine")
-
-// await waits for the reply of a remote connection, which is next, and says whether to
-// go on.
-func (r *round) await(connection *connection, answers *[]any, yield yieldFunc) bool {
-	reply, ended := r.reply()
-	if ended != nil {
-		r.ended = ended
-		return true
-	}
-	if r.observed != nil {
-		r.observed[reply.came]++
-	}
-	if reply.err == nil && answers != nil {
-		r.accept(reply.answer, answers)
-		return true
-	}
-	return yield(connection.guest, reply.answer, reply.err, reply.took)
-}
-
-// reply returns the reply of the next connection, or why there is none: the context
-// ended first, or nobody is called any more.
-func (r *round) reply() (reply remoteReply, ended error) {
+// await waits for the reply of the next connection, a remote one, and says whether to go
+// on. No reply is waited for once the context has ended.
+func (r *round) await(answers *[]any, yield yieldFunc) (more bool) {
 	if r.remote == nil {
 		if ended := r.Err(); ended != nil {
-			return remoteReply{}, ended
+			r.ended = ended
+			return true
 		}
 		r.callRemote()
 	}
 	replied := r.remote.replies[r.next-r.remote.first]
 	if replied == nil {
-		return remoteReply{}, ErrLoop
+		r.ended = ErrLoop
+		return true
 	}
+	var reply Reply
 	select {
 	case reply = <-replied:
 	case <-r.Done():
 		select {
 		case reply = <-replied:
 		default:
-			return remoteReply{}, r.Err()
+			r.ended = r.Err()
+			return true
 		}
 	}
-	if reply.came >= remoteFailed && r.Err() == context.Canceled {
-		return remoteReply{}, context.Canceled
+	switch {
+	case reply.failed() && r.Err() == context.Canceled:
+		r.ended = context.Canceled // which may be why it failed
+		return true
+	case reply.Err == nil && answers != nil:
+		r.collect(reply.Answer, answers)
+		return true
 	}
-	return reply, nil
+	return yield(reply.Guest, reply.Answer, reply.Err, reply.Duration)
 }
 
 // callRemote begins the calls to the next connection and all remote ones behind it.
@@ -80,49 +61,47 @@ func (r *round) callRemote() {
 		ctx = remoteContext(ctx)
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	r.remote = &remoteCalls{r.next, make([]chan remoteReply, len(r.connections)-r.next), cancel}
+	r.remote = &remoteCalls{r.next, make([]chan Reply, len(r.connections)-r.next), cancel}
 	for i := range r.remote.replies {
 		connection := &r.connections[r.next+i]
 		if !connection.remote || r.skips(connection) || r.spending != nil && !r.spending.spend() {
 			continue
 		}
-		replied := make(chan remoteReply, 1) // so that nobody need wait for it
+		replied := make(chan Reply, 1) // so that nobody need wait for it
 		r.remote.replies[i] = replied
 		go r.ask.callRemote(ctx, connection, r.payload, r.shard, replied)
 	}
 }
 
-func (a *ask) callRemote(ctx context.Context, connection *connection, payload any, shard uint32, replied chan<- remoteReply) {
+func (a *ask) callRemote(ctx context.Context, connection *connection, payload any, shard uint32, replied chan<- Reply) {
 	connection.counter.add(shard, called)
 	began := time.Now()
-	fail := func(err error) remoteReply {
-		failure := a.failure(connection.guest, err)
-		switch {
-		case failure == nil:
-			return remoteReply{err: ErrHighAndDry, came: remoteDeclined}
-		case errors.Is(err, ErrRefused):
-			return remoteReply{err: failure, came: refused}
-		}
-		return remoteReply{err: failure, came: remoteFailed}
-	}
-	reply := fail(errExited)
+	reply, came := Reply{Guest: connection.guest.Value(), Err: a.failure(connection, errExited)}, remoteFailed
 	defer func() {
 		if value := recover(); value != nil { // maybe of methods of an error
-			reply = fail(newPanicError(value))
+			reply.Err, came = a.failure(connection, newPanicError(value)), remoteFailed
 		}
-		reply.took = time.Since(began)
-		if reply.came < remoteFailed || ctx.Err() != context.Canceled {
-			connection.counter.reply(shard, &reply)
+		reply.Duration = time.Since(began)
+		if !reply.failed() || ctx.Err() != context.Canceled {
+			connection.counter.addRemote(shard, came, &reply)
 		} // else the asker has gone, which is nobody's failure
 		replied <- reply
 	}()
-	answer, err := connection.handler(ctx, payload)
-	if err != nil {
-		reply = fail(err)
-	} else {
-		reply = remoteReply{answer: answer, came: remoteAnswered}
+	switch answer, err := connection.handler(ctx, payload); {
+	case err == nil:
+		reply.Answer, reply.Err, came = answer, nil, remoteAnswered
+	case errors.Is(err, ErrHighAndDry):
+		reply.Err, came = ErrHighAndDry, remoteDeclined
+	default:
+		if errors.Is(err, ErrRefused) {
+			came = refused
+		}
+		reply.Err = a.failure(connection, err)
 	}
 }
+
+// failed reports whether a handler has neither answered nor declined.
+func (r *Reply) failed() bool { return r.Err != nil && r.Err != ErrHighAndDry }
 
 // RemoteHandlers returns how many handlers an ask calls at once that wait for something
 // outside this process, those of the asker itself included. It is experimental.

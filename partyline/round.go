@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync/atomic"
+	"time"
 	"unique"
 )
 
@@ -45,10 +46,9 @@ type round struct {
 	picky    bool                    // one of the two says whom to skip
 	spending *spending               // nil up to the second level
 
-	next     int          // the connection to call next
-	ended    error        // why not everybody was asked: the context's error, or ErrLoop
-	remote   *remoteCalls // nil until the first remote handler is reached
-	observed *[counts]int // nil if nobody observes
+	next   int          // the connection to call next
+	ended  error        // why not everybody was asked: the context's error, or ErrLoop
+	remote *remoteCalls // nil until the first remote handler is reached
 }
 
 // around calls the handlers in order. It appends their answers to answers, if that
@@ -72,13 +72,29 @@ func (a *ask) around(connections []connection, payload any, answers *[]any, yiel
 
 // observe is all, telling the observer what came of it.
 func (r *round) observe(observer Observer, answers *[]any, yield yieldFunc) (err error) {
-	o := new([counts]int)
-	r.observed = o
+	var answered, declined, failed int
 	asked := observer.BeginAsk(guestName(r.guest), r.service.name)
 	defer func() {
-		asked(o[answered]+o[remoteAnswered], o[declined]+o[remoteDeclined], o[failed]+o[remoteFailed]+o[refused], err)
+		if r.ended == errExited {
+			failed++
+		}
+		asked(answered, declined, failed, err)
 	}()
-	return r.all(answers, yield)
+	return r.all(nil, func(guest string, answer any, err error, took time.Duration) bool {
+		switch err {
+		case nil:
+			answered++
+			if answers != nil {
+				r.collect(answer, answers)
+				return true
+			}
+		case ErrHighAndDry:
+			declined++
+		default:
+			failed++
+		}
+		return yield(guest, answer, err, took)
+	})
 }
 
 // all calls everybody.
@@ -90,7 +106,7 @@ func (r *round) all(answers *[]any, yield yieldFunc) error {
 			return r.ended
 		}
 		connection := &r.connections[r.next]
-		if !yield(connection.guest, nil, r.fail(connection, panicked), 0) {
+		if !yield(connection.guest.Value(), nil, r.fail(connection, panicked), 0) {
 			return nil
 		}
 		r.next++
@@ -109,6 +125,7 @@ func (r *round) run(answers *[]any, yield yieldFunc) (panicked error) {
 			panicked = newPanicError(value)
 		} else {
 			r.fail(&r.connections[r.next], errExited)
+			r.ended = errExited
 		}
 	}()
 	for ; r.next < len(r.connections); r.next++ {
@@ -117,7 +134,7 @@ func (r *round) run(answers *[]any, yield yieldFunc) (panicked error) {
 			continue
 		}
 		if connection.remote {
-			if !r.await(connection, answers, yield) {
+			if !r.await(answers, yield) {
 				r.ended = nil
 				return nil
 			}
@@ -135,17 +152,17 @@ func (r *round) run(answers *[]any, yield yieldFunc) (panicked error) {
 		answer, err := connection.handler(r.ask, r.payload)
 		switch err {
 		case nil:
-			r.count(connection, answered)
+			connection.shards.add(r.shard, answered)
 		case ErrHighAndDry: // mostly it is not wrapped
 			answer = nil
-			r.count(connection, declined)
+			connection.shards.add(r.shard, declined)
 		default:
 			answer, err = nil, r.fail(connection, err)
 		}
 		calling = false
 		if answers != nil && err == nil {
-			r.accept(answer, answers)
-		} else if !yield(connection.guest, answer, err, 0) {
+			r.collect(answer, answers)
+		} else if !yield(connection.guest.Value(), answer, err, 0) {
 			r.ended = nil
 			return nil
 		}
@@ -173,44 +190,33 @@ func (r *round) skipsOther(connection *connection) bool {
 	return slices.Contains(r.above, connection.guest) || r.only != noGuest && r.only != connection.guest && !connection.forAll
 }
 
-// accept appends an answer. If there is no room, it makes room for those of all.
-func (r *round) accept(answer any, answers *[]any) {
+// collect appends an answer. If there is no room, it makes room for those of all.
+func (r *round) collect(answer any, answers *[]any) {
 	if len(*answers) == cap(*answers) {
 		*answers = append(make([]any, 0, len(r.connections)), *answers...)
 	}
 	*answers = append(*answers, answer)
 }
 
-// count counts what came of a call, but for remote ones, which count themselves.
-func (r *round) count(connection *connection, what counted) {
-	connection.shards.add(r.shard, what)
-	if r.observed != nil {
-		r.observed[what]++
-	}
-}
-
-// fail counts that a handler returned an error, and returns what that is to the asker:
-// ErrHighAndDry itself if it declines, else a *HandlerError.
+// fail counts that a local handler returned an error, and returns what that is to the
+// asker: ErrHighAndDry itself if it declines, else a *HandlerError.
 func (r *round) fail(connection *connection, err error) error {
-	failure := r.failure(connection.guest, err)
-	if failure == nil {
-		r.count(connection, declined)
+	if errors.Is(err, ErrHighAndDry) {
+		connection.shards.add(r.shard, declined)
 		return ErrHighAndDry
 	}
-	r.count(connection, failed)
+	failure := r.failure(connection, err)
+	connection.shards.add(r.shard, failed)
 	connection.counter.lastFailure.Store(failure)
 	return failure
 }
 
-// failure returns nil if the error declines.
-func (a *ask) failure(guest unique.Handle[string], err error) *HandlerError {
-	if errors.Is(err, ErrHighAndDry) {
-		return nil
-	}
+// failure returns what an error that does not decline is to the asker.
+func (a *ask) failure(connection *connection, err error) *HandlerError {
 	if isLoop(err) {
 		err = ErrLoop
 	}
-	return &HandlerError{Guest: guest.Value(), Service: a.service.name, Err: err}
+	return &HandlerError{Guest: connection.guest.Value(), Service: a.service.name, Err: err}
 }
 
 // isLoop reports whether the error says nothing but that guests failed with ErrLoop. It

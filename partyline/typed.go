@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"reflect"
 	"time"
-	"unique"
 )
 
 // All is AskAround for answers of type T. An answer that is no T is its guest's
@@ -17,22 +16,11 @@ import (
 // one.
 func All[T any](ctx context.Context, o *Operator, service string, payload any) ([]T, error) {
 	var answers []T
-	var failures []error
-	err := o.each(ctx, service, payload, func(guest unique.Handle[string], answer any, err error, _ time.Duration) bool {
-		if err == nil {
-			var typed T
-			if typed, err = answerAs[T](answer); err == nil {
-				answers = append(answers, typed)
-				return true
-			}
-			err = &HandlerError{Guest: guest.Value(), Service: service, Err: err}
-		}
-		if err != ErrHighAndDry {
-			failures = append(failures, err)
-		}
-		return true
+	err := eachAs(ctx, o, service, payload, func(answer T) (bool, error) {
+		answers = append(answers, answer)
+		return true, nil
 	})
-	return answers, joinErrors(failures, err)
+	return answers, err
 }
 
 // First returns the first answer of type T and asks nobody after that. Without
@@ -45,34 +33,49 @@ func First[T any](ctx context.Context, o *Operator, service string, payload any)
 // FirstFunc is First for answers that a function, if it is not nil, may change, or
 // refuse by an error, which then is the guest's *HandlerError. It is experimental.
 func FirstFunc[T any](ctx context.Context, o *Operator, service string, payload any, accept func(T) (T, error)) (T, error) {
-	var first T
-	var failures []error
+	var first, none T
 	found := false
-	err := o.each(ctx, service, payload, func(guest unique.Handle[string], answer any, err error, _ time.Duration) bool {
+	err := eachAs(ctx, o, service, payload, func(answer T) (more bool, err error) {
+		if accept != nil {
+			answer, err = accept(answer)
+		}
 		if err == nil {
-			first, err = answerAs[T](answer)
-			if err == nil && accept != nil {
-				first, err = accept(first)
+			first, found = answer, true
+		}
+		return !found, err
+	})
+	switch {
+	case found:
+		return first, nil
+	case err != nil:
+		return none, err
+	}
+	return none, ErrHighAndDry
+}
+
+// eachAs calls yield with every answer as a T until yield returns false. An error that it
+// returns is the guest's failure. All failures are returned, joined, with the error that
+// concerns the ask as a whole.
+func eachAs[T any](ctx context.Context, o *Operator, service string, payload any, yield func(T) (more bool, err error)) error {
+	var failures []error
+	err := o.each(ctx, service, payload, func(guest string, answer any, err error, _ time.Duration) bool {
+		if err == nil {
+			var typed T
+			more := false
+			if typed, err = answerAs[T](answer); err == nil {
+				more, err = yield(typed)
 			}
 			if err == nil {
-				found = true
-				return false
+				return more
 			}
-			err = &HandlerError{Guest: guest.Value(), Service: service, Err: err}
+			err = &HandlerError{Guest: guest, Service: service, Err: err}
 		}
 		if err != ErrHighAndDry {
 			failures = append(failures, err)
 		}
 		return true
 	})
-	if found {
-		return first, nil
-	}
-	var none T
-	if err := joinErrors(failures, err); err != nil {
-		return none, err
-	}
-	return none, ErrHighAndDry
+	return joinErrors(failures, err)
 }
 
 // answerAs returns the answer as a T.
