@@ -52,7 +52,7 @@ func TestAnAnswerStandsOnceInAResponse(t *testing.T) {
 		request.Key = key
 		body := c.Ask(request).Body
 		for needle, want := range map[string]int{"needle-in-application": 1, "needle-in-go": 1000, "needle-in-raw": 1} {
-			check.Equal(t, strings.Count(body, needle), want, "%s: %s is there times", request.Path, needle)
+			check.Equal(t, strings.Count(body, needle), want, "%s: times that %s is there", request.Path, needle)
 		}
 		var results []wire.Asked
 		if err := json.Unmarshal([]byte("["+strings.Trim(strings.TrimSpace(body), "[]")+"]"), &results); err != nil {

@@ -190,7 +190,7 @@ func TestEachChangeIsLoggedOnce(t *testing.T) {
 	for _, e := range partytest.InvitesLogged(t, "blog") {
 		got = append(got, fmt.Sprint(e["msg"], " ", e["status"]))
 	}
-	check.Equal(t, len(partytest.LogEntries(t, "manifest changed")), 0, "the manifest changed times")
+	check.Equal(t, len(partytest.LogEntries(t, "manifest changed")), 0, "times that the manifest changed")
 	for _, path := range []string{"/1", "/1", "/2"} {
 		j.answersManifest(`{"urls": {"home": "` + path + `"}}`)
 	}

@@ -174,7 +174,7 @@ func TestWhatTheApplicationAnswers(t *testing.T) {
 			})
 		}
 	}
-	check.Equal(t, len(b.Requests("/there/")), 0, "redirects are followed times")
+	check.Equal(t, len(b.Requests("/there/")), 0, "times that redirects are followed")
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			entries := partytest.InvitesLogged(t, name)
@@ -252,7 +252,7 @@ func TestAManifestIsAskedForAgainWhenItIsStale(t *testing.T) {
 	check.ErrorIf(t, apart < 9*time.Second, "it is asked for again after %v", apart)
 	check.Slices(t, again[1].Header["If-None-Match"], []string{`"1"`}, "it is asked for again with If-None-Match")
 	c.expectLink("home", "/blog/")
-	check.Equal(t, len(b.Requests("/long/__invite__/")), 1, "one that is fresh for a minute is asked for times")
+	check.Equal(t, len(b.Requests("/long/__invite__/")), 1, "times that one that is fresh for a minute is asked for")
 	time.Sleep(50 * time.Millisecond)                                     // for what must not happen, in the background
 	if entries := partytest.InvitesLogged(t, "blog"); len(entries) != 2 { // one for each config
 		t.Errorf("logged %d times: %v", len(entries), entries)

@@ -103,7 +103,7 @@ func TestAGuestInTwoServersIsAskedOnce(t *testing.T) {
 	partytest.Eventually(t, "both servers have it", func() bool { return replicas() == 2 })
 	c.expectAsk("who", nil, "1")
 	c.expectAsk("url", wsgiparty.URLRequest{Name: "home"}, "/blog/1")
-	check.Equal(t, len(b.Requests("/who")), 1, "the application is asked times")
+	check.Equal(t, len(b.Requests("/who")), 1, "times that the application is asked")
 	applicationOf(t, "blog").FetchSoon()
 	awaitRequests(t, b, "/__invite__/", 3)
 	partytest.Eventually(t, "its new operator takes over from the old one", func() bool { return replicas() == 2 })

@@ -116,7 +116,7 @@ func TestARollingDeploy(t *testing.T) {
 		link, err := wsgiparty.URLFor(context.Background(), operatorOf(c, c.party), "home", nil)
 		return err == nil && link == "/blog/2"
 	})
-	check.Equal(t, len(partytest.LogEntries(t, "guest left")), 0, "it left times")
+	check.Equal(t, len(partytest.LogEntries(t, "guest left")), 0, "times that it left")
 }
 
 // TestEveryAskIsAnsweredThroughReloadsAndAChange asks while 20 configs come and go and
@@ -186,6 +186,6 @@ func TestEveryAskIsAnsweredThroughReloadsAndAChange(t *testing.T) {
 	}
 	check.ErrorIf(t, asked[`"blog" "blog"`] < 20 || asked["1"] == 0 || asked["2"] == 0, "hardly asked: %v", asked)
 	c.expectLink("home", "/blog/2")
-	check.Equal(t, len(b.Requests("/__invite__/")), 2, "asked for the manifest times")
+	check.Equal(t, len(b.Requests("/__invite__/")), 2, "times that it is asked for the manifest")
 	check.ErrorIf(t, strings.Contains(fmt.Sprint(partytest.LogEntries(t, "guest left")), "blog"), "it left meanwhile")
 }

@@ -205,7 +205,7 @@ func TestA404ToAnAskHasTheManifestAskedForAgain(t *testing.T) {
 		}
 	}
 	time.Sleep(1100 * time.Millisecond) // for what must not happen, in the background
-	check.Equal(t, len(b.Requests("/__invite__/")), 1, "asked for times")
+	check.Equal(t, len(b.Requests("/__invite__/")), 1, "times that it is asked for")
 	if _, err := c.ask("user", nil); err == nil || !strings.Contains(err.Error(), "status 404") {
 		t.Error(err)
 	}

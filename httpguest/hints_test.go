@@ -322,7 +322,7 @@ func TestAnUpstreamThatIsDownIsToldOnce(t *testing.T) {
 	for range 8 {
 		c.expectAsk("ping", nil, "1")
 	}
-	check.Equal(t, len(partytest.LogEntries(t, message)), 1, "told times")
+	check.Equal(t, len(partytest.LogEntries(t, message)), 1, "times that it is told")
 }
 
 // TestAnApplicationThatStartsAgainHasNoUpstreamDown fails asks in a row, now and then.

@@ -190,7 +190,7 @@ func TestASlowGuestDelaysNoOther(t *testing.T) {
 			break
 		}
 	}
-	check.Equal(t, len(partytest.LogEntries(t, "guest is asked more than it can answer")), 1, "that the slow guest is asked too much is logged times")
+	check.Equal(t, len(partytest.LogEntries(t, "guest is asked more than it can answer")), 1, "times that the slow guest is asked too much is logged")
 	// On a busy machine some of what it answers comes too late, which is its failure.
 	slow := countsOf(operatorOf(c, "load"), "slow")
 	check.ErrorIf(t, slow.Answered == 0 || slow.Refused == 0 || slow.Failed > slow.Refused/10 || slow.Failed == 0 && !errors.Is(slow.LastFailure, wsgiparty.ErrRefused), "what is counted of the slow guest: %+v", slow)

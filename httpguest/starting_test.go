@@ -168,7 +168,7 @@ func TestAnApplicationThatAnswersWith500IsNotAskedForAWhile(t *testing.T) {
 	info := invitesOf(t, c.party, false)["blog"]
 	check.ErrorIf(t, info.Result != wsgiparty.InviteFailed || info.Status != 500 || !strings.Contains(info.Hint, "or at once by `caddy wsgi-party invite "+c.party+" blog`"), "after the reloads it is shown as %+v", info)
 	visit()
-	check.Equal(t, len(b.Requests("/__invite__/")), 1, "it was asked times")
+	check.Equal(t, len(b.Requests("/__invite__/")), 1, "times that it was asked")
 	if infos := wsgiparty.SendInvites(c.party, "blog"); len(infos) != 1 || infos[0].Status != 500 {
 		t.Errorf("asked again: %+v", infos)
 	}

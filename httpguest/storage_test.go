@@ -105,7 +105,7 @@ func TestAManifestThatCouldNotBeStoredIsStoredLater(t *testing.T) {
 	applicationOf(t, "blog").FetchSoon()
 	check.Has(t, string(awaitFile(t, file)), `"home":"/"`, "stored")
 	check.Equal(t, len(b.Requests("/__invite__/")), 4, "requests")
-	check.Equal(t, len(partytest.LogEntries(t, "the guest's manifest cannot be stored")), 1, "it is told times")
+	check.Equal(t, len(partytest.LogEntries(t, "the guest's manifest cannot be stored")), 1, "times that it is told")
 }
 
 // TestStoredManifestsAreOfTheSameServerAndUpstreams has two projects on one machine,
@@ -400,7 +400,7 @@ func TestAnUnchangedManifestIsNotParsedAgain(t *testing.T) {
 		j.answersManifest(string(body) + strings.Repeat(" ", n))
 	})
 	check.ErrorIf(t, same*10 > other, "%v allocations for the same, %v for one that is written otherwise", same, other)
-	check.Equal(t, len(partytest.LogEntries(t, "manifest changed")), 0, "it changed times")
+	check.Equal(t, len(partytest.LogEntries(t, "manifest changed")), 0, "times that it changed")
 }
 
 // TestAChangeOfALargeManifestIsOneShortLine has one with as many names as may be.

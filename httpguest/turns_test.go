@@ -254,7 +254,7 @@ func TestAnAskWaitsAsLongAsItsTimeout(t *testing.T) {
 	defer check.Value(busy.TakeSlot(t.Context(), "z"))(t)()
 	c.ask(t.Context(), "a4")
 	c.refused("a4")
-	check.Equal(t, len(partytest.LogEntries(t, "guest is asked more than it can answer")), 2, "logged times")
+	check.Equal(t, len(partytest.LogEntries(t, "guest is asked more than it can answer")), 2, "times that it is logged")
 }
 
 // TestAnAskWhoseTurnComesTooLateIsRefused has as many of them as would open the breaker,
@@ -326,7 +326,7 @@ func TestNobodyWaitsForAGuestThatAnswersNothing(t *testing.T) {
 			for i := range 10 {
 				c.refused(fmt.Sprint("a", asked+i), "it has not answered this asker for 2", `guest "a"`)
 			}
-			check.Equal(t, len(c.arrived()), asked, "it is asked times")
+			check.Equal(t, len(c.arrived()), asked, "times that it is asked")
 			close(c.letOf("b1"))
 			c.ask(t.Context(), "b1")
 			c.answered("b1")
@@ -361,7 +361,7 @@ func TestSoManyWaitAtMost(t *testing.T) {
 	for i := 1; i < httpguest.MaxWaiting-1; i++ {
 		c.result(fmt.Sprint("a", i))
 	}
-	check.Equal(t, len(partytest.LogEntries(t, "guest is asked more than it can answer")), 1, "logged times")
+	check.Equal(t, len(partytest.LogEntries(t, "guest is asked more than it can answer")), 1, "times that it is logged")
 }
 
 // TestAChainDoesNotWaitForASlotThatItHolds has two guests ask each other, five asks
@@ -400,7 +400,7 @@ func TestAChainDoesNotWaitForASlotThatItHolds(t *testing.T) {
 			if got := joinAnswers(answers); err != nil || !strings.Contains(got, want) {
 				t.Errorf("%s %v, want %s", got, err, want)
 			}
-			check.Equal(t, len(apps[0].Requests()), 1+maxAsks, "the guest was asked times")
+			check.Equal(t, len(apps[0].Requests()), 1+maxAsks, "times that the guest was asked")
 		})
 	}
 }

@@ -478,7 +478,7 @@ func TestAPayloadOverOneMebibyteIsRejected(t *testing.T) {
 			case response.Status != http.StatusOK || length != mebibyte-2:
 				t.Errorf("%s: %d %s, got %d bytes", name, response.Status, response.Body, length)
 			}
-			check.Equal(t, asks, 1-more, "%d bytes more %s: asked times", more, name)
+			check.Equal(t, asks, 1-more, "%d bytes more %s: times asked", more, name)
 		}
 	}
 }

@@ -315,7 +315,7 @@ func TestWhatIsTakenIsNotRegisteredAgain(t *testing.T) {
 	} {
 		func() {
 			defer func() {
-				check.Has(t, fmt.Sprint(recover()), what, "it panics with, not with")
+				check.Has(t, fmt.Sprint(recover()), what, "the panic")
 			}()
 			register()
 		}()

@@ -417,6 +417,6 @@ func TestAnApplicationThatVisitsWhoAsksItEnds(t *testing.T) {
 		if status, body := c.Get(partytest.Page(template)); status != http.StatusOK {
 			t.Errorf("%d %s%s", status, body, partytest.LastHTTPError(t))
 		}
-		check.Equal(t, asked.Load(), 2+4+8, "it was asked times")
+		check.Equal(t, asked.Load(), 2+4+8, "times that it was asked")
 	}
 }

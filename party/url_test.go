@@ -351,7 +351,7 @@ func FuzzURLFor(f *testing.F) {
 	f.Fuzz(func(t *testing.T, answer string) {
 		text, err := party.Linkable(p, answer)
 		if err != nil {
-			check.Equal(t, text, "", "%q is refused, and", answer)
+			check.Equal(t, text, "", "%q is refused", answer)
 			return
 		}
 		check.Equal(t, text, answer, "became")

@@ -127,7 +127,7 @@ func testReactions(t *testing.T, pattern string, remote func(int) bool) {
 		check.FatalIf(t, i == len(pattern), "one reply too many: %v", reply)
 		r, guest := rune(pattern[i]), fmt.Sprint("guest", i)
 		i++
-		check.Equal(t, reply.Guest, guest, "reply of in place of")
+		check.Equal(t, reply.Guest, guest, "the reply")
 		want := reactions[r]
 		if want.message == "" {
 			answer, err := want.handler(nil, nil)
@@ -148,9 +148,9 @@ func testReactions(t *testing.T, pattern string, remote func(int) bool) {
 		case 'f', 'b':
 			check.ErrorIf(t, failure.Err != fs.ErrNotExist || !errors.Is(failure, fs.ErrNotExist), "%s does not unwrap to what went wrong", message)
 		case 'p', 'n', 'h', 'A':
-			check.Has(t, message, "panicsOnPurpose", "no stack in")
+			check.Has(t, message, "panicsOnPurpose", "the stack")
 		case 'r':
-			check.Has(t, message, "_test.go", "no stack in")
+			check.Has(t, message, "_test.go", "the stack")
 		}
 		joined = append(joined, guest)
 	}

@@ -14,7 +14,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/wsgiparty/wsgiparty/internal/check"
 	"go.uber.org/goleak"
@@ -60,14 +59,6 @@ func allocsAtMost(t *testing.T, what string, most float64, f func()) {
 	t.Helper()
 	got := testing.AllocsPerRun(100, f)
 	check.ErrorIf(t, got > most, "%s: %v allocations, want at most %v", what, got, most)
-}
-
-// eventually waits until the condition holds.
-func eventually(t testing.TB, what string, condition func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !condition(); time.Sleep(time.Millisecond) {
-		check.FatalIf(t, time.Now().After(deadline), "not in time: %s", what)
-	}
 }
 
 // lineOf is a partyline with guests that each answer pong to ping.

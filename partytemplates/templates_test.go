@@ -133,7 +133,7 @@ func TestPagesAskForTheFirstAnswer(t *testing.T) {
 	partytest.GuestWith(t, "three", map[string]wsgiparty.Handler{"number": func(context.Context, any) (any, error) { calls++; return 3, nil }})
 	c := templateSite(t, "", "one", "two", "three")
 	c.ExpectPage(`{{askFirst "number"}} {{askFirst "number" "ignored"}} {{askFirst "fragile"}}`, "2 2 whole")
-	check.Equal(t, calls, 0, "somebody was asked after the first answer times")
+	check.Equal(t, calls, 0, "times that somebody was asked after the first answer")
 	c.ExpectPage(`{{(askFirst "user" (dict "id" 7)).name}}`, "user 7")
 	c.ExpectPage(`{{with askFirst "user" (dict "id" 8)}}{{.name}}{{end}}`, "user 8")
 	c.ExpectPage(`[{{askFirst "empty"}}] {{if not (askFirst "nil")}}nothing{{end}}`, "[] nothing")
