@@ -6,10 +6,12 @@ package wire
 import (
 	"bytes"
 	"cmp"
-	"encoding/json"
+	stdjson "encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 
+	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/wsgiparty/wsgiparty/internal/strictjson"
@@ -31,12 +33,8 @@ func ParsePayload(body []byte) (any, error) {
 // ParseJSON returns the one JSON value that the text is, if every parser would take it.
 // Its numbers are json.Number.
 func ParseJSON(text []byte) (any, error) {
-	r := newReader(text)
-	value, err := r.value()
-	if err == nil {
-		err = r.end()
-	}
-	if err != nil {
+	var value any
+	if err := parse(text, &value); err != nil {
 		return nil, cmp.Or(strictjson.Check(text), err) // which says better what it is
 	}
 	return value, nil
@@ -47,114 +45,61 @@ const MaxAsks = 256
 
 // Ask is one of a list of asks.
 type Ask struct {
-	Service string
-	Payload any
-	First   bool // stop at the first answer
+	Service string `json:"service"`
+	Payload any    `json:"payload"`
+	First   bool   `json:"first"` // stop at the first answer
 }
 
 // ParseAsks returns the asks of a list, also if there are more than MaxAsks.
 func ParseAsks(text []byte) ([]Ask, error) {
-	r := newReader(text)
-	if kind := r.PeekKind(); kind != jsontext.KindInvalid && kind != jsontext.KindBeginArray {
-		return nil, errors.New("it is no list")
+	var asks []Ask
+	err := parse(text, &asks)
+	if err == nil && asks == nil { // it is null
+		return nil, errNoList
 	}
-	asks := make([]Ask, 0, min(bytes.Count(text, []byte(`"service"`)), MaxAsks))
-	err := r.list(func() error {
-		var ask Ask
-		switch kind := r.PeekKind(); kind {
-		case jsontext.KindInvalid, jsontext.KindBeginObject:
-		case jsontext.KindNull:
-			asks = append(asks, ask)
-			return r.SkipValue()
-		default:
-			return fmt.Errorf("/%d is no object", len(asks))
-		}
-		err := r.object(func(name string) (err error) {
-			switch name {
-			case "service":
-				ask.Service, err = r.service()
-			case "payload":
-				ask.Payload, err = r.value()
-			case "first":
-				ask.First, err = r.first()
-			default:
-				err = r.SkipValue()
-			}
-			return err
-		})
-		asks = append(asks, ask)
-		return err
-	})
 	if err == nil {
-		err = r.end()
+		return asks, nil
 	}
-	if err != nil {
-		if strict, ok := errors.AsType[*strictjson.Error](strictjson.Check(text)); ok {
-			return nil, strict
+	if check := strictjson.Check(text); check != nil && errors.Unwrap(check) == nil {
+		return nil, check // of what err does not know
+	}
+	if mismatch, ok := errors.AsType[*json.SemanticError](err); ok {
+		switch at := mismatch.JSONPointer; mismatch.GoType.Kind() {
+		case reflect.Slice:
+			return nil, errNoList
+		case reflect.Struct:
+			return nil, fmt.Errorf("%s is no object", at)
+		case reflect.String:
+			return nil, fmt.Errorf("%s is not a string", at)
+		case reflect.Bool:
+			return nil, fmt.Errorf("%s is neither true nor false", at)
 		}
-		return nil, err
 	}
-	return asks, nil
+	return nil, err
 }
 
-// reader reads a JSON value.
-type reader struct {
-	*jsontext.Decoder
-	json  []byte
-	texts map[string]string // names of members, by their JSON: in lists they are often the same
-}
+var errNoList = errors.New("it is no list")
 
-func newReader(json []byte) *reader {
-	return &reader{jsontext.NewDecoder(bytes.NewBuffer(json)), json, make(map[string]string)}
-}
-
-// end returns an error if the value is not all there is, or some parser would not take
-// it.
-func (r *reader) end() error {
-	if rest := bytes.TrimLeft(r.json[r.InputOffset():], " \t\r\n"); len(rest) > 0 {
-		return fmt.Errorf("more than one JSON value, from byte %d on", len(r.json)-len(rest))
+// parse decodes JSON that every parser takes.
+func parse(text []byte, value any) error {
+	anys := json.WithUnmarshalers(json.UnmarshalFromFunc(make(anyDecoder).decode))
+	if err := json.Unmarshal(text, value, anys); err != nil {
+		return err
 	}
-	return strictjson.Limits(r.json)
+	return strictjson.Limits(text)
 }
 
-func (r *reader) service() (string, error) {
-	switch r.PeekKind() {
-	case jsontext.KindString:
-		return r.string()
-	case jsontext.KindNull, jsontext.KindInvalid:
-		return "", r.SkipValue()
-	}
-	return "", fmt.Errorf("%s is not a string", r.StackPointer())
+// anyDecoder decodes an any, with numbers as json.Number. It has the names of members, which
+// are often the same, by their JSON.
+type anyDecoder map[string]string
+
+func (a anyDecoder) decode(d *jsontext.Decoder, value *any) (err error) {
+	*value, err = a.value(d)
+	return err
 }
 
-func (r *reader) first() (bool, error) {
-	value, err := r.value()
-	first, ok := value.(bool)
-	if err == nil && !ok && value != nil {
-		err = fmt.Errorf("%s is neither true nor false", r.StackPointer())
-	}
-	return first, err
-}
-
-func (r *reader) value() (any, error) {
-	switch r.PeekKind() {
-	case jsontext.KindBeginArray:
-		list := []any{}
-		err := r.list(func() error {
-			element, err := r.value()
-			list = append(list, element)
-			return err
-		})
-		return list, err
-	case jsontext.KindBeginObject:
-		object := make(map[string]any)
-		err := r.object(func(name string) (err error) {
-			object[name], err = r.value()
-			return err
-		})
-		return object, err
-	}
-	token, err := r.ReadToken()
+func (a anyDecoder) value(d *jsontext.Decoder) (any, error) {
+	token, err := d.ReadToken()
 	if err != nil {
 		return nil, err
 	}
@@ -164,50 +109,42 @@ func (r *reader) value() (any, error) {
 	case jsontext.KindString:
 		return token.String(), nil
 	case jsontext.KindNumber:
-		return json.Number(token.String()), nil
+		return stdjson.Number(token.String()), nil
+	case jsontext.KindBeginArray:
+		list := []any{}
+		for d.PeekKind() != jsontext.KindEndArray {
+			element, err := a.value(d)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, element)
+		}
+		_, err = d.ReadToken()
+		return list, err
+	case jsontext.KindBeginObject:
+		object := make(map[string]any)
+		for d.PeekKind() != jsontext.KindEndObject {
+			quoted, err := d.ReadValue()
+			if err != nil {
+				return nil, err
+			}
+			name := a.unquote(quoted)
+			if object[name], err = a.value(d); err != nil {
+				return nil, err
+			}
+		}
+		_, err = d.ReadToken()
+		return object, err
 	}
 	return nil, nil // null
 }
 
-// list reads a list with a function that reads an element.
-func (r *reader) list(element func() error) error {
-	return r.between(jsontext.KindEndArray, element)
-}
-
-// object reads an object with a function that reads a member's value.
-func (r *reader) object(member func(name string) error) error {
-	return r.between(jsontext.KindEndObject, func() error {
-		name, err := r.string()
-		if err != nil {
-			return err
-		}
-		return member(name)
-	})
-}
-
-// string reads a string that is likely to come again.
-func (r *reader) string() (string, error) {
-	quoted, err := r.ReadValue()
-	if err != nil {
-		return "", err
-	}
-	text, ok := r.texts[string(quoted)]
+func (a anyDecoder) unquote(quoted jsontext.Value) string {
+	name, ok := a[string(quoted)]
 	if !ok {
 		unquoted, _ := jsontext.AppendUnquote(nil, quoted) // the decoder has read it
-		text = string(unquoted)
-		r.texts[string(quoted)] = text
+		name = string(unquoted)
+		a[string(quoted)] = name
 	}
-	return text, nil
-}
-
-// between reads a token, the last one, and what is between.
-func (r *reader) between(last jsontext.Kind, read func() error) error {
-	_, err := r.ReadToken()
-	for err == nil && r.PeekKind() != last {
-		err = read()
-	}
-	if err == nil {
-		_, err = r.ReadToken()
-	}
-	return err
+	return name
 }
