@@ -17,6 +17,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/wsgiparty/wsgiparty/internal/wire"
 	"github.com/wsgiparty/wsgiparty/party"
 )
 
@@ -144,8 +145,7 @@ func (p *Party) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("setting up the routes of party %q: %w", p.host.Name(), err)
 	}
 	p.chain = p.Routes.Compile(caddyhttp.HandlerFunc(p.serveNext))
-	p.host.Serve(p.Routes, p.chain)
-	return p.host.Invite()
+	return p.host.Invite(p.Routes, p.chain)
 }
 
 // Cleanup closes the party. It disconnects nobody: requests in flight outlive it.
@@ -223,30 +223,16 @@ func identityOf(p *Party) (string, error) {
 	if err := decoder.Decode(&decoded); err != nil {
 		return "", err
 	}
-	dropGroups(decoded)
-	encoded, err = json.Marshal(decoded)
-	return string(encoded), err
-}
-
-// dropGroups drops the groups of all routes in decoded JSON.
-func dropGroups(value any) {
-	switch value := value.(type) {
-	case map[string]any:
-		if routes, ok := value["routes"].([]any); ok {
-			for _, route := range routes {
-				if route, ok := route.(map[string]any); ok {
-					delete(route, "group")
-				}
+	wire.EachObject(decoded, func(object map[string]any) {
+		routes, _ := object["routes"].([]any)
+		for _, route := range routes {
+			if route, ok := route.(map[string]any); ok {
+				delete(route, "group")
 			}
 		}
-		for _, member := range value {
-			dropGroups(member)
-		}
-	case []any:
-		for _, element := range value {
-			dropGroups(element)
-		}
-	}
+	})
+	encoded, err = json.Marshal(decoded)
+	return string(encoded), err
 }
 
 // Interface guards

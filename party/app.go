@@ -4,8 +4,11 @@
 package party
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
+	"maps"
 	"runtime"
 	"slices"
 	"strconv"
@@ -13,12 +16,11 @@ import (
 	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
-	"go.uber.org/zap"
-
 	"github.com/wsgiparty/wsgiparty/internal/kept"
 	"github.com/wsgiparty/wsgiparty/internal/nearest"
 	"github.com/wsgiparty/wsgiparty/internal/token"
-	"github.com/wsgiparty/wsgiparty/partyline"
+	"github.com/wsgiparty/wsgiparty/internal/wire"
+	"go.uber.org/zap"
 )
 
 const appName = "wsgi_party"
@@ -72,14 +74,13 @@ type App struct {
 	logger *zap.Logger
 	events *eventQueue
 
-	mu      sync.RWMutex
-	entries map[string]*Entry
-	keys    token.Ring // of all guests: none may have another's
+	mu       sync.RWMutex
+	entries  map[string]*Entry
+	keys     token.Ring // of all guests: none may have another's
+	warnings []func()   // for Start, when all of the config is there
 
-	warnings []func() // for Start, when all of the config is there
-
-	forwarded     atomic.Pointer[[]string] // the headers that some guest is to be sent
-	prefixHeaders atomic.Pointer[[]string] // those that some party's prefix is in
+	forwarded     headerList // that some guest is to be sent
+	prefixHeaders headerList // that some party's prefix is in
 	prefixWarned  atomic.Bool
 
 	storage     Storage
@@ -106,7 +107,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.events, err = newEventQueue(ctx, a.logger); err != nil {
 		return err
 	}
-	a.events.onStart(func() { go a.storage.tidy() })
+	a.events.onStart(a.storage.tidy)
 	return nil
 }
 
@@ -126,13 +127,7 @@ func (a *App) Start() error {
 func (a *App) warnOfJoined() {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
-	var parties []string
-	for name, e := range a.entries {
-		if len(e.hosts) > 0 {
-			parties = append(parties, name)
-		}
-	}
-	slices.Sort(parties)
+	parties := slices.Sorted(maps.Keys(a.hosted()))
 	for name, e := range a.entries {
 		var guests, modules []string
 		for _, j := range e.joined {
@@ -148,21 +143,59 @@ func (a *App) warnOfJoined() {
 			if len(parties) == 0 {
 				remedy = "write one around the routes of the applications"
 			}
-			a.logger.Warn("no wsgi_party handler names the party that was joined",
-				zap.String("party", name),
-				zap.Strings("guests", guests),
-				zap.Strings("modules", slices.Compact(modules)),
-				zap.String("hint", "no party is called "+strconv.Quote(name)+nearest.DidYouMean(name, parties...)+"; "+whichParties(parties)+"; "+remedy))
+			e.logger.Warn("no wsgi_party handler names the party that was joined", zap.Strings("guests", guests), zap.Strings("modules", slices.Compact(modules)),
+				zap.String("hint", "no party is called "+strconv.Quote(name)+nearest.DidYouMean(name, parties...)+"; "+thereAre(parties)+"; "+remedy))
 		}
 		for _, guest := range guests {
 			if slices.ContainsFunc(e.hosts, func(h *Host) bool { return h.guests.has(guest) }) {
-				a.logger.Warn("a module joined under the name of an invited guest: only one of the two is asked",
-					zap.String("party", name),
-					zap.String("guest", guest),
+				e.logger.Warn("a module joined under the name of an invited guest: only one of the two is asked", zap.String("guest", guest),
 					zap.String("hint", "join under another name, or invite that guest under another name"))
 			}
 		}
 	}
+}
+
+// hosted is the set of the parties that handlers name. The app must be locked.
+func (a *App) hosted() map[string]bool {
+	names := make(map[string]bool)
+	for name, e := range a.entries {
+		if len(e.hosts) > 0 {
+			names[name] = true
+		}
+	}
+	return names
+}
+
+func thereAre(parties []string) string {
+	if len(parties) == 0 {
+		return "there is no wsgi_party handler"
+	}
+	return nearest.ThereAre("party", parties)
+}
+
+// WhichParties says, for an error, which parties there are in the config that is being
+// provisioned, as far as the module can see them.
+func WhichParties(ctx caddy.Context) string {
+	names := make(map[string]bool)
+	if a, err := AppOf(ctx); err == nil {
+		a.mu.RLock()
+		names = a.hosted()
+		a.mu.RUnlock()
+	}
+	// What has not been provisioned yet is still JSON, in the modules around this one.
+	for _, module := range ctx.Modules() {
+		var decoded any
+		if encoded, err := json.Marshal(module); err != nil || json.Unmarshal(encoded, &decoded) != nil {
+			continue
+		}
+		wire.EachObject(decoded, func(object map[string]any) {
+			if object["handler"] == "wsgi_party" {
+				name, _ := object["name"].(string)
+				names[cmp.Or(name, DefaultParty)] = true
+			}
+		})
+	}
+	return thereAre(slices.Sorted(maps.Keys(names)))
 }
 
 // Cleanup releases what the config holds: the process forgets, after a while, what no
@@ -210,8 +243,7 @@ func AppOf(ctx caddy.Context) (_ *App, err error) {
 	return app.(*App), nil
 }
 
-// WarnAtStart adds a function that Start calls, which may warn of what only the whole
-// config shows. It is experimental.
+// WarnAtStart makes Start call a function that may warn of what only the whole config shows.
 func (a *App) WarnAtStart(warn func()) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -223,5 +255,4 @@ var (
 	_ caddy.App          = (*App)(nil)
 	_ caddy.Provisioner  = (*App)(nil)
 	_ caddy.CleanerUpper = (*App)(nil)
-	_ partyline.Observer = (*observer)(nil)
 )

@@ -361,11 +361,13 @@ func TestManyMayUseTheStorageAtOnce(t *testing.T) {
 	var group sync.WaitGroup
 	for range 64 {
 		group.Go(func() {
-			answer, err := party.FromStorage(a.Storage(), func(context.Context, certmagic.Storage) (string, error) {
+			called := false
+			err := a.Storage().Do(func(context.Context, certmagic.Storage) error {
 				time.Sleep(time.Millisecond) // for others to come
-				return "it", nil
+				called = true
+				return nil
 			})
-			check.ErrorIf(t, answer != "it" || err != nil, "%q, %v", answer, err)
+			check.ErrorIf(t, !called || err != nil, "called: %t, %v", called, err)
 		})
 	}
 	group.Wait()

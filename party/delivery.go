@@ -10,55 +10,58 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/wsgiparty/wsgiparty/internal/budget"
 	"github.com/wsgiparty/wsgiparty/internal/privatepath"
 	"github.com/wsgiparty/wsgiparty/internal/subrequest"
 	"github.com/wsgiparty/wsgiparty/partyline"
 )
 
 // Delivery is a request that an Invitation sends to its guest through the party's routes.
-// It is experimental.
 type Delivery struct {
 	guest   string
 	entry   *Entry              // of the guest's party
 	private *privatepath.Set    // of the guest
 	prepare func(*http.Request) // may be nil
-	met     atomic.Bool
+	met     atomic.Bool         // whether it has reached a handler that speaks for the guest
 }
 
 type deliveryKey struct{}
 
-// DeliveryOf returns what r is a delivery of, nil for an ordinary request. It is
-// experimental.
+// DeliveryOf returns what r is a delivery of, nil for an ordinary request.
 func DeliveryOf(r *http.Request) *Delivery {
 	d, _ := r.Context().Value(deliveryKey{}).(*Delivery)
 	return d
 }
 
-// Reach is DeliveredTo for a handler that speaks for the guest of an invitation. It may be
-// called on nil. It is experimental.
+// DeliveredTo reports whether r was sent to that guest by its Invitation. A handler that
+// speaks for the guest calls it, so that the response counts.
+func DeliveredTo(r *http.Request, guest string) bool { return DeliveryOf(r).reach(guest) }
+
+// Reach is DeliveredTo for a handler that speaks for the guest of an invitation.
 func (d *Delivery) Reach(i *Invitation) bool {
 	return d != nil && d.entry == i.host.entry && d.reach(i.invited.guest)
 }
 
-// Prepare prepares the request as SendOptions say, for a handler that speaks for the guest
-// and is about to pass it on. It is experimental.
-func (d *Delivery) Prepare(r *http.Request) {
-	if d.prepare != nil {
-		d.prepare(r)
-	}
-}
-
-// reach records that the delivery has reached a handler that speaks for the guest. It
-// returns false if that is not the one it is for.
+// reach records that the delivery, which may be nil, has reached a handler that speaks for the
+// guest. It returns false if that is not the one it is for.
 func (d *Delivery) reach(guest string) bool {
-	if d.guest != guest {
+	if d == nil || d.guest != guest {
 		return false
 	}
 	d.met.Store(true)
 	return true
+}
+
+// Prepare prepares the request as SendOptions say, for a handler that speaks for the guest and
+// is about to pass it on.
+func (d *Delivery) Prepare(r *http.Request) {
+	if d.prepare != nil {
+		d.prepare(r)
+	}
 }
 
 // ErrMisrouted is the error for a request to a guest that another route answered.
@@ -72,57 +75,42 @@ func (misroutedError) Error() string {
 
 func (misroutedError) Is(target error) bool { return target == partyline.ErrPartyline }
 
-// ErrUnanswered is the error for a request to a guest that nobody answered. It is experimental.
+// ErrUnanswered is the error for a request to a guest that nobody answered.
 var ErrUnanswered = errors.New("the guest's routes answer nothing")
 
-// DeliveredTo reports whether r was sent to that guest by its Invitation. A handler
-// that speaks for the guest calls it, so that the response counts.
-func DeliveredTo(r *http.Request, guest string) bool {
-	d := DeliveryOf(r)
-	return d != nil && d.reach(guest)
-}
-
-// maxResponse is how long a response to Send may be, in bytes.
-const maxResponse = 1 << 20
-
-// Send sends a request to the guest: through the party's own routes, from their
-// beginning, with the host of the invite, and in the request's context, which
-// should be, or descend from, that of whoever asks. The path is as requests have it
-// when they reach the party. Redirects are not followed. It returns an error if the
-// handlers did, if nobody answered, if the response is longer than 1 MiB, and
-// ErrMisrouted if it came from a route in which nobody has called DeliveredTo. It may
-// be called from any goroutine, as long as the party's config is loaded or requests
-// to it are under way.
+// Send sends a request to the guest: through the party's own routes, from their beginning, with
+// the host of the invite, and in the request's context, which should be, or descend from, that
+// of whoever asks. The path is as requests have it when they reach the party. Redirects are not
+// followed. It returns an error if the handlers did, if nobody answered, if the response is
+// longer than 1 MiB, and ErrMisrouted if it came from a route in which nobody has called
+// DeliveredTo. It may be called from any goroutine, as long as the party's config is loaded or
+// requests to it are under way.
 func (i *Invitation) Send(r *http.Request) (*http.Response, error) {
 	return i.SendWith(r, SendOptions{})
 }
 
-// SendOptions are those of SendWith. They are experimental.
+// SendOptions are those of SendWith.
 type SendOptions struct {
 	// Limit is how long the response may be, in bytes. Default: 1 MiB.
 	Limit int
 
-	// Prepare is called by the guest's handler, before it passes the request on: what it
-	// adds to that nobody sees who is not behind the handler.
+	// Prepare, if not nil, is called by the guest's handler, before it passes the request on:
+	// what it adds to that nobody sees who is not behind the handler.
 	Prepare func(*http.Request)
 
-	// Done is called when the handlers have returned. That may be after SendWith has,
-	// since not all of them heed the end of the request's context.
+	// Done, if not nil, is called when the handlers have returned. That may be after SendWith
+	// has, since not all of them heed the end of the request's context.
 	Done func()
 }
 
-func (o SendOptions) done() {
-	if o.Done != nil {
-		o.Done()
-	}
-}
-
-// SendWith is Send with options. It is experimental.
+// SendWith is Send with options.
 func (i *Invitation) SendWith(r *http.Request, options SendOptions) (*http.Response, error) {
-	limit := cmp.Or(options.Limit, maxResponse)
-	h := i.host
+	if options.Done == nil {
+		options.Done = func() {}
+	}
+	h, limit := i.host, cmp.Or(options.Limit, maxResponse)
 	if h.guests.private.ContainsURL(r.URL) && !i.invited.private.ContainsURL(r.URL) {
-		options.done()
+		options.Done()
 		return nil, fmt.Errorf("%w: the path is private to that one", ErrMisrouted)
 	}
 	d := &Delivery{guest: i.invited.guest, entry: h.entry, private: &i.invited.private, prepare: options.Prepare}
@@ -130,18 +118,16 @@ func (i *Invitation) SendWith(r *http.Request, options SendOptions) (*http.Respo
 	if PeekInvitation(r) != nil { // a guest may ask while it is invited
 		ctx = context.WithValue(leaving{ctx}, invitationKey{}, (*Invitation)(nil))
 	}
-	ctx = context.WithValue(ctx, deliveryKey{}, d)
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancel(context.WithValue(ctx, deliveryKey{}, d))
 	defer cancel() // as net/http does when a request has been answered
 	w := subrequest.NewResponseWriter(limit, collectingOf(ctx).charges(d.guest, limit)...)
 	sent := subrequest.New(r.WithContext(ctx), h.server, i.URI, h.prefixFor(ctx), w)
 	sent.Header[loopHeader] = []string{forwardedLoop(ctx)}
 	caddyhttp.SetVar(sent.Context(), h.settings.PartylineKey, i.Operator)
-	handler := caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
-		defer options.done()
+	err := reasonOf(subrequest.Send(caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+		defer options.Done()
 		return h.chain.ServeHTTP(w, r)
-	})
-	err := reasonOf(subrequest.Send(handler, sent, w))
+	}), sent, w))
 	switch {
 	case err != nil:
 	case !d.met.Load():
@@ -155,11 +141,9 @@ func (i *Invitation) SendWith(r *http.Request, options SendOptions) (*http.Respo
 	}
 	body := w.Body()
 	return &http.Response{
-		Status:        fmt.Sprintf("%d %s", w.Status(), http.StatusText(w.Status())),
-		StatusCode:    w.Status(),
-		Proto:         "HTTP/1.1",
-		ProtoMajor:    1,
-		ProtoMinor:    1,
+		Status:     fmt.Sprintf("%d %s", w.Status(), http.StatusText(w.Status())),
+		StatusCode: w.Status(),
+		Proto:      "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header:        w.Header(),
 		Body:          &responseBody{bytes.NewReader(body), w},
 		ContentLength: int64(len(body)),
@@ -175,10 +159,78 @@ type responseBody struct {
 
 func (*responseBody) Close() error { return nil }
 
-// BodyOf returns the body of a response that Send returned, without a copy. It is
-// experimental.
+// BodyOf returns the body of a response that Send returned, without a copy.
 func BodyOf(response *http.Response) []byte { return response.Body.(*responseBody).writer.Body() }
 
-// DropBody forgets the body of a response that Send returned, so that an ask can collect
-// others in its place. It is experimental.
+// DropBody forgets the body of a response that Send returned, so that an ask can collect others
+// in its place.
 func DropBody(response *http.Response) { response.Body.(*responseBody).writer.Drop() }
+
+// maxCollected is how many bytes of answers an ask, or a batch of asks, collects from
+// applications. Where one of them may answer with more, it is as many as that.
+const maxCollected = 8 << 20
+
+// collecting bounds what an ask collects from applications.
+type collecting struct {
+	all *budget.Budget // shared by a batch
+
+	mu     sync.Mutex
+	guests map[string]*budget.Budget
+}
+
+type collectingKey struct{}
+
+// batch is what the asks of a batch share. Asks that they lead to do not.
+type batch struct {
+	ctx context.Context // that it is asked in
+	all *budget.Budget
+}
+
+type batchKey struct{}
+
+// WithBatch returns the context for asks that collect from applications together: what they
+// collect is bounded as that of one ask is.
+func WithBatch(ctx context.Context) context.Context {
+	return context.WithValue(ctx, batchKey{}, batch{ctx, budget.New(maxCollected)})
+}
+
+// withCollecting returns the context of an ask's remote handlers, for an ask's.
+func withCollecting(ctx context.Context) context.Context {
+	c := &collecting{guests: make(map[string]*budget.Budget)}
+	if b, ok := ctx.Value(batchKey{}).(batch); ok && partyline.Depth(ctx) == partyline.Depth(b.ctx)+1 {
+		c.all = b.all
+	} else {
+		c.all = budget.New(maxCollected)
+	}
+	return context.WithValue(ctx, collectingKey{}, c)
+}
+
+// collectingOf returns what bounds the ask that led to a request to a guest, nil if none did.
+func collectingOf(ctx context.Context) *collecting {
+	c, _ := ctx.Value(collectingKey{}).(*collecting)
+	return c
+}
+
+// charges returns what an answer of the guest is charged to, if all that it answers to one ask
+// may be that long.
+func (c *collecting) charges(guest string, most int) []subrequest.Charge {
+	if c == nil {
+		return nil
+	}
+	c.all.Raise(int64(most))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	own, ok := c.guests[guest]
+	if !ok {
+		own = budget.New(int64(most))
+		c.guests[guest] = own
+	}
+	return []subrequest.Charge{
+		{Budget: own, Exceeded: func() error {
+			return fmt.Errorf("what it answers to one ask is longer than %d bytes (max_answer)", most)
+		}},
+		{Budget: c.all, Exceeded: func() error {
+			return fmt.Errorf("what all answer to one ask, or one batch of asks, is longer than %d bytes together: ask for less at a time", c.all.Total())
+		}},
+	}
+}

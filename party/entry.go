@@ -5,26 +5,35 @@ package party
 
 import (
 	"cmp"
+	"context"
+	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/wsgiparty/wsgiparty/internal/kept"
 	"github.com/wsgiparty/wsgiparty/internal/token"
 	"github.com/wsgiparty/wsgiparty/partyline"
+	"go.uber.org/zap"
 )
+
+// DefaultParty is the name of a party whose handler leaves it out.
+const DefaultParty = "default"
 
 // Entry is what an App has of a party: its partyline, and all who brought it about.
 type Entry struct {
 	*partyline.Partyline
 	app     *App
+	logger  *zap.Logger // the app's, with the party's name
 	history *history
 	anyone  *partyline.Operator // asks everyone
 	hosts   []*Host             // the handlers that name it
 	joined  []joining           // by Join
-	bases   atomic.Pointer[[]based]
+	invited atomic.Pointer[[]*invited]
 
 	origins sync.Map // of scheme and host, to nil: where guests' URLs may lead
 	mounts  sync.Map // of guest to *mount
@@ -42,7 +51,6 @@ type history struct {
 
 var histories = kept.New(func(string) *history { return new(history) }, nil)
 
-// guestIn is a guest of a party.
 type guestIn struct{ party, guest string }
 
 // guestsKept are those of whom the histories of their parties tell.
@@ -52,21 +60,21 @@ var guestsKept = kept.New(func(guestIn) struct{} { return struct{}{} }, func(k g
 	}
 })
 
-// entry returns the entry of that name, a new one if there is none yet. The
-// app must be locked.
+// entry returns the entry of that name, a new one if there is none yet. The app must be
+// locked.
 func (a *App) entry(name string) *Entry {
 	e, ok := a.entries[name]
 	if !ok {
-		e = &Entry{app: a, history: kept.Hold(&a.holds, histories, name)}
+		e = &Entry{app: a, logger: a.logger.With(zap.String("party", name)), history: kept.Hold(&a.holds, histories, name)}
 		e.Partyline = partyline.NewPartyline(name, partyline.Options{
-			Observer:      &observer{a, e},
+			Observer:      observer{e},
 			RemoteContext: a.remoteContext,
 			Addressee:     addressee,
 			Counts:        &e.history.asks,
 			Owner:         e,
 		})
 		e.anyone = e.Operator("")
-		e.bases.Store(new([]based))
+		e.invited.Store(new([]*invited))
 		a.entries[name] = e
 	}
 	return e
@@ -79,8 +87,8 @@ func (a *App) Entry(party string) *Entry {
 	return a.entries[party]
 }
 
-// add makes a handler one of those that host its party, and returns the entry.
-// A handler that would mute another is an error.
+// add makes a handler one of those that host its party, and returns the entry. A handler
+// that would mute another is an error.
 func (a *App) add(h *Host) (*Entry, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -92,24 +100,23 @@ func (a *App) add(h *Host) (*Entry, error) {
 	}
 	e.hosts = append(e.hosts, h)
 	if h.prefixHeader != "" {
-		a.awaitPrefix(h.prefixHeader)
+		a.prefixHeaders.add(h.prefixHeader)
 	}
-	var guests []string
+	var order []string
 	for _, h := range e.inOrder() {
 		for _, i := range h.guests.invited {
-			guests = append(guests, i.guest)
+			order = append(order, i.guest)
 		}
 	}
-	e.SetOrder(guests)
+	e.SetOrder(order)
 	e.SetIgnoreMissingServices(h.settings.IgnoreMissingServices)
-	bases := slices.Clone(*e.bases.Load())
 	for _, i := range h.guests.invited {
 		if i.uri.IsAbs() {
 			e.origins.Store(originOf(i.uri), nil)
 		}
-		bases = append(bases, based{i, h})
 	}
-	e.bases.Store(&bases)
+	invited := slices.Concat(*e.invited.Load(), h.guests.invited)
+	e.invited.Store(&invited)
 	return e, nil
 }
 
@@ -117,37 +124,31 @@ func (a *App) add(h *Host) (*Entry, error) {
 func (a *App) remove(h *Host) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if e, ok := a.entries[h.name]; ok {
-		e.hosts = slices.DeleteFunc(e.hosts, func(other *Host) bool { return other == h })
-	}
+	h.entry.hosts = slices.DeleteFunc(h.entry.hosts, func(other *Host) bool { return other == h })
 }
 
 // hostsOf returns those of a party, in order.
 func (a *App) hostsOf(name string) []*Host {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
-	e, ok := a.entries[name]
-	if !ok {
-		return nil
+	if e, ok := a.entries[name]; ok {
+		return e.inOrder()
 	}
-	return e.inOrder()
+	return nil
 }
 
-// inOrder returns the handlers in an order that is the same for every load of a
-// config. The app must be locked.
+// inOrder returns the handlers in an order that is the same for every load of a config. The
+// app must be locked.
 func (e *Entry) inOrder() []*Host {
-	return slices.SortedStableFunc(slices.Values(e.hosts), func(a, b *Host) int {
-		return cmp.Compare(a.server.Name(), b.server.Name())
-	})
+	return slices.SortedStableFunc(slices.Values(e.hosts), func(a, b *Host) int { return cmp.Compare(a.server.Name(), b.server.Name()) })
 }
 
-// addKeys makes keys those of a guest of the party. One that is another guest's is an
-// error.
+// addKeys makes keys those of a guest of the party. One that is another guest's is an error.
 func (a *App) addKeys(party, guest string, keys token.Keys) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !keys.IsZero() {
-		a.pathKeyOnce.Do(func() { a.events.onStart(func() { go a.loadPathKey() }) })
+		a.pathKeyOnce.Do(func() { a.events.onStart(a.loadPathKey) })
 	}
 	return a.keys.Add(party, guest, keys)
 }
@@ -161,4 +162,110 @@ func (e *Entry) Identify(r *http.Request) (string, token.Keys, bool) {
 	e.app.mu.RLock()
 	defer e.app.mu.RUnlock()
 	return e.app.keys.Identify(e.Name(), strings.TrimSpace(key))
+}
+
+// Join returns an operator on the partyline of the config that ctx belongs to, for a module
+// that is not invited. It is to be called in Provision, with the context given there; the
+// party's handler may be provisioned later. With an empty guest name the operator cannot
+// connect, and asks everyone.
+//
+// When ctx ends before its config does, the operator leaves. It does not when the config
+// ends: requests in flight may still ask.
+//
+// It returns an error for an empty party name. A party without a name of its own is called
+// DefaultParty.
+func Join(ctx caddy.Context, party, guest string) (*partyline.Operator, error) {
+	if party == "" {
+		return nil, fmt.Errorf("joining a partyline as guest %q: the party's name is empty; a party without a name is called %q", guest, DefaultParty)
+	}
+	a, err := AppOf(ctx)
+	if err != nil {
+		return nil, err
+	}
+	module := "" // that is being provisioned
+	if modules := ctx.Modules(); len(modules) > 0 {
+		module = string(modules[len(modules)-1].CaddyModule().ID)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	e := a.entry(party)
+	e.joined = append(e.joined, joining{guest, module})
+	o := e.operatorUntil(ctx, guest)
+	o.Join()
+	return o, nil
+}
+
+// operatorUntil returns a new operator that leaves when ctx ends, unless its config ends.
+func (e *Entry) operatorUntil(ctx context.Context, guest string) *partyline.Operator {
+	if guest != "" {
+		kept.Hold(&e.app.holds, guestsKept, guestIn{e.Name(), guest})
+	}
+	o := e.Operator(guest)
+	stop := context.AfterFunc(ctx, func() {
+		if !e.app.endedWith(ctx) {
+			o.Leave()
+		}
+	})
+	o.OnLeave(func() { stop() })
+	return o
+}
+
+// endedWith reports whether ctx ended because the config did, whose context Caddy ends with
+// a cause of its own, such as "stopping apps" in unsyncedStop.
+func (a *App) endedWith(ctx context.Context) bool {
+	cause := context.Cause(ctx)
+	return cause != nil && cause != context.Canceled && cause != context.DeadlineExceeded && a.ctx.Err() != nil
+}
+
+// Lookup returns an operator on a partyline of the running config that asks everyone, for
+// code that is given no caddy.Context. It returns false if that config has no such partyline.
+// A config that is still loading, or failed to, is never asked. Since a reload makes new
+// partylines, the operator is not to be kept.
+func Lookup(party string) (*partyline.Operator, bool) {
+	a, ok := Running()
+	if !ok {
+		return nil, false
+	}
+	if e := a.Entry(party); e != nil {
+		return e.anyone, true
+	}
+	return nil, false
+}
+
+// PartyInfo is what there is to know of a party of the running config.
+type PartyInfo struct {
+	// Partyline is the party's. It tells who is on the line, and what was asked.
+	Partyline *partyline.Partyline
+
+	// Invites are those of all handlers that name the party, by server and as configured.
+	Invites []InviteInfo
+
+	// InvitesSent is how many invites came to which result since the process began, from
+	// config to config. All results are in it.
+	InvitesSent map[InviteResult]uint64
+}
+
+// Parties returns the parties of the running config in alphabetical order. A config that is
+// still loading, or failed to, is never asked.
+func Parties() []PartyInfo {
+	a, ok := Running()
+	if !ok {
+		return nil
+	}
+	a.mu.RLock()
+	entries := slices.Collect(maps.Values(a.entries))
+	a.mu.RUnlock()
+	slices.SortFunc(entries, func(a, b *Entry) int { return cmp.Compare(a.Name(), b.Name()) })
+	parties := make([]PartyInfo, 0, len(entries))
+	for _, e := range entries {
+		info := PartyInfo{Partyline: e.Partyline, InvitesSent: make(map[InviteResult]uint64)}
+		for _, h := range a.hostsOf(e.Name()) {
+			info.Invites = append(info.Invites, h.Invites()...)
+		}
+		for i, result := range inviteResults {
+			info.InvitesSent[result] = e.history.invites[i].Load()
+		}
+		parties = append(parties, info)
+	}
+	return parties
 }

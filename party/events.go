@@ -9,10 +9,10 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
-	"github.com/wsgiparty/wsgiparty/internal/wire"
 	"github.com/wsgiparty/wsgiparty/partyline"
 	"go.uber.org/zap"
 )
@@ -34,7 +34,7 @@ type eventQueue struct {
 
 type event struct {
 	name string
-	data func() map[string]any // when it is emitted
+	data func() map[string]any
 }
 
 func newEventQueue(ctx caddy.Context, logger *zap.Logger) (*eventQueue, error) {
@@ -57,10 +57,10 @@ func (q *eventQueue) Handle(context.Context, caddy.Event) error {
 	defer q.mu.Unlock()
 	q.started = true
 	for _, f := range q.starting {
-		f()
+		go f()
 	}
 	q.starting = nil
-	q.drain()
+	q.emitNext()
 	return nil
 }
 
@@ -70,99 +70,89 @@ func (q *eventQueue) hasStarted() bool {
 	return q.started
 }
 
-// onStart calls f when the config has started, or now if it has.
+// onStart calls f in a goroutine when the config has started, or now if it has.
 func (q *eventQueue) onStart(f func()) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.started {
-		f()
+		go f()
 	} else {
 		q.starting = append(q.starting, f)
 	}
 }
 
-// joined tells of a guest that has joined, with the services it is connected under
-// when that is told.
-func (q *eventQueue) joined(p *partyline.Partyline, guest string) {
-	q.add("guest_joined", func() map[string]any {
-		info, _ := p.Guest(guest)
-		return eventData(p, guest, info.Services)
-	})
-}
-
-// left tells of a guest that has left.
-func (q *eventQueue) left(p *partyline.Partyline, guest string, services []string) {
-	q.add("guest_left", func() map[string]any { return eventData(p, guest, services) })
-}
-
-// invited tells of an invite by which no guest joined.
-func (q *eventQueue) invited(p *partyline.Partyline, info *InviteInfo) {
-	q.add("invite_"+string(info.Result), func() map[string]any {
-		data := eventData(p, info.Guest, info.Services)
-		data["uri"] = info.URI
-		data["status"] = info.Status
-		data["error"] = wire.Message(info.Err)
-		return data
-	})
-}
-
-func eventData(p *partyline.Partyline, guest string, services []string) map[string]any {
-	return map[string]any{"party": p.Name(), "guest": guest, "services": slices.Clone(services)}
-}
-
+// add adds an event, whose data is made when it is emitted.
 func (q *eventQueue) add(name string, data func() map[string]any) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.queue = append(q.queue, event{name, data})
-	q.drain()
+	q.emitNext()
 }
 
-// drain begins to emit the queue, unless that is under way. The queue must be locked.
-func (q *eventQueue) drain() {
+// emitNext begins to emit the queue, unless that is under way. The queue must be locked.
+func (q *eventQueue) emitNext() {
+	if q.ctx.Err() != nil {
+		q.queue = nil
+	}
 	if !q.started || q.emitting || len(q.queue) == 0 {
 		return
 	}
-	q.emitting = true
+	next := q.queue[0]
+	q.queue, q.emitting = q.queue[1:], true
 	go func() {
 		defer func() { // also if a handler ends this goroutine
 			q.mu.Lock()
 			defer q.mu.Unlock()
 			q.emitting = false
-			q.drain()
+			q.emitNext()
 		}()
-		for e, ok := q.next(); ok; e, ok = q.next() {
-			q.emit(e)
-		}
+		q.emit(next)
 	}()
-}
-
-// next returns the next event, false if there is none.
-func (q *eventQueue) next() (event, bool) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.ctx.Err() != nil {
-		q.queue = nil
-	}
-	if len(q.queue) == 0 {
-		return event{}, false
-	}
-	e := q.queue[0]
-	q.queue = q.queue[1:]
-	return e, true
 }
 
 func (q *eventQueue) emit(e event) {
 	defer func() {
 		if value := recover(); value != nil {
-			q.logger.Error("an event handler panicked",
-				zap.String("event", e.name),
-				zap.String("error", fmt.Sprint(value)),
-				zap.ByteString("stack", debug.Stack()))
+			q.logger.Error("an event handler panicked", zap.String("event", e.name), zap.String("error", fmt.Sprint(value)), zap.ByteString("stack", debug.Stack()))
 		}
 	}()
-	// Not the context of Provision: by now that may name another module as the one
-	// it belongs to.
+	// Not the context of Provision: by now that may name another module as the one it
+	// belongs to.
 	q.app.Emit(caddy.Context{Context: q.ctx}, e.name, e.data())
 }
 
-var _ caddyevents.Handler = (*eventQueue)(nil)
+// eventData is the data of an event that concerns a guest.
+func (e *Entry) eventData(guest string, services []string) map[string]any {
+	return map[string]any{"party": e.Name(), "guest": guest, "services": slices.Clone(services)}
+}
+
+// observer logs asks at debug level, and tells who comes and goes.
+type observer struct{ *Entry }
+
+func (o observer) Observing() bool { return o.logger.Core().Enabled(zap.DebugLevel) }
+
+func (o observer) BeginAsk(guest, service string) func(answered, declined, failed int, err error) {
+	began := time.Now()
+	return func(answered, declined, failed int, err error) {
+		o.logger.Debug("asked around", zap.String("guest", guest), zap.String("service", service),
+			zap.Int("answered", answered), zap.Int("declined", declined), zap.Int("failed", failed), zap.Duration("duration", time.Since(began)), zap.Error(err))
+	}
+}
+
+func (o observer) GuestJoined(guest string) {
+	o.app.events.add("guest_joined", func() map[string]any {
+		info, _ := o.Guest(guest)
+		return o.eventData(guest, info.Services)
+	})
+}
+
+func (o observer) GuestLeft(guest string, services []string) {
+	o.logger.Info("guest left", zap.String("guest", guest), zap.Strings("services", services))
+	o.app.events.add("guest_left", func() map[string]any { return o.eventData(guest, services) })
+}
+
+// Interface guards
+var (
+	_ caddyevents.Handler = (*eventQueue)(nil)
+	_ partyline.Observer  = observer{}
+)

@@ -4,14 +4,15 @@
 package party
 
 import (
+	"context"
 	"sync"
 
+	"github.com/caddyserver/certmagic"
 	"github.com/wsgiparty/wsgiparty/internal/token"
 )
 
 // What tests of the package need of it beyond its API.
 var ErrStorageHangs = &errStorageHangs
-var FromStorage = fromStorage[string]
 var LoopID = &loopID
 var LoopOf = loopOf
 var LoopsIn = loopsIn
@@ -48,3 +49,5 @@ func (x *sending) Waiting() *int { return &x.waiting }
 func (x Invite) Parse() (*invited, error) { return x.parse() }
 
 func (x InviteResult) Message() string { return x.message() }
+
+func (x *Storage) Do(a0 func(context.Context, certmagic.Storage) error) error { return x.do(a0) }

@@ -1,38 +1,52 @@
 // Copyright 2026 The wsgi_party Authors
 // SPDX-License-Identifier: Apache-2.0
 
+// The headers that asks forward from the request that led to them.
+
 package party
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"slices"
+	"strings"
+	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
-
 	"github.com/wsgiparty/wsgiparty/internal/reservedheader"
 	"github.com/wsgiparty/wsgiparty/partyline"
 )
 
-// TraceHeaders are those of the W3C's Trace Context, which every ask forwards. They are
-// experimental.
+// TraceHeaders are those of the W3C's Trace Context, which every ask forwards.
 var TraceHeaders = []string{"Traceparent", "Tracestate"}
 
-// Forward adds to the headers that asks forward from the request that led to them. It is
-// experimental.
-func (a *App) Forward(headers []string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	var all []string
-	if before := a.forwarded.Load(); before != nil {
-		all = slices.Clone(*before)
+// headerList is a list of headers that grows while the config loads.
+type headerList struct{ list atomic.Pointer[[]string] }
+
+func (l *headerList) all() []string {
+	if list := l.list.Load(); list != nil {
+		return *list
 	}
+	return nil
+}
+
+// add adds those that are not on the list. The app must be locked.
+func (l *headerList) add(headers ...string) {
+	all := slices.Clone(l.all())
 	for _, header := range headers {
 		if header = http.CanonicalHeaderKey(header); !slices.Contains(all, header) {
 			all = append(all, header)
 		}
 	}
-	a.forwarded.Store(&all)
+	l.list.Store(&all)
+}
+
+// Forward adds to the headers that asks forward from the request that led to them.
+func (a *App) Forward(headers []string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.forwarded.add(headers...)
 }
 
 type (
@@ -40,16 +54,15 @@ type (
 	askedByGuestKey struct{} // of the placeholders of a request in which a guest asks
 )
 
-// askedByGuest returns the context of a request in which a guest asks. Its headers are not
-// a visitor's but the guest's own: those to forward are what it sends as
-// Party-Forward-<name>.
+// askedByGuest returns the context of a request in which a guest asks. Its headers are not a
+// visitor's but the guest's own: those to forward are what it sends as Party-Forward-<name>.
 func askedByGuest(r *http.Request) context.Context {
 	return context.WithValue(r.Context(), askedByGuestKey{}, r.Context().Value(caddy.ReplacerCtxKey))
 }
 
-// remoteContext makes the context of an ask's remote handlers. It takes down the headers
-// that they may forward: they cannot read them later, since whoever asks may be changing
-// the request by then. And it bounds what the ask collects from them.
+// remoteContext makes the context of an ask's remote handlers. It takes down the headers that
+// they may forward: they cannot read them later, since whoever asks may be changing the request
+// by then. And it bounds what the ask collects from them.
 func (a *App) remoteContext(ctx context.Context) context.Context {
 	ctx = a.withPrefixes(withCollecting(ctx))
 	placeholders, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
@@ -67,19 +80,16 @@ func (a *App) remoteContext(ctx context.Context) context.Context {
 	read("", TraceHeaders)
 	loop, _ := placeholders.GetString("http.request.header." + loopHeader)
 	forwarded[loopHeader] = []string{loopOf(loop, partyline.Depth(ctx) > 1)}
-	if headers := a.forwarded.Load(); headers != nil {
-		prefix := ""
-		if ctx.Value(askedByGuestKey{}) == placeholders {
-			prefix = reservedheader.Forward
-		}
-		read(prefix, *headers)
+	if ctx.Value(askedByGuestKey{}) == placeholders {
+		read(reservedheader.Forward, a.forwarded.all())
+	} else {
+		read("", a.forwarded.all())
 	}
 	return context.WithValue(ctx, forwardedKey{}, forwarded)
 }
 
-// AddForwarded adds to a request's headers those of the given ones that an ask forwards,
-// and the request does not have itself. The context is that in which a remote handler is
-// called. It is experimental.
+// AddForwarded adds to a request's headers those of the given ones that an ask forwards, and the
+// request does not have itself. The context is that in which a remote handler is called.
 func AddForwarded(ctx context.Context, header http.Header, headers []string) {
 	forwarded, _ := ctx.Value(forwardedKey{}).(http.Header)
 	for _, name := range headers {
@@ -89,4 +99,61 @@ func AddForwarded(ctx context.Context, header http.Header, headers []string) {
 			header[name] = slices.Clone(values) // others forward it, too, and handlers may change it
 		}
 	}
+}
+
+// What CDN-Loop (RFC 8586) says of a request: which Caddys it, and what led to it, have passed.
+// Asks are nested in ways that nothing else shows where they lead through other Caddys, or
+// through applications that hand no token back.
+const (
+	loopHeader    = reservedheader.Loop
+	maxLoopHeader = 4 << 10
+	maxLoops      = 4 // of a request through this process
+)
+
+// loopID is this process's in CDN-Loop.
+var loopID = "wsgi-party-" + processID
+
+// loopsIn returns how often a request has come through this process.
+func loopsIn(values []string) (n int) {
+	for _, value := range values {
+		for info := range strings.SplitSeq(value, ",") {
+			if id, _, _ := strings.Cut(info, ";"); strings.TrimSpace(id) == loopID {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// CheckLoops returns an error for a request that is to be answered with status 508.
+func CheckLoops(header http.Header) error {
+	if loopsIn(header[loopHeader]) >= maxLoops {
+		return errLoops
+	}
+	return nil
+}
+
+var errLoops = fmt.Errorf("the request has come through this Caddy %d times (CDN-Loop)", maxLoops)
+
+// loopOf returns the CDN-Loop of an ask's requests, from that of the request that led to it. Of
+// asks that lead to each other, which are bounded by other means, the first counts.
+func loopOf(before string, nested bool) string {
+	if len(before) > maxLoopHeader { // the last ones count
+		_, before, _ = strings.Cut(before[len(before)-maxLoopHeader:], ",")
+	}
+	switch {
+	case strings.Trim(before, ", \t") == "":
+		return loopID
+	case nested && loopsIn([]string{before}) > 0:
+		return before
+	}
+	return before + ", " + loopID
+}
+
+// forwardedLoop returns the CDN-Loop of a request in that context.
+func forwardedLoop(ctx context.Context) string {
+	if forwarded, ok := ctx.Value(forwardedKey{}).(http.Header); ok {
+		return forwarded[loopHeader][0]
+	}
+	return loopID
 }

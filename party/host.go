@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -17,45 +16,24 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"go.uber.org/zap"
-
 	"github.com/wsgiparty/wsgiparty/internal/invitepath"
+	"go.uber.org/zap"
 )
 
-// Settings are what a handler says of its party. They are experimental.
+// Settings are what a handler says of its party.
 type Settings struct {
-	// Name is the party's, or empty for DefaultParty, which different handlers
-	// cannot both leave it at.
-	Name string
-
-	// Invites are sent in this order. Their placeholders are replaced.
-	Invites []Invite
-
-	// IgnoreMissingServices is that of the partyline's Options. All of a party's
-	// handlers must agree on it.
-	IgnoreMissingServices bool
-
-	// StrictInvites makes an invite that no guest accepts an error.
-	StrictInvites bool
-
-	// InviteTimeout is how long each invite may take.
-	InviteTimeout time.Duration
-
-	// PartylineKey is the request variable that holds the operator during an invite.
-	PartylineKey string
-
-	// Prefix is what was stripped from the paths of requests, or the placeholder of
-	// the header that says so.
-	Prefix string
-
-	// Identity is the same for identical handlers.
-	Identity string
+	Name                  string        // or empty for DefaultParty, which different handlers cannot both leave it at
+	Invites               []Invite      // in this order; their placeholders are replaced
+	IgnoreMissingServices bool          // as in the partyline's Options; all handlers of a party must agree on it
+	StrictInvites         bool          // whether an invite that no guest accepts is an error
+	InviteTimeout         time.Duration // of each
+	PartylineKey          string        // the request variable that holds the operator during an invite
+	Prefix                string        // that was stripped from paths, or the placeholder of the header that says so
+	Identity              string        // the same for identical handlers
 }
 
 // Host is a party that runs, in one of the handlers that name it: it invites the guests in
-// that handler's routes, and brings them what they are asked. While it is provisioned the
-// handler calls Open, sets its routes up, whose modules find the Host by Around, and calls
-// Serve and Invite, in this order; in the end it calls Close. It is experimental.
+// that handler's routes, and brings them what they are asked.
 type Host struct {
 	settings      Settings
 	name          string
@@ -79,8 +57,8 @@ type Host struct {
 // hosting is a handler that hosts a party.
 type hosting interface{ Host() *Host }
 
-// Open opens a party for the handler that is being provisioned, which is to return it
-// from a method Host. It is experimental.
+// Open opens a party for the handler that is being provisioned, which is to return it from a
+// method Host.
 func Open(ctx caddy.Context, settings Settings) (*Host, error) {
 	h := &Host{settings: settings, name: cmp.Or(settings.Name, DefaultParty), ctx: ctx.Context, logger: ctx.Logger()}
 	h.server, _ = ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
@@ -104,19 +82,19 @@ func Open(ctx caddy.Context, settings Settings) (*Host, error) {
 	return h, nil
 }
 
-// Serve takes the handler's routes, which are set up, and what they are compiled to: by
-// these the party reaches its guests.
-func (h *Host) Serve(routes caddyhttp.RouteList, chain caddyhttp.Handler) {
+// Invite takes the handler's routes, which are set up, and what they are compiled to. By
+// these the party reaches its guests: it sends the invites, one after the other. Invite
+// returns an error for a guest that makes the config wrong.
+func (h *Host) Invite(routes caddyhttp.RouteList, chain caddyhttp.Handler) error {
 	makeCancelable(routes)
 	h.routes, h.chain = routes, chain
-}
-
-// Invite sends the invites, one after the other. It returns an error for a guest that
-// makes the config wrong.
-func (h *Host) Invite() error {
 	hung := hangingGuests(h.name)
 	for _, i := range h.guests.invited {
-		info := h.send(h.ctx, i, h.timeoutOf(hung[i.guest]))
+		timeout := h.settings.InviteTimeout
+		if hung[i.guest] {
+			timeout /= 10
+		}
+		info := i.send(h.ctx, timeout)
 		if err, ok := errors.AsType[*ConfigError](info.Err); ok {
 			return fmt.Errorf("inviting guest %q at %s: %w", info.Guest, info.URI, err)
 		}
@@ -124,11 +102,18 @@ func (h *Host) Invite() error {
 			return fmt.Errorf("%s, and strict_invites is set: %w: %s", info.Result.message(), info.problem(), h.hint(info))
 		}
 	}
-	return h.checkSpeakers()
+	h.app.mu.RLock()
+	defer h.app.mu.RUnlock()
+	for _, s := range h.speakers {
+		if err := s.Check(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// Close makes the party's guests free for another handler to invite. It disconnects
-// nobody: requests in flight outlive it.
+// Close makes the party's guests free for another handler to invite. It disconnects nobody:
+// requests in flight outlive it.
 func (h *Host) Close() {
 	if !h.app.endedWith(h.ctx) { // else requests in flight may still look
 		h.app.remove(h)
@@ -143,13 +128,13 @@ func (h *Host) Invites() []InviteInfo {
 	var infos []InviteInfo
 	for _, i := range h.guests.invited {
 		if i.last.Load() != nil { // else it is being sent for the first time
-			infos = append(infos, h.info(i))
+			infos = append(infos, i.info())
 		}
 	}
 	return infos
 }
 
-// Server returns the HTTP server that the handler is in. It is experimental.
+// Server returns the HTTP server that the handler is in.
 func (h *Host) Server() *caddyhttp.Server { return h.server }
 
 // Hides reports whether r is a request from outside to the path of an invite, or below it.
@@ -157,8 +142,8 @@ func (h *Host) Hides(r *http.Request) bool {
 	return h.guests.private.ContainsURL(r.URL) && PeekInvitation(r) == nil
 }
 
-// Around returns the innermost party in whose routes the module is that is being
-// provisioned, nil if there is none. It is experimental.
+// Around returns the innermost party in whose routes the module is that is being provisioned,
+// nil if there is none.
 func Around(ctx caddy.Context) *Host {
 	for _, module := range slices.Backward(ctx.Modules()) {
 		if p, ok := module.(hosting); ok {
@@ -182,30 +167,29 @@ func (h *Host) listGuests(invites []Invite) error {
 		if err := h.guests.Add(i); err != nil {
 			return err
 		}
-		h.warnOfHidden(i, h.guests.invited[len(h.guests.invited)-1].uri)
+		added := h.guests.invited[len(h.guests.invited)-1]
+		added.host = h
+		added.warnOfHidden(i.Guest)
 	}
 	return nil
 }
 
-// warnOfHidden warns of an invite that may hide an application and not just its invite
-// route.
-func (h *Host) warnOfHidden(i Invite, uri *url.URL) {
-	if _, found := invitepath.Cut(uri.Path); found {
+// warnOfHidden warns of an invite that may hide an application and not just its invite route.
+func (i *invited) warnOfHidden(name string) {
+	if _, found := invitepath.Cut(i.uri.Path); found {
 		return
 	}
-	write := "invite " + uri.JoinPath(invitepath.Segment, "/").String()
-	if i.Guest != "" {
-		write += " as " + i.Guest
+	write := "invite " + i.uri.JoinPath(invitepath.Segment, "/").String()
+	if name != "" {
+		write += " as " + name
 	}
-	h.logger.Warn("an invite's path, and everything below it, is hidden from outside",
-		zap.String("party", h.name),
-		zap.String("uri", uri.String()),
-		zap.String("hidden", strings.TrimSuffix(uri.Path, "/")+"/*"),
+	i.host.logger.Warn("an invite's path, and everything below it, is hidden from outside",
+		zap.String("party", i.host.name), zap.String("uri", i.uri.String()), zap.String("hidden", strings.TrimSuffix(i.uri.Path, "/")+"/*"),
 		zap.String("hint", "if there are pages of the application, write `"+write+"`; an invite is for a path that nobody visits"))
 }
 
-// conflict returns an error if h and other cannot name the same party. Identical
-// handlers can: they come from one site block that became several servers, say.
+// conflict returns an error if h and other cannot name the same party. Identical handlers
+// can: they come from one site block that became several servers, say.
 func (h *Host) conflict(other *Host) error {
 	if h.settings.Identity == other.settings.Identity {
 		return nil
@@ -232,4 +216,54 @@ func (h *Host) describe() string {
 		guests = append(guests, i.guest)
 	}
 	return fmt.Sprintf("the wsgi_party handler %q in server %q (inviting %s)", h.name, h.server.Name(), cmp.Or(strings.Join(guests, ", "), "nobody"))
+}
+
+// Speaker is a handler in a party's routes that speaks for a guest: it accepts its invite.
+type Speaker interface {
+	// Awaits reports whether it accepts the invite of that guest if it comes.
+	Awaits(guest string) bool
+
+	// Speaks reports whether it has accepted an invite.
+	Speaks() bool
+
+	// Check is called when the party's invites have been sent. It returns an error that
+	// makes the config wrong, whether an invite has come or not.
+	Check() error
+}
+
+// AddSpeaker makes a handler one that speaks for a guest.
+func (h *Host) AddSpeaker(s Speaker) {
+	h.app.mu.Lock()
+	defer h.app.mu.Unlock()
+	h.speakers = append(h.speakers, s)
+}
+
+// RemoveSpeaker undoes AddSpeaker.
+func (h *Host) RemoveSpeaker(s Speaker) {
+	h.app.mu.Lock()
+	defer h.app.mu.Unlock()
+	h.speakers = slices.DeleteFunc(h.speakers, func(other Speaker) bool { return other == s })
+}
+
+// Awaits reports whether a handler in the routes of any party accepts the invite of that
+// guest if it comes.
+func (a *App) Awaits(guest string) bool {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	for _, e := range a.entries {
+		for _, h := range e.hosts {
+			if slices.ContainsFunc(h.speakers, func(s Speaker) bool { return s.Awaits(guest) }) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// expects reports whether a handler in the party's routes would accept the invite of that
+// guest, had it come so far.
+func (h *Host) expects(guest string) bool {
+	h.app.mu.RLock()
+	defer h.app.mu.RUnlock()
+	return slices.ContainsFunc(h.speakers, func(s Speaker) bool { return !s.Speaks() && s.Awaits(guest) })
 }

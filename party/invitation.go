@@ -21,18 +21,17 @@ type Invitation struct {
 	// Operator is the guest's handle on the partyline.
 	Operator *partyline.Operator
 
-	// URI is the invite's. Its path is the one that requests have when they
-	// reach the party. Where it has a scheme and a host, links to the guest
-	// begin with them.
+	// URI is the invite's. Its path is the one that requests have when they reach the
+	// party. Where it has a scheme and a host, links to the guest begin with them.
 	URI *url.URL
 
-	// Prefix is what was stripped from the path before that. It is the beginning
-	// of every path that the guest links to. It is empty where that differs for each
-	// request: see PrefixFor.
+	// Prefix is what was stripped from the path before that. It is the beginning of every
+	// path that the guest links to. It is empty where that differs for each request: see
+	// PrefixFor.
 	Prefix string
 
-	// Again is whether the guest was sent an invite in this config before: somebody
-	// wants to know now what comes of it.
+	// Again is whether the guest was sent an invite in this config before: somebody wants
+	// to know now what comes of it.
 	Again bool
 
 	host     *Host
@@ -41,72 +40,31 @@ type Invitation struct {
 	accepted atomic.Bool
 	advice   atomic.Pointer[string]
 	below    atomic.Pointer[basesBelow]
+	over     chan struct{} // closed when the invite itself is
 
 	mu       sync.Mutex
 	operator *partyline.Operator // the guest's now
-	over     bool                // whether the invite itself is
-	starting []func()            // to be called when it is
 	soFar    *InviteInfo         // nil unless the guest has called Defer
 	reported chan struct{}       // closed by the first report after that
 	told     news                // last
 	starts   bool                // and that it may be starting
 }
 
-// Host returns the party that the guest is invited to. It is experimental.
-func (i *Invitation) Host() *Host { return i.host }
-
-// PrefixFor returns the Prefix, escaped, of links that are made for a request, or in
-// answer to an ask, whose context that is. It is always the same unless the party's
-// prefix is that of a header which a trusted proxy sets.
-func (i *Invitation) PrefixFor(ctx context.Context) string {
-	return i.host.escapedPrefixFor(ctx)
-}
-
-// Party returns the name of the party. It is experimental.
-func (i *Invitation) Party() string { return i.host.name }
-
-// Context returns the context for what the guest does in the background: it ends with the
-// party that has invited it. It is experimental.
-func (i *Invitation) Context() context.Context { return i.host.ctx }
-
-// Timeout returns how long the invite may take. It is experimental.
-func (i *Invitation) Timeout() time.Duration { return i.host.settings.InviteTimeout }
-
-// Origin returns the scheme and host that links to the guest begin with, empty if its
-// invite has none. It is experimental.
-func (i *Invitation) Origin() string {
-	if !i.URI.IsAbs() {
-		return ""
-	}
-	return originOf(i.URI)
-}
-
-// Matcher returns a request matcher, as it is in the Caddyfile, with which what stands in
-// front of the guest, such as authentication, lets the party's own requests to it pass. It
-// is experimental.
-func (i *Invitation) Matcher() string { return i.host.matcher(i.invited.guest) }
-
-// SetKeys makes keys the guest's. It returns an error if one of them is another guest's. It
-// is experimental.
-func (i *Invitation) SetKeys(keys token.Keys) error {
-	return i.host.app.addKeys(i.host.name, i.invited.guest, keys)
-}
-
 type invitationKey struct{}
 
-// PeekInvitation returns what an invite brings its guest, nil on an ordinary request, for
-// a handler that may leave it to another one. It is experimental.
+// PeekInvitation returns what an invite brings its guest, nil on an ordinary request, for a
+// handler that may leave it to another one.
 func PeekInvitation(r *http.Request) *Invitation {
 	i, _ := r.Context().Value(invitationKey{}).(*Invitation)
 	return i
 }
 
-// InvitationFrom returns what an invite brings its guest, and accepts it: the guest
-// has joined if it then answers with a 2xx status. It returns false on an
-// ordinary request, whatever that contains, and whatever path a rewrite has given it.
-// The request's context ends with the invite and is not to be kept for asking later. It
-// also ends as soon as somebody is about to connect to something in it, since an invite
-// stays in the process: a guest that has to, to join, uses a context of its own.
+// InvitationFrom returns what an invite brings its guest, and accepts it: the guest has joined
+// if it then answers with a 2xx status. It returns false on an ordinary request, whatever that
+// contains, and whatever path a rewrite has given it. The request's context ends with the
+// invite and is not to be kept for asking later. It also ends as soon as somebody is about to
+// connect to something in it, since an invite stays in the process: a guest that has to, to
+// join, uses a context of its own.
 func InvitationFrom(r *http.Request) (*Invitation, bool) {
 	i := PeekInvitation(r)
 	if i == nil {
@@ -116,57 +74,80 @@ func InvitationFrom(r *http.Request) (*Invitation, bool) {
 	return i, true
 }
 
-// Accept makes whoever handles the request the guest that is invited. It is experimental.
+// OperatorFrom is InvitationFrom for a guest that needs only the operator.
+func OperatorFrom(r *http.Request) (*partyline.Operator, bool) {
+	i, ok := InvitationFrom(r)
+	if !ok {
+		return nil, false
+	}
+	return i.Operator, true
+}
+
+// Host returns the party that the guest is invited to.
+func (i *Invitation) Host() *Host { return i.host }
+
+// Party returns the name of the party.
+func (i *Invitation) Party() string { return i.host.name }
+
+// Context returns the context for what the guest does in the background: it ends with the
+// party that has invited it.
+func (i *Invitation) Context() context.Context { return i.host.ctx }
+
+// Timeout returns how long the invite may take.
+func (i *Invitation) Timeout() time.Duration { return i.host.settings.InviteTimeout }
+
+// PrefixFor returns the Prefix, escaped, of links that are made for a request, or in answer to
+// an ask, whose context that is. It is always the same unless the party's prefix is that of a
+// header which a trusted proxy sets.
+func (i *Invitation) PrefixFor(ctx context.Context) string { return i.host.escapedPrefixFor(ctx) }
+
+// Origin returns the scheme and host that links to the guest begin with, empty if its invite
+// has none.
+func (i *Invitation) Origin() string {
+	if !i.URI.IsAbs() {
+		return ""
+	}
+	return originOf(i.URI)
+}
+
+// Matcher returns a request matcher, as it is in the Caddyfile, with which what stands in front
+// of the guest, such as authentication, lets the party's own requests to it pass.
+func (i *Invitation) Matcher() string { return i.host.matcher(i.invited.guest) }
+
+// SetKeys makes keys the guest's. It returns an error if one of them is another guest's.
+func (i *Invitation) SetKeys(keys token.Keys) error {
+	return i.host.app.addKeys(i.host.name, i.invited.guest, keys)
+}
+
+// Accept makes whoever handles the request the guest that is invited.
 func (i *Invitation) Accept() {
 	i.advice.Store(nil)
 	i.accepted.Store(true)
 }
 
-// Accepted reports whether somebody has accepted it. It is experimental.
+// Accepted reports whether somebody has accepted it.
 func (i *Invitation) Accepted() bool { return i.accepted.Load() }
 
-// Advise says what to do about the invite if nobody accepts it, or about a guest that
-// joins by it. It is experimental.
+// Advise says what to do about the invite if nobody accepts it, or about a guest that joins by
+// it.
 func (i *Invitation) Advise(hint string) { i.advice.Store(&hint) }
 
 // Defer says, before the invite is answered with a 2xx status, that more is to come of it:
-// soFar, of which Result, Status, Hint and OldManifest count, until Report is called. A
-// guest that has not joined so far is not told of before. It is experimental.
+// soFar, of which Result, Status, Hint and OldManifest count, until Report is called. A guest
+// that has not joined so far is not told of before.
 func (i *Invitation) Defer(soFar InviteInfo) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.soFar, i.reported = &soFar, make(chan struct{})
 }
 
-// Report says, when the invite is over, what has come of it meanwhile. A guest may call it
-// as often as it likes: only what is news is counted, logged and told. Who is invited,
-// Accepted and Services need not be set. It returns whether it was news. It is
-// experimental.
-func (i *Invitation) Report(info InviteInfo) (isNews bool) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	info.Accepted, info.Services = true, i.operator.Services()
-	i.describe(&info)
-	i.invited.last.Store(&info)
-	n := newsOf(&info)
-	if isNews = n != i.told; isNews {
-		i.told, i.starts = n, info.Starting
-		i.host.tell(&info, i.operator)
-	} else if isNews = i.starts && !info.Starting; isNews {
-		i.starts = false
-		i.host.log(&info)
-	}
-	if i.reported != nil {
-		close(i.reported)
-		i.reported = nil
-	}
-	return isNews
-}
-
-// describe sets what is known of the invite itself.
-func (i *Invitation) describe(info *InviteInfo) {
-	info.Server, info.URI, info.Guest = i.host.server.Name(), i.invited.uri.String(), i.invited.guest
-	info.invitation = i
+// OnStart calls f in a goroutine when the invite is over and the config has started, which may
+// be so already.
+func (i *Invitation) OnStart(f func()) {
+	i.host.app.events.onStart(func() {
+		<-i.over
+		f()
+	})
 }
 
 // settle adds to what came of the invite what the guest said of that.
@@ -188,34 +169,51 @@ func (i *Invitation) settle(info *InviteInfo) {
 	i.told, i.starts = newsOf(info), info.Starting
 }
 
-// end ends the invite itself.
-func (i *Invitation) end() {
+// Report says, when the invite is over, what has come of it meanwhile. A guest may call it as
+// often as it likes: only what is news is counted, logged and told. Who is invited, Accepted
+// and Services need not be set. It returns whether it was news.
+func (i *Invitation) Report(info InviteInfo) (isNews bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.over = true
-	for _, f := range i.starting {
-		i.host.app.events.onStart(func() { go f() })
+	info.Accepted, info.Services = true, i.operator.Services()
+	i.describe(&info)
+	i.invited.last.Store(&info)
+	if n := newsOf(&info); n != i.told {
+		isNews, i.told, i.starts = true, n, info.Starting
+		i.host.tell(&info, i.operator)
+	} else if i.starts && !info.Starting {
+		isNews, i.starts = true, false
+		i.host.log(&info)
 	}
-	i.starting = nil
+	if i.reported != nil {
+		close(i.reported)
+		i.reported = nil
+	}
+	return isNews
 }
 
-// OnStart calls f in a goroutine when the invite is over and the config has started, which
-// may be so already. It is experimental.
-func (i *Invitation) OnStart(f func()) {
+// describe sets what is known of the invite itself.
+func (i *Invitation) describe(info *InviteInfo) {
+	info.Server, info.URI, info.Guest, info.invitation = i.host.server.Name(), i.invited.uri.String(), i.invited.guest, i
+}
+
+// awaitReport waits, for a while, for the first report of a guest that has called Defer.
+func (i *Invitation) awaitReport(ctx context.Context) {
 	i.mu.Lock()
-	defer i.mu.Unlock()
-	if !i.over {
-		i.starting = append(i.starting, f)
-		return
+	reported := i.reported
+	i.mu.Unlock()
+	if reported != nil {
+		ctx, cancel := context.WithTimeout(ctx, i.Timeout())
+		defer cancel()
+		_ = await(ctx, reported)
 	}
-	i.host.app.events.onStart(func() { go f() })
 }
 
-// Replace puts a new operator, which connect connects, in the place of the guest's, so that
-// the guest is never gone: the new one joins before the old one leaves. It does not if ctx
-// has ended by then. It is experimental.
+// Replace puts a new operator, which connect connects, in the place of the guest's, so that the
+// guest is never gone: the new one joins before the old one leaves. It does not if ctx has
+// ended by then.
 func (i *Invitation) Replace(ctx context.Context, connect func(*partyline.Operator) error) error {
-	operator := i.host.app.operator(i.host.ctx, i.host.entry, i.invited.guest)
+	operator := i.host.entry.operatorUntil(i.host.ctx, i.invited.guest)
 	if err := connect(operator); err != nil {
 		operator.Leave()
 		return err
@@ -232,49 +230,23 @@ func (i *Invitation) Replace(ctx context.Context, connect func(*partyline.Operat
 	return nil
 }
 
-// OnLine reports whether the guest is on the line by this invitation. It is experimental.
+// OnLine reports whether the guest is on the line by this invitation.
 func (i *Invitation) OnLine() bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return i.operator.OnLine()
 }
 
-// Services returns the services that the guest is connected under. It is experimental.
+// Services returns the services that the guest is connected under.
 func (i *Invitation) Services() []string {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return i.operator.Services()
 }
 
-// Leave takes the guest off the line. It is experimental.
+// Leave takes the guest off the line.
 func (i *Invitation) Leave() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.operator.Leave()
-}
-
-// awaitReport waits, for a while, for the first report of a guest that has called Defer.
-func (i *Invitation) awaitReport(ctx context.Context, timeout time.Duration) {
-	i.mu.Lock()
-	reported := i.reported
-	i.mu.Unlock()
-	if reported == nil {
-		return
-	}
-	timer := time.NewTimer(timeout)
-	defer timer.Stop()
-	select {
-	case <-reported:
-	case <-timer.C:
-	case <-ctx.Done():
-	}
-}
-
-// OperatorFrom is InvitationFrom for a guest that needs only the operator.
-func OperatorFrom(r *http.Request) (*partyline.Operator, bool) {
-	i, ok := InvitationFrom(r)
-	if !ok {
-		return nil, false
-	}
-	return i.Operator, true
 }

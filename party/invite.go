@@ -5,6 +5,7 @@ package party
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -51,12 +52,13 @@ func (i *Invite) UnmarshalJSON(b []byte) error {
 
 // invited is an invite and what came of it.
 type invited struct {
+	host    *Host // nil while a Caddyfile is parsed
 	uri     *url.URL
 	guest   string
 	base    string          // unescaped, and empty or with a slash at its beginning
 	private privatepath.Set // what of the party's is the guest's
 	last    atomic.Pointer[InviteInfo]
-	sending *sending // again; nil if it is not; guarded by the party
+	sending *sending // again; nil if it is not; guarded by the host
 }
 
 // parse checks the invite and returns what it means.
@@ -82,22 +84,18 @@ func (i Invite) parse() (*invited, error) {
 	case strings.HasSuffix(uri.Path, "*"):
 		return nil, fmt.Errorf("invite %q is for one path, and hides all below it, too: leave out the *", i.URI)
 	}
-	guest := i.Guest
-	if guest == "" {
-		guest = invitepath.Guest(uri.Path)
-	}
-	return &invited{uri: uri, guest: guest, base: invitepath.Base(uri.Path)}, nil
+	return &invited{uri: uri, guest: cmp.Or(i.Guest, invitepath.Guest(uri.Path)), base: invitepath.Base(uri.Path)}, nil
 }
 
-// GuestList is whom a party invites. The zero GuestList is empty. It is experimental.
+// GuestList is whom a party invites. The zero GuestList is empty.
 type GuestList struct {
 	invited     []*invited
 	private     privatepath.Set // the paths of their invites
 	privateEnds privatepath.Set // what is left of those behind any mount
 }
 
-// Add adds the guest of an invite. It returns an error for an invite that is wrong, or
-// that the list cannot have beside those on it. The invite has no placeholders.
+// Add adds the guest of an invite without placeholders. It returns an error for one that is
+// wrong, or that the list cannot have beside those on it.
 func (l *GuestList) Add(i Invite) error {
 	parsed, err := i.parse()
 	if err != nil {
@@ -118,7 +116,6 @@ func (l *GuestList) Add(i Invite) error {
 	return nil
 }
 
-// has reports whether the guest is on the list.
 func (l *GuestList) has(guest string) bool {
 	return slices.ContainsFunc(l.invited, func(i *invited) bool { return i.guest == guest })
 }

@@ -10,21 +10,19 @@ import (
 	"net/http"
 	"net/url"
 	"path"
-	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"go.uber.org/zap"
-	"golang.org/x/net/http/httpguts"
-
 	"github.com/wsgiparty/wsgiparty/internal/excerpt"
 	"github.com/wsgiparty/wsgiparty/internal/invitepath"
 	"github.com/wsgiparty/wsgiparty/internal/urltemplate"
+	"go.uber.org/zap"
+	"golang.org/x/net/http/httpguts"
 )
 
 // CheckPrefix returns an error for what cannot be a party's prefix, and else the header
-// that it names, empty if it is a path. It is experimental.
+// that it names, empty if it is a path.
 func CheckPrefix(prefix string) (header string, err error) {
 	if strings.ContainsAny(prefix, "{}") {
 		name, isHeader := strings.CutPrefix(prefix, "{http.request.header.")
@@ -56,6 +54,8 @@ func checkPrefixPath(prefix string) error {
 // maxPrefix is how long the prefix that a request has may be, in bytes.
 const maxPrefix = 1 << 10
 
+var errNotTrusted = errors.New("the request did not come through one of the server's trusted_proxies")
+
 // parsePrefix returns the prefix that a header says, escaped as it is there, or an error
 // for one that the config could not have.
 func parsePrefix(value string) (string, error) {
@@ -69,33 +69,20 @@ func parsePrefix(value string) (string, error) {
 	return prefix, checkPrefixPath(prefix)
 }
 
-// prefixes are those that the request has which led to an ask: unescaped, by the header
-// that a party's may be.
+// prefixes are those that the request has which led to an ask: unescaped, by the header that a
+// party's may be.
 type prefixes map[string]string
 
-// prefixesKey is the context key of those of an ask, or of what it led to.
-type prefixesKey struct{}
+type prefixesKey struct{} // of those of an ask, or of what it led to
 
-// prefixesVar is the request variable of those that a request had before a guest's handler
-// set its header.
+// prefixesVar is the request variable of those that a request had before a guest's handler set
+// its header.
 const prefixesVar = "wsgi_party.prefixes"
-
-// awaitPrefix makes the header one that is looked at in requests.
-func (a *App) awaitPrefix(header string) {
-	var headers []string
-	if before := a.prefixHeaders.Load(); before != nil {
-		headers = *before
-	}
-	if !slices.Contains(headers, header) {
-		headers = append(slices.Clone(headers), header)
-		a.prefixHeaders.Store(&headers)
-	}
-}
 
 // prefixesIn returns the prefixes that whoever asks in that context has.
 func (a *App) prefixesIn(ctx context.Context) prefixes {
-	headers := a.prefixHeaders.Load()
-	if headers == nil {
+	headers := a.prefixHeaders.all()
+	if len(headers) == 0 {
 		return nil
 	}
 	if known, ok := ctx.Value(prefixesKey{}).(prefixes); ok {
@@ -111,7 +98,7 @@ func (a *App) prefixesIn(ctx context.Context) prefixes {
 	}
 	trusted, _ := vars[caddyhttp.TrustedProxyVarKey].(bool)
 	found := make(prefixes)
-	for _, header := range *headers {
+	for _, header := range headers {
 		value, _ := placeholders.GetString("http.request.header." + header)
 		prefix, err := parsePrefix(value)
 		if !trusted {
@@ -128,7 +115,7 @@ func (a *App) prefixesIn(ctx context.Context) prefixes {
 
 // keepPrefixes keeps those of a request before its header is set.
 func (a *App) keepPrefixes(r *http.Request) {
-	if a.prefixHeaders.Load() == nil {
+	if len(a.prefixHeaders.all()) == 0 {
 		return
 	}
 	if vars, ok := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any); ok {
@@ -138,24 +125,24 @@ func (a *App) keepPrefixes(r *http.Request) {
 
 // withPrefixes returns the context for an ask whose prefixes do not change any more.
 func (a *App) withPrefixes(ctx context.Context) context.Context {
-	if a.prefixHeaders.Load() == nil {
+	if len(a.prefixHeaders.all()) == 0 {
 		return ctx
 	}
 	return context.WithValue(ctx, prefixesKey{}, a.prefixesIn(ctx))
 }
 
-// withPrefixOf returns the context for what a guest asks that was sent a request with
-// that prefix and its mount, as it hands that back.
-func (a *App) withPrefixOf(ctx context.Context, entry *Entry, guest, value string) context.Context {
-	headers := a.prefixHeaders.Load()
-	if headers == nil {
+// withPrefixOf returns the context for what a guest asks that was sent a request with that
+// prefix and its mount, as it hands that back.
+func (e *Entry) withPrefixOf(ctx context.Context, guest, value string) context.Context {
+	headers := e.app.prefixHeaders.all()
+	if len(headers) == 0 {
 		return ctx
 	}
 	found := make(prefixes)
-	if m, ok := entry.mounts.Load(guest); ok {
+	if m, ok := e.mounts.Load(guest); ok {
 		if value, ok := strings.CutSuffix(value, m.(*mount).path); ok {
 			if prefix, err := parsePrefix(value); err == nil {
-				for _, header := range *headers {
+				for _, header := range headers {
 					found[header] = prefix
 				}
 			}
@@ -185,11 +172,6 @@ func (a *App) warnOfPrefix(header, value string, err error) {
 	if value == "" || a.prefixWarned.Swap(true) {
 		return
 	}
-	a.logger.Warn("a request's prefix does not count",
-		zap.String("header", header),
-		zap.String("value", excerpt.Of(value)),
-		zap.Error(err),
+	a.logger.Warn("a request's prefix does not count", zap.String("header", header), zap.String("value", excerpt.Of(value)), zap.Error(err),
 		zap.String("hint", "links for such requests have no prefix. If a proxy that you trust sets the header, name the proxy in the global options, as in `servers { trusted_proxies static 10.0.0.1 }`, and have it set a path such as /apps"))
 }
-
-var errNotTrusted = errors.New("the request did not come through one of the server's trusted_proxies")

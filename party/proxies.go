@@ -61,7 +61,7 @@ func innerRoutes(handler caddyhttp.MiddlewareHandler) caddyhttp.RouteList {
 }
 
 // ProxiesBehind returns the proxies to which a handler in the party's routes passes requests
-// on. It is experimental.
+// on.
 func (h *Host) ProxiesBehind(handler caddyhttp.MiddlewareHandler) []*reverseproxy.Handler {
 	proxies, _ := proxiesBehind(h.routes, handler)
 	return proxies

@@ -23,17 +23,17 @@ var (
 
 // RegisterProvisioner registers a function that is called with the context of each module
 // that looks for the App of its config, in Provision. It may be called in init functions
-// only. It is experimental.
+// only.
 func RegisterProvisioner(provision func(caddy.Context) error) {
 	provisioners = append(provisioners, provision)
 }
 
 // RegisterCommand adds a command to `caddy wsgi-party`, whose flags it inherits. It may be
 // called in init functions only; make is called when Caddy runs as a command, and panics
-// then if the command's name is taken. It is experimental.
+// then if the command's name is taken.
 func RegisterCommand(make func() *cobra.Command) { commands = append(commands, make) }
 
-// RegisteredCommands returns what makes the commands. It is experimental.
+// RegisteredCommands returns what makes the commands.
 func RegisteredCommands() []func() *cobra.Command { return commands }
 
 // AdminHandler serves a request to the admin API that concerns a party, which may be none
@@ -42,13 +42,11 @@ type AdminHandler func(w http.ResponseWriter, r *http.Request, party string) err
 
 // RegisterAdmin registers the handler of `/wsgi_party/<party>/<name>` in the admin API, and
 // of all below. It may be called in init functions only, and panics if the name is taken.
-// It is experimental.
 func RegisterAdmin(name string, handler AdminHandler) {
 	register(adminHandlers, "endpoint", name, handler)
 }
 
-// RegisteredAdmin returns the handler of that name, nil if there is none. It is
-// experimental.
+// RegisteredAdmin returns the handler of that name, nil if there is none.
 func RegisteredAdmin(name string) AdminHandler { return adminHandlers[name] }
 
 // TemplateFunction makes a function for pages that ask a party. It is called when their
@@ -58,13 +56,13 @@ type TemplateFunction func(ctx caddy.Context, party string) (function any, err e
 
 // RegisterTemplateFunction adds a function to those that `extensions { wsgi_party }` gives
 // pages. One of Caddy's own that has its name comes first. It may be called in init
-// functions only, and panics if the name is taken or could not be one. It is experimental.
+// functions only, and panics if the name is taken or could not be one.
 func RegisterTemplateFunction(name string, make TemplateFunction) {
 	template.New("").Funcs(template.FuncMap{name: fmt.Sprint}) // panics if it could not
 	register(templateFunctions, "template function", name, make)
 }
 
-// RegisteredTemplateFunctions makes the functions for pages. It is experimental.
+// RegisteredTemplateFunctions makes the functions for pages.
 func RegisteredTemplateFunctions(ctx caddy.Context, party string) (template.FuncMap, error) {
 	functions := make(template.FuncMap)
 	for name, make := range templateFunctions {

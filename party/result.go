@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/wsgiparty/wsgiparty/internal/excerpt"
 	"github.com/wsgiparty/wsgiparty/internal/manifest"
 	"github.com/wsgiparty/wsgiparty/internal/subrequest"
+	"github.com/wsgiparty/wsgiparty/internal/wire"
 	"github.com/wsgiparty/wsgiparty/partyline"
 	"go.uber.org/zap"
 )
@@ -38,8 +40,8 @@ type InviteInfo struct {
 	// Err is why it failed, nil if there was no error.
 	Err error
 
-	// Hint says what to do about an invite by which nobody joined, or about a
-	// manifest that is hardly what is meant.
+	// Hint says what to do about an invite by which nobody joined, or about a manifest that
+	// is hardly what is meant.
 	Hint string
 
 	// Accepted is whether a guest took the invite.
@@ -48,33 +50,30 @@ type InviteInfo struct {
 	// Services are those that the guest was connected under then.
 	Services []string
 
-	// Answer, MediaType and Location are how the body of the answer began, its type,
-	// and where it redirected to: for people, so cut short and printable.
+	// Answer, MediaType and Location are how the body of the answer began, its type, and
+	// where it redirected to: for people, so cut short and printable.
 	Answer, MediaType, Location string
 
 	// IsManifest is whether the body was a manifest, of whatever type.
 	IsManifest bool
 
-	// OldManifest is when the manifest was fetched by which the guest is on the line
-	// while its application does not confirm it. Zero for others.
+	// OldManifest is when the manifest was fetched by which the guest is on the line while
+	// its application does not confirm it. Zero for others.
 	OldManifest time.Time
 
-	// Time is when it was sent.
-	Time time.Time
-
-	// Duration is how long the answer took.
+	// Time is when it was sent, and Duration how long the answer took.
+	Time     time.Time
 	Duration time.Duration
 
-	// AskedAgain is after how long the guest asks its application again, 0 if it does
-	// not.
+	// AskedAgain is after how long the guest asks its application again, 0 if it does not.
 	AskedAgain time.Duration
 
-	// Starting is whether the application may just be starting, so that a failure is
-	// not worth a warning yet.
+	// Starting is whether the application may just be starting, so that a failure is not
+	// worth a warning yet.
 	Starting bool
 
-	// Sent is whether SendInvites has sent it, or waited for it while it was being
-	// sent. A guest that is on the line has had its invite.
+	// Sent is whether SendInvites has sent it, or waited for it while it was being sent. A
+	// guest that is on the line has had its invite.
 	Sent bool
 
 	invitation *Invitation // that was sent
@@ -175,23 +174,26 @@ func newsOf(info *InviteInfo) news {
 	return news{info.Result, info.Status, fmt.Sprint(err), info.Location, info.MediaType, strings.Join(info.Services, " ")}
 }
 
-// tell puts a guest that has joined on the line, and makes known what came of the
-// invite.
+// tell puts a guest that has joined on the line, and makes known what came of the invite.
 func (h *Host) tell(info *InviteInfo, operator *partyline.Operator) {
 	h.entry.history.invites[slices.Index(inviteResults[:], info.Result)].Add(1)
 	h.log(info)
 	if info.Result == InviteJoined {
 		operator.Join()
-	} else {
-		h.app.events.invited(h.entry.Partyline, info)
+		return
 	}
+	h.app.events.add("invite_"+string(info.Result), func() map[string]any {
+		data := h.entry.eventData(info.Guest, info.Services)
+		data["uri"], data["status"], data["error"] = info.URI, info.Status, wire.Message(info.Err)
+		return data
+	})
 }
 
 // info returns what came of an invite that has been sent.
-func (h *Host) info(i *invited) InviteInfo {
+func (i *invited) info() InviteInfo {
 	info := *i.last.Load()
 	if info.Result != InviteJoined {
-		info.Hint = h.hint(&info)
+		info.Hint = i.host.hint(&info)
 	}
 	info.invitation = nil
 	return info
@@ -199,28 +201,19 @@ func (h *Host) info(i *invited) InviteInfo {
 
 // log logs what came of the invite.
 func (h *Host) log(info *InviteInfo) {
-	fields := []zap.Field{
-		zap.String("party", h.name),
-		zap.String("guest", info.Guest),
-		zap.String("uri", info.URI),
-		zap.Strings("services", info.Services),
-		zap.Duration("duration", info.Duration),
-	}
-	if !info.OldManifest.IsZero() && info.Result == InviteJoined {
-		fields = append(fields, zap.String("manifest", "joined with the manifest of "+info.OldManifest.Format(time.RFC3339)))
-	}
+	logger := h.logger.With(zap.String("party", h.name), zap.String("guest", info.Guest), zap.String("uri", info.URI),
+		zap.Strings("services", info.Services), zap.Duration("duration", info.Duration))
 	if info.Result == InviteJoined {
-		h.logger.Info(info.Result.message(), fields...)
+		if !info.OldManifest.IsZero() {
+			logger = logger.With(zap.String("manifest", "joined with the manifest of "+info.OldManifest.Format(time.RFC3339)))
+		}
+		logger.Info(info.Result.message())
 		return
 	}
 	if info.AskedAgain > 0 {
-		fields = append(fields, zap.Duration("asked_again_in", info.AskedAgain))
+		logger = logger.With(zap.Duration("asked_again_in", info.AskedAgain))
 	}
-	fields = append(fields,
-		zap.Int("status", info.Status),
-		zap.Error(info.Err),
-		zap.String("answer", info.Answer),
-		zap.String("hint", h.hint(info)))
+	fields := []zap.Field{zap.Int("status", info.Status), zap.Error(info.Err), zap.String("answer", info.Answer), zap.String("hint", h.hint(info))}
 	if panicked, ok := errors.AsType[*subrequest.PanicError](info.Err); ok {
 		fields = append(fields, zap.ByteString("stack", panicked.Stack))
 	}
@@ -228,11 +221,63 @@ func (h *Host) log(info *InviteInfo) {
 	if info.Starting {
 		level = zap.InfoLevel
 	}
-	h.logger.Log(level, info.Result.message(), fields...)
+	logger.Log(level, info.Result.message(), fields...)
 }
 
-// ConfigError is the error with which an invite ends that makes the config wrong: it does
-// not load. It is experimental.
+// hint says what to do about an invite that did not join.
+func (h *Host) hint(info *InviteInfo) string {
+	switch {
+	case info.Hint != "":
+		return info.Hint
+	case info.Err == errLeavesProcess && info.Accepted:
+		return "the guest made a connection in the context of its invite: let it use a context of its own for that"
+	case info.Err == errLeavesProcess && h.expects(info.Guest):
+		return forgotten + "; where it stands behind forward_auth or the like, let the guest's invites pass that with the matcher `" + h.matcher(info.Guest) + "`"
+	case info.Err == errLeavesProcess:
+		return forgotten
+	case info.IsManifest:
+		return "an application's manifest came back: " + forgotten
+	case errors.Is(info.Err, subrequest.ErrBrokeOff):
+		return "what answers at this path ended the connection in the middle of its response, as `abort` does: correct it, or do not invite it"
+	case TimedOut(info.Err):
+		hint := "the guest has to answer its invite at once and do slow work later; invite_timeout says how long it may take"
+		if err, _ := errors.AsType[*TimeoutError](info.Err); err.After < h.settings.InviteTimeout {
+			hint += ", of which it had a tenth because it took too long the time before: `caddy wsgi-party invite` lets it take all"
+		}
+		return hint
+	case info.Result == InviteFailed && info.Status < 500:
+		return "correct what fails at this path, or do not invite it"
+	case info.Result == InviteFailed:
+		return "what answers at this path fails: Caddy's log, or its own, says why. When that is mended, `caddy wsgi-party invite` sends the invite again"
+	case info.Result == InviteNotAnswered && info.Accepted:
+		return "the guest took the operator, but to join it has to answer with a 2xx status, such as 204"
+	case info.Status == 0 && strings.Contains(h.settings.Identity, `"handler":"invoke"`):
+		return "nothing in the party answers at this path; a named route, which invoke leads to, is not ready while the config loads: put the guest's handler in the party itself"
+	case info.Status == 0, info.Status == http.StatusNotFound:
+		return "nothing in the party takes the operator at this path: correct the invite's URI, or mount a guest there"
+	case info.Location != "":
+		return "a redirect, to " + info.Location + ", is not followed: let the guest's invites pass what redirects them with the matcher `" + h.matcher(info.Guest) + "`, or invite the URI where it leads"
+	case info.Result == InviteNotAnswered:
+		return "what answered did not take the operator: does another route answer before the guest? If it is an application that answers, " + forgotten
+	default:
+		return "what refuses it may be in front of the guest, such as authentication: let the guest's invites pass it with the matcher `" + h.matcher(info.Guest) + "`"
+	}
+}
+
+// forgotten is the hint for an application without a handler that speaks for it.
+const forgotten = "write `wsgi_party_guest` in front of the reverse_proxy, php_fastcgi or other handler that leads to the application: that takes the invite, and asks the application for its manifest when the config has started"
+
+// matcher is one of what is not the party's own request to that guest. Those to
+// others are to meet its password: a guest says itself where its asks lead.
+func (h *Host) matcher(guest string) string {
+	if strings.ContainsAny(guest, " \t`\"{}") {
+		guest = strconv.Quote(guest)
+	}
+	return "not vars " + h.settings.PartylineKey + " " + guest
+}
+
+// ConfigError is the error with which an invite ends that makes the config wrong: it does not
+// load.
 type ConfigError struct{ Err error }
 
 func (e *ConfigError) Error() string { return e.Err.Error() }

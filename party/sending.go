@@ -12,24 +12,24 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"go.uber.org/zap"
-
 	"github.com/wsgiparty/wsgiparty/internal/invitepath"
 	"github.com/wsgiparty/wsgiparty/internal/subrequest"
+	"go.uber.org/zap"
 )
 
-const maxInviteResponse = 1 << 20
+// maxResponse is how long a response to an invite, or to Send, may be, in bytes.
+const maxResponse = 1 << 20
 
-// send sends one invite through the party's routes, with a new operator. It returns nil
-// if ctx ended before the config did: nobody wants to know.
-func (h *Host) send(ctx context.Context, i *invited, timeout time.Duration) *InviteInfo {
+// send sends one invite through the party's routes, with a new operator. It returns nil if ctx
+// ended before the config did: nobody wants to know.
+func (i *invited) send(ctx context.Context, timeout time.Duration) *InviteInfo {
+	h, invitation := i.host, i.newInvitation()
+	defer close(invitation.over)
+	operator := invitation.Operator
 	timeoutCtx, cancel := context.WithTimeoutCause(ctx, timeout, &TimeoutError{timeout})
 	defer cancel()
 	requestCtx := newStaying(timeoutCtx)
-	invitation := h.newInvitation(i)
-	defer invitation.end()
-	operator := invitation.Operator
-	w := subrequest.NewResponseWriter(maxInviteResponse)
+	w := subrequest.NewResponseWriter(maxResponse)
 	request := (&http.Request{Method: http.MethodGet, URL: i.uri}).WithContext(context.WithValue(requestCtx, invitationKey{}, invitation))
 	r := subrequest.New(request, h.server, i.uri, invitation.Prefix, w)
 	caddyhttp.SetVar(r.Context(), h.settings.PartylineKey, operator)
@@ -41,9 +41,7 @@ func (h *Host) send(ctx context.Context, i *invited, timeout time.Duration) *Inv
 		operator.Leave()
 		return nil
 	}
-	info.Duration = time.Since(info.Time)
-	info.Status = w.Status()
-	info.Services = operator.Services()
+	info.Duration, info.Status, info.Services = time.Since(info.Time), w.Status(), operator.Services()
 	body := w.Body()
 	if requestCtx.Err() != nil { // the guest may still be at it
 		operator.Leave()
@@ -64,15 +62,33 @@ func (h *Host) send(ctx context.Context, i *invited, timeout time.Duration) *Inv
 	return info
 }
 
-// newInvitation returns what an invite brings its guest: an operator that is not on the
-// line yet, and the mount that the invite's path says, unless the guest knows better.
-func (h *Host) newInvitation(i *invited) *Invitation {
-	uri := *i.uri // for the guest to keep
-	operator := h.app.operator(h.ctx, h.entry, i.guest)
-	invitation := &Invitation{Operator: operator, URI: &uri, Prefix: h.prefixFor(h.ctx), Again: i.last.Load() != nil, host: h, invited: i, operator: operator}
-	base, _ := invitepath.Cut(i.uri.EscapedPath())
+// newInvitation returns what an invite brings its guest: an operator that is not on the line
+// yet, and the mount that the invite's path says, unless the guest knows better.
+func (i *invited) newInvitation() *Invitation {
+	h, uri := i.host, *i.uri // a copy for the guest to keep
+	operator := h.entry.operatorUntil(h.ctx, i.guest)
+	invitation := &Invitation{Operator: operator, URI: &uri, Prefix: h.prefixFor(h.ctx), Again: i.last.Load() != nil,
+		host: h, invited: i, over: make(chan struct{}), operator: operator}
+	base, _ := invitepath.Cut(uri.EscapedPath())
 	invitation.Mount(strings.TrimSuffix(base, "/"))
 	return invitation
+}
+
+// hangingGuests is the set of a party's guests that did not answer their last invite in time,
+// in the config that is running. Their next one is given less: Caddy loads one config at a
+// time, and would soon do nothing but wait for them.
+func hangingGuests(party string) map[string]bool {
+	hung := make(map[string]bool)
+	if a, ok := Running(); ok {
+		for _, h := range a.hostsOf(party) {
+			for _, i := range h.guests.invited {
+				if info := i.last.Load(); info != nil && TimedOut(info.Err) {
+					hung[i.guest] = true
+				}
+			}
+		}
+	}
+	return hung
 }
 
 // SendInvites is SendInvitesContext that waits for as long as it takes.
@@ -81,25 +97,23 @@ func SendInvites(party, guest string) []InviteInfo {
 	return infos
 }
 
-// SendInvitesContext sends the invites of a party of the running config again, or only
-// the one of that guest, if it is not empty, to the guests that are not on the line. Each
-// gets a new operator; what it had connected with one before is disconnected. It
-// returns all these guests' invites, and waits for them, each up to its
-// invite_timeout, also for applications that are invited over HTTP. A guest is not to
-// call it while it is being invited.
+// SendInvitesContext sends the invites of a party of the running config again, or only the one
+// of that guest, if it is not empty, to the guests that are not on the line. Each gets a new
+// operator; what it had connected with one before is disconnected. It returns all these guests'
+// invites, and waits for them, each up to its invite_timeout, also for applications that are
+// invited over HTTP. A guest is not to call it while it is being invited.
 //
-// A guest is sent one invite at a time, and all who ask for it meanwhile wait for that. It
-// ends with the context of the last of them, and then leaves everything as it was. When
-// ctx ends, SendInvitesContext returns its cause.
+// A guest is sent one invite at a time, and all who ask for it meanwhile wait for that. It ends
+// with the context of the last of them, and then leaves everything as it was. When ctx ends,
+// SendInvitesContext returns its cause.
 func SendInvitesContext(ctx context.Context, party, guest string) ([]InviteInfo, error) {
 	a, ok := Running()
 	if !ok {
 		return nil, nil
 	}
 	type invite struct {
-		*Host
 		*invited
-		*sending // nil for a guest that is on the line
+		again *sending // nil for a guest that is on the line
 	}
 	var invites []invite
 	for _, h := range a.hostsOf(party) {
@@ -107,63 +121,67 @@ func SendInvitesContext(ctx context.Context, party, guest string) ([]InviteInfo,
 			if guest != "" && i.guest != guest || i.last.Load() == nil { // or it is being sent for the first time
 				continue
 			}
-			s := h.sendAgain(i)
-			invites = append(invites, invite{h, i, s})
-			if s == nil {
+			again := i.sendAgain()
+			invites = append(invites, invite{i, again})
+			if again == nil {
 				continue
 			}
-			defer s.leave()
-			select {
-			case <-s.sent:
-			case <-ctx.Done():
-				return nil, context.Cause(ctx)
+			defer again.leave()
+			if err := await(ctx, again.sent); err != nil {
+				return nil, err
 			}
 		}
 	}
 	infos := make([]InviteInfo, 0, len(invites))
 	for _, i := range invites {
-		if i.sending != nil { // which applications answer all at once
-			select {
-			case <-i.done:
-			case <-ctx.Done():
-				return nil, context.Cause(ctx)
+		if i.again != nil { // which applications answer all at once
+			if err := await(ctx, i.again.done); err != nil {
+				return nil, err
 			}
 		}
-		info := i.info(i.invited)
-		info.Sent = i.sending != nil
+		info := i.info()
+		info.Sent = i.again != nil
 		infos = append(infos, info)
 	}
 	return infos, nil
 }
 
+// await waits until done is closed. It returns the cause if ctx ends first.
+func await(ctx context.Context, done <-chan struct{}) error {
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
 // sending is an invite that is being sent again.
 type sending struct {
 	*invited
-	host    *Host
 	end     context.CancelFunc
 	waiting int           // how many wait for it; guarded by the host
 	sent    chan struct{} // closed when the guest has had it
 	done    chan struct{} // closed when its application, if it is one, has been asked, too
 }
 
-// sendAgain begins to send the invite, unless that is under way, to a guest that is not on
-// the line. It returns nil for one that is. Whoever calls it waits, and then calls leave.
-func (h *Host) sendAgain(i *invited) *sending {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if s := i.sending; s != nil {
-		s.waiting++
-		return s
+// sendAgain begins to send the invite, unless that is under way, to a guest that is not on the
+// line. It returns nil for one that is. Whoever calls it waits, and then calls leave.
+func (i *invited) sendAgain() *sending {
+	i.host.mu.Lock()
+	defer i.host.mu.Unlock()
+	if i.sending != nil {
+		i.sending.waiting++
+		return i.sending
 	}
 	last := i.last.Load()
 	if last.Result == InviteJoined && last.invitation.OnLine() {
 		return nil
 	}
-	ctx, end := context.WithCancel(h.ctx)
-	s := &sending{invited: i, host: h, end: end, waiting: 1, sent: make(chan struct{}), done: make(chan struct{})}
-	i.sending = s
-	go s.run(ctx, last.invitation)
-	return s
+	ctx, end := context.WithCancel(i.host.ctx)
+	i.sending = &sending{invited: i, end: end, waiting: 1, sent: make(chan struct{}), done: make(chan struct{})}
+	go i.sending.run(ctx, last.invitation)
+	return i.sending
 }
 
 // run sends the invite. If somebody still waits for it, the guest leaves the line by the
@@ -173,24 +191,19 @@ func (s *sending) run(ctx context.Context, before *Invitation) {
 	defer s.forget()
 	defer func() { // on behalf of a request
 		if value := recover(); value != nil {
-			s.host.logger.Error("sending an invite panicked",
-				zap.String("party", s.host.name),
-				zap.String("guest", s.guest),
-				zap.String("error", fmt.Sprint(value)),
-				zap.ByteString("stack", debug.Stack()))
+			s.host.logger.Error("sending an invite panicked", zap.String("party", s.host.name), zap.String("guest", s.guest),
+				zap.String("error", fmt.Sprint(value)), zap.ByteString("stack", debug.Stack()))
 		}
 	}()
-	info := s.send(ctx)
-	if info == nil {
-		return
+	if info := s.send(ctx); info != nil {
+		before.Leave() // now that another one is there
+		info.invitation.awaitReport(ctx)
 	}
-	before.Leave() // now that another one is there
-	info.invitation.awaitReport(ctx, s.host.settings.InviteTimeout)
 }
 
 func (s *sending) send(ctx context.Context) *InviteInfo {
 	defer close(s.sent)
-	return s.host.send(ctx, s.invited, s.host.timeoutOf(false))
+	return s.invited.send(ctx, s.host.settings.InviteTimeout)
 }
 
 // leave says that one of those who wait for the invite does so no more.
@@ -212,32 +225,4 @@ func (s *sending) forget() {
 	if s.invited.sending == s {
 		s.invited.sending = nil
 	}
-}
-
-// timeoutOf returns how long an invite may take: less for a guest that hung before.
-// Caddy loads one config at a time, and would soon do nothing but wait for that guest.
-func (h *Host) timeoutOf(hung bool) time.Duration {
-	timeout := h.settings.InviteTimeout
-	if hung {
-		timeout /= 10
-	}
-	return timeout
-}
-
-// hangingGuests returns the guests of a party that did not answer their last invite in
-// time, in the config that is running.
-func hangingGuests(party string) map[string]bool {
-	a, ok := Running()
-	if !ok {
-		return nil
-	}
-	hung := make(map[string]bool)
-	for _, h := range a.hostsOf(party) {
-		for _, i := range h.guests.invited {
-			if info := i.last.Load(); info != nil && TimedOut(info.Err) {
-				hung[i.guest] = true
-			}
-		}
-	}
-	return hung
 }

@@ -15,22 +15,23 @@ import (
 	"time"
 
 	"github.com/caddyserver/certmagic"
+	"github.com/wsgiparty/wsgiparty/internal/token"
 	"go.uber.org/zap"
 	"golang.org/x/sync/semaphore"
 )
 
-// storageTimeout bounds how long a config load waits for Caddy's storage, in all, and
-// how long anything else does.
+// storageTimeout bounds how long a config load waits for Caddy's storage, in all, and how long
+// anything else does.
 const storageTimeout = 2 * time.Second
 
 var errStorageHangs = fmt.Errorf("no answer from Caddy's storage within %v", storageTimeout)
 
-// storageCalls bounds how many calls of storages there are at once: those that hang are
-// not waited for, but stay.
+// storageCalls bounds how many calls of storages there are at once: those that hang are not
+// waited for, but stay.
 var storageCalls = semaphore.NewWeighted(16)
 
-// Storage is Caddy's storage, as far as a party and its guests use it. A storage that does
-// not answer keeps nobody waiting for long. It is experimental.
+// Storage is Caddy's storage, as far as a party and its guests use it. A storage that does not
+// answer keeps nobody waiting for long.
 type Storage struct {
 	app    *App
 	caddys certmagic.Storage
@@ -40,12 +41,17 @@ type Storage struct {
 	spent time.Duration // waiting while the config loads
 }
 
-// Storage returns that of the config. It is experimental.
+// Storage returns that of the config.
 func (a *App) Storage() *Storage { return &a.storage }
 
-// StorageKey returns where something of a guest of a party can be stored. The key is
-// readable and, by a hash of all that is given, different for each: certmagic makes the same
-// of /a/b and /AB. It is experimental.
+const storageRoot = "wsgi_party"
+
+// storedName matches the names that StorageKey gives.
+var storedName = regexp.MustCompile(`-[0-9a-f]{32}\.json$`)
+
+// StorageKey returns where something of a guest of a party can be stored. The key is readable
+// and, by a hash of all that is given, different for each: certmagic makes the same of /a/b and
+// /AB.
 func StorageKey(party, guest string, more ...any) string {
 	hash := sha256.New()
 	fmt.Fprintf(hash, "%q %q", party, guest)
@@ -55,95 +61,80 @@ func StorageKey(party, guest string, more ...any) string {
 	return path.Join(storageRoot, certmagic.StorageKeys.Safe(party), fmt.Sprintf("%s-%x.json", certmagic.StorageKeys.Safe(guest), hash.Sum(nil)[:16]))
 }
 
-const storageRoot = "wsgi_party"
-
-// storedName matches the names that StorageKey gives.
-var storedName = regexp.MustCompile(`-[0-9a-f]{32}\.json$`)
-
 // Keep says that the config has what is stored at a key, or may have. What no config has is
-// deleted after 30 days. It is experimental.
+// deleted after 30 days.
 func (s *Storage) Keep(key string) { s.kept.Store(key, nil) }
 
-// Load returns what is stored, or fs.ErrNotExist. It is experimental.
+// Load returns what is stored, or fs.ErrNotExist.
 func (s *Storage) Load(key string) ([]byte, error) {
-	return fromStorage(s, func(ctx context.Context, storage certmagic.Storage) ([]byte, error) { return storage.Load(ctx, key) })
+	var stored []byte
+	err := s.do(func(ctx context.Context, storage certmagic.Storage) (err error) {
+		stored, err = storage.Load(ctx, key)
+		return err
+	})
+	if err != nil {
+		return nil, err // it may be loading still
+	}
+	return stored, nil
 }
 
-// Store stores a value. The error is context.Canceled if the config has ended. It is
-// experimental.
+// Store stores a value. The error is context.Canceled if the config has ended.
 func (s *Storage) Store(key string, value []byte) error {
 	return s.do(func(ctx context.Context, storage certmagic.Storage) error { return storage.Store(ctx, key, value) })
 }
 
-// Delete deletes what is stored. It is experimental.
+// Delete deletes what is stored. The error is context.Canceled if the config has ended.
 func (s *Storage) Delete(key string) error {
 	return s.do(func(ctx context.Context, storage certmagic.Storage) error { return storage.Delete(ctx, key) })
 }
 
-// do is fromStorage for what only may fail.
+// do calls f with Caddy's storage. It waits for it up to storageTimeout, and while the config
+// loads up to that for all calls together. f may go on after that, for not every storage heeds
+// its context. The error is context.Canceled if the config has ended.
 func (s *Storage) do(f func(context.Context, certmagic.Storage) error) error {
-	_, err := fromStorage(s, func(ctx context.Context, storage certmagic.Storage) (struct{}, error) {
-		return struct{}{}, f(ctx, storage)
-	})
-	if err != nil && s.app.events.ctx.Err() != nil {
+	config, timeout := s.app.events.ctx, storageTimeout
+	if !s.app.events.hasStarted() {
+		began := time.Now()
+		s.mu.Lock()
+		timeout -= s.spent
+		s.mu.Unlock()
+		defer func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.spent += time.Since(began)
+		}()
+	}
+	ctx, cancel := context.WithTimeoutCause(config, timeout, errStorageHangs)
+	defer cancel()
+	if storageCalls.Acquire(ctx, 1) != nil {
+		return context.Cause(ctx)
+	}
+	done := make(chan error, 1)
+	go func() {
+		defer storageCalls.Release(1)
+		var err error
+		defer func() {
+			if value := recover(); value != nil {
+				err = fmt.Errorf("panic in Caddy's storage: %v", value)
+			}
+			done <- err
+		}()
+		err = f(ctx, s.caddys)
+	}()
+	var err error
+	select {
+	case err = <-done:
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	if err != nil && config.Err() != nil {
 		return context.Canceled
 	}
 	return err
 }
 
-func (s *Storage) left() time.Duration {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return storageTimeout - s.spent
-}
-
-func (s *Storage) spend(d time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.spent += d
-}
-
-// fromStorage returns what f makes of Caddy's storage. It waits for it up to
-// storageTimeout, and while the config loads up to that for all calls together. f may
-// go on after that, for not every storage heeds its context.
-func fromStorage[T any](s *Storage, f func(context.Context, certmagic.Storage) (T, error)) (T, error) {
-	var none T
-	timeout := storageTimeout
-	if !s.app.events.hasStarted() {
-		timeout = s.left()
-		defer func(began time.Time) { s.spend(time.Since(began)) }(time.Now())
-	}
-	ctx, cancel := context.WithTimeoutCause(s.app.events.ctx, timeout, errStorageHangs)
-	defer cancel()
-	if storageCalls.Acquire(ctx, 1) != nil {
-		return none, context.Cause(ctx)
-	}
-	type outcome struct {
-		result T
-		err    error
-	}
-	done := make(chan outcome, 1)
-	go func() {
-		defer storageCalls.Release(1)
-		var o outcome
-		defer func() {
-			if value := recover(); value != nil {
-				o.err = fmt.Errorf("panic in Caddy's storage: %v", value)
-			}
-			done <- o
-		}()
-		o.result, o.err = f(ctx, s.caddys)
-	}()
-	select {
-	case o := <-done:
-		return o.result, o.err
-	case <-ctx.Done():
-		return none, context.Cause(ctx)
-	}
-}
-
-// A stored manifest that a config has is stored again so often, so that others that share
-// the storage see that it is of use, and one that none has is deleted after a while.
+// A stored manifest that a config has is stored again so often, so that others that share the
+// storage see that it is of use, and one that none has is deleted after a while.
 const (
 	restoreAfter      = 24 * time.Hour
 	deleteStoredAfter = 30 * 24 * time.Hour
@@ -151,15 +142,15 @@ const (
 
 // tidy deletes, once a day, the manifests that no config has had for long.
 func (s *Storage) tidy() {
+	ticker := time.NewTicker(24 * time.Hour)
+	defer ticker.Stop()
 	for {
 		if err := s.do(s.deleteOld); err != nil && !errors.Is(err, context.Canceled) {
 			s.app.logger.Warn("old manifests cannot be deleted from storage", zap.Error(err))
 		}
-		timer := time.NewTimer(24 * time.Hour)
 		select {
-		case <-timer.C:
+		case <-ticker.C:
 		case <-s.app.events.ctx.Done():
-			timer.Stop()
 			return
 		}
 	}
@@ -190,4 +181,48 @@ func (s *Storage) deleteOld(ctx context.Context, storage certmagic.Storage) erro
 		}
 	}
 	return err
+}
+
+var pathKeyName = path.Join(storageRoot, "path.key")
+
+// loadPathKey makes the app use the key in Caddy's storage as soon as it is there.
+func (a *App) loadPathKey() {
+	err := a.storage.do(func(ctx context.Context, storage certmagic.Storage) error {
+		key, err := storedPathKey(ctx, storage)
+		if err == nil {
+			a.pathKey.Store(&key)
+		}
+		return err
+	})
+	if err != nil && !errors.Is(err, context.Canceled) {
+		a.logger.Warn("the key for the paths of Party-Tokens is not in storage: Caddys that share it do not know each other's asks", zap.String("key", pathKeyName), zap.Error(err))
+	}
+}
+
+// storedPathKey returns the key in the storage, a new one if there is none.
+func storedPathKey(ctx context.Context, storage certmagic.Storage) (token.PathKey, error) {
+	key, err := readPathKey(ctx, storage)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return key, err
+	}
+	if err := storage.Lock(ctx, pathKeyName); err != nil {
+		return key, err
+	}
+	defer func() { _ = storage.Unlock(context.WithoutCancel(ctx), pathKeyName) }()
+	if key, err = readPathKey(ctx, storage); !errors.Is(err, fs.ErrNotExist) { // another Caddy was quicker
+		return key, err
+	}
+	key = token.NewPathKey()
+	return key, storage.Store(ctx, pathKeyName, key.Bytes())
+}
+
+func readPathKey(ctx context.Context, storage certmagic.Storage) (key token.PathKey, err error) {
+	stored, err := storage.Load(ctx, pathKeyName)
+	if err != nil {
+		return key, err
+	}
+	if key, err = token.ParsePathKey(stored); err != nil {
+		return key, fmt.Errorf("%w: delete it, and a new one is made", err)
+	}
+	return key, nil
 }

@@ -40,26 +40,20 @@ func URLRequestOf(payload any) (URLRequest, error) {
 	return partyline.PayloadAs[URLRequest](payload)
 }
 
-// addressee returns who alone is asked for a service.
+// addressee says who alone is asked for a page whose name, as blog:post, begins with that of a
+// guest: if that is invited, nobody else.
 func addressee(service string) func(payload any) (guest string) {
 	if service != URLService {
 		return nil
 	}
-	return guestOfPage
-}
-
-// guestOfPage returns the guest whose name a page's name begins with, as in blog:post: if
-// that is invited, nobody else is asked for the page.
-func guestOfPage(payload any) string {
-	request, err := URLRequestOf(payload)
-	if err != nil {
+	return func(payload any) string {
+		if request, err := URLRequestOf(payload); err == nil {
+			if guest, _, ok := strings.Cut(request.Name, ":"); ok {
+				return guest
+			}
+		}
 		return ""
 	}
-	guest, _, ok := strings.Cut(request.Name, ":")
-	if !ok {
-		return ""
-	}
-	return guest
 }
 
 // UnmarshalJSON takes {"name", "values"}, [name, values] or {"name", "kwargs",
@@ -113,7 +107,7 @@ func URLFor(ctx context.Context, o *partyline.Operator, name string, values map[
 	})
 }
 
-// Linkable returns the URL, or an error if it is none that URLFor returns. It is experimental.
+// Linkable returns the URL, or an error if it is none that URLFor returns.
 func Linkable(p *partyline.Partyline, text string) (string, error) {
 	// Browsers drop control characters, and take a backslash for a slash.
 	if i := strings.IndexFunc(text, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '\\' }); i >= 0 {

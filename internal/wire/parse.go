@@ -148,3 +148,18 @@ func (a anyDecoder) unquote(quoted jsontext.Value) string {
 	}
 	return name
 }
+
+// EachObject calls do for each object in decoded JSON, the outer ones first.
+func EachObject(decoded any, do func(map[string]any)) {
+	switch decoded := decoded.(type) {
+	case map[string]any:
+		do(decoded)
+		for _, member := range decoded {
+			EachObject(member, do)
+		}
+	case []any:
+		for _, element := range decoded {
+			EachObject(element, do)
+		}
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http/httptrace"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,7 +30,7 @@ func reasonOf(err error) error {
 	return err
 }
 
-// TimeoutError says that an invite or an ask took too long. It is experimental.
+// TimeoutError says that an invite or an ask took too long.
 type TimeoutError struct {
 	// After is how long it was allowed to take.
 	After time.Duration
@@ -38,7 +39,6 @@ type TimeoutError struct {
 func (e *TimeoutError) Error() string { return fmt.Sprintf("it took longer than %v", e.After) }
 
 // TimedOut reports whether an error is that of something that took too long. It is
-// experimental.
 func TimedOut(err error) bool {
 	_, ok := errors.AsType[*TimeoutError](err)
 	return ok
@@ -46,7 +46,7 @@ func TimedOut(err error) bool {
 
 // WithTimeout returns the context for a request to a guest that ends after a while, because
 // of a *TimeoutError. Proxies take that for a client that has gone: they do not count it
-// for their health checks. It is experimental.
+// for their health checks.
 func WithTimeout(ctx context.Context, after time.Duration) (context.Context, context.CancelFunc) {
 	var cause struct { // one allocation
 		gone    goneError
@@ -58,7 +58,7 @@ func WithTimeout(ctx context.Context, after time.Duration) (context.Context, con
 }
 
 // UnconnectedError says that there was no connection to an application. A proxy is not to
-// take that for down for its visitors just because Caddy was quicker. It is experimental.
+// take that for down for its visitors just because Caddy was quicker.
 type UnconnectedError struct{ Err error }
 
 func (e *UnconnectedError) Error() string { return e.Err.Error() }
@@ -66,7 +66,7 @@ func (e *UnconnectedError) Unwrap() error { return e.Err }
 
 // WithConnecting returns the context of a request that ends, because of an
 // *UnconnectedError, when there is nothing to connect to in so many attempts, and what
-// becomes true when there is. It is experimental.
+// becomes true when there is.
 func WithConnecting(ctx context.Context, attempts int) (context.Context, *atomic.Bool) {
 	ctx, end := context.WithCancelCause(ctx)
 	connected := new(atomic.Bool)
@@ -97,4 +97,46 @@ func WithConnecting(ctx context.Context, attempts int) (context.Context, *atomic
 			}
 		},
 	}), connected
+}
+
+// errLeavesProcess is why an invite ended that a handler would have sent on over the
+// network.
+var errLeavesProcess error = &goneError{errors.New("the invite came to a handler that would send it on over the network, and an invite stays in this process")}
+
+// staying is the context of an invite. It ends, with errLeavesProcess, as soon as
+// somebody is about to connect to something in it. Whoever does looks for a trace in
+// the context first: net/http's transport, net's dialer and resolver, and reverse_proxy
+// before it calls any transport. The hooks of a trace would come too late, for by then
+// net/http connects whatever becomes of the request.
+type staying struct {
+	context.Context
+	end context.CancelCauseFunc
+}
+
+func newStaying(ctx context.Context) staying {
+	ctx, end := context.WithCancelCause(ctx)
+	return staying{ctx, end}
+}
+
+func (c staying) Value(key any) any {
+	if isTraceKey(key) {
+		c.end(errLeavesProcess)
+	}
+	return c.Context.Value(key)
+}
+
+// leaving is the context of what may leave the process though it is done in that of an
+// invite: asks of a guest that is being invited.
+type leaving struct{ context.Context }
+
+func (c leaving) Value(key any) any {
+	if isTraceKey(key) {
+		return nil
+	}
+	return c.Context.Value(key)
+}
+
+func isTraceKey(key any) bool {
+	t := reflect.TypeOf(key)
+	return t != nil && (t.PkgPath() == "net/http/httptrace" || t.PkgPath() == "internal/nettrace")
 }

@@ -1,0 +1,213 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// What guests that are applications of their own ask, which comes from outside the process: in
+// which call, by which path, and as JSON.
+
+package party
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"net/http"
+	"reflect"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+	"weak"
+
+	"github.com/wsgiparty/wsgiparty/internal/reservedheader"
+	"github.com/wsgiparty/wsgiparty/internal/token"
+	"github.com/wsgiparty/wsgiparty/internal/wire"
+	"github.com/wsgiparty/wsgiparty/partyline"
+)
+
+// processPathKey is what paths are signed with until the key in Caddy's storage, which Caddys
+// share, is there, and for good where it cannot be had.
+var processPathKey = token.NewPathKey()
+
+// SignPath signs the path of a token that the guest is sent with an ask, whose context that is.
+func (i *Invitation) SignPath(ctx context.Context, t *token.Token, now time.Time) {
+	key := &processPathKey
+	if stored := i.host.app.pathKey.Load(); stored != nil {
+		key = stored
+	}
+	t.Root = processID + ".ended"
+	if call := rootOf(ctx); call != nil {
+		t.Root = call.id
+	}
+	key.Sign(t, i.host.name, now)
+}
+
+// signed reports whether Caddy signed the path of the token.
+func (e *Entry) signed(t token.Token, now time.Time) bool {
+	stored := e.app.pathKey.Load()
+	return processPathKey.Signed(t, e.Name(), now) || stored != nil && stored.Signed(t, e.Name(), now)
+}
+
+// AskContext returns the context in which a guest with those keys asks by a request from outside
+// the process: that of the request, which knows, if the guest hands its Party-Token back, which
+// asks led to it, and which prefix they had. It is to be ended when what the guest asks has been
+// answered. An error is token.ErrTooDeep, or says what is wrong with the token.
+func (e *Entry) AskContext(r *http.Request, guest string, keys token.Keys) (ctx context.Context, end func(), err error) {
+	ctx, end = e.withPrefixOf(askedByGuest(r), guest, r.Header.Get(reservedheader.Prefix)), func() {}
+	text := r.Header.Get(reservedheader.Token)
+	if text == "" {
+		return ctx, end, nil
+	}
+	now := time.Now()
+	t, err := keys.Verify(guest, text, now)
+	if err != nil {
+		return ctx, end, err
+	}
+	if len(t.Path) == 0 || !e.signed(t, now) {
+		return ctx, end, nil // what a guest says itself is no path
+	}
+	if len(t.Path) >= token.MaxPath {
+		return ctx, end, token.ErrTooDeep
+	}
+	var under *partyline.Call
+	if process, _, _ := strings.Cut(t.Root, "."); process == processID {
+		if loaded, ok := roots.Load(t.Root); ok {
+			under = loaded.(weak.Pointer[partyline.Call]).Value()
+		}
+		if under == nil {
+			return ctx, end, nil // it has ended
+		}
+	}
+	steps := make([]partyline.Step, len(t.Path))
+	for i, step := range t.Path {
+		steps[i] = partyline.Step(step)
+	}
+	ctx, call := partyline.WithPath(ctx, e.Partyline, steps, under)
+	if under == nil {
+		end = call.End
+	}
+	return ctx, end, nil
+}
+
+// Ask asks as Operator.Replies does, and returns what comes of it as the writer's JSON, in parts.
+func (e *Entry) Ask(ctx context.Context, w *wire.Writer, o *partyline.Operator, ask wire.Ask) (_ [][]byte, err error) {
+	if err := w.Begin(ask.First); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			w.Undo()
+		}
+	}()
+	var in *root // where the asker may be asked for a URL itself
+	if ask.Service == URLService {
+		in = rootOf(ctx)
+	}
+	for r := range o.Replies(ctx, ask.Service, ask.Payload) {
+		if r.Guest == "" {
+			return nil, r.Err
+		}
+		answered, err := w.Reply(e.Reply(ctx, r))
+		if err != nil {
+			return nil, err
+		}
+		if answered && in != nil {
+			in.give(r.Answer)
+		}
+		if answered && ask.First {
+			break
+		}
+	}
+	return w.End(), nil
+}
+
+// Reply returns a guest's reply, with where the guest is mounted for whoever asks in that
+// context.
+func (e *Entry) Reply(ctx context.Context, r partyline.Reply) wire.Reply {
+	return wire.Reply{
+		Guest:    r.Guest,
+		Mount:    e.mountOf(ctx, r.Guest),
+		Answer:   r.Answer,
+		Err:      r.Err,
+		Declined: r.Err == partyline.ErrHighAndDry,
+		Duration: r.Duration,
+	}
+}
+
+// StateOf returns the T that a package keeps for a party, whose type is the package's own: a
+// zero one, the first time.
+func StateOf[T any](e *Entry) *T {
+	key := reflect.TypeFor[T]()
+	state, ok := e.values.Load(key)
+	if !ok {
+		state, _ = e.values.LoadOrStore(key, new(T))
+	}
+	return state.(*T)
+}
+
+// root is what Caddy keeps of a call while that is under way.
+type root struct {
+	id string // by which the call is known so long
+
+	mu   sync.Mutex
+	urls []string // that were given out, the last one last
+}
+
+const (
+	maxGivenURLs = 64
+	maxGivenURL  = 8 << 10 // bytes
+)
+
+var (
+	processID = rand.Text()
+	rootCount atomic.Uint64
+	roots     sync.Map // of id to weak.Pointer[partyline.Call]
+)
+
+// rootOf returns the root of the call in which a handler was called with ctx, nil if that has
+// ended.
+func rootOf(ctx context.Context) *root {
+	c := partyline.CallOf(ctx)
+	if c == nil {
+		return nil
+	}
+	attached, _ := c.Attach(func() (any, func()) {
+		id := processID + "." + strconv.FormatUint(rootCount.Add(1), 10)
+		forget := func(id string) { roots.Delete(id) }
+		roots.Store(id, weak.Make(c))
+		runtime.AddCleanup(c, forget, id) // handlers may still ask when the call has ended
+		return &root{id: id}, func() { forget(id) }
+	}).(*root)
+	return attached
+}
+
+// give takes down a URL that is given out to somebody who asks.
+func (r *root) give(answer any) {
+	url, ok := answer.(string)
+	if raw, isRaw := answer.(json.RawMessage); isRaw {
+		ok = json.Unmarshal(raw, &url) == nil
+	}
+	if !ok || len(url) > maxGivenURL {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.urls) == maxGivenURLs {
+		r.urls = slices.Delete(r.urls, 0, 1)
+	}
+	r.urls = append(r.urls, url)
+}
+
+// GaveURL reports whether the URL was given to somebody who asked for one in the same call, and
+// who may answer with it.
+func GaveURL(ctx context.Context, url string) bool {
+	r := rootOf(ctx)
+	if r == nil {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Contains(r.urls, url)
+}

@@ -1,0 +1,139 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Which of a party's paths are a guest's: those below its mount, which is stripped, its
+// base, which no other guest has, and those of its invite, which are hidden.
+
+package party
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/wsgiparty/wsgiparty/internal/invitepath"
+	"github.com/wsgiparty/wsgiparty/internal/privatepath"
+)
+
+// mount is where a guest is mounted.
+type mount struct {
+	host       *Host
+	path       string // in the party, escaped
+	stripped   string // the same, unescaped
+	allPrivate bool   // what is below it
+}
+
+// pathFor returns where the guest is mounted for whoever asks in that context, escaped.
+func (m *mount) pathFor(ctx context.Context) string { return m.host.escapedPrefixFor(ctx) + m.path }
+
+// mountOf returns where an invited guest is mounted for whoever asks in that context. It is
+// empty for others.
+func (e *Entry) mountOf(ctx context.Context, guest string) string {
+	if m, ok := e.mounts.Load(guest); ok {
+		return m.(*mount).pathFor(ctx)
+	}
+	return ""
+}
+
+// Mount says, before the invite is answered, where the guest is mounted: the escaped path in
+// the party that is stripped before requests reach it.
+func (i *Invitation) Mount(path string) {
+	stripped, _ := url.PathUnescape(path) // it is a part of a URL's escaped path
+	i.mount = &mount{i.host, path, stripped, i.host.guests.private.Contains(stripped)}
+	i.host.entry.mounts.Store(i.invited.guest, i.mount)
+}
+
+// MountFor returns the path at which the guest is mounted for whoever asks in that context,
+// escaped, with the party's prefix.
+func (i *Invitation) MountFor(ctx context.Context) string { return i.mount.pathFor(ctx) }
+
+// MountIn is MountFor for a request that a handler is about to pass on, as if it came with
+// that path as its X-Forwarded-Prefix: what is asked in it later has the prefix that it has
+// now.
+func (i *Invitation) MountIn(r *http.Request) string {
+	i.host.app.keepPrefixes(r)
+	return i.MountFor(r.Context())
+}
+
+// HidesBehind reports whether a request has a private path at a handler in the party's
+// routes that speaks for a guest, to which it is not delivered. The party has compared the
+// path, but since then it may have been rewritten. The invitation is the guest's, nil as
+// long as it has not come.
+func (h *Host) HidesBehind(r *http.Request, i *Invitation) bool {
+	d := DeliveryOf(r)
+	if i == nil { // the mount is not known
+		if d == nil {
+			return h.guests.privateEnds.ContainsURL(r.URL)
+		}
+		return h.guests.private.ContainsURL(r.URL) && !d.private.ContainsURL(r.URL)
+	}
+	private := &i.host.guests.private
+	if !i.mount.allPrivate && !private.ContainsBehind(i.mount.stripped, r.URL) && (h == i.host || !h.guests.privateEnds.ContainsURL(r.URL)) {
+		return false
+	}
+	// The handler of the guest that it is for may be next, with the same mount.
+	if d == nil || i.mount.allPrivate {
+		return true
+	}
+	if mounted := privatepath.Behind(i.mount.stripped, r.URL); private.ContainsURL(mounted) {
+		return !d.private.ContainsURL(mounted)
+	}
+	return !d.private.ContainsURL(r.URL)
+}
+
+// basesBelow are the bases of other guests that lie below a guest's own.
+type basesBelow struct {
+	of     *[]*invited       // whose they were when they were looked up
+	guests map[string]string // by base, as invitepath.Clean has it
+}
+
+// Base returns what comes before __invite__ in the path of the invite, or else before its
+// last slash, unescaped. It is empty for a guest that has all paths which are no other
+// guest's.
+func (i *Invitation) Base() string { return i.invited.base }
+
+// OtherGuestAt returns the other guest whose base lies below that of the guest, and to which
+// an escaped path of the party belongs, and that base. It returns false if there is none,
+// which may change while the config loads.
+func (i *Invitation) OtherGuestAt(target string) (guest, base string, ok bool) {
+	others := i.basesBelow()
+	if len(others) == 0 {
+		return "", "", false
+	}
+	cleaned := invitepath.Clean(target)
+	for end := 1; end <= len(cleaned); end++ {
+		if end < len(cleaned) && cleaned[end] != '/' {
+			continue
+		}
+		if guest, ok := others[cleaned[:end]]; ok {
+			return guest, cleaned[:end], true
+		}
+	}
+	return "", "", false
+}
+
+func (i *Invitation) basesBelow() map[string]string {
+	all := i.host.entry.invited.Load()
+	if known := i.below.Load(); known != nil && known.of == all {
+		return known.guests
+	}
+	own := i.invited
+	below := invitepath.Clean(invitepath.Escape(own.base)) + "/"
+	guests := make(map[string]string)
+	for _, other := range *all {
+		if other.guest == own.guest || other.base == "" || other.host != own.host && onAnotherSite(other.uri, own.uri) {
+			continue
+		}
+		if base := invitepath.Clean(invitepath.Escape(other.base)); strings.HasPrefix(base, below) {
+			guests[base] = other.guest
+		}
+	}
+	i.below.Store(&basesBelow{all, guests})
+	return guests
+}
+
+// onAnotherSite reports whether both invites say their host, and another one.
+func onAnotherSite(a, b *url.URL) bool {
+	return a.IsAbs() && b.IsAbs() && !strings.EqualFold(a.Hostname(), b.Hostname())
+}
