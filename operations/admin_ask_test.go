@@ -29,9 +29,8 @@ type unspeakableError struct{}
 func (unspeakableError) Error() string { panic("no message") }
 
 func TestAnAdminAskHasTheAnswersInOrderAndEachReply(t *testing.T) {
-	c := newAdminTest(t)
 	party := partytest.FreshParty()
-	c.Site("wsgi_party " + party)
+	c := newAdminTest(t, "wsgi_party "+party)
 	c.connect(party, "zoe", "number", partytest.Answers("first"))
 	c.connect(party, "shy", "number", func(context.Context, any) (any, error) { return nil, fmt.Errorf("no: %w", wsgiparty.ErrHighAndDry) })
 	c.connect(party, "broken", "number", func(context.Context, any) (any, error) { return "lost", errors.New("oh no") })
@@ -75,8 +74,7 @@ type askedJSON struct {
 }
 
 func TestAdminAskFirst(t *testing.T) {
-	c := newAdminTest(t)
-	c.Site("wsgi_party main")
+	c := newAdminTest(t, "wsgi_party main")
 	var calls []string
 	for _, guest := range []string{"shy", "one", "two"} {
 		c.connect("main", guest, "number", func(context.Context, any) (any, error) {
@@ -125,8 +123,7 @@ func TestAdminAskFirst(t *testing.T) {
 }
 
 func TestAdminAskDurationsAreThoseOfTheHandlers(t *testing.T) {
-	c := newAdminTest(t)
-	c.Site("wsgi_party main")
+	c := newAdminTest(t, "wsgi_party main")
 	const pause = 20 * time.Millisecond
 	for _, guest := range []string{"quick", "slow", "quick, too"} {
 		c.connect("main", guest, "wait", func(context.Context, any) (any, error) {
@@ -136,8 +133,7 @@ func TestAdminAskDurationsAreThoseOfTheHandlers(t *testing.T) {
 			return nil, nil
 		})
 	}
-	var asked askedJSON
-	partytest.Decode(c, c.Call("POST", "/wsgi_party/main/ask/wait", ""), &asked)
+	asked := c.ask("main/ask/wait", "")
 	sum := 0.
 	for _, reply := range asked.Replies {
 		sum += reply.Duration
@@ -151,8 +147,7 @@ func TestAdminAskDurationsAreThoseOfTheHandlers(t *testing.T) {
 
 // TestAdminAskOfRemoteHandlers has the first one wait for the second.
 func TestAdminAskOfRemoteHandlers(t *testing.T) {
-	c := newAdminTest(t)
-	c.Site("wsgi_party main")
+	c := newAdminTest(t, "wsgi_party main")
 	const pause = 20 * time.Millisecond
 	done := make(chan struct{}, 2)
 	for _, guest := range []string{"zoe", "adam", "broken", "shy"} {
@@ -200,8 +195,7 @@ func TestAdminAskOfRemoteHandlers(t *testing.T) {
 }
 
 func TestAdminAskPassesOnThePayload(t *testing.T) {
-	c := newAdminTest(t)
-	c.Site("wsgi_party main")
+	c := newAdminTest(t, "wsgi_party main")
 	var got []any
 	c.connect("main", "echo", "echo", func(_ context.Context, payload any) (any, error) {
 		got = append(got, payload)
@@ -262,8 +256,7 @@ func TestAnAnswerThatJSONCannotCarryIsShownAsItsType(t *testing.T) {
 	ring.Self = ring
 	list := make([]any, 1)
 	list[0] = list
-	c := newAdminTest(t)
-	c.Site("wsgi_party main")
+	c := newAdminTest(t, "wsgi_party main")
 	var answer any
 	c.connect("main", "before", "any", partytest.Answers("before"))
 	c.connect("main", "odd", "any", func(context.Context, any) (any, error) { return answer, nil })
@@ -294,8 +287,7 @@ func TestAnAnswerThatJSONCannotCarryIsShownAsItsType(t *testing.T) {
 		{json.Number("one"), "json.Number", "invalid number"},
 	} {
 		answer = test.answer
-		var asked askedJSON
-		partytest.Decode(c, c.Call("POST", "/wsgi_party/main/ask/any", ""), &asked)
+		asked := c.ask("main/ask/any", "")
 		if !reflect.DeepEqual(asked.Answers, []any{"before", test.want, "after"}) || len(asked.Replies) != 3 {
 			t.Errorf("%T: %v", answer, asked)
 			continue
@@ -307,8 +299,7 @@ func TestAnAnswerThatJSONCannotCarryIsShownAsItsType(t *testing.T) {
 }
 
 func TestAnswersThatJSONCanCarryComeAsTheyAre(t *testing.T) {
-	c := newAdminTest(t)
-	c.Site("wsgi_party main")
+	c := newAdminTest(t, "wsgi_party main")
 	var answer any
 	c.connect("main", "app", "any", func(context.Context, any) (any, error) { return answer, nil })
 	for _, test := range []struct{ answer, want any }{
@@ -327,21 +318,18 @@ func TestAnswersThatJSONCanCarryComeAsTheyAre(t *testing.T) {
 		{false, false},
 	} {
 		answer = test.answer
-		var asked askedJSON
-		partytest.Decode(c, c.Call("POST", "/wsgi_party/main/ask/any", ""), &asked)
+		asked := c.ask("main/ask/any", "")
 		check.ErrorIf(t, len(asked.Replies) != 1 || !reflect.DeepEqual(asked.Answers, []any{test.want}) || asked.Replies[0].Note != "", "%#v: %+v, want %#v", answer, asked, test.want)
 	}
 }
 
 func TestAdminAskSaysHowAHandlerPanicked(t *testing.T) {
-	c := newAdminTest(t)
 	party := partytest.FreshParty()
-	c.Site("wsgi_party " + party)
+	c := newAdminTest(t, "wsgi_party "+party)
 	for _, value := range []any{"oh no", unspeakableError{}, http.ErrAbortHandler, wsgiparty.ErrHighAndDry} {
 		operator := c.connect(party, "wild", "any", func(context.Context, any) (any, error) { panic(value) })
 		c.connect(party, "tame", "any", partytest.Answers("tame"))
-		var asked askedJSON
-		partytest.Decode(c, c.Call("POST", "/wsgi_party/"+party+"/ask/any", ""), &asked)
+		asked := c.ask(party+"/ask/any", "")
 		var wild string
 		for _, reply := range asked.Replies {
 			if reply.Guest == "wild" && reply.Status == "failed" {
@@ -363,9 +351,8 @@ func TestAdminAskSaysHowAHandlerPanicked(t *testing.T) {
 
 // TestAClientThatGoesAwayEndsItsAsk has it go while the first handler is at it.
 func TestAClientThatGoesAwayEndsItsAsk(t *testing.T) {
-	c := newAdminTest(t)
 	party := partytest.FreshParty()
-	c.Site("wsgi_party " + party)
+	c := newAdminTest(t, "wsgi_party "+party)
 	asked := make(chan string, 2)
 	ended := make(chan struct{})
 	c.connect(party, "patient", "wait", func(ctx context.Context, _ any) (any, error) {
@@ -412,8 +399,7 @@ func (f bodyOf) Read(p []byte) (int, error) { return copy(p, f()), io.EOF }
 // TestWhoLeavesWhileAnAdminAskArrivesIsNotThere has the only guest leave after its
 // service was found.
 func TestWhoLeavesWhileAnAdminAskArrivesIsNotThere(t *testing.T) {
-	c := newAdminTest(t)
-	c.Site("wsgi_party main\nwsgi_party quiet {\nignore_missing_services\n}")
+	c := newAdminTest(t, "wsgi_party main\nwsgi_party quiet {\nignore_missing_services\n}")
 	transport := partytest.Client.Transport.(*http.Transport).Clone()
 	transport.ExpectContinueTimeout = time.Minute
 	for _, party := range []string{"main", "quiet"} {
@@ -436,8 +422,7 @@ func TestWhoLeavesWhileAnAdminAskArrivesIsNotThere(t *testing.T) {
 
 func TestAPayloadThatIsNoJSONIsRejected(t *testing.T) {
 	asks := 0
-	c := newAdminTest(t)
-	c.Site("wsgi_party main")
+	c := newAdminTest(t, "wsgi_party main")
 	c.connect("main", "guest", "ping", func(context.Context, any) (any, error) { asks++; return nil, nil })
 	for _, body := range []string{
 		"hello", "{", `"`, `{"a": 1`, "[1,]", "{,}", "NaN", "1.", "'x'", "\x00", "\ufeff1", "tru",
@@ -457,8 +442,7 @@ type sizeUnknown struct{ io.Reader }
 
 func TestAPayloadOverOneMebibyteIsRejected(t *testing.T) {
 	asks, length := 0, 0
-	c := newAdminTest(t)
-	c.Site("wsgi_party main")
+	c := newAdminTest(t, "wsgi_party main")
 	c.connect("main", "guest", "ping", func(_ context.Context, payload any) (any, error) {
 		asks++
 		length = len(payload.(string))
@@ -484,18 +468,15 @@ func TestAPayloadOverOneMebibyteIsRejected(t *testing.T) {
 }
 
 func TestAnAnswerWhoseErrorPanicsIsShownAsItsType(t *testing.T) {
-	c := newAdminTest(t)
-	c.Site("wsgi_party main")
+	c := newAdminTest(t, "wsgi_party main")
 	c.connect("main", "odd", "any", partytest.Answers(partytest.BadJSON(func() ([]byte, error) { return nil, unspeakableError{} })))
 	c.connect("main", "after", "any", partytest.Answers("after"))
-	var asked askedJSON
-	partytest.Decode(c, c.Call("POST", "/wsgi_party/main/ask/any", ""), &asked)
+	asked := c.ask("main/ask/any", "")
 	check.Equal(t, fmt.Sprint(asked.Answers), "[partytest.BadJSON after]", "%+v", asked)
 }
 
 func TestHTMLInAnswersIsShownAsItIs(t *testing.T) {
-	c := newAdminTest(t)
-	c.Site("wsgi_party main")
+	c := newAdminTest(t, "wsgi_party main")
 	c.connect("main", "app", "any", partytest.Answers(`<a href="/x?y=1&z=2">`))
 	check.Has(t, c.Call("POST", "/wsgi_party/main/ask/any", "").Body, `"<a href=\"/x?y=1&z=2\">"`)
 }

@@ -134,8 +134,7 @@ func TestTheAdminAPIIsOfTheRunningConfig(t *testing.T) {
 		var shown []operations.PartyJSON
 		partytest.Decode(c, c.Call("GET", "/wsgi_party/", ""), &shown)
 		check.ErrorIf(t, len(shown) != 1 || shown[0].Party != "main" || len(shown[0].Guests) != 1, "%+v", shown)
-		var asked askedJSON
-		if partytest.Decode(c, c.Call("POST", "/wsgi_party/main/ask/who", ""), &asked); fmt.Sprint(asked.Answers) != "[old]" {
+		if asked := c.ask("main/ask/who", ""); fmt.Sprint(asked.Answers) != "[old]" {
 			t.Errorf("%+v", asked)
 		}
 		invitesOld, invitesYoung := old.Invites(), young.Invites()
@@ -158,8 +157,7 @@ func TestTheAdminAPIIsOfTheRunningConfig(t *testing.T) {
 	before := c.plain(c.Call("GET", "/wsgi_party/", "").Body)
 	c.Load(site("test_app looks\n" + fmt.Sprintf(party, "other", "new", "test_app looks")))
 	check.Slices(t, seen, []string{before, before}, "want twice %s", before)
-	var asked askedJSON
-	if partytest.Decode(c, c.Call("POST", "/wsgi_party/other/ask/who", ""), &asked); fmt.Sprint(asked.Answers) != "[new]" {
+	if asked := c.ask("other/ask/who", ""); fmt.Sprint(asked.Answers) != "[new]" {
 		t.Errorf("%+v", asked)
 	}
 	c.expectError("of the config before", c.Call("GET", "/wsgi_party/main", ""), http.StatusNotFound, `"main": the only party is other`)
@@ -182,8 +180,7 @@ func TestCountsSurviveReloads(t *testing.T) {
 		if err := c.TryLoad(fmt.Sprintf(site, party, "test_app fails")); err == nil {
 			t.Fatal("the load does not fail")
 		}
-		var shown operations.PartyJSON
-		partytest.Decode(c, c.Call("GET", "/wsgi_party/"+party, ""), &shown)
+		shown := c.shown(party)
 		got := shown.Counts
 		check.ErrorIf(t, len(got) != 1 || got[0].Asked != uint64(asks) || got[0].Answered != got[0].Asked, "%d asks: %+v", asks, got)
 		check.Equal(t, c.Call("POST", "/wsgi_party/"+party+"/ask/ping", "").Status, 200)
@@ -416,8 +413,7 @@ func TestTheAdminAPIUnderLoad(t *testing.T) {
 }
 
 func TestABrokenQueryIsRefused(t *testing.T) {
-	c := newAdminTest(t)
-	c.Site("wsgi_party main")
+	c := newAdminTest(t, "wsgi_party main")
 	c.connect("main", "app", "any", partytest.Answers(1))
 	for _, query := range []string{"?first=%zz", "?first;", "?first=true;x"} {
 		check.Equal(t, c.Call("POST", "/wsgi_party/main/ask/any"+query, "").Status, 400, query)
@@ -430,8 +426,7 @@ func TestABrokenQueryIsRefused(t *testing.T) {
 // TestAnAskOutlivesItsConfig has the config replaced by one without the party while the
 // payload of an ask is yet to come.
 func TestAnAskOutlivesItsConfig(t *testing.T) {
-	c := newAdminTest(t)
-	c.Site("wsgi_party main")
+	c := newAdminTest(t, "wsgi_party main")
 	c.connect("main", "teller", "tell", partytest.Pong)
 	connection := check.Value(net.Dial("tcp", c.Admin))(t)
 	defer connection.Close()

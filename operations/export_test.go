@@ -3,15 +3,11 @@
 
 package operations
 
-// What tests of the package need of it beyond its API.
-const AdminPath = adminPath
-
-type CountJSON = countJSON
-
-var ErrNoEndpoint = &errNoEndpoint
-
-type GuestJSON = guestJSON
-type PartyJSON = partyJSON
-type SentJSON = sentJSON
+// What the tests decode.
+type (
+	PartyJSON = partyJSON
+	CountJSON = countJSON
+	SentJSON  = sentJSON
+)
 
 var SplitAdminPath = splitAdminPath

@@ -16,33 +16,31 @@ import (
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
 	"github.com/wsgiparty/wsgiparty/internal/wire"
-	"github.com/wsgiparty/wsgiparty/operations"
 )
 
 func TestRemoteGuestsAreShownLikeAnyOther(t *testing.T) {
 	c := newAdminTest(t)
 	party := partytest.FreshParty()
 	blog := partytest.NewInvited(t, partytest.Manifest(`{"urls": {"home": "/"}, "services": {"ping": {"answer": "pong"}, "user": {"href": "/user{?id}"}}}`)).On(partytest.JSON(`"somebody"`))
-	moved := partytest.NewInvited(t, partytest.Status(301, "Location", "https://example.com/moved/__invite__/"))
-	down := testport.Address(t)
+	guest := func(invite http.HandlerFunc) *partytest.Application { return partytest.NewInvited(t, invite) }
 	apps := []struct {
-		guest   string
-		app     *partytest.Application
-		result  wsgiparty.InviteResult
-		status  int
-		err     string
-		advice  []string
-		manages bool
+		guest  string
+		app    *partytest.Application
+		result wsgiparty.InviteResult
+		status int
+		err    string
+		advice []string
 	}{
-		{guest: "blog", app: blog, result: wsgiparty.InviteJoined, status: 200},
-		{guest: "none", app: partytest.NewInvited(t, partytest.Status(404)), result: wsgiparty.InviteNotAnswered, status: 404, advice: []string{"application/vnd.wsgi-party+json", "correct the invite's URI", "wsgi_party_guest"}},
-		{guest: "spa", app: partytest.NewInvited(t, partytest.JSON(`{}`)), result: wsgiparty.InviteNotAnswered, status: 200, advice: []string{"no manifest", "application/json"}},
-		{guest: "badhost", app: partytest.NewInvited(t, partytest.Status(400)), result: wsgiparty.InviteRefused, status: 400, advice: []string{"host", "https://example.com/badhost/__invite__/"}},
-		{guest: "guarded", app: partytest.NewInvited(t, partytest.Status(401)), result: wsgiparty.InviteRefused, status: 401, advice: []string{"`not vars partyline guarded`", "key"}},
-		{guest: "forbidden", app: partytest.NewInvited(t, partytest.Status(403)), result: wsgiparty.InviteRefused, status: 403, advice: []string{"`not vars partyline forbidden`"}},
-		{guest: "moved", app: moved, result: wsgiparty.InviteFailed, status: 301, advice: []string{"https://example.com/moved/__invite__/", "not followed", "write `invite https://example.com/moved/__invite__/`"}},
-		{guest: "broken", app: partytest.NewInvited(t, partytest.Manifest(`{"urls": {"home": 1}}`)), result: wsgiparty.InviteFailed, status: 200, err: "urls.home", advice: []string{"correct the application's manifest"}},
-		{guest: "down", result: wsgiparty.InviteFailed, status: 502, err: "connect", advice: []string{"is the application running"}},
+		{"blog", blog, wsgiparty.InviteJoined, 200, "", nil},
+		{"none", guest(partytest.Status(404)), wsgiparty.InviteNotAnswered, 404, "", []string{"application/vnd.wsgi-party+json", "correct the invite's URI", "wsgi_party_guest"}},
+		{"spa", guest(partytest.JSON(`{}`)), wsgiparty.InviteNotAnswered, 200, "", []string{"no manifest", "application/json"}},
+		{"badhost", guest(partytest.Status(400)), wsgiparty.InviteRefused, 400, "", []string{"host", "https://example.com/badhost/__invite__/"}},
+		{"guarded", guest(partytest.Status(401)), wsgiparty.InviteRefused, 401, "", []string{"`not vars partyline guarded`", "key"}},
+		{"forbidden", guest(partytest.Status(403)), wsgiparty.InviteRefused, 403, "", []string{"`not vars partyline forbidden`"}},
+		{"moved", guest(partytest.Status(301, "Location", "https://example.com/moved/__invite__/")), wsgiparty.InviteFailed, 301, "",
+			[]string{"https://example.com/moved/__invite__/", "not followed", "write `invite https://example.com/moved/__invite__/`"}},
+		{"broken", guest(partytest.Manifest(`{"urls": {"home": 1}}`)), wsgiparty.InviteFailed, 200, "urls.home", []string{"correct the application's manifest"}},
+		{"down", nil, wsgiparty.InviteFailed, 502, "connect", []string{"is the application running"}},
 	}
 	config := ""
 	for _, a := range apps {
@@ -51,10 +49,9 @@ func TestRemoteGuestsAreShownLikeAnyOther(t *testing.T) {
 			config += partytest.Mounted(a.guest, "", a.app)
 		}
 	}
-	c.Site("wsgi_party " + party + " {\n" + config + "handle_path /down/* {\nwsgi_party_guest\nreverse_proxy " + down + "\n}\n}")
+	c.Site("wsgi_party " + party + " {\n" + config + "handle_path /down/* {\nwsgi_party_guest\nreverse_proxy " + testport.Address(t) + "\n}\n}")
 	known := invitesOf(t, party, true)
-	var shown operations.PartyJSON
-	partytest.Decode(c, c.Call("GET", "/wsgi_party/"+party, ""), &shown)
+	shown := c.shown(party)
 	for i, a := range apps {
 		info := known[a.guest]
 		if info.Result != a.result || info.Status != a.status || !strings.Contains(wire.Message(info.Err), a.err) || (info.Err == nil) != (a.err == "") || info.Duration <= 0 || info.Time.Before(c.began) || info.Time.After(time.Now()) {
@@ -62,12 +59,10 @@ func TestRemoteGuestsAreShownLikeAnyOther(t *testing.T) {
 		}
 		check.Equal(t, (info.Hint == ""), (a.result == wsgiparty.InviteJoined), "%s: the hint is %q", a.guest, info.Hint)
 		check.Contains(t, info.Hint, a.advice, "%s: the hint lacks", a.guest)
-		if i < len(shown.Invites) {
-			got := shown.Invites[i]
-			if got.Server != "srv0" || got.URI != "/"+a.guest+"/__invite__/" || got.Guest != a.guest || got.Result != a.result || got.Status != a.status ||
-				!strings.Contains(got.Error, a.err) || got.Hint != info.Hint || got.Duration <= 0 || !got.Time.Equal(info.Time) {
-				t.Errorf("%s: the admin API shows %+v", a.guest, got)
-			}
+		got := shown.Invites[i]
+		if got.Server != "srv0" || got.URI != "/"+a.guest+"/__invite__/" || got.Guest != a.guest || got.Result != a.result || got.Status != a.status ||
+			!strings.Contains(got.Error, a.err) || got.Hint != info.Hint || got.Duration <= 0 || !got.Time.Equal(info.Time) {
+			t.Errorf("%s: the admin API shows %+v", a.guest, got)
 		}
 	}
 
@@ -80,20 +75,13 @@ func TestRemoteGuestsAreShownLikeAnyOther(t *testing.T) {
 	blog.On(partytest.Status(204))
 	_, _ = operatorOf(c, party).AskAround(t.Context(), "user", map[string]any{"id": 1})
 	_, _ = operatorOf(c, party).AskAround(t.Context(), "ping", nil)
-	var view struct {
-		Party                    string
-		Invites                  json.RawMessage
-		Guests, Services, Counts json.RawMessage
-	}
-	partytest.Decode(c, c.Call("GET", "/wsgi_party/"+party, ""), &view)
-	c.same("guests", c.plain(string(view.Guests)), c.plain(`[{"guest": "blog", "services": ["ping", "url", "user"], "replicas": 1, "joined": "TIME"}]`))
-	c.same("services", c.plain(string(view.Services)), c.plain(`[{"service": "ping", "guests": ["blog"]}, {"service": "url", "guests": ["blog"]}, {"service": "user", "guests": ["blog"]}]`))
-	c.same("counts", c.plain(string(view.Counts)), c.plain(`[
+	c.expectShown(party, "guests", `[{"guest": "blog", "services": ["ping", "url", "user"], "replicas": 1, "joined": "TIME"}]`)
+	c.expectShown(party, "services", `[{"service": "ping", "guests": ["blog"]}, {"service": "url", "guests": ["blog"]}, {"service": "user", "guests": ["blog"]}]`)
+	c.expectShown(party, "counts", `[
 		{"guest": "blog", "service": "ping", "asked": 1, "answered": 1, "declined": 0, "failed": 0, "refused": 0, "last_error": ""},
 		{"guest": "blog", "service": "url", "asked": 0, "answered": 0, "declined": 0, "failed": 0, "refused": 0, "last_error": ""},
-		{"guest": "blog", "service": "user", "asked": 5, "answered": 3, "declined": 1, "failed": 1, "refused": 0, "last_error": "guest \"blog\" failed to answer \"user\": status 500"}]`))
-	response := c.Call("POST", "/wsgi_party/"+party+"/ask/ping", "")
-	c.isJSON("an ask", response, `{"answers": ["pong"], "replies": [{"guest": "blog", "mount": "/blog", "status": "answered", "duration": "DURATION"}], "duration": "DURATION"}`)
+		{"guest": "blog", "service": "user", "asked": 5, "answered": 3, "declined": 1, "failed": 1, "refused": 0, "last_error": "guest \"blog\" failed to answer \"user\": status 500"}]`)
+	c.expectJSON("POST", "/wsgi_party/"+party+"/ask/ping", "", `{"answers": ["pong"], "replies": [{"guest": "blog", "mount": "/blog", "status": "answered", "duration": "DURATION"}], "duration": "DURATION"}`)
 }
 
 // TestANewManifestKeepsTheGuestOnTheLine changes what the application says of itself.

@@ -15,7 +15,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/wsgiparty/wsgiparty"
 	"github.com/wsgiparty/wsgiparty/internal/check"
-	"github.com/wsgiparty/wsgiparty/operations"
 	"github.com/wsgiparty/wsgiparty/party"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
@@ -45,17 +44,16 @@ func init() {
 }
 
 func TestARegisteredEndpointServesAllBelowItsName(t *testing.T) {
-	c := newAdminTest(t)
-	c.Site("wsgi_party main {\nwsgi_party \"a/b\"\n}")
+	c := newAdminTest(t, "wsgi_party main {\nwsgi_party \"a/b\"\n}")
 	for path, want := range map[string]string{
 		"main/greet":         "GET /wsgi_party/main/greet by main",
 		"a%2Fb/greet/you/2":  "GET /wsgi_party/a/b/greet/you/2 by a/b",
 		"missing/greet":      "nobody to greet in missing",
-		"main/greeting":      (*operations.ErrNoEndpoint).Error(),
-		"main/ask/greet/you": (*operations.ErrNoEndpoint).Error(),
-		"main/invite/greet":  (*operations.ErrNoEndpoint).Error(),
+		"main/greeting":      noEndpoint,
+		"main/ask/greet/you": noEndpoint,
+		"main/invite/greet":  noEndpoint,
 	} {
-		response := c.Call("GET", operations.AdminPath+path, "")
+		response := c.Call("GET", "/wsgi_party/"+path, "")
 		found := strings.HasPrefix(want, "GET")
 		check.ErrorIf(t, !strings.Contains(response.Body, want) || (response.Status == 200) != found || !found && response.Status != 404, "%s: %d %s", path, response.Status, response.Body)
 	}
