@@ -306,19 +306,3 @@ func TestOrdinaryRequestsAreNotTakenForThePartys(t *testing.T) {
 		t.Errorf("asking with a token without a key: status %d", status)
 	}
 }
-
-// TestTokensNameThePathAsSent, also below a prefix that is escaped.
-func TestTokensNameThePathAsSent(t *testing.T) {
-	key := partytest.Key(t, "a")
-	c := partytest.NewCaddy(t)
-	party := partytest.FreshParty()
-	a := partytest.NewApplication(t, "", partytest.JSON("1"))
-	c.Site("handle_path /my%20apps/* {\nwsgi_party " + party + " {\nprefix \"/my apps\"\ninvite /a/__invite__/\n" + partytest.Mounted("a", "key {env.a_PARTY_KEY}\nservice own /own{?q}\nservice post /own", a) + "}\n}")
-	for _, service := range []string{"own", "post"} {
-		check.Equal(t, len(c.Answered(party, service, map[string]any{"q": "ä /"})), 1, service)
-	}
-	for _, r := range a.Requests() {
-		got, err := partytest.Token(r, "a", partytest.Keys(t, key))
-		check.ErrorIf(t, err != nil || got.Mount != "/my%20apps/a" || !strings.HasPrefix(got.URI, "/my%20apps/a/own"), "%s: %+v, %v", r.RequestURI, got, err)
-	}
-}

@@ -204,8 +204,7 @@ func TestEachChangeIsLoggedOnce(t *testing.T) {
 
 // TestTheFirstManifestBesideWhatIsDeclaredIsAChange has the guest on the line before that.
 func TestTheFirstManifestBesideWhatIsDeclaredIsAChange(t *testing.T) {
-	c := newGuestTest(t)
-	b := testbackend.Start(t, "")
+	c, b := newBlogTest(t)
 	b.On("/__invite__/", manifestOf(`{"urls": {"home": "/"}}`))
 	c.load(blogAt(b, "url about /about", "fetch_manifest"))
 	partytest.Eventually(t, "it is logged", func() bool { return len(partytest.LogEntries(t, "manifest changed")) == 1 })

@@ -34,8 +34,7 @@ func checkOnceASecond(t *testing.T, b *testbackend.Backend) {
 // TestReloadsAskForTheManifestOnceASecond has each of several configs find that there is
 // no manifest yet.
 func TestReloadsAskForTheManifestOnceASecond(t *testing.T) {
-	c := newGuestTest(t)
-	b := testbackend.Start(t, "")
+	c, b := newBlogTest(t)
 	b.On("/__invite__/", testbackend.Response{Status: 403})
 	for range 5 {
 		c.load(blogAt(b))
@@ -46,8 +45,7 @@ func TestReloadsAskForTheManifestOnceASecond(t *testing.T) {
 
 // TestANewManifestReplacesTheOldWithoutAGap asks continuously while it does.
 func TestANewManifestReplacesTheOldWithoutAGap(t *testing.T) {
-	c := newGuestTest(t)
-	b := testbackend.Start(t, "")
+	c, b := newBlogTest(t)
 	b.On("/__invite__/", manifestOf(`{"urls": {"home": "/1"}, "services": {"version": {"answer": 1}, "old": {"answer": 1}}}`, "ETag", `"1"`),
 		manifestOf(`{"urls": {"home": "/2"}, "services": {"version": {"answer": 2}, "new": {"answer": 1}}}`, "ETag", `"2"`),
 		testbackend.Response{Status: 304}) // without the ETag
@@ -93,8 +91,7 @@ func TestANewManifestReplacesTheOldWithoutAGap(t *testing.T) {
 
 // TestALongETagIsNotSentBack has an application send one that it would refuse itself.
 func TestALongETagIsNotSentBack(t *testing.T) {
-	c := newGuestTest(t)
-	b := testbackend.Start(t, "")
+	c, b := newBlogTest(t)
 	b.On("/__invite__/", manifestOf(`{"urls": {"home": "/"}}`, "ETag", `"`+strings.Repeat("x", 64<<10)+`"`))
 	c.load(blogAt(b))
 	c.await("url")
@@ -108,11 +105,10 @@ func TestALongETagIsNotSentBack(t *testing.T) {
 // TestLastGoodManifestsPassFromConfigToConfig has configs that come one after the
 // other, in which the guest is the same one, or another.
 func TestLastGoodManifestsPassFromConfigToConfig(t *testing.T) {
-	c := newGuestTest(t)
-	b := testbackend.Start(t, "")
+	c, b := newBlogTest(t)
 	b.On("/__invite__/", manifestOf(`{"urls": {"home": "/"}, "services": {"ping": {"href": "/ping"}}}`, "ETag", `"1"`, "Cache-Control", "max-age=3600"),
 		testbackend.Response{Status: 403})
-	b.On("/ping", ofType("application/json", `"pong"`))
+	b.On("/ping", jsonOf(`"pong"`))
 	blog := blogAt(b)
 	c.load(blog)
 	c.await("url")
@@ -162,8 +158,7 @@ func TestLastGoodManifestsPassFromConfigToConfig(t *testing.T) {
 
 // TestAConfigThatFailsToLoadAsksNobody has one that would have asked for a manifest.
 func TestAConfigThatFailsToLoadAsksNobody(t *testing.T) {
-	c := newGuestTest(t)
-	b := testbackend.Start(t, "")
+	c, b := newBlogTest(t)
 	b.On("/__invite__/", manifestOf(`{"urls": {"home": "/"}}`))
 	c.load(blogAt(b))
 	c.await("url")
@@ -181,8 +176,7 @@ func TestAConfigThatFailsToLoadAsksNobody(t *testing.T) {
 // TestLastGoodManifestsAreKeptInStorage forgets what the process knows: Caddy in a
 // process of its own does so in cmd/caddy.
 func TestLastGoodManifestsAreKeptInStorage(t *testing.T) {
-	c := newGuestTest(t)
-	b := testbackend.Start(t, "")
+	c, b := newBlogTest(t)
 	b.On("/__invite__/", manifestOf(`{"urls": {"home": "/"}, "services": {"ping": {"href": "/ping"}, "two": [{"answer": 1.50}, {"answer": "<&>"}]}}`))
 	c.load(blogAt(b))
 	c.await("url")

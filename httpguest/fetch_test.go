@@ -21,8 +21,7 @@ import (
 // TestTheApplicationIsAskedForItsManifest looks at what it is sent.
 func TestTheApplicationIsAskedForItsManifest(t *testing.T) {
 	t.Setenv("TEST_GUEST_KEY", testGuestKey)
-	c := newGuestTest(t)
-	b := testbackend.Start(t, "")
+	c, b := newBlogTest(t)
 	b.On("/__invite__/", manifestOf(`{"services": {"ping": {"answer": "pong"}}}`))
 	c.load(`
 	prefix /apps
@@ -108,7 +107,7 @@ func TestWhatTheApplicationAnswers(t *testing.T) {
 		"501":        {response: status(501), is: noGuest, status: 501, hint: none},
 		"204":        {response: status(204), is: noGuest, status: 204, hint: none},
 		"html":       {response: ofType("text/html", "<!DOCTYPE html>"), is: noGuest, status: 200, hint: "at /html/__invite__/, where it answers with text/html"},
-		"plain-json": {response: ofType("application/json", good.Body), is: noGuest, status: 200, hint: "with its manifest, but as application/json: send it with `Content-Type: application/vnd.wsgi-party+json`"},
+		"plain-json": {response: jsonOf(good.Body), is: noGuest, status: 200, hint: "with its manifest, but as application/json: send it with `Content-Type: application/vnd.wsgi-party+json`"},
 		"no-type":    {response: ofType("", good.Body), is: noGuest, status: 200, hint: "as no media type: send it with"},
 		"201": {response: testbackend.Response{Status: 201, Body: good.Body, Header: good.Header}, is: noGuest,
 			status: 201, hint: "but with status 201: answer it with 200"},
@@ -221,8 +220,7 @@ func TestWhatTheApplicationAnswers(t *testing.T) {
 // TestAManifestIsAskedForAgainWhenItIsStale also reloads the config meanwhile. It
 // takes ten seconds, which is the least that a manifest is fresh.
 func TestAManifestIsAskedForAgainWhenItIsStale(t *testing.T) {
-	c := newGuestTest(t)
-	b := testbackend.Start(t, "")
+	c, b := newBlogTest(t)
 	b.On("/__invite__/", manifestOf(`{"urls": {"home": "/"}}`, "ETag", `"1"`, "Cache-Control", "private, max-age=1"))
 	b.On("/long/__invite__/", manifestOf(`{"urls": {"long": "/long/"}}`))
 	config := blogAt(b) + `
@@ -262,8 +260,7 @@ func TestAManifestIsAskedForAgainWhenItIsStale(t *testing.T) {
 // TestTheManifestIsAskedForOnceASecond has an application that knows nothing of its
 // own hrefs, so that each ask has its manifest asked for again.
 func TestTheManifestIsAskedForOnceASecond(t *testing.T) {
-	c := newGuestTest(t)
-	b := testbackend.Start(t, "")
+	c, b := newBlogTest(t)
 	slow := manifestOf(`{"services": {"gone": {"href": "/gone"}}}`)
 	b.On("/__invite__/", slow, func() testbackend.Response { slow.Wait = 500 * time.Millisecond; return slow }())
 	c.load(blogAt(b))

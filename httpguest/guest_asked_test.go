@@ -72,9 +72,8 @@ func TestHowAnApplicationIsAsked(t *testing.T) {
 		{"POST /user/{id}", nil, ""},
 		{"POST /user{?id}", "7", ""},
 	}
-	c := newGuestTest(t)
-	b := testbackend.Start(t, "")
-	b.On("", ofType("application/json", "[1]"))
+	c, b := newBlogTest(t)
+	b.On("", jsonOf("[1]"))
 	var options []string
 	for i, test := range tests {
 		options = append(options, fmt.Sprintf("service s%d %s", i, test.href))
@@ -123,14 +122,14 @@ func TestWhatAnApplicationAnswersAnAsk(t *testing.T) {
 		answer   string
 		err      string // none of both: it declines
 	}{
-		"json":       {response: ofType("application/json", ` {"b": 12345678901234567890.10, "a": "<"}`), answer: ` {"b": 12345678901234567890.10, "a": "<"}`},
+		"json":       {response: jsonOf(` {"b": 12345678901234567890.10, "a": "<"}`), answer: ` {"b": 12345678901234567890.10, "a": "<"}`},
 		"parameters": {response: ofType("application/json; charset=utf-8", null), answer: null},
 		"json-ld":    {response: ofType("application/ld+json", null), answer: null},
 		"204":        {response: testbackend.Response{Status: 204}},
 
-		"200-empty":   {response: ofType("application/json", ""), err: "the answer is no JSON"},
-		"no-json":     {response: ofType("application/json", "{'a': 1}"), err: "the answer is no JSON"},
-		"two":         {response: ofType("application/json", "1 2"), err: "the answer is more than one JSON value"},
+		"200-empty":   {response: jsonOf(""), err: "the answer is no JSON"},
+		"no-json":     {response: jsonOf("{'a': 1}"), err: "the answer is no JSON"},
+		"two":         {response: jsonOf("1 2"), err: "the answer is more than one JSON value"},
 		"html":        {response: ofType("text/html", null), err: "the answer is no JSON"},
 		"no-type":     {response: ofType("", null), err: "the answer is no JSON"},
 		"201":         {response: testbackend.Response{Status: 201, Body: null, Header: map[string]string{"Content-Type": "application/json"}}, err: "status 201"},
@@ -141,8 +140,8 @@ func TestWhatAnApplicationAnswersAnAsk(t *testing.T) {
 		"404":         {response: status(404), err: "status 404"},
 		"500":         {response: status(500), err: "status 500"},
 		"503":         {response: status(503), err: "status 503"},
-		"too-long":    {response: ofType("application/json", `"`+strings.Repeat("x", 99)+`"`), err: "longer than 100 bytes"},
-		"as-long":     {response: ofType("application/json", `"`+strings.Repeat("x", 98)+`"`), answer: `"` + strings.Repeat("x", 98) + `"`},
+		"too-long":    {response: jsonOf(`"` + strings.Repeat("x", 99) + `"`), err: "longer than 100 bytes"},
+		"as-long":     {response: jsonOf(`"` + strings.Repeat("x", 98) + `"`), answer: `"` + strings.Repeat("x", 98) + `"`},
 		"endless":     {response: testbackend.Response{Body: strings.Repeat(" ", 1<<12), Header: map[string]string{"Content-Type": "application/json"}, Endless: true}, err: "longer than 100 bytes"},
 		"reset":       {response: testbackend.Response{Reset: true}, err: "status 502"},
 		"garbage":     {response: testbackend.Response{Raw: "garbage\n\n"}, err: "status 502"},
@@ -152,7 +151,7 @@ func TestWhatAnApplicationAnswersAnAsk(t *testing.T) {
 	}
 	c := newGuestTest(t)
 	b := testbackend.Start(t, testport.Address(t))
-	b.On("/good", ofType("application/json", null))
+	b.On("/good", jsonOf(null))
 	options := []string{"timeout 2s", "max_answer 100B"}
 	for name, test := range tests {
 		b.On("/"+name, test.response)
@@ -176,9 +175,8 @@ func TestWhatAnApplicationAnswersAnAsk(t *testing.T) {
 
 // TestTheLimitsOfAnAskByDefault are 2s and 1MiB.
 func TestTheLimitsOfAnAskByDefault(t *testing.T) {
-	c := newGuestTest(t)
-	b := testbackend.Start(t, "")
-	quoted := func(n int) testbackend.Response { return ofType("application/json", `"`+strings.Repeat("x", n-2)+`"`) }
+	c, b := newBlogTest(t)
+	quoted := func(n int) testbackend.Response { return jsonOf(`"` + strings.Repeat("x", n-2) + `"`) }
 	b.On("/slow", testbackend.Response{Hold: true})
 	b.On("/as-long", quoted(1<<20))
 	b.On("/too-long", quoted(1<<20+1))
@@ -203,7 +201,7 @@ func TestAConnectionThatWasIdleMayEndWhenItIsUsed(t *testing.T) {
 	c := newGuestTest(t)
 	for _, address := range []string{"", testport.Address(t)} {
 		b := testbackend.Start(t, address)
-		kept, ended, again := ofType("application/json", `"kept"`), testbackend.Response{Reset: true}, ofType("application/json", `"again"`)
+		kept, ended, again := jsonOf(`"kept"`), testbackend.Response{Reset: true}, jsonOf(`"again"`)
 		b.On("/posted", kept, ended, again)
 		b.On("/got", kept, ended, again)
 		b.On("/never", kept, ended)
@@ -224,11 +222,10 @@ func TestAConnectionThatWasIdleMayEndWhenItIsUsed(t *testing.T) {
 
 // TestAServiceMayBeAList has one with several handlers.
 func TestAServiceMayBeAList(t *testing.T) {
-	c := newGuestTest(t)
-	b := testbackend.Start(t, "")
-	b.On("/a", ofType("application/json", `"a"`))
+	c, b := newBlogTest(t)
+	b.On("/a", jsonOf(`"a"`))
 	b.On("/b", testbackend.Response{Status: 500})
-	b.On("/c", ofType("application/json", `"c"`))
+	b.On("/c", jsonOf(`"c"`))
 	list := `"list": [{"href": "/a"}, {"answer": "constant"}, {"href": "/b"}, {"href": "/c"}]`
 	b.On("/__invite__/", manifestOf(`{"services": {`+list+`}}`))
 	for _, config := range []string{blogAt(b), blogAt(b, "service list /a", "answer list constant", "service list /b", "service list /c")} {
@@ -243,8 +240,7 @@ func TestAServiceMayBeAList(t *testing.T) {
 // wsgi_party_ask.
 func TestWhatAnAskTakesAlong(t *testing.T) {
 	t.Setenv("TEST_GUEST_KEY", testGuestKey)
-	c := newGuestTest(t)
-	b := testbackend.Start(t, "")
+	c, b := newBlogTest(t)
 	b.On("/who", testbackend.Response{Body: "1", Header: map[string]string{"Content-Type": "application/json", "Set-Cookie": "a=b"}})
 	b.On("/__invite__/", manifestOf("{}"))
 	partytest.App(t, "asker", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
@@ -308,9 +304,8 @@ func TestWhatAnAskTakesAlong(t *testing.T) {
 
 // TestHowManyAsksAreUnderWay fills the guest's slots.
 func TestHowManyAsksAreUnderWay(t *testing.T) {
-	c := newGuestTest(t)
-	b := testbackend.Start(t, "")
-	held := ofType("application/json", "1")
+	c, b := newBlogTest(t)
+	held := jsonOf("1")
 	held.Hold = true
 	b.On("/hold", held)
 	c.load(blogAt(b, "service hold /hold", "service other /hold?other", "answer constant 1", "timeout 30s"))

@@ -22,8 +22,7 @@ import (
 // TestNoInviteReachesAnApplicationWhileTheConfigLoads has an application that never
 // answers, and invites that are taken, and others that are not.
 func TestNoInviteReachesAnApplicationWhileTheConfigLoads(t *testing.T) {
-	c := newGuestTest(t)
-	b := testbackend.Start(t, "")
+	c, b := newBlogTest(t)
 	b.On("", testbackend.Response{Hold: true})
 	started := make(chan time.Time, 1)
 	partytest.OnProvision(t, "start", partytest.DuringStart(t, func() error {
@@ -86,11 +85,10 @@ func TestStrictInvitesLoadThoughTheApplicationIsDown(t *testing.T) {
 
 // TestAGuestInTwoServersIsAskedOnce has a site with two ports.
 func TestAGuestInTwoServersIsAskedOnce(t *testing.T) {
-	c := newGuestTest(t)
-	b := testbackend.Start(t, "")
+	c, b := newBlogTest(t)
 	b.On("/__invite__/", manifestOf(`{"urls": {"home": "/1"}, "services": {"who": {"href": "/who"}}}`), manifestOf(`{"urls": {"home": "/1"}, "services": {"who": {"href": "/who"}}}`),
 		manifestOf(`{"urls": {"home": "/2"}, "services": {"who": {"href": "/who"}}}`))
-	b.On("/who", ofType("application/json", "1"))
+	b.On("/who", jsonOf("1"))
 	second := testport.Address(t)
 	c.Caddy.Load("ADDRESS, http://" + second + " {\nwsgi_party " + c.party + " {\n" + blogAt(b) + "\n}\n}")
 	replicas := func() int {
@@ -144,10 +142,9 @@ func TestMistakesOfTheFirstDayAreLogged(t *testing.T) {
 
 // TestThePartyPassesAuthentication has people log in, with the recipe of the hint.
 func TestThePartyPassesAuthentication(t *testing.T) {
-	c := newGuestTest(t)
-	b := testbackend.Start(t, "")
+	c, b := newBlogTest(t)
 	b.On("/__invite__/", manifestOf(`{"services": {"who": {"href": "/who"}}}`))
-	b.On("/who", ofType("application/json", "1"))
+	b.On("/who", jsonOf("1"))
 	partytest.App(t, "guest", func(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 		check.Equal(t, fmt.Sprint(caddyhttp.GetVar(r.Context(), "partyline")), "blog", "the variable partyline prints as")
 		return next.ServeHTTP(w, r)
@@ -179,8 +176,7 @@ func TestInvitesOfApplicationsAreSentAgain(t *testing.T) {
 		}
 		return err
 	})
-	c := newGuestTest(t)
-	b := testbackend.Start(t, "")
+	c, b := newBlogTest(t)
 	c.load(`
 	invite /blog/__invite__/
 	handle_path /blog/* {
@@ -210,7 +206,7 @@ func TestInvitesOfApplicationsAreSentAgain(t *testing.T) {
 func TestAGuestAsksWhileItIsInvited(t *testing.T) {
 	c := newGuestTest(t)
 	b := testbackend.Start(t, testport.Address(t))
-	b.On("/ping", ofType("application/json", `"pong"`))
+	b.On("/ping", jsonOf(`"pong"`))
 	var got any
 	partytest.App(t, "asker", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 		o, ok := wsgiparty.OperatorFrom(r)

@@ -22,7 +22,7 @@ import (
 
 // TestAGuestThatDoesNotAnswerIsNotAskedForAWhile has services that fail in all ways.
 func TestAGuestThatDoesNotAnswerIsNotAskedForAWhile(t *testing.T) {
-	good := ofType("application/json", "1")
+	good := jsonOf("1")
 	held := good
 	held.Hold = true
 	type test struct {
@@ -53,7 +53,7 @@ func TestAGuestThatDoesNotAnswerIsNotAskedForAWhile(t *testing.T) {
 		"500":                          {response: status(500)},
 		"501":                          {response: status(501)},
 		"html":                         {response: ofType("text/html", "")},
-		"long":                         {response: ofType("application/json", strings.Repeat(" ", 101))},
+		"long":                         {response: jsonOf(strings.Repeat(" ", 101))},
 		"whoever-asks-is-gone":         {response: held, ask: cancelled},
 		"whoever-asks-has-had-no-time": {response: held, ask: within},
 	}
@@ -167,10 +167,9 @@ func TestAGuestThatDoesNotAnswerIsNotAskedForAWhile(t *testing.T) {
 
 // TestOneSlowGuestCostsItsTimeoutOnce asks many, of which one hangs.
 func TestOneSlowGuestCostsItsTimeoutOnce(t *testing.T) {
-	c := newGuestTest(t)
-	b := testbackend.Start(t, "")
+	c, b := newBlogTest(t)
 	b.On("/hang", testbackend.Response{Hold: true})
-	b.On("/quick", ofType("application/json", "1"))
+	b.On("/quick", jsonOf("1"))
 	config := ""
 	for i, options := range []string{"service who /quick", "service who /hang\nservice who /hang?2\nservice who /hang?3", "service who /quick"} {
 		config += fmt.Sprintf(`

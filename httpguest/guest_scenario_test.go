@@ -25,7 +25,7 @@ func TestAnApplicationComesAndGoes(t *testing.T) {
 	c := newGuestTest(t)
 	b := testbackend.New(t, testport.Address(t))
 	b.On("/__invite__/", manifestOf(`{"urls": {"home": "/1"}, "services": {"who": {"href": "/who/1"}}}`))
-	b.On("/who/1", ofType("application/json", "1"))
+	b.On("/who/1", jsonOf("1"))
 	c.load(blogAt(b))
 	partytest.Eventually(t, "it is not there", func() bool { return len(partytest.LogEntries(t, "invite failed")) == 1 })
 	c.expectLink("home", "")
@@ -49,7 +49,7 @@ func TestAnApplicationComesAndGoes(t *testing.T) {
 
 	b.On("/__invite__/", manifestOf(`{"urls": {"home": "/2"}, "services": {"who": {"href": "/who/2"}}}`))
 	b.On("/who/1")
-	b.On("/who/2", ofType("application/json", "2"))
+	b.On("/who/2", jsonOf("2"))
 	b.Start()
 	partytest.Eventually(t, "it is asked again", func() bool { answers, err := c.ask("who", nil); return answers == "2" && err == nil })
 	c.expectLink("home", "/blog/2")
@@ -69,7 +69,7 @@ func TestARollingDeploy(t *testing.T) {
 		if version == 0 { // which knows nothing of parties yet
 			b.On("/__invite__/")
 		}
-		b.On("/who", ofType("application/json", fmt.Sprint(version)))
+		b.On("/who", jsonOf(fmt.Sprint(version)))
 		b.Start()
 	}
 	be(processes[0], 1)
@@ -122,13 +122,12 @@ func TestARollingDeploy(t *testing.T) {
 // TestEveryAskIsAnsweredThroughReloadsAndAChange asks while 20 configs come and go and
 // the manifest changes.
 func TestEveryAskIsAnsweredThroughReloadsAndAChange(t *testing.T) {
-	c := newGuestTest(t)
-	b := testbackend.Start(t, "")
+	c, b := newBlogTest(t)
 	version := func(n int) testbackend.Response {
 		return manifestOf(fmt.Sprintf(`{"urls": {"home": "/%[1]d"}, "services": {"who": {"href": "/who"}, "version": {"answer": %[1]d}}}`, n), "ETag", fmt.Sprintf(`"%d"`, n))
 	}
 	b.On("/__invite__/", version(1))
-	b.On("/who", ofType("application/json", `"blog"`))
+	b.On("/who", jsonOf(`"blog"`))
 	config := func(n int) string {
 		return blogAt(b, fmt.Sprintf("timeout %ds", 10+n)) + `
 	invite /shop/__invite__/

@@ -6,8 +6,6 @@ package httpguest_test
 import (
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -132,36 +130,6 @@ func TestTheRecipeLetsThePartyThroughAuthentication(t *testing.T) {
 				t.Errorf("logged %v", e)
 			}
 		})
-	}
-}
-
-func TestAGuestBehindARewriteHasNotJoined(t *testing.T) {
-	c := partytest.NewCaddy(t)
-	refused := func(party, seen string) {
-		t.Helper()
-		expectTold(c, party, mistake{"ADDRESS {\nwsgi_party main {\ninvite /blog/__invite__/\n" + party + "\n}\nrespond up\n}", "invite failed",
-			[]string{"guest:blog", "/blog/__invite__/", "as " + seen, "is not known", "`route { … }`", "handle_path", "uri strip_prefix"}})
-		check.Equal(t, len(partytest.LogEntries(t, noInvite)), 0, "%s: it is told twice", party)
-		check.Equal(t, len(operatorOf(c, "main").Partyline().Guests()), 0, party)
-		c.ExpectSoon("/", 200, "up")
-	}
-	refused("rewrite /blog/* /index.php\nroute {\nwsgi_party_guest\n}", "/index.php")
-	refused("rewrite /blog/* /weblog{uri}\nhandle /weblog/* {\nwsgi_party_guest\n}", "/weblog/blog/__invite__/")
-	root := t.TempDir()
-	check.Must(t, os.WriteFile(filepath.Join(root, "index.html"), nil, 0o600))
-	refused("handle /blog/* {\nroot "+filepath.ToSlash(root)+"\ntry_files {path} /index.html\nhandle {\nwsgi_party_guest\n}\n}", "/index.html")
-	refused("uri /blog/* replace blog weblog\nhandle {\nwsgi_party_guest\n}", "/weblog/__invite__/")
-	refused("uri /blog/* strip_suffix /\nhandle {\nwsgi_party_guest\n}", "/blog/__invite__")
-	for _, fine := range []string{
-		"handle {\nwsgi_party_guest {\nurl home /\n}\n}", "handle_path /blog/* {\nwsgi_party_guest {\nurl home /\n}\n}",
-		"route {\nuri strip_prefix /blog\nwsgi_party_guest {\nurl home /\n}\ntry_files {path} /index.html\n}",
-	} {
-		c.Site("wsgi_party main {\ninvite /blog/__invite__/\n" + fine + "\n}")
-		mount := "/blog"
-		if strings.HasPrefix(fine, "handle {") {
-			mount = ""
-		}
-		check.Equal(t, check.Value(wsgiparty.URLFor(t.Context(), operatorOf(c, "main"), "home", nil))(t), mount+"/", fine)
 	}
 }
 

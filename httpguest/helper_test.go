@@ -54,18 +54,6 @@ func (c *guestTest) load(directives string) {
 	c.Caddy.Load(c.inParty(directives))
 }
 
-// blogAt is the config of a guest, with options, that is mounted at /blog.
-func blogAt(b *testbackend.Backend, options ...string) string {
-	return `
-	invite /blog/__invite__/
-	handle_path /blog/* {
-		wsgi_party_guest {
-			` + strings.Join(options, "\n") + `
-		}
-		reverse_proxy ` + b.Upstream() + `
-	}`
-}
-
 // manifestOf is a response with a manifest, and with headers.
 func manifestOf(body string, headers ...string) testbackend.Response {
 	r := testbackend.Response{Body: body, Header: map[string]string{"Content-Type": partytest.ManifestType}}
@@ -154,4 +142,32 @@ func applicationOf(t testing.TB, guest string) *httpguest.Application {
 func (c *guestTest) stored(guest string) string {
 	c.Helper()
 	return filepath.Join(caddy.DefaultStorage.Path, filepath.FromSlash(applicationOf(c, guest).StoredAt()))
+}
+
+// newBlogTest is newGuestTest with an application, which listens at a unix socket.
+func newBlogTest(t testing.TB) (*guestTest, *testbackend.Backend) {
+	t.Helper()
+	return newGuestTest(t), testbackend.Start(t, "")
+}
+
+// guestAt is the config of a guest that is invited and mounted at the path of its name.
+func guestAt(name string, b *testbackend.Backend, options ...string) string {
+	return fmt.Sprintf("invite /%s/__invite__/\nhandle_path /%[1]s/* {\nwsgi_party_guest {\n%s\n}\nreverse_proxy %s\n}\n", name, strings.Join(options, "\n"), b.Upstream())
+}
+
+// blogAt is guestAt for blog.
+func blogAt(b *testbackend.Backend, options ...string) string { return guestAt("blog", b, options...) }
+
+// unstripped is the same config with the name left in the paths that applications see.
+func unstripped(config string) string { return strings.ReplaceAll(config, "handle_path", "handle") }
+
+// jsonOf is a response with JSON.
+func jsonOf(body string) testbackend.Response { return ofType("application/json", body) }
+
+// expectFailure fails the test unless asking gives no answer, and an error that says this.
+func (c *guestTest) expectFailure(service string, payload any, want ...string) {
+	c.Helper()
+	answers, err := c.ask(service, payload)
+	check.Equal(c, answers, "", "asking for %s with %v", service, payload)
+	check.Fails(c, err, want...)
 }

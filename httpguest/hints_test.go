@@ -274,8 +274,7 @@ func TestManifestsThatAreHardlyMeantAreWarnedOf(t *testing.T) {
 // TestAnswersThatBreakOffAreToldAsThat asks an application that ends its connections in
 // the middle of an answer.
 func TestAnswersThatBreakOffAreToldAsThat(t *testing.T) {
-	c := newGuestTest(t)
-	b := testbackend.Start(t, "")
+	c, b := newBlogTest(t)
 	b.On("/ping", testbackend.Response{Body: "1", Header: map[string]string{"Content-Type": "application/json"}, Cut: true})
 	c.load(blogAt(b, "service ping POST /ping"))
 	const want = `guest "blog" failed to answer "ping": the response broke off`
@@ -298,7 +297,7 @@ func TestAnUpstreamThatIsDownIsToldOnce(t *testing.T) {
 	const message = "guest answers only some asks: an upstream is down"
 	c := newGuestTest(t)
 	b := testbackend.Start(t, testport.Address(t))
-	b.On("/ping", ofType("application/json", "1"))
+	b.On("/ping", jsonOf("1"))
 	down := testport.Address(t)
 	load := func(more string) {
 		c.load("invite /blog/__invite__/\nhandle_path /blog/* {\nwsgi_party_guest {\nservice ping POST /ping\nservice pong POST /ping\n}\nreverse_proxy " + b.Upstream() + " " + down + " {\nlb_policy round_robin\n" + more + "\n}\n}")
@@ -329,7 +328,7 @@ func TestAnUpstreamThatIsDownIsToldOnce(t *testing.T) {
 func TestAnApplicationThatStartsAgainHasNoUpstreamDown(t *testing.T) {
 	c := newGuestTest(t)
 	b := testbackend.Start(t, testport.Address(t))
-	b.On("/ping", ofType("application/json", "1"))
+	b.On("/ping", jsonOf("1"))
 	c.load("invite /blog/__invite__/\nhandle_path /blog/* {\nwsgi_party_guest {\nservice ping POST /ping\n}\nreverse_proxy " + b.Upstream() + "\n}")
 	for range 2 {
 		for range 4 {

@@ -49,7 +49,7 @@ func newBasesTest(t *testing.T) *basesTest {
 	c := &basesTest{guestTest: newGuestTest(t)}
 	for _, b := range []**testbackend.Backend{&c.site, &c.wiki, &c.shop, &c.admin} {
 		*b = testbackend.Start(t, "")
-		(*b).On("", ofType("application/json", "1"))
+		(*b).On("", jsonOf("1"))
 	}
 	return c
 }
@@ -304,8 +304,7 @@ func TestGuestsOfOtherServersHaveTheirBases(t *testing.T) {
 	shop := func(party, uri string) string {
 		return testport.Address(t) + " {\nwsgi_party " + party + " {\ninvite " + uri + " as shop\nhandle_path /shop/* {\nwsgi_party_guest {\nanswer ping 1\n}\n}\n}\n}\n"
 	}
-	c := newGuestTest(t)
-	b := testbackend.Start(t, "")
+	c, b := newBlogTest(t)
 	for _, test := range []struct {
 		site, shop string
 		taken      bool
@@ -333,8 +332,7 @@ func TestGuestsOfOtherServersHaveTheirBases(t *testing.T) {
 // TestALastGoodManifestMakesWayForANewGuest loads a config with a guest where another
 // one's pages were.
 func TestALastGoodManifestMakesWayForANewGuest(t *testing.T) {
-	c := newGuestTest(t)
-	b := testbackend.Start(t, "")
+	c, b := newBlogTest(t)
 	b.On("/__invite__/", manifestOf(`{"urls": {"cart": "/shop/{x}", "home": "/"}}`, "Cache-Control", "max-age=3600"))
 	site := "invite /__invite__/ as site\nhandle {\nwsgi_party_guest\nreverse_proxy " + b.Upstream() + "\n}\n"
 	c.load(site)
@@ -376,8 +374,7 @@ func TestHrefsThatDoNothingAreTold(t *testing.T) {
 
 // TestABaseWithoutInviteSegmentIsToldAsThat has an invite that leads to no __invite__.
 func TestABaseWithoutInviteSegmentIsToldAsThat(t *testing.T) {
-	c := newGuestTest(t)
-	b := testbackend.Start(t, "")
+	c, b := newBlogTest(t)
 	b.On("/manifest/", manifestOf(`{"services": {"x": {"href": "/api/x"}}}`))
 	c.load("invite /blog/manifest/ as blog\nhandle_path /blog/* {\nwsgi_party_guest\nreverse_proxy " + b.Upstream() + "\n}")
 	partytest.Eventually(t, "it is told", func() bool { return len(partytest.InvitesLogged(t, "blog")) > 0 })

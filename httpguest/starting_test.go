@@ -99,8 +99,7 @@ func TestAnApplicationThatStartsLateIsUpForVisitors(t *testing.T) {
 
 // TestAnUpstreamThatIsDownKeepsNoGuestAway has a proxy try its other upstream.
 func TestAnUpstreamThatIsDownKeepsNoGuestAway(t *testing.T) {
-	c := newGuestTest(t)
-	b := testbackend.Start(t, "")
+	c, b := newBlogTest(t)
 	b.On("/__invite__/", manifestOf(`{"urls": {"home": "/"}}`))
 	c.load(oneOfTwo(testport.Address(t), b.Upstream()))
 	c.await("url")
@@ -135,8 +134,7 @@ func TestTheLastUpstreamIsNotTakenForDown(t *testing.T) {
 // TestAnApplicationThatAnswersWith500IsNotAskedForAWhile has a proxy take it for down
 // because of that.
 func TestAnApplicationThatAnswersWith500IsNotAskedForAWhile(t *testing.T) {
-	c := newGuestTest(t)
-	b := testbackend.Start(t, "")
+	c, b := newBlogTest(t)
 	b.On("/__invite__/", testbackend.Response{Status: 500}, testbackend.Response{Status: 500}, manifestOf(`{"urls": {"home": "/"}}`))
 	b.On("/page", ofType("text/plain", "page"))
 	config := func(more string) string {
@@ -187,9 +185,8 @@ func TestAnApplicationThatAnswersWith500IsNotAskedForAWhile(t *testing.T) {
 
 // TestAnApplicationThatIsTooSlowForAnAskIsUpForVisitors has a visitor who waits longer.
 func TestAnApplicationThatIsTooSlowForAnAskIsUpForVisitors(t *testing.T) {
-	c := newGuestTest(t)
-	b := testbackend.Start(t, "")
-	slow := ofType("application/json", "1")
+	c, b := newBlogTest(t)
+	slow := jsonOf("1")
 	slow.Wait = 400 * time.Millisecond
 	b.On("/slow", slow)
 	c.load("invite /blog/__invite__/\nhandle_path /blog/* {\nwsgi_party_guest {\nservice slow /slow\ntimeout 50ms\n}\nreverse_proxy " + b.Upstream() + " {\nfail_duration 1h\n}\n}")

@@ -17,7 +17,6 @@ import (
 	"github.com/wsgiparty/wsgiparty"
 	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
-	"github.com/wsgiparty/wsgiparty/internal/testbackend"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
 )
 
@@ -116,8 +115,7 @@ func TestNoInviteMarksAnUpstreamDown(t *testing.T) {
 // TestAGuestThatConnectsWhileItIsInvited has a Go guest make a request in the context of
 // its invite.
 func TestAGuestThatConnectsWhileItIsInvited(t *testing.T) {
-	c := newGuestTest(t)
-	b := testbackend.Start(t, "")
+	c, b := newBlogTest(t)
 	partytest.App(t, "app", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 		if _, ok := wsgiparty.OperatorFrom(r); !ok {
 			return nil

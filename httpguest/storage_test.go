@@ -51,8 +51,7 @@ func awaitFile(t testing.TB, path string) (content []byte) {
 // TestAStorageThatHangsDelaysALoadOnce has pipes in the place of ten guests' manifests,
 // which nobody writes to: whoever opens one waits for ever.
 func TestAStorageThatHangsDelaysALoadOnce(t *testing.T) {
-	c := newGuestTest(t)
-	b := testbackend.Start(t, "")
+	c, b := newBlogTest(t)
 	b.On("", manifestOf(`{"urls": {"home": "/"}}`))
 	config := ""
 	const guests = 10
@@ -85,8 +84,7 @@ func TestAStorageThatHangsDelaysALoadOnce(t *testing.T) {
 
 // TestAManifestThatCouldNotBeStoredIsStoredLater has something in the way.
 func TestAManifestThatCouldNotBeStoredIsStoredLater(t *testing.T) {
-	c := newGuestTest(t)
-	b := testbackend.Start(t, "")
+	c, b := newBlogTest(t)
 	b.On("/__invite__/", testbackend.Response{Status: 404})
 	c.load(blogAt(b))
 	partytest.Eventually(t, "it is asked", func() bool { return len(partytest.InvitesLogged(t, "blog")) == 1 })
@@ -111,8 +109,7 @@ func TestAManifestThatCouldNotBeStoredIsStoredLater(t *testing.T) {
 // TestStoredManifestsAreOfTheSameServerAndUpstreams has two projects on one machine,
 // which call their parties and guests alike.
 func TestStoredManifestsAreOfTheSameServerAndUpstreams(t *testing.T) {
-	c := newGuestTest(t)
-	b := testbackend.Start(t, "")
+	c, b := newBlogTest(t)
 	b.On("/__invite__/", manifestOf(`{"urls": {"home": "/"}}`))
 	config := c.inParty(blogAt(b))
 	c.Caddy.Load(config)
@@ -159,8 +156,7 @@ func TestStoredManifestsAreOfTheSameServerAndUpstreams(t *testing.T) {
 // TestOldManifestsInStorageAreDeleted has files that are older than thirty days, and some
 // that are not, or are no manifests.
 func TestOldManifestsInStorageAreDeleted(t *testing.T) {
-	c := newGuestTest(t)
-	b := testbackend.Start(t, "")
+	c, b := newBlogTest(t)
 	b.On("/__invite__/", manifestOf(`{"urls": {"home": "/"}}`))
 	c.load(blogAt(b))
 	c.await("url")
@@ -206,8 +202,7 @@ func TestOldManifestsInStorageAreDeleted(t *testing.T) {
 
 // TestLinksInTheStorage has symbolic links in the place of manifests.
 func TestLinksInTheStorage(t *testing.T) {
-	c := newGuestTest(t)
-	b := testbackend.Start(t, "")
+	c, b := newBlogTest(t)
 	b.On("/__invite__/", manifestOf(`{"urls": {"home": "/"}}`))
 	c.load(blogAt(b))
 	c.await("url")
@@ -245,8 +240,7 @@ func forgetSoon(t testing.TB) {
 // TestWhoIsGoneIsForgotten has guests come and go, and a party.
 func TestWhoIsGoneIsForgotten(t *testing.T) {
 	forgetSoon(t)
-	c := newGuestTest(t)
-	b := testbackend.Start(t, "")
+	c, b := newBlogTest(t)
 	b.On("/preview/__invite__/", manifestOf(`{"urls": {"home": "/preview/"}, "services": {"ping": {"answer": 1}, "preview": {"answer": 1}}}`))
 	mounted := func(guest string) string {
 		return "invite /" + guest + "/__invite__/\nhandle /" + guest + "/* {\nwsgi_party_guest\nreverse_proxy " + b.Upstream() + "\n}\n"
@@ -315,8 +309,7 @@ func heap() uint64 {
 // TestReloadsWithEverOtherGuestsLeaveNothing has a preview deployment in each config.
 func TestReloadsWithEverOtherGuestsLeaveNothing(t *testing.T) {
 	forgetSoon(t)
-	c := newGuestTest(t)
-	b := testbackend.Start(t, "")
+	c, b := newBlogTest(t)
 	large := `{"services": {"ping": {"answer": "` + strings.Repeat("x", 50<<10) + `"}}}`
 	b.On("", manifestOf(large, "Connection", "close")) // an idle connection keeps its config for two minutes
 	reload := func(n int) {
