@@ -43,6 +43,18 @@ var (
 	invitesOf   = partytest.InvitesOf[wsgiparty.InviteInfo](wsgiparty.Parties)
 )
 
+// onInvite makes `test_app key` do that when it is invited, and say its key to everybody else.
+func onInvite(t testing.TB, key string, do func(i *wsgiparty.Invitation, r *http.Request) error) {
+	t.Helper()
+	partytest.App(t, key, func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+		if i, ok := wsgiparty.InvitationFrom(r); ok {
+			return do(i, r)
+		}
+		_, err := io.WriteString(w, key)
+		return err
+	})
+}
+
 // TestAFailedLoadLeavesNoTrace has loads fail after the invites were sent.
 func TestAFailedLoadLeavesNoTrace(t *testing.T) {
 	partytest.Guest(t, "old", "old", "who")

@@ -22,10 +22,9 @@ import (
 )
 
 func TestTheGuestsURIIsItsOwn(t *testing.T) {
-	partytest.App(t, "app", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-		invitation, _ := wsgiparty.InvitationFrom(r)
-		invitation.URI.Path = "/changed"
-		return invitation.Operator.Connect("ping", partytest.Pong)
+	onInvite(t, "app", func(i *wsgiparty.Invitation, _ *http.Request) error {
+		i.URI.Path = "/changed"
+		return i.Operator.Connect("ping", partytest.Pong)
 	})
 	c := partytest.NewCaddy(t)
 	c.Site("wsgi_party main {\ninvite /__invite__/\ntest_app app\n}")
@@ -37,9 +36,7 @@ func TestAStrictInviteThatDoesNotJoinFailsTheLoad(t *testing.T) {
 	c.Site("respond running")
 	partytest.Guest(t, "one", "pong", "ping")
 	err := c.TryLoad("ADDRESS {\nwsgi_party main {\nstrict_invites\ninvite /one/__invite__/ /two/__invite__/\nroute {\nrespond /one/* nobody 410\ntest_app one\n}\n}\n}")
-	for _, want := range []string{`guest "one" at /one/__invite__/`, "410", "strict_invites", "`not vars partyline one`"} {
-		check.ErrorIf(t, err == nil || !strings.Contains(err.Error(), want), "the error does not contain %q: %v", want, err)
-	}
+	check.Fails(t, err, `guest "one" at /one/__invite__/`, "410", "strict_invites", "`not vars partyline one`")
 	c.Expect("/", 200, "running")
 
 	c.Site("wsgi_party main {\nstrict_invites\ninvite /one/__invite__/\ntest_app one\n}")
@@ -48,20 +45,12 @@ func TestAStrictInviteThatDoesNotJoinFailsTheLoad(t *testing.T) {
 
 func TestOneGuestsFaultIsNotAnothers(t *testing.T) {
 	partytest.Guest(t, "good", "pong", "ping")
-	partytest.App(t, "bad", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-		operator, _ := wsgiparty.OperatorFrom(r)
-		if err := operator.Connect("ping", func(context.Context, any) (any, error) { panic("no pong") }); err != nil {
-			return err
-		}
+	onInvite(t, "bad", func(i *wsgiparty.Invitation, _ *http.Request) error {
+		check.Nil(t, i.Operator.Connect("ping", func(context.Context, any) (any, error) { panic("no pong") }))
 		panic("no welcome")
 	})
 	c := partytest.NewCaddy(t)
-	c.Site(`
-	wsgi_party main {
-		invite /bad/__invite__/ /good/__invite__/
-		test_app /bad/* bad
-		test_app /good/* good
-	}`)
+	c.Site("wsgi_party main {\ninvite /bad/__invite__/ /good/__invite__/\ntest_app /bad/* bad\ntest_app /good/* good\n}")
 	answers, err := operatorOf(c, "main").AskAround(context.Background(), "ping", nil)
 	check.Slices(t, answers, []any{"pong"}, "answers")
 	var failure *wsgiparty.HandlerError
@@ -70,9 +59,8 @@ func TestOneGuestsFaultIsNotAnothers(t *testing.T) {
 
 func TestInvitesAreSentInOrder(t *testing.T) {
 	var order []string
-	partytest.App(t, "app", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-		operator, _ := wsgiparty.OperatorFrom(r)
-		order = append(order, operator.Guest())
+	onInvite(t, "app", func(i *wsgiparty.Invitation, _ *http.Request) error {
+		order = append(order, i.Operator.Guest())
 		return nil
 	})
 	c := partytest.NewCaddy(t)
@@ -84,65 +72,37 @@ func TestInvitesAreSentInOrder(t *testing.T) {
 // sees of an invite.
 func TestTheInviteIsACompleteRequest(t *testing.T) {
 	for uri, want := range map[string]map[string]string{
-		"/blog/__invite__/?x=1": {
-			"method": "GET", "host": "localhost", "uri": "/blog/__invite__/?x=1", "uri.path": "/blog/__invite__/", "scheme": "http",
-			"vars.partyline": "blog", "remote.host": "192.0.2.1", "tls": "<nil>",
-		},
-		"https://example.com/blog/__invite__/": {
-			"host": "example.com", "uri": "/blog/__invite__/", "scheme": "https", "vars.partyline": "blog", "local.port": "443",
-		},
-		"http://example.com:8080/__invite__/": {
-			"hostport": "example.com:8080", "scheme": "http", "vars.partyline": "root", "local.port": "8080",
-		},
+		"/blog/__invite__/?x=1": {"request.method": "GET", "request.host": "localhost", "request.uri": "/blog/__invite__/?x=1", "request.uri.path": "/blog/__invite__/",
+			"request.scheme": "http", "request.remote.host": "192.0.2.1", "vars.partyline": "blog"},
+		"https://example.com/blog/__invite__/": {"request.host": "example.com", "request.uri": "/blog/__invite__/", "request.scheme": "https", "vars.partyline": "blog", "request.local.port": "443"},
+		"http://example.com:8080/__invite__/":  {"request.hostport": "example.com:8080", "request.scheme": "http", "vars.partyline": "root", "request.local.port": "8080"},
 	} {
 		t.Run(uri, func(t *testing.T) {
 			invited := false
-			partytest.App(t, "app", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-				invitation, ok := wsgiparty.InvitationFrom(r)
-				if !ok {
-					return nil
-				}
+			onInvite(t, "app", func(i *wsgiparty.Invitation, r *http.Request) error {
 				invited = true
 				replacer := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 				for name, want := range want {
-					placeholder := "{http.request." + name + "}"
-					if strings.HasPrefix(name, "vars.") {
-						placeholder = "{http." + name + "}"
-					}
-					got := replacer.ReplaceAll(placeholder, "")
-					if name == "tls" {
-						got = fmt.Sprint(r.TLS)
-					}
-					check.Equal(t, got, want, placeholder)
+					check.Equal(t, replacer.ReplaceAll("{http."+name+"}", ""), want, name)
 				}
 				check.ErrorIf(t, (r.TLS != nil) != strings.HasPrefix(uri, "https") || r.TLS != nil && (!r.TLS.HandshakeComplete || r.TLS.ServerName != "example.com"), "TLS: %+v", r.TLS)
-				if server, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); !ok || server.Name() != "srv0" {
-					t.Errorf("the server is %v", server)
-				}
-				check.ErrorIf(t, invitation.URI.String() != uri || invitation.Prefix != "/apps", "invitation: %+v", invitation)
-				w.WriteHeader(http.StatusOK)
-				return nil
+				check.Equal(t, r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server).Name(), "srv0", "the server")
+				check.ErrorIf(t, i.URI.String() != uri || i.Prefix != "/apps", "invitation: %+v", i)
+				return i.Operator.Connect("ping", partytest.Pong)
 			})
 			c := partytest.NewCaddy(t)
 			// Host matchers inside the party work, remote_ip takes it for nobody.
 			c.Site("wsgi_party main {\ninvite " + uri + "\nprefix /apps\n@here remote_ip private_ranges\nrespond @here local\n@hosts host localhost example.com\ntest_app @hosts app\n}")
-			if !invited || partytest.InviteLogged(t)["msg"] != partytest.Message(wsgiparty.InviteJoined) {
-				t.Error(partytest.InviteLogged(t))
-			}
+			check.ErrorIf(t, !invited || partytest.InviteLogged(t)["msg"] != "guest joined", partytest.InviteLogged(t))
 		})
 	}
 }
 
 func TestPartylineKeyRenamesTheRequestVariable(t *testing.T) {
-	partytest.App(t, "app", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-		operator, _ := wsgiparty.OperatorFrom(r)
-		if got := caddyhttp.GetVar(r.Context(), "line"); got != operator {
-			t.Errorf("the variable holds %v", got)
-		}
-		if got := caddyhttp.GetVar(r.Context(), "partyline"); got != nil {
-			t.Errorf("the variable of the default name holds %v", got)
-		}
-		return operator.Connect("ping", partytest.Pong)
+	onInvite(t, "app", func(i *wsgiparty.Invitation, r *http.Request) error {
+		check.Equal(t, caddyhttp.GetVar(r.Context(), "line"), any(i.Operator), "the variable")
+		check.Equal(t, caddyhttp.GetVar(r.Context(), "partyline"), nil, "the variable of the default name")
+		return i.Operator.Connect("ping", partytest.Pong)
 	})
 	c := partytest.NewCaddy(t)
 	c.Site("wsgi_party main {\npartyline_key line\ninvite /__invite__/\ntest_app app\n}")
@@ -174,35 +134,19 @@ func TestGuestNames(t *testing.T) {
 		"https://example.com/__invite__/":    "root",
 	} {
 		i, err := wsgiparty.Invite{URI: uri}.Parse()
-		if err != nil {
-			t.Errorf("%s: %v", uri, err)
-		} else if (*i.Guest()) != want {
-			t.Errorf("%s: guest %q, want %q", uri, (*i.Guest()), want)
-		}
+		check.Must(t, err)
+		check.Equal(t, *i.Guest(), want, uri)
 	}
 }
 
 // TestNestedParties has the outer party's invites run through the inner one, which
 // has sent its own before.
 func TestNestedParties(t *testing.T) {
-	partytest.App(t, "app", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-		if operator, ok := wsgiparty.OperatorFrom(r); ok {
-			name := operator.Partyline().Name()
-			return operator.Connect("party", func(context.Context, any) (any, error) { return name, nil })
-		}
-		_, err := io.WriteString(w, "app")
-		return err
+	onInvite(t, "app", func(i *wsgiparty.Invitation, _ *http.Request) error {
+		return i.Operator.Connect("party", partytest.Answers(i.Operator.Partyline().Name()))
 	})
 	c := partytest.NewCaddy(t)
-	c.Site(`
-	wsgi_party outer {
-		invite /app/__invite__/
-		wsgi_party inner {
-			invite /app/__invite__/
-			test_app /app/* app
-		}
-	}
-	respond next`)
+	c.Site("wsgi_party outer {\ninvite /app/__invite__/\nwsgi_party inner {\ninvite /app/__invite__/\ntest_app /app/* app\n}\n}\nrespond next")
 	c.ExpectAnswers("outer", "party", "outer")
 	c.ExpectAnswers("inner", "party", "inner")
 	c.Expect("/app/", 200, "app")
@@ -242,8 +186,7 @@ func TestBadInvites(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			config := `{"admin": {"disabled": true, "config": {"persist": false}}, "apps": {"http": {"servers": {"srv0": {"listen": ["` + c.Address + `"],
 				"routes": [{"handle": [{"handler": "wsgi_party", ` + test.party + `}]}]}}}}}`
-			err := caddy.Load([]byte(config), true)
-			check.ErrorIf(t, err == nil || !strings.Contains(err.Error(), test.want), "the error does not contain %q: %v", test.want, err)
+			check.Fails(t, caddy.Load([]byte(config), true), test.want)
 			c.Expect("/", 200, "running")
 		})
 	}
@@ -251,28 +194,21 @@ func TestBadInvites(t *testing.T) {
 
 func TestAValidatedConfigLeavesNoTrace(t *testing.T) {
 	invites := 0
-	partytest.App(t, "app", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-		if operator, ok := wsgiparty.OperatorFrom(r); ok {
-			invites++
-			return operator.Connect("ping", partytest.Pong)
-		}
-		return nil
+	onInvite(t, "app", func(i *wsgiparty.Invitation, _ *http.Request) error {
+		invites++
+		return i.Operator.Connect("ping", partytest.Pong)
 	})
 	c := partytest.NewCaddy(t)
-	var config caddy.Config
-	check.Must(t, caddy.StrictUnmarshalJSON(c.Adapt("ADDRESS {\nwsgi_party main {\ninvite /__invite__/\ntest_app app\n}\n}"), &config))
-	check.Must(t, caddy.Validate(&config))
+	check.Must(t, caddy.Validate(partytest.ParseConfig(t, c.Adapt("ADDRESS {\nwsgi_party main {\ninvite /__invite__/\ntest_app app\n}\n}"))))
 	check.Equal(t, invites, 1, "invites were sent")
-	if _, ok := wsgiparty.Lookup("main"); ok {
-		t.Error("the partyline is that of the running config")
-	}
+	_, ok := wsgiparty.Lookup("main")
+	check.ErrorIf(t, ok, "the partyline is that of the running config")
 }
 
 func TestInviteDuration(t *testing.T) {
-	partytest.App(t, "app", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	onInvite(t, "app", func(i *wsgiparty.Invitation, _ *http.Request) error {
 		time.Sleep(20 * time.Millisecond)
-		operator, _ := wsgiparty.OperatorFrom(r)
-		return operator.Connect("ping", partytest.Pong)
+		return i.Operator.Connect("ping", partytest.Pong)
 	})
 	c := partytest.NewCaddy(t)
 	c.Site("wsgi_party main {\ninvite /__invite__/\ntest_app app\n}")
@@ -283,237 +219,107 @@ func TestInviteDuration(t *testing.T) {
 // TestOutcomeOfAnInvite has what can become of an invite, with what is in the
 // subtree: hazards of Caddy's own handlers among it.
 func TestOutcomeOfAnInvite(t *testing.T) {
-	take := func(r *http.Request, services ...string) {
-		operator, ok := wsgiparty.OperatorFrom(r)
-		if !ok {
-			t.Error("the invite carries no operator")
-			return
-		}
-		for _, s := range services {
-			check.Nil(t, operator.Connect(s, partytest.Pong))
+	const joined, notAnswered, refused, failed = wsgiparty.InviteJoined, wsgiparty.InviteNotAnswered, wsgiparty.InviteRefused, wsgiparty.InviteFailed
+	type answer func(w http.ResponseWriter, r *http.Request) error
+	// takes is a guest that takes the operator, connects, and answers.
+	takes := func(answer answer, services ...string) partytest.ServeFunc {
+		return func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+			operator, ok := wsgiparty.OperatorFrom(r)
+			check.FatalIf(t, !ok, "the invite carries no operator")
+			for _, s := range services {
+				check.Nil(t, operator.Connect(s, partytest.Pong))
+			}
+			return answer(w, r)
 		}
 	}
+	nothing := func(http.ResponseWriter, *http.Request) error { return nil }
+	redirects := func(w http.ResponseWriter, r *http.Request) error {
+		http.Redirect(w, r, "/elsewhere", http.StatusFound)
+		return nil
+	}
+	says := func(statuses ...int) answer {
+		return func(w http.ResponseWriter, _ *http.Request) error {
+			for _, status := range statuses {
+				w.WriteHeader(status)
+			}
+			return nil
+		}
+	}
+	ohNo := errors.New("oh no")
+	bob := " {\nbob $2a$14$Zkx19XLiW6VYouLHR5NmfOFU0z2GTNmpkT/5qqR7hx4IjWJPDhjvG\n}\n"
 	for name, test := range map[string]struct {
-		app        partytest.ServeFunc
-		directives string // default: test_app app
-		timeout    string // default: 30s
-		want       wsgiparty.InviteResult
-		status     int
-		services   string
-		err        string
-		answer     string
-		hint       string
+		app                         partytest.ServeFunc
+		directives, timeout         string // default: test_app app, 30s
+		want                        wsgiparty.InviteResult
+		status                      int
+		services, err, answer, hint string
 	}{
-		"connects and answers 200": {
-			app: func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-				take(r, "ping", "url")
-				_, err := io.WriteString(w, "welcome")
-				return err
-			},
-			want: wsgiparty.InviteJoined, services: "ping url",
-		},
-		"takes the operator, connects nothing, answers 204": {
-			app: func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-				take(r)
-				w.WriteHeader(http.StatusNoContent)
-				return nil
-			},
-			want: wsgiparty.InviteJoined,
-		},
-		"connects by way of the request variable": {
-			app: func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-				operator := caddyhttp.GetVar(r.Context(), "partyline").(*wsgiparty.Operator)
-				w.WriteHeader(http.StatusOK)
-				return operator.Connect("ping", partytest.Pong)
-			},
-			want: wsgiparty.InviteJoined, services: "ping",
-		},
-		"connects and writes nothing, which net/http makes a 200": {
-			app: func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-				take(r, "ping")
-				return nil
-			},
-			want: wsgiparty.InviteJoined, services: "ping",
-		},
-		"early hints are no answer yet": {
-			app: func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-				take(r)
-				w.WriteHeader(http.StatusEarlyHints)
-				w.WriteHeader(http.StatusOK)
-				return nil
-			},
-			want: wsgiparty.InviteJoined,
-		},
-		"a catch-all's plain 200": {
-			directives: `respond "hello"`,
-			want:       wsgiparty.InviteNotAnswered, status: 200, answer: "hello", hint: "did not take the operator",
-		},
-		"nobody takes it": {
-			directives: `respond /elsewhere "hello"`,
-			want:       wsgiparty.InviteNotAnswered, status: 0, hint: "correct the invite's URI",
-		},
-		"404": {
-			directives: `respond "no such page" 404`,
-			want:       wsgiparty.InviteNotAnswered, status: 404, answer: "no such page", hint: "mount a guest there",
-		},
-		"file_server without the file": {
-			directives: "root /nonexistent\nfile_server",
-			want:       wsgiparty.InviteNotAnswered, status: 404,
-		},
-		"a redirect": {
-			directives: "redir * /blog",
-			want:       wsgiparty.InviteNotAnswered, status: 302, hint: "a redirect, to /blog, is not followed",
-		},
-		"403": {
-			directives: "error 403",
-			want:       wsgiparty.InviteRefused, status: 403, hint: "`not vars partyline app`",
-		},
-		"the guest takes the operator and refuses": {
-			app: func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-				take(r)
-				w.WriteHeader(http.StatusTeapot)
-				return nil
-			},
-			want: wsgiparty.InviteRefused, status: 418,
-		},
-		"basic_auth": {
-			directives: "basic_auth {\nbob $2a$14$Zkx19XLiW6VYouLHR5NmfOFU0z2GTNmpkT/5qqR7hx4IjWJPDhjvG\n}\nrespond hello",
-			want:       wsgiparty.InviteRefused, status: 401, err: "not authenticated", hint: "authentication",
-		},
-		"basic_auth that lets the party through": {
-			directives: "@people not vars partyline app\nbasic_auth @people {\nbob $2a$14$Zkx19XLiW6VYouLHR5NmfOFU0z2GTNmpkT/5qqR7hx4IjWJPDhjvG\n}\ntest_app app",
-			app: func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-				take(r)
-				w.WriteHeader(http.StatusOK)
-				return nil
-			},
-			want: wsgiparty.InviteJoined,
-		},
-		"abort": {
-			directives: "abort",
-			want:       wsgiparty.InviteFailed, status: 0, err: "the response broke off", hint: "as `abort` does",
-		},
-		"a panic": {
-			app:  func(http.ResponseWriter, *http.Request, caddyhttp.Handler) error { panic("oh no") },
-			want: wsgiparty.InviteFailed, status: 0, err: "panic: oh no",
-		},
-		"an error": {
-			app:  func(http.ResponseWriter, *http.Request, caddyhttp.Handler) error { return errors.New("oh no") },
-			want: wsgiparty.InviteFailed, status: 0, err: "oh no",
-		},
-		"500": {
-			directives: `respond "<h1>Server Error</h1>" 500`,
-			want:       wsgiparty.InviteFailed, status: 500, answer: "<h1>Server Error</h1>", hint: "what answers at this path fails",
-		},
-		"reverse_proxy with no backend": {
-			directives: "reverse_proxy 127.0.0.1:1",
-			want:       wsgiparty.InviteNotAnswered, status: 0, err: "an invite stays in this process", hint: "write `wsgi_party_guest` in front of",
-		},
-		"a hang until the request's context ends": {
-			timeout: "100ms",
-			app: func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-				take(r, "ping")
-				<-r.Context().Done()
-				return r.Context().Err()
-			},
-			want: wsgiparty.InviteFailed, status: 0, err: "it took longer than 100ms", hint: "invite_timeout",
-		},
-		"an answer, and then a hang": {
-			timeout: "500ms",
-			app: func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-				take(r, "ping")
-				w.WriteHeader(http.StatusNoContent)
-				<-r.Context().Done()
-				return nil
-			},
-			want: wsgiparty.InviteFailed, status: 204, err: "it took longer than 500ms", hint: "invite_timeout",
-		},
-		"an answer, and then an error": {
-			app: func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-				take(r, "ping")
-				w.WriteHeader(http.StatusNotFound)
-				return errors.New("oh no")
-			},
-			want: wsgiparty.InviteFailed, services: "ping", status: 404, err: "oh no", hint: "correct what fails",
-		},
-		"the guest takes the operator and answers nothing": {
-			app: func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-				take(r)
-				return nil
-			},
-			want: wsgiparty.InviteNotAnswered, status: 0, hint: "has to answer with a 2xx status",
-		},
-		"the guest takes the operator and redirects": {
-			app: func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-				take(r)
-				http.Redirect(w, r, "/elsewhere", http.StatusFound)
-				return nil
-			},
-			want: wsgiparty.InviteNotAnswered, status: 302, hint: "has to answer with a 2xx status",
-		},
-		"304": {
-			directives: `respond 304`,
-			want:       wsgiparty.InviteNotAnswered, status: 304, hint: "did not take the operator",
-		},
-		"a stream without end": {
-			app: func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-				take(r)
-				for {
-					if _, err := w.Write(make([]byte, 4096)); err != nil {
-						return err
-					}
-					if err := http.NewResponseController(w).Flush(); err != nil {
-						return err
-					}
+		"connects and answers 200":                                {app: takes(says(200), "ping", "url"), want: joined, services: "ping url"},
+		"takes the operator, connects nothing, answers 204":       {app: takes(says(204)), want: joined},
+		"connects and writes nothing, which net/http makes a 200": {app: takes(nothing, "ping"), want: joined, services: "ping"},
+		"early hints are no answer yet":                           {app: takes(says(103, 200)), want: joined},
+		"connects by way of the request variable": {want: joined, services: "ping", app: func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+			w.WriteHeader(http.StatusOK)
+			return caddyhttp.GetVar(r.Context(), "partyline").(*wsgiparty.Operator).Connect("ping", partytest.Pong)
+		}},
+		"a catch-all's plain 200":      {directives: `respond "hello"`, want: notAnswered, status: 200, answer: "hello", hint: "did not take the operator"},
+		"nobody takes it":              {directives: `respond /elsewhere "hello"`, want: notAnswered, hint: "correct the invite's URI"},
+		"404":                          {directives: `respond "no such page" 404`, want: notAnswered, status: 404, answer: "no such page", hint: "mount a guest there"},
+		"file_server without the file": {directives: "root /nonexistent\nfile_server", want: notAnswered, status: 404},
+		"a redirect":                   {directives: "redir * /blog", want: notAnswered, status: 302, hint: "a redirect, to /blog, is not followed"},
+		"403":                          {directives: "error 403", want: refused, status: 403, hint: "`not vars partyline app`"},
+		"304":                          {directives: `respond 304`, want: notAnswered, status: 304, hint: "did not take the operator"},
+		"the guest takes the operator and refuses":         {app: takes(says(418)), want: refused, status: 418},
+		"the guest takes the operator and answers nothing": {app: takes(nothing), want: notAnswered, hint: "has to answer with a 2xx status"},
+		"the guest takes the operator and redirects":       {app: takes(redirects), want: notAnswered, status: 302, hint: "has to answer with a 2xx status"},
+		"basic_auth":                             {directives: "basic_auth" + bob + "respond hello", want: refused, status: 401, err: "not authenticated", hint: "authentication"},
+		"basic_auth that lets the party through": {directives: "@people not vars partyline app\nbasic_auth @people" + bob + "test_app app", app: takes(says(200)), want: joined},
+		"abort":                                  {directives: "abort", want: failed, err: "the response broke off", hint: "as `abort` does"},
+		"a panic":                                {app: func(http.ResponseWriter, *http.Request, caddyhttp.Handler) error { panic("oh no") }, want: failed, err: "panic: oh no"},
+		"an error":                               {app: func(http.ResponseWriter, *http.Request, caddyhttp.Handler) error { return ohNo }, want: failed, err: "oh no"},
+		"500":                                    {directives: `respond "<h1>Server Error</h1>" 500`, want: failed, status: 500, answer: "<h1>Server Error</h1>", hint: "what answers at this path fails"},
+		"reverse_proxy with no backend":          {directives: "reverse_proxy 127.0.0.1:1", want: notAnswered, err: "an invite stays in this process", hint: "write `wsgi_party_guest` in front of"},
+		"a template that fails":                  {directives: "templates\nheader Content-Type text/html\nrespond `{{httpInclude \"/\"}}`", want: failed, status: 500},
+		"invoke":                                 {directives: "invoke named", want: notAnswered, hint: "a named route, which invoke leads to, is not ready"},
+		"a hang until the request's context ends": {timeout: "100ms", want: failed, err: "it took longer than 100ms", hint: "invite_timeout", app: takes(func(_ http.ResponseWriter, r *http.Request) error {
+			<-r.Context().Done()
+			return r.Context().Err()
+		}, "ping")},
+		"an answer, and then a hang": {timeout: "500ms", want: failed, status: 204, err: "it took longer than 500ms", hint: "invite_timeout", app: takes(func(w http.ResponseWriter, r *http.Request) error {
+			w.WriteHeader(http.StatusNoContent)
+			<-r.Context().Done()
+			return nil
+		}, "ping")},
+		"an answer, and then an error": {want: failed, services: "ping", status: 404, err: "oh no", hint: "correct what fails", app: takes(func(w http.ResponseWriter, _ *http.Request) error {
+			w.WriteHeader(http.StatusNotFound)
+			return ohNo
+		}, "ping")},
+		"a stream without end": {want: failed, status: 200, err: "longer than 1048576 bytes", app: takes(func(w http.ResponseWriter, _ *http.Request) error {
+			for {
+				if _, err := w.Write(make([]byte, 4096)); err != nil {
+					return err
 				}
-			},
-			want: wsgiparty.InviteFailed, status: 200, err: "longer than 1048576 bytes",
-		},
-		"hijacking": {
-			app: func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-				take(r)
-				if _, _, err := http.NewResponseController(w).Hijack(); !errors.Is(err, http.ErrNotSupported) {
-					t.Errorf("hijacking: %v", err)
+				if err := http.NewResponseController(w).Flush(); err != nil {
+					return err
 				}
-				w.WriteHeader(http.StatusOK)
-				return nil
-			},
-			want: wsgiparty.InviteJoined,
-		},
+			}
+		})},
+		"hijacking": {want: joined, app: takes(func(w http.ResponseWriter, _ *http.Request) error {
+			_, _, err := http.NewResponseController(w).Hijack()
+			check.ErrorIf(t, !errors.Is(err, http.ErrNotSupported), "hijacking: %v", err)
+			w.WriteHeader(http.StatusOK)
+			return nil
+		})},
 		"templates, encode, groups and placeholders on the way": {
-			directives: `
-				encode
-				templates
-				vars local {http.request.local}
-				header X-Local {http.request.local.host}:{http.request.local.port}
-				header X-Shutdown {http.shutting_down}
-				header X-Duration {http.request.duration_ms}
-				header X-Id {http.request.uuid}
-				rewrite /rewritten
-				handle /elsewhere {
-					respond wrong
-				}
-				handle /rewritten {
-					request_body {
-max_size 1MB
-					}
-					test_app app
-				}`,
-			app: func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-				take(r, "ping")
+			directives: "encode\ntemplates\nvars local {http.request.local}\nheader X-Local {http.request.local.host}:{http.request.local.port}\n" +
+				"header X-Shutdown {http.shutting_down}\nheader X-Duration {http.request.duration_ms}\nheader X-Id {http.request.uuid}\n" +
+				"rewrite /rewritten\nhandle /elsewhere {\nrespond wrong\n}\nhandle /rewritten {\nrequest_body {\nmax_size 1MB\n}\ntest_app app\n}",
+			app: takes(func(w http.ResponseWriter, _ *http.Request) error {
 				w.Header().Set("Content-Type", "text/html")
 				_, err := io.WriteString(w, `{{.ClientIP}} {{.RemoteIP}}`)
 				return err
-			},
-			want: wsgiparty.InviteJoined, services: "ping",
-		},
-		"a template that fails": {
-			directives: "templates\nheader Content-Type text/html\nrespond `{{httpInclude \"/\"}}`",
-			want:       wsgiparty.InviteFailed, status: 500,
-		},
-		"invoke": {
-			directives: "invoke named",
-			want:       wsgiparty.InviteNotAnswered, status: 0, hint: "a named route, which invoke leads to, is not ready",
+			}, "ping"),
+			want: joined, services: "ping",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -522,36 +328,18 @@ max_size 1MB
 			}
 			partytest.Guest(t, "named", "pong", "ping")
 			c := partytest.NewCaddy(t)
-			c.Load(fmt.Sprintf(`
-			&(named) {
-				route {
-					test_app named
-				}
-			}
-			ADDRESS {
-				wsgi_party main {
-					invite /app/__invite__/
-					invite_timeout %s
-					%s
-				}
-			}`, cmp.Or(test.timeout, "30s"), cmp.Or(test.directives, "test_app app")))
+			c.Load(fmt.Sprintf("&(named) {\nroute {\ntest_app named\n}\n}\nADDRESS {\nwsgi_party main {\ninvite /app/__invite__/\ninvite_timeout %s\n%s\n}\n}",
+				cmp.Or(test.timeout, "30s"), cmp.Or(test.directives, "test_app app")))
 			got := partytest.InviteLogged(t)
-			if got["msg"] != test.want.Message() {
-				t.Fatalf("%v, want %q", got, test.want.Message())
-			}
-			if services := fmt.Sprint(got["services"]); services != "["+test.services+"]" {
-				t.Errorf("services: %v, want [%s]", services, test.services)
-			}
-			if test.want == wsgiparty.InviteJoined {
+			check.FatalIf(t, got["msg"] != partytest.Message(test.want), "%v, want %q", got, test.want)
+			check.Equal(t, fmt.Sprint(got["services"]), "["+test.services+"]", "services")
+			if test.want == joined {
 				return
 			}
-			if got["status"] != float64(test.status) {
-				t.Errorf("status: %v, want %d", got["status"], test.status)
-			}
+			check.Equal(t, got["status"], any(float64(test.status)), "status")
 			for key, want := range map[string]string{"error": test.err, "answer": test.answer, "hint": test.hint} {
-				if s, _ := got[key].(string); !strings.Contains(s, want) {
-					t.Errorf("%s: %q does not contain %q", key, s, want)
-				}
+				value, _ := got[key].(string)
+				check.Has(t, value, want, key)
 			}
 			check.ErrorIf(t, got["level"] != "warn" || got["hint"] == "", got)
 		})
@@ -560,21 +348,17 @@ max_size 1MB
 
 func TestAfterATimeoutTheOperatorHasLeft(t *testing.T) {
 	late := make(chan error, 1)
-	partytest.App(t, "app", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-		operator, _ := wsgiparty.OperatorFrom(r)
-		if err := operator.Connect("ping", partytest.Pong); err != nil {
-			return err
-		}
+	onInvite(t, "app", func(i *wsgiparty.Invitation, r *http.Request) error {
+		check.Nil(t, i.Operator.Connect("ping", partytest.Pong))
 		<-r.Context().Done()
-		partytest.Eventually(t, "the operator leaves", func() bool { return operator.Connect("late", partytest.Pong) != nil })
-		late <- operator.Connect("late", partytest.Pong)
+		partytest.Eventually(t, "the operator leaves", func() bool { return i.Operator.Connect("late", partytest.Pong) != nil })
+		late <- i.Operator.Connect("late", partytest.Pong)
 		return nil
 	})
 	c := partytest.NewCaddy(t)
 	c.Site("wsgi_party main {\ninvite /__invite__/\ninvite_timeout 10ms\ntest_app app\n}")
-	if err := <-late; !errors.Is(err, wsgiparty.ErrLeft) {
-		t.Errorf("connecting after the time-out: %v", err)
-	}
+	err := <-late
+	check.ErrorIf(t, !errors.Is(err, wsgiparty.ErrLeft), "connecting after the time-out: %v", err)
 	check.Equal(t, len(operatorOf(c, "main").Partyline().Services()), 0, "still connected")
 }
 
@@ -588,19 +372,17 @@ func TestAnInviteThatIgnoresItsContextIsAbandoned(t *testing.T) {
 	c := partytest.NewCaddy(t)
 	defer close(release)
 	c.Site("wsgi_party main {\ninvite /__invite__/\ninvite_timeout 10ms\ntest_app app\n}\nrespond up")
-	got := partytest.InviteLogged(t)
-	check.ErrorIf(t, got["msg"] != partytest.Message(wsgiparty.InviteFailed), got)
+	check.Equal(t, partytest.InviteLogged(t)["msg"], "invite failed")
 }
 
 func TestTheTimeoutIsForEachInvite(t *testing.T) {
 	const takes = 50 * time.Millisecond
 	var deadlines []time.Time
-	partytest.App(t, "app", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	onInvite(t, "app", func(i *wsgiparty.Invitation, r *http.Request) error {
 		deadline, _ := r.Context().Deadline()
 		deadlines = append(deadlines, deadline)
 		time.Sleep(takes)
-		operator, _ := wsgiparty.OperatorFrom(r)
-		return operator.Connect("ping", partytest.Pong)
+		return i.Operator.Connect("ping", partytest.Pong)
 	})
 	c := partytest.NewCaddy(t)
 	c.Site("wsgi_party main {\ninvite_timeout 1m\ninvite /a/__invite__/ /b/__invite__/\ntest_app app\n}")

@@ -314,9 +314,7 @@ func TestWhatIsTakenIsNotRegisteredAgain(t *testing.T) {
 		`function name "greet you" is not a valid`:         function("greet you"),
 	} {
 		func() {
-			defer func() {
-				check.Has(t, fmt.Sprint(recover()), what, "the panic")
-			}()
+			defer func() { check.Has(t, fmt.Sprint(recover()), what, "the panic") }()
 			register()
 		}()
 	}
