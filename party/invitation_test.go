@@ -7,16 +7,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/wsgiparty/wsgiparty"
 	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
@@ -31,14 +28,9 @@ import (
 func newDeferring(t *testing.T, c *partytest.Caddy, options string, soFar party.InviteInfo) func() *party.Invitation {
 	t.Helper()
 	invitations := make(chan *party.Invitation, 16)
-	partytest.App(t, "later", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-		i, ok := party.InvitationFrom(r)
-		if !ok {
-			return errors.New("it is no invite")
-		}
+	onInvite(t, "later", func(i *party.Invitation, _ *http.Request) error {
 		i.Defer(soFar)
 		i.OnStart(func() { invitations <- i })
-		w.WriteHeader(http.StatusNoContent)
 		return nil
 	})
 	c.Site("wsgi_party main {\n" + options + "\ninvite /later/__invite__/\ntest_app later\n}")
@@ -157,44 +149,28 @@ func TestAnOperatorIsReplacedWithoutAGap(t *testing.T) {
 // TestApplicationsThatAreInvitedAgainAreWaitedForTogether holds each until all have
 // been asked.
 func TestApplicationsThatAreInvitedAgainAreWaitedForTogether(t *testing.T) {
-	const applications = 3
 	c := partytest.NewCaddy(t)
-	var asked sync.WaitGroup
-	asked.Add(applications)
-	all := make(chan struct{})
-	var config strings.Builder
-	config.WriteString("wsgi_party main {\ninvite_timeout 10m\n")
-	for n := range applications {
-		var times atomic.Int64
-		a := partytest.NewApplication(t, "", func(w http.ResponseWriter, r *http.Request) {
-			if times.Add(1) == 1 {
-				w.WriteHeader(http.StatusForbidden)
-				return
-			}
-			asked.Done()
-			<-all
-			w.Header().Set("Content-Type", partytest.ManifestType)
-			_, _ = io.WriteString(w, `{"services": {"ping": {"answer": 1}}}`)
-		})
-		fmt.Fprintf(&config, "invite /app%d/__invite__/\n%s", n, partytest.Mounted(fmt.Sprint("app", n), "", a))
+	apps := make(map[string]*partytest.Application)
+	config := ""
+	for _, guest := range []string{"a", "b", "c"} {
+		apps[guest] = partytest.NewInvited(t, partytest.Status(http.StatusForbidden))
+		config += "invite /" + guest + "/__invite__/\n" + partytest.Mounted(guest, "", apps[guest])
 	}
-	c.Site(config.String() + "}")
-	partytest.Eventually(t, "all have refused", func() bool {
-		for _, p := range wsgiparty.Parties() {
-			for _, i := range p.Invites {
-				if i.Result != wsgiparty.InviteRefused {
-					return false
-				}
-			}
-		}
-		return true
-	})
-	go func() {
-		asked.Wait()
-		close(all)
-	}()
+	c.Site("wsgi_party main {\ninvite_timeout 10m\n" + config + "}")
+	for guest, info := range invitesOf(t, "main", true) {
+		check.Equal(t, info.Result, wsgiparty.InviteRefused, guest)
+	}
+	var asked sync.WaitGroup
+	asked.Add(len(apps))
+	for _, a := range apps {
+		a.OnInvite(func(w http.ResponseWriter, r *http.Request) {
+			asked.Done()
+			asked.Wait()
+			partytest.Manifest(`{"services": {"ping": {"answer": 1}}}`)(w, r)
+		})
+	}
 	infos := wsgiparty.SendInvites("main", "")
-	check.Equal(t, len(infos), applications, "%+v", infos)
+	check.Equal(t, len(infos), len(apps), "%+v", infos)
 	for _, i := range infos {
 		check.Equal(t, i.Result, wsgiparty.InviteJoined, "%+v", i)
 	}
@@ -209,13 +185,12 @@ func TestAGuestThatHangsEachTimeTheConfigIsLoadedIsWaitedForLess(t *testing.T) {
 	}
 	partytest.OnInvites(t, "app", hang, hang, hang, partytest.Connects("pong", "ping"), hang, hang)
 	c := partytest.NewCaddy(t)
-	outcome := func() wsgiparty.InviteInfo { return wsgiparty.Parties()[0].Invites[0] }
-	const site = "ADDRESS {\nwsgi_party main {\ninvite_timeout 2s\ninvite /app/__invite__/ /other/__invite__/\ntest_app /app/* app\n}\n}"
 	for load, want := range []string{"2s", "200ms", "200ms", "", "2s", "200ms"} {
-		c.Load(site)
-		got := wire.Message(outcome().Err)
+		c.Site("wsgi_party main {\ninvite_timeout 2s\ninvite /app/__invite__/ /other/__invite__/\ntest_app /app/* app\n}")
+		info := wsgiparty.Parties()[0].Invites[0]
+		got := wire.Message(info.Err)
 		check.ErrorIf(t, want == "" && got != "" || !strings.HasSuffix(got, want), "load %d: %q, want %s", load, got, want)
-		check.Equal(t, strings.Contains(outcome().Hint, "a tenth"), (want == "200ms"), "load %d: hint", load)
+		check.Equal(t, strings.Contains(info.Hint, "a tenth"), want == "200ms", "load %d: hint", load)
 	}
 }
 
@@ -230,17 +205,16 @@ func TestWhoSaysWhatBecameOfInvitesWaitsForNobody(t *testing.T) {
 	go func() {
 		defer close(done)
 		var group sync.WaitGroup
-		group.Go(func() {
-			for range times {
-				_ = a.AddKeys("main", "blog", token.Keys{})
-			}
-		})
-		for range 2 {
+		often := func(do func()) {
 			group.Go(func() {
 				for range times {
-					check.Has(t, wsgiparty.Parties()[0].Invites[0].Hint, "wsgi_party_guest")
+					do()
 				}
 			})
+		}
+		often(func() { _ = party.AddKeys(a, "main", "blog", token.Keys{}) })
+		for range 2 {
+			often(func() { check.Has(t, wsgiparty.Parties()[0].Invites[0].Hint, "wsgi_party_guest") })
 		}
 		group.Wait()
 	}()
@@ -251,21 +225,12 @@ func TestWhoSaysWhatBecameOfInvitesWaitsForNobody(t *testing.T) {
 	}
 }
 
-// partiesOf returns the handlers of a party of the running config.
-func partiesOf(t testing.TB, name string) []*party.Host {
+// sending returns how many invites of the party main are under way, and how many wait for them.
+func sending(t testing.TB) (invites, waiting int) {
 	t.Helper()
 	a, ok := party.Running()
 	check.FatalIf(t, !ok, "no config has a party")
-	return a.HostsOf(name)
-}
-
-// untilGone is an invite of a guest that answers when nobody waits for it any more.
-func untilGone(entered chan<- struct{}) func(http.ResponseWriter, *http.Request, *partytest.Operator) error {
-	return func(_ http.ResponseWriter, r *http.Request, operator *partytest.Operator) error {
-		entered <- struct{}{}
-		<-r.Context().Done()
-		return operator.Connect("hangs", partytest.Pong) // too late
-	}
+	return party.HostsOf(a, "main")[0].Sending()
 }
 
 // TestInvitesWhoseClientsHaveGoneHoldUpNobody has one guest hang, one application, and
@@ -273,16 +238,16 @@ func untilGone(entered chan<- struct{}) func(http.ResponseWriter, *http.Request,
 func TestInvitesWhoseClientsHaveGoneHoldUpNobody(t *testing.T) {
 	const posts = 60
 	entered := make(chan struct{}, posts)
-	hangs := []partytest.InvitedFunc{partytest.Responds(500)}
-	for range posts {
-		hangs = append(hangs, untilGone(entered))
-	}
-	partytest.OnInvites(t, "hangs", append(hangs, partytest.Connects("at last", "hangs"))...)
+	partytest.OnInvites(t, "hangs", partytest.Responds(500), func(_ http.ResponseWriter, r *http.Request, operator *partytest.Operator) error {
+		entered <- struct{}{}
+		<-r.Context().Done()
+		return operator.Connect("hangs", partytest.Pong) // nobody waits for it any more
+	})
 	partytest.OnInvites(t, "well", partytest.Responds(500), partytest.Connects("pong", "ping"))
 	c := partytest.NewCaddyWithAdmin(t)
 	events := partytest.KeepEvents(t)
 	held, ended := make(chan struct{}, 2*posts), make(chan struct{})
-	application := partytest.NewApplication(t, "", func(_ http.ResponseWriter, r *http.Request) {
+	slow := partytest.NewApplication(t, "", func(_ http.ResponseWriter, r *http.Request) {
 		held <- struct{}{}
 		select {
 		case <-r.Context().Done():
@@ -290,7 +255,8 @@ func TestInvitesWhoseClientsHaveGoneHoldUpNobody(t *testing.T) {
 		}
 	})
 	defer close(ended)
-	c.Site("route {\ntest_app events\nwsgi_party main {\ninvite_timeout 10m\ninvite /slow/__invite__/ /hangs/__invite__/ /well/__invite__/\ntest_app /hangs/* hangs\ntest_app /well/* well\n" + partytest.Mounted("slow", "", application) + "}\n}")
+	c.Site("route {\ntest_app events\nwsgi_party main {\ninvite_timeout 10m\ninvite /slow/__invite__/ /hangs/__invite__/ /well/__invite__/\n" +
+		"test_app /hangs/* hangs\ntest_app /well/* well\n" + partytest.Mounted("slow", "", slow) + "}\n}")
 	<-held
 	told := len(events.Events())
 	post := func(ctx context.Context, guest string) partytest.Response {
@@ -312,43 +278,27 @@ func TestInvitesWhoseClientsHaveGoneHoldUpNobody(t *testing.T) {
 	<-entered
 	<-held
 	// An invite of another guest does not wait for them.
-	var sent struct {
-		Invites []struct{ Result wsgiparty.InviteResult }
-	}
-	if partytest.Decode(c, post(context.Background(), "well"), &sent); len(sent.Invites) != 1 || sent.Invites[0].Result != wsgiparty.InviteJoined {
-		t.Errorf("%+v", sent)
-	}
-	c.ExpectAnswers("main", "ping", "pong")
-	leave()
-	group.Wait()
-	partytest.Eventually(t, "the invites end with their requests", func() bool {
-		p := partiesOf(c, "main")[0]
-		(*p.Mu()).Lock()
-		defer (*p.Mu()).Unlock()
-		for _, i := range *(*p.Guests()).Invited() {
-			if (*i.Sending()) != nil {
-				return false
-			}
-		}
-		return true
-	})
-	// They have left everything as it was.
-	partytest.Eventually(t, "the guest that connects too late has left", func() bool { return operatorOf(c, "main").Partyline().Services()["hangs"] == nil })
-	var shown struct {
+	var got struct {
 		Invites []struct {
 			Status int
 			Result wsgiparty.InviteResult
 		}
 	}
-	if partytest.Decode(c, c.Call("GET", "/wsgi_party/main", ""), &shown); shown.Invites[1].Status != 500 || shown.Invites[1].Result != wsgiparty.InviteFailed {
-		t.Errorf("%+v", shown.Invites[1])
-	}
+	partytest.Decode(c, post(context.Background(), "well"), &got)
+	check.ErrorIf(t, len(got.Invites) != 1 || got.Invites[0].Result != wsgiparty.InviteJoined, "%+v", got)
+	c.ExpectAnswers("main", "ping", "pong")
+	leave()
+	group.Wait()
+	partytest.Eventually(t, "the invites end with their requests", func() bool { invites, _ := sending(t); return invites == 0 })
+	// They have left everything as it was.
+	partytest.Eventually(t, "the guest that connects too late has left", func() bool { return operatorOf(c, "main").Partyline().Services()["hangs"] == nil })
+	info := invitesOf(t, "main", false)["hangs"]
+	check.ErrorIf(t, info.Status != 500 || info.Result != wsgiparty.InviteFailed, "%+v", info)
 	for _, e := range events.Events()[told:] {
 		check.ErrorIf(t, strings.Contains(e, "hangs"), "an invite that nobody waited for is told of: %s", e)
 	}
-	for _, e := range partytest.LogEntries(t, "request error") {
-		t.Errorf("who has gone is an error: %v", e)
-	}
+	errs := partytest.LogEntries(t, "request error")
+	check.ErrorIf(t, len(errs) > 0, "who has gone is an error: %v", errs)
 }
 
 // TestWhoInvitesAGuestThatIsBeingInvitedGetsTheSameOutcome has the first of two who
@@ -379,13 +329,7 @@ func TestWhoInvitesAGuestThatIsBeingInvitedGetsTheSameOutcome(t *testing.T) {
 		return sent
 	}
 	waiting := func(n int) {
-		t.Helper()
-		partytest.Eventually(t, fmt.Sprint(n, " wait"), func() bool {
-			p := partiesOf(c, "main")[0]
-			(*p.Mu()).Lock()
-			defer (*p.Mu()).Unlock()
-			return (*(*(*p.Guests()).Invited())[0].Sending()) != nil && (*(*(*(*p.Guests()).Invited())[0].Sending()).Waiting()) == n
-		})
+		partytest.Eventually(t, fmt.Sprint(n, " wait"), func() bool { _, waiting := sending(t); return waiting == n })
 	}
 	enough := errors.New("enough")
 	ctx, leave := context.WithCancelCause(context.Background())
@@ -394,9 +338,7 @@ func TestWhoInvitesAGuestThatIsBeingInvitedGetsTheSameOutcome(t *testing.T) {
 	others := []<-chan result{send(context.Background()), send(context.Background())}
 	waiting(3)
 	leave(enough)
-	if r := <-first; r.err != enough || r.infos != nil {
-		t.Errorf("%+v", r)
-	}
+	check.Deep(t, <-first, result{nil, enough})
 	waiting(2)
 	close(release)
 	for _, other := range others {
@@ -404,9 +346,7 @@ func TestWhoInvitesAGuestThatIsBeingInvitedGetsTheSameOutcome(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 	}
-	if script.Invites() != 2 {
-		t.Errorf("%d invites arrived", script.Invites()-1)
-	}
+	check.Equal(t, script.Invites(), 2, "invites arrived")
 	c.ExpectAnswers("main", "ping", "pong")
 	// Who is on the line is sent none.
 	if infos, err := wsgiparty.SendInvitesContext(ctx, "main", "app"); err != nil || len(infos) != 1 || infos[0].Sent {

@@ -19,6 +19,7 @@ import (
 	"github.com/wsgiparty/wsgiparty"
 	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
+	"github.com/wsgiparty/wsgiparty/party"
 )
 
 func TestTheGuestsURIIsItsOwn(t *testing.T) {
@@ -133,9 +134,7 @@ func TestGuestNames(t *testing.T) {
 		"/one__invite__/":                    "one__invite__",
 		"https://example.com/__invite__/":    "root",
 	} {
-		i, err := wsgiparty.Invite{URI: uri}.Parse()
-		check.Must(t, err)
-		check.Equal(t, *i.Guest(), want, uri)
+		check.Equal(t, check.Value(party.GuestOf(uri))(t), want, uri)
 	}
 }
 
@@ -225,7 +224,7 @@ func TestOutcomeOfAnInvite(t *testing.T) {
 	takes := func(answer answer, services ...string) partytest.ServeFunc {
 		return func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 			operator, ok := wsgiparty.OperatorFrom(r)
-			check.FatalIf(t, !ok, "the invite carries no operator")
+			check.ErrorIf(t, !ok, "the invite carries no operator")
 			for _, s := range services {
 				check.Nil(t, operator.Connect(s, partytest.Pong))
 			}

@@ -85,7 +85,7 @@ func TestAPathThatAGuestMakesUpIsNone(t *testing.T) {
 		"with another token's claims":         {"path": [][]string{{"two", "auth"}}, "root": ended.Root, "mac": ended.MAC, "jti": ended.JTI},
 		"with those of another guest's token": {"path": ofTwo.Path, "root": ofTwo.Root, "mac": ofTwo.MAC, "jti": ofTwo.JTI},
 		"with a call that never was":          {"path": [][]string{{"two", "auth"}}, "root": "x.1", "mac": ended.MAC},
-		"with a call of this Caddy":           {"path": [][]string{{"two", "auth"}}, "root": (*party.ProcessID) + ".1", "mac": "AAAA"},
+		"with a call of this Caddy":           {"path": [][]string{{"two", "auth"}}, "root": party.ProcessID + ".1", "mac": "AAAA"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			header := http.Header{"Party-Token": {signedBy(t, "one", one.Key, claims)}}
@@ -137,7 +137,7 @@ func TestAPathCountsWhileItsCallIsUnderWay(t *testing.T) {
 	if response := c.Ask(again); response.Status != 200 || !strings.Contains(response.Body, `"answers":["x","y"]`) {
 		t.Errorf("when x has ended, one is told %d %s", response.Status, response.Body)
 	}
-	(*party.Roots).Range(func(id, _ any) bool {
+	party.Roots.Range(func(id, _ any) bool {
 		t.Errorf("the call %v is kept", id)
 		return true
 	})
@@ -177,7 +177,7 @@ func TestAPathOfAnotherCaddyCounts(t *testing.T) {
 	answered("its own", with(now, "main", "other.1", twoAsks), `["keyless"]`)
 	answered("another party's", with(now, "other", "other.1", twoAsks), `["two","keyless"]`)
 	answered("one that has expired, for a clock that is right", with(now.Add(-75*time.Second), "main", "other.1", twoAsks), `["two","keyless"]`)
-	answered("one of a call of this Caddy's that has ended", with(now, "main", (*party.ProcessID)+".ended", twoAsks), `["two","keyless"]`)
+	answered("one of a call of this Caddy's that has ended", with(now, "main", party.ProcessID+".ended", twoAsks), `["two","keyless"]`)
 	c.ExpectProblem(with(now, "main", "other.1", slices.Repeat([]token.Ask{{Guest: "x", Service: "y"}}, 8)...), http.StatusLoopDetected, "too deep")
 
 	// The same key is there after a reload.
@@ -298,26 +298,26 @@ func TestLoopOf(t *testing.T) {
 		nested bool
 		want   string
 	}{
-		{"", false, (*party.LoopID)},
-		{" , ", true, (*party.LoopID)},
-		{"cdn.example; v=1", false, "cdn.example; v=1, " + (*party.LoopID)},
-		{(*party.LoopID), false, (*party.LoopID) + ", " + (*party.LoopID)},
-		{"a," + (*party.LoopID) + ";x", true, "a," + (*party.LoopID) + ";x"},
-		{"a", true, "a, " + (*party.LoopID)},
-		{"x-" + (*party.LoopID), true, "x-" + (*party.LoopID) + ", " + (*party.LoopID)},
-		{strings.Repeat("x", 5000), false, (*party.LoopID)},
+		{"", false, party.LoopID},
+		{" , ", true, party.LoopID},
+		{"cdn.example; v=1", false, "cdn.example; v=1, " + party.LoopID},
+		{party.LoopID, false, party.LoopID + ", " + party.LoopID},
+		{"a," + party.LoopID + ";x", true, "a," + party.LoopID + ";x"},
+		{"a", true, "a, " + party.LoopID},
+		{"x-" + party.LoopID, true, "x-" + party.LoopID + ", " + party.LoopID},
+		{strings.Repeat("x", 5000), false, party.LoopID},
 	} {
 		check.Equal(t, party.LoopOf(test.before, test.nested), test.want, "%q becomes", test.before)
 	}
-	got := party.LoopOf(long+(*party.LoopID)+", last", false)
-	if len(got) > party.MaxLoopHeader+100 || !strings.HasSuffix(got, ", other, "+(*party.LoopID)+", last, "+(*party.LoopID)) || party.LoopsIn([]string{got}) != 2 {
+	got := party.LoopOf(long+party.LoopID+", last", false)
+	if len(got) > party.MaxLoopHeader+100 || !strings.HasSuffix(got, ", other, "+party.LoopID+", last, "+party.LoopID) || party.LoopsIn([]string{got}) != 2 {
 		t.Errorf("%d bytes, %q", len(got), got[len(got)-100:])
 	}
-	check.Equal(t, party.LoopsIn([]string{(*party.LoopID) + "," + (*party.LoopID), "b", (*party.LoopID) + " ;q=1"}), 3, "times")
+	check.Equal(t, party.LoopsIn([]string{party.LoopID + "," + party.LoopID, "b", party.LoopID + " ;q=1"}), 3, "times")
 }
 
 // loops is a request's CDN-Loop, with "ID" for this process.
-func loops(h http.Header) string { return strings.ReplaceAll(h.Get("CDN-Loop"), (*party.LoopID), "ID") }
+func loops(h http.Header) string { return strings.ReplaceAll(h.Get("CDN-Loop"), party.LoopID, "ID") }
 
 func TestSubrequestsSayWhatTheyHaveComeThrough(t *testing.T) {
 	c := partytest.NewCaddy(t)
@@ -378,7 +378,7 @@ func TestRequestsThatCameThroughTooOftenEnd(t *testing.T) {
 	a := partytest.NewApplication(t, "", func(w http.ResponseWriter, r *http.Request) { asked.Add(1); partytest.JSON("1")(w, r) })
 	c.Load("ADDRESS {\nwsgi_party main {\n" + partytest.Asker + "invite /a/__invite__/\n" + partytest.Mounted("a", "service s /s", a) + "handle /page {\nrespond page\n}\n}\nhandle_errors {\nreverse_proxy " + a.Address() + "\n}\n}\nhttp://" + c.Endpoint + " {\nwsgi_party_ask main\n}")
 	header := func(n int) http.Header {
-		return http.Header{"Cdn-Loop": {"a", strings.TrimSuffix(strings.Repeat((*party.LoopID)+", ", n), ", ")}}
+		return http.Header{"Cdn-Loop": {"a", strings.TrimSuffix(strings.Repeat(party.LoopID+", ", n), ", ")}}
 	}
 	c.ExpectProblem(partytest.Asking{Key: key, Path: "/s", Header: header(4)}, http.StatusLoopDetected, "has come through this Caddy 4 times (CDN-Loop)")
 	c.ExpectProblem(partytest.Asking{Path: "/", Method: "GET", Header: header(5)}, http.StatusLoopDetected)

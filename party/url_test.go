@@ -337,7 +337,7 @@ func FuzzURLFor(f *testing.F) {
 	allowed := map[string]bool{"https://site.example": true}
 	for _, origin := range []string{"https://kiosk.example", "http://plain.example:8080", "https://[2001:db8::1]"} {
 		parsed := check.Value(url.Parse(origin))(f)
-		(*e.Origins()).Store(party.OriginOf(parsed), nil)
+		e.AllowOrigin(parsed)
 		allowed[origin] = true
 	}
 	for _, seed := range []string{

@@ -110,7 +110,7 @@ func (c *Caddy) Raw(request string) Response {
 
 // TryCall makes a request to the admin endpoint.
 func (c *Caddy) TryCall(ctx context.Context, method, path string, body io.Reader) (Response, error) {
-	return send(ctx, method, "http://"+c.Admin+path, body, nil)
+	return send(ctx, method, "http://"+c.Admin+path, body, http.Header{"Content-Type": {"application/json"}})
 }
 
 // Call is TryCall when the endpoint has to answer.
