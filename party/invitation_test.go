@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/wsgiparty/wsgiparty"
 	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
@@ -28,9 +29,11 @@ import (
 func newDeferring(t *testing.T, c *partytest.Caddy, options string, soFar party.InviteInfo) func() *party.Invitation {
 	t.Helper()
 	invitations := make(chan *party.Invitation, 16)
-	onInvite(t, "later", func(i *party.Invitation, _ *http.Request) error {
+	partytest.App(t, "later", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+		i, _ := party.InvitationFrom(r)
 		i.Defer(soFar)
 		i.OnStart(func() { invitations <- i })
+		w.WriteHeader(http.StatusNoContent)
 		return nil
 	})
 	c.Site("wsgi_party main {\n" + options + "\ninvite /later/__invite__/\ntest_app later\n}")

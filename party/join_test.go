@@ -28,19 +28,7 @@ func TestAModuleMayJoinBeforeThePartyIsProvisioned(t *testing.T) {
 	partytest.OnProvision(t, "inside", partytest.Joins("main", "inside", "who", "inside"))
 	partytest.OnProvision(t, "late", partytest.Joins("main", "late", "who", "late"))
 	c := partytest.NewCaddy(t)
-	c.Site(`
-	route {
-		test_app early
-		wsgi_party main {
-			ignore_missing_services
-			invite /__invite__/
-			route {
-				test_app inside
-				test_app invited
-			}
-		}
-		test_app late
-	}`)
+	c.Site("route {\ntest_app early\nwsgi_party main {\nignore_missing_services\ninvite /__invite__/\nroute {\ntest_app inside\ntest_app invited\n}\n}\ntest_app late\n}")
 	c.ExpectAnswers("main", "who", "invited", "early", "inside", "late")
 	answers, err := operatorOf(c, "main").AskAround(context.Background(), "nothing", nil)
 	check.ErrorIf(t, answers != nil || err != nil, "ignore_missing_services: %v, %v", answers, err)
@@ -60,9 +48,8 @@ func TestJoinNeedsTheNameOfAParty(t *testing.T) {
 
 func TestJoinNeedsTheContextOfAConfig(t *testing.T) {
 	for _, ctx := range []caddy.Context{{}, {Context: context.Background()}} {
-		if _, err := wsgiparty.Join(ctx, "main", "bob"); err == nil || !strings.Contains(err.Error(), "join in Provision") {
-			t.Error(err)
-		}
+		_, err := wsgiparty.Join(ctx, "main", "bob")
+		check.Fails(t, err, "join in Provision")
 	}
 }
 
@@ -76,27 +63,32 @@ func TestWhoJoinsWithoutANameAsksEveryone(t *testing.T) {
 	c := partytest.NewCaddy(t)
 	c.Site("test_app asker\nroute {\nwsgi_party {\ninvite /__invite__/\ntest_app one\n}\n}")
 	check.Slices(t, check.Value(asker.AskAround(context.Background(), "number", nil))(t), []any{"1"})
-	if err := asker.Connect("number", partytest.Pong); err == nil {
-		t.Error("it connects")
-	}
+	check.Fails(t, asker.Connect("number", partytest.Pong), "guest")
+}
+
+// joinsForATime makes `test_app temporary` join the party main and answer until end is called,
+// which ends the context that it joined with.
+func joinsForATime(t testing.TB, service string) (end func()) {
+	var cancel context.CancelFunc
+	partytest.OnProvision(t, "temporary", func(ctx caddy.Context) error {
+		ctx, cancel = caddy.NewContext(ctx)
+		return partytest.Joins("main", "temporary", service, "temporary")(ctx)
+	})
+	return func() { cancel() }
 }
 
 func TestTheOperatorLeavesWhenItsContextEndsBeforeItsConfig(t *testing.T) {
-	var end context.CancelFunc
-	partytest.OnProvision(t, "app", func(ctx caddy.Context) error {
-		ctx, end = caddy.NewContext(ctx)
-		return partytest.Joins("main", "temporary", "who", "temporary")(ctx)
-	})
+	end := joinsForATime(t, "who")
 	partytest.OnProvision(t, "other", partytest.Joins("main", "other", "who", "other"))
 	c := partytest.NewCaddy(t)
-	c.Site("route {\ntest_app app\ntest_app other\nwsgi_party main\n}")
+	c.Site("route {\ntest_app temporary\ntest_app other\nwsgi_party main\n}")
 	c.ExpectAnswers("main", "who", "temporary", "other")
 	line := operatorOf(c, "main").Partyline()
 	end()
 	partytest.Eventually(t, "the operator leaves", func() bool { return slices.Equal(line.Services()["who"], []string{"other"}) })
 
 	// Neither the config's end nor Cleanup disconnects the one that is left.
-	c.Load("ADDRESS {\nrespond nothing\n}")
+	c.Site("respond nothing")
 	time.Sleep(50 * time.Millisecond) // for what must not happen, in the background
 	check.Slices(t, line.Services()["who"], []string{"other"}, "after the end of the config")
 }
@@ -107,9 +99,8 @@ func TestInvitedGuestsLeaveWhenTheirContextEndsBeforeTheConfig(t *testing.T) {
 	partytest.Guest(t, "app", "pong", "ping")
 	var end context.CancelCauseFunc
 	partytest.OnProvision(t, "loader", func(ctx caddy.Context) error {
-		inner, cancel := caddy.NewContextWithCause(ctx)
-		end = cancel
-		_, err := inner.LoadModuleByID("http.handlers.wsgi_party", []byte(`{"name": "main", "invites": ["/__invite__/"], "routes": [{"handle": [{"handler": "test_app", "key": "app"}]}]}`))
+		ctx, end = caddy.NewContextWithCause(ctx)
+		_, err := ctx.LoadModuleByID("http.handlers.wsgi_party", []byte(`{"name": "main", "invites": ["/__invite__/"], "routes": [{"handle": [{"handler": "test_app", "key": "app"}]}]}`))
 		return err
 	})
 	partytest.OnProvision(t, "other", partytest.Joins("main", "other", "who", "other"))
@@ -125,23 +116,16 @@ func TestAsksAreLoggedAtDebugLevelWithoutWhatWasSaid(t *testing.T) {
 	partytest.Guest(t, "one", "secret answer", "number")
 	c := partytest.NewCaddy(t)
 	c.Site("wsgi_party main {\ninvite /one/__invite__/\ntest_app one\n}")
-	if err := operatorOf(c, "main").Partyline().Operator("two").Connect("number", func(context.Context, any) (any, error) {
-		return nil, wsgiparty.ErrHighAndDry
-	}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := operatorOf(c, "main").Partyline().Operator("three").AskAround(context.Background(), "number", "secret payload"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := operatorOf(c, "main").AskAround(context.Background(), "missing", nil); err == nil {
-		t.Error("the service is not missing")
-	}
+	connectMain(c, "two", "number", partytest.Declines)
+	_, err := operatorOf(c, "main").Partyline().Operator("three").AskAround(context.Background(), "number", "secret payload")
+	check.Must(t, err)
+	_, err = c.AskAround("main", "missing", nil)
+	check.Fails(t, err, "nobody")
 	entries := partytest.LogEntries(t, "asked around")
 	check.FatalIf(t, len(entries) != 2, entries)
-	missing := entries[1]
-	check.ErrorIf(t, missing["service"] != "missing" || !strings.Contains(fmt.Sprint(missing["error"]), "nobody"), missing)
-	for key, want := range map[string]any{"level": "debug", "logger": "wsgi_party", "party": "main", "guest": "three",
-		"service": "number", "answered": 1., "declined": 1., "failed": 0.} {
+	check.Equal(t, entries[1]["service"], "missing")
+	check.Has(t, fmt.Sprint(entries[1]["error"]), "nobody")
+	for key, want := range map[string]any{"level": "debug", "logger": "wsgi_party", "party": "main", "guest": "three", "service": "number", "answered": 1., "declined": 1., "failed": 0.} {
 		check.Equal(t, entries[0][key], want, key)
 	}
 	check.ErrorIf(t, strings.Contains(partytest.Logged(), "secret"), "what was said is in the log")
@@ -155,13 +139,8 @@ func TestAskingCostsNothingMoreWhereDebugLoggingIsOff(t *testing.T) {
 	config := bytes.ReplaceAll(c.Adapt("ADDRESS {\nwsgi_party main {\ninvite /one/__invite__/\ntest_app one\n}\n}"), []byte(`"DEBUG"`), []byte(`"INFO"`))
 	check.Must(t, caddy.Load(config, true))
 	operator := operatorOf(c, "main")
-	if allocations := testing.AllocsPerRun(100, func() {
-		if _, err := operator.AskAround(context.Background(), "number", nil); err != nil {
-			t.Error(err)
-		}
-	}); allocations != 1 {
-		t.Errorf("%v allocations", allocations)
-	}
+	ask := func() { _, _ = operator.AskAround(context.Background(), "number", nil) }
+	check.Equal(t, testing.AllocsPerRun(100, ask), 1, "allocations")
 	check.Equal(t, testing.AllocsPerRun(100, func() { wsgiparty.Lookup("main") }), 0, "Lookup: allocations")
 	check.Equal(t, len(partytest.LogEntries(t, "asked around")), 0)
 }
@@ -172,27 +151,14 @@ func TestTwoServersFromOneSiteBlockHaveReplicas(t *testing.T) {
 	c := partytest.NewCaddy(t)
 	second := testport.Address(t)
 	// Groups of routes are numbered through, so that the two handlers differ in them.
-	c.Load("ADDRESS, http://" + second + ` {
-		handle /x {
-			respond x
-		}
-		handle {
-			wsgi_party {
-				invite /one/__invite__/ /two/__invite__/
-				handle /one/* {
-					test_app one
-				}
-				handle {
-					test_app two
-				}
-			}
-		}
-	}`)
+	c.Load("ADDRESS, http://" + second + " {\nhandle /x {\nrespond x\n}\nhandle {\nwsgi_party {\n" +
+		"invite /one/__invite__/ /two/__invite__/\nhandle /one/* {\ntest_app one\n}\nhandle {\ntest_app two\n}\n}\n}\n}")
 	check.Equal(t, len(partytest.LogEntries(t, "guest joined")), 4, "guests joined")
 	c.ExpectAnswers(wsgiparty.DefaultParty, "number", "1", "2")
 	for _, address := range []string{c.Address, second} {
-		(&partytest.Caddy{TB: t, Address: address}).Expect("/one/", 200, "one")
-		(&partytest.Caddy{TB: t, Address: address}).Expect("/two/__invite__/", 404, "")
+		c.Address = address
+		c.Expect("/one/", 200, "one")
+		c.Expect("/two/__invite__/", 404, "")
 	}
 }
 
@@ -210,23 +176,10 @@ func TestTwoSitesShareAPartyByName(t *testing.T) {
 	partytest.Guest(t, "one", "1", "number")
 	partytest.Guest(t, "two", "2", "number")
 	c := partytest.NewCaddy(t)
-	c.Load(`
-	ADDRESS {
-		wsgi_party main {
-			invite /one/__invite__/
-			test_app one
-		}
-	}
-	http://` + testport.Address(t) + ` {
-		wsgi_party main {
-			invite /two/__invite__/
-			test_app two
-		}
-	}`)
-	answers, err := wsgiparty.All[string](context.Background(), operatorOf(c, "main"), "number", nil)
-	if slices.Sort(answers); err != nil || !slices.Equal(answers, []string{"1", "2"}) {
-		t.Error(answers, err)
-	}
+	const party = " {\nwsgi_party main {\ninvite /%s/__invite__/\ntest_app %[1]s\n}\n}\n"
+	c.Load(fmt.Sprintf("ADDRESS"+party, "one") + fmt.Sprintf("http://"+testport.Address(t)+party, "two"))
+	answers := check.Value(wsgiparty.All[string](context.Background(), operatorOf(c, "main"), "number", nil))(t)
+	check.Slices(t, slices.Sorted(slices.Values(answers)), []string{"1", "2"})
 }
 
 // TestHandlersThatWouldMuteAnotherAreAnError names both handlers in the error.
@@ -255,9 +208,7 @@ func TestHandlersThatWouldMuteAnotherAreAnError(t *testing.T) {
 			c.Site("respond running")
 			err := c.TryLoad(fmt.Sprintf(site, "ADDRESS", test.one[0], test.one[1], "/one/*") +
 				fmt.Sprintf(site, "http://"+testport.Address(t), test.two[0], test.two[1], "/two/*"))
-			for _, want := range test.want {
-				check.ErrorIf(t, err == nil || !strings.Contains(err.Error(), want), "the error does not contain %q: %v", want, err)
-			}
+			check.Fails(t, err, test.want...)
 			c.Expect("/", 200, "running")
 		})
 	}
@@ -286,15 +237,12 @@ func TestCleanupLetsAnotherHandlerInviteTheGuests(t *testing.T) {
 	ctx := partytest.ProvisionContext(t)
 	for range 2 {
 		inner, end := caddy.NewContext(ctx)
-		if _, err := inner.LoadModuleByID("http.handlers.wsgi_party", []byte(fmt.Sprintf(
-			`{"invites": ["/app/__invite__/"], "routes": [{"handle": [{"handler": "test_app", "key": "app"}]}], "invite_timeout": %d}`, time.Now().UnixNano()))); err != nil {
-			t.Fatal(err)
-		}
+		_, err := inner.LoadModuleByID("http.handlers.wsgi_party", fmt.Appendf(nil,
+			`{"invites": ["/app/__invite__/"], "routes": [{"handle": [{"handler": "test_app", "key": "app"}]}], "invite_timeout": %d}`, time.Now().UnixNano()))
+		check.Must(t, err)
 		end()
 	}
-	if err := new(wsgiparty.Party).Cleanup(); err != nil {
-		t.Errorf("cleaning up what was not provisioned: %v", err)
-	}
+	check.Nil(t, new(wsgiparty.Party).Cleanup()) // of what was not provisioned
 }
 
 func init() {
