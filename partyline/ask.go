@@ -75,8 +75,7 @@ func (o *Operator) lookup(name string) (*service, []connection, error) {
 	if o == nil {
 		return nil, nil, errNoOperator
 	}
-	if loaded, ok := o.partyline.services.Load(name); ok {
-		s := loaded.(*service)
+	if s := o.partyline.service(name); s != nil {
 		if connections := s.connections(); len(connections) > 0 {
 			return s, connections, nil
 		}

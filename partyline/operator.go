@@ -96,26 +96,20 @@ func (o *Operator) connect(name string, c connection) error {
 	if o.left {
 		return ErrLeft
 	}
-	var asks *counter
-	c.guest = o.guest
-	c.counter, asks = p.options.Counts.of(o.Guest(), name)
-	c.shards = c.counter.shards
-	loaded, ok := p.services.Load(name)
-	if !ok {
-		s := &service{partyline: p, name: name, counter: asks, memberships: make(map[unique.Handle[string]][]*membership)}
+	replies, asks := p.options.Counts.of(o.Guest(), name)
+	c.guest, c.counter, c.shards = o.guest, replies, replies.shards
+	s := p.service(name)
+	if s == nil {
+		s = &service{partyline: p, name: name, counter: asks, memberships: make(map[unique.Handle[string]][]*membership)}
+		s.order.Store(new([]connection))
 		if p.options.Addressee != nil {
 			s.addressee = p.options.Addressee(name)
 		}
-		loaded = s
-		p.services.Store(name, loaded)
+		p.services.Store(name, s)
 	}
-	s := loaded.(*service)
 	own, ok := o.memberships[name]
 	if !ok {
 		own = new(membership)
-		if o.memberships == nil {
-			o.memberships = make(map[string]*membership)
-		}
 		o.memberships[name] = own
 		s.memberships[o.guest] = append(s.memberships[o.guest], own)
 	}
@@ -139,13 +133,9 @@ func (o *Operator) Reserve(service string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	r := reservation{o.guest, service}
-	if _, ok := p.reserved[r]; ok {
-		return nil
+	if _, ok := p.reserved[r]; !ok {
+		p.reserved[r] = p.nextPlace()
 	}
-	if p.reserved == nil {
-		p.reserved = make(map[reservation]uint64)
-	}
-	p.reserved[r] = p.nextPlace()
 	return nil
 }
 
@@ -222,8 +212,7 @@ func (o *Operator) leave() (onLeave []func()) {
 	onLeave, o.onLeave = o.onLeave, nil
 	services := slices.Sorted(maps.Keys(o.memberships))
 	for name, own := range o.memberships {
-		loaded, _ := p.services.Load(name)
-		s := loaded.(*service)
+		s := p.service(name)
 		s.remove(o.guest, own)
 		if len(s.memberships) == 0 {
 			p.services.Delete(name)

@@ -1,9 +1,9 @@
 // Copyright 2026 The wsgi_party Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Whom to ask for a service, and in which order. Guests in SetOrder come first, in that
-// order, then all others by their places. Each guest has one membership for each of its
-// operators that are connected, of which the first is asked:
+// Whom to ask for a service, and in which order: by rank, which guests have by SetOrder,
+// then by place. Each guest has one membership for each of its operators that are
+// connected, of which the first is asked:
 //
 //	SetOrder(blog, shop)      memberships        connections
 //	                          wiki: [1]          blog 3, blog 4
@@ -11,7 +11,7 @@
 //	                          blog: [3 4]        wiki 1
 //
 // The numbers are places, given out as handlers are connected. When the operator of shop
-// that has place 2 leaves, the other one takes that place: a guest which hands over from
+// that has place 2 leaves, the other one takes that place: a guest that hands over from
 // one operator to the next stays where it is.
 
 package partyline
@@ -36,8 +36,7 @@ type service struct {
 	// longer slice may share its array.
 	order atomic.Pointer[[]connection]
 
-	// Guarded by Partyline.mu:
-	memberships map[unique.Handle[string]][]*membership // of each guest, in the order they connected
+	memberships map[unique.Handle[string]][]*membership // of each guest, as they connected; guarded by Partyline.mu
 }
 
 // connection is a handler that is connected.
@@ -48,13 +47,12 @@ type connection struct {
 	shards  // the counter's, one load nearer
 	remote  bool
 	forAll  bool // called whomever an ask is addressed to
+	rank    int32
+	place   uint64
 }
 
 // membership is what one operator has connected under one service.
-type membership struct {
-	connections []connection
-	places      []uint64 // of the connections
-}
+type membership struct{ connections []connection }
 
 // only returns the one guest to ask, noGuest for all.
 func (s *service) only(payload any) unique.Handle[string] {
@@ -66,81 +64,66 @@ func (s *service) only(payload any) unique.Handle[string] {
 }
 
 // connections returns whom to ask.
-func (s *service) connections() []connection {
-	if order := s.order.Load(); order != nil {
-		return *order
-	}
-	return nil
-}
+func (s *service) connections() []connection { return *s.order.Load() }
 
-// add connects c as part of m, in its place. The partyline must be locked.
+// add connects c as part of m. The partyline must be locked.
 func (s *service) add(m *membership, c connection) {
 	place, reserved := s.partyline.reserved[reservation{c.guest, s.name}]
 	if !reserved {
 		place = s.partyline.nextPlace()
 	}
+	c.rank, c.place = s.partyline.rankOf(c.guest), place
 	m.connections = append(m.connections, c)
-	m.places = append(m.places, place)
+	if s.memberships[c.guest][0] != m {
+		return
+	}
 	connections := s.connections()
-	rank := s.partyline.rankOf(c.guest)
-	behind := func(i int) bool { return s.partyline.rankOf(connections[i].guest) > rank }
-	switch n := len(connections); {
-	case s.memberships[c.guest][0] != m:
-		return
-	case reserved:
-		s.rebuild()
-		return
-	case n > 0 && behind(n-1): // mostly not: appending copies nothing
+	behind := func(i int) bool { return compare(connections[i], c) > 0 }
+	if n := len(connections); n > 0 && behind(n-1) { // mostly not: appending copies nothing
 		i := sort.Search(n, behind)
 		connections = slices.Concat(connections[:i], []connection{c}, connections[i:])
-	default:
+	} else {
 		connections = append(connections, c)
 	}
 	s.order.Store(&connections)
+}
+
+// compare says which of two connections is asked first.
+func compare(a, b connection) int {
+	return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.place, b.place))
 }
 
 // remove takes m out of the service. If m was asked, the guest's next membership takes
 // its places, but for those where that one was earlier itself. The partyline must be
 // locked.
 func (s *service) remove(guest unique.Handle[string], m *membership) {
-	memberships := s.memberships[guest]
-	i := slices.Index(memberships, m)
-	if memberships = slices.Delete(memberships, i, i+1); len(memberships) == 0 {
-		delete(s.memberships, guest)
-		connections := slices.DeleteFunc(slices.Clone(s.connections()), func(c connection) bool { return c.guest == guest })
-		s.order.Store(&connections)
-		return
-	}
+	i := slices.Index(s.memberships[guest], m)
+	memberships := slices.Delete(s.memberships[guest], i, i+1)
 	s.memberships[guest] = memberships
-	if i != 0 {
-		return
-	}
-	next := memberships[0]
-	for i := range min(len(next.places), len(m.places)) {
-		next.places[i] = min(next.places[i], m.places[i])
-	}
-	s.rebuild()
-}
-
-// rebuild makes the order anew from the memberships.
-func (s *service) rebuild() {
-	type placed struct {
-		connection
-		rank  int
-		place uint64
-	}
-	var all []placed
-	for guest, memberships := range s.memberships {
-		rank := s.partyline.rankOf(guest)
-		for i, c := range memberships[0].connections {
-			all = append(all, placed{c, rank, memberships[0].places[i]})
+	if len(memberships) == 0 {
+		delete(s.memberships, guest)
+	} else if i == 0 {
+		next := memberships[0].connections
+		for i := range min(len(next), len(m.connections)) {
+			next[i].place = min(next[i].place, m.connections[i].place)
 		}
 	}
-	slices.SortStableFunc(all, func(a, b placed) int { return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.place, b.place)) })
-	connections := make([]connection, len(all))
-	for i, c := range all {
-		connections[i] = c.connection
+	if i == 0 {
+		s.rebuild()
 	}
+}
+
+// rebuild makes the order anew from the memberships. The partyline must be locked.
+func (s *service) rebuild() {
+	var connections []connection
+	for guest, memberships := range s.memberships {
+		rank := s.partyline.rankOf(guest)
+		for _, c := range memberships[0].connections {
+			c.rank = rank
+			connections = append(connections, c)
+		}
+	}
+	slices.SortStableFunc(connections, compare)
 	s.order.Store(&connections)
 }
 
@@ -153,7 +136,7 @@ type reservation struct {
 // ranked is a guest with its place among those that are asked before all others.
 type ranked struct {
 	guest unique.Handle[string]
-	rank  int
+	rank  int32
 }
 
 // SetOrder has these guests asked in this order, whenever they connect, and all others
@@ -163,7 +146,7 @@ func (p *Partyline) SetOrder(guests []string) {
 	ranks := make(map[string]ranked, len(guests))
 	for i, guest := range guests {
 		if _, ok := ranks[guest]; !ok {
-			ranks[guest] = ranked{unique.Make(guest), i}
+			ranks[guest] = ranked{unique.Make(guest), int32(i)}
 		}
 	}
 	p.mu.Lock()
@@ -191,9 +174,9 @@ func (p *Partyline) ranked(name string) (ranked, bool) {
 	return guest, ok
 }
 
-func (p *Partyline) rankOf(guest unique.Handle[string]) int {
+func (p *Partyline) rankOf(guest unique.Handle[string]) int32 {
 	if guest, ok := p.ranked(guest.Value()); ok {
 		return guest.rank
 	}
-	return math.MaxInt
+	return math.MaxInt32
 }

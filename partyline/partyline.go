@@ -76,7 +76,7 @@ func NewPartyline(name string, opts Options) *Partyline {
 	if opts.Counts == nil {
 		opts.Counts = new(Counts)
 	}
-	p := &Partyline{name: name, options: opts, guests: make(map[unique.Handle[string]]*presentGuest)}
+	p := &Partyline{name: name, options: opts, guests: make(map[unique.Handle[string]]*presentGuest), reserved: make(map[reservation]uint64)}
 	p.SetIgnoreMissingServices(opts.IgnoreMissingServices)
 	return p
 }
@@ -142,11 +142,18 @@ func (p *Partyline) Guest(name string) (GuestInfo, bool) {
 // to it first and has not left is asked. With an empty name it is the operator
 // of a caller that is no guest: it cannot connect, and asks everyone.
 func (p *Partyline) Operator(guest string) *Operator {
-	o := &Operator{partyline: p}
+	o := &Operator{partyline: p, memberships: make(map[string]*membership)}
 	if guest != "" {
 		o.guest = unique.Make(guest)
 	}
 	return o
+}
+
+// service returns the service of that name, nil if nobody is connected under it.
+func (p *Partyline) service(name string) *service {
+	s, _ := p.services.Load(name)
+	found, _ := s.(*service)
+	return found
 }
 
 // Services returns the names of the services somebody is connected under, each

@@ -106,11 +106,10 @@ func (r *Reply) failed() bool { return r.Err != nil && r.Err != ErrHighAndDry }
 // RemoteHandlers returns how many handlers an ask calls at once that wait for something
 // outside this process, those of the asker itself included. It is experimental.
 func (p *Partyline) RemoteHandlers(name string, payload any) (n int) {
-	loaded, ok := p.services.Load(name)
-	if !ok {
+	s := p.service(name)
+	if s == nil {
 		return 0
 	}
-	s := loaded.(*service)
 	only := s.only(payload)
 	for _, c := range s.connections() {
 		if c.remote && (only == noGuest || only == c.guest || c.forAll) {
