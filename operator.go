@@ -1,7 +1,7 @@
 // Copyright 2026 The wsgi_party Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// The Go API on one page: what it is in full stands in the packages it comes from.
+// The Go API on one page. What each is in full stands in the package it comes from.
 
 package wsgiparty
 
@@ -19,31 +19,29 @@ import (
 )
 
 // A Partyline is a switchboard: guests connect handlers under the names of services, and
-// ask each other's handlers. Its methods are those of [partyline.Partyline].
+// ask each other's. See [partyline.Partyline].
 type Partyline = partyline.Partyline
 
-// Options configure a Partyline. Its fields are those of [partyline.Options].
+// Options configure a Partyline. See [partyline.Options].
 type Options = partyline.Options
 
 // NewPartyline returns a partyline with nobody on it. The name is only a label.
 func NewPartyline(name string, opts Options) *Partyline { return partyline.NewPartyline(name, opts) }
 
-// An Operator is a guest's handle on the partyline: it connects, asks around and leaves. Its methods are those of
-// [partyline.Operator].
+// An Operator is a guest's handle on the partyline: by it the guest connects handlers, asks
+// around and leaves. See [partyline.Operator].
 type Operator = partyline.Operator
 
 // A Handler answers what a guest is asked under a service. See [partyline.Handler].
 type Handler = partyline.Handler
 
-// A Reply is what one handler made of an ask. Its fields are those of [partyline.Reply].
+// A Reply is what one handler made of an ask. See [partyline.Reply].
 type Reply = partyline.Reply
 
-// GuestInfo is what a partyline knows of a guest. Its fields are those of
-// [partyline.GuestInfo].
-type GuestInfo = partyline.GuestInfo
-
-// AskCount, ReplyCount and Durations are what [partyline.Partyline.Counts] returns.
+// What a partyline tells of itself. See [partyline.Partyline.Guests] and
+// [partyline.Partyline.Counts].
 type (
+	GuestInfo  = partyline.GuestInfo
 	AskCount   = partyline.AskCount
 	ReplyCount = partyline.ReplyCount
 	Durations  = partyline.Durations
@@ -60,23 +58,26 @@ func First[T any](ctx context.Context, o *Operator, service string, payload any)
 	return partyline.First[T](ctx, o, service, payload)
 }
 
-// PayloadAs returns a handler's payload as a T. See [partyline.PayloadAs].
+// PayloadAs returns a handler's payload as a T, if need be by way of JSON. See
+// [partyline.PayloadAs].
 func PayloadAs[T any](payload any) (T, error) { return partyline.PayloadAs[T](payload) }
 
-// The errors of a partyline. Each is what it is in [partyline].
+// The errors of a partyline.
 var (
-	ErrPartyline  = partyline.ErrPartyline  // what all errors of a partyline are
-	ErrHighAndDry = partyline.ErrHighAndDry // a handler declines
+	ErrPartyline  = partyline.ErrPartyline  // what all of them are
+	ErrHighAndDry = partyline.ErrHighAndDry // the handler declines
 	ErrLeft       = partyline.ErrLeft       // the operator has left
 	ErrLoop       = partyline.ErrLoop       // guests ask each other in a circle
 	ErrRefused    = partyline.ErrRefused    // a remote handler is asked more than it can answer
+	ErrMisrouted  = party.ErrMisrouted      // another route answered a request to a guest
 )
 
-// NoSuchServiceError says that nobody is connected under a service.
-type NoSuchServiceError = partyline.NoSuchServiceError
-
-// HandlerError says that a guest's handler failed.
-type HandlerError = partyline.HandlerError
+// A NoSuchServiceError says that nobody is connected under a service, a HandlerError that a
+// guest's handler failed. See [partyline.NoSuchServiceError] and [partyline.HandlerError].
+type (
+	NoSuchServiceError = partyline.NoSuchServiceError
+	HandlerError       = partyline.HandlerError
+)
 
 // DefaultParty is the name of a party whose handler leaves it out.
 const DefaultParty = party.DefaultParty
@@ -94,25 +95,15 @@ func Lookup(name string) (*Operator, bool) { return party.Lookup(name) }
 // Parties returns the parties of the running config. See [party.Parties].
 func Parties() []PartyInfo { return party.Parties() }
 
-// PartyInfo is what there is to know of a party. Its fields are those of [party.PartyInfo].
-type PartyInfo = party.PartyInfo
-
 // OperatorFrom returns the operator that an invite carries. See [party.OperatorFrom].
 func OperatorFrom(r *http.Request) (*Operator, bool) { return party.OperatorFrom(r) }
 
 // InvitationFrom returns what an invite brings its guest. See [party.InvitationFrom].
 func InvitationFrom(r *http.Request) (*Invitation, bool) { return party.InvitationFrom(r) }
 
-// An Invitation is what an invite brings its guest. Its methods are those of
-// [party.Invitation].
-type Invitation = party.Invitation
-
 // DeliveredTo reports whether a request was sent to that guest by its Invitation. See
 // [party.DeliveredTo].
 func DeliveredTo(r *http.Request, guest string) bool { return party.DeliveredTo(r, guest) }
-
-// ErrMisrouted is the error for a request to a guest that another route answered.
-var ErrMisrouted = party.ErrMisrouted
 
 // SendInvites sends the invites of a party of the running config again. See
 // [party.SendInvites].
@@ -124,10 +115,12 @@ func SendInvitesContext(ctx context.Context, name, guest string) ([]InviteInfo, 
 	return party.SendInvitesContext(ctx, name, guest)
 }
 
-// Invite, InviteInfo and InviteResult are what an invite is, what came of it, and in a
-// word. See [party.Invite], [party.InviteInfo] and [party.InviteResult].
+// What there is to know of a party, of an invite, of what that brings its guest, and of
+// what came of it. See the types of these names in [party].
 type (
+	PartyInfo    = party.PartyInfo
 	Invite       = party.Invite
+	Invitation   = party.Invitation
 	InviteInfo   = party.InviteInfo
 	InviteResult = party.InviteResult
 )
@@ -152,8 +145,8 @@ func URLFor(ctx context.Context, o *Operator, name string, values map[string]any
 	return party.URLFor(ctx, o, name, values)
 }
 
-// The other modules: an application over HTTP as a guest, what such applications ask
-// around by, functions for pages, and the app that holds a config's parties.
+// The other modules: an application over HTTP as a guest, the way such applications ask
+// around, functions for pages, and the app that holds a config's parties.
 type (
 	Guest             = httpguest.Guest
 	Ask               = httpask.Ask
