@@ -16,7 +16,6 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/wsgiparty/wsgiparty"
 	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
@@ -42,15 +41,13 @@ func holdEvents(c *eventful, guest string) *held {
 // TestEventsComeInTheOrderOfWhatHappened has many things happen while the handler is
 // at an event.
 func TestEventsComeInTheOrderOfWhatHappened(t *testing.T) {
-	var invited *wsgiparty.Operator
+	var invited *partytest.Operator
 	refuse := false
-	partytest.App(t, "app", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-		invited, _ = wsgiparty.OperatorFrom(r)
-		if refuse {
-			w.WriteHeader(http.StatusForbidden)
-			return nil
+	partytest.OnInvites(t, "app", func(w http.ResponseWriter, r *http.Request, operator *partytest.Operator) error {
+		if invited = operator; refuse {
+			return partytest.Responds(http.StatusForbidden)(w, r, operator)
 		}
-		return invited.Connect("ping", partytest.Pong)
+		return partytest.Connects("pong", "ping")(w, r, operator)
 	})
 	c := newEventful(t)
 	h := holdEvents(c, "slow")
@@ -88,10 +85,7 @@ func TestEventsComeInTheOrderOfWhatHappened(t *testing.T) {
 // told that they had joined: in Provision, and while the handler is at an event.
 func TestWhoIsToldToHaveLeftWasToldToHaveJoined(t *testing.T) {
 	partytest.OnProvision(t, "soon gone", func(ctx caddy.Context) error {
-		operator, err := wsgiparty.Join(ctx, "main", "soon gone")
-		if err != nil {
-			return err
-		}
+		operator, _ := wsgiparty.Join(ctx, "main", "soon gone")
 		defer operator.Leave()
 		return operator.Connect("ping", partytest.Pong)
 	})
@@ -107,16 +101,7 @@ func TestWhoIsToldToHaveLeftWasToldToHaveJoined(t *testing.T) {
 	c.join("marker")
 	on := make(map[string]bool)
 	for last := ""; last != "guest_joined marker []"; {
-		partytest.Eventually(t, "the next event", func() bool {
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			if len(c.events) == c.expected {
-				return false
-			}
-			last = c.events[c.expected]
-			c.expected++
-			return true
-		})
+		last = c.next(1)[0]
 		fields := strings.SplitN(strings.Split(last, " [")[0], " ", 2)
 		if joined := fields[0] == "guest_joined"; joined == on[fields[1]] {
 			t.Errorf("%s, but on the line: %v", last, on)
@@ -130,13 +115,11 @@ func TestWhoIsToldToHaveLeftWasToldToHaveJoined(t *testing.T) {
 // TestAGuestThatLeavesWithinItsInviteIsToldToJoinLater has a guest think better of it.
 func TestAGuestThatLeavesWithinItsInviteIsToldToJoinLater(t *testing.T) {
 	ready := false
-	partytest.App(t, "app", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-		operator, _ := wsgiparty.OperatorFrom(r)
-		err := operator.Connect("ping", partytest.Pong)
+	partytest.OnInvites(t, "app", func(w http.ResponseWriter, r *http.Request, operator *partytest.Operator) error {
+		err := partytest.Connects("pong", "ping")(w, r, operator)
 		if !ready {
 			operator.Leave()
 		}
-		w.WriteHeader(http.StatusNoContent)
 		return err
 	})
 	c := newEventful(t)
@@ -243,13 +226,8 @@ func TestHandlersOfEventsMayUseTheLine(t *testing.T) {
 		if e.Name() != "guest_left" || e.Data["guest"] == "substitute" {
 			return nil
 		}
-		operator, ok := wsgiparty.Lookup("main")
-		if !ok {
-			return errors.New("there is no party")
-		}
 		wsgiparty.Parties()
-		answers, err := operator.AskAround(context.Background(), "number", nil)
-		c.note(fmt.Sprint(answers, err))
+		c.note(fmt.Sprint(c.AskAround("main", "number", nil)))
 		substitute, err := wsgiparty.Join(c.ctx, "main", "substitute")
 		if err != nil {
 			return err
@@ -261,19 +239,15 @@ func TestHandlersOfEventsMayUseTheLine(t *testing.T) {
 	partytest.OnProvision(t, "member", partytest.Joins("main", "member", "number", 1))
 	c.load("test_app member\nwsgi_party main {\ninvite /nobody/__invite__/\n}")
 	c.expect("guest_joined member [number]", `invite_not_answered nobody [] /nobody/__invite__/ 0 ""`)
-	operator := c.join("leaves")
+	leaves := c.join("leaves")
 	c.expect("guest_joined leaves []")
-	operator.Leave()
+	leaves.Leave()
 	c.expect("guest_left leaves []", "[1] <nil>")
 	c.join("marker")
 	partytest.Eventually(t, "the rest", func() bool {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		return slices.Contains(c.events[c.expected:], "guest_joined marker []") && slices.Contains(c.events[c.expected:], "guest_left substitute []")
+		return slices.Contains(c.rest(), "guest_joined marker []") && slices.Contains(c.rest(), "guest_left substitute []")
 	})
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.expected = len(c.events)
+	c.next(len(c.rest()))
 }
 
 // TestEventsAreToldOnceUnderLoad has many guests come and go at once.
@@ -302,21 +276,14 @@ func TestEventsAreToldOnceUnderLoad(t *testing.T) {
 		})
 	}
 	group.Wait()
-	partytest.Eventually(t, "all is told", func() bool {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		return len(c.events) >= 2*guests*times
-	})
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	events := c.next(2 * guests * times)
 	for name := range told {
-		own := slices.DeleteFunc(slices.Clone(c.events), func(e string) bool { return !strings.Contains(e, " "+name+" ") })
+		own := slices.DeleteFunc(slices.Clone(events), func(e string) bool { return !strings.Contains(e, " "+name+" ") })
 		for i, e := range own {
 			check.Equal(t, e, []string{"guest_joined ", "guest_left "}[i%2]+name+" []", i)
 		}
 		check.Equal(t, len(own), 2*times, "%s: events", name)
 	}
-	c.expected = len(c.events)
 }
 
 // TestGuestLeftIsNotToldWhileAReplicaIsConnected has the next operator of a guest
@@ -326,8 +293,7 @@ func TestGuestLeftIsNotToldWhileAReplicaIsConnected(t *testing.T) {
 	c.load("wsgi_party main")
 	first := c.join("one")
 	c.expect("guest_joined one []")
-	replica := operatorOf(c, "main").Partyline().Operator("one")
-	check.Must(t, replica.Connect("ping", partytest.Pong))
+	replica := connectMain(c, "one", "ping", partytest.Pong)
 	first.Leave()
 	c.join("marker")
 	c.expect("guest_joined marker []")

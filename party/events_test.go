@@ -9,15 +9,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"reflect"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/wsgiparty/wsgiparty"
@@ -34,13 +31,9 @@ func described(t testing.TB, e caddy.Event) string {
 	if strings.HasPrefix(e.Name(), "invite_") {
 		want["uri"], want["status"], want["error"] = "", 0, ""
 	}
-	if len(e.Data) != len(want) {
-		t.Errorf("%s has the data %v", e.Name(), e.Data)
-	}
+	check.Equal(t, len(e.Data), len(want), "%s has the data %v", e.Name(), e.Data)
 	for key, value := range want {
-		if reflect.TypeOf(e.Data[key]) != reflect.TypeOf(value) {
-			t.Errorf("%s: %s is a %T", e.Name(), key, e.Data[key])
-		}
+		check.Equal(t, fmt.Sprintf("%T", e.Data[key]), fmt.Sprintf("%T", value), "%s: %s", e.Name(), key)
 	}
 	line := fmt.Sprint(e.Name(), " ", e.Data["guest"], " ", e.Data["services"])
 	if e.Data["party"] != "main" {
@@ -78,10 +71,7 @@ func newEventful(t testing.TB) *eventful {
 		return handle(ctx, event)
 	})
 	t.Cleanup(func() { // Caddy has ended
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		rest := e.events[e.expected:]
-		check.ErrorIf(t, len(rest) > 0 && !t.Failed(), "nobody expected %q", rest)
+		check.ErrorIf(t, len(e.rest()) > 0 && !t.Failed(), "nobody expected %q", e.rest())
 	})
 	e.Caddy = partytest.NewCaddy(t)
 	t.Cleanup(func() { // events come in order, so that with this one all have been told
@@ -106,20 +96,37 @@ func (e *eventful) note(event string) {
 	e.events = append(e.events, event)
 }
 
+// rest returns the events that nobody has expected so far.
+func (e *eventful) rest() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.events[e.expected:])
+}
+
+// next waits for so many events more, and returns them.
+func (e *eventful) next(n int) []string {
+	e.Helper()
+	partytest.Eventually(e, fmt.Sprint(n, " events"), func() bool { return len(e.rest()) >= n })
+	next := e.rest()[:n]
+	e.expected += n
+	return next
+}
+
 // expect waits for these events, the next in this order.
 func (e *eventful) expect(want ...string) {
 	e.Helper()
-	var got []string
-	for deadline := time.Now().Add(time.Minute); len(got) < len(want); time.Sleep(time.Millisecond) {
-		e.mu.Lock()
-		got = slices.Clone(e.events[e.expected:])
-		e.mu.Unlock()
-		check.FatalIf(e, time.Now().After(deadline), "got  %q\nwant %q", got, want)
-	}
-	if got = got[:min(len(got), len(want))]; !slices.Equal(got, want) {
+	if got := e.next(len(want)); !slices.Equal(got, want) {
 		e.Errorf("got  %q\nwant %q", got, want)
 	}
-	e.expected += len(got)
+}
+
+// expectEach waits for events that are told to several, in the order of each.
+func (e *eventful) expectEach(want ...[]string) {
+	e.Helper()
+	got := e.next(len(slices.Concat(want...)))
+	for _, w := range want {
+		check.Slices(e, slices.DeleteFunc(slices.Clone(got), func(event string) bool { return !slices.Contains(w, event) }), w, "got  %q", got)
+	}
 }
 
 // join joins the running config's party.
@@ -179,27 +186,20 @@ func TestEventsTellWhoJoinedAndWhoseInviteCameToNothing(t *testing.T) {
 		test_app /silent/* silent
 	}
 	wsgi_party other`)
-	c.expect(
-		"guest_joined early [number]",
-		"guest_joined early [number] of other",
-		"guest_joined one [ping url]",
+	c.expect("guest_joined early [number]", "guest_joined early [number] of other", "guest_joined one [ping url]")
+	toNothing := []string{
 		`invite_refused refuses [ping] /refuses/__invite__/ 403 ""`,
 		`invite_refused guarded [] /guarded/__invite__/ 401 ""`,
 		`invite_failed fails [] /fails/__invite__/ 0 "oh no"`,
 		`invite_failed down [] /down/__invite__/ 502 ""`,
 		`invite_not_answered nobody [] https://example.com/nobody/__invite__/ 0 ""`,
-		"guest_joined silent []",
-	)
+	}
+	c.expect(toNothing...)
+	c.expect("guest_joined silent []")
 
 	// Who is on the line is not told of again.
 	wsgiparty.SendInvites("main", "")
-	c.expect(
-		`invite_refused refuses [ping] /refuses/__invite__/ 403 ""`,
-		`invite_refused guarded [] /guarded/__invite__/ 401 ""`,
-		`invite_failed fails [] /fails/__invite__/ 0 "oh no"`,
-		`invite_failed down [] /down/__invite__/ 502 ""`,
-		`invite_not_answered nobody [] https://example.com/nobody/__invite__/ 0 ""`,
-	)
+	c.expect(toNothing...)
 	late := c.join("late")
 	c.expect("guest_joined late []")
 	for _, service := range []string{"b", "a"} {
@@ -225,31 +225,15 @@ func TestEventsOfACaddyfile(t *testing.T) {
 		return nil
 	})
 	c := partytest.NewCaddy(t)
-	config := strings.Replace(partytest.GlobalOptions, "{\n", `{
-	events {
-		on guest_left test_recorder command
-		on invite_refused test_recorder command
-	}
-`, 1) + strings.ReplaceAll(`
-ADDRESS {
-	route {
-		test_app two
-		wsgi_party main {
-			invite /one/__invite__/ /two/__invite__/
-			test_app /one/* one
-			error /two/* 403
-		}
-	}
-}`, "ADDRESS", "http://"+c.Address)
-	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(config), map[string]any{"filename": "Caddyfile"})
+	config, _, err := partytest.AdaptCaddyfile(
+		strings.Replace(partytest.GlobalOptions, "{\n", "{\nevents {\non guest_left test_recorder command\non invite_refused test_recorder command\n}\n", 1) +
+			"http://" + c.Address + " {\nroute {\ntest_app two\nwsgi_party main {\ninvite /one/__invite__/ /two/__invite__/\ntest_app /one/* one\nerror /two/* 403\n}\n}\n}")
 	check.Must(t, err)
-	check.Must(t, caddy.Load(adapted, true))
+	check.Must(t, caddy.Load(config, true))
 	check.Equal(t, <-told, "invite_refused: two of main, []")
 	left.Leave()
 	check.Equal(t, <-told, "guest_left: two of main, [number ping]")
-	if len(told) > 0 {
-		t.Error(<-told)
-	}
+	check.Equal(t, len(told), 0, "told besides")
 }
 
 // TestEventsAreToldOfAConfigThatHasStarted has a module of the config, which hears
@@ -263,9 +247,6 @@ func TestEventsAreToldOfAConfigThatHasStarted(t *testing.T) {
 		generation++
 		own := generation
 		events, err := ctx.App("events")
-		if err != nil {
-			return err
-		}
 		for _, name := range append([]string{"started"}, partyEvents...) {
 			err = errors.Join(err, events.(*caddyevents.App).On(name, partytest.EventFunc(func(_ context.Context, e caddy.Event) error {
 				if e.Data["guest"] != "the last" {
@@ -287,12 +268,8 @@ func TestEventsAreToldOfAConfigThatHasStarted(t *testing.T) {
 	}))
 	c = newEventful(t)
 	const party = "test_app listens\ntest_app two\nwsgi_party main {\ninvite /one/__invite__/ /two/__invite__/\ntest_app one\n}\n"
-	if err := caddy.Load(c.config(party+"test_app broken"), true); err == nil {
-		t.Fatal("the broken config loads")
-	}
-	if err := caddy.Load(c.config(party+"test_app start"), true); err == nil {
-		t.Fatal("the config starts")
-	}
+	check.Fails(t, caddy.Load(c.config(party+"test_app broken"), true), "oh no")
+	check.Fails(t, caddy.Load(c.config(party+"test_app start"), true), "oh no")
 	check.Must(t, caddy.Validate(partytest.ParseConfig(t, c.config(party))))
 	fail = false
 	c.load(party + "test_app start")
@@ -300,30 +277,6 @@ func TestEventsAreToldOfAConfigThatHasStarted(t *testing.T) {
 	c.expectEach( // a subscriber is told after the other, of one event after the other
 		[]string{"4: guest_joined two", "4: guest_joined one"},
 		[]string{"guest_joined two [number]", "guest_joined one [number]"})
-}
-
-// expectEach waits for events that are told to several, in the order of each.
-func (e *eventful) expectEach(want ...[]string) {
-	e.Helper()
-	n := 0
-	for _, w := range want {
-		n += len(w)
-	}
-	e.mu.Lock()
-	seen := e.expected
-	e.mu.Unlock()
-	partytest.Eventually(e, "all events", func() bool {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		return len(e.events) >= seen+n
-	})
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	got := e.events[seen : seen+n]
-	for _, w := range want {
-		check.Slices(e, slices.DeleteFunc(slices.Clone(got), func(event string) bool { return !slices.Contains(w, event) }), w, "got  %q", got)
-	}
-	e.expected += n
 }
 
 func TestAReloadTellsWhoIsOnTheNewLineAndOfNobodyWhoLeft(t *testing.T) {
@@ -358,53 +311,47 @@ func TestAReloadTellsWhoIsOnTheNewLineAndOfNobodyWhoLeft(t *testing.T) {
 }
 
 func TestGuestLeftIsToldWhenTheLastOperatorLeaves(t *testing.T) {
-	invited := make(map[string][]*wsgiparty.Operator)
-	partytest.App(t, "app", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-		operator, _ := wsgiparty.OperatorFrom(r)
-		invited[operator.Guest()] = append(invited[operator.Guest()], operator)
-		return errors.Join(operator.Connect("ping", partytest.Pong), operator.ConnectRemote("url", partytest.Pong))
+	var invited []*wsgiparty.Operator
+	onInvite(t, "app", func(i *wsgiparty.Invitation, _ *http.Request) error {
+		invited = append(invited, i.Operator)
+		return errors.Join(i.Operator.Connect("ping", partytest.Pong), i.Operator.ConnectRemote("url", partytest.Pong))
 	})
 	c := newEventful(t)
 	c.load("wsgi_party main {\ninvite /one/__invite__/\ntest_app app\n}")
 	c.expect("guest_joined one [ping url]")
-	invited["one"][0].Leave()
+	invited[0].Leave()
 	c.expect("guest_left one [ping url]")
-	invited["one"][0].Leave()
-	if entries := partytest.LogEntries(t, "guest left"); len(entries) != 1 || entries[0]["level"] != "info" || entries[0]["logger"] != "wsgi_party" ||
-		entries[0]["party"] != "main" || entries[0]["guest"] != "one" || fmt.Sprint(entries[0]["services"]) != "[ping url]" {
-		t.Errorf("in the log: %v", entries)
-	}
+	invited[0].Leave()
+	left := partytest.LogEntries(t, "guest left")
+	check.ErrorIf(t, len(left) != 1 || left[0]["level"] != "info" || left[0]["logger"] != "wsgi_party" ||
+		left[0]["party"] != "main" || left[0]["guest"] != "one" || fmt.Sprint(left[0]["services"]) != "[ping url]", "in the log: %v", left)
 
 	wsgiparty.SendInvites("main", "one")
 	c.expect("guest_joined one [ping url]")
 	wsgiparty.SendInvites("main", "one") // is on the line
 	replica := c.join("one", "ping", "number")
-	unseen := operatorOf(c, "main").Partyline().Operator("one")
-	check.Must(t, unseen.Connect("more", partytest.Pong))
-	invited["one"][1].Leave()
+	unseen := connectMain(c, "one", "more", partytest.Pong)
+	invited[1].Leave()
 	unseen.Leave()
 	replica.Leave()
 	c.expect("guest_left one [number ping]")
 	replica.Leave()
 
 	// Of whom nobody was told that it joined, nobody is told that it left.
-	stranger := operatorOf(c, "main").Partyline().Operator("stranger")
-	check.Must(t, stranger.Connect("ping", partytest.Pong))
-	stranger.Leave()
+	connectMain(c, "stranger", "ping", partytest.Pong).Leave()
 	c.join("").Leave()
 	c.join("the end")
 	c.expect("guest_joined the end []")
-	if entries := partytest.LogEntries(t, "guest left"); len(entries) != 2 || entries[1]["guest"] != "one" {
-		t.Errorf("in the log: %v", entries)
-	}
+	left = partytest.LogEntries(t, "guest left")
+	check.ErrorIf(t, len(left) != 2 || left[1]["guest"] != "one", "in the log: %v", left)
 }
 
 func TestAnInviteThatTookTooLongFailedAndNobodyLeft(t *testing.T) {
 	slow := true
 	var operator *wsgiparty.Operator
 	ended := make(chan struct{})
-	partytest.App(t, "app", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-		operator, _ = wsgiparty.OperatorFrom(r)
+	onInvite(t, "app", func(i *wsgiparty.Invitation, r *http.Request) error {
+		operator = i.Operator
 		err := operator.Connect("ping", partytest.Pong)
 		if slow {
 			<-r.Context().Done()
@@ -427,32 +374,19 @@ func TestAnInviteThatTookTooLongFailedAndNobodyLeft(t *testing.T) {
 	c.expect("guest_left one [ping]")
 }
 
+// TestAGuestWhoseContextEndsBeforeItsConfigIsToldToHaveLeft has the module that joins first
+// of all do so with a context that ends early: events go on.
 func TestAGuestWhoseContextEndsBeforeItsConfigIsToldToHaveLeft(t *testing.T) {
-	var end context.CancelFunc
-	partytest.OnProvision(t, "temporary", func(ctx caddy.Context) error {
-		ctx, end = caddy.NewContext(ctx)
-		return partytest.Joins("main", "temporary", "number", 1)(ctx)
-	})
-	c := newEventful(t)
-	c.load("wsgi_party main\ntest_app temporary")
-	c.expect("guest_joined temporary [number]")
-	end()
-	c.expect("guest_left temporary [number]")
-}
-
-// TestEventsGoOnAfterTheContextOfWhoJoinedFirst has the module that joins first of
-// all do so with a context that ends early.
-func TestEventsGoOnAfterTheContextOfWhoJoinedFirst(t *testing.T) {
-	var end context.CancelFunc
-	partytest.OnProvision(t, "temporary", func(ctx caddy.Context) error {
-		ctx, end = caddy.NewContext(ctx)
-		return partytest.Joins("main", "temporary", "number", 1)(ctx)
-	})
-	c := newEventful(t)
-	c.load("test_app temporary\nwsgi_party main")
-	c.expect("guest_joined temporary [number]")
-	end()
-	c.expect("guest_left temporary [number]")
-	c.join("another")
-	c.expect("guest_joined another []")
+	for _, directives := range []string{"wsgi_party main\ntest_app temporary", "test_app temporary\nwsgi_party main"} {
+		t.Run(directives, func(t *testing.T) {
+			end := joinsForATime(t, "number")
+			c := newEventful(t)
+			c.load(directives)
+			c.expect("guest_joined temporary [number]")
+			end()
+			c.expect("guest_left temporary [number]")
+			c.join("another")
+			c.expect("guest_joined another []")
+		})
+	}
 }
