@@ -5,8 +5,6 @@ package httpguest_test
 
 import (
 	"encoding/json"
-	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -175,75 +173,6 @@ func TestPrivatePathsAreHiddenFromOutside(t *testing.T) {
 	}
 	if status, body := c.Get("/a/invite"); status != 200 || len(a.Requests()) != 1 {
 		t.Errorf("a public path: %d %q", status, body)
-	}
-}
-
-// TestHeadersThatAreNotNamedStay are a visitor's, and a guest's that asks.
-func TestHeadersThatAreNotNamedStay(t *testing.T) {
-	keyA, keyB := partytest.Key(t, "a"), partytest.Key(t, "b")
-	c := partytest.NewCaddy(t)
-	party := partytest.FreshParty()
-	partytest.App(t, "page", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-		answers, err := operatorOf(c, party).AskAround(r.Context(), "ask", nil)
-		fmt.Fprintf(w, "%s %v", answers, err)
-		return nil
-	})
-	setsCookie := func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Set-Cookie", "stolen=1")
-		w.Header().Set("X-Evil", "1")
-		partytest.JSON(`"1"`)(w, r)
-	}
-	a, b := partytest.NewApplication(t, "", setsCookie), partytest.NewApplication(t, "", setsCookie)
-	c.Site("wsgi_party " + party + " {\ninvite /a/__invite__/ /b/__invite__/\n" +
-		partytest.Mounted("a", "key {env.a_PARTY_KEY}\nservice ask /ask\nforward Authorization Cookie X-Own Cache-Control Accept", a) +
-		partytest.Mounted("b", "key {env.b_PARTY_KEY}\nservice ask /ask", b) + `
-		handle /page {
-			test_app page
-		}
-	}
-	handle_path /ask/* {
-		wsgi_party_ask ` + party + "\n}")
-	r := check.Value(http.NewRequest("GET", "http://"+c.Address+"/page", nil))(t)
-	for name, value := range map[string]string{
-		"Authorization": "Basic visitor", "Cookie": "session=visitor", "X-Own": "visitor", "X-Other": "visitor", "Proxy-Authorization": "visitor",
-		"Cache-Control": "visitor", "Accept": partytest.ManifestType,
-	} {
-		r.Header.Set(name, value)
-	}
-	response := check.Value(http.DefaultClient.Do(r))(t)
-	defer response.Body.Close()
-	if body, _ := io.ReadAll(response.Body); response.StatusCode != 200 || strings.Count(string(body), "1") != 2 || response.Header.Get("Set-Cookie") != "" || response.Header.Get("X-Evil") != "" {
-		t.Errorf("the page: %d %s, %s%s", response.StatusCode, body, response.Header, partytest.LastHTTPError(t))
-	}
-	expect := func(what string, a *partytest.Application, authorization, cookie, own string) {
-		t.Helper()
-		requests := a.Requests()
-		check.FatalIf(t, len(requests) == 0, "%s: no request", what)
-		h := requests[len(requests)-1].Header
-		if h.Get("Authorization") != authorization || h.Get("Cookie") != cookie || h.Get("X-Own") != own || h.Get("X-Other") != "" || h.Get("Proxy-Authorization") != "" ||
-			h.Get("Cache-Control") != "no-store" || h.Get("Accept") != "application/json" {
-			t.Errorf("%s: %v", what, h)
-		}
-	}
-	expect("what the guest is to have", a, "Basic visitor", "session=visitor", "visitor")
-	expect("what the guest is not to have", b, "", "", "")
-
-	// The key of a guest that asks is nobody else's.
-	for key, asked := range map[string]*partytest.Application{keyA: b, keyB: a} {
-		header := http.Header{"Authorization": {"Bearer " + key}, "Cookie": {"session=guest"}, "X-Own": {"guest"}}
-		if status, body := c.Do("POST", "/ask/ask", "null", header); status != 200 || !strings.Contains(body, "answered") {
-			t.Errorf("asking: %d %s", status, body)
-		}
-		if status, body := c.Do("POST", "/ask/", `[{"service": "ask"}]`, header); status != 200 || !strings.Contains(body, "answered") {
-			t.Errorf("asking: %d %s", status, body)
-		}
-		expect("what a guest that asks has", asked, "", "", "")
-	}
-	for _, a := range []*partytest.Application{a, b} {
-		for _, r := range a.Requests() {
-			text := fmt.Sprint(r.Header, r.URL)
-			check.ErrorIf(t, strings.Contains(text, keyA) || strings.Contains(text, keyB), "a key came along: %s", text)
-		}
 	}
 }
 

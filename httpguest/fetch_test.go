@@ -134,6 +134,7 @@ func TestWhatTheApplicationAnswers(t *testing.T) {
 		"no-json": {response: manifestOf("{"), is: notNow, result: wsgiparty.InviteFailed, status: 200, err: "manifest: byte", hint: "correct the application's manifest"},
 		"bad":     {response: manifestOf(`{"services": {"a": {"href": "https://evil/"}}}`), is: notNow, result: wsgiparty.InviteFailed, status: 200, err: "services.a.href", hint: "correct the application's manifest"},
 		"long":    {response: manifestOf(`{"more": "` + strings.Repeat("x", 64<<10) + `"}`), is: notNow, result: wsgiparty.InviteFailed, status: 200, err: "no more than 65536 may be"},
+		"deep":    {response: manifestOf(`{"services": {"a": {"answer": ` + strings.Repeat("[", 65) + strings.Repeat("]", 65) + `}}}`), is: notNow, result: wsgiparty.InviteFailed, status: 200, err: "nested more than 64 deep"},
 		"endless": {response: testbackend.Response{Body: strings.Repeat(" ", 1<<12), Header: good.Header, Endless: true}, is: notNow, result: wsgiparty.InviteFailed, err: "longer than 1048576 bytes"},
 
 		"slow-header": {response: testbackend.Response{Body: good.Body, Header: good.Header, Wait: 3 * time.Second}, is: later, result: wsgiparty.InviteFailed, err: "it took longer than 1.5s"},

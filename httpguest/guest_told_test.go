@@ -9,7 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/wsgiparty/wsgiparty"
 	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
@@ -164,22 +163,5 @@ func TestKeysOfTwoGuestsThatAreTheSameFailTheLoad(t *testing.T) {
 	c.Load("ADDRESS http://127.0.0.1:" + port + " {\n" + guests("{env.one_PARTY_KEY} {env.same_PARTY_KEY}", "{env.two_PARTY_KEY}") + "}")
 	if guests := operatorOf(c, "main").Partyline().Guests(); len(guests) != 2 || guests[0].Replicas != 2 {
 		t.Errorf("%+v", guests)
-	}
-}
-
-// TestStrictInvitesDoNotWaitForApplications loads a config whose application is down.
-func TestStrictInvitesDoNotWaitForApplications(t *testing.T) {
-	c := partytest.NewCaddy(t)
-	party := partytest.FreshParty()
-	requests := partytest.NewInvited(t, partytest.Status(500))
-	c.Site("wsgi_party " + party + " {\nstrict_invites\ninvite /blog/__invite__/\n" + partytest.Mounted("blog", "", requests) + "}")
-	info := invitesOf(t, party, true)["blog"]
-	check.ErrorIf(t, info.Result != wsgiparty.InviteFailed || info.Status != 500, "%+v", info)
-	before := requests.Invites()
-	config := c.Adapt("ADDRESS {\nwsgi_party " + partytest.FreshParty() + " {\ninvite /blog/__invite__/\n" + partytest.Mounted("blog", "", requests) + "}\n}")
-	check.Nil(t, caddy.Validate(partytest.ParseConfig(t, config)))
-	if after := requests.Invites(); after != before {
-		// The running config may have asked again in the meantime, once.
-		check.ErrorIf(t, after > before+1, "validating asks the application %d times", after-before)
 	}
 }

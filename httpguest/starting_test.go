@@ -12,6 +12,7 @@ import (
 	"net/http/fcgi"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,79 +24,6 @@ import (
 	"github.com/wsgiparty/wsgiparty/internal/testport"
 	"github.com/wsgiparty/wsgiparty/party"
 )
-
-// TestAnApplicationThatStartsLateIsUpForVisitors has the same application behind a party
-// and without one, started a while after Caddy, behind proxies that take what they
-// cannot connect to for down.
-func TestAnApplicationThatStartsLateIsUpForVisitors(t *testing.T) {
-	serveFCGI := func(l net.Listener, h http.Handler) error { return fcgi.Serve(l, h) }
-	for name, test := range map[string]struct {
-		transport string
-		serve     func(net.Listener, http.Handler) error
-		early     bool // visitors come before the application is there
-	}{
-		"http":                         {"", http.Serve, false},
-		"http, with early visitors":    {"", http.Serve, true},
-		"fastcgi":                      {"transport fastcgi", serveFCGI, false},
-		"fastcgi, with early visitors": {"transport fastcgi", serveFCGI, true},
-		"retries":                      {"lb_try_duration 300ms", http.Serve, false},
-		"retries, with early visitors": {"lb_try_duration 300ms", http.Serve, true},
-		"localhost":                    {"", http.Serve, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			c := newGuestTest(t)
-			with, without := testport.Address(t), testport.Address(t)
-			proxy := func(address string) string {
-				if name == "localhost" {
-					address = strings.Replace(address, "127.0.0.1", "localhost", 1)
-				}
-				return "reverse_proxy " + address + " {\nfail_duration 3s\n" + test.transport + "\n}\n"
-			}
-			application := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				w.Header().Set("Connection", "close")
-				if strings.HasSuffix(r.URL.Path, "/__invite__/") {
-					w.Header().Set("Content-Type", partytest.ManifestType)
-					fmt.Fprint(w, `{"urls": {"home": "/"}}`)
-				}
-			})
-			c.Caddy.Load("ADDRESS {\nhandle_path /without/* {\n" + proxy(without) + "}\nwsgi_party " + c.party +
-				" {\ninvite /with/__invite__/\nhandle_path /with/* {\nwsgi_party_guest\n" + proxy(with) + "}\n}\n}")
-			if !test.early {
-				partytest.Eventually(t, "it has been asked for the manifest", func() bool { return len(partytest.InvitesLogged(t, "with")) > 0 })
-			}
-			var visits sync.WaitGroup
-			start := func() {
-				for _, address := range []string{with, without} {
-					l := check.Value(net.Listen("tcp", address))(t)
-					t.Cleanup(func() { l.Close() })
-					go func() { _ = test.serve(l, application) }()
-				}
-			}
-			answered := make(map[string]int)
-			var mu sync.Mutex
-			for i := range 30 {
-				if i == 0 && !test.early || i == 5 && test.early {
-					start()
-				}
-				for _, path := range []string{"/with/", "/without/"} {
-					visits.Go(func() {
-						if status, _, err := c.TryGet(path); err == nil && status == 200 {
-							mu.Lock()
-							defer mu.Unlock()
-							answered[path]++
-						}
-					})
-				}
-				time.Sleep(150 * time.Millisecond)
-			}
-			visits.Wait()
-			if answered["/with/"] < answered["/without/"]-3 || answered["/without/"] == 0 { // half a second, on a busy machine
-				t.Errorf("%d visits are answered, and %d without the party", answered["/with/"], answered["/without/"])
-			}
-			c.await("url")
-		})
-	}
-}
 
 // TestAnUpstreamThatIsDownKeepsNoGuestAway has a proxy try its other upstream.
 func TestAnUpstreamThatIsDownKeepsNoGuestAway(t *testing.T) {
@@ -226,4 +154,77 @@ func TestAnApplicationThatIsStartingIsNoWarning(t *testing.T) {
 		entries := partytest.InvitesLogged(t, "wiki")
 		return len(entries) == 1 && entries[0]["level"] == "warn"
 	})
+}
+
+// TestAnApplicationThatStartsLateIsUpForVisitors has the same application behind a party
+// and without one, started a while after Caddy, behind proxies that take what they
+// cannot connect to for down.
+func TestAnApplicationThatStartsLateIsUpForVisitors(t *testing.T) {
+	application := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Connection", "close")
+		if strings.HasSuffix(r.URL.Path, "/__invite__/") {
+			partytest.Manifest(`{"urls": {"home": "/"}}`)(w, r)
+		}
+	})
+	serveFCGI := func(l net.Listener, h http.Handler) error { return fcgi.Serve(l, h) }
+	tests := map[string]struct {
+		transport string
+		serve     func(net.Listener, http.Handler) error
+		early     bool // visitors come before the application is there
+	}{
+		"http":          {"", http.Serve, false},
+		"http-early":    {"", http.Serve, true},
+		"fastcgi":       {"transport fastcgi", serveFCGI, false},
+		"fastcgi-early": {"transport fastcgi", serveFCGI, true},
+		"retries":       {"lb_try_duration 300ms", http.Serve, false},
+		"retries-early": {"lb_try_duration 300ms", http.Serve, true},
+		"localhost":     {"", http.Serve, false},
+	}
+	c := newGuestTest(t)
+	with, without := "", ""
+	addresses := make(map[string][2]string)
+	for name, test := range tests {
+		addresses[name] = [2]string{testport.Address(t), testport.Address(t)}
+		proxy := func(address string) string {
+			if name == "localhost" {
+				address = strings.Replace(address, "127.0.0.1", "localhost", 1)
+			}
+			return "reverse_proxy " + address + " {\nfail_duration 3s\n" + test.transport + "\n}\n"
+		}
+		with += fmt.Sprintf("invite /with/%s/__invite__/ as %[1]s\nhandle_path /with/%[1]s/* {\nwsgi_party_guest\n%s}\n", name, proxy(addresses[name][0]))
+		without += fmt.Sprintf("handle_path /without/%s/* {\n%s}\n", name, proxy(addresses[name][1]))
+	}
+	c.Caddy.Load("ADDRESS {\n" + without + "wsgi_party " + c.party + " {\n" + with + "}\n}")
+	var all sync.WaitGroup
+	for name, test := range tests {
+		all.Go(func() {
+			if !test.early {
+				partytest.Eventually(t, "it has been asked for the manifest", func() bool { return len(partytest.InvitesLogged(t, name)) > 0 })
+			}
+			var visits sync.WaitGroup
+			var answeredWith, answeredWithout atomic.Int64
+			for i := range 30 {
+				if i == 0 && !test.early || i == 5 && test.early {
+					for _, address := range addresses[name] {
+						l := check.Value(net.Listen("tcp", address))(t)
+						t.Cleanup(func() { l.Close() })
+						go func() { _ = test.serve(l, application) }()
+					}
+				}
+				for path, answered := range map[string]*atomic.Int64{"/with/": &answeredWith, "/without/": &answeredWithout} {
+					visits.Go(func() {
+						if status, _, err := c.TryGet(path + name + "/"); err == nil && status == 200 {
+							answered.Add(1)
+						}
+					})
+				}
+				time.Sleep(150 * time.Millisecond)
+			}
+			visits.Wait()
+			// Half a second, on a busy machine.
+			check.ErrorIf(t, answeredWith.Load() < answeredWithout.Load()-3 || answeredWithout.Load() == 0, "%s: %d visits are answered, and %d without the party", name, answeredWith.Load(), answeredWithout.Load())
+		})
+	}
+	all.Wait()
+	partytest.Eventually(t, "all have joined", func() bool { return len(c.partyline().Services()["url"]) == len(tests) })
 }

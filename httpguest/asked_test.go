@@ -17,6 +17,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/httpguest"
 	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testbackend"
@@ -140,9 +141,13 @@ func TestWhatAnApplicationAnswersAnAsk(t *testing.T) {
 		"404":         {response: status(404), err: "status 404"},
 		"500":         {response: status(500), err: "status 500"},
 		"503":         {response: status(503), err: "status 503"},
-		"too-long":    {response: jsonOf(`"` + strings.Repeat("x", 99) + `"`), err: "longer than 100 bytes"},
-		"as-long":     {response: jsonOf(`"` + strings.Repeat("x", 98) + `"`), answer: `"` + strings.Repeat("x", 98) + `"`},
-		"endless":     {response: testbackend.Response{Body: strings.Repeat(" ", 1<<12), Header: map[string]string{"Content-Type": "application/json"}, Endless: true}, err: "longer than 100 bytes"},
+		"307":         {response: testbackend.Response{Status: 307, Header: map[string]string{"Location": "http://localhost:1/"}}, err: "status 307"},
+		"too-long":    {response: jsonOf(`"` + strings.Repeat("x", 199) + `"`), err: "longer than 200 bytes"},
+		"as-long":     {response: jsonOf(`"` + strings.Repeat("x", 198) + `"`), answer: `"` + strings.Repeat("x", 198) + `"`},
+		"deep":        {response: jsonOf(strings.Repeat("[", 65) + strings.Repeat("]", 65)), err: "nested more than 64 deep"},
+		"as-deep":     {response: jsonOf(strings.Repeat("[", 64) + strings.Repeat("]", 64)), answer: strings.Repeat("[", 64) + strings.Repeat("]", 64)},
+		"not-deep":    {response: jsonOf(`["\"` + strings.Repeat("[", 100) + `"]`), answer: `["\"` + strings.Repeat("[", 100) + `"]`},
+		"endless":     {response: testbackend.Response{Body: strings.Repeat(" ", 1<<12), Header: map[string]string{"Content-Type": "application/json"}, Endless: true}, err: "longer than 200 bytes"},
 		"reset":       {response: testbackend.Response{Reset: true}, err: "status 502"},
 		"garbage":     {response: testbackend.Response{Raw: "garbage\n\n"}, err: "status 502"},
 		"cut":         {response: testbackend.Response{Body: null, Header: map[string]string{"Content-Type": "application/json"}, Cut: true}, err: "the response broke off"},
@@ -152,7 +157,7 @@ func TestWhatAnApplicationAnswersAnAsk(t *testing.T) {
 	c := newGuestTest(t)
 	b := testbackend.Start(t, testport.Address(t))
 	b.On("/good", jsonOf(null))
-	options := []string{"timeout 2s", "max_answer 100B"}
+	options := []string{"timeout 2s", "max_answer 200B"}
 	for name, test := range tests {
 		b.On("/"+name, test.response)
 		options = append(options, "service "+name+" /"+name)
@@ -181,16 +186,11 @@ func TestTheLimitsOfAnAskByDefault(t *testing.T) {
 	b.On("/as-long", quoted(1<<20))
 	b.On("/too-long", quoted(1<<20+1))
 	c.load(blogAt(b, "service slow /slow", "service as-long /as-long", "service too-long /too-long"))
-	if answers, err := c.ask("as-long", nil); len(answers) != 1<<20 || err != nil {
-		t.Errorf("%d bytes, %v", len(answers), err)
-	}
-	if answers, err := c.ask("too-long", nil); answers != "" || err == nil || !strings.Contains(err.Error(), "longer than 1048576 bytes") {
-		t.Errorf("%d bytes, %v", len(answers), err)
-	}
+	check.Equal(t, len(check.Value(c.ask("as-long", nil))(t)), 1<<20)
+	c.expectFailure("too-long", nil, "longer than 1048576 bytes")
 	began := time.Now()
-	_, err := c.ask("slow", nil)
-	took := time.Since(began)
-	check.ErrorIf(t, err == nil || !strings.Contains(err.Error(), "it took longer than 2s") || took < 2*time.Second, "after %v: %v", took, err)
+	c.expectFailure("slow", nil, "it took longer than 2s")
+	check.ErrorIf(t, time.Since(began) < 2*time.Second, "it took %v", time.Since(began))
 }
 
 // TestAConnectionThatWasIdleMayEndWhenItIsUsed has an application, as gunicorn and Node
@@ -236,114 +236,159 @@ func TestAServiceMayBeAList(t *testing.T) {
 	}
 }
 
-// TestWhatAnAskTakesAlong asks while a visitor's request is handled, and by
-// wsgi_party_ask.
-func TestWhatAnAskTakesAlong(t *testing.T) {
-	t.Setenv("TEST_GUEST_KEY", testGuestKey)
+// TestAServiceThatDoesNotAnswerIsLeftAloneForAWhile has services fail four times, and, when
+// they have answered once, five times in a row.
+func TestAServiceThatDoesNotAnswerIsLeftAloneForAWhile(t *testing.T) {
+	status := func(status int) testbackend.Response { return testbackend.Response{Status: status} }
+	good, held := jsonOf("1"), testbackend.Response{Hold: true}
+	tests := map[string]struct {
+		response testbackend.Response
+		counts   bool
+	}{
+		"502":     {status(502), true},
+		"503":     {status(503), true},
+		"504":     {status(504), true},
+		"reset":   {testbackend.Response{Reset: true}, true},
+		"timeout": {held, true},
+
+		"204":     {status(204), false},
+		"400":     {status(400), false},
+		"404":     {status(404), false},
+		"429":     {status(429), false},
+		"500":     {status(500), false},
+		"501":     {status(501), false},
+		"html":    {ofType("text/html", ""), false},
+		"no-json": {jsonOf("{"), false},
+		"long":    {jsonOf(strings.Repeat(" ", 101)), false},
+	}
+	c := newGuestTest(t)
+	b := testbackend.Start(t, testport.Address(t))
+	options := []string{"timeout 1m", "max_answer 100B", "service held /held"}
+	for name, test := range tests {
+		bad := test.response
+		b.On("/"+name, bad, bad, bad, bad, good, bad, bad, bad, bad, bad, good)
+		if name != "timeout" {
+			options = append(options, "service "+name+" /"+name)
+		}
+	}
+	// What is sent by a connection that was used before may be sent twice.
+	upstream := "reverse_proxy " + b.Upstream()
+	c.load(strings.ReplaceAll(blogAt(b, options...)+guestAt("hurried", b, "timeout 1s", "service timeout /timeout"), upstream, upstream+" {\ntransport http {\nkeepalive off\n}\n}"))
+	fail := func(name string, times int) {
+		var asks sync.WaitGroup
+		for range times {
+			asks.Go(func() {
+				answers, _ := c.ask(name, nil)
+				check.Equal(t, answers, "", name)
+			})
+		}
+		asks.Wait()
+	}
+	var all sync.WaitGroup
+	for name, test := range tests {
+		all.Go(func() {
+			fail(name, 4)
+			c.expectAsk(name, nil, "1")
+			began := time.Now()
+			fail(name, 5)
+			if !test.counts {
+				c.expectAsk(name, nil, "1")
+				return
+			}
+			c.expectFailure(name, nil, "it did not answer 5 times in a row, and is not asked for 5s")
+			check.Equal(t, len(b.Requests("/"+name)), 10, name)
+			partytest.Eventually(t, name+" is asked again", func() bool { answers, _ := c.ask(name, nil); return answers == "1" })
+			check.ErrorIf(t, time.Since(began) < httpguest.BreakerPause, "%s: it is asked again after %v", name, time.Since(began))
+		})
+	}
+	all.Wait()
+
+	// Who does not wait for the answer says nothing of the service.
+	b.On("/held", held)
+	for range 2 * httpguest.BreakerFailures {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		_, err := operatorOf(t, c.party).AskAround(ctx, "held", nil)
+		check.ErrorIf(t, err == nil, "what is held is answered")
+		cancel()
+		ctx, cancel = context.WithCancel(t.Context())
+		time.AfterFunc(10*time.Millisecond, cancel)
+		_, err = operatorOf(t, c.party).AskAround(ctx, "held", nil)
+		check.ErrorIf(t, err == nil, "what is held is answered")
+	}
+	b.On("/held", good)
+	c.expectAsk("held", nil, "1")
+}
+
+// TestOneSlowGuestCostsItsTimeoutOnce asks many, of which one hangs.
+func TestOneSlowGuestCostsItsTimeoutOnce(t *testing.T) {
 	c, b := newBlogTest(t)
-	b.On("/who", testbackend.Response{Body: "1", Header: map[string]string{"Content-Type": "application/json", "Set-Cookie": "a=b"}})
-	b.On("/__invite__/", manifestOf("{}"))
-	partytest.App(t, "asker", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-		answers, err := operatorOf(c, c.party).AskAround(r.Context(), "who", nil)
+	b.On("/hang", testbackend.Response{Hold: true})
+	b.On("/quick", jsonOf("1"))
+	config := guestAt("one", b, "service who /quick") + guestAt("two", b, "timeout 2s", "service who /hang", "service who /hang?2", "service who /hang?3") + guestAt("three", b, "service who /quick")
+	c.load(config)
+	answers, err := c.ask("who", nil)
+	check.ErrorIf(t, answers != "1 1" || strings.Count(fmt.Sprint(err), "it took longer than 2s") != 3, "%s: %v", answers, err)
+	hung := b.Requests("/hang")
+	for _, r := range hung {
+		check.ErrorIf(t, slices.ContainsFunc(hung, func(other testbackend.Request) bool { return !r.Ended.IsZero() && other.Began.After(r.Ended) }), "its handlers are asked one after the other")
+	}
+
+	c.load(strings.ReplaceAll(config, "2s", "5m"))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	check.Equal(t, check.Value(wsgiparty.First[int](ctx, operatorOf(c, c.party), "who", nil))(t), 1, "the first")
+}
+
+// TestAnAskTakesAlongWhatIsForwardedAndNothingElse of a visitor's, and of a guest's that
+// asks.
+func TestAnAskTakesAlongWhatIsForwardedAndNothingElse(t *testing.T) {
+	keyA, keyB := partytest.Key(t, "a"), partytest.Key(t, "b")
+	c := newGuestTest(t)
+	partytest.App(t, "page", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+		answers, err := operatorOf(c, c.party).AskAround(r.Context(), "ask", nil)
 		fmt.Fprint(w, joinAnswers(answers), err)
 		return nil
 	})
-	c.load(blogAt(b, "service who /who?blog", "forward x-user X-Absent", "forward X-Two", "key {env.TEST_GUEST_KEY}") + `
-	invite /shop/__invite__/ /fetched/__invite__/ /inside/__invite__/
-	handle_path /shop/* {
-		wsgi_party_guest {
-			service who /who?shop
-			forward Authorization
-		}
-		reverse_proxy ` + b.Upstream() + `
+	setsCookie := func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Set-Cookie", "stolen=1")
+		w.Header().Set("X-Evil", "1")
+		partytest.JSON("1")(w, r)
 	}
-	handle_path /fetched/* {
-		wsgi_party_guest
-		reverse_proxy ` + b.Upstream() + `
+	a, b := partytest.NewApplication(t, "", setsCookie), partytest.NewApplication(t, "", setsCookie)
+	c.load("invite /a/__invite__/ /b/__invite__/\n" + partytest.Mounted("a", "key {env.a_PARTY_KEY}\nservice ask /ask\nforward Authorization cookie X-Own X-Absent\nforward Cache-Control Accept", a) +
+		partytest.Mounted("b", "key {env.b_PARTY_KEY}\nservice ask /ask", b) + "test_app /page page\nhandle_path /ask/* {\nwsgi_party_ask\n}")
+	const trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+	header := func(authorization string) http.Header {
+		return http.Header{"Authorization": {authorization}, "Cookie": {"session=1"}, "X-Own": {"own"}, "X-Other": {"other"}, "Proxy-Authorization": {"visitor"}, "Accept-Language": {"de"},
+			"Cache-Control": {"visitor"}, "Accept": {partytest.ManifestType}, "Traceparent": {trace}, "Tracestate": {"a=1"}}
 	}
-	test_app /ask asker
-	handle_path /endpoint/* {
-		wsgi_party_ask
-	}
-	`)
-	awaitRequests(t, b, "/__invite__/", 1)
-	const trace, state = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "a=1"
-	send := func(method, path, authorization, want string) {
+	r := check.Value(http.NewRequest("GET", "http://"+c.Address+"/page", nil))(t)
+	r.Header = header("Basic visitor")
+	response := check.Value(partytest.Send(r))(t)
+	check.Equal(t, response.Body, "1 1<nil>", "the page")
+	check.ErrorIf(t, response.Header["Set-Cookie"] != nil || response.Header["X-Evil"] != nil, "the page has %v", response.Header)
+	expect := func(what string, a *partytest.Application, authorization, cookie, own string) {
 		t.Helper()
-		r := check.Value(http.NewRequest(method, "http://"+c.Address+path, nil))(t)
-		r.Header = http.Header{"Traceparent": {trace}, "Tracestate": {state}, "Cookie": {"session=1"}, "Authorization": {authorization},
-			"X-User": {"ann"}, "X-Two": {"2"}, "X-Other": {"3"}, "Accept-Language": {"de"}}
-		response := check.Value(http.DefaultClient.Do(r))(t)
-		defer response.Body.Close()
-		var body strings.Builder
-		if _, err := fmt.Fprint(&body, partytest.ReadAll(t, response)); err != nil || !strings.Contains(body.String(), want) || response.Header["Set-Cookie"] != nil {
-			t.Errorf("%s %v", &body, response.Header)
+		requests := a.Requests()
+		check.FatalIf(t, len(requests) == 0, "%s: no request", what)
+		for name, want := range map[string]string{"Authorization": authorization, "Cookie": cookie, "X-Own": own, "X-Other": "", "X-Absent": "", "Proxy-Authorization": "", "Accept-Language": "", "User-Agent": "",
+			"Cache-Control": "no-store", "Accept": "application/json", "Traceparent": trace, "Tracestate": "a=1"} {
+			check.Equal(t, requests[len(requests)-1].Header.Get(name), want, "%s: %s", what, name)
 		}
 	}
-	send("GET", "/ask", "Basic dTpw", "1 1<nil>")
-	send("POST", "/endpoint/who", "Bearer "+testGuestKey, `"answers":[1]`)
-	for i, want := range []struct{ uri, user, two, authorization string }{
-		{"/who?blog", "ann", "2", ""},
-		{"/who?shop", "", "", "Basic dTpw"},
-		{"/who?shop", "", "", ""}, // of the visitor of wsgi_party_ask: a guest's key
-	} {
-		requests := b.Requests("/who")
-		slices.SortStableFunc(requests[:2], func(a, b testbackend.Request) int { return strings.Compare(a.URI, b.URI) }) // they are asked together
-		check.FatalIf(t, len(requests) != 3, "%d requests", len(requests))
-		r := requests[i]
-		check.Equal(t, r.URI, want.uri, "request %d", i)
-		for name, value := range map[string]string{"Traceparent": trace, "Tracestate": state, "X-User": want.user, "X-Two": want.two,
-			"Authorization": want.authorization, "Cookie": "", "X-Other": "", "Accept-Language": "", "X-Absent": "", "User-Agent": ""} {
-			check.Equal(t, r.Header.Get(name), value, "%d: %s", i, name)
-		}
-	}
-	for _, r := range b.Requests("/__invite__/") {
-		check.ErrorIf(t, r.Header["Cookie"] != nil || r.Header["Authorization"] != nil || r.Header["Traceparent"] != nil, "asked for its manifest with %v", r.Header)
-	}
-}
+	expect("what the guest is to have", a, "Basic visitor", "session=1", "own")
+	expect("what the guest is not to have", b, "", "", "")
 
-// TestHowManyAsksAreUnderWay fills the guest's slots.
-func TestHowManyAsksAreUnderWay(t *testing.T) {
-	c, b := newBlogTest(t)
-	held := jsonOf("1")
-	held.Hold = true
-	b.On("/hold", held)
-	c.load(blogAt(b, "service hold /hold", "service other /hold?other", "answer constant 1", "timeout 30s"))
-	line := c.partyline()
-	var asks sync.WaitGroup
-	ask := func(guest string, n int) {
-		for range n {
-			asks.Go(func() {
-				if answers, err := line.Operator(guest).AskAround(context.Background(), "hold", nil); joinAnswers(answers) != "1" || err != nil {
-					t.Errorf("%v %v", answers, err)
-				}
-			})
+	// The key of a guest that asks is nobody else's.
+	for key, asked := range map[string]*partytest.Application{keyA: b, keyB: a} {
+		for path, body := range map[string]string{"/ask/ask": "null", "/ask/": `[{"service": "ask"}]`} {
+			status, body := c.Do("POST", path, body, header("Bearer "+key))
+			check.ErrorIf(t, status != 200 || !strings.Contains(body, "answered"), "asking: %d %s", status, body)
+			expect("what a guest that asks has", asked, "", "", "")
 		}
 	}
-	full := func(guest string) {
-		t.Helper()
-		before := len(b.Requests("/hold"))
-		for _, service := range []string{"hold", "other"} {
-			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
-			answers, err := line.Operator(guest).AskAround(ctx, service, nil)
-			cancel()
-			check.ErrorIf(t, len(answers) != 0 || err == nil, "%s: %v %v", service, answers, err)
-		}
-		check.Equal(t, len(b.Requests("/hold")), before, "it is asked nevertheless")
+	for _, r := range append(a.Requests(), b.Requests()...) {
+		text := fmt.Sprint(r.Header, r.URL)
+		check.ErrorIf(t, strings.Contains(text, keyA) || strings.Contains(text, keyB), "a key came along: %s", text)
 	}
-	ask("greedy", 48)
-	awaitRequests(t, b, "/hold", 48)
-	full("greedy")
-	ask("modest", 1)
-	ask("", 15)
-	awaitRequests(t, b, "/hold", 64)
-	full("modest")
-	full("")
-	c.expectAsk("constant", nil, "1")
-	b.Release()
-	asks.Wait()
-	ask("greedy", 48)
-	awaitRequests(t, b, "/hold", 112)
-	b.Release()
-	asks.Wait()
 }

@@ -20,11 +20,147 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/httpguest"
 	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/measure"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
+
+// TestGuestsThatAskEachOtherForEverEnd has them ask for another service each time,
+// and hand back their tokens or drop them. However few or many asks they take at once.
+func TestGuestsThatAskEachOtherForEverEnd(t *testing.T) {
+	keyA, keyB := partytest.Key(t, "a"), partytest.Key(t, "b")
+	for name, test := range map[string]struct {
+		handsBack bool
+		maxAsks   int
+		timeout   string
+	}{
+		"with their tokens":                 {true, httpguest.DefaultMaxAsks, "1s"},
+		"without them":                      {false, httpguest.DefaultMaxAsks, "300ms"},
+		"without them, one at once":         {false, 1, "300ms"},
+		"without them, three at once":       {false, 3, "300ms"},
+		"without them, six at once":         {false, 6, "300ms"},
+		"without them, twenty-four at once": {false, 24, "300ms"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newGuestTest(t)
+			var mu sync.Mutex
+			var depth, deepest, asks, refused, tooDeep int
+			count := func(n int) {
+				mu.Lock()
+				defer mu.Unlock()
+				depth += n
+				asks += max(n, 0)
+				deepest = max(deepest, depth)
+			}
+			asking := func(key string) http.HandlerFunc {
+				return func(w http.ResponseWriter, r *http.Request) {
+					count(1)
+					defer count(-1)
+					header := http.Header{"Authorization": {"Bearer " + key}}
+					if test.handsBack {
+						header["Party-Token"] = r.Header["Party-Token"]
+					}
+					var n int
+					_, _ = fmt.Sscanf(r.URL.Path, "/s%d", &n)
+					status, body, err := c.TryDo(context.WithoutCancel(r.Context()), "POST", fmt.Sprintf("/ask/s%d", (n+1)%12), "null", header)
+					mu.Lock()
+					defer mu.Unlock()
+					if status == http.StatusLoopDetected {
+						tooDeep++
+					} else if err != nil || strings.Contains(body, `"failed"`) {
+						refused++
+					}
+					w.WriteHeader(http.StatusNoContent)
+				}
+			}
+			options := fmt.Sprintf("timeout %s\nmax_asks %d\n", test.timeout, test.maxAsks)
+			for i := range 12 {
+				options += fmt.Sprintf("service s%d /s%[1]d\n", i)
+			}
+			c.TwoGuests(c.party, options, options, partytest.NewApplication(t, "", asking(keyA)), partytest.NewApplication(t, "", asking(keyB)))
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			_, _ = operatorOf(c, c.party).AskAround(ctx, "s0", nil)
+			check.Nil(t, ctx.Err())
+			partytest.Eventually(t, "all asks have ended", func() bool { mu.Lock(); defer mu.Unlock(); return depth == 0 })
+			check.ErrorIf(t, deepest > 2*((3*test.maxAsks+3)/4+1)+2, "%d asks were under way at once", deepest)
+			if test.handsBack {
+				check.ErrorIf(t, tooDeep == 0 || asks > 40, "%d asks, %d of them too deep", asks, tooDeep)
+			} else {
+				check.ErrorIf(t, refused == 0, "%d asks, none of them refused", asks)
+			}
+		})
+	}
+}
+
+// TestGuestsThatAskForWhatTheyAreAskedForEnd, as in one process.
+func TestGuestsThatAskForWhatTheyAreAskedForEnd(t *testing.T) {
+	keyA, keyB := partytest.Key(t, "a"), partytest.Key(t, "b")
+	c := newGuestTest(t)
+	asking := func(key string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			_, _ = c.AskAs(key, "who", "null", r.Header.Get("Party-Token"))
+			w.WriteHeader(http.StatusNoContent)
+		}
+	}
+	a, b := partytest.NewApplication(t, "", asking(keyA)), partytest.NewApplication(t, "", asking(keyB))
+	c.TwoGuests(c.party, "service who /who", "service who /who", a, b)
+	c.expectAsk("who", nil, "")
+	check.Equal(t, len(a.Requests()), 2, "times that a is asked, by the caller and by b")
+	check.Equal(t, len(b.Requests()), 2, "times that b is asked, by the caller and by a")
+}
+
+// TestAsksThatNobodyWaitsForStillCount has an application behind a handler that, as
+// php_fastcgi, does not end a request when nobody waits for it.
+func TestAsksThatNobodyWaitsForStillCount(t *testing.T) {
+	key := partytest.Key(t, "a")
+	hold := make(chan struct{})
+	var running atomic.Int64
+	partytest.App(t, "stubborn", func(http.ResponseWriter, *http.Request, caddyhttp.Handler) error {
+		running.Add(1)
+		defer running.Add(-1)
+		<-hold
+		return nil
+	})
+	c := newGuestTest(t)
+	t.Cleanup(func() { close(hold) })
+	c.Site("wsgi_party " + c.party + ` {
+		invite /a/__invite__/ /b/__invite__/
+		handle_path /a/* {
+			wsgi_party_guest {
+				key {env.a_PARTY_KEY}
+				answer ping pong
+			}
+		}
+		handle_path /b/* {
+			wsgi_party_guest {
+				service held /held
+				timeout 10m
+			}
+			test_app stubborn
+		}
+	}
+	handle_path /ask/* {
+		wsgi_party_ask ` + c.party + "\n}")
+	ctx, hangUp := context.WithCancel(t.Context())
+	var askers sync.WaitGroup
+	for range 52 {
+		askers.Go(func() {
+			_, body, err := c.TryDo(ctx, "POST", "/ask/held", "null", http.Header{"Authorization": {"Bearer " + key}})
+			check.ErrorIf(t, err == nil, "an ask: %s", body)
+		})
+	}
+	partytest.Eventually(t, "48 are under way", func() bool { return running.Load() == 48 })
+	hangUp()
+	askers.Wait()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	answers, err := operatorOf(c, c.party).Partyline().Operator("a").AskAround(ctx, "held", nil)
+	check.ErrorIf(t, err == nil || running.Load() != 48, "one more: %v, with %d under way", answers, running.Load())
+}
 
 // loadTest is a site with pages and an endpoint to ask, whose guests take as long as
 // these applications do.
