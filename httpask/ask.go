@@ -4,6 +4,7 @@
 package httpask
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -155,24 +156,60 @@ func (a *Ask) serve(w http.ResponseWriter, r *http.Request) ([][]byte, error) {
 	}
 	defer end()
 	operator := a.entry.Operator(guest)
-	if service == "" {
-		body, status, err := wire.ReadPayload(w, r)
-		if err != nil {
-			return nil, newProblem(status, "%v", err)
-		}
-		return a.askBatch(ctx, operator, body)
-	}
-	ask, status, err := wire.ReadAsk(w, r, service)
+	body, status, err := wire.ReadPayload(w, r)
 	if err != nil {
 		return nil, newProblem(status, "%v", err)
 	}
-	done, err := a.begin(ctx, operator, ask)
-	if err != nil {
-		return nil, err
+	if service == "" {
+		return a.askBatch(ctx, operator, body)
 	}
-	defer done()
-	response, err := a.entry.Ask(ctx, &wire.Writer{Room: budget.New(a.MaxResponse)}, operator, ask)
-	return response, a.problemOf(err)
+	first, err := wire.First(r)
+	if err != nil {
+		return nil, newProblem(http.StatusBadRequest, "%v", err)
+	}
+	payload, err := wire.ParsePayload(body)
+	if err != nil {
+		return nil, newProblem(http.StatusBadRequest, "%v", err)
+	}
+	return a.ask(ctx, &wire.Writer{Room: budget.New(a.MaxResponse)}, operator, wire.Ask{Service: service, Payload: payload, First: first})
+}
+
+// ask asks when it may, and returns what comes of it as JSON, in parts.
+func (a *Ask) ask(ctx context.Context, w *wire.Writer, o *partyline.Operator, ask wire.Ask) ([][]byte, error) {
+	if n := int64(min(a.entry.RemoteHandlers(ask.Service, ask.Payload), maxUnderWay)); n > 0 {
+		calls := party.StateOf[underWay](a.entry).of(o.Guest())
+		if err := calls.Acquire(ctx, n); err != nil {
+			return nil, err
+		}
+		defer calls.Release(n)
+	}
+	if err := a.write(ctx, w, o, ask); err != nil {
+		w.Undo()
+		return nil, a.problemOf(err)
+	}
+	return w.End(), nil
+}
+
+// write writes what comes of an ask.
+func (a *Ask) write(ctx context.Context, w *wire.Writer, o *partyline.Operator, ask wire.Ask) error {
+	if err := w.Begin(ask.First); err != nil {
+		return err
+	}
+	for r := range o.Replies(ctx, ask.Service, ask.Payload) {
+		answered, err := w.Reply(wire.Reply{
+			Guest: r.Guest, Mount: a.entry.MountFor(ctx, r.Guest), Answer: r.Answer, Err: r.Err, Declined: r.Err == partyline.ErrHighAndDry, Duration: r.Duration,
+		})
+		if err != nil {
+			return err
+		}
+		if answered && ask.Service == party.URLService {
+			party.GiveURL(ctx, r.Answer)
+		}
+		if answered && ask.First {
+			break
+		}
+	}
+	return nil
 }
 
 // lineJSON is who is on a partyline.

@@ -4,7 +4,6 @@
 package httpask
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -66,18 +65,13 @@ func (b *batch) run(ctx context.Context) error {
 			quick = append(quick, i)
 			continue
 		}
-		done, err := b.handler.begin(ctx, b.operator, ask)
-		if err != nil { // the asker has gone, or another ask has failed
-			return cmp.Or(group.Wait(), err)
-		}
 		group.Go(func() error {
-			defer done()
-			return recovering(func() error { return b.askFor(ctx, i, b.newWriter()) })
+			return recovering(func() error { return b.ask(ctx, i, b.newWriter()) })
 		})
 	}
 	writer := b.newWriter()
 	for _, i := range quick {
-		if err := b.askFor(ctx, i, writer); err != nil {
+		if err := b.ask(ctx, i, writer); err != nil {
 			return errors.Join(err, group.Wait())
 		}
 	}
@@ -96,21 +90,19 @@ func recovering(f func() error) (err error) {
 
 func (b *batch) newWriter() *wire.Writer { return &wire.Writer{Room: b.room, Whole: true} }
 
-// askFor makes the result of the i-th ask. An error fails the batch.
-func (b *batch) askFor(ctx context.Context, i int, w *wire.Writer) (err error) {
+// ask makes the result of the i-th ask. An error fails the batch.
+func (b *batch) ask(ctx context.Context, i int, w *wire.Writer) (err error) {
 	if b.asks[i].Service == "" {
 		err = newProblem(http.StatusBadRequest, "element %d of the list has no service", i)
 	} else {
-		b.results[i], err = b.handler.entry.Ask(ctx, w, b.operator, b.asks[i])
+		b.results[i], err = b.handler.ask(ctx, w, b.operator, b.asks[i])
 	}
-	if !errors.Is(err, wire.ErrNoRoom) {
-		if problem, ok := errors.AsType[*problem](b.handler.problemOf(err)); ok {
-			b.results[i], err = w.Problem(problem)
+	if problem, ok := errors.AsType[*problem](err); ok {
+		b.results[i], err = onePart(problem)
+		if !b.room.Take(len(b.results[i][0]) + len(",")) {
+			b.results[i] = [][]byte{b.noRoom}
+			return err
 		}
-	}
-	if errors.Is(err, wire.ErrNoRoom) {
-		b.results[i] = [][]byte{b.noRoom}
-		return nil
 	}
 	b.room.Give(b.reserved())
 	return err
@@ -144,18 +136,4 @@ func (u *underWay) of(guest string) *semaphore.Weighted {
 		calls, _ = u.LoadOrStore(guest, semaphore.NewWeighted(maxUnderWay))
 	}
 	return calls.(*semaphore.Weighted)
-}
-
-// begin waits until an ask may be begun, and returns a function to be called when it has
-// ended.
-func (a *Ask) begin(ctx context.Context, o *partyline.Operator, ask wire.Ask) (done func(), err error) {
-	n := int64(min(a.entry.RemoteHandlers(ask.Service, ask.Payload), maxUnderWay))
-	if n == 0 {
-		return func() {}, nil
-	}
-	calls := party.StateOf[underWay](a.entry).of(o.Guest())
-	if err := calls.Acquire(ctx, n); err != nil {
-		return nil, err
-	}
-	return func() { calls.Release(n) }, nil
 }

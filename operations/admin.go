@@ -4,6 +4,7 @@
 package operations
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -280,12 +281,19 @@ func ask(w http.ResponseWriter, r *http.Request, path []string) ([][]byte, error
 	if _, ok := services[service]; !ok {
 		return nil, notFound("service", service, slices.Sorted(maps.Keys(services)))
 	}
-	asked, status, err := wire.ReadAsk(w, r, service)
+	first, err := wire.First(r)
+	if err != nil {
+		return nil, apiError(http.StatusBadRequest, err)
+	}
+	body, status, err := wire.ReadPayload(w, r)
 	if err != nil {
 		return nil, apiError(status, err)
 	}
-	writer := &wire.Writer{Room: budget.New(wire.MaxResponse), Timed: true}
-	response, err := entry.Ask(r.Context(), writer, entry.Operator(""), asked)
+	payload, err := wire.ParsePayload(body)
+	if err != nil {
+		return nil, apiError(http.StatusBadRequest, err)
+	}
+	response, err := repliesTo(r.Context(), entry, service, payload, first)
 	if _, ok := errors.AsType[*partyline.NoSuchServiceError](err); ok {
 		return nil, apiError(http.StatusNotFound, err) // everybody has just left
 	}
@@ -293,6 +301,26 @@ func ask(w http.ResponseWriter, r *http.Request, path []string) ([][]byte, error
 		err = apiError(http.StatusRequestEntityTooLarge, fmt.Errorf("the response is longer than %d bytes", wire.MaxResponse))
 	}
 	return response, err
+}
+
+// repliesTo asks everyone, and returns what comes of it as JSON, in parts.
+func repliesTo(ctx context.Context, entry *party.Entry, service string, payload any, first bool) ([][]byte, error) {
+	w := &wire.Writer{Room: budget.New(wire.MaxResponse), Timed: true}
+	if err := w.Begin(first); err != nil {
+		return nil, err
+	}
+	for r := range entry.Operator("").Replies(ctx, service, payload) {
+		answered, err := w.Reply(wire.Reply{
+			Guest: r.Guest, Mount: entry.MountFor(ctx, r.Guest), Answer: r.Answer, Err: r.Err, Declined: r.Err == partyline.ErrHighAndDry, Duration: r.Duration,
+		})
+		if err != nil {
+			return nil, err
+		}
+		if answered && first {
+			break
+		}
+	}
+	return w.End(), nil
 }
 
 // Interface guards

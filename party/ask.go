@@ -23,7 +23,6 @@ import (
 
 	"github.com/wsgiparty/wsgiparty/internal/reservedheader"
 	"github.com/wsgiparty/wsgiparty/internal/token"
-	"github.com/wsgiparty/wsgiparty/internal/wire"
 	"github.com/wsgiparty/wsgiparty/partyline"
 )
 
@@ -91,51 +90,6 @@ func (e *Entry) AskContext(r *http.Request, guest string, keys token.Keys) (ctx 
 	return ctx, end, nil
 }
 
-// Ask asks as Operator.Replies does, and returns what comes of it as the writer's JSON, in parts.
-func (e *Entry) Ask(ctx context.Context, w *wire.Writer, o *partyline.Operator, ask wire.Ask) (_ [][]byte, err error) {
-	if err := w.Begin(ask.First); err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			w.Undo()
-		}
-	}()
-	var in *root // where the asker may be asked for a URL itself
-	if ask.Service == URLService {
-		in = rootOf(ctx)
-	}
-	for r := range o.Replies(ctx, ask.Service, ask.Payload) {
-		if r.Guest == "" {
-			return nil, r.Err
-		}
-		answered, err := w.Reply(e.Reply(ctx, r))
-		if err != nil {
-			return nil, err
-		}
-		if answered && in != nil {
-			in.give(r.Answer)
-		}
-		if answered && ask.First {
-			break
-		}
-	}
-	return w.End(), nil
-}
-
-// Reply returns a guest's reply, with where the guest is mounted for whoever asks in that
-// context.
-func (e *Entry) Reply(ctx context.Context, r partyline.Reply) wire.Reply {
-	return wire.Reply{
-		Guest:    r.Guest,
-		Mount:    e.mountOf(ctx, r.Guest),
-		Answer:   r.Answer,
-		Err:      r.Err,
-		Declined: r.Err == partyline.ErrHighAndDry,
-		Duration: r.Duration,
-	}
-}
-
 // StateOf returns the T that a package keeps for a party, whose type is the package's own: a
 // zero one, the first time.
 func StateOf[T any](e *Entry) *T {
@@ -183,8 +137,12 @@ func rootOf(ctx context.Context) *root {
 	return attached
 }
 
-// give takes down a URL that is given out to somebody who asks.
-func (r *root) give(answer any) {
+// GiveURL takes down that who asks for a URL in that context is given this answer.
+func GiveURL(ctx context.Context, answer any) {
+	r := rootOf(ctx)
+	if r == nil {
+		return
+	}
 	url, ok := answer.(string)
 	if raw, isRaw := answer.(json.RawMessage); isRaw {
 		ok = json.Unmarshal(raw, &url) == nil

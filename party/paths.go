@@ -27,9 +27,9 @@ type mount struct {
 // pathFor returns where the guest is mounted for whoever asks in that context, escaped.
 func (m *mount) pathFor(ctx context.Context) string { return m.host.escapedPrefixFor(ctx) + m.path }
 
-// mountOf returns where an invited guest is mounted for whoever asks in that context. It is
-// empty for others.
-func (e *Entry) mountOf(ctx context.Context, guest string) string {
+// MountFor returns the path at which an invited guest is mounted for whoever asks in that
+// context, escaped. It is empty for other guests.
+func (e *Entry) MountFor(ctx context.Context, guest string) string {
 	if m, ok := e.mounts.Load(guest); ok {
 		return m.(*mount).pathFor(ctx)
 	}

@@ -214,12 +214,11 @@ func (f *TemplateFunctions) askReplies(arguments ...any) ([]map[string]any, erro
 		if r.Err == nil {
 			answer, r.Err = templateValue(r.Answer)
 		}
-		reply := f.entry.Reply(q.ctx, r)
-		status, failure := reply.Status(), ""
+		status, failure := wire.Reply{Err: r.Err, Declined: r.Err == partyline.ErrHighAndDry}.Status(), ""
 		if status == wire.StatusFailed {
-			failure = wire.Message(reply.Err)
+			failure = wire.Message(r.Err)
 		}
-		replies = append(replies, map[string]any{"guest": reply.Guest, "mount": reply.Mount, "status": status, "answer": answer, "error": failure})
+		replies = append(replies, map[string]any{"guest": r.Guest, "mount": f.entry.MountFor(q.ctx, r.Guest), "status": status, "answer": answer, "error": failure})
 	}
 	return replies, nil
 }

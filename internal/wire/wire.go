@@ -40,35 +40,18 @@ func Query(r *http.Request) (url.Values, error) {
 	return query, nil
 }
 
-// ReadAsk returns the ask for a service that a request makes, or an error with its status.
-func ReadAsk(w http.ResponseWriter, r *http.Request, service string) (_ Ask, status int, err error) {
+// First reports whether a request has the query parameter first; it may say true or false.
+func First(r *http.Request) (bool, error) {
 	query, err := Query(r)
+	value := query.Get("first")
+	if err != nil || value == "" {
+		return query.Has("first"), err
+	}
+	first, err := strconv.ParseBool(value)
 	if err != nil {
-		return Ask{}, http.StatusBadRequest, err
+		return false, fmt.Errorf("first is %q: write true or false, or nothing after it", value)
 	}
-	first, err := boolParameter(query, "first")
-	if err != nil {
-		return Ask{}, http.StatusBadRequest, err
-	}
-	body, status, err := ReadPayload(w, r)
-	if err != nil {
-		return Ask{}, status, err
-	}
-	payload, err := ParsePayload(body)
-	return Ask{service, payload, first}, http.StatusBadRequest, err
-}
-
-// boolParameter reports whether a query parameter is there; it may say true or false.
-func boolParameter(query url.Values, name string) (bool, error) {
-	value := query.Get(name)
-	if value == "" {
-		return query.Has(name), nil
-	}
-	b, err := strconv.ParseBool(value)
-	if err != nil {
-		return false, fmt.Errorf("%s is %q: write true or false, or nothing after it", name, value)
-	}
-	return b, nil
+	return first, nil
 }
 
 // Message returns an error's in UTF-8. The error may be an application's own and panic.

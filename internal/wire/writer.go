@@ -65,14 +65,15 @@ const MaxResponse = 8 << 20
 // ErrNoRoom says that a response would be too long.
 var ErrNoRoom = errors.New("the response would be longer than max_response: ask for less at a time")
 
-// Writer writes what comes of asks as the JSON of an Asked. It does so by hand because
-// asks may be many, and of most the JSON is short.
+// Writer writes what comes of asks, one after the other, as the JSON of an Asked. It does
+// so by hand because asks may be many, and of most the JSON is short.
 type Writer struct {
 	Room  *budget.Budget // of the response
 	Whole bool           // an answer for which there is no room refuses all others, too
 	Timed bool           // write durations, too
 
-	json []byte
+	json    []byte
+	encoded []byte // an answer that was a string
 
 	// Of the ask under way:
 	begun          int      // where it, or its next part, begins in the JSON
@@ -90,18 +91,22 @@ const maxCopied = 4 << 10
 
 // Begin begins to write what comes of an ask. With first, it leaves out who declined.
 func (w *Writer) Begin(first bool) error {
-	w.begin()
-	if !w.take(len(`{"answers":[],"replies":[],"duration":123456789.123456789},`)) {
-		return ErrNoRoom
+	if cap(w.json)-len(w.json) < 256 { // what is written so far is not to be copied
+		w.json = make([]byte, 0, min(max(256, 2*cap(w.json)), 16<<10))
 	}
-	w.json = append(w.json, `{"answers":[`...)
+	w.begun, w.parts, w.taken, w.replies = len(w.json), nil, 0, w.replies[:0]
 	w.first, w.answered, w.began = first, 0, w.now()
 	w.replied = w.began
-	return nil
+	w.json = append(w.json, `{"answers":[`...)
+	return w.take(len(`{"answers":[],"replies":[],"duration":123456789.123456789},`))
 }
 
-// Reply writes a reply. It reports whether it wrote an answer.
+// Reply writes a reply, and reports whether that is an answer. An error is the ask's as a
+// whole, as one is whose reply has no guest.
 func (w *Writer) Reply(r Reply) (answered bool, err error) {
+	if r.Guest == "" {
+		return false, r.Err
+	}
 	now := w.now()
 	if r.Duration == 0 {
 		r.Duration = now.Sub(w.replied)
@@ -110,10 +115,23 @@ func (w *Writer) Reply(r Reply) (answered bool, err error) {
 	if w.first && r.Declined {
 		return false, nil
 	}
-	if answered, err = w.reply(r); answered {
-		w.answered++
+	var answer []byte
+	var note string
+	if r.Err == nil {
+		if answer, note, err = w.encode(r.Answer); err != nil {
+			r.Err = fmt.Errorf("the answer is %w", err)
+		}
 	}
-	return answered, err
+	err = w.describe(r, note, len(answer))
+	if err != nil && r.Err == nil && !w.Whole {
+		r.Err = err
+		err = w.describe(r, "", 0)
+	}
+	if err != nil || r.Err != nil {
+		return false, err
+	}
+	w.add(answer)
+	return true, nil
 }
 
 // End returns what came of the ask, in parts.
@@ -121,47 +139,18 @@ func (w *Writer) End() [][]byte {
 	w.json = append(append(append(w.json, `],"replies":[`...), w.replies...), ']')
 	w.duration(&w.json, w.now().Sub(w.began))
 	w.json = append(w.json, '}')
-	return w.end()
+	return append(w.parts, w.json[w.begun:])
 }
 
-// Undo forgets the ask, which has failed as a whole.
-func (w *Writer) Undo() {
-	w.json = w.json[:w.begun]
-	w.Room.Give(w.taken)
-}
+// Undo gives back what the ask, which has failed as a whole, took of the room.
+func (w *Writer) Undo() { w.Room.Give(w.taken) }
 
-// Problem returns the JSON of a problem in place of an ask's, if there is room for it.
-func (w *Writer) Problem(problem any) ([][]byte, error) {
-	encoded, err := Encode(problem)
-	if err != nil {
-		return nil, err
-	}
-	w.begin()
-	if !w.take(len(encoded) + 1) {
-		return nil, ErrNoRoom
-	}
-	w.json = append(w.json, encoded...)
-	return w.end(), nil
-}
-
-// begin begins to write what comes of an ask.
-func (w *Writer) begin() {
-	if cap(w.json)-len(w.json) < 256 { // what is written so far is not to be copied
-		w.json = make([]byte, 0, min(max(256, 2*cap(w.json)), 16<<10))
-	}
-	w.begun, w.parts, w.taken, w.replies = len(w.json), nil, 0, w.replies[:0]
-}
-
-// end returns what has been written of the ask.
-func (w *Writer) end() [][]byte { return append(w.parts, w.json[w.begun:]) }
-
-// take takes n bytes of the room.
-func (w *Writer) take(n int) bool {
+func (w *Writer) take(n int) error {
 	if !w.Room.Take(n) {
-		return false
+		return ErrNoRoom
 	}
 	w.taken += n
-	return true
+	return nil
 }
 
 // now returns the time, if that is of interest.
@@ -172,44 +161,15 @@ func (w *Writer) now() time.Time {
 	return time.Now()
 }
 
-func (w *Writer) reply(reply Reply) (answered bool, err error) {
-	replies, length, begun, parts := len(w.replies), len(w.json), w.begun, w.parts
-	size, note := 0, ""
-	if reply.Err == nil {
-		if w.answered > 0 {
-			w.json = append(w.json, ',')
-		}
-		if size, note, err = w.answer(reply.Answer); err != nil {
-			w.json = w.json[:length]
-			reply.Err = fmt.Errorf("the answer is %w", err)
-		}
-	}
-	w.describe(reply, note)
-	if w.take(size + 1 + len(w.replies) - replies) {
-		return reply.Err == nil, nil
-	}
-	if reply.Err != nil || w.Whole {
-		return false, ErrNoRoom
-	}
-	w.replies, w.json, w.begun, w.parts = w.replies[:replies], w.json[:length], begun, parts
-	reply.Err = ErrNoRoom
-	w.describe(reply, "")
-	if !w.take(1 + len(w.replies) - replies) {
-		return false, ErrNoRoom
-	}
-	return false, nil
-}
-
-// answer writes an answer as JSON, or its type with a note that says so. It returns
-// how long that is. The error is for JSON that some asker could not read.
-func (w *Writer) answer(answer any) (size int, note string, err error) {
+// encode returns an answer as JSON, or its type with a note that says so. The error is for
+// JSON that some asker could not read.
+func (w *Writer) encode(answer any) (encoded []byte, note string, err error) {
 	if text, ok := answer.(string); ok {
-		before := len(w.json)
-		w.json = appendString(w.json, text)
-		return len(w.json) - before, "", nil
+		w.encoded = appendString(w.encoded[:0], text)
+		return w.encoded, "", nil
 	}
 	raw, ok := answer.(json.RawMessage)
-	encoded := bytes.TrimSpace(raw)
+	encoded = bytes.TrimSpace(raw)
 	if !ok || raw == nil {
 		encoded, err = encodeAnswer(answer)
 	}
@@ -217,19 +177,13 @@ func (w *Writer) answer(answer any) (size int, note string, err error) {
 		err = strictjson.Check(encoded)
 	}
 	if strict, ok := errors.AsType[*strictjson.Error](err); ok {
-		return 0, "", strict
+		return nil, "", strict
 	}
 	if err != nil {
-		encoded = appendString(nil, fmt.Sprintf("%T", answer))
 		note = "this is the type of the answer, which JSON cannot carry: " + Message(err)
+		return appendString(nil, fmt.Sprintf("%T", answer)), note, nil
 	}
-	if len(encoded) <= maxCopied {
-		w.json = append(w.json, encoded...)
-	} else {
-		w.parts = append(w.parts, w.json[w.begun:], encoded)
-		w.begun = len(w.json)
-	}
-	return len(encoded), note, nil
+	return encoded, "", nil
 }
 
 // encodeAnswer returns the answer as JSON, by methods that may be the guest's own and
@@ -243,24 +197,44 @@ func encodeAnswer(answer any) (encoded []byte, err error) {
 	return Encode(answer)
 }
 
-// describe writes a reply without its answer.
-func (w *Writer) describe(reply Reply, note string) {
+// add adds an answer's JSON.
+func (w *Writer) add(answer []byte) {
+	if w.answered > 0 {
+		w.json = append(w.json, ',')
+	}
+	w.answered++
+	if len(answer) <= maxCopied {
+		w.json = append(w.json, answer...)
+		return
+	}
+	w.parts = append(w.parts, w.json[w.begun:], answer)
+	w.begun = len(w.json)
+	w.encoded = nil // it may be the part
+}
+
+// describe writes a reply without its answer, of that size, if there is room for both.
+func (w *Writer) describe(r Reply, note string, size int) error {
 	b := w.replies
 	if len(b) > 0 {
 		b = append(b, ',')
 	}
-	b = appendString(append(b, `{"guest":`...), reply.Guest)
-	b = appendString(append(b, `,"mount":`...), reply.Mount)
-	status := reply.Status()
+	b = appendString(append(b, `{"guest":`...), r.Guest)
+	b = appendString(append(b, `,"mount":`...), r.Mount)
+	status := r.Status()
 	b = append(append(append(b, `,"status":"`...), status...), '"')
 	switch {
 	case note != "":
 		b = appendString(append(b, `,"note":`...), note)
 	case status == StatusFailed:
-		b = appendString(append(b, `,"error":`...), Message(reply.Err))
+		b = appendString(append(b, `,"error":`...), Message(r.Err))
 	}
-	w.duration(&b, reply.Duration)
-	w.replies = append(b, '}')
+	w.duration(&b, r.Duration)
+	b = append(b, '}')
+	if err := w.take(size + 1 + len(b) - len(w.replies)); err != nil {
+		return err
+	}
+	w.replies = b
+	return nil
 }
 
 func (w *Writer) duration(b *[]byte, d time.Duration) {
