@@ -14,9 +14,11 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/wsgiparty/wsgiparty"
 	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
@@ -35,7 +37,7 @@ func TestAnAdminAskHasTheAnswersInOrderAndEachReply(t *testing.T) {
 	c.connect(party, "shy", "number", func(context.Context, any) (any, error) { return nil, fmt.Errorf("no: %w", wsgiparty.ErrHighAndDry) })
 	c.connect(party, "broken", "number", func(context.Context, any) (any, error) { return "lost", errors.New("oh no") })
 	adam := c.connect(party, "adam", "number", partytest.Answers(map[string]any{"b": []int{1, 2}, "a": nil}))
-	check.Must(t, adam.Connect("number", partytest.Answers(nil)))
+	partytest.Connect(t, adam, "number", partytest.Answers(nil))
 	c.connect(party, "adam", "other", partytest.Answers("wrong"))
 	c.expectJSON("POST", "/wsgi_party/"+party+"/ask/number", "", `{
 		"answers": ["first", {"a": null, "b": [1, 2]}, null],
@@ -48,29 +50,31 @@ func TestAnAdminAskHasTheAnswersInOrderAndEachReply(t *testing.T) {
 		],
 		"duration": "DURATION"
 	}`)
-	c.connect(party, "shy", "secret", func(context.Context, any) (any, error) { return nil, wsgiparty.ErrHighAndDry })
-	c.expectJSON("POST", "/wsgi_party/"+party+"/ask/secret/", "", `{
-		"answers": [],
-		"replies": [{"guest": "shy", "mount": "", "status": "declined", "duration": "DURATION"}],
-		"duration": "DURATION"
-	}`)
-	var shown struct {
-		Counts []struct {
-			Guest, Service                    string
-			Asked, Answered, Declined, Failed int
-		}
-	}
-	partytest.Decode(c, c.Call("GET", "/wsgi_party/"+party, ""), &shown)
-	check.Equal(t, fmt.Sprint(shown.Counts), "[{adam number 2 2 0 0} {adam other 0 0 0 0} {broken number 1 0 0 1} {shy number 1 0 1 0} {shy secret 1 0 1 0} {zoe number 1 1 0 0}]", "counts")
+	c.connect(party, "shy", "secret", partytest.Declines)
+	c.expectJSON("POST", "/wsgi_party/"+party+"/ask/secret/", "", `{"answers": [], "replies": [{"guest": "shy", "mount": "", "status": "declined", "duration": "DURATION"}], "duration": "DURATION"}`)
+	check.Equal(t, fmt.Sprint(c.shown(party).Counts), `[{adam number 2 2 0 0 0 } {adam other 0 0 0 0 0 } {broken number 1 0 0 1 0 guest "broken" failed to answer "number": oh no} `+
+		`{shy number 1 0 1 0 0 } {shy secret 1 0 1 0 0 } {zoe number 1 1 0 0 0 }]`, "counts")
 }
 
 type askedJSON struct {
-	Answers []any
-	Replies []struct {
-		Guest, Status, Note, Error string
-		Duration                   float64
-	}
+	Answers  []any
+	Replies  []replyJSON
 	Duration float64
+}
+
+type replyJSON struct {
+	Guest, Status, Note, Error string
+	Duration                   float64
+}
+
+// String is the answers, and who replied how, without what follows an error's first line.
+func (a askedJSON) String() string {
+	text := fmt.Sprint(a.Answers)
+	for _, r := range a.Replies {
+		line, _, _ := strings.Cut(r.Error, "\n")
+		text += strings.TrimRight(fmt.Sprint("; ", r.Guest, " ", r.Status, " ", line), " ")
+	}
+	return text
 }
 
 func TestAdminAskFirst(t *testing.T) {
@@ -85,54 +89,28 @@ func TestAdminAskFirst(t *testing.T) {
 			return guest, nil
 		})
 	}
+	const all, first, wrong = "[one two]; shy declined; one answered; two answered", "[one]; one answered", "" // who declined before the first is left out
 	for query, want := range map[string]string{
-		"":              "shy one two",
-		"?":             "shy one two",
-		"?second":       "shy one two",
-		"?first=false":  "shy one two",
-		"?first=0":      "shy one two",
-		"?first":        "shy one",
-		"?first=":       "shy one",
-		"?first=true":   "shy one",
-		"?first=1":      "shy one",
-		"?x=y&first":    "shy one",
-		"?first=no":     "",
-		"?first=truely": "",
-		"?first=%00":    "",
+		"": all, "?": all, "?second": all, "?first=false": all, "?first=0": all,
+		"?first": first, "?first=": first, "?first=true": first, "?first=1": first, "?x=y&first": first,
+		"?first=no": wrong, "?first=truely": wrong, "?first=%00": wrong,
 	} {
 		calls = nil
-		response := c.Call("POST", "/wsgi_party/main/ask/number"+query, "")
-		check.Equal(t, strings.Join(calls, " "), want, "%s: asked", query)
-		if want == "" {
-			c.expectError(query, response, http.StatusBadRequest, "first", "write true or false")
-			continue
+		if want == wrong {
+			c.expectError(query, c.Call("POST", "/wsgi_party/main/ask/number"+query, ""), http.StatusBadRequest, "first", "write true or false")
+		} else {
+			check.Equal(t, c.ask("main/ask/number"+query, "").String(), want, query)
 		}
-		var asked askedJSON
-		partytest.Decode(c, response, &asked)
-		var replied []string
-		for _, reply := range asked.Replies {
-			replied = append(replied, reply.Guest)
-		}
-		listed := want
-		if want == "shy one" { // who declined before is left out
-			listed = "one"
-		}
-		check.Equal(t, strings.Join(replied, " "), listed, "%s: replies of", query)
-		check.Equal(t, "shy "+strings.Trim(fmt.Sprint(asked.Answers), "[]"), want, "%s: answers %v", query, asked.Answers)
+		check.Equal(t, strings.Join(calls, " "), map[string]string{all: "shy one two", first: "shy one"}[want], "%s: asked", query)
 	}
 }
 
 func TestAdminAskDurationsAreThoseOfTheHandlers(t *testing.T) {
 	c := newAdminTest(t, "wsgi_party main")
 	const pause = 20 * time.Millisecond
-	for _, guest := range []string{"quick", "slow", "quick, too"} {
-		c.connect("main", guest, "wait", func(context.Context, any) (any, error) {
-			if guest == "slow" {
-				time.Sleep(pause)
-			}
-			return nil, nil
-		})
-	}
+	c.connect("main", "quick", "wait", partytest.Pong)
+	c.connect("main", "slow", "wait", func(context.Context, any) (any, error) { time.Sleep(pause); return nil, nil })
+	c.connect("main", "quick, too", "wait", partytest.Pong)
 	asked := c.ask("main/ask/wait", "")
 	sum := 0.
 	for _, reply := range asked.Replies {
@@ -151,7 +129,7 @@ func TestAdminAskOfRemoteHandlers(t *testing.T) {
 	const pause = 20 * time.Millisecond
 	done := make(chan struct{}, 2)
 	for _, guest := range []string{"zoe", "adam", "broken", "shy"} {
-		if err := operatorOf(c, "main").Partyline().Operator(guest).ConnectRemote("far", func(ctx context.Context, payload any) (any, error) {
+		partytest.ConnectRemote(t, operatorOf(c, "main").Partyline().Operator(guest), "far", func(ctx context.Context, payload any) (any, error) {
 			switch guest {
 			case "zoe":
 				select {
@@ -168,30 +146,16 @@ func TestAdminAskOfRemoteHandlers(t *testing.T) {
 				return nil, wsgiparty.ErrHighAndDry
 			}
 			return payload, nil
-		}); err != nil {
-			t.Fatal(err)
-		}
+		})
 	}
-	response := c.Call("POST", "/wsgi_party/main/ask/far", `"x"`)
-	var asked askedJSON
-	partytest.Decode(c, response, &asked)
-	var got []string
-	for _, reply := range asked.Replies {
-		first, _, _ := strings.Cut(reply.Error, "\n")
-		got = append(got, fmt.Sprintln(reply.Guest, reply.Status, first))
-		check.ErrorIf(t, reply.Duration <= 0 || reply.Duration > asked.Duration, "%s took %v s, the ask %v", reply.Guest, reply.Duration, asked.Duration)
+	asked := c.ask("main/ask/far", `"x"`)
+	check.Equal(t, asked.String(), `[x x]; zoe answered; adam answered; broken failed guest "broken" failed to answer "far": panic: oh no; shy declined`)
+	for i, reply := range asked.Replies {
+		// When its turn came the second one had replied already.
+		check.ErrorIf(t, reply.Duration <= 0 || reply.Duration > asked.Duration || i < 2 && reply.Duration < pause.Seconds(), "%s took %v s, the ask %v", reply.Guest, reply.Duration, asked.Duration)
 	}
-	want := []string{"zoe answered \n", "adam answered \n", "broken failed guest \"broken\" failed to answer \"far\": panic: oh no\n", "shy declined \n"}
-	check.ErrorIf(t, !slices.Equal(got, want), "%q\nwant %q", got, want)
-	check.Equal(t, fmt.Sprint(asked.Answers), "[x x]", "answers: %v", asked.Answers)
-	for i := range 2 { // though when its turn came the second one had replied already
-		if asked.Replies[i].Duration < pause.Seconds() {
-			t.Errorf("%s took %v s", asked.Replies[i].Guest, asked.Replies[i].Duration)
-		}
-	}
-	asked = askedJSON{}
-	partytest.Decode(c, c.Call("POST", "/wsgi_party/main/ask/far?first", `"x"`), &asked)
-	check.ErrorIf(t, len(asked.Replies) != 1 || fmt.Sprint(asked.Answers) != "[x]", "first: %+v", asked)
+	asked = c.ask("main/ask/far?first", `"x"`)
+	check.ErrorIf(t, len(asked.Replies) != 1 || fmt.Sprint(asked.Answers) != "[x]", "first: %v", asked)
 }
 
 func TestAdminAskPassesOnThePayload(t *testing.T) {
@@ -283,6 +247,7 @@ func TestAnAnswerThatJSONCannotCarryIsShownAsItsType(t *testing.T) {
 		{partytest.BadJSON(func() ([]byte, error) { var none *cyclic; return nil, fmt.Errorf("%v", none.Self) }), "partytest.BadJSON", "nil pointer"},
 		{partytest.BadJSON(func() ([]byte, error) { return nil, errors.New("oh no") }), "partytest.BadJSON", "oh no"},
 		{partytest.BadJSON(func() ([]byte, error) { return []byte("{"), nil }), "partytest.BadJSON", "unexpected end"},
+		{partytest.BadJSON(func() ([]byte, error) { return nil, unspeakableError{} }), "partytest.BadJSON", "whose message cannot be had"},
 		{json.RawMessage("{}}"), "json.RawMessage", "more than one JSON value"},
 		{json.Number("one"), "json.Number", "invalid number"},
 	} {
@@ -330,21 +295,12 @@ func TestAdminAskSaysHowAHandlerPanicked(t *testing.T) {
 		operator := c.connect(party, "wild", "any", func(context.Context, any) (any, error) { panic(value) })
 		c.connect(party, "tame", "any", partytest.Answers("tame"))
 		asked := c.ask(party+"/ask/any", "")
-		var wild string
-		for _, reply := range asked.Replies {
-			if reply.Guest == "wild" && reply.Status == "failed" {
-				wild = reply.Error
-			}
-		}
+		i := slices.IndexFunc(asked.Replies, func(r replyJSON) bool { return r.Guest == "wild" && r.Status == "failed" })
+		check.FatalIf(t, i < 0, "%T: %v", value, asked)
+		wild := asked.Replies[i].Error
 		check.ErrorIf(t, !strings.HasPrefix(wild, `guest "wild" failed to answer "any": panic: `) || !strings.Contains(wild, "admin_ask_test.go:") || fmt.Sprint(asked.Answers) != "[tame]", "%T: %+v", value, asked)
-		var shown struct {
-			Counts []struct {
-				Guest     string
-				LastError string `json:"last_error"`
-			}
-		}
-		partytest.Decode(c, c.Call("GET", "/wsgi_party/"+party, ""), &shown)
-		check.ErrorIf(t, shown.Counts[1].Guest != "wild" || shown.Counts[1].LastError != wild, "%T: the last error is %+v, want %s", value, shown.Counts, wild)
+		shown := c.shown(party).Counts[1]
+		check.ErrorIf(t, shown.Guest != "wild" || shown.LastError != wild, "%T: the last error is %+v, want %s", value, shown, wild)
 		operator.Leave()
 	}
 }
@@ -353,20 +309,16 @@ func TestAdminAskSaysHowAHandlerPanicked(t *testing.T) {
 func TestAClientThatGoesAwayEndsItsAsk(t *testing.T) {
 	party := partytest.FreshParty()
 	c := newAdminTest(t, "wsgi_party "+party)
-	asked := make(chan string, 2)
-	ended := make(chan struct{})
+	var next atomic.Int64
+	asked, ended, gone := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 	c.connect(party, "patient", "wait", func(ctx context.Context, _ any) (any, error) {
-		asked <- "patient"
+		close(asked)
 		<-ctx.Done()
 		close(ended)
 		return nil, ctx.Err()
 	})
-	last := c.connect(party, "next", "wait", func(context.Context, any) (any, error) {
-		asked <- "next"
-		return nil, nil
-	})
+	last := c.connect(party, "next", "wait", func(context.Context, any) (any, error) { return next.Add(1), nil })
 	ctx, leave := context.WithCancel(context.Background())
-	gone := make(chan error, 1)
 	go func() {
 		_, err := c.TryCall(ctx, "POST", "/wsgi_party/"+party+"/ask/wait", strings.NewReader("1"))
 		gone <- err
@@ -376,47 +328,55 @@ func TestAClientThatGoesAwayEndsItsAsk(t *testing.T) {
 	if err := <-gone; !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
-	partytest.Eventually(t, "the handler is told", func() bool {
-		select {
-		case <-ended:
-			return true
-		default:
-			return false
-		}
-	})
+	<-ended
 	partytest.Eventually(t, "the ask is counted", func() bool {
 		_, replies := last.Partyline().Counts()
 		return replies[1].Failed == 1
 	})
-	check.Equal(t, len(asked), 0, "the next guest is asked")
+	check.Equal(t, next.Load(), 0, "the next guest is asked")
 }
 
 // bodyOf is a request's body that is made when the server reads it.
-type bodyOf func() string
+type bodyOf func()
 
-func (f bodyOf) Read(p []byte) (int, error) { return copy(p, f()), io.EOF }
+func (f bodyOf) Read(p []byte) (int, error) {
+	f()
+	return copy(p, "1"), io.EOF
+}
+
+// askAfter asks for the path's service, and does something before the payload comes.
+func (c *adminTest) askAfter(path string, do func()) partytest.Response {
+	c.Helper()
+	transport := partytest.Client.Transport.(*http.Transport).Clone()
+	transport.ExpectContinueTimeout = time.Minute
+	r := check.Value(http.NewRequest("POST", "http://"+c.Admin+"/wsgi_party/"+path, bodyOf(do)))(c)
+	r.Header.Set("Expect", "100-continue")
+	response := check.Value(transport.RoundTrip(r))(c)
+	return partytest.Response{Status: response.StatusCode, Header: response.Header, Body: partytest.ReadAll(c, response)}
+}
 
 // TestWhoLeavesWhileAnAdminAskArrivesIsNotThere has the only guest leave after its
 // service was found.
 func TestWhoLeavesWhileAnAdminAskArrivesIsNotThere(t *testing.T) {
 	c := newAdminTest(t, "wsgi_party main\nwsgi_party quiet {\nignore_missing_services\n}")
-	transport := partytest.Client.Transport.(*http.Transport).Clone()
-	transport.ExpectContinueTimeout = time.Minute
-	for _, party := range []string{"main", "quiet"} {
-		operator := c.connect(party, "app", "ping", partytest.Pong)
-		r, err := http.NewRequest("POST", "http://"+c.Admin+"/wsgi_party/"+party+"/ask/ping", bodyOf(func() string {
-			operator.Leave()
-			return "1"
-		}))
-		check.Must(t, err)
-		r.Header.Set("Expect", "100-continue")
-		response := check.Value(transport.RoundTrip(r))(t)
-		got := partytest.Response{Status: response.StatusCode, Header: response.Header, Body: partytest.ReadAll(t, response)}
-		if party == "quiet" {
-			c.isJSON(party, got, `{"answers": [], "replies": [], "duration": "DURATION"}`)
-		} else {
-			c.expectError(party, got, http.StatusNotFound, `"main"`, `"ping"`)
-		}
+	c.expectError("main", c.askAfter("main/ask/ping", c.connect("main", "app", "ping", partytest.Pong).Leave), http.StatusNotFound, `"main"`, `"ping"`)
+	c.isJSON("quiet", c.askAfter("quiet/ask/ping", c.connect("quiet", "app", "ping", partytest.Pong).Leave), `{"answers": [], "replies": [], "duration": "DURATION"}`)
+}
+
+// TestAnAskOutlivesItsConfig has the config replaced by one without the party while the
+// payload of an ask is yet to come.
+func TestAnAskOutlivesItsConfig(t *testing.T) {
+	c := newAdminTest(t, "wsgi_party main")
+	c.connect("main", "teller", "tell", partytest.Pong)
+	response := c.askAfter("main/ask/tell", func() { check.Nil(t, caddy.Load(c.Adapt("ADDRESS {\nrespond nothing\n}"), true)) })
+	check.ErrorIf(t, response.Status != http.StatusOK || !strings.Contains(response.Body, `"answers":["pong"]`), response)
+}
+
+func TestABrokenQueryIsRefused(t *testing.T) {
+	c := newAdminTest(t, "wsgi_party main")
+	c.connect("main", "app", "any", partytest.Answers(1))
+	for _, path := range []string{"ask/any?first=%zz", "ask/any?first;", "ask/any?first=true;x", "invite?guest=%zz", "invite?guest=one;two"} {
+		check.Equal(t, c.Call("POST", "/wsgi_party/main/"+path, "").Status, 400, path)
 	}
 }
 
@@ -465,14 +425,6 @@ func TestAPayloadOverOneMebibyteIsRejected(t *testing.T) {
 			check.Equal(t, asks, 1-more, "%d bytes more %s: times asked", more, name)
 		}
 	}
-}
-
-func TestAnAnswerWhoseErrorPanicsIsShownAsItsType(t *testing.T) {
-	c := newAdminTest(t, "wsgi_party main")
-	c.connect("main", "odd", "any", partytest.Answers(partytest.BadJSON(func() ([]byte, error) { return nil, unspeakableError{} })))
-	c.connect("main", "after", "any", partytest.Answers("after"))
-	asked := c.ask("main/ask/any", "")
-	check.Equal(t, fmt.Sprint(asked.Answers), "[partytest.BadJSON after]", "%+v", asked)
 }
 
 func TestHTMLInAnswersIsShownAsItIs(t *testing.T) {

@@ -4,12 +4,10 @@
 package operations_test
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -410,38 +408,4 @@ func TestTheAdminAPIUnderLoad(t *testing.T) {
 			t.Errorf("%s is said to have answered %d times, and did %d times, with up to %d more", guest, n, asked.Load(), retried.Load())
 		}
 	}
-}
-
-func TestABrokenQueryIsRefused(t *testing.T) {
-	c := newAdminTest(t, "wsgi_party main")
-	c.connect("main", "app", "any", partytest.Answers(1))
-	for _, query := range []string{"?first=%zz", "?first;", "?first=true;x"} {
-		check.Equal(t, c.Call("POST", "/wsgi_party/main/ask/any"+query, "").Status, 400, query)
-	}
-	for _, query := range []string{"?guest=%zz", "?guest=one;two"} {
-		check.Equal(t, c.Call("POST", "/wsgi_party/main/invite"+query, "").Status, 400, query)
-	}
-}
-
-// TestAnAskOutlivesItsConfig has the config replaced by one without the party while the
-// payload of an ask is yet to come.
-func TestAnAskOutlivesItsConfig(t *testing.T) {
-	c := newAdminTest(t, "wsgi_party main")
-	c.connect("main", "teller", "tell", partytest.Pong)
-	connection := check.Value(net.Dial("tcp", c.Admin))(t)
-	defer connection.Close()
-	check.Must(t, connection.SetDeadline(time.Now().Add(time.Minute)))
-	fmt.Fprintf(connection, "POST /wsgi_party/main/ask/tell HTTP/1.1\r\nHost: %s\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n", c.Admin)
-	reader := bufio.NewReader(connection)
-	if line, err := reader.ReadString('\n'); err != nil || line != "HTTP/1.1 100 Continue\r\n" { // it waits for the payload
-		t.Fatalf("%q, %v", line, err)
-	}
-	if _, err := reader.ReadString('\n'); err != nil {
-		t.Fatal(err)
-	}
-	check.Must(t, caddy.Load(c.Adapt("ADDRESS {\nrespond nothing\n}"), true))
-	fmt.Fprint(connection, "null")
-	response := check.Value(http.ReadResponse(reader, nil))(t)
-	body := partytest.ReadAll(t, response)
-	check.ErrorIf(t, response.StatusCode != http.StatusOK || !strings.Contains(body, `"answers":["pong"]`), "%d %s", response.StatusCode, body)
 }
