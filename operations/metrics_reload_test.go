@@ -4,13 +4,12 @@
 package operations_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -23,26 +22,14 @@ import (
 	"github.com/wsgiparty/wsgiparty/internal/testport"
 )
 
-// withApps returns the config with further apps, or without those of value null.
-func withApps(t testing.TB, config []byte, apps map[string]string) []byte {
+// withApps returns the config with further apps, and without those that are nil.
+func withApps(t testing.TB, config []byte, change map[string]any) []byte {
 	t.Helper()
-	var decoded map[string]json.RawMessage
-	check.Must(t, json.Unmarshal(config, &decoded))
-	var all map[string]json.RawMessage
-	check.Must(t, json.Unmarshal(decoded["apps"], &all))
-	for name, app := range apps {
-		if app == "null" {
-			delete(all, name)
-		} else {
-			all[name] = json.RawMessage(app)
-		}
-	}
-	var err error
-	if decoded["apps"], err = json.Marshal(all); err != nil {
-		t.Fatal(err)
-	}
-	changed := check.Value(json.Marshal(decoded))(t)
-	return bytes.ReplaceAll(changed, []byte(`"disabled": true`), []byte(`"disabled":true`))
+	decoded := partytest.DecodeJSON(t, config).(map[string]any)
+	apps := decoded["apps"].(map[string]any)
+	maps.Copy(apps, change)
+	maps.DeleteFunc(apps, func(_ string, app any) bool { return app == nil })
+	return check.Value(json.Marshal(decoded))(t)
 }
 
 // TestCountersGoOnAcrossReloadsAndFailedReloads looks at the running config's site
@@ -58,53 +45,43 @@ func TestCountersGoOnAcrossReloadsAndFailedReloads(t *testing.T) {
 	partytest.OnProvision(t, "broken", func(caddy.Context) error { return errors.New("oh no") })
 	partytest.OnProvision(t, "fails to start", partytest.DuringStart(t, func() error { return errors.New("oh no") }))
 	m := newMetered(t)
-	partytest.OnProvision(t, "members", func(ctx caddy.Context) error {
-		return errors.Join(
-			joinParty(ctx, m.party, "declines", func(o *wsgiparty.Operator) error { return o.Connect("number", partytest.Declines) }),
-			joinParty(ctx, m.party, "remote", func(o *wsgiparty.Operator) error { return o.ConnectRemote("number", partytest.Fails) }),
-		)
-	})
-	partytest.OnProvision(t, "another", func(ctx caddy.Context) error {
-		return joinParty(ctx, m.party, "another", func(o *wsgiparty.Operator) error { return o.Connect("another", partytest.Pong) })
-	})
+	onProvision(t, "members", m.party, local("declines", "number", partytest.Declines), remote("remote", "number", partytest.Fails))
+	onProvision(t, "another", m.party, local("another", "another", partytest.Pong))
 	const party = "test_app members\nwsgi_party PARTY {\ninvite /__invite__/ as invited\ntest_app /__invite__/ invited\n}\n"
 	m.load(party)
 	asked := 0.
-	check := func() {
-		t.Helper()
-		show := func() {
-			t.Helper()
-			m.expect(countedGuests(3), countedInvites(invited, 0, 0, 0), countedAsks("number", asked), countedReplies("invited", "number", asked, 0, 0),
-				countedReplies("declines", "number", 0, asked, 0), countedReplies("remote", "number", 0, 0, asked), timedReplies("remote", "number", asked))
-		}
-		if asked > 0 {
-			show()
-		}
+	show := func() {
+		m.Helper()
+		m.expect(countedGuests(3), countedInvites(invited, 0, 0, 0), countedAsks("number", asked), countedReplies("invited", "number", asked, 0, 0),
+			countedReplies("declines", "number", 0, asked, 0), countedReplies("remote", "number", 0, 0, asked), timedReplies("remote", "number", asked))
+	}
+	ask := func() {
+		m.Helper()
 		m.ask("", "number")
 		asked++
 		show()
 	}
-	check()
+	ask()
 	config := m.config(party)
 	for _, test := range []struct {
 		name   string
 		config []byte
 	}{
-		{"an unknown app", withApps(t, config, map[string]string{"http": "null", "nonexistent": "{}"})},
-		{"an unknown app beside the party's", withApps(t, config, map[string]string{"nonexistent": "{}"})},
-		{"an invalid tls app", withApps(t, config, map[string]string{"tls": `{"certificates": {"nonexistent": {}}}`})},
+		{"an unknown app", withApps(t, config, map[string]any{"http": nil, "nonexistent": struct{}{}})},
+		{"an unknown app beside the party's", withApps(t, config, map[string]any{"nonexistent": struct{}{}})},
+		{"an invalid tls app", withApps(t, config, map[string]any{"tls": json.RawMessage(`{"certificates": {"nonexistent": {}}}`)})},
 		{"a module before the party", m.config("test_app broken\n" + party)},
 		{"a module after the invites", m.config(party + "test_app another\ntest_app broken")},
 		{"an app that does not start", m.config(party + "test_app another\ntest_app \"fails to start\"")},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			m.TB = t
-			if err := m.TryLoadJSON(test.config); err == nil {
-				t.Fatal("the load does not fail")
-			}
-			check()
+			check.Fails(t, m.TryLoadJSON(test.config))
+			show()
+			ask()
 			m.load(party)
-			check()
+			show()
+			ask()
 		})
 	}
 	m.TB = t
@@ -113,20 +90,10 @@ func TestCountersGoOnAcrossReloadsAndFailedReloads(t *testing.T) {
 // TestTheGaugeShowsTheRunningConfigOnly looks while another config loads, too.
 func TestTheGaugeShowsTheRunningConfigOnly(t *testing.T) {
 	m := newMetered(t)
-	var operators []*wsgiparty.Operator
-	joining := 0
-	partytest.OnProvision(t, "members", func(ctx caddy.Context) error {
-		operators = nil
-		for i := range joining {
-			if err := joinParty(ctx, m.party, fmt.Sprint("guest", i), func(o *wsgiparty.Operator) error {
-				operators = append(operators, o)
-				return nil
-			}); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	guests := []member{{guest: "guest0"}, {guest: "guest1"}, {guest: "guest2"}, {guest: "guest3"}, {guest: "guest4"}}
+	onProvision(t, "three", m.party, guests[:3]...)
+	onProvision(t, "five", m.party, guests...)
+	operators := onProvision(t, "two", m.party, guests[:2]...)
 	var meanwhile []any
 	partytest.OnProvision(t, "look", func(caddy.Context) error {
 		all, err := scrapeMetrics(m.Address)
@@ -134,31 +101,24 @@ func TestTheGaugeShowsTheRunningConfigOnly(t *testing.T) {
 		return nil
 	})
 	partytest.OnProvision(t, "broken", func(caddy.Context) error { return errors.New("oh no") })
-	joining = 3
-	m.load("test_app members\nwsgi_party PARTY")
-	m.expect(countedGuests(3), countedInvites(0, 0, 0, 0))
-
-	joining = 5
-	if err := m.TryLoadJSON(m.config("test_app members\nwsgi_party PARTY\ntest_app broken")); err == nil {
-		t.Fatal("the load does not fail")
-	}
-	m.expect(countedGuests(3), countedInvites(0, 0, 0, 0))
-
-	joining = 2
-	m.load("test_app members\nwsgi_party PARTY\ntest_app look")
+	m.load("test_app three\nwsgi_party PARTY")
+	m.expect(countedGuests(3))
+	check.Fails(t, m.TryLoadJSON(m.config("test_app five\nwsgi_party PARTY\ntest_app broken")), "oh no")
+	m.expect(countedGuests(3))
+	m.load("test_app two\nwsgi_party PARTY\ntest_app look")
 	check.Slices(t, meanwhile, []any{3., nil}, "while the next config loads there")
-	m.expect(countedGuests(2), countedInvites(0, 0, 0, 0))
+	m.expect(countedGuests(2))
 
 	replica := operatorOf(m, m.party).Partyline().Operator("guest0")
-	check.Must(t, replica.Connect("number", partytest.Pong))
+	partytest.Connect(t, replica, "number", partytest.Pong)
 	number := countedReplies("guest0", "number", 0, 0, 0)
-	m.expect(countedGuests(2), countedInvites(0, 0, 0, 0), countedAsks("number", 0), number)
-	operators[0].Leave()
-	m.expect(countedGuests(2), countedInvites(0, 0, 0, 0), countedAsks("number", 0), number)
-	operators[1].Leave()
-	m.expect(countedGuests(1), countedInvites(0, 0, 0, 0), countedAsks("number", 0), number)
+	m.expect(countedGuests(2), countedAsks("number", 0), number)
+	operators["guest0"].Leave()
+	m.expect(countedGuests(2), countedAsks("number", 0), number)
+	operators["guest1"].Leave()
+	m.expect(countedGuests(1), countedAsks("number", 0), number)
 	replica.Leave()
-	m.expect(countedGuests(0), countedInvites(0, 0, 0, 0))
+	m.expect(countedGuests(0))
 
 	m.load("")
 	m.expect()
@@ -167,26 +127,15 @@ func TestTheGaugeShowsTheRunningConfigOnly(t *testing.T) {
 func TestTwoServersFromOneSiteBlockHaveOneGuestInTheGauge(t *testing.T) {
 	partytest.Guest(t, "guest", "pong", "ping")
 	m := newMetered(t)
-	config := m.Adapt("ADDRESS, http://" + testport.Address(t) + " {\nroute {\nmetrics /metrics\ntest_app /ask ask\nwsgi_party " + m.party +
-		" {\ninvite /guest/__invite__/\ntest_app guest\n}\n}\n}")
-	check.Must(t, m.TryLoadJSON(config))
+	m.Load("ADDRESS, http://" + testport.Address(t) + " {\nroute {\nmetrics /metrics\ntest_app /ask ask\nwsgi_party " + m.party + " {\ninvite /guest/__invite__/\ntest_app guest\n}\n}\n}")
 	m.ask("", "ping")
 	m.expect(countedGuests(1), countedInvites(2, 0, 0, 0), countedAsks("ping", 1), countedReplies("guest", "ping", 1, 0, 0))
 }
 
 func TestAGuestThatLeavesTakesItsSeriesWithIt(t *testing.T) {
 	m := newMetered(t)
-	var leaving *wsgiparty.Operator
-	join := func(ctx caddy.Context) error {
-		return errors.Join(
-			joinParty(ctx, m.party, "stays", func(o *wsgiparty.Operator) error { return o.Connect("both", partytest.Pong) }),
-			joinParty(ctx, m.party, "leaves", func(o *wsgiparty.Operator) error {
-				leaving = o
-				return errors.Join(o.ConnectRemote("both", partytest.Pong), o.Connect("own", partytest.Pong))
-			}),
-		)
-	}
-	partytest.OnProvision(t, "members", join)
+	operators := onProvision(t, "members", m.party,
+		local("stays", "both", partytest.Pong), remote("leaves", "both", partytest.Pong), local("leaves", "own", partytest.Pong))
 	partytest.OnProvision(t, "one member", partytest.Joins(m.party, "stays", "both", "pong"))
 	m.load("test_app members\nwsgi_party PARTY")
 	for range 2 {
@@ -195,31 +144,30 @@ func TestAGuestThatLeavesTakesItsSeriesWithIt(t *testing.T) {
 	for range 3 {
 		m.ask("", "own")
 	}
-	rest := countedInvites(0, 0, 0, 0)
 	all := func(both, own, ofThose float64) []partytest.Figures {
-		return []partytest.Figures{rest, countedGuests(2), countedAsks("both", both), countedAsks("own", own), countedReplies("stays", "both", both, 0, 0),
+		return []partytest.Figures{countedGuests(2), countedAsks("both", both), countedAsks("own", own), countedReplies("stays", "both", both, 0, 0),
 			countedReplies("leaves", "both", ofThose, 0, 0), timedReplies("leaves", "both", ofThose), countedReplies("leaves", "own", own, 0, 0)}
 	}
 	m.expect(all(2, 3, 2)...)
 
-	leaving.Leave()
-	m.expect(rest, countedGuests(1), countedAsks("both", 2), countedReplies("stays", "both", 2, 0, 0))
+	operators["leaves"].Leave()
+	m.expect(countedGuests(1), countedAsks("both", 2), countedReplies("stays", "both", 2, 0, 0))
 	m.ask("", "both")
 	m.ask("", "own") // nobody is connected
-	m.expect(rest, countedGuests(1), countedAsks("both", 3), countedReplies("stays", "both", 3, 0, 0))
+	m.expect(countedGuests(1), countedAsks("both", 3), countedReplies("stays", "both", 3, 0, 0))
 
 	returned := operatorOf(m, m.party).Partyline().Operator("leaves")
-	check.Must(t, returned.ConnectRemote("both", partytest.Pong))
-	m.expect(rest, countedGuests(2), countedAsks("both", 3), countedReplies("stays", "both", 3, 0, 0),
+	partytest.ConnectRemote(t, returned, "both", partytest.Pong)
+	m.expect(countedGuests(2), countedAsks("both", 3), countedReplies("stays", "both", 3, 0, 0),
 		countedReplies("leaves", "both", 2, 0, 0), timedReplies("leaves", "both", 2))
-	check.Must(t, returned.Connect("own", partytest.Pong))
+	partytest.Connect(t, returned, "own", partytest.Pong)
 	m.expect(all(3, 3, 2)...)
 	m.ask("", "both")
 	m.ask("", "own")
 	m.expect(all(4, 4, 3)...)
 
 	m.load("test_app \"one member\"\nwsgi_party PARTY")
-	m.expect(rest, countedGuests(1), countedAsks("both", 4), countedReplies("stays", "both", 4, 0, 0))
+	m.expect(countedGuests(1), countedAsks("both", 4), countedReplies("stays", "both", 4, 0, 0))
 	m.load("")
 	m.expect()
 	m.load("test_app members\nwsgi_party PARTY")
@@ -237,9 +185,8 @@ func TestTwoPartiesAreCountedApart(t *testing.T) {
 	m.load(fmt.Sprintf(site, "PARTY", "/a/__invite__/", "/a/") + fmt.Sprintf(site, second, "/b/__invite__/", "/b/"))
 	m.ask("", "ping")
 	m.ask("", "ping")
-	if _, err := operatorOf(m, second).AskAround(context.Background(), "ping", nil); err != nil {
-		t.Error(err)
-	}
+	_, err := operatorOf(m, second).AskAround(context.Background(), "ping", nil)
+	check.Nil(t, err)
 	m.expect(countedGuests(1), countedInvites(1, 0, 0, 0), countedAsks("ping", 2), countedReplies("guest", "ping", 2, 0, 0))
 	m.expectOf(second, countedGuests(1), countedInvites(1, 0, 0, 0), countedAsks("ping", 1), countedReplies("guest", "ping", 1, 0, 0))
 
@@ -261,21 +208,15 @@ func TestTheMetricsAreThereWhoeverJoinsFirst(t *testing.T) {
 		ctx, end = caddy.NewContext(ctx)
 		return partytest.Joins(m.party, "temporary", "number", 1)(ctx)
 	})
-	for i, load := range []func(){
-		func() { m.load("test_app temporary\nwsgi_party PARTY") },
-		func() { // the admin endpoint sees to it, too
-			m.Admin = ""
-			check.Must(t, caddy.Load(m.config("test_app temporary\nwsgi_party PARTY"), true))
-		},
-	} {
-		load()
-		n := float64(i + 1)
+	for _, n := range []float64{1, 2} {
+		m.load("test_app temporary\nwsgi_party PARTY")
 		m.ask("", "number")
-		m.expect(countedGuests(1), countedInvites(0, 0, 0, 0), countedAsks("number", n), countedReplies("temporary", "number", n, 0, 0))
+		m.expect(countedGuests(1), countedAsks("number", n), countedReplies("temporary", "number", n, 0, 0))
 		line := operatorOf(m, m.party).Partyline()
 		end()
 		partytest.Eventually(t, "the guest leaves", func() bool { return len(line.Guests()) == 0 })
-		m.expect(countedGuests(0), countedInvites(0, 0, 0, 0))
+		m.expect(countedGuests(0))
+		m.Admin = "" // which registers the metrics, too
 	}
 }
 
@@ -285,110 +226,72 @@ func TestTheMetricsAreThereWhoeverJoinsFirst(t *testing.T) {
 func TestScrapesUnderLoad(t *testing.T) {
 	m := newMetered(t)
 	partytest.OnProvision(t, "broken", func(caddy.Context) error { return errors.New("oh no") })
-	partytest.OnProvision(t, "members", func(ctx caddy.Context) error {
-		return errors.Join(
-			joinParty(ctx, m.party, "local", func(o *wsgiparty.Operator) error { return o.Connect("number", partytest.Pong) }),
-			joinParty(ctx, m.party, "declines", func(o *wsgiparty.Operator) error { return o.Connect("number", partytest.Declines) }),
-			joinParty(ctx, m.party, "remote", func(o *wsgiparty.Operator) error { return o.ConnectRemote("number", partytest.Pong) }),
-		)
-	})
+	onProvision(t, "members", m.party, local("local", "number", partytest.Pong), local("declines", "number", partytest.Declines), remote("remote", "number", partytest.Pong))
 	partytest.Guest(t, "guest", "pong", "ping")
 	const party = "test_app members\nwsgi_party PARTY {\ninvite /guest/__invite__/\ntest_app /guest/* guest\n}\n"
 	good, broken := m.config(party), m.config(party+"test_app broken")
-	unknown := withApps(t, good, map[string]string{"http": "null", "nonexistent": "{}"})
+	unknown := withApps(t, good, map[string]any{"http": nil, "nonexistent": struct{}{}})
 	check.Must(t, caddy.Load(good, true))
 
-	stop := make(chan struct{})
-	running := func() bool {
-		select {
-		case <-stop:
-			return false
-		default:
-			return !t.Failed()
-		}
-	}
-	var group sync.WaitGroup
-	forever := func(do func()) {
-		group.Go(func() {
-			for running() {
-				do()
-				time.Sleep(100 * time.Microsecond) // or the loads and scrapes starve
-			}
-		})
-	}
-	var asked, scrapes, adminScrapes, loads atomic.Int64
+	l := &load{TB: t}
+	var asked, scrapes, adminScrapes atomic.Int64
 	for range 2 {
-		forever(func() {
+		l.forever("ask", func() {
 			answers, err := operatorOf(m, m.party).AskAround(context.Background(), "number", nil)
 			check.ErrorIf(t, err != nil || len(answers) != 2, answers, err)
 			asked.Add(1)
 		})
 	}
-	forever(func() { // replicas and strangers come and go
+	l.forever("replicas and strangers come and go", func() {
 		line := operatorOf(m, m.party).Partyline()
 		replica, stranger := line.Operator("local"), line.Operator("stranger")
 		check.Nil(t, errors.Join(replica.Connect("number", partytest.Pong), stranger.Connect("strange", partytest.Pong)))
-		if _, err := line.Operator("").AskAround(context.Background(), "strange", nil); err != nil {
-			t.Error(err)
-		}
+		_, err := line.Operator("").AskAround(context.Background(), "strange", nil)
+		check.Nil(t, err)
 		replica.Leave()
 		stranger.Leave()
 	})
 	for address, counted := range map[string]*atomic.Int64{m.Address: &scrapes, m.Admin: &adminScrapes} {
 		for range 2 {
-			last := make(partytest.Figures)
-			forever(func() {
+			var last partytest.Figures
+			l.forever("scrape", func() {
 				ended := asked.Load()
 				all, err := scrapeMetrics(address)
 				begun := asked.Load() + 2 // each of those who ask may be at it
-				if broken, ok := errors.AsType[*scrapeError](err); ok {
+				if broken, ok := errors.AsType[scrapeError](err); ok {
 					t.Error(broken)
 				}
 				if err != nil {
 					return // Caddy itself resets connections on reload
 				}
 				got := all[m.party]
-				if got[`guests`] < 4 || got[`guests`] > 5 {
-					t.Errorf("%v guests", got["guests"])
-				}
+				check.ErrorIf(t, got["guests"] < 4 || got["guests"] > 5, "%v guests", got["guests"])
 				for series, value := range got {
-					if series != "guests" && value < last[series] {
-						t.Errorf("%s went from %v to %v", series, last[series], value)
-					}
-					last[series] = value
+					check.ErrorIf(t, series != "guests" && value < last[series], "%s went from %v to %v", series, last[series], value)
 				}
+				last = got
 				for _, series := range []string{
 					`asks_total{service="number"}`,
 					`replies_total{guest="local",outcome="answered",service="number"}`,
 					`replies_total{guest="declines",outcome="declined",service="number"}`,
 				} {
-					if n := int64(got[series]); n < ended || n > begun {
-						t.Errorf("%s is %d when %d to %d asks were counted", series, n, ended, begun)
-					}
+					n := int64(got[series])
+					check.ErrorIf(t, n < ended || n > begun, "%s is %d when %d to %d asks were counted", series, n, ended, begun)
 				}
 				counted.Add(1)
 			})
 		}
 	}
-	forever(func() {
+	l.forever("three loads", func() {
 		for _, config := range [][]byte{broken, unknown, good} {
 			check.Equal(t, (caddy.Load(config, true) == nil), (&config[0] == &good[0]))
 		}
 		before, adminBefore := scrapes.Load(), adminScrapes.Load()
-		for running() && (scrapes.Load() < before+2 || adminScrapes.Load() < adminBefore+2) {
+		for l.goesOn() && (scrapes.Load() < before+2 || adminScrapes.Load() < adminBefore+2) {
 			time.Sleep(time.Millisecond)
 		}
-		loads.Add(1)
 	})
-	for deadline := time.Now().Add(time.Minute); loads.Load() < 6 || asked.Load() < 100; time.Sleep(time.Millisecond) {
-		if t.Failed() || time.Now().After(deadline) {
-			t.Errorf("only %d loads and %d asks", loads.Load(), asked.Load())
-			break
-		}
-	}
-	close(stop)
-	group.Wait()
-	t.Logf("%d asks, %d and %d scrapes, %d times three loads", asked.Load(), scrapes.Load(), adminScrapes.Load(), loads.Load())
+	l.end(6, 0)
 	n := float64(asked.Load())
 	for where, got := range m.figures(m.party) {
 		for series, want := range map[string]float64{

@@ -4,11 +4,9 @@
 package operations_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"net/url"
@@ -102,30 +100,21 @@ func scrapeMetrics(address string) (map[string]partytest.Figures, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.Close = true
-	response, err := http.DefaultClient.Do(r)
+	response, err := partytest.Send(r)
 	if err != nil {
 		return nil, err
 	}
-	defer response.Body.Close()
-	page, err := io.ReadAll(response.Body)
-	if err != nil {
-		return nil, err
+	if response.Status != http.StatusOK {
+		return nil, scrapeError(response)
 	}
-	if response.StatusCode != http.StatusOK {
-		return nil, &scrapeError{response.StatusCode, string(page)}
-	}
-	return partytest.ReadFigures(bytes.NewReader(page))
+	return partytest.ReadFigures(strings.NewReader(response.Body))
 }
 
 // scrapeError is a page of metrics that is none.
-type scrapeError struct {
-	status int
-	page   string
-}
+type scrapeError partytest.Response
 
-func (e *scrapeError) Error() string {
-	return fmt.Sprintf("the metrics are a %d: %.500s", e.status, e.page)
+func (e scrapeError) Error() string {
+	return fmt.Sprintf("the metrics are a %d: %.500s", e.Status, e.Body)
 }
 
 // figures returns the party's figures at both endpoints, or at the site's alone.
@@ -138,7 +127,7 @@ func (m *metered) figures(party string) map[string]partytest.Figures {
 		}
 		partytest.Eventually(m, name+" answers", func() bool {
 			all, err := scrapeMetrics(address)
-			broken, ok := errors.AsType[*scrapeError](err)
+			broken, ok := errors.AsType[scrapeError](err)
 			check.FatalIf(m, ok, "%s: %v", name, broken)
 			both[name] = all[party]
 			return err == nil
@@ -147,8 +136,8 @@ func (m *metered) figures(party string) map[string]partytest.Figures {
 	return both
 }
 
-// expect fails the test unless both endpoints show just these figures of the party.
-// Of durations it looks at the numbers.
+// expect fails the test unless both endpoints show just these figures of the party:
+// none, or those of no invites and what else is said. Of durations it looks at the numbers.
 func (m *metered) expect(parts ...partytest.Figures) {
 	m.Helper()
 	m.expectOf(m.party, parts...)
@@ -157,92 +146,103 @@ func (m *metered) expect(parts ...partytest.Figures) {
 func (m *metered) expectOf(party string, parts ...partytest.Figures) {
 	m.Helper()
 	want := make(partytest.Figures)
+	if len(parts) > 0 {
+		maps.Copy(want, countedInvites(0, 0, 0, 0))
+	}
 	for _, part := range parts {
 		maps.Copy(want, part)
 	}
 	for where, got := range m.figures(party) {
-		maps.DeleteFunc(got, func(series string, _ float64) bool {
-			return strings.Contains(series, "_seconds_sum") || strings.Contains(series, "_seconds_bucket")
-		})
-		for _, series := range slices.Sorted(maps.Keys(want)) {
-			if n, ok := got[series]; !ok {
-				m.Errorf("%s has no %s", where, series)
-			} else if n != want[series] {
-				m.Errorf("%s: %s is %v, want %v", where, series, n, want[series])
-			}
+		for series, n := range got {
+			wanted, ok := want[series]
+			durations := strings.Contains(series, "_seconds_sum") || strings.Contains(series, "_seconds_bucket")
+			check.ErrorIf(m, !durations && (!ok || n != wanted), "%s: %s is %v, want %v", where, series, n, wanted)
 		}
-		for _, series := range slices.Sorted(maps.Keys(got)) {
-			if _, ok := want[series]; !ok {
-				m.Errorf("%s has %s, %v", where, series, got[series])
-			}
+		for series := range want {
+			_, ok := got[series]
+			check.ErrorIf(m, !ok, "%s has no %s", where, series)
 		}
 	}
 }
 
-// joinParty joins the party under that name in Provision.
-func joinParty(ctx caddy.Context, party, guest string, connect func(*wsgiparty.Operator) error) error {
-	operator, err := wsgiparty.Join(ctx, party, guest)
-	if err != nil {
-		return err
-	}
-	return connect(operator)
+// member is what a guest that joins by itself connects, if its handler is not nil.
+type member struct {
+	guest, service string
+	remote         bool
+	handler        wsgiparty.Handler
+}
+
+func local(guest, service string, h wsgiparty.Handler) member {
+	return member{guest, service, false, h}
+}
+
+func remote(guest, service string, h wsgiparty.Handler) member {
+	return member{guest, service, true, h}
+}
+
+// onProvision makes `test_app key` join the party as these members, and returns their
+// operators of the last time.
+func onProvision(t testing.TB, key, party string, members ...member) map[string]*wsgiparty.Operator {
+	operators := make(map[string]*wsgiparty.Operator)
+	partytest.OnProvision(t, key, func(ctx caddy.Context) (err error) {
+		clear(operators)
+		for _, j := range members {
+			o, ok := operators[j.guest]
+			if !ok {
+				if o, err = wsgiparty.Join(ctx, party, j.guest); err != nil {
+					return err
+				}
+				operators[j.guest] = o
+			}
+			switch {
+			case j.remote:
+				partytest.ConnectRemote(t, o, j.service, j.handler)
+			case j.handler != nil:
+				partytest.Connect(t, o, j.service, j.handler)
+			}
+		}
+		return nil
+	})
+	return operators
 }
 
 func TestMetricsCountAsksAndWhatCameOfThem(t *testing.T) {
 	m := newMetered(t)
-	partytest.OnProvision(t, "members", func(ctx caddy.Context) error {
-		return errors.Join(
-			joinParty(ctx, m.party, "answers", func(o *wsgiparty.Operator) error {
-				return errors.Join(o.Connect("number", partytest.Pong), o.Connect("number", partytest.Pong), o.Connect("idle", partytest.Pong))
-			}),
-			joinParty(ctx, m.party, "declines", func(o *wsgiparty.Operator) error { return o.Connect("number", partytest.Declines) }),
-			joinParty(ctx, m.party, "fails", func(o *wsgiparty.Operator) error { return o.Connect("number", partytest.Fails) }),
-			joinParty(ctx, m.party, "panics", func(o *wsgiparty.Operator) error {
-				return o.Connect("number", func(context.Context, any) (any, error) { panic("oh no") })
-			}),
-			joinParty(ctx, m.party, "remote", func(o *wsgiparty.Operator) error { return o.ConnectRemote("number", partytest.Pong) }),
-			joinParty(ctx, m.party, "silent", func(o *wsgiparty.Operator) error { return nil }),
-		)
-	})
+	onProvision(t, "members", m.party,
+		local("answers", "number", partytest.Pong), local("answers", "number", partytest.Pong), local("answers", "idle", partytest.Pong),
+		local("declines", "number", partytest.Declines), local("fails", "number", partytest.Fails),
+		local("panics", "number", func(context.Context, any) (any, error) { panic("oh no") }),
+		remote("remote", "number", partytest.Pong), member{guest: "silent"})
 	m.load("test_app members\nwsgi_party PARTY")
-	idle := func(n float64) partytest.Figures { return countedReplies("answers", "idle", n, 0, 0) }
-	m.expect(countedGuests(6), countedInvites(0, 0, 0, 0), countedAsks("number", 0), countedAsks("idle", 0), idle(0),
-		countedReplies("answers", "number", 0, 0, 0), countedReplies("declines", "number", 0, 0, 0), countedReplies("fails", "number", 0, 0, 0),
-		countedReplies("panics", "number", 0, 0, 0), countedReplies("remote", "number", 0, 0, 0))
-
+	expect := func(asks, idle, answers, each float64, more ...partytest.Figures) {
+		t.Helper()
+		m.expect(append(more, countedGuests(6), countedAsks("number", asks), countedAsks("idle", idle), countedReplies("answers", "idle", 0, 0, 0),
+			countedReplies("answers", "number", answers, 0, 0), countedReplies("declines", "number", 0, each, 0), countedReplies("fails", "number", 0, 0, each),
+			countedReplies("panics", "number", 0, 0, each), countedReplies("remote", "number", each, 0, 0))...)
+	}
+	expect(0, 0, 0, 0)
 	for range 3 {
 		m.ask("", "number")
 	}
 	m.ask("answers", "number") // does not ask itself
-	if _, err := wsgiparty.First[string](context.Background(), operatorOf(m, m.party), "number", nil); err != nil {
-		t.Error(err)
-	}
-	m.expect(countedGuests(6), countedInvites(0, 0, 0, 0), countedAsks("number", 5), countedAsks("idle", 0), idle(0),
-		countedReplies("answers", "number", 2*3+1, 0, 0), countedReplies("declines", "number", 0, 4, 0), countedReplies("fails", "number", 0, 0, 4),
-		countedReplies("panics", "number", 0, 0, 4), countedReplies("remote", "number", 4, 0, 0), timedReplies("remote", "number", 4))
-
+	_, err := wsgiparty.First[string](context.Background(), operatorOf(m, m.party), "number", nil)
+	check.Nil(t, err)
+	expect(5, 0, 2*3+1, 4, timedReplies("remote", "number", 4))
 	m.ask("answers", "idle") // there is nobody else, but it was asked for
-	m.expect(countedGuests(6), countedInvites(0, 0, 0, 0), countedAsks("number", 5), countedAsks("idle", 1), idle(0),
-		countedReplies("answers", "number", 2*3+1, 0, 0), countedReplies("declines", "number", 0, 4, 0), countedReplies("fails", "number", 0, 0, 4),
-		countedReplies("panics", "number", 0, 0, 4), countedReplies("remote", "number", 4, 0, 0), timedReplies("remote", "number", 4))
+	expect(5, 1, 2*3+1, 4, timedReplies("remote", "number", 4))
 }
 
 func TestMetricsHaveATypeAndAHelpText(t *testing.T) {
 	m := newMetered(t)
-	partytest.OnProvision(t, "remote", func(ctx caddy.Context) error {
-		return joinParty(ctx, m.party, "remote", func(o *wsgiparty.Operator) error { return o.ConnectRemote("number", partytest.Pong) })
-	})
+	onProvision(t, "remote", m.party, remote("remote", "number", partytest.Pong))
 	m.load("test_app remote\nwsgi_party PARTY")
 	m.ask("", "number")
 	for _, accept := range []string{"text/plain", "application/openmetrics-text; version=1.0.0"} {
 		for _, address := range []string{m.Address, m.Admin} {
 			r := check.Value(http.NewRequest(http.MethodGet, "http://"+address+"/metrics", nil))(t)
 			r.Header.Set("Accept", accept)
-			r.Close = true
-			response := check.Value(http.DefaultClient.Do(r))(t)
-			page, err := io.ReadAll(response.Body)
-			response.Body.Close()
-			check.FatalIf(t, err != nil || response.StatusCode != http.StatusOK, response.StatusCode, err)
+			response := check.Value(partytest.Send(r))(t)
+			check.Equal(t, response.Status, http.StatusOK)
 			for name, kind := range map[string]string{
 				"caddy_wsgi_party_asks_total": "counter", "caddy_wsgi_party_replies_total": "counter", "caddy_wsgi_party_guests": "gauge",
 				"caddy_wsgi_party_invites_total": "counter", "caddy_wsgi_party_reply_duration_seconds": "histogram",
@@ -250,9 +250,7 @@ func TestMetricsHaveATypeAndAHelpText(t *testing.T) {
 				if strings.HasPrefix(response.Header.Get("Content-Type"), "application/openmetrics-text") {
 					name = strings.TrimSuffix(name, "_total")
 				}
-				for _, want := range []string{"\n# TYPE " + name + " " + kind + "\n", "\n# HELP " + name + " "} {
-					check.ErrorIf(t, !bytes.Contains(page, []byte(want)), "%s as %s has no %q", address, accept, want)
-				}
+				check.Contains(t, response.Body, []string{"\n# TYPE " + name + " " + kind + "\n", "\n# HELP " + name + " "}, "%s as %s", address, accept)
 			}
 		}
 	}
@@ -260,28 +258,17 @@ func TestMetricsHaveATypeAndAHelpText(t *testing.T) {
 
 func TestOnlyRemoteHandlersAreTimed(t *testing.T) {
 	const least = 30 * time.Millisecond
-	slow := func(context.Context, any) (any, error) {
-		time.Sleep(least)
-		return "at last", nil
-	}
+	slow := func(context.Context, any) (any, error) { time.Sleep(least); return "at last", nil }
 	m := newMetered(t)
-	partytest.OnProvision(t, "members", func(ctx caddy.Context) error {
-		return errors.Join(
-			joinParty(ctx, m.party, "local", func(o *wsgiparty.Operator) error { return o.Connect("number", slow) }),
-			joinParty(ctx, m.party, "both", func(o *wsgiparty.Operator) error {
-				return errors.Join(o.Connect("number", partytest.Pong), o.ConnectRemote("number", partytest.Pong))
-			}),
-			joinParty(ctx, m.party, "slow", func(o *wsgiparty.Operator) error { return o.ConnectRemote("number", slow) }),
-			joinParty(ctx, m.party, "declines", func(o *wsgiparty.Operator) error { return o.ConnectRemote("number", partytest.Declines) }),
-			joinParty(ctx, m.party, "fails", func(o *wsgiparty.Operator) error { return o.ConnectRemote("number", partytest.Fails) }),
-		)
-	})
+	onProvision(t, "members", m.party,
+		local("local", "number", slow), local("both", "number", partytest.Pong), remote("both", "number", partytest.Pong),
+		remote("slow", "number", slow), remote("declines", "number", partytest.Declines), remote("fails", "number", partytest.Fails))
 	m.load("test_app members\nwsgi_party PARTY")
 	const n = 3
 	for range n {
 		m.ask("", "number")
 	}
-	m.expect(countedGuests(5), countedInvites(0, 0, 0, 0), countedAsks("number", n),
+	m.expect(countedGuests(5), countedAsks("number", n),
 		countedReplies("local", "number", n, 0, 0), countedReplies("both", "number", 2*n, 0, 0), countedReplies("slow", "number", n, 0, 0),
 		countedReplies("declines", "number", 0, n, 0), countedReplies("fails", "number", 0, 0, n),
 		timedReplies("both", "number", n), timedReplies("slow", "number", n), timedReplies("declines", "number", n), timedReplies("fails", "number", n))
@@ -308,43 +295,27 @@ func TestOnlyRemoteHandlersAreTimed(t *testing.T) {
 }
 
 func TestInvitesAreCountedByWhatBecameOfThem(t *testing.T) {
-	partytest.Guest(t, "guest", "pong", "ping")
+	partytest.Guest(t, "one", "pong", "ping")
+	partytest.Guest(t, "two", "pong", "ping")
 	partytest.App(t, "panics", func(http.ResponseWriter, *http.Request, caddyhttp.Handler) error { panic("oh no") })
 	partytest.OnProvision(t, "broken", func(caddy.Context) error { return errors.New("oh no") })
 	m := newMetered(t)
-	const party = `
-	wsgi_party PARTY {
-		invite /one/__invite__/ /two/__invite__/ /nobody/__invite__/ /guarded/__invite__/ /down/__invite__/ /panics/__invite__/
-		test_app /one/* guest
-		test_app /two/* guest
-		error /guarded/* 403
-		respond /down/* 502
-		test_app /panics/* panics
-	}`
-	pings := func() partytest.Figures {
-		f := countedAsks("ping", 0)
-		maps.Copy(f, countedReplies("one", "ping", 0, 0, 0))
-		maps.Copy(f, countedReplies("two", "ping", 0, 0, 0))
-		return f
-	}()
+	party := "wsgi_party PARTY {\n" + invited("one", "two", "panics") + "invite /nobody/__invite__/ /guarded/__invite__/ /down/__invite__/\nerror /guarded/* 403\nrespond /down/* 502\n}"
+	pings := countedAsks("ping", 0)
+	maps.Copy(pings, countedReplies("one", "ping", 0, 0, 0))
+	maps.Copy(pings, countedReplies("two", "ping", 0, 0, 0))
 	m.load(party)
 	m.expect(countedGuests(2), pings, countedInvites(2, 1, 1, 2))
 
 	// Only who is not on the line is invited again.
-	r := check.Value(http.NewRequest(http.MethodPost, "http://"+m.Admin+"/wsgi_party/"+m.party+"/invite", nil))(t)
-	r.Close = true
-	response := check.Value(http.DefaultClient.Do(r))(t)
-	response.Body.Close()
-	check.Equal(t, response.StatusCode, http.StatusOK, response.Status)
+	check.Equal(t, m.Call("POST", "/wsgi_party/"+m.party+"/invite", "").Status, http.StatusOK)
 	m.expect(countedGuests(2), pings, countedInvites(2, 2, 2, 4))
 
 	m.load(party)
 	m.expect(countedGuests(2), pings, countedInvites(4, 3, 3, 6))
 
 	// These have gone out, too.
-	if err := m.TryLoadJSON(m.config(party + "\ntest_app broken")); err == nil {
-		t.Fatal("the load does not fail")
-	}
+	check.Fails(t, m.TryLoadJSON(m.config(party+"\ntest_app broken")), "oh no")
 	m.expect(countedGuests(2), pings, countedInvites(6, 4, 4, 8))
 }
 
@@ -353,58 +324,41 @@ func TestNothingARequestCarriesBecomesALabel(t *testing.T) {
 	partytest.OnProvision(t, "member", partytest.Joins(m.party, "guest", "number", 1))
 	m.load("test_app member\nwsgi_party PARTY {\nignore_missing_services\n}")
 	m.ask("", "number")
-	want := []partytest.Figures{countedGuests(1), countedInvites(0, 0, 0, 0), countedAsks("number", 1), countedReplies("guest", "number", 1, 0, 0)}
+	want := []partytest.Figures{countedGuests(1), countedAsks("number", 1), countedReplies("guest", "number", 1, 0, 0)}
 	m.expect(want...)
 	for i := range 10 {
 		m.ask("", fmt.Sprint("unheard-of", i))
 		m.ask(fmt.Sprint("stranger", i), fmt.Sprint("unheard-of", i))
-		m.expectNoParty(fmt.Sprint("unheard-of", i))
+		status, _ := m.Get(fmt.Sprint("/ask?service=number&party=unheard-of", i)) // a party that is not there
+		check.Equal(t, status, http.StatusNotFound)
+		m.expectOf(fmt.Sprint("unheard-of", i))
 	}
 	m.expect(want...)
 	m.ask("stranger", "number") // who asks is no label either
-	m.expect(countedGuests(1), countedInvites(0, 0, 0, 0), countedAsks("number", 2), countedReplies("guest", "number", 2, 0, 0))
-}
-
-// expectNoParty asks for a party that is not there.
-func (m *metered) expectNoParty(party string) {
-	m.Helper()
-	status, _ := m.Get("/ask?service=number&party=" + url.QueryEscape(party))
-	check.ErrorIf(m, status != http.StatusNotFound, "party %q: %d", party, status)
-	m.expectOf(party)
+	m.expect(countedGuests(1), countedAsks("number", 2), countedReplies("guest", "number", 2, 0, 0))
 }
 
 func TestServicesBeyond512OfAGuestAreCountedTogether(t *testing.T) {
 	const many, beyond = 512, 3
 	m := newMetered(t)
-	var busy *wsgiparty.Operator
 	name := func(i int) string { return fmt.Sprintf("service%04d", i) }
-	partytest.OnProvision(t, "members", func(ctx caddy.Context) error {
-		return errors.Join(
-			joinParty(ctx, m.party, "busy", func(o *wsgiparty.Operator) (err error) {
-				busy = o
-				for i := range many + beyond {
-					err = errors.Join(err, o.Connect(name(i), partytest.Pong))
-				}
-				return err
-			}),
-			// Others are counted apart all the same, and may be called like the rest.
-			joinParty(ctx, m.party, "another", func(o *wsgiparty.Operator) error {
-				return errors.Join(o.Connect("own", partytest.Pong), o.Connect("other", partytest.Pong))
-			}),
-		)
-	})
+	// Others are counted apart all the same, and may be called like the rest.
+	members := []member{local("another", "own", partytest.Pong), local("another", "other", partytest.Pong)}
+	for i := range many + beyond {
+		members = append(members, local("busy", name(i), partytest.Pong))
+	}
+	operators := onProvision(t, "members", m.party, members...)
 	m.load("test_app members\nwsgi_party PARTY")
 	everybody := operatorOf(m, m.party)
 	for i := range many + beyond {
-		if _, err := everybody.AskAround(context.Background(), name(i), nil); err != nil {
-			t.Fatal(err)
-		}
+		_, err := everybody.AskAround(context.Background(), name(i), nil)
+		check.Must(t, err)
 	}
 	m.ask("", name(0))
 	m.ask("", name(many+1))
 	m.ask("", "own")
 	m.ask("", "other")
-	another := []partytest.Figures{countedInvites(0, 0, 0, 0), countedAsks("own", 1), countedReplies("another", "own", 1, 0, 0), countedReplies("another", "other", 1, 0, 0)}
+	another := []partytest.Figures{countedAsks("own", 1), countedReplies("another", "own", 1, 0, 0), countedReplies("another", "other", 1, 0, 0)}
 	want := append(slices.Clone(another), countedGuests(2))
 	for i := range many {
 		want = append(want, countedAsks(name(i), 1), countedReplies("busy", name(i), 1, 0, 0))
@@ -414,11 +368,11 @@ func TestServicesBeyond512OfAGuestAreCountedTogether(t *testing.T) {
 	m.expect(want...)
 
 	// It is about the names ever seen, not those connected now.
-	busy.Leave()
+	operators["busy"].Leave()
 	m.expect(append(slices.Clone(another), countedGuests(1), countedAsks("other", beyond+2))...)
 	returned := everybody.Partyline().Operator("busy")
 	for _, service := range []string{name(0), "new"} {
-		check.Must(t, returned.Connect(service, partytest.Pong))
+		partytest.Connect(t, returned, service, partytest.Pong)
 	}
 	m.ask("", "new")
 	m.expect(append(slices.Clone(another), countedGuests(2), countedAsks(name(0), 2), countedReplies("busy", name(0), 2, 0, 0),
@@ -434,22 +388,17 @@ func TestOddNamesDoNotBreakTheScrape(t *testing.T) {
 	m := newMetered(t)
 	odd := []string{"say \"hi\"", "two\nlines", `back\slash`, `end\`, "{a=\"b\"}, # x", "héllo, 世界", "\t \r", "\x00", "no\xff\xfeUTF-8"}
 	oddParty := m.party + "\"\n\\\xff"
-	partytest.OnProvision(t, "members", func(ctx caddy.Context) (err error) {
-		for _, name := range odd {
-			for _, party := range []string{m.party, oddParty} {
-				err = errors.Join(err, joinParty(ctx, party, name, func(o *wsgiparty.Operator) error {
-					return errors.Join(o.Connect(name, partytest.Pong), o.ConnectRemote(name, partytest.Pong))
-				}))
-			}
-		}
-		return err
-	})
-	m.load("test_app members\nwsgi_party PARTY {\ninvite /%ff/__invite__/\ntest_app guest\n}")
+	var members []member
+	for _, name := range odd {
+		members = append(members, local(name, name, partytest.Pong), remote(name, name, partytest.Pong))
+	}
+	onProvision(t, "members", m.party, members...)
+	onProvision(t, "odd members", oddParty, members...)
+	m.load("test_app members\ntest_app \"odd members\"\nwsgi_party PARTY {\ninvite /%ff/__invite__/\ntest_app guest\n}")
 	for _, party := range []string{m.party, oddParty} {
 		for _, name := range odd {
-			if _, err := operatorOf(m, party).AskAround(context.Background(), name, nil); err != nil {
-				t.Error(err)
-			}
+			_, err := operatorOf(m, party).AskAround(context.Background(), name, nil)
+			check.Nil(t, err)
 		}
 	}
 	want := []partytest.Figures{countedGuests(float64(len(odd)))}
@@ -459,7 +408,7 @@ func TestOddNamesDoNotBreakTheScrape(t *testing.T) {
 		}
 		want = append(want, countedAsks(name, 1), countedReplies(name, name, 2, 0, 0), timedReplies(name, name, 1))
 	}
-	m.expectOf(fmt.Sprintf("%q", oddParty), append(want, countedInvites(0, 0, 0, 0))...)
+	m.expectOf(fmt.Sprintf("%q", oddParty), want...)
 	m.expect(append(want, countedGuests(float64(len(odd)+1)), countedInvites(1, 0, 0, 0), countedAsks("ping", 0), countedReplies(`"\xff"`, "ping", 0, 0, 0))...)
 }
 
@@ -467,17 +416,19 @@ func TestOddNamesDoNotBreakTheScrape(t *testing.T) {
 // another one that is the label of the first.
 func TestNamesThatAreWrittenAlikeDoNotBreakTheScrape(t *testing.T) {
 	m := newMetered(t)
-	partytest.OnProvision(t, "members", func(ctx caddy.Context) (err error) {
-		for _, name := range []string{"\xff", `"\xff"`} {
-			for _, party := range []string{m.party, m.party + name} {
-				err = errors.Join(err, joinParty(ctx, party, name, func(o *wsgiparty.Operator) error {
-					return errors.Join(o.Connect("number", partytest.Pong), o.ConnectRemote(name, partytest.Pong))
-				}))
-			}
-		}
-		return err
-	})
-	m.load("test_app members\nwsgi_party PARTY")
+	names := []string{"\xff", `"\xff"`}
+	var members []member
+	for _, name := range names {
+		members = append(members, local(name, "number", partytest.Pong), remote(name, name, partytest.Pong))
+	}
+	apps := "test_app members\n"
+	onProvision(t, "members", m.party, members...)
+	for i, name := range names {
+		key := fmt.Sprint("members", i)
+		onProvision(t, key, m.party+name, members...)
+		apps += "test_app " + key + "\n"
+	}
+	m.load(apps + "wsgi_party PARTY")
 	m.ask("", "number")
 	for where, got := range m.figures(m.party) {
 		check.ErrorIf(t, got[`asks_total{service="number"}`] != 1 || got["guests"] != 2, "%s: %v", where, got)
