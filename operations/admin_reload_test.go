@@ -29,8 +29,7 @@ import (
 // TestWhatIsUnderWayWhenAConfigIsReplacedComesToAnEnd has an ask, which finishes where
 // it began, and an invite that is sent again, which ends with its config.
 func TestWhatIsUnderWayWhenAConfigIsReplacedComesToAnEnd(t *testing.T) {
-	asked, invited := make(chan struct{}), make(chan struct{})
-	release := make(chan struct{})
+	asked, invited, release := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	generation := 0
 	partytest.OnProvision(t, "teller", func(ctx caddy.Context) error {
 		generation++
@@ -55,28 +54,18 @@ func TestWhatIsUnderWayWhenAConfigIsReplacedComesToAnEnd(t *testing.T) {
 	c := newAdminTest(t)
 	const site = "ADDRESS {\nroute {\ntest_app teller\nwsgi_party main {\ninvite /app/__invite__/\ninvite_timeout 30s\ntest_app app\n}\n}\n}"
 	c.Load(site)
-	var ask, invite partytest.Response
+	var sent []operations.SentJSON
 	var group sync.WaitGroup
-	for path, response := range map[string]*partytest.Response{"ask/generation": &ask, "invite": &invite} {
-		group.Go(func() {
-			var err error
-			if *response, err = c.TryCall(context.Background(), "POST", "/wsgi_party/main/"+path, nil); err != nil {
-				t.Error(err)
-			}
-		})
-	}
+	group.Go(func() {
+		c.expectJSON("POST", "/wsgi_party/main/ask/generation", "", `{"answers": [1], "replies": [{"guest": "teller", "mount": "", "status": "answered", "duration": "DURATION"}], "duration": "DURATION"}`)
+	})
+	group.Go(func() { sent = c.invite("main", "") })
 	<-asked
 	<-invited
-	if err := caddy.Load(c.Adapt(site), true); err != nil { // the endpoint stops when the requests end
-		t.Fatal(err)
-	}
+	check.Must(t, caddy.Load(c.Adapt(site), true)) // the endpoint stops when the requests end
 	close(release)
 	group.Wait()
-	c.isJSON("ask", ask, `{"answers": [1], "replies": [{"guest": "teller", "mount": "", "status": "answered", "duration": "DURATION"}], "duration": "DURATION"}`)
-	var sent struct{ Invites []operations.SentJSON }
-	if partytest.Decode(c, invite, &sent); len(sent.Invites) != 1 || !sent.Invites[0].Sent || sent.Invites[0].Result != wsgiparty.InviteFailed || sent.Invites[0].Duration > 20 {
-		t.Errorf("%+v", sent)
-	}
+	check.ErrorIf(t, len(sent) != 1 || !sent[0].Sent || sent[0].Result != wsgiparty.InviteFailed || sent[0].Duration > 20, "%+v", sent)
 	c.ExpectAnswers("main", "generation", 2)
 	c.ExpectAnswers("main", "ping", "pong")
 }
@@ -104,9 +93,7 @@ func TestTheAdminAPIIsOfTheRunningConfig(t *testing.T) {
 	site := func(directives string) string { return "ADDRESS {\nroute {\n" + directives + "\n}\n}" }
 	fail := func(directives string) {
 		t.Helper()
-		if err := c.TryLoad(site(directives)); err == nil || !strings.Contains(err.Error(), "oh no") {
-			t.Fatalf("the load does not fail: %v", err)
-		}
+		check.Fails(t, c.TryLoad(site(directives)), "oh no")
 	}
 	expectNothing := func(when string) {
 		t.Helper()
@@ -131,17 +118,13 @@ func TestTheAdminAPIIsOfTheRunningConfig(t *testing.T) {
 	c.Load(site(fmt.Sprintf(party, "main", "old", "")))
 	expectOld := func() {
 		t.Helper()
-		var shown []operations.PartyJSON
-		partytest.Decode(c, c.Call("GET", "/wsgi_party/", ""), &shown)
+		shown := c.all()
 		check.ErrorIf(t, len(shown) != 1 || shown[0].Party != "main" || len(shown[0].Guests) != 1, "%+v", shown)
-		if asked := c.ask("main/ask/who", ""); fmt.Sprint(asked.Answers) != "[old]" {
-			t.Errorf("%+v", asked)
-		}
+		check.Equal(t, c.ask("main/ask/who", "").String(), "[old]; app answered")
 		invitesOld, invitesYoung := old.Invites(), young.Invites()
 		old.Operator(-1).Leave()
-		if response := c.Call("POST", "/wsgi_party/main/invite", ""); response.Status != 200 || old.Invites() != invitesOld+1 || young.Invites() != invitesYoung {
-			t.Errorf("%s, invited %d and %d", response.Body, old.Invites()-invitesOld, young.Invites()-invitesYoung)
-		}
+		c.expectInvites("main", "", "sent app joined 204")
+		check.Equal(t, fmt.Sprint(old.Invites(), young.Invites()), fmt.Sprint(invitesOld+1, invitesYoung), "invites")
 		c.ExpectAnswers("main", "who", "old")
 	}
 	expectOld()
