@@ -31,8 +31,7 @@ const (
 	defaultGuestTimeout = caddy.Duration(2 * time.Second)
 	defaultMaxAnswer    = 1 << 20
 
-	prefixHeader = reservedheader.Prefix
-	tokenHeader  = reservedheader.Token
+	tokenHeader = reservedheader.Token
 )
 
 // Guest is an HTTP handler that makes the application behind it a guest of the party
@@ -213,34 +212,13 @@ func (g *Guest) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 		}
 		return err
 	}
-	a := g.speaksFor.Load()
 	var i *party.Invitation
-	if a != nil {
+	if a := g.speaksFor.Load(); a != nil {
 		i = a.invitation
 	}
-	d := party.DeliveryOf(r)
-	delivered := i != nil && d.Reach(i)
-	if !delivered && g.host.HidesBehind(r, i) {
-		w.WriteHeader(http.StatusNotFound) // as the party does
+	if status := g.host.PassOn(r, i); status != 0 {
+		w.WriteHeader(status) // an error might lead to other asks, or by handle_errors back to the guest
 		return nil
-	}
-	if d != nil && !delivered { // it is another guest's
-		return next.ServeHTTP(w, r)
-	}
-	if party.CheckLoops(r.Header) != nil {
-		w.WriteHeader(http.StatusLoopDetected) // an error might lead to other asks
-		return nil
-	}
-	mount := ""
-	if i != nil {
-		mount = i.MountIn(r)
-	}
-	reservedheader.Strip(r)
-	if mount != "" {
-		r.Header[prefixHeader] = []string{mount}
-	}
-	if delivered {
-		d.Prepare(r)
 	}
 	return next.ServeHTTP(w, r)
 }

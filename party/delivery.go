@@ -20,8 +20,8 @@ import (
 	"github.com/wsgiparty/wsgiparty/partyline"
 )
 
-// Delivery is a request that an Invitation sends to its guest through the party's routes.
-type Delivery struct {
+// delivery is a request that an Invitation sends to its guest through the party's routes.
+type delivery struct {
 	guest   string
 	entry   *Entry              // of the guest's party
 	private *privatepath.Set    // of the guest
@@ -31,37 +31,27 @@ type Delivery struct {
 
 type deliveryKey struct{}
 
-// DeliveryOf returns what r is a delivery of, nil for an ordinary request.
-func DeliveryOf(r *http.Request) *Delivery {
-	d, _ := r.Context().Value(deliveryKey{}).(*Delivery)
+// deliveryOf returns what r is a delivery of, nil for an ordinary request.
+func deliveryOf(r *http.Request) *delivery {
+	d, _ := r.Context().Value(deliveryKey{}).(*delivery)
 	return d
 }
 
-// DeliveredTo reports whether r was sent to that guest by its Invitation. A handler that
-// speaks for the guest calls it, so that the response counts.
-func DeliveredTo(r *http.Request, guest string) bool { return DeliveryOf(r).reach(guest) }
-
-// Reach is DeliveredTo for a handler that speaks for the guest of an invitation.
-func (d *Delivery) Reach(i *Invitation) bool {
-	return d != nil && d.entry == i.host.entry && d.reach(i.invited.guest)
+// DeliveredTo reports whether r was sent to that guest by its Invitation. A handler that speaks
+// for the guest calls it, so that the response counts.
+func DeliveredTo(r *http.Request, guest string) bool {
+	d := deliveryOf(r)
+	return d != nil && d.reach(guest)
 }
 
-// reach records that the delivery, which may be nil, has reached a handler that speaks for the
-// guest. It returns false if that is not the one it is for.
-func (d *Delivery) reach(guest string) bool {
-	if d == nil || d.guest != guest {
-		return false
+// reach records that the delivery has reached a handler that speaks for the guest. It returns
+// false if that is not the one it is for.
+func (d *delivery) reach(guest string) bool {
+	if d.guest == guest {
+		d.met.Store(true)
+		return true
 	}
-	d.met.Store(true)
-	return true
-}
-
-// Prepare prepares the request as SendOptions say, for a handler that speaks for the guest and
-// is about to pass it on.
-func (d *Delivery) Prepare(r *http.Request) {
-	if d.prepare != nil {
-		d.prepare(r)
-	}
+	return false
 }
 
 // ErrMisrouted is the error for a request to a guest that another route answered.
@@ -89,17 +79,17 @@ func (i *Invitation) Send(r *http.Request) (*http.Response, error) {
 	return i.SendWith(r, SendOptions{})
 }
 
-// SendOptions are those of SendWith.
+// SendOptions are those of SendWith. Prepare and Done may be nil.
 type SendOptions struct {
 	// Limit is how long the response may be, in bytes. Default: 1 MiB.
 	Limit int
 
-	// Prepare, if not nil, is called by the guest's handler, before it passes the request on:
-	// what it adds to that nobody sees who is not behind the handler.
+	// Prepare is called before the guest's handler passes the request on: what it adds to that
+	// nobody sees who is not behind the handler.
 	Prepare func(*http.Request)
 
-	// Done, if not nil, is called when the handlers have returned. That may be after SendWith
-	// has, since not all of them heed the end of the request's context.
+	// Done is called when the handlers have returned. That may be after SendWith has, since not
+	// all of them heed the end of the request's context.
 	Done func()
 }
 
@@ -113,7 +103,7 @@ func (i *Invitation) SendWith(r *http.Request, options SendOptions) (*http.Respo
 		options.Done()
 		return nil, fmt.Errorf("%w: the path is private to that one", ErrMisrouted)
 	}
-	d := &Delivery{guest: i.invited.guest, entry: h.entry, private: &i.invited.private, prepare: options.Prepare}
+	d := &delivery{guest: i.invited.guest, entry: h.entry, private: &i.invited.private, prepare: options.Prepare}
 	ctx := r.Context()
 	if PeekInvitation(r) != nil { // a guest may ask while it is invited
 		ctx = context.WithValue(leaving{ctx}, invitationKey{}, (*Invitation)(nil))

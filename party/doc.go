@@ -47,5 +47,5 @@
 // [Invitation.Send] sends a request to the guest through the same routes. It is delivered when the
 // guest's handler has called [DeliveredTo]: what another route answers does not count. From outside,
 // the invite's path and all below it are hidden, by the host and, where a path may have been
-// rewritten since, by the guest's handler with [Host.HidesBehind].
+// rewritten since, by the guest's handler with [Host.PassOn].
 package party

@@ -31,7 +31,7 @@ type Entry struct {
 	logger  *zap.Logger // the app's, with the party's name
 	history *history
 	anyone  *partyline.Operator // asks everyone
-	hosts   []*Host             // the handlers that name it
+	hosts   []*Host             // the handlers that name it, in an order that is the same for every load of a config
 	joined  []joining           // by Join
 	invited atomic.Pointer[[]*invited]
 
@@ -99,14 +99,13 @@ func (a *App) add(h *Host) (*Entry, error) {
 		}
 	}
 	e.hosts = append(e.hosts, h)
+	slices.SortStableFunc(e.hosts, func(a, b *Host) int { return cmp.Compare(a.server.Name(), b.server.Name()) })
 	if h.prefixHeader != "" {
 		a.prefixHeaders.add(h.prefixHeader)
 	}
 	var order []string
-	for _, h := range e.inOrder() {
-		for _, i := range h.guests.invited {
-			order = append(order, i.guest)
-		}
+	for _, i := range e.invites() {
+		order = append(order, i.guest)
 	}
 	e.SetOrder(order)
 	e.SetIgnoreMissingServices(h.settings.IgnoreMissingServices)
@@ -127,20 +126,22 @@ func (a *App) remove(h *Host) {
 	h.entry.hosts = slices.DeleteFunc(h.entry.hosts, func(other *Host) bool { return other == h })
 }
 
-// hostsOf returns those of a party, in order.
-func (a *App) hostsOf(name string) []*Host {
+// invitesOf returns the invites of a party, by server and as configured.
+func (a *App) invitesOf(party string) []*invited {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
-	if e, ok := a.entries[name]; ok {
-		return e.inOrder()
+	if e, ok := a.entries[party]; ok {
+		return e.invites()
 	}
 	return nil
 }
 
-// inOrder returns the handlers in an order that is the same for every load of a config. The
-// app must be locked.
-func (e *Entry) inOrder() []*Host {
-	return slices.SortedStableFunc(slices.Values(e.hosts), func(a, b *Host) int { return cmp.Compare(a.server.Name(), b.server.Name()) })
+// invites is invitesOf for an app that is locked.
+func (e *Entry) invites() (all []*invited) {
+	for _, h := range e.hosts {
+		all = append(all, h.guests.invited...)
+	}
+	return all
 }
 
 // addKeys makes keys those of a guest of the party. One that is another guest's is an error.
@@ -240,8 +241,8 @@ type PartyInfo struct {
 	// Invites are those of all handlers that name the party, by server and as configured.
 	Invites []InviteInfo
 
-	// InvitesSent is how many invites came to which result since the process began, from
-	// config to config. All results are in it.
+	// InvitesSent is how many invites came to which result since the process began, from config
+	// to config. All results are in it.
 	InvitesSent map[InviteResult]uint64
 }
 
@@ -259,9 +260,7 @@ func Parties() []PartyInfo {
 	parties := make([]PartyInfo, 0, len(entries))
 	for _, e := range entries {
 		info := PartyInfo{Partyline: e.Partyline, InvitesSent: make(map[InviteResult]uint64)}
-		for _, h := range a.hostsOf(e.Name()) {
-			info.Invites = append(info.Invites, h.Invites()...)
-		}
+		info.Invites = sent(a.invitesOf(e.Name()))
 		for i, result := range inviteResults {
 			info.InvitesSent[result] = e.history.invites[i].Load()
 		}

@@ -9,7 +9,6 @@ import "net/url"
 var (
 	AddKeys         = (*App).addKeys
 	ErrStorageHangs = errStorageHangs
-	HostsOf         = (*App).hostsOf
 	LoopID          = loopID
 	LoopOf          = loopOf
 	LoopsIn         = loopsIn
@@ -22,6 +21,9 @@ const MaxLoopHeader = maxLoopHeader
 
 // AllowOrigin makes URLs on that host ones that guests may answer with.
 func (e *Entry) AllowOrigin(u *url.URL) { e.origins.Store(originOf(u), nil) }
+
+// HostsOf returns the handlers that name a party.
+func HostsOf(a *App, party string) []*Host { return a.entries[party].hosts }
 
 // GuestOf returns the name of the guest at a URI.
 func GuestOf(uri string) (string, error) {

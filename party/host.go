@@ -124,9 +124,11 @@ func (h *Host) Close() {
 func (h *Host) Name() string { return h.name }
 
 // Invites returns the invites that have been sent, in order, and what came of them.
-func (h *Host) Invites() []InviteInfo {
-	var infos []InviteInfo
-	for _, i := range h.guests.invited {
+func (h *Host) Invites() []InviteInfo { return sent(h.guests.invited) }
+
+// sent returns what came of those of the invites that have been sent.
+func sent(invites []*invited) (infos []InviteInfo) {
+	for _, i := range invites {
 		if i.last.Load() != nil { // else it is being sent for the first time
 			infos = append(infos, i.info())
 		}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/wsgiparty/wsgiparty/internal/invitepath"
 	"github.com/wsgiparty/wsgiparty/internal/privatepath"
+	"github.com/wsgiparty/wsgiparty/internal/reservedheader"
 )
 
 // mount is where a guest is mounted.
@@ -48,20 +49,40 @@ func (i *Invitation) Mount(path string) {
 // escaped, with the party's prefix.
 func (i *Invitation) MountFor(ctx context.Context) string { return i.mount.pathFor(ctx) }
 
-// MountIn is MountFor for a request that a handler is about to pass on, as if it came with
-// that path as its X-Forwarded-Prefix: what is asked in it later has the prefix that it has
-// now.
-func (i *Invitation) MountIn(r *http.Request) string {
-	i.host.app.keepPrefixes(r)
-	return i.MountFor(r.Context())
+// PassOn readies a request, which is no invite, to be passed on to an application by the handler
+// in the party's routes that speaks for it: a client can say nothing that is the party's to say,
+// and the application learns its mount. The invitation is the application's, nil as long as it has
+// not come. If the request is to be answered instead, PassOn returns the status, else 0.
+func (h *Host) PassOn(r *http.Request, i *Invitation) (status int) {
+	d := deliveryOf(r)
+	delivered := i != nil && d != nil && d.entry == i.host.entry && d.reach(i.invited.guest)
+	switch {
+	case !delivered && h.hidesBehind(r, d, i):
+		return http.StatusNotFound
+	case !delivered && d != nil: // it is another guest's
+		return 0
+	case CheckLoops(r.Header) != nil:
+		return http.StatusLoopDetected
+	}
+	mount := ""
+	if i != nil { // what is asked in the request later has the prefix that it has now
+		i.host.app.keepPrefixes(r)
+		mount = i.MountFor(r.Context())
+	}
+	reservedheader.Strip(r)
+	if mount != "" {
+		r.Header[reservedheader.Prefix] = []string{mount}
+	}
+	if delivered && d.prepare != nil {
+		d.prepare(r)
+	}
+	return 0
 }
 
-// HidesBehind reports whether a request has a private path at a handler in the party's
-// routes that speaks for a guest, to which it is not delivered. The party has compared the
-// path, but since then it may have been rewritten. The invitation is the guest's, nil as
-// long as it has not come.
-func (h *Host) HidesBehind(r *http.Request, i *Invitation) bool {
-	d := DeliveryOf(r)
+// hidesBehind reports whether a request has a private path at a handler that speaks for a guest,
+// to which it is not delivered. The party has compared the path, but since then it may have been
+// rewritten.
+func (h *Host) hidesBehind(r *http.Request, d *delivery, i *Invitation) bool {
 	if i == nil { // the mount is not known
 		if d == nil {
 			return h.guests.privateEnds.ContainsURL(r.URL)

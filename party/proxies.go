@@ -5,7 +5,6 @@ package party
 
 import (
 	"context"
-	"iter"
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -13,29 +12,21 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy/fastcgi"
 )
 
-// handlersOf returns the handlers of the routes, in their order, those in subroutes and
-// parties after the one that they are in.
-func handlersOf(routes caddyhttp.RouteList) iter.Seq[caddyhttp.MiddlewareHandler] {
-	return func(yield func(caddyhttp.MiddlewareHandler) bool) {
-		for _, route := range routes {
-			for _, handler := range route.Handlers {
-				if !yield(handler) {
-					return
-				}
-				for handler := range handlersOf(innerRoutes(handler)) {
-					if !yield(handler) {
-						return
-					}
-				}
-			}
+// handlersOf returns the handlers of the routes, in their order, those in subroutes and parties
+// after the one that they are in.
+func handlersOf(routes caddyhttp.RouteList) (handlers []caddyhttp.MiddlewareHandler) {
+	for _, route := range routes {
+		for _, handler := range route.Handlers {
+			handlers = append(append(handlers, handler), handlersOf(innerRoutes(handler))...)
 		}
 	}
+	return handlers
 }
 
 // makeCancelable lets every proxy in the routes know when a request is not to count for
 // its health checks.
 func makeCancelable(routes caddyhttp.RouteList) {
-	for handler := range handlersOf(routes) {
+	for _, handler := range handlersOf(routes) {
 		proxy, ok := handler.(*reverseproxy.Handler)
 		if !ok || proxy.HealthChecks == nil || proxy.HealthChecks.Passive == nil {
 			continue // it does not count
@@ -80,7 +71,7 @@ func proxiesBehind(routes caddyhttp.RouteList, behind caddyhttp.MiddlewareHandle
 			}
 			if len(proxies) == 0 {
 				rest := append(caddyhttp.RouteList{{Handlers: route.Handlers[j+1:]}}, routes[i+1:]...)
-				for handler := range handlersOf(rest) {
+				for _, handler := range handlersOf(rest) {
 					if proxy, ok := handler.(*reverseproxy.Handler); ok {
 						proxies = append(proxies, proxy)
 					}

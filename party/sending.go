@@ -80,11 +80,9 @@ func (i *invited) newInvitation() *Invitation {
 func hangingGuests(party string) map[string]bool {
 	hung := make(map[string]bool)
 	if a, ok := Running(); ok {
-		for _, h := range a.hostsOf(party) {
-			for _, i := range h.guests.invited {
-				if info := i.last.Load(); info != nil && TimedOut(info.Err) {
-					hung[i.guest] = true
-				}
+		for _, i := range a.invitesOf(party) {
+			if info := i.last.Load(); info != nil && TimedOut(info.Err) {
+				hung[i.guest] = true
 			}
 		}
 	}
@@ -111,62 +109,56 @@ func SendInvitesContext(ctx context.Context, party, guest string) ([]InviteInfo,
 	if !ok {
 		return nil, nil
 	}
-	type invite struct {
-		*invited
-		again *sending // nil for a guest that is on the line
-	}
-	var invites []invite
-	for _, h := range a.hostsOf(party) {
-		for _, i := range h.guests.invited {
-			if guest != "" && i.guest != guest || i.last.Load() == nil { // or it is being sent for the first time
-				continue
-			}
-			again := i.sendAgain()
-			invites = append(invites, invite{i, again})
-			if again == nil {
-				continue
-			}
-			defer again.leave()
-			if err := await(ctx, again.sent); err != nil {
-				return nil, err
-			}
+	var all []*sending
+	for _, i := range a.invitesOf(party) {
+		if guest != "" && i.guest != guest || i.last.Load() == nil { // or it is being sent for the first time
+			continue
+		}
+		s := i.sendAgain()
+		defer s.leave()
+		all = append(all, s)
+		if err := await(ctx, s.sent); err != nil {
+			return nil, err
 		}
 	}
-	infos := make([]InviteInfo, 0, len(invites))
-	for _, i := range invites {
-		if i.again != nil { // which applications answer all at once
-			if err := await(ctx, i.again.done); err != nil {
-				return nil, err
-			}
+	infos := make([]InviteInfo, 0, len(all))
+	for _, s := range all { // which applications answer all at once
+		if err := await(ctx, s.done); err != nil {
+			return nil, err
 		}
-		info := i.info()
-		info.Sent = i.again != nil
+		info := s.info()
+		info.Sent = !s.needless
 		infos = append(infos, info)
 	}
 	return infos, nil
 }
 
-// await waits until done is closed. It returns the cause if ctx ends first.
+// await waits until done is closed. It returns the cause if ctx ends before.
 func await(ctx context.Context, done <-chan struct{}) error {
 	select {
 	case <-done:
-		return nil
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		select {
+		case <-done: // before
+		default:
+			return context.Cause(ctx)
+		}
 	}
+	return nil
 }
 
 // sending is an invite that is being sent again.
 type sending struct {
 	*invited
-	end     context.CancelFunc
-	waiting int           // how many wait for it; guarded by the host
-	sent    chan struct{} // closed when the guest has had it
-	done    chan struct{} // closed when its application, if it is one, has been asked, too
+	needless bool // since the guest is on the line: it is not sent
+	end      context.CancelFunc
+	waiting  int           // how many wait for it; guarded by the host
+	sent     chan struct{} // closed when the guest has had it
+	done     chan struct{} // closed when its application, if it is one, has been asked, too
 }
 
 // sendAgain begins to send the invite, unless that is under way, to a guest that is not on the
-// line. It returns nil for one that is. Whoever calls it waits, and then calls leave.
+// line. Whoever calls it waits, and then calls leave.
 func (i *invited) sendAgain() *sending {
 	i.host.mu.Lock()
 	defer i.host.mu.Unlock()
@@ -174,14 +166,17 @@ func (i *invited) sendAgain() *sending {
 		i.sending.waiting++
 		return i.sending
 	}
-	last := i.last.Load()
-	if last.Result == InviteJoined && last.invitation.OnLine() {
-		return nil
-	}
 	ctx, end := context.WithCancel(i.host.ctx)
-	i.sending = &sending{invited: i, end: end, waiting: 1, sent: make(chan struct{}), done: make(chan struct{})}
-	go i.sending.run(ctx, last.invitation)
-	return i.sending
+	s := &sending{invited: i, end: end, waiting: 1, sent: make(chan struct{}), done: make(chan struct{})}
+	last := i.last.Load()
+	if s.needless = last.Result == InviteJoined && last.invitation.OnLine(); s.needless {
+		close(s.sent)
+		close(s.done)
+	} else {
+		i.sending = s
+		go s.run(ctx, last.invitation)
+	}
+	return s
 }
 
 // run sends the invite. If somebody still waits for it, the guest leaves the line by the
