@@ -10,12 +10,10 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"reflect"
 	"regexp"
 	"strings"
 	"testing"
 
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/wsgiparty/wsgiparty"
 	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
@@ -46,11 +44,8 @@ func TestAURLIsAskedForInThreeShapes(t *testing.T) {
 		}},
 	} {
 		var got wsgiparty.URLRequest
-		if err := json.Unmarshal([]byte(text), &got); err != nil {
-			t.Errorf("%s: %v", text, err)
-		} else if !reflect.DeepEqual(got, want) {
-			t.Errorf("%s: %#v, want %#v", text, got, want)
-		}
+		check.Nil(t, json.Unmarshal([]byte(text), &got))
+		check.Deep(t, got, want, text)
 	}
 }
 
@@ -63,12 +58,11 @@ func TestAURLRequestIsTheSameAfterJSON(t *testing.T) {
 		{wsgiparty.URLRequest{"größe:<b>", map[string]any{"Ü": "ß&"}}, `{"name":"größe:\u003cb\u003e","values":{"Ü":"ß\u0026"}}`},
 		{wsgiparty.URLRequest{"post", map[string]any{"id": json.Number("12345678901234567890.50")}}, `{"name":"post","values":{"id":12345678901234567890.50}}`},
 	} {
-		encoded, err := json.Marshal(want.URLRequest)
-		check.ErrorIf(t, err != nil || string(encoded) != want.json, "%s %v, want %s", encoded, err, want.json)
+		encoded := check.Value(json.Marshal(want.URLRequest))(t)
+		check.Equal(t, string(encoded), want.json)
 		got := wsgiparty.URLRequest{"old", map[string]any{"old": true}} // which is to go
-		if err := json.Unmarshal(encoded, &got); err != nil || !reflect.DeepEqual(got, want.URLRequest) {
-			t.Errorf("%#v %v, want %#v", got, err, want.URLRequest)
-		}
+		check.Nil(t, json.Unmarshal(encoded, &got))
+		check.Deep(t, got, want.URLRequest)
 	}
 }
 
@@ -81,11 +75,10 @@ func TestNumbersInAURLRequestKeepTheirDigits(t *testing.T) {
 		`{"name": "n", "query": {"id": ` + number + `}}`,
 	} {
 		var r wsgiparty.URLRequest
-		if err := json.Unmarshal([]byte(text), &r); err != nil || fmt.Sprint(r.Values["id"]) != number {
-			t.Errorf("%s: %v %v", text, r, err)
-		}
-		r, err := wsgiparty.PayloadAs[wsgiparty.URLRequest](json.RawMessage(text))
-		check.ErrorIf(t, err != nil || fmt.Sprint(r.Values["id"]) != number, "%s: %v %v", text, r, err)
+		check.Nil(t, json.Unmarshal([]byte(text), &r))
+		check.Equal(t, fmt.Sprint(r.Values["id"]), number, text)
+		r = check.Value(wsgiparty.PayloadAs[wsgiparty.URLRequest](json.RawMessage(text)))(t)
+		check.Equal(t, fmt.Sprint(r.Values["id"]), number, text)
 	}
 }
 
@@ -106,16 +99,12 @@ func TestWhatIsNoURLRequestSaysHowToWriteOne(t *testing.T) {
 		`["n", {}, {}]`:                       "[name, values], not with a list of 3",
 		`{"name": "n", "values": {"a": {}}]}`: "invalid character",
 	} {
-		r := wsgiparty.URLRequest{Name: "before"}
-		if err := json.Unmarshal([]byte(text), &r); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v, want %s", text, err, want)
-		}
+		check.Fails(t, json.Unmarshal([]byte(text), &wsgiparty.URLRequest{Name: "before"}), want)
 		var payload any
-		if json.Unmarshal([]byte(text), &payload) != nil {
-			continue
+		if json.Unmarshal([]byte(text), &payload) == nil {
+			_, err := wsgiparty.PayloadAs[wsgiparty.URLRequest](payload)
+			check.Fails(t, err, want, "party.URLRequest")
 		}
-		_, err := wsgiparty.PayloadAs[wsgiparty.URLRequest](payload)
-		check.ErrorIf(t, err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "party.URLRequest"), "PayloadAs of %s: %v, want %s", text, err, want)
 	}
 }
 
@@ -134,16 +123,16 @@ func TestPayloadsThatAreURLRequests(t *testing.T) {
 	}
 	// As it is: what is no JSON stays what it was.
 	same := wsgiparty.URLRequest{"n", map[string]any{"id": int64(7), "f": func() {}}}
-	got, err := wsgiparty.PayloadAs[wsgiparty.URLRequest](same)
-	check.ErrorIf(t, err != nil || got.Values["id"] != int64(7) || got.Values["f"] == nil, "%#v %v", got, err)
+	got := check.Value(wsgiparty.PayloadAs[wsgiparty.URLRequest](same))(t)
+	check.ErrorIf(t, got.Values["id"] != int64(7) || got.Values["f"] == nil, "%#v", got)
 }
 
-// answering connects a guest that answers one ask after the other with these: an
-// error fails, nil declines.
-func answering(t testing.TB, o *wsgiparty.Operator, service string, answers ...any) {
+// linking connects a guest that answers where its pages are with one of these after the
+// other: an error fails, nil declines.
+func linking(t testing.TB, o *wsgiparty.Operator, answers ...any) {
 	t.Helper()
 	for _, answer := range answers {
-		err := o.Connect(service, func(context.Context, any) (any, error) {
+		partytest.Connect(t, o, wsgiparty.URLService, func(context.Context, any) (any, error) {
 			switch answer := answer.(type) {
 			case nil:
 				return nil, wsgiparty.ErrHighAndDry
@@ -153,35 +142,33 @@ func answering(t testing.TB, o *wsgiparty.Operator, service string, answers ...a
 				return answer, nil
 			}
 		})
-		check.Must(t, err)
 	}
+}
+
+// page asks for the URL of a page.
+func page(o *wsgiparty.Operator) (string, error) {
+	return wsgiparty.URLFor(context.Background(), o, "page", nil)
 }
 
 func TestGuestsAreAskedForAURLWithAURLRequest(t *testing.T) {
 	p := wsgiparty.NewPartyline("main", wsgiparty.Options{})
 	var got any
-	err := p.Operator("blog").Connect("url", func(_ context.Context, payload any) (any, error) {
-		got = payload
-		return "/blog/hello", nil
-	})
-	check.Must(t, err)
+	check.Must(t, p.Operator("blog").Connect("url", func(_ context.Context, payload any) (any, error) { got = payload; return "/blog/hello", nil }))
 	values := map[string]any{"slug": "hello"}
 	check.Equal(t, check.Value(wsgiparty.URLFor(context.Background(), p.Operator("shop"), "blog:post", values))(t), "/blog/hello")
 	check.Deep(t, got, wsgiparty.URLRequest{"blog:post", values}, "asked with")
-	if _, err := wsgiparty.URLFor(context.Background(), p.Operator("blog"), "blog:post", values); err != wsgiparty.ErrHighAndDry {
-		t.Errorf("a guest asks itself: %v", err)
-	}
+	_, err := page(p.Operator("blog"))
+	check.Equal(t, err, wsgiparty.ErrHighAndDry, "asking itself")
 }
 
 // TestURLsLeadToTheSiteOrAnInvitesOrigin has a guest answer with whatever it likes.
 func TestURLsLeadToTheSiteOrAnInvitesOrigin(t *testing.T) {
 	var answer any
-	partytest.App(t, "app", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-		operator, ok := wsgiparty.OperatorFrom(r)
-		if !ok || operator.Guest() != "liar" {
+	onInvite(t, "app", func(i *wsgiparty.Invitation, _ *http.Request) error {
+		if i.Operator.Guest() != "liar" {
 			return nil
 		}
-		return operator.Connect(wsgiparty.URLService, func(context.Context, any) (any, error) { return answer, nil })
+		return i.Operator.Connect(wsgiparty.URLService, func(context.Context, any) (any, error) { return answer, nil })
 	})
 	c := partytest.NewCaddy(t)
 	c.Load(`ADDRESS {
@@ -214,7 +201,7 @@ func TestURLsLeadToTheSiteOrAnInvitesOrigin(t *testing.T) {
 		if raw, isJSON := good.(json.RawMessage); !ok && isJSON {
 			check.Must(t, json.Unmarshal(raw, &want))
 		}
-		check.Equal(t, check.Value(wsgiparty.URLFor(context.Background(), operatorOf(c, "main"), "page", nil))(t), want, good)
+		check.Equal(t, check.Value(page(operatorOf(c, "main")))(t), want, good)
 	}
 	for _, bad := range []any{
 		"", " ", "x", "x/y", "./x", "../x", "?q", "#f", ".", ":", "x:y",
@@ -241,14 +228,13 @@ func TestURLsLeadToTheSiteOrAnInvitesOrigin(t *testing.T) {
 		json.RawMessage(`"\/\/evil.example"`), json.RawMessage(`"javascript:alert(1)"`), json.RawMessage(`"\u002f\u005cevil.example"`),
 	} {
 		answer = bad
-		got, err := wsgiparty.URLFor(context.Background(), operatorOf(c, "main"), "page", nil)
+		got, err := page(operatorOf(c, "main"))
 		handlerErr, ok := errors.AsType[*wsgiparty.HandlerError](err)
 		check.ErrorIf(t, got != "" || !ok || handlerErr.Guest != "liar" || handlerErr.Service != "url" || !errors.Is(err, wsgiparty.ErrPartyline), "%q: %q %v", bad, got, err)
 	}
 	answer = "https://other.example/"
-	if got, err := wsgiparty.URLFor(context.Background(), operatorOf(c, "other"), "page", nil); got != "" {
-		t.Errorf("%q %v", got, err)
-	}
+	got, err := page(operatorOf(c, "other"))
+	check.ErrorIf(t, got != "", "%q %v", got, err)
 }
 
 func TestTheErrorSaysWhatIsWrongWithAURL(t *testing.T) {
@@ -263,63 +249,59 @@ func TestTheErrorSaysWhatIsWrongWithAURL(t *testing.T) {
 		"/%zz":                 `invalid URL escape "%zz"`,
 	} {
 		p := wsgiparty.NewPartyline("main", wsgiparty.Options{})
-		answering(t, p.Operator("liar"), wsgiparty.URLService, answer)
-		if _, err := wsgiparty.URLFor(context.Background(), p.Operator(""), "page", nil); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%v: %v, want %s", answer, err, want)
-		}
+		linking(t, p.Operator("liar"), answer)
+		_, err := page(p.Operator(""))
+		check.Fails(t, err, want)
 	}
 }
 
 func TestAPartylineWithoutInvitesTakesPathsOnly(t *testing.T) {
 	for answer, ok := range map[string]bool{"/x": true, "https://example.com/": false, "http://localhost/": false, "": false, "//x": false} {
 		p := wsgiparty.NewPartyline("main", wsgiparty.Options{})
-		answering(t, p.Operator("guest"), wsgiparty.URLService, answer)
-		url, err := wsgiparty.URLFor(context.Background(), p.Operator(""), "page", nil)
+		linking(t, p.Operator("guest"), answer)
+		url, err := page(p.Operator(""))
 		check.ErrorIf(t, (err == nil) != ok || ok && url != answer, "%q: %q %v", answer, url, err)
 	}
 }
 
 func TestTheFirstGoodURLIsTaken(t *testing.T) {
 	p := wsgiparty.NewPartyline("main", wsgiparty.Options{})
-	answering(t, p.Operator("one"), wsgiparty.URLService, nil, "javascript:alert(1)", errors.New("broken"))
-	answering(t, p.Operator("two"), wsgiparty.URLService, 7, "/good", "/better")
+	linking(t, p.Operator("one"), nil, "javascript:alert(1)", errors.New("broken"))
+	linking(t, p.Operator("two"), 7, "/good", "/better")
 	asked := false
 	check.Must(t, p.Operator("three").Connect(wsgiparty.URLService, func(context.Context, any) (any, error) { asked = true; return "/", nil }))
-	url, err := wsgiparty.URLFor(context.Background(), p.Operator(""), "page", nil)
+	url, err := page(p.Operator(""))
 	check.ErrorIf(t, url != "/good" || err != nil || asked, "%q %v, and others were asked: %v", url, err, asked)
 }
 
 func TestWhatURLForReturnsWithoutAURL(t *testing.T) {
 	broken, worse := errors.New("broken"), errors.New("worse")
 	p := wsgiparty.NewPartyline("main", wsgiparty.Options{})
-	if url, err := wsgiparty.URLFor(context.Background(), p.Operator(""), "page", nil); url != "" {
-		t.Error(url)
-	} else if missing, ok := errors.AsType[*wsgiparty.NoSuchServiceError](err); !ok || missing.Party != "main" || missing.Service != "url" {
-		t.Error(err)
+	without := func(ctx context.Context, o *wsgiparty.Operator) error {
+		url, err := wsgiparty.URLFor(ctx, o, "page", nil)
+		check.Equal(t, url, "", "%v", err)
+		return err
 	}
+	missing, ok := errors.AsType[*wsgiparty.NoSuchServiceError](without(t.Context(), p.Operator("")))
+	check.ErrorIf(t, !ok || missing.Party != "main" || missing.Service != "url", "%v", missing)
 	indifferent := wsgiparty.NewPartyline("main", wsgiparty.Options{IgnoreMissingServices: true})
-	if url, err := wsgiparty.URLFor(context.Background(), indifferent.Operator(""), "page", nil); url != "" || err != wsgiparty.ErrHighAndDry {
-		t.Errorf("%q %v", url, err)
-	}
-	answering(t, p.Operator("one"), wsgiparty.URLService, nil, nil)
-	if url, err := wsgiparty.URLFor(context.Background(), p.Operator(""), "page", nil); url != "" || err != wsgiparty.ErrHighAndDry {
-		t.Errorf("%q %v", url, err)
-	}
-	answering(t, p.Operator("two"), wsgiparty.URLService, broken, nil, "//evil.example", worse)
-	url, err := wsgiparty.URLFor(context.Background(), p.Operator(""), "page", nil)
-	check.ErrorIf(t, url != "" || !errors.Is(err, broken) || !errors.Is(err, worse) || !strings.Contains(err.Error(), "evil.example") || errors.Is(err, wsgiparty.ErrHighAndDry), "%q %v", url, err)
-	lines := strings.Split(err.Error(), "\n")
-	check.ErrorIf(t, len(lines) != 3 || strings.Count(err.Error(), `guest "two" failed to answer "url"`) != 3, "not each failure once: %v", err)
+	check.Equal(t, without(t.Context(), indifferent.Operator("")), wsgiparty.ErrHighAndDry)
+	linking(t, p.Operator("one"), nil, nil)
+	check.Equal(t, without(t.Context(), p.Operator("")), wsgiparty.ErrHighAndDry)
+	linking(t, p.Operator("two"), broken, nil, "//evil.example", worse)
+	err := without(t.Context(), p.Operator(""))
+	check.ErrorIf(t, !errors.Is(err, broken) || !errors.Is(err, worse) || errors.Is(err, wsgiparty.ErrHighAndDry), err)
+	check.Has(t, err.Error(), "evil.example")
+	check.ErrorIf(t, strings.Count(err.Error(), "\n") != 2 || strings.Count(err.Error(), `guest "two" failed to answer "url"`) != 3, "not each failure once: %v", err)
 
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	answering(t, p.Operator("three"), wsgiparty.URLService, "/")
-	if url, err := wsgiparty.URLFor(ctx, p.Operator(""), "page", nil); url != "" || !errors.Is(err, context.Canceled) {
-		t.Errorf("%q %v", url, err)
-	}
-	if url, err := wsgiparty.URLFor(context.Background(), nil, "page", nil); url != "" || !errors.Is(err, wsgiparty.ErrPartyline) || !strings.Contains(err.Error(), "there is no operator") {
-		t.Errorf("%q %v", url, err)
-	}
+	linking(t, p.Operator("three"), "/")
+	err = without(ctx, p.Operator(""))
+	check.ErrorIf(t, !errors.Is(err, context.Canceled), err)
+	err = without(t.Context(), nil)
+	check.Fails(t, err, "there is no operator")
+	check.ErrorIf(t, !errors.Is(err, wsgiparty.ErrPartyline), err)
 }
 
 // FuzzURLFor checks that no answer leads a browser away from the site and the
