@@ -71,9 +71,7 @@ func TestAPathThatAGuestMakesUpIsNone(t *testing.T) {
 	}
 	one, two, three := c.NewGuest("one", serve), c.NewGuest("two", serve), c.NewGuest("three", serve)
 	c.Around(one.Directives("auth") + two.Directives("auth") + three.Directives("auth"))
-	if _, err := operatorOf(c, "main").AskAround(t.Context(), "auth", nil); err != nil {
-		t.Fatal(err)
-	}
+	check.Value(c.AskAround("main", "auth", nil))(t)
 	mu.Lock()
 	ended, ofTwo := claimsOf(t, seen["one"]), claimsOf(t, seen["two"])
 	mu.Unlock()
@@ -93,9 +91,7 @@ func TestAPathThatAGuestMakesUpIsNone(t *testing.T) {
 				{Key: one.Key, Path: "/auth", Header: header},
 				{Key: one.Key, Path: "/", Body: `[{"service":"auth"}]`, Header: header},
 			} {
-				if response := c.Ask(a); response.Status != 200 || !strings.Contains(response.Body, `"answers":["two","three"]`) {
-					t.Errorf("%s: %d %s", name, response.Status, response.Body)
-				}
+				check.Has(t, c.Ask(a).Body, `"answers":["two","three"]`)
 			}
 			mu.Lock()
 			for _, guest := range []string{"two", "three"} {
@@ -115,6 +111,26 @@ func TestAPathThatAGuestMakesUpIsNone(t *testing.T) {
 	}
 }
 
+// asksBack is a guest that answers with what it is told when it asks around itself.
+func asksBack(a *partytest.Application, r *http.Request, service string) partytest.Reply {
+	response, err := a.AskBack(r, service)
+	if err != nil {
+		return partytest.Answer(500, err.Error())
+	}
+	return partytest.Answer(200, json.RawMessage(response.Body))
+}
+
+// xAsksAndOneAsksBack has guest x of the party main ask such a one, which is told what y answers.
+func xAsksAndOneAsksBack(c *partytest.Caddy, one *partytest.Application) {
+	c.Helper()
+	c.Around(one.Directives("name"))
+	x := connectMain(c, "x", "name", partytest.Answers("x"))
+	connectMain(c, "y", "name", partytest.Answers("y"))
+	answers := check.Value(x.AskAround(c.Context(), "name", nil))(c)
+	check.Equal(c, len(answers), 2, "%s", answers)
+	check.Has(c, fmt.Sprintf("%s", answers[0]), `"answers":["y"]`, "while x asks, one is told")
+}
+
 // TestAPathCountsWhileItsCallIsUnderWay has a guest use a token when it is asked, and
 // again when the call is over.
 func TestAPathCountsWhileItsCallIsUnderWay(t *testing.T) {
@@ -122,21 +138,11 @@ func TestAPathCountsWhileItsCallIsUnderWay(t *testing.T) {
 	var kept atomic.Value
 	one := c.NewGuest("one", func(a *partytest.Application, r *http.Request, service string) partytest.Reply {
 		kept.Store(r.Header.Get("Party-Token"))
-		response, err := a.AskBack(r, service)
-		if err != nil {
-			return partytest.Answer(500, err.Error())
-		}
-		return partytest.Answer(200, json.RawMessage(response.Body))
+		return asksBack(a, r, service)
 	})
-	c.Around(one.Directives("name"))
-	connectMain(c, "x", "name", partytest.Answers("x"))
-	connectMain(c, "y", "name", partytest.Answers("y"))
-	answers, err := operatorOf(c, "main").Partyline().Operator("x").AskAround(t.Context(), "name", nil)
-	check.ErrorIf(t, err != nil || len(answers) != 2 || !strings.Contains(string(answers[0].(json.RawMessage)), `"answers":["y"]`), "while x asks, one is told %s, %v", answers, err)
+	xAsksAndOneAsksBack(c, one)
 	again := partytest.Asking{Key: one.Key, Path: "/name", Header: http.Header{"Party-Token": {kept.Load().(string)}}}
-	if response := c.Ask(again); response.Status != 200 || !strings.Contains(response.Body, `"answers":["x","y"]`) {
-		t.Errorf("when x has ended, one is told %d %s", response.Status, response.Body)
-	}
+	check.Has(t, c.Ask(again).Body, `"answers":["x","y"]`, "when x has ended")
 	party.Roots.Range(func(id, _ any) bool {
 		t.Errorf("the call %v is kept", id)
 		return true
@@ -157,7 +163,7 @@ func TestAPathOfAnotherCaddyCounts(t *testing.T) {
 		}
 		return err == nil
 	})
-	guestKeys := check.Value(token.NewKeys([]string{one}))(t)
+	guestKeys := partytest.Keys(t, one)
 	with := func(at time.Time, party, root string, path ...token.Ask) partytest.Asking {
 		tok := token.Token{Guest: "one", Method: "POST", URI: "/one/x", Mount: "/one", Path: path, Root: root}
 		key.Sign(&tok, party, at)
@@ -167,9 +173,7 @@ func TestAPathOfAnotherCaddyCounts(t *testing.T) {
 	now, twoAsks := time.Now(), token.Ask{Guest: "two", Service: "ping"}
 	answered := func(what string, a partytest.Asking, want string) {
 		t.Helper()
-		if response := c.Ask(a); response.Status != 200 || !strings.Contains(response.Body, `"answers":`+want) {
-			t.Errorf("%s: %d %s, want %s", what, response.Status, response.Body, want)
-		}
+		check.Has(t, c.Ask(a).Body, `"answers":`+want, what)
 	}
 	partytest.Eventually(t, "the key in use", func() bool {
 		return strings.Contains(c.Ask(with(now, "main", "other.1", twoAsks)).Body, `"answers":["keyless"]`)
@@ -181,16 +185,14 @@ func TestAPathOfAnotherCaddyCounts(t *testing.T) {
 	c.ExpectProblem(with(now, "main", "other.1", slices.Repeat([]token.Ask{{Guest: "x", Service: "y"}}, 8)...), http.StatusLoopDetected, "too deep")
 
 	// The same key is there after a reload.
-	before, err := os.ReadFile(stored)
-	check.FatalIf(t, err != nil || len(before) != 32, len(before), err)
+	before := check.Value(os.ReadFile(stored))(t)
+	check.Equal(t, len(before), 32)
 	c.Around(partytest.ThreeGuests + "\nheader Reloaded yes")
 	partytest.Eventually(t, "the key in use again", func() bool {
 		response, err := c.TryAsk(t.Context(), with(time.Now(), "main", "other.1", twoAsks))
 		return err == nil && strings.Contains(response.Body, `"answers":["keyless"]`)
 	})
-	if after, err := os.ReadFile(stored); err != nil || string(after) != string(before) {
-		t.Error("the key has changed", err)
-	}
+	check.Equal(t, string(check.Value(os.ReadFile(stored))(t)), string(before), "the key")
 }
 
 // TestWithoutStorageThePathKeyIsTheProcesss: asks in this Caddy know what led to them.
@@ -204,18 +206,7 @@ func TestWithoutStorageThePathKeyIsTheProcesss(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := partytest.NewCaddy(t)
 			check.Must(t, spoil(c.Storage()))
-			one := c.NewGuest("one", func(a *partytest.Application, r *http.Request, service string) partytest.Reply {
-				response, err := a.AskBack(r, service)
-				if err != nil {
-					return partytest.Answer(500, err.Error())
-				}
-				return partytest.Answer(200, json.RawMessage(response.Body))
-			})
-			c.Around(one.Directives("name"))
-			connectMain(c, "x", "name", partytest.Answers("x"))
-			connectMain(c, "y", "name", partytest.Answers("y"))
-			answers, err := operatorOf(c, "main").Partyline().Operator("x").AskAround(t.Context(), "name", nil)
-			check.ErrorIf(t, err != nil || !strings.Contains(string(answers[0].(json.RawMessage)), `"answers":["y"]`), "%s, %v", answers, err)
+			xAsksAndOneAsksBack(c, c.NewGuest("one", asksBack))
 			partytest.Eventually(t, "a warning", func() bool {
 				return len(partytest.LogEntries(t, "the key for the paths of Party-Tokens is not in storage: Caddys that share it do not know each other's asks")) == 1
 			})
@@ -240,9 +231,8 @@ func TestAGuestThatNeverSaysWhatLedToItsAskIsBounded(t *testing.T) {
 	c.Around(short(one.Directives("name") + two.Directives("name")))
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	if _, err := operatorOf(c, "main").AskAround(ctx, "name", nil); ctx.Err() != nil {
-		t.Errorf("it goes on: %v", err)
-	}
+	_, err := operatorOf(c, "main").AskAround(ctx, "name", nil)
+	check.ErrorIf(t, ctx.Err() != nil, "it goes on: %v", err)
 	n := calls.Load()
 	check.ErrorIf(t, n > 1000, "%d calls", n)
 }
@@ -326,7 +316,8 @@ func TestSubrequestsSayWhatTheyHaveComeThrough(t *testing.T) {
 	one := c.NewGuest("one", func(a *partytest.Application, r *http.Request, service string) partytest.Reply {
 		asked <- service + " " + loops(r.Header)
 		if service == "first" {
-			response, err := c.TryAsk(r.Context(), partytest.Asking{Key: a.Key, Path: "/second", Header: http.Header{"Party-Token": r.Header["Party-Token"], "Cdn-Loop": r.Header["Cdn-Loop"]}})
+			header := http.Header{"Party-Token": r.Header["Party-Token"], "Cdn-Loop": r.Header["Cdn-Loop"]}
+			response, err := c.TryAsk(r.Context(), partytest.Asking{Key: a.Key, Path: "/second", Header: header})
 			if err != nil || response.Status != http.StatusOK {
 				return partytest.Answer(500, nil)
 			}
@@ -346,7 +337,7 @@ func TestSubrequestsSayWhatTheyHaveComeThrough(t *testing.T) {
 	})
 	partytest.App(t, "page", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 		answers, err := operatorOf(c, "main").AskAround(r.Context(), "first", nil)
-		_, _ = io.WriteString(w, fmt.Sprint(len(answers)))
+		_, _ = fmt.Fprint(w, len(answers))
 		return err
 	})
 	c.Around(partytest.Asker + one.Directives("first", "name") + two.Directives("second") + "invite /three/__invite__/\n" + partytest.Mounted("three", "", three) + "handle /page {\ntest_app page\n}\n")
@@ -357,9 +348,7 @@ func TestSubrequestsSayWhatTheyHaveComeThrough(t *testing.T) {
 		}
 	}
 	check.Equal(t, <-fetched, "ID", "a manifest is asked for with")
-	if _, err := operatorOf(c, "main").AskAround(t.Context(), "name", nil); err != nil {
-		t.Error(err)
-	}
+	check.Value(c.AskAround("main", "name", nil))(t)
 	expect("an ask that no request led to", "name ID")
 	c.Ask(partytest.Asking{Key: key, Path: "/name"})
 	expect("a guest's ask", "name ID")
@@ -382,19 +371,17 @@ func TestRequestsThatCameThroughTooOftenEnd(t *testing.T) {
 	}
 	c.ExpectProblem(partytest.Asking{Key: key, Path: "/s", Header: header(4)}, http.StatusLoopDetected, "has come through this Caddy 4 times (CDN-Loop)")
 	c.ExpectProblem(partytest.Asking{Path: "/", Method: "GET", Header: header(5)}, http.StatusLoopDetected)
-	if status, body := c.Do("GET", "/a/", "", header(4)); status != http.StatusLoopDetected || body != "" {
-		t.Errorf("%d %q", status, body)
+	expect := func(path string, times, wantStatus int, want string) {
+		t.Helper()
+		status, body := c.Do("GET", path, "", header(times))
+		check.ErrorIf(t, status != wantStatus || body != want, "%s: %d %q", path, status, body)
 	}
+	expect("/a/", 4, http.StatusLoopDetected, "")
 	check.Equal(t, asked.Load(), 0, "the application was asked")
-	if status, body := c.Do("GET", "/page", "", header(4)); status != http.StatusOK || body != "page" {
-		t.Errorf("what is no guest's: %d %q", status, body)
-	}
-	if status, body := c.Do("GET", "/a/", "", header(3)); status != http.StatusOK || body != "1" {
-		t.Errorf("%d %q", status, body)
-	}
+	expect("/page", 4, http.StatusOK, "page") // no guest's
+	expect("/a/", 3, http.StatusOK, "1")
 	// The fourth time is that of the ask itself.
-	response := c.Ask(partytest.Asking{Key: key, Path: "/s", Header: header(3)})
-	check.ErrorIf(t, response.Status != http.StatusOK || !strings.Contains(response.Body, "status 508"), "%d %s", response.Status, response.Body)
+	check.Has(t, c.Ask(partytest.Asking{Key: key, Path: "/s", Header: header(3)}).Body, "status 508")
 	c.ExpectAsk(partytest.Asking{Key: key, Path: "/s", Header: header(2)}, `{"answers": [1], "replies": [{"guest": "a", "mount": "/a", "status": "answered"}]}`)
 }
 
@@ -414,9 +401,8 @@ func TestAnApplicationThatVisitsWhoAsksItEnds(t *testing.T) {
 			partytest.JSON(`"/"`)(w, r)
 		})
 		c.SiteWithPages("timeout 20s\nservice s /s\nservice url /url", a)
-		if status, body := c.Get(partytest.Page(template)); status != http.StatusOK {
-			t.Errorf("%d %s%s", status, body, partytest.LastHTTPError(t))
-		}
+		status, body := c.Get(partytest.Page(template))
+		check.Equal(t, status, http.StatusOK, "%s%s", body, partytest.LastHTTPError(t))
 		check.Equal(t, asked.Load(), 2+4+8, "times that it was asked")
 	}
 }
