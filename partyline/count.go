@@ -4,7 +4,6 @@
 package partyline
 
 import (
-	"cmp"
 	"maps"
 	"math/bits"
 	"runtime"
@@ -29,8 +28,8 @@ type AskCount struct {
 type ReplyCount struct {
 	Guest, Service string
 
-	// Asked is how often handlers were called. A remote call that the asker did not
-	// wait for has no reply, unless the handler answers or declines all the same.
+	// Asked is how often handlers were called. A remote call that the asker did not wait for has
+	// no reply, unless the handler answers or declines all the same.
 	Asked, Answered, Declined, Failed uint64
 	Refused                           uint64    // how often a remote handler returned ErrRefused
 	LastFailure                       error     // the last *HandlerError, nil if there was none
@@ -51,11 +50,11 @@ var durationBounds = [...]time.Duration{
 	time.Second, 2500 * time.Millisecond, 5 * time.Second, 10 * time.Second,
 }
 
-// counted is one of the numbers of a counter.
-type counted int
+// figure is one of the numbers of a counter.
+type figure int
 
 const (
-	answered counted = iota // of a service: asked for
+	answered figure = iota
 	declined
 	failed
 	called // a remote handler, which then:
@@ -63,14 +62,27 @@ const (
 	remoteDeclined
 	remoteFailed
 	refused
-	counts
+	figures            // how many there are
+	asked   = answered // of a service, which has no other
 )
 
-// shards are a power of two, each a cache line.
-type shards [][counts]atomic.Uint64
+// shards are a power of two, each a cache line. Asks under way at once mostly have shards of their
+// own, so that processors do not wait for each other.
+type shards [][figures]atomic.Uint64
 
-// counter counts a service's asks, or what a guest made of them. Asks under way at once
-// mostly have shards of their own, so that processors do not wait for each other.
+func (s shards) add(shard uint32, what figure) { s[int(shard)&(len(s)-1)][what].Add(1) }
+
+// sums adds up the shards. It reads calls after their replies, of which there might be more else.
+func (s shards) sums() (n [figures]uint64) {
+	for i := range s {
+		for what := figures - 1; what >= 0; what-- {
+			n[what] += s[i][what].Load()
+		}
+	}
+	return n
+}
+
+// counter counts a service's asks, or what a guest made of them.
 type counter struct {
 	shards
 	guest, service string // or otherServices
@@ -79,15 +91,8 @@ type counter struct {
 	buckets        [len(durationBounds) + 1]atomic.Uint64
 }
 
-func newCounter(guest, service string) *counter {
-	n := min(2<<bits.Len(uint(runtime.GOMAXPROCS(0)-1)), 16)
-	return &counter{shards: make([][counts]atomic.Uint64, n), guest: guest, service: service}
-}
-
-func (s shards) add(shard uint32, what counted) { s[int(shard)&(len(s)-1)][what].Add(1) }
-
-// addRemote counts what came of a call to a remote handler.
-func (c *counter) addRemote(shard uint32, came counted, reply *Reply) {
+// addRemote counts what came of a call of a remote handler.
+func (c *counter) addRemote(shard uint32, came figure, reply *Reply) {
 	if failure, ok := reply.Err.(*HandlerError); ok {
 		c.lastFailure.Store(failure)
 	}
@@ -97,24 +102,16 @@ func (c *counter) addRemote(shard uint32, came counted, reply *Reply) {
 	c.buckets[bucket].Add(1)
 }
 
-func (c *counter) sum(what counted) (n uint64) {
-	for i := range c.shards {
-		n += c.shards[i][what].Load()
-	}
-	return n
-}
-
 func (c *counter) replies() ReplyCount {
-	r := ReplyCount{Guest: c.guest, Service: c.service, Answered: c.sum(answered), Declined: c.sum(declined), Failed: c.sum(failed), Refused: c.sum(refused)}
-	local := r.Answered + r.Declined + r.Failed
-	r.Answered += c.sum(remoteAnswered)
-	r.Declined += c.sum(remoteDeclined)
-	r.Failed += c.sum(remoteFailed)
-	r.Asked = local + c.sum(called) // read last, or it might be less than what came of it
-	if failure := c.lastFailure.Load(); failure != nil {
+	n := c.sums()
+	r := ReplyCount{
+		Guest: c.guest, Service: c.service, Asked: n[answered] + n[declined] + n[failed] + n[called],
+		Answered: n[answered] + n[remoteAnswered], Declined: n[declined] + n[remoteDeclined], Failed: n[failed] + n[remoteFailed], Refused: n[refused],
+		Durations: Durations{Sum: time.Duration(c.duration.Load()), Buckets: make(map[time.Duration]uint64)},
+	}
+	if failure := c.lastFailure.Load(); failure != nil { // else the error would be a nil pointer, not nil
 		r.LastFailure = failure
 	}
-	r.Durations = Durations{Sum: time.Duration(c.duration.Load()), Buckets: make(map[time.Duration]uint64, len(durationBounds))}
 	for i := range c.buckets {
 		r.Durations.Count += c.buckets[i].Load()
 		if i < len(durationBounds) {
@@ -124,77 +121,61 @@ func (c *counter) replies() ReplyCount {
 	return r
 }
 
-// Counts is where a partyline counts, and those that follow it under the same name. The
-// zero value is empty and ready. It is experimental.
+// Counts is where a partyline counts, and those that follow it under the same name. The zero value
+// is empty and ready. It is experimental.
 type Counts struct {
 	mu       sync.Mutex                     // never taken by an ask
-	guests   map[string]map[string]*counter // by guest, and by service or otherServices
-	services map[string]*counter
+	counters map[string]map[string]*counter // by guest, "" for asks, and by service or otherServices
 }
 
 // of returns the counters of what a guest makes of asks for a service, and of the asks.
 func (c *Counts) of(guest, service string) (replies, asks *counter) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.guests == nil {
-		c.guests, c.services = make(map[string]map[string]*counter), make(map[string]*counter)
+	if c.counters == nil {
+		c.counters = make(map[string]map[string]*counter)
 	}
-	if c.guests[guest] == nil {
-		c.guests[guest] = make(map[string]*counter)
-	}
-	own, label := c.guests[guest], service
-	if own[service] == nil && len(own) >= maxCountedServices {
+	label := service
+	if own := c.counters[guest]; own[service] == nil && len(own) >= maxCountedServices {
 		label = otherServices
 	}
-	if own[label] == nil {
-		own[label] = newCounter(guest, label)
+	if asks = c.counters[""][service]; asks == nil {
+		asks = c.counter("", label)
 	}
-	asks = cmp.Or(c.services[service], c.services[label])
-	if asks == nil {
-		asks = newCounter("", label)
-		c.services[label] = asks
-	}
-	return own[label], asks
+	return c.counter(guest, label), asks
 }
 
-// Forget drops what was counted of a guest that is gone, and of the services that only
-// that guest had.
+// counter returns a counter, a new one if need be. The counts must be locked.
+func (c *Counts) counter(guest, label string) *counter {
+	own := c.counters[guest]
+	if own == nil {
+		own = make(map[string]*counter)
+		c.counters[guest] = own
+	}
+	if own[label] == nil {
+		n := min(2<<bits.Len(uint(runtime.GOMAXPROCS(0)-1)), 16)
+		own[label] = &counter{shards: make(shards, n), guest: guest, service: label}
+	}
+	return own[label]
+}
+
+// Forget drops what was counted of a guest that is gone, and of services that only that guest had.
+// It may be called at any time.
 func (c *Counts) Forget(guest string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	gone := c.guests[guest]
-	delete(c.guests, guest)
-	for _, own := range c.guests {
+	gone, asks := c.counters[guest], c.counters[""]
+	delete(c.counters, guest)
+	for other, own := range c.counters {
+		if other == "" {
+			continue
+		}
 		if own[otherServices] != nil {
 			return // which services it has is not known
 		}
 		maps.DeleteFunc(gone, func(service string, _ *counter) bool { return own[service] != nil })
 	}
 	for service := range gone {
-		delete(c.services, service)
+		delete(asks, service)
 	}
-}
-
-// Counts returns how often the services were asked for that somebody is connected under
-// now, and what those guests made of it, both in alphabetical order. A guest's services
-// beyond the first 512 are counted together, as "other", and so are partylines that share
-// their Counts. Of an ask that is under way, a part may be counted.
-func (p *Partyline) Counts() ([]AskCount, []ReplyCount) {
-	asks, replies := make(map[*counter]AskCount), make(map[*counter]ReplyCount)
-	p.services.Range(func(_, value any) bool {
-		s := value.(*service)
-		asks[s.counter] = AskCount{s.counter.service, s.counter.sum(answered)}
-		for _, c := range s.connections() {
-			if _, ok := replies[c.counter]; !ok {
-				replies[c.counter] = c.counter.replies()
-			}
-		}
-		return true
-	})
-	byService := func(a, b AskCount) int { return cmp.Compare(a.Service, b.Service) }
-	byGuest := func(a, b ReplyCount) int {
-		return cmp.Or(cmp.Compare(a.Guest, b.Guest), cmp.Compare(a.Service, b.Service))
-	}
-	return append([]AskCount{}, slices.SortedFunc(maps.Values(asks), byService)...),
-		append([]ReplyCount{}, slices.SortedFunc(maps.Values(replies), byGuest)...)
 }

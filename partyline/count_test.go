@@ -158,7 +158,7 @@ func TestAsksAndRepliesAreCounted(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			c.ask(ctx, cancel, p.Operator(""), a, b)
 			cancel()
-			check.Equal(t, strings.Join(figures(p), ", "), c.want, "%s: counted;", name)
+			check.Equal(t, strings.Join(figuresOf(p), ", "), c.want, "%s: counted;", name)
 		})
 	}
 }
@@ -327,7 +327,7 @@ func TestTheFirstAnswerIsTheLastThatIsCounted(t *testing.T) {
 			}
 			want = append(want, fmt.Sprintf("%03d/s %s", i, reply))
 		}
-		check.Slices(t, figures(p), want, "answered by %d: counted", at)
+		check.Slices(t, figuresOf(p), want, "answered by %d: counted", at)
 	}
 }
 

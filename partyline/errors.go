@@ -6,7 +6,6 @@ package partyline
 import (
 	"errors"
 	"fmt"
-	"runtime/debug"
 )
 
 // ErrPartyline is what every error of a partyline is: errors.Is(err,
@@ -97,9 +96,4 @@ type panicError struct {
 
 func (e *panicError) Error() string {
 	return fmt.Sprintf("panic: %v\n\n%s", e.value, e.stack)
-}
-
-// newPanicError is to be called by the deferred function that recovered value.
-func newPanicError(value any) error {
-	return &panicError{value: value, stack: debug.Stack()}
 }

@@ -92,9 +92,9 @@ var reactions = map[rune]struct {
 	'x': {func(context.Context, any) (any, error) { runtime.Goexit(); return nil, nil }, "ended its goroutine"},
 }
 
-// figures returns what is counted as lines: "service asks", then "guest/service
+// figuresOf returns what is counted as lines: "service asks", then "guest/service
 // asked answered declined failed".
-func figures(p *Partyline) []string {
+func figuresOf(p *Partyline) []string {
 	lines := []string{}
 	asks, replies := p.Counts()
 	for _, c := range asks {
@@ -109,7 +109,7 @@ func figures(p *Partyline) []string {
 // wantFigures wants the lines of figures, written in one.
 func wantFigures(t testing.TB, p *Partyline, want string) {
 	t.Helper()
-	check.Equal(t, strings.Join(figures(p), ", "), want, "counted;")
+	check.Equal(t, strings.Join(figuresOf(p), ", "), want, "counted;")
 }
 
 // repliesOf returns what is counted of a guest and a service.

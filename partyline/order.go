@@ -166,11 +166,7 @@ func (p *Partyline) IsInOrder(guest string) bool {
 
 // ranked returns the guest of that name, if it is one of those that have a rank.
 func (p *Partyline) ranked(name string) (ranked, bool) {
-	ranks := p.ranks.Load()
-	if ranks == nil {
-		return ranked{}, false
-	}
-	guest, ok := (*ranks)[name]
+	guest, ok := (*p.ranks.Load())[name]
 	return guest, ok
 }
 

@@ -14,59 +14,60 @@ import (
 	"unique"
 )
 
-// Partyline is a switchboard: guests connect handlers under the names of
-// services, and ask each other's handlers. All its methods, and those of its
-// operators, may be called from any goroutine at any time, handlers included.
+// Partyline is a switchboard: guests connect handlers under the names of services, and ask each
+// other's handlers. All its methods, and those of its operators, may be called from any goroutine
+// at any time, handlers included.
 type Partyline struct {
 	name                  string
 	options               Options
 	ignoreMissingServices atomic.Bool
-	ranks                 atomic.Pointer[map[string]ranked] // of the guests that are asked before all others
+	ranks                 atomic.Pointer[map[string]ranked] // by guest, as SetOrder says
 
 	mu        sync.Mutex // serializes connecting and leaving; asking never takes it
 	services  sync.Map   // of service name to *service; written with mu held
 	guests    map[unique.Handle[string]]*presentGuest
-	lastPlace uint64
 	reserved  map[reservation]uint64 // places in the order of services
+	lastPlace uint64
 }
 
 // Options configure a Partyline. All but the first are experimental.
 type Options struct {
-	// IgnoreMissingServices makes an ask for a service nobody is connected
-	// under return no answers instead of a *NoSuchServiceError.
+	// IgnoreMissingServices makes an ask for a service nobody is connected under return no answers
+	// instead of a *NoSuchServiceError.
 	IgnoreMissingServices bool
 
 	// Observer, if not nil, is told what happens on the line.
 	Observer Observer
 
-	// RemoteContext, if not nil, makes the context for an ask's remote handlers from
-	// the one they would have. The asker's goroutine calls it, before the first of
-	// them is started.
+	// RemoteContext, if not nil, makes the context for an ask's remote handlers from the one they
+	// would have. The asker's goroutine calls it, before the first of them is started.
 	RemoteContext func(context.Context) context.Context
 
-	// Addressee, if not nil, is called when a service gets its first handler. It
-	// returns nil, or a function that says by an ask's payload which guest alone is to
-	// be asked. If that guest is none of those in SetOrder, everybody is.
+	// Addressee, if not nil, is called when a service gets its first handler, and must not call the
+	// partyline. It returns nil, or a function that says by an ask's payload which guest alone is
+	// to be asked. If that guest is none of those in SetOrder, everybody is. Several goroutines may
+	// call the function at once.
 	Addressee func(service string) func(payload any) (guest string)
 
-	// Counts is where asks are counted. Partylines that follow each other may share
-	// it. Default: one of the partyline's own.
+	// Counts is where asks are counted. Partylines that follow each other may share it. Default:
+	// one of the partyline's own.
 	Counts *Counts
 
 	// Owner is what Owner returns.
 	Owner any
 }
 
-// Observer is told what happens on a partyline. It is experimental.
+// Observer is told what happens on a partyline, by several goroutines at once. It is experimental.
 type Observer interface {
 	// Observing reports whether BeginAsk is to be called for every ask.
 	Observing() bool
 
-	// BeginAsk is called when an ask begins, and what it returns when that has ended.
+	// BeginAsk is called when an ask begins, and the function it returns when that ask has ended:
+	// with how many handlers answered, declined and failed, and the error of the ask as a whole.
 	BeginAsk(guest, service string) (asked func(answered, declined, failed int, err error))
 
-	// GuestJoined and GuestLeft are called when the first operator of a guest joins,
-	// and when its last one leaves after that. They must not call the partyline.
+	// GuestJoined and GuestLeft are called when the first operator of a guest joins, and when its
+	// last one leaves after that. They must not call the partyline.
 	GuestJoined(guest string)
 	GuestLeft(guest string, services []string)
 }
@@ -77,12 +78,19 @@ func NewPartyline(name string, opts Options) *Partyline {
 		opts.Counts = new(Counts)
 	}
 	p := &Partyline{name: name, options: opts, guests: make(map[unique.Handle[string]]*presentGuest), reserved: make(map[reservation]uint64)}
+	p.ranks.Store(new(map[string]ranked))
 	p.SetIgnoreMissingServices(opts.IgnoreMissingServices)
 	return p
 }
 
-// SetIgnoreMissingServices changes the option of that name.
+// SetIgnoreMissingServices changes the option of that name, for asks that begin from now on.
 func (p *Partyline) SetIgnoreMissingServices(ignore bool) { p.ignoreMissingServices.Store(ignore) }
+
+// Name returns the name the partyline was made with.
+func (p *Partyline) Name() string { return p.name }
+
+// Owner returns what the partyline was made with as its owner.
+func (p *Partyline) Owner() any { return p.options.Owner }
 
 // observing returns the observer if it is to be told of an ask, else nil.
 func (p *Partyline) observing() Observer {
@@ -92,11 +100,17 @@ func (p *Partyline) observing() Observer {
 	return nil
 }
 
-// Name returns the name the partyline was made with.
-func (p *Partyline) Name() string { return p.name }
-
-// Owner returns what the partyline was made with as its owner.
-func (p *Partyline) Owner() any { return p.options.Owner }
+// Operator returns a new operator for the guest. Operators with the same guest name are replicas of
+// one guest: for each service, only the one that connected to it first and has not left is asked.
+// With an empty name it is the operator of a caller that is no guest: it cannot connect, and asks
+// everyone.
+func (p *Partyline) Operator(guest string) *Operator {
+	o := &Operator{partyline: p, memberships: make(map[string]*membership)}
+	if guest != "" {
+		o.guest = unique.Make(guest)
+	}
+	return o
+}
 
 // GuestInfo is what a partyline knows of a guest.
 type GuestInfo struct {
@@ -113,8 +127,24 @@ type GuestInfo struct {
 	Joined time.Time
 }
 
-// Guests returns who is on the line: the guests that have joined, or connected
-// something, and have not left. They are in alphabetical order.
+// presentGuest is a guest on the line. It is guarded by Partyline.mu.
+type presentGuest struct {
+	operators map[*Operator]struct{}
+	announced bool // one of them has joined, and not just connected something
+	since     time.Time
+}
+
+func (g *presentGuest) info(name string) GuestInfo {
+	var services []string
+	for o := range g.operators {
+		services = slices.AppendSeq(services, maps.Keys(o.memberships))
+	}
+	slices.Sort(services)
+	return GuestInfo{name, slices.Compact(services), len(g.operators), g.since}
+}
+
+// Guests returns who is on the line, in alphabetical order: the guests that have joined, or
+// connected something, and have not left.
 func (p *Partyline) Guests() []GuestInfo {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -130,44 +160,24 @@ func (p *Partyline) Guests() []GuestInfo {
 func (p *Partyline) Guest(name string) (GuestInfo, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	present, ok := p.guests[unique.Make(name)]
-	if !ok {
-		return GuestInfo{}, false
+	if present, ok := p.guests[unique.Make(name)]; ok {
+		return present.info(name), true
 	}
-	return present.info(name), true
+	return GuestInfo{}, false
 }
 
-// Operator returns a new operator for the guest. Operators with the same guest
-// name are replicas of one guest: for each service, only the one that connected
-// to it first and has not left is asked. With an empty name it is the operator
-// of a caller that is no guest: it cannot connect, and asks everyone.
-func (p *Partyline) Operator(guest string) *Operator {
-	o := &Operator{partyline: p, memberships: make(map[string]*membership)}
-	if guest != "" {
-		o.guest = unique.Make(guest)
-	}
-	return o
-}
-
-// service returns the service of that name, nil if nobody is connected under it.
-func (p *Partyline) service(name string) *service {
-	s, _ := p.services.Load(name)
-	found, _ := s.(*service)
-	return found
-}
-
-// Services returns the names of the services somebody is connected under, each
-// with its guests in the order in which they are asked. The map is a copy.
+// Services returns the names of the services somebody is connected under, each with its guests in
+// the order in which they are asked. The map is a copy.
 func (p *Partyline) Services() map[string][]string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	services := make(map[string][]string)
 	p.services.Range(func(name, s any) bool {
 		var guests []string
-		seen := make(map[unique.Handle[string]]struct{})
+		seen := make(map[unique.Handle[string]]bool)
 		for _, c := range s.(*service).connections() {
-			if _, ok := seen[c.guest]; !ok {
-				seen[c.guest] = struct{}{}
+			if !seen[c.guest] {
+				seen[c.guest] = true
 				guests = append(guests, c.guest.Value())
 			}
 		}
@@ -177,19 +187,36 @@ func (p *Partyline) Services() map[string][]string {
 	return services
 }
 
-// presentGuest is a guest on the line.
-type presentGuest struct {
-	operators map[*Operator]struct{}
-	announced bool // one of them has joined, and not just connected something
-	since     time.Time
+// service returns the service of that name, nil if nobody is connected under it.
+func (p *Partyline) service(name string) *service {
+	loaded, _ := p.services.Load(name)
+	s, _ := loaded.(*service)
+	return s
 }
 
-// info describes the guest. The partyline must be locked.
-func (g *presentGuest) info(name string) GuestInfo {
-	var services []string
-	for o := range g.operators {
-		services = slices.AppendSeq(services, maps.Keys(o.memberships))
-	}
-	slices.Sort(services)
-	return GuestInfo{name, slices.Compact(services), len(g.operators), g.since}
+// Counts returns how often the services were asked for that somebody is connected under now, and
+// what those guests made of it, both in alphabetical order. A guest's services beyond the first 512
+// are counted together, as "other", and so are partylines that share their Counts. Of an ask that
+// is under way, a part may be counted.
+func (p *Partyline) Counts() ([]AskCount, []ReplyCount) {
+	asks, replies, seen := []AskCount{}, []ReplyCount{}, make(map[*counter]bool)
+	p.services.Range(func(_, value any) bool {
+		s := value.(*service)
+		if !seen[s.counter] {
+			seen[s.counter] = true
+			asks = append(asks, AskCount{s.counter.service, s.counter.sums()[asked]})
+		}
+		for _, c := range s.connections() {
+			if !seen[c.counter] {
+				seen[c.counter] = true
+				replies = append(replies, c.counter.replies())
+			}
+		}
+		return true
+	})
+	slices.SortFunc(asks, func(a, b AskCount) int { return cmp.Compare(a.Service, b.Service) })
+	slices.SortFunc(replies, func(a, b ReplyCount) int {
+		return cmp.Or(cmp.Compare(a.Guest, b.Guest), cmp.Compare(a.Service, b.Service))
+	})
+	return asks, replies
 }

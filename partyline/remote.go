@@ -1,24 +1,27 @@
 // Copyright 2026 The wsgi_party Authors
 // SPDX-License-Identifier: Apache-2.0
 
+// Handlers that wait for something outside this process are called together.
+
 package partyline
 
 import (
 	"context"
 	"errors"
+	"runtime/debug"
 	"time"
 )
 
-// remoteCalls are the calls to the remote handlers of one ask, all begun when the first
-// of them is reached.
+// remoteCalls are the calls of the remote handlers of one ask, all begun when the first of them is
+// reached.
 type remoteCalls struct {
 	first   int
 	replies []chan Reply // of connections[first:]; nil where none is to come
 	cancel  context.CancelFunc
 }
 
-// await waits for the reply of the next connection, a remote one, and says whether to go
-// on. No reply is waited for once the context has ended.
+// await waits for the reply of the next connection, a remote one, and says whether to go on. Once
+// the context has ended, it takes only a reply that has come already.
 func (r *round) await(answers *[]any, yield yieldFunc) (more bool) {
 	if r.remote == nil {
 		if ended := r.Err(); ended != nil {
@@ -45,7 +48,7 @@ func (r *round) await(answers *[]any, yield yieldFunc) (more bool) {
 	}
 	switch {
 	case reply.failed() && r.Err() == context.Canceled:
-		r.ended = context.Canceled // which may be why it failed
+		r.ended = context.Canceled // which is why it failed, for all that is known
 		return true
 	case reply.Err == nil && answers != nil:
 		r.collect(reply.Answer, answers)
@@ -54,7 +57,7 @@ func (r *round) await(answers *[]any, yield yieldFunc) (more bool) {
 	return yield(reply.Guest, reply.Answer, reply.Err, reply.Duration)
 }
 
-// callRemote begins the calls to the next connection and all remote ones behind it.
+// callRemote begins the calls of the next connection and all remote ones behind it.
 func (r *round) callRemote() {
 	ctx := context.Context(r.ask)
 	if remoteContext := r.service.partyline.options.RemoteContext; remoteContext != nil {
@@ -63,31 +66,31 @@ func (r *round) callRemote() {
 	ctx, cancel := context.WithCancel(ctx)
 	r.remote = &remoteCalls{r.next, make([]chan Reply, len(r.connections)-r.next), cancel}
 	for i := range r.remote.replies {
-		connection := &r.connections[r.next+i]
-		if !connection.remote || r.skips(connection) || r.spending != nil && !r.spending.spend() {
+		c := &r.connections[r.next+i]
+		if !c.remote || r.skips(c) || r.spending != nil && !r.spending.spend() {
 			continue
 		}
 		replied := make(chan Reply, 1) // so that nobody need wait for it
 		r.remote.replies[i] = replied
-		go r.ask.callRemote(ctx, connection, r.payload, r.shard, replied)
+		go r.ask.callRemote(ctx, c, r.payload, r.shard, replied)
 	}
 }
 
-func (a *ask) callRemote(ctx context.Context, connection *connection, payload any, shard uint32, replied chan<- Reply) {
-	connection.counter.add(shard, called)
+func (a *ask) callRemote(ctx context.Context, c *connection, payload any, shard uint32, replied chan<- Reply) {
+	c.counter.add(shard, called)
 	began := time.Now()
-	reply, came := Reply{Guest: connection.guest.Value(), Err: a.failure(connection, errExited)}, remoteFailed
+	reply, came := Reply{Guest: c.guest.Value(), Err: a.failure(c, errExited)}, remoteFailed
 	defer func() {
 		if value := recover(); value != nil { // maybe of methods of an error
-			reply.Err, came = a.failure(connection, newPanicError(value)), remoteFailed
+			reply.Err, came = a.failure(c, &panicError{value, debug.Stack()}), remoteFailed
 		}
 		reply.Duration = time.Since(began)
-		if !reply.failed() || ctx.Err() != context.Canceled {
-			connection.counter.addRemote(shard, came, &reply)
-		} // else the asker has gone, which is nobody's failure
+		if !reply.failed() || ctx.Err() != context.Canceled { // else the asker has gone: nobody's failure
+			c.counter.addRemote(shard, came, &reply)
+		}
 		replied <- reply
 	}()
-	switch answer, err := connection.handler(ctx, payload); {
+	switch answer, err := c.handler(ctx, payload); {
 	case err == nil:
 		reply.Answer, reply.Err, came = answer, nil, remoteAnswered
 	case errors.Is(err, ErrHighAndDry):
@@ -96,17 +99,14 @@ func (a *ask) callRemote(ctx context.Context, connection *connection, payload an
 		if errors.Is(err, ErrRefused) {
 			came = refused
 		}
-		reply.Err = a.failure(connection, err)
+		reply.Err = a.failure(c, err)
 	}
 }
 
-// failed reports whether a handler has neither answered nor declined.
-func (r *Reply) failed() bool { return r.Err != nil && r.Err != ErrHighAndDry }
-
-// RemoteHandlers returns how many handlers an ask calls at once that wait for something
-// outside this process, those of the asker itself included. It is experimental.
-func (p *Partyline) RemoteHandlers(name string, payload any) (n int) {
-	s := p.service(name)
+// RemoteHandlers returns how many remote handlers an ask for the service calls at once, those of
+// the asker itself included. It is experimental.
+func (p *Partyline) RemoteHandlers(service string, payload any) (n int) {
+	s := p.service(service)
 	if s == nil {
 		return 0
 	}

@@ -1,12 +1,15 @@
 // Copyright 2026 The wsgi_party Authors
 // SPDX-License-Identifier: Apache-2.0
 
+// One ask's going round of the handlers.
+
 package partyline
 
 import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"runtime/debug"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -16,9 +19,10 @@ import (
 // ask is one asking around, and the context that handlers are called with.
 type ask struct {
 	context.Context
+	up      *ask                  // whose handler asks; nil in the outermost ask
 	guest   unique.Handle[string] // who asks
 	service *service
-	call    atomic.Pointer[Call] // in the outermost ask: nil until somebody wants to know
+	call    atomic.Pointer[Call] // of the outermost ask: nil until somebody wants to know
 }
 
 // askKey is the context key of the innermost ask.
@@ -32,18 +36,23 @@ func (a *ask) Value(key any) any {
 	return a.Context.Value(key)
 }
 
-// round is one ask's going round of the handlers. Where the answers go is no part of it, or
-// that would be allocated.
+// askOf returns the ask whose handler was called with ctx, if any.
+func askOf(ctx context.Context) *ask {
+	a, _ := ctx.Value(askKey{}).(*ask)
+	return a
+}
+
+// round is how far an ask has come. Where the answers go is no part of it, or that would be
+// allocated.
 type round struct {
 	*ask
-	up          *ask // whose handler asks; nil in the outermost ask
 	connections []connection
 	payload     any
 	shard       uint32 // where the ask is counted
 
 	above    []unique.Handle[string] // the guests further up that ask for this service, too
 	only     unique.Handle[string]   // the one guest to ask; noGuest for all
-	picky    bool                    // one of the two says whom to skip
+	picky    bool                    // one of these two says whom to skip
 	spending *spending               // nil up to the second level
 
 	next   int          // the connection to call next
@@ -51,17 +60,13 @@ type round struct {
 	remote *remoteCalls // nil until the first remote handler is reached
 }
 
-// around calls the handlers in order. It appends their answers to answers, if that
-// is not nil, and yields all other replies.
-func (a *ask) around(connections []connection, payload any, answers *[]any, yield yieldFunc) (err error) {
-	r := round{ask: a, connections: connections, payload: payload, shard: rand.Uint32()}
-	if a.service.addressee != nil {
-		r.only = a.service.only(payload)
-	}
-	if up := askOf(a.Context); up != nil {
-		if r.up = up; !r.nest() {
-			r.connections, r.ended = nil, ErrLoop
-		}
+// around calls the handlers in order. It appends their answers to answers, if that is not nil, and
+// yields all other replies. The error is that of the ask as a whole.
+func (a *ask) around(connections []connection, payload any, answers *[]any, yield yieldFunc) error {
+	a.up = askOf(a.Context)
+	r := round{ask: a, connections: connections, payload: payload, shard: rand.Uint32(), only: a.service.only(payload)}
+	if a.up != nil && !r.nest() {
+		r.connections, r.ended = nil, ErrLoop
 	}
 	r.picky = r.only != noGuest || len(r.above) > 0
 	if observer := a.service.partyline.observing(); observer != nil {
@@ -80,7 +85,7 @@ func (r *round) observe(observer Observer, answers *[]any, yield yieldFunc) (err
 		}
 		asked(answered, declined, failed, err)
 	}()
-	return r.all(nil, func(guest string, answer any, err error, took time.Duration) bool {
+	return r.all(nil, func(guest string, answer any, err error, took time.Duration) (more bool) {
 		switch err {
 		case nil:
 			answered++
@@ -105,16 +110,16 @@ func (r *round) all(answers *[]any, yield yieldFunc) error {
 		if panicked == nil {
 			return r.ended
 		}
-		connection := &r.connections[r.next]
-		if !yield(connection.guest.Value(), nil, r.fail(connection, panicked), 0) {
+		c := &r.connections[r.next]
+		if !yield(c.guest.Value(), nil, r.fail(c, panicked), 0) {
 			return nil
 		}
 		r.next++
 	}
 }
 
-// run calls handlers until all are called, or nobody wants to know, or one panics: with
-// that error it returns. One recover for many handlers is what makes asking cheap.
+// run calls handlers until all are called, or nobody wants to know more, or a handler panics,
+// which is the error that run returns. One recover for many handlers is what makes asking cheap.
 func (r *round) run(answers *[]any, yield yieldFunc) (panicked error) {
 	calling := false
 	defer func() {
@@ -122,18 +127,18 @@ func (r *round) run(answers *[]any, yield yieldFunc) (panicked error) {
 			return
 		}
 		if value := recover(); value != nil {
-			panicked = newPanicError(value)
-		} else {
-			r.fail(&r.connections[r.next], errExited)
-			r.ended = errExited
+			panicked = &panicError{value, debug.Stack()}
+			return
 		}
+		r.fail(&r.connections[r.next], errExited)
+		r.ended = errExited
 	}()
 	for ; r.next < len(r.connections); r.next++ {
-		connection := &r.connections[r.next]
-		if r.skips(connection) {
+		c := &r.connections[r.next]
+		if r.skips(c) {
 			continue
 		}
-		if connection.remote {
+		if c.remote {
 			if !r.await(answers, yield) {
 				r.ended = nil
 				return nil
@@ -141,7 +146,7 @@ func (r *round) run(answers *[]any, yield yieldFunc) (panicked error) {
 			continue
 		}
 		if ended := r.Err(); ended != nil {
-			r.ended = ended
+			r.ended = ended // but replies of remote handlers that have come count
 			continue
 		}
 		if r.spending != nil && !r.spending.spend() {
@@ -149,20 +154,20 @@ func (r *round) run(answers *[]any, yield yieldFunc) (panicked error) {
 			continue
 		}
 		calling = true
-		answer, err := connection.handler(r.ask, r.payload)
+		answer, err := c.handler(r.ask, r.payload)
 		switch err {
 		case nil:
-			connection.shards.add(r.shard, answered)
+			c.shards.add(r.shard, answered)
 		case ErrHighAndDry: // mostly it is not wrapped
 			answer = nil
-			connection.shards.add(r.shard, declined)
+			c.shards.add(r.shard, declined)
 		default:
-			answer, err = nil, r.fail(connection, err)
+			answer, err = nil, r.fail(c, err)
 		}
 		calling = false
 		if answers != nil && err == nil {
 			r.collect(answer, answers)
-		} else if !yield(connection.guest.Value(), answer, err, 0) {
+		} else if !yield(c.guest.Value(), answer, err, 0) {
 			r.ended = nil
 			return nil
 		}
@@ -172,7 +177,7 @@ func (r *round) run(answers *[]any, yield yieldFunc) (panicked error) {
 
 // end is called when nobody is asked any more.
 func (r *round) end() {
-	r.service.counter.add(r.shard, answered)
+	r.service.counter.add(r.shard, asked)
 	if r.remote != nil {
 		r.remote.cancel()
 	}
@@ -182,12 +187,12 @@ func (r *round) end() {
 }
 
 // skips reports whether the connection is not called.
-func (r *round) skips(connection *connection) bool {
-	return connection.guest == r.guest || r.picky && r.skipsOther(connection)
+func (r *round) skips(c *connection) bool {
+	return c.guest == r.guest || r.picky && r.skipsOther(c)
 }
 
-func (r *round) skipsOther(connection *connection) bool {
-	return slices.Contains(r.above, connection.guest) || r.only != noGuest && r.only != connection.guest && !connection.forAll
+func (r *round) skipsOther(c *connection) bool {
+	return slices.Contains(r.above, c.guest) || r.only != noGuest && r.only != c.guest && !c.forAll
 }
 
 // collect appends an answer. If there is no room, it makes room for those of all.
@@ -198,29 +203,29 @@ func (r *round) collect(answer any, answers *[]any) {
 	*answers = append(*answers, answer)
 }
 
-// fail counts that a local handler returned an error, and returns what that is to the
-// asker: ErrHighAndDry itself if it declines, else a *HandlerError.
-func (r *round) fail(connection *connection, err error) error {
+// fail counts that a local handler returned an error, and returns what that is to the asker:
+// ErrHighAndDry itself if it declines, else a *HandlerError.
+func (r *round) fail(c *connection, err error) error {
 	if errors.Is(err, ErrHighAndDry) {
-		connection.shards.add(r.shard, declined)
+		c.shards.add(r.shard, declined)
 		return ErrHighAndDry
 	}
-	failure := r.failure(connection, err)
-	connection.shards.add(r.shard, failed)
-	connection.counter.lastFailure.Store(failure)
+	failure := r.failure(c, err)
+	c.shards.add(r.shard, failed)
+	c.counter.lastFailure.Store(failure)
 	return failure
 }
 
 // failure returns what an error that does not decline is to the asker.
-func (a *ask) failure(connection *connection, err error) *HandlerError {
+func (a *ask) failure(c *connection, err error) *HandlerError {
 	if isLoop(err) {
 		err = ErrLoop
 	}
-	return &HandlerError{Guest: connection.guest.Value(), Service: a.service.name, Err: err}
+	return &HandlerError{Guest: c.guest.Value(), Service: a.service.name, Err: err}
 }
 
-// isLoop reports whether the error says nothing but that guests failed with ErrLoop. It
-// would become as long as the loop.
+// isLoop reports whether the error says nothing but that guests failed with ErrLoop. It would
+// become as long as the loop.
 func isLoop(err error) bool {
 	switch err := err.(type) {
 	case *HandlerError:
