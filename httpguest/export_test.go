@@ -26,12 +26,12 @@ const (
 )
 
 // Waits are how long to leave applications alone; 0 is the package's own time.
-type Waits struct{ Unreached, Answered, Denied, Broken, Starting time.Duration }
+type Waits struct{ Unreached, Answered, Denied, Broken, Starting, Fresh time.Duration }
 
 // Set makes them count until the test ends.
 func (w Waits) Set(t testing.TB) {
-	before, starting := fetchWaits, startingTime
-	t.Cleanup(func() { fetchWaits, startingTime = before, starting })
+	before, starting, fresh := fetchWaits, startingTime, minMaxAge
+	t.Cleanup(func() { fetchWaits, startingTime, minMaxAge = before, starting, fresh })
 	fetchWaits.unreached[1] = cmp.Or(w.Unreached, before.unreached[1])
 	for i := range 2 {
 		fetchWaits.answered[i] = cmp.Or(w.Answered, before.answered[i])
@@ -39,6 +39,7 @@ func (w Waits) Set(t testing.TB) {
 	}
 	fetchWaits.broken = cmp.Or(w.Broken, before.broken)
 	startingTime = cmp.Or(w.Starting, starting)
+	minMaxAge = cmp.Or(w.Fresh, fresh)
 }
 
 // Remembered says what the next config would know of an application.

@@ -18,7 +18,6 @@ import (
 const (
 	minFetchInterval = time.Second
 	defaultMaxAge    = time.Minute
-	minMaxAge        = 10 * time.Second
 	maxMaxAge        = 24 * time.Hour
 
 	// A guest leaves after so many answers that it is none, so far apart: while
@@ -30,6 +29,9 @@ const (
 // startingTime is how long an application may not be there before that is a warning:
 // Caddy often starts first.
 var startingTime = 10 * time.Second
+
+// minMaxAge is for how long a manifest is fresh at least.
+var minMaxAge = 10 * time.Second
 
 // fetcher asks an application for its manifest.
 type fetcher struct {

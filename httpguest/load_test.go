@@ -242,9 +242,9 @@ func loop(ctx context.Context, workers int, do func(context.Context)) (wait func
 
 // TestManyVisitorsWaitForOneGuest has 100 and 200 visitors look at a page of one ask, of a
 // guest that takes 50 ms, again and again: nobody is to see an error. WSGI_PARTY_LOAD
-// says for how long, if not for 3 s.
+// says for how long, if not for 1.5 s.
 func TestManyVisitorsWaitForOneGuest(t *testing.T) {
-	takes := 3 * time.Second
+	takes := 1500 * time.Millisecond
 	if text := os.Getenv("WSGI_PARTY_LOAD"); text != "" {
 		var err error
 		if takes, err = time.ParseDuration(text); err != nil {
@@ -326,7 +326,7 @@ func TestASlowGuestDelaysNoOther(t *testing.T) {
 			break
 		}
 	}
-	check.Equal(t, len(partytest.LogEntries(t, "guest is asked more than it can answer")), 1, "times that the slow guest is asked too much is logged")
+	check.ErrorIf(t, len(partytest.LogEntries(t, "guest is asked more than it can answer")) == 0, "it is not logged that the slow guest is asked too much")
 	// On a busy machine some of what it answers comes too late, which is its failure.
 	slow := countsOf(operatorOf(c, "load"), "slow")
 	check.ErrorIf(t, slow.Answered == 0 || slow.Refused == 0 || slow.Failed > slow.Refused/10 || slow.Failed == 0 && !errors.Is(slow.LastFailure, wsgiparty.ErrRefused), "what is counted of the slow guest: %+v", slow)

@@ -111,6 +111,13 @@ func TestAManifestNamesNothingOfOthers(t *testing.T) {
 		// What is not taken is not judged.
 		{"site", "allow ping", `{"urls": {"cart": "/shop/cart"}, "services": {"ping": {"answer": 1}, "x": {"href": "/shop"}}}`, ""},
 		{"site", "url cart /shop/cart\nservice x /shop/x", `{"urls": {"cart": "/shop"}, "services": {"x": {"href": "/shop/y"}}}`, ""},
+		// A constant link may be absolute.
+		{"site", "", `{"services": {"url": {"answer": "http://example.com/about"}}}`, ""},
+		{"site", "", `{"services": {"url": {"answer": "http://example.com/shop/cart"}}}`, `"/shop/cart" lies under /shop, which is guest "shop"'s`},
+		{"site", "", `{"services": {"url": {"answer": "http://example.com/SHOP?x"}}}`, "lies under /shop,"},
+		{"shop", "", `{"services": {"url": {"answer": "http://example.com/shop/cart"}}}`, ""},
+		{"shop", "", `{"services": {"url": {"answer": "http://example.com/about"}}}`, `"/about" does not lie under /shop`},
+		{"shop", "", `{"services": {"url": {"answer": "http://example.com/shop/admin/users"}}}`, "lies under /shop/admin,"},
 
 		// A base counts whether it is stripped or not.
 		{"wiki", "", `{"urls": {"page": "/wiki/{page}", "home": "wiki"}, "services": {"x": {"href": "/wiki/api"}, "y": {"href": "/wiki{?y}"}}}`, ""},
@@ -130,68 +137,26 @@ func TestAManifestNamesNothingOfOthers(t *testing.T) {
 	}
 	c := newBasesTest(t)
 	for _, test := range tests {
-		what := fmt.Sprintf("%s with %q: %s", test.guest, test.options, test.manifest)
-		c.party = partytest.FreshParty() // nothing is kept of this one
-		for name, b := range map[string]*testbackend.Backend{"site": c.site, "wiki": c.wiki, "shop": c.shop, "admin": c.admin} {
-			m := `{"services": {"ready-` + name + `": {"answer": 1}}}`
-			if name == test.guest {
-				m = test.manifest
-			}
-			path := "/__invite__/"
-			if name == "wiki" {
-				path = "/wiki/__invite__/"
-			}
-			b.On(path, manifestOf(m))
-		}
-		c.start(map[string]string{test.guest: test.options})
-		var info wsgiparty.InviteInfo
-		partytest.Eventually(t, what+" is judged", func() bool {
-			for _, party := range wsgiparty.Parties() {
-				for _, i := range party.Invites {
-					if i.Guest == test.guest {
-						info = i
-					}
+		t.Run(strings.TrimSpace(fmt.Sprint(test.guest, " ", test.options, " ", test.manifest)), func(t *testing.T) {
+			c.party = partytest.FreshParty() // nothing is kept of this one
+			for name, b := range map[string]*testbackend.Backend{"site": c.site, "wiki": c.wiki, "shop": c.shop, "admin": c.admin} {
+				b.On("", manifestOf(`{}`))
+				if name == test.guest {
+					b.On("", manifestOf(test.manifest))
 				}
 			}
-			return info.Status == 200
-		})
-		switch {
-		case test.want == "" && info.Err != nil:
-			t.Errorf("%s: %v", what, info.Err)
-		case test.want != "" && (info.Err == nil || !strings.Contains(info.Err.Error(), test.want)):
-			t.Errorf("%s: %v, want %s", what, info.Err, test.want)
-		}
-	}
-}
-
-// TestAConstantLinkThatIsAbsoluteLeadsToNobodyElse has two guests with an origin.
-func TestAConstantLinkThatIsAbsoluteLeadsToNobodyElse(t *testing.T) {
-	for _, test := range []struct{ guest, answer, want string }{
-		{"site", "http://example.com/about", ""},
-		{"site", "http://example.com/shop/cart", `"/shop/cart" lies under /shop, which is guest "shop"'s`},
-		{"site", "http://example.com/SHOP?x", "lies under /shop,"},
-		{"shop", "http://example.com/shop/cart", ""},
-		{"shop", "http://example.com/about", `"/about" does not lie under /shop`},
-		{"shop", "http://example.com/shop/admin/users", "lies under /shop/admin,"},
-	} {
-		t.Run(test.guest+" "+test.answer, func(t *testing.T) {
-			c := newBasesTest(t)
-			c.origin = "http://example.com"
-			b := map[string]*testbackend.Backend{"site": c.site, "shop": c.shop}[test.guest]
-			b.On("/__invite__/", manifestOf(`{"services": {"url": {"answer": "`+test.answer+`"}}}`))
-			c.start(nil)
+			c.origin = ""
+			if strings.Contains(test.manifest, "http:") {
+				c.origin = "http://example.com"
+			}
+			c.start(map[string]string{test.guest: test.options})
 			var info wsgiparty.InviteInfo
-			partytest.Eventually(t, test.answer+" is judged", func() bool {
-				for _, party := range wsgiparty.Parties() {
-					for _, i := range party.Invites {
-						if i.Guest == test.guest {
-							info = i
-						}
-					}
-				}
-				return info.Status == 200
-			})
-			check.ErrorIf(t, test.want == "" && info.Err != nil || test.want != "" && (info.Err == nil || !strings.Contains(info.Err.Error(), test.want)), "%s of %s: %v, want %q", test.answer, test.guest, info.Err, test.want)
+			partytest.Eventually(t, "it is judged", func() bool { info = invitesOf(t, c.party, false)[test.guest]; return info.Status == 200 })
+			if test.want == "" {
+				check.Nil(t, info.Err)
+			} else {
+				check.Fails(t, info.Err, test.want)
+			}
 		})
 	}
 }

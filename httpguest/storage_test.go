@@ -5,13 +5,11 @@ package httpguest_test
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -56,19 +54,17 @@ func TestAStorageThatHangsDelaysALoadOnce(t *testing.T) {
 	config := ""
 	const guests = 10
 	for i := range guests {
-		config += fmt.Sprintf("invite /%d/__invite__/\nhandle_path /%[1]d/* {\nwsgi_party_guest\nreverse_proxy %s\n}\n", i, b.Upstream())
+		config += guestAt(fmt.Sprint(i), b)
 	}
 	c.load(config)
 	partytest.Eventually(t, "all have joined", func() bool { return len(c.partyline().Services()["url"]) == guests })
 	var writers []*os.File
 	for i := range guests {
-		guest := fmt.Sprint(i)
-		pipe := c.stored(guest)
+		pipe := c.stored(fmt.Sprint(i))
 		awaitFile(t, pipe)
 		check.Must(t, os.Remove(pipe))
 		check.Must(t, syscall.Mkfifo(pipe, 0o600))
-		writer := check.Value(os.OpenFile(pipe, os.O_RDWR, 0))(t)
-		writers = append(writers, writer)
+		writers = append(writers, check.Value(os.OpenFile(pipe, os.O_RDWR, 0))(t))
 	}
 	began := time.Now()
 	c.restart(c.inParty(config))
@@ -242,9 +238,7 @@ func TestWhoIsGoneIsForgotten(t *testing.T) {
 	forgetSoon(t)
 	c, b := newBlogTest(t)
 	b.On("/preview/__invite__/", manifestOf(`{"urls": {"home": "/preview/"}, "services": {"ping": {"answer": 1}, "preview": {"answer": 1}}}`))
-	mounted := func(guest string) string {
-		return "invite /" + guest + "/__invite__/\nhandle /" + guest + "/* {\nwsgi_party_guest\nreverse_proxy " + b.Upstream() + "\n}\n"
-	}
+	mounted := func(guest string) string { return unstripped(guestAt(guest, b)) }
 	b.On("/stays/__invite__/", manifestOf(`{"services": {"ping": {"answer": 1}}}`))
 	c.load(mounted("stays") + mounted("preview"))
 	partytest.Eventually(t, "both are on the line", func() bool { return len(c.partyline().Services()["ping"]) == 2 })
@@ -295,17 +289,6 @@ func TestWhoIsGoneIsForgotten(t *testing.T) {
 	})
 }
 
-// heap returns what is in use.
-func heap() uint64 {
-	var stats runtime.MemStats
-	for range 3 { // what a finalizer or a cleanup frees is free one later
-		runtime.GC()
-		time.Sleep(10 * time.Millisecond)
-	}
-	runtime.ReadMemStats(&stats)
-	return stats.HeapAlloc
-}
-
 // TestReloadsWithEverOtherGuestsLeaveNothing has a preview deployment in each config.
 func TestReloadsWithEverOtherGuestsLeaveNothing(t *testing.T) {
 	forgetSoon(t)
@@ -314,8 +297,7 @@ func TestReloadsWithEverOtherGuestsLeaveNothing(t *testing.T) {
 	b.On("", manifestOf(large, "Connection", "close")) // an idle connection keeps its config for two minutes
 	reload := func(n int) {
 		t.Helper()
-		guest := fmt.Sprint("preview", n)
-		c.load("invite /" + guest + "/__invite__/\nhandle /" + guest + "/* {\nwsgi_party_guest\nreverse_proxy " + b.Upstream() + "\n}\n")
+		c.load(guestAt(fmt.Sprint("preview", n), b))
 		c.await("ping")
 	}
 	rest := func() uint64 {
@@ -335,83 +317,6 @@ func TestReloadsWithEverOtherGuestsLeaveNothing(t *testing.T) {
 	check.ErrorIf(t, after > before+many*50<<10, "%d KB are in use, and %d after %d more", before>>10, after>>10, many)
 }
 
-// TestManifestsThatChangeLeaveNothing has one change as often as it may in an hour.
-func TestManifestsThatChangeLeaveNothing(t *testing.T) {
-	c := newGuestTest(t)
-	j := newJudged(t, c, manifestOf(`{"urls": {"home": "/"}}`))
-	change := func(n int) {
-		t.Helper()
-		body := fmt.Sprintf(`{"urls": {"page%d": "/%[1]d"}, "services": {"service%[1]d": {"answer": %q}, "ping": {"href": "/%[1]d"}}}`, n, strings.Repeat("x", 10<<10))
-		j.answersManifest(body)
-		if n%100 == 0 {
-			answers, err := c.ask(fmt.Sprint("service", n), nil)
-			check.FatalIf(t, len(answers) < 10<<10 || err != nil, "%d %v", len(answers), err)
-		}
-	}
-	const hour = 3600
-	for n := range hour / 4 {
-		change(n)
-	}
-	before := heap()
-	for n := range hour {
-		change(n + hour)
-	}
-	after := heap()
-	check.ErrorIf(t, after > before+4<<20, "%d KB are in use, and %d after an hour", before>>10, after>>10)
-}
-
-// TestServicesThatAreGoneLeaveNoBreakers has each service asked for before it goes.
-func TestServicesThatAreGoneLeaveNoBreakers(t *testing.T) {
-	c := newGuestTest(t)
-	j := newJudged(t, c, manifestOf(`{"urls": {"home": "/"}}`))
-	for n := range 20 {
-		service := fmt.Sprint("service", n)
-		j.answersManifest(fmt.Sprintf(`{"services": {%q: {"href": "/x"}, "other": {"href": "/x"}}}`, service))
-		for _, name := range []string{service, "other"} {
-			if _, err := c.ask(name, nil); err == nil {
-				t.Fatal("nobody failed")
-			}
-		}
-	}
-	check.Equal(t, j.Breakers(), 2, "breakers for 2 services")
-}
-
-// TestAnUnchangedManifestIsNotParsedAgain counts what is allocated for it, and for one
-// that says the same in other words.
-func TestAnUnchangedManifestIsNotParsedAgain(t *testing.T) {
-	c := newGuestTest(t)
-	urls := make(map[string]string)
-	for i := range 500 {
-		urls[fmt.Sprint("page", i)] = fmt.Sprintf("/page/%d/{id}", i)
-	}
-	body := check.Value(json.Marshal(map[string]any{"urls": urls}))(t)
-	j := newJudged(t, c, manifestOf(string(body)))
-	same := testing.AllocsPerRun(3, func() { j.answersManifest(string(body)) })
-	n := 0
-	other := testing.AllocsPerRun(3, func() {
-		n++
-		j.answersManifest(string(body) + strings.Repeat(" ", n))
-	})
-	check.ErrorIf(t, same*10 > other, "%v allocations for the same, %v for one that is written otherwise", same, other)
-	check.Equal(t, len(partytest.LogEntries(t, "manifest changed")), 0, "times that it changed")
-}
-
-// TestAChangeOfALargeManifestIsOneShortLine has one with as many names as may be.
-func TestAChangeOfALargeManifestIsOneShortLine(t *testing.T) {
-	c := newGuestTest(t)
-	j := newJudged(t, c, manifestOf(`{"urls": {"home": "/"}}`))
-	services := make(map[string]any)
-	for i := range 256 {
-		services[fmt.Sprintf("%s%03d", strings.Repeat("s", 60), i)] = map[string]int{"answer": i}
-	}
-	body := check.Value(json.Marshal(map[string]any{"urls": map[string]string{"home": "/"}, "services": services}))(t)
-	j.answersManifest(string(body))
-	changed := partytest.LogEntries(t, "manifest changed")
-	check.FatalIf(t, len(changed) != 1 || changed[0]["services"] != 257.0 || changed[0]["urls"] != 1.0 || len(changed[0]["first"].([]any)) != 5, "logged %v", changed)
-	line, _ := json.Marshal(changed[0])
-	check.ErrorIf(t, len(line) > 1000, "the line has %d bytes", len(line))
-}
-
 // TestStoredManifestsAreTheirOwnGuests, also where the storage's names are the same.
 func TestStoredManifestsAreTheirOwnGuests(t *testing.T) {
 	seen := make(map[string][3]string)
@@ -425,4 +330,52 @@ func TestStoredManifestsAreTheirOwnGuests(t *testing.T) {
 		check.ErrorIf(t, ok || !strings.HasPrefix(stored, "wsgi_party/") || strings.Contains(stored, ".."), "%q and %q are both stored at %q", key, other, stored)
 		seen[stored] = key
 	}
+}
+
+// TestLastGoodManifestsAreKeptInStorage forgets what the process knows: Caddy in a
+// process of its own does so in cmd/caddy.
+func TestLastGoodManifestsAreKeptInStorage(t *testing.T) {
+	c, b := newBlogTest(t)
+	b.On("/__invite__/", manifestOf(`{"urls": {"home": "/"}, "services": {"ping": {"href": "/ping"}, "two": [{"answer": 1.50}, {"answer": "<&>"}]}}`))
+	c.load(blogAt(b))
+	c.await("url")
+	file := c.stored("blog")
+	var stored []byte
+	partytest.Eventually(t, "it is stored", func() bool {
+		var err error
+		stored, err = os.ReadFile(file)
+		return err == nil
+	})
+	manifest := `{"urls":{"home":"/"},"services":{"ping":{"href":"/ping"},"two":[{"answer":1.50},{"answer":"<&>"}]}}`
+	is := func(stored []byte) bool {
+		return strings.HasPrefix(string(stored), `{"fetched":"20`) && strings.HasSuffix(string(stored), `Z","manifest":`+manifest+`}`)
+	}
+	check.ErrorIf(t, !is(stored), "stored is %s", stored)
+	b.Kill()
+	restart := func(directives string) {
+		t.Helper()
+		check.Must(t, caddy.Stop())
+		kept.Clear()
+		c.load(directives)
+	}
+	restart(blogAt(b))
+	c.expectLink("home", "/blog/")
+	c.expectAsk("two", nil, `1.50 "<&>"`)
+	restart(strings.Replace(blogAt(b), "/__invite__/", "/__invite__/ as other", 1))
+	c.expectLink("home", "")
+	restart(strings.Replace(blogAt(b), "/__invite__/", "/__invite__/?a as blog", 1))
+	c.expectLink("home", "")
+
+	// What cannot be read is not there.
+	check.Must(t, os.WriteFile(file, []byte("{"), 0o600))
+	b.Start()
+	restart(blogAt(b))
+	warned := partytest.LogEntries(t, "the guest's last manifest cannot be read from storage")
+	check.ErrorIf(t, len(warned) != 1 || warned[0]["guest"] != "blog" || !strings.Contains(fmt.Sprint(warned[0]["error"]), "JSON"), "warned of %v", warned)
+	c.await("url")
+	c.expectLink("home", "/blog/")
+	partytest.Eventually(t, "it is stored again", func() bool {
+		stored, err := os.ReadFile(file)
+		return err == nil && is(stored)
+	})
 }

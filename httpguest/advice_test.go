@@ -5,6 +5,7 @@ package httpguest_test
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -15,15 +16,9 @@ import (
 	"github.com/wsgiparty/wsgiparty"
 	"github.com/wsgiparty/wsgiparty/httpguest"
 	"github.com/wsgiparty/wsgiparty/internal/check"
-	"github.com/wsgiparty/wsgiparty/internal/excerpt"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testbackend"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
-)
-
-const (
-	hiddenMessage = "an invite's path, and everything below it, is hidden from outside"
-	openMessage   = "wsgi_party_ask can be reached from other machines"
 )
 
 // mistake is a config that is wrong, and what its author is told.
@@ -33,31 +28,50 @@ type mistake struct {
 	says    []string // by the warning, or by the error
 }
 
+// expectTold fails the test unless the log, or the error, says what it has to.
+func expectTold(c *partytest.Caddy, name string, m mistake) {
+	c.Helper()
+	partytest.ResetLog()
+	err := c.TryLoad(m.config)
+	told := fmt.Sprint(err)
+	if m.message != "" {
+		entries := partytest.LogEntries(c, m.message)
+		if err != nil || len(entries) != 1 || entries[0]["level"] != "warn" {
+			c.Errorf("%s: %v, and %d warnings: %v", name, err, len(entries), entries)
+			return
+		}
+		told = fmt.Sprint(entries[0])
+		// What is in front of a guest's handler is told of the invite, and of the handler.
+		also := partytest.LogEntries(c, noInvite)
+		check.ErrorIf(c, len(also) != 0 && m.message != noInvite && !strings.Contains(m.config, "forward_auth"), "%s: it is told twice: %v", name, also)
+	}
+	check.Contains(c, told, m.says, "%s: it does not say", name)
+}
+
+const (
+	hiddenMessage = "an invite's path, and everything below it, is hidden from outside"
+	openMessage   = "wsgi_party_ask can be reached from other machines"
+)
+
 func TestMistakesAreToldWhenTheConfigLoads(t *testing.T) {
 	partytest.TemplateApp(t)
 	partytest.Guest(t, "one", "1", "number")
 	t.Setenv("HINTS_SHORT", "12345")
-	t.Setenv("HINTS_GOOD", "hints-hints-hints-hints-hints-hints-hints")
 	c := partytest.NewCaddy(t)
 	const party = "no wsgi_party handler names the party that was joined"
 	_, port, _ := strings.Cut(c.Address, ":")
 	inParty := func(lines string) string { return "ADDRESS {\nwsgi_party main {\n" + lines + "\n}\n}" }
-	withKey := func(key string) string {
-		return inParty("invite /blog/__invite__/\nhandle_path /blog/* {\nwsgi_party_guest {\nanswer a b\nkey " + key + "\n}\n}")
-	}
+	const behindWhat = "invite /blog/__invite__/\n%s\nhandle_path /blog/* {\nwsgi_party_guest\nrespond blog\n}"
 	for name, m := range map[string]mistake{
 		"wsgi_party_ask for a party that is called otherwise": {"ADDRESS {\nbind 127.0.0.1\nwsgi_party main {\nrespond 1\n}\nwsgi_party_ask mian\n}", party,
 			[]string{`no party is called "mian": did you mean main?`, "the only party is main; name one that there is", "http.handlers.wsgi_party_ask"}},
-		"wsgi_party_ask for none": {"ADDRESS {\nbind 127.0.0.1\nwsgi_party shop {\nrespond 1\n}\nwsgi_party wiki {\nrespond 1\n}\nwsgi_party_ask\n}", party,
-			[]string{`no party is called "default"`, "the parties are shop, wiki"}},
-		"wsgi_party_ask without any": {"ADDRESS {\nbind 127.0.0.1\nwsgi_party_ask\n}", party, []string{"there is no wsgi_party handler; write one around the routes"}},
-		"templates for a party that is called otherwise": {"ADDRESS {\nwsgi_party main {\nrespond 1\n}\n" + partytest.Templates("mian") + "test_app template\n}", party,
-			[]string{"did you mean main?", "http.handlers.templates.functions.wsgi_party"}},
+		"wsgi_party_ask for none":                        {"ADDRESS {\nbind 127.0.0.1\nwsgi_party shop {\nrespond 1\n}\nwsgi_party wiki {\nrespond 1\n}\nwsgi_party_ask\n}", party, []string{`no party is called "default"`, "the parties are shop, wiki"}},
+		"wsgi_party_ask without any":                     {"ADDRESS {\nbind 127.0.0.1\nwsgi_party_ask\n}", party, []string{"there is no wsgi_party handler; write one around the routes"}},
+		"templates for a party that is called otherwise": {"ADDRESS {\nwsgi_party main {\nrespond 1\n}\n" + partytest.Templates("mian") + "test_app template\n}", party, []string{"did you mean main?", "http.handlers.templates.functions.wsgi_party"}},
 		"templates for none": {"ADDRESS {\nwsgi_party one {\nrespond 1\n}\nhandle {\n" + partytest.Templates("") + "test_app template\n}\nhandle /two {\nwsgi_party two {\nrespond 1\n}\n}\n}\nhttp://127.0.0.1:1 {\nwsgi_party three {\nrespond 1\n}\n}", "",
 			[]string{"say which party they ask (wsgi_party <party>)", "the parties are one, three, two"}},
 
-		"wsgi_party_guest forgotten": {inParty("invite /blog/__invite__/\nhandle_path /blog/* {\nreverse_proxy 127.0.0.1:1\n}"), "invite not answered",
-			[]string{"guest:blog", "over the network", "write `wsgi_party_guest` in front of the reverse_proxy"}},
+		"wsgi_party_guest forgotten": {inParty("invite /blog/__invite__/\nhandle_path /blog/* {\nreverse_proxy 127.0.0.1:1\n}"), "invite not answered", []string{"guest:blog", "over the network", "write `wsgi_party_guest` in front of the reverse_proxy"}},
 		"wsgi_party_guest forgotten in front of an application in the process": {inParty("invite /blog/__invite__/\nhandle_path /blog/* {\nrespond `{\"urls\": {\"home\": \"/\"}}`\n}"), "invite not answered",
 			[]string{"guest:blog", "an application's manifest came back", "write `wsgi_party_guest` in front of"}},
 		"forward_auth in front of wsgi_party_guest": {inParty("invite /blog/__invite__/\nforward_auth 127.0.0.1:1 {\nuri /auth\n}\nhandle_path /blog/* {\nwsgi_party_guest blog\n}"), "invite not answered",
@@ -70,22 +84,26 @@ func TestMistakesAreToldWhenTheConfigLoads(t *testing.T) {
 			[]string{"guest:two", `speaks for "blog" already`, `give "two" a wsgi_party_guest of its own`}},
 		"a response that breaks off": {inParty("invite /blog/__invite__/\nabort"), "invite failed", []string{"error:the response broke off", "as `abort` does"}},
 
-		"an application instead of its invite route": {inParty("invite /blog/\nhandle_path /blog/* {\nwsgi_party_guest {\nanswer a b\n}\n}"), hiddenMessage,
-			[]string{"hidden:/blog/*", "write `invite /blog/__invite__/`"}},
+		"an application instead of its invite route": {inParty("invite /blog/\nhandle_path /blog/* {\nwsgi_party_guest {\nanswer a b\n}\n}"), hiddenMessage, []string{"hidden:/blog/*", "write `invite /blog/__invite__/`"}},
 		"with a host and another name": {inParty("invite https://example.com/blog/ as log\nhandle_path /blog/* {\nwsgi_party_guest {\nanswer a b\n}\n}"), hiddenMessage,
 			[]string{"hidden:/blog/*", "write `invite https://example.com/blog/__invite__/ as log`"}},
 		"an invite route called otherwise": {inParty("invite /blog/__invites__/\ntest_app one"), hiddenMessage, []string{"/blog/__invites__/*"}},
 
-		"wsgi_party_ask for everybody": {"http://127.0.0.1:" + port + " {\nwsgi_party main {\nrespond 1\n}\nwsgi_party_ask main\n}", openMessage,
-			[]string{"listen:[:" + port + "]", "`bind 127.0.0.1`", "unix//run", "client_auth"}},
-		"wsgi_party_ask for more": {"http:// {\nbind 127.0.0.1:" + port + " 0.0.0.0:" + port + "\nwsgi_party main {\nrespond 1\n}\nwsgi_party_ask main\n}", openMessage,
-			[]string{"listen:[0.0.0.0:"}},
+		"wsgi_party_ask for everybody": {"http://127.0.0.1:" + port + " {\nwsgi_party main {\nrespond 1\n}\nwsgi_party_ask main\n}", openMessage, []string{"listen:[:" + port + "]", "`bind 127.0.0.1`", "unix//run", "client_auth"}},
+		"wsgi_party_ask for more":      {"http:// {\nbind 127.0.0.1:" + port + " 0.0.0.0:" + port + "\nwsgi_party main {\nrespond 1\n}\nwsgi_party_ask main\n}", openMessage, []string{"listen:[0.0.0.0:"}},
 
-		"a key that is too short": {withKey("{env.HINTS_SHORT}"), "", []string{`guest "blog"`, "{env.HINTS_SHORT}", "has 5 bytes, and needs at least 32", "openssl rand -base64 32"}},
-		"a key that is unset":     {withKey("{env.HINTS_GOOD} {env.HINTS_UNSET}"), "", []string{`guest "blog"`, "key 2, {env.HINTS_UNSET}, is empty: the variable HINTS_UNSET is unset", "openssl rand -base64 32"}},
-		"a key in no file":        {withKey("{file./nonexistent/key}"), "", []string{`guest "blog"`, "{file./nonexistent/key}", "no such file"}},
-		"of a guest that nobody invites": {inParty("wsgi_party_guest wiki {\nkey {env.HINTS_SHORT}\n}"), "",
-			[]string{`"wiki"`, "has 5 bytes"}},
+		"a key that is too short, of a guest that nobody invites": {inParty("wsgi_party_guest wiki {\nkey {env.HINTS_SHORT}\n}"), "", []string{`"wiki"`, "has 5 bytes"}},
+
+		"no invite":                 {inParty("wsgi_party_guest"), noInvite, []string{"party:main", "write `invite <mount>/__invite__/` in the wsgi_party block"}},
+		"no invite of a name":       {inParty("wsgi_party_guest blog"), noInvite, []string{"write `invite <mount>/__invite__/ as blog` in the wsgi_party block"}},
+		"an invite of another path": {inParty("invite /shop/__invite__/\nhandle_path /blog/* {\nwsgi_party_guest\n}"), noInvite, []string{"write `invite <mount>/__invite__/`"}},
+		"an invite of another handler": {inParty("invite /blog/__invite__/\nroute {\nwsgi_party_guest weblog {\nanswer ping pong\n}\nwsgi_party_guest {\nanswer ping pong\n}\n}"), noInvite,
+			[]string{`the invites that come here are for ["blog"]`, "`invite <uri> as weblog`", "leave out the name"}},
+		"a password before":    {inParty(fmt.Sprintf(behindWhat, "basic_auth {\nuser "+password+"\n}")), noInvite, []string{"/blog/__invite__/", "status 401", "`not vars partyline blog`"}},
+		"a rate limit before":  {inParty("invite /blog/__invite__/\nroute {\nerror \"slow down\" 429\nwsgi_party_guest\n}"), noInvite, []string{"/blog/__invite__/", "status 429", "`not vars partyline blog`"}},
+		"forward_auth before":  {inParty(fmt.Sprintf(behindWhat, "forward_auth 127.0.0.1:1 {\nuri /auth\n}")), noInvite, []string{"/blog/__invite__/", "over the network", "forward_auth", "`not vars partyline blog`"}},
+		"a redirect before":    {inParty(fmt.Sprintf(behindWhat, "redir https://example.com{uri} 308")), noInvite, []string{"/blog/__invite__/", "status 308", "https://example.com/blog/__invite__/"}},
+		"another route before": {inParty("invite /blog/__invite__/\nroute {\nrespond early\nwsgi_party_guest\n}"), noInvite, []string{"/blog/__invite__/", "status 200", "does another route answer before the guest"}},
 	} {
 		expectTold(c, name, m)
 	}
@@ -213,11 +231,7 @@ func TestManifestsThatAreHardlyMeantAreWarnedOf(t *testing.T) {
 		check.FatalIf(t, len(entries) != n, "%d warnings, want %d: %v", len(entries), n, entries)
 		last := entries[n-1]
 		check.ErrorIf(t, last["level"] != "warn" || last["guest"] != "blog" || last["party"] != c.party || last["uri"] != "/blog/__invite__/", "%v", last)
-		for _, part := range says {
-			if !strings.Contains(fmt.Sprint(last["hint"]), part) {
-				t.Errorf("it does not say %s: %v", part, last["hint"])
-			}
-		}
+		check.Contains(t, fmt.Sprint(last["hint"]), says)
 	}
 	fetch := func() {
 		t.Helper()
@@ -312,11 +326,7 @@ func TestAnUpstreamThatIsDownIsToldOnce(t *testing.T) {
 	check.Equal(t, answered, 16, "of 32 asks are answered")
 	entries := partytest.LogEntries(t, message)
 	check.FatalIf(t, len(entries) != 1 || entries[0]["level"] != "warn" || entries[0]["guest"] != "blog" || entries[0]["party"] != c.party, "%d warnings: %v", len(entries), entries)
-	for _, part := range []string{"error:dial tcp " + down, "`lb_try_duration 1s`", "`fail_duration 10s`"} {
-		if !strings.Contains(fmt.Sprint(entries[0]), part) {
-			t.Errorf("it does not say %s: %v", part, entries[0])
-		}
-	}
+	check.Contains(t, fmt.Sprint(entries[0]), []string{"error:dial tcp " + down, "`lb_try_duration 1s`", "`fail_duration 10s`"})
 	load("lb_try_duration 5s\nlb_try_interval 10ms")
 	for range 8 {
 		c.expectAsk("ping", nil, "1")
@@ -346,36 +356,111 @@ func TestAnApplicationThatStartsAgainHasNoUpstreamDown(t *testing.T) {
 	check.Equal(t, len(partytest.LogEntries(t, "guest answers only some asks: an upstream is down")), 0)
 }
 
-// TestOfALongAnswerOnlyTheBeginningIsKept has an outcome of many invites.
-func TestOfALongAnswerOnlyTheBeginningIsKept(t *testing.T) {
-	all := make([]wsgiparty.InviteInfo, 64)
-	long := strings.Repeat("x", 1<<20)
-	before := heap()
-	for i := range all {
-		all[i].SetAnswer(http.Header{"Location": {strings.Clone(long)}}, []byte(long))
+// password is the hash of the word password, quick to compute.
+const password = "$2b$04$abcdefghijklmnopqrstuughE8Ev8uGFaUgY2cNEySvxngrb/Jzdm"
+
+const noInvite = "no invite reached a wsgi_party_guest handler: its application is not on the line"
+
+func TestNobodyIsWarnedOfWhatIsRight(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	c.Site(`
+	wsgi_party main {
+		invite /blog/__invite__/ /both/__invite__/ /both/second/__invite__/
+		handle_path /blog/* {
+			wsgi_party_guest {
+				answer ping pong
+			}
+		}
+		handle_path /both/second/* {
+			wsgi_party_guest {
+				answer ping second
+			}
+		}
+		handle_path /both/* {
+			wsgi_party_guest both {
+				answer ping pong
+			}
+		}
+	}`)
+	for _, e := range partytest.LogEntries(t, noInvite) {
+		t.Errorf("logged %v", e)
 	}
-	after := heap()
-	check.ErrorIf(t, after > before+16<<20, "%d MB are kept", (after-before)>>20)
-	got := all[0]
-	check.ErrorIf(t, len(got.Answer) != excerpt.Max || len(got.Location) != excerpt.Max, got)
+	c.ExpectJSONAnswers("main", "ping", `"pong"`, `"pong"`, `"second"`)
 }
 
-// expectTold fails the test unless the log, or the error, says what it has to.
-func expectTold(c *partytest.Caddy, name string, m mistake) {
-	c.Helper()
-	partytest.ResetLog()
-	err := c.TryLoad(m.config)
-	told := fmt.Sprint(err)
-	if m.message != "" {
-		entries := partytest.LogEntries(c, m.message)
-		if err != nil || len(entries) != 1 || entries[0]["level"] != "warn" {
-			c.Errorf("%s: %v, and %d warnings: %v", name, err, len(entries), entries)
-			return
-		}
-		told = fmt.Sprint(entries[0])
-		// What is in front of a guest's handler is told of the invite, and of the handler.
-		also := partytest.LogEntries(c, noInvite)
-		check.ErrorIf(c, len(also) != 0 && !strings.Contains(m.config, "forward_auth"), "%s: it is told twice: %v", name, also)
+// TestTheRecipeLetsThePartyThroughAuthentication has an application that answers its
+// invite, and asks, behind a password that people need.
+func TestTheRecipeLetsThePartyThroughAuthentication(t *testing.T) {
+	party := partytest.FreshParty()
+	for _, name := range []string{"basic_auth", "forward_auth"} {
+		t.Run(name, func(t *testing.T) {
+			c := partytest.NewCaddy(t)
+			app := partytest.NewInvited(t, partytest.Manifest(`{"services": {"user": {"href": "/api/user"}, "private": {"href": "/__invite__/private"}}}`)).On(partytest.JSON(`"somebody"`))
+			recipe := "@people not vars partyline blog\n"
+			if name == "basic_auth" {
+				recipe += "basic_auth @people {\nuser " + password + "\n}\n"
+			} else {
+				refuses := partytest.NewInvited(t, nil).On(partytest.Status(401))
+				recipe += "forward_auth @people " + refuses.Listener.Addr().String() + " {\nuri /auth\n}\n"
+			}
+			c.Site("wsgi_party " + party + name + " {\ninvite /blog/__invite__/\n" + recipe + partytest.Mounted("blog", "", app) + "}")
+			info := invitesOf(t, party+name, true)["blog"]
+			check.FatalIf(t, info.Result != wsgiparty.InviteJoined, "%+v", info)
+			c.ExpectJSONAnswers(party+name, "user", `"somebody"`)
+			c.ExpectJSONAnswers(party+name, "private", `"somebody"`)
+			for _, forged := range []string{"", "partyline", "Party-Line", "X-Partyline"} {
+				r := check.Value(http.NewRequest("GET", "http://"+c.Address+"/blog/api/user?partyline=blog", nil))(t)
+				if forged != "" {
+					r.Header.Set(forged, "blog")
+				}
+				r.AddCookie(&http.Cookie{Name: "partyline", Value: "blog"})
+				response := check.Value(http.DefaultClient.Do(r))(t)
+				response.Body.Close()
+				check.Equal(t, response.StatusCode, 401, "people get in with %q", forged)
+			}
+			if name == "basic_auth" {
+				r := check.Value(http.NewRequest("GET", "http://user:password@"+c.Address+"/blog/api/user", nil))(t)
+				response := check.Value(http.DefaultClient.Do(r))(t)
+				response.Body.Close()
+				check.Equal(t, response.StatusCode, 200, "people with a password")
+			}
+			for _, e := range partytest.LogEntries(t, noInvite) {
+				t.Errorf("logged %v", e)
+			}
+		})
 	}
-	check.Contains(c, told, m.says, "%s: it does not say", name)
+}
+
+func TestKeysOfTwoGuestsThatAreTheSameFailTheLoad(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	partytest.Key(t, "one")
+	t.Setenv("same_PARTY_KEY", "one"+strings.Repeat("-Key", 8))
+	partytest.Key(t, "two")
+	c.Site("respond before")
+	guests := func(one, two string) string {
+		return "wsgi_party main {\ninvite /a/__invite__/ /b/__invite__/\nhandle_path /a/* {\nwsgi_party_guest {\nkey " + one + "\nanswer x y\n}\n}\nhandle_path /b/* {\nwsgi_party_guest {\nkey " + two + "\nanswer x y\n}\n}\n}\n"
+	}
+	two := func(one, two string) string {
+		return "ADDRESS {\n" + guests(one, two) + "}"
+	}
+	for _, config := range []string{
+		two("{env.one_PARTY_KEY}", "{env.one_PARTY_KEY}"),
+		two("{env.one_PARTY_KEY}", "{env.same_PARTY_KEY}"),
+		two("{env.one_PARTY_KEY}", "{env.two_PARTY_KEY} {env.same_PARTY_KEY}"),
+		// In two parties, too.
+		"ADDRESS {\nroute {\nwsgi_party x {\ninvite /a/__invite__/\nhandle_path /a/* {\nwsgi_party_guest {\nkey {env.one_PARTY_KEY}\n}\n}\n}\nwsgi_party y {\ninvite /b/__invite__/\nhandle_path /b/* {\nwsgi_party_guest {\nkey {env.same_PARTY_KEY}\n}\n}\n}\n}\n}",
+	} {
+		err := c.TryLoad(config)
+		check.ErrorIf(t, err == nil || !strings.Contains(err.Error(), `"a`) || !strings.Contains(err.Error(), `"b`) || !strings.Contains(err.Error(), "share a key: each needs its own"), "%s: %v", config, err)
+		check.ErrorIf(t, err != nil && strings.Contains(err.Error(), "-Key-Key"), "a key is shown: %v", err)
+		c.Expect("/", 200, "before")
+	}
+	// The same guest in two servers has the same key, and two of its own.
+	second := testport.Address(t)
+	_, port, err := net.SplitHostPort(second)
+	check.Must(t, err)
+	c.Load("ADDRESS http://127.0.0.1:" + port + " {\n" + guests("{env.one_PARTY_KEY} {env.same_PARTY_KEY}", "{env.two_PARTY_KEY}") + "}")
+	if guests := operatorOf(c, "main").Partyline().Guests(); len(guests) != 2 || guests[0].Replicas != 2 {
+		t.Errorf("%+v", guests)
+	}
 }

@@ -1,7 +1,7 @@
 // Copyright 2026 The wsgi_party Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package httpguest_test
+package party_test
 
 import (
 	"bytes"
