@@ -45,39 +45,12 @@ func TestAPageOfOnePartyAsksAnother(t *testing.T) {
 	jsonPage(t, "around", `[{{range askReplies . "loop"}}{{printf "%q" .Error}},{{end}}0]`, &pages)
 	c := partytest.NewCaddy(t)
 	one, two := partytest.FreshParty(), partytest.FreshParty()
-	c.Site("wsgi_party " + one + ` {
-		invite /a/__invite__/ as one
-		handle_path /a/* {
-			wsgi_party_guest {
-				url home /home
-				answer dish "soup"
-				service menu /page
-				service loop /loop
-			}
-			handle /page {
-				` + pageOf("a", two) + `
-			}
-			handle /loop {
-				` + pageOf("around", two) + `
-			}
-		}
+	party := func(name, mount, dish, asks string) string {
+		return "wsgi_party " + name + " {\ninvite /" + mount + "/__invite__/ as one\nhandle_path /" + mount + "/* {\n" +
+			"wsgi_party_guest {\nurl home /home\nanswer dish " + dish + "\nservice menu /page\nservice loop /loop\n}\n" +
+			"handle /page {\n" + pageOf(mount, asks) + "}\nhandle /loop {\n" + pageOf("around", asks) + "}\n}\n}\n"
 	}
-	wsgi_party ` + two + ` {
-		invite /b/__invite__/ as one
-		handle_path /b/* {
-			wsgi_party_guest {
-				answer dish "salad"
-				service menu /page
-				service loop /loop
-			}
-			handle /page {
-				` + pageOf("b", one) + `
-			}
-			handle /loop {
-				` + pageOf("around", one) + `
-			}
-		}
-	}`)
+	c.Site(party(one, "a", "soup", two) + party(two, "b", "salad", one))
 	// /a/page asks two's one for a menu, whose page asks one's one for its dish and its home.
 	c.Expect("/a/page", 200, `"[1 /a/home]"`)
 	check.Equal(t, pages.Load(), 2, "pages were made")
@@ -86,10 +59,7 @@ func TestAPageOfOnePartyAsksAnother(t *testing.T) {
 	pages.Store(0)
 	status, body := c.Do("GET", "/a/loop", "", nil)
 	n := pages.Load()
-	check.ErrorIf(t, n > partytest.MaxDepth+1, "%d pages were made of one: status %d, %s", n, status, body)
-	if status != 200 || pages.Load() < 4 {
-		t.Errorf("status %d, %s, %d pages", status, body, pages.Load())
-	}
+	check.ErrorIf(t, n < 4 || n > partytest.MaxDepth+1 || status != 200, "%d pages were made of one: status %d, %s", n, status, body)
 }
 
 // TestAGuestIsOneOfItsPartyOnly has a guest of the same name in a party in the routes of
@@ -100,26 +70,12 @@ func TestAGuestIsOneOfItsPartyOnly(t *testing.T) {
 	c := partytest.NewCaddy(t)
 	a := partytest.NewApplication(t, "", partytest.JSON(`"answer"`))
 	outer, inner := partytest.FreshParty(), partytest.FreshParty()
-	c.Site("wsgi_party " + outer + ` {
-		invite /out/__invite__/ as blog
-		route {
-		wsgi_party ` + inner + ` {
-			invite /blog/secret/__invite__/ as blog
-			handle /blog/* {
-				wsgi_party_guest {
-					key {env.inner_PARTY_KEY}
-					service inner /blog/inner
-				}
-				reverse_proxy ` + a.Address() + `
-			}
-		}
-		wsgi_party_guest blog {
-			key {env.outer_PARTY_KEY}
-			service outer /blog/outer
-		}
-		respond nobody
-		}
-	}`)
+	guest := func(party string) string {
+		return "wsgi_party_guest blog {\nkey {env." + party + "_PARTY_KEY}\nservice " + party + " /blog/" + party + "\n}\n"
+	}
+	c.Site("wsgi_party " + outer + " {\ninvite /out/__invite__/ as blog\nroute {\n" +
+		"wsgi_party " + inner + " {\ninvite /blog/secret/__invite__/ as blog\nhandle /blog/* {\n" + guest("inner") + "reverse_proxy " + a.Address() + "\n}\n}\n" +
+		guest("outer") + "respond nobody\n}\n}")
 	c.ExpectJSONAnswers(inner, "inner", `"answer"`)
 	check.Fails(t, c.Failure(outer, "outer", nil), "misrouted")
 	for _, r := range a.Requests() {
@@ -182,59 +138,32 @@ func TestAPathThroughTwoPartiesSkipsNobodyOfTheOther(t *testing.T) {
 func TestApplicationsAreAskedInTheOrderOfTheirInvites(t *testing.T) {
 	c := partytest.NewCaddy(t)
 	guests := []string{"a", "b", "c", "d", "e"}
-	var turn atomic.Int64 // whose manifest is to come
+	var apps [5]*partytest.Application
 	var blocks [5]string
 	for i, guest := range guests {
-		a := partytest.NewApplication(t, "", nil)
-		serve := a.Config.Handler
-		a.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.Header.Get("Accept") != partytest.ManifestType {
-				serve.ServeHTTP(w, r)
-				return
-			}
-			if turn.Load() != int64(i) {
-				w.WriteHeader(http.StatusServiceUnavailable)
-				return
-			}
-			w.Header().Set("Content-Type", partytest.ManifestType)
-			fmt.Fprintf(w, `{"services": {"nav": {"answer": %q}}}`, guest)
-		})
-		blocks[i] = "invite /" + guest + "/__invite__/\n" + partytest.Mounted(guest, "", a)
+		apps[i] = partytest.NewInvited(t, partytest.Status(http.StatusServiceUnavailable))
+		blocks[i] = "invite /" + guest + "/__invite__/\n" + partytest.Mounted(guest, "", apps[i])
 	}
-	turn.Store(-1)
-	other := testport.Address(t)
-	c.Load(fmt.Sprintf("ADDRESS {\nwsgi_party main {\n%s\n}\n}\nhttp://%s {\nwsgi_party main {\n%s\n}\n}", blocks[0]+blocks[1]+blocks[2], other, blocks[3]+blocks[4]))
+	const site = "%s {\nwsgi_party main {\n%s\n}\n}\n"
+	c.Load(fmt.Sprintf(site, "ADDRESS", strings.Join(blocks[:3], "")) + fmt.Sprintf(site, "http://"+testport.Address(t), strings.Join(blocks[3:], "")))
 	first, second := guests[:3], guests[3:]
-	if serverOf(c, "a") > serverOf(c, "d") {
+	if infos := invitesOf(t, "main", false); infos["a"].Server > infos["d"].Server {
 		first, second = second, first
 	}
 	want := slices.Concat(first, second)
-	for _, i := range []int64{4, 1, 3, 0, 2} { // as they come up
-		turn.Store(i)
+	nav := func() []string { return operatorOf(c, "main").Partyline().Services()["nav"] }
+	for _, i := range []int{4, 1, 3, 0, 2} { // as they come up
+		apps[i].OnInvite(partytest.Manifest(fmt.Sprintf(`{"services": {"nav": {"answer": %q}}}`, guests[i])))
 		partytest.Eventually(t, guests[i]+" joins", func() bool {
 			wsgiparty.SendInvites("main", guests[i])
-			return slices.Contains(operatorOf(c, "main").Partyline().Services()["nav"], guests[i])
+			return slices.Contains(nav(), guests[i])
 		})
-		there := slices.DeleteFunc(slices.Clone(want), func(guest string) bool {
-			return !slices.Contains(operatorOf(c, "main").Partyline().Services()["nav"], guest)
-		})
+		there := slices.DeleteFunc(slices.Clone(want), func(guest string) bool { return !slices.Contains(nav(), guest) })
 		var answers []string
 		for _, answer := range c.Answered("main", "nav", nil) {
 			answers = append(answers, strings.Trim(string(answer.(json.RawMessage)), `"`))
 		}
-		check.ErrorIf(t, !slices.Equal(answers, there) || !slices.Equal(operatorOf(c, "main").Partyline().Services()["nav"], there), "answers %q, want %q", answers, there)
+		check.Slices(t, answers, there)
+		check.Slices(t, nav(), there, "connected")
 	}
-}
-
-// serverOf returns the server whose party invites the guest.
-func serverOf(c *partytest.Caddy, guest string) string {
-	for _, p := range wsgiparty.Parties() {
-		for _, i := range p.Invites {
-			if i.Guest == guest {
-				return i.Server
-			}
-		}
-	}
-	c.Fatalf("nobody invites %s", guest)
-	return ""
 }
