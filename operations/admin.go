@@ -122,26 +122,13 @@ func apiError(status int, err error) error {
 
 // findParty returns the party of the running config, or an error that says which there are.
 func findParty(name string) (party.PartyInfo, error) {
-	for _, p := range party.Parties() {
+	parties := party.Parties()
+	for _, p := range parties {
 		if p.Partyline.Name() == name {
 			return p, nil
 		}
 	}
-	return party.PartyInfo{}, noParty(name)
-}
-
-// findEntry is findParty for the entry.
-func findEntry(name string) (*party.Entry, error) {
-	if a, ok := party.Running(); ok {
-		if e := a.Entry(name); e != nil {
-			return e, nil
-		}
-	}
-	return nil, noParty(name)
-}
-
-func noParty(name string) error {
-	return notFound("party", name, each(party.Parties(), func(p party.PartyInfo) string { return p.Partyline.Name() }))
+	return party.PartyInfo{}, notFound("party", name, each(parties, func(p party.PartyInfo) string { return p.Partyline.Name() }))
 }
 
 func notFound(what, name string, names []string) error {
@@ -272,12 +259,12 @@ func invite(w http.ResponseWriter, r *http.Request, path []string) ([][]byte, er
 
 // ask asks around.
 func ask(w http.ResponseWriter, r *http.Request, path []string) ([][]byte, error) {
-	entry, err := findEntry(path[0])
+	p, err := findParty(path[0])
 	if err != nil {
 		return nil, err
 	}
 	service := path[2]
-	services := entry.Services()
+	services := p.Partyline.Services()
 	if _, ok := services[service]; !ok {
 		return nil, notFound("service", service, slices.Sorted(maps.Keys(services)))
 	}
@@ -293,7 +280,7 @@ func ask(w http.ResponseWriter, r *http.Request, path []string) ([][]byte, error
 	if err != nil {
 		return nil, apiError(http.StatusBadRequest, err)
 	}
-	response, err := repliesTo(r.Context(), entry, service, payload, first)
+	response, err := repliesTo(r.Context(), p.Partyline, service, payload, first)
 	if _, ok := errors.AsType[*partyline.NoSuchServiceError](err); ok {
 		return nil, apiError(http.StatusNotFound, err) // everybody has just left
 	}
@@ -304,12 +291,13 @@ func ask(w http.ResponseWriter, r *http.Request, path []string) ([][]byte, error
 }
 
 // repliesTo asks everyone, and returns what comes of it as JSON, in parts.
-func repliesTo(ctx context.Context, entry *party.Entry, service string, payload any, first bool) ([][]byte, error) {
+func repliesTo(ctx context.Context, line *partyline.Partyline, service string, payload any, first bool) ([][]byte, error) {
 	w := &wire.Writer{Room: budget.New(wire.MaxResponse), Timed: true}
 	if err := w.Begin(first); err != nil {
 		return nil, err
 	}
-	for r := range entry.Operator("").Replies(ctx, service, payload) {
+	entry := line.Owner().(*party.Entry)
+	for r := range line.Operator("").Replies(ctx, service, payload) {
 		answered, err := w.Reply(wire.Reply{
 			Guest: r.Guest, Mount: entry.MountFor(ctx, r.Guest), Answer: r.Answer, Err: r.Err, Declined: r.Err == partyline.ErrHighAndDry, Duration: r.Duration,
 		})

@@ -334,6 +334,7 @@ func TestAClientThatGoesAwayEndsItsAsk(t *testing.T) {
 		return replies[1].Failed == 1
 	})
 	check.Equal(t, next.Load(), 0, "the next guest is asked")
+	check.Equal(t, len(partytest.LogEntries(t, "request error")), 0, "nobody is there to be told")
 }
 
 // bodyOf is a request's body that is made when the server reads it.

@@ -166,25 +166,25 @@ func TestTheAdminAPIShowsWhoIsOnTheLineAndWhatCameOfIt(t *testing.T) {
 	var declines, breaks atomic.Bool
 	partytest.OnProvision(t, "teller", partytest.Joins(party, "teller", "time", "noon"))
 	partytest.OnInvites(t, "one", partytest.Connects("1", "zebra", "number"))
-	partytest.OnInvites(t, "two", func(w http.ResponseWriter, _ *http.Request, operator *partytest.Operator) error {
-		w.WriteHeader(http.StatusCreated)
-		return operator.Connect("number", func(context.Context, any) (any, error) {
-			if declines.Load() {
-				return nil, fmt.Errorf("not me: %w", wsgiparty.ErrHighAndDry)
-			}
-			return "2", nil
-		})
-	})
+	connects := func(status int, h wsgiparty.Handler) partytest.InvitedFunc {
+		return func(w http.ResponseWriter, _ *http.Request, operator *partytest.Operator) error {
+			w.WriteHeader(status)
+			return operator.Connect("number", h)
+		}
+	}
+	partytest.OnInvites(t, "two", connects(http.StatusCreated, func(context.Context, any) (any, error) {
+		if declines.Load() {
+			return nil, fmt.Errorf("not me: %w", wsgiparty.ErrHighAndDry)
+		}
+		return "2", nil
+	}))
 	partytest.OnInvites(t, "silent", partytest.Responds(http.StatusNoContent))
-	partytest.OnInvites(t, "broken", func(w http.ResponseWriter, _ *http.Request, operator *partytest.Operator) error {
-		w.WriteHeader(http.StatusServiceUnavailable)
-		return operator.Connect("number", func(context.Context, any) (any, error) {
-			if breaks.Load() {
-				return nil, errors.New("it <broke>")
-			}
-			return "broken", nil
-		})
-	})
+	partytest.OnInvites(t, "broken", connects(http.StatusServiceUnavailable, func(context.Context, any) (any, error) {
+		if breaks.Load() {
+			return nil, errors.New("it <broke>")
+		}
+		return "broken", nil
+	}))
 	partytest.OnInvites(t, "locked", partytest.FailsWith(partytest.ErrNoEntry))
 	partytest.OnInvites(t, "fails", partytest.FailsWith(errors.New("oh no")))
 	partytest.OnInvites(t, "unspeakable", partytest.FailsWith(unspeakableError{}))
@@ -325,16 +325,13 @@ func TestWhatTheAdminAPIShowsIsInTheSameOrderEachTime(t *testing.T) {
 		}
 		for _, s := range p.Services {
 			line = append(line, s.Service)
-			if fmt.Sprint(s.Guests) != "[c e a d b]" { // as they are asked
-				t.Errorf("guests of %s: %v", s.Service, s.Guests)
-			}
+			check.Equal(t, fmt.Sprint(s.Guests), "[c e a d b]", "guests of %s", s.Service) // as they are asked
 		}
 		order = append(order, p.Party+": "+strings.Join(line, " "))
 		for i, g := range strings.Fields("a b c d e") {
 			for j, s := range slices.Sorted(slices.Values(services)) {
-				if got := p.Counts[i*len(services)+j]; got.Guest != g || got.Service != s {
-					t.Errorf("count of %s, %s, want %s, %s", got.Guest, got.Service, g, s)
-				}
+				count := p.Counts[i*len(services)+j]
+				check.Equal(t, count.Guest+" "+count.Service, g+" "+s)
 			}
 		}
 	}
@@ -343,14 +340,11 @@ func TestWhatTheAdminAPIShowsIsInTheSameOrderEachTime(t *testing.T) {
 		fmt.Fprintf(&invited, "srv%dc srv%[1]de srv%[1]da srv%[1]dd srv%[1]db ", i)
 	}
 	for i, party := range []string{"a", "z"} {
-		if got, want := order[i], party+": "+invited.String()+"a9 b9 c9 d9 e9 a b d e f g h i j k l m n o p"; got != want {
-			t.Errorf("%s\nwant %s", got, want)
-		}
+		check.Equal(t, order[i], party+": "+invited.String()+"a9 b9 c9 d9 e9 a b d e f g h i j k l m n o p")
 	}
 	for range 3 {
-		for range 3 {
-			c.expectJSON("GET", "/wsgi_party/", "", want)
-		}
+		c.expectJSON("GET", "/wsgi_party/", "", want)
+		c.expectJSON("GET", "/wsgi_party/", "", want)
 		c.Load(site.String())
 	}
 }
@@ -359,16 +353,11 @@ func TestAReplicaThatLeavesIsNoLongerCounted(t *testing.T) {
 	script := partytest.OnInvites(t, "app", partytest.Connects("pong", "ping"))
 	c := newAdminTest(t)
 	c.Load("ADDRESS, http://" + testport.Address(t) + " {\nwsgi_party main {\ninvite /app/__invite__/\ntest_app app\n}\n}")
-	for left, want := range []string{
-		`[{"guest": "app", "services": ["ping"], "replicas": 2, "joined": "TIME"}]`,
-		`[{"guest": "app", "services": ["ping"], "replicas": 1, "joined": "TIME"}]`,
-		`[]`,
-	} {
-		if left > 0 {
-			script.Operator(left - 1).Leave()
-		}
-		c.expectShown("main", "guests", want)
-	}
+	c.expectShown("main", "guests", `[{"guest": "app", "services": ["ping"], "replicas": 2, "joined": "TIME"}]`)
+	script.Operator(0).Leave()
+	c.expectShown("main", "guests", `[{"guest": "app", "services": ["ping"], "replicas": 1, "joined": "TIME"}]`)
+	script.Operator(1).Leave()
+	c.expectShown("main", "guests", "[]")
 }
 
 func TestHeadOfTheAdminAPI(t *testing.T) {
@@ -387,12 +376,8 @@ func TestNamesInAdminPathsAreEscaped(t *testing.T) {
 	}
 	partytest.App(t, "app", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 		operator, _ := wsgiparty.OperatorFrom(r)
-		for _, service := range []string{operator.Guest(), "another"} {
-			if err := operator.Connect(service, partytest.Answers(operator.Guest())); err != nil {
-				return err
-			}
-		}
-		return nil
+		answers := partytest.Answers(operator.Guest())
+		return errors.Join(operator.Connect(operator.Guest(), answers), operator.Connect("another", answers))
 	})
 	var site strings.Builder
 	for i, name := range names {
@@ -405,13 +390,10 @@ func TestNamesInAdminPathsAreEscaped(t *testing.T) {
 		// A path is cleaned on its way, where dots are not escaped.
 		escaped := strings.ReplaceAll(url.PathEscape(name), ".", "%2E")
 		shown := c.shown(escaped)
-		if shown.Party != name || len(shown.Invites) != 2 || shown.Invites[0].Guest != name || len(shown.Guests) != 2 {
-			t.Errorf("%q: %+v", name, shown)
-		}
+		check.ErrorIf(t, shown.Party != name || len(shown.Invites) != 2 || shown.Invites[0].Guest != name || len(shown.Guests) != 2, "%q: %+v", name, shown)
 		check.Equal(t, fmt.Sprint(c.ask(escaped+"/ask/"+escaped+"?first", "").Answers), "["+name+"]", "asking %q", name)
-		if sent := c.invite(escaped, name); len(sent) != 1 || sent[0].Guest != name {
-			t.Errorf("inviting %q: %+v", name, sent)
-		}
+		sent := c.invite(escaped, name)
+		check.ErrorIf(t, len(sent) != 1 || sent[0].Guest != name, "inviting %q: %+v", name, sent)
 	}
 	check.Equal(t, len(c.all()), len(names), "parties")
 }
@@ -443,9 +425,7 @@ func TestOnlyTheMethodsOfAnAdminEndpointAreAllowed(t *testing.T) {
 			c.expectError(method+" "+path, response, http.StatusMethodNotAllowed, method, strings.ReplaceAll(allowed, ", ", " and "))
 		}
 	}
-	if asks != 0 || script.Invites() != 1 {
-		t.Errorf("%d asks, %d invites", asks, script.Invites())
-	}
+	check.Equal(t, fmt.Sprint(asks, script.Invites()), "0 1", "asks and invites")
 }
 
 const noEndpoint = "there is nothing at this path: write /wsgi_party/, /wsgi_party/{party}, /wsgi_party/{party}/invite or /wsgi_party/{party}/ask/{service}"
