@@ -13,7 +13,6 @@ import (
 
 	"github.com/wsgiparty/wsgiparty/internal/invitepath"
 	"github.com/wsgiparty/wsgiparty/internal/manifest"
-	"github.com/wsgiparty/wsgiparty/internal/subrequest"
 	"github.com/wsgiparty/wsgiparty/party"
 	"go.uber.org/zap"
 )
@@ -34,7 +33,7 @@ func (f *fetcher) adviceOn(info *party.InviteInfo, v verdict, ofCaddy bool) stri
 		return "another route answers at this path: put wsgi_party_guest where the requests to the application pass it"
 	case errors.Is(info.Err, party.ErrUnanswered):
 		return "no handler answers behind wsgi_party_guest: write the one that leads to the application there, such as reverse_proxy"
-	case errors.Is(info.Err, subrequest.ErrBrokeOff):
+	case errors.Is(info.Err, party.ErrBrokeOff):
 		return "the application closed the connection in the middle of its answer to GET " + asked + ": its own log may say why" + again
 	case party.TimedOut(info.Err):
 		return fmt.Sprintf("GET %s was not answered in time: the application is to answer its manifest at once; or write an invite_timeout of more than %v in wsgi_party", asked, f.invitation.Timeout()) + again
@@ -72,11 +71,7 @@ func (f *fetcher) adviceOn(info *party.InviteInfo, v verdict, ofCaddy bool) stri
 func (a *application) warnOf(m *manifest.Manifest, before string) string {
 	warnings := a.warningsOf(m)
 	if warnings != "" && warnings != before {
-		a.logger.Warn("the guest's manifest is hardly what is meant",
-			zap.String("party", a.invitation.Party()),
-			zap.String("guest", a.guest()),
-			zap.String("uri", a.invitation.URI.String()),
-			zap.String("hint", warnings))
+		a.logger.Warn("the guest's manifest is hardly what is meant", zap.String("uri", a.invitation.URI.String()), zap.String("hint", warnings))
 	}
 	return warnings
 }
@@ -84,9 +79,6 @@ func (a *application) warnOf(m *manifest.Manifest, before string) string {
 // hardlyMeant returns what is warned of while the guest is on the line: in what is
 // declared, and in the application's manifest.
 func (a *application) hardlyMeant(fetched string) string {
-	if a.declared == nil {
-		return fetched
-	}
 	return strings.TrimPrefix(strings.TrimSuffix(a.warningsOf(a.declared)+"; "+fetched, "; "), "; ")
 }
 
@@ -124,7 +116,7 @@ func (f *fetcher) adviceOnNoManifest(info *party.InviteInfo, asked string, ofCad
 	}
 	// Clients leave an invite that they cannot verify to the application, which knows nothing of it.
 	switch {
-	case ofCaddy || info.Status < 400 || f.last != nil:
+	case ofCaddy || info.Status < 400 || f.last.manifest != nil:
 	case f.keys.IsZero():
 		advice = append(advice, "Has it a key? Then it wants a Party-Token, and none was sent: write `key {env.BLOG_PARTY_KEY}` in wsgi_party_guest, with that key in the variable")
 	default:

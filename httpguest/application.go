@@ -4,9 +4,15 @@
 package httpguest
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"maps"
+	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,35 +29,48 @@ import (
 type application struct {
 	*Guest
 	invitation *party.Invitation
-	path       string // where the application is mounted in the party, escaped
-	mount      string // the same with the party's prefix, where that is the same for all requests
-	origin     string // what comes before the mount in links; empty for an invite without one
+	logger     *zap.Logger // says whose messages they are
+	path       string      // where the application is mounted in the party, escaped
+	mount      string      // the same with the party's prefix, where that is the same for all requests
+	origin     string      // what comes before the mount in links; empty for an invite without one
 	slots      *slots
 
 	ctx  context.Context // ended by end
 	end  context.CancelFunc
 	wake chan struct{} // to ask for the manifest again
 
-	urls     atomic.Pointer[map[string]*urltemplate.Template]
-	breakers sync.Map // of service to *breaker
-
+	urls      atomic.Pointer[map[string]*urltemplate.Template]
+	breakers  sync.Map // of service to *breaker
 	upstreams upstreams
 }
 
 func newApplication(g *Guest, i *party.Invitation, path string) *application {
 	a := &application{Guest: g, invitation: i, path: path, mount: invitepath.Escape(i.Prefix) + path, origin: i.Origin(), wake: make(chan struct{}, 1)}
+	a.logger = g.logger.With(zap.String("party", i.Party()), zap.String("guest", a.guest()))
 	a.ctx, a.end = context.WithCancel(i.Context())
-	a.slots = newSlots(g.MaxAsks, time.Duration(g.Timeout), &overload{ctx: a.ctx, maxAsks: g.MaxAsks, logger: g.logger.With(zap.String("party", i.Party()), zap.String("guest", a.guest()))})
+	a.slots = newSlots(g.MaxAsks, time.Duration(g.Timeout), &overload{ctx: a.ctx, maxAsks: g.MaxAsks, logger: a.logger})
 	return a
 }
 
 func (a *application) guest() string { return a.invitation.Operator.Guest() }
 
+// isAnothers reports whether a page's name begins with that of another guest of the party.
+func (a *application) isAnothers(page string) bool {
+	guest, _, named := strings.Cut(page, ":")
+	return named && guest != a.guest() && a.invitation.Operator.Partyline().IsInOrder(guest)
+}
+
 // connectDeclared connects what is declared, for an application that is asked for no
 // manifest.
 func (a *application) connectDeclared() error {
 	a.invitation.Advise(a.hardlyMeant(""))
-	return a.connect(a.invitation.Operator, manifest.Merge(a.declared, nil, nil))
+	return a.connect(a.invitation.Operator, a.withDeclared(nil))
+}
+
+// withDeclared returns what the guest answers for by a manifest of its application, nil if
+// that has none.
+func (a *application) withDeclared(m *manifest.Manifest) *manifest.Manifest {
+	return manifest.Merge(a.declared, m, a.Allow)
 }
 
 // adopt replaces what the guest is connected to, unless it has been invited anew meanwhile.
@@ -77,7 +96,7 @@ func (a *application) connect(o *partyline.Operator, m *manifest.Manifest) error
 	a.invitation.OnStart(func() { a.sayWhatIsCalledAsAnothers(m) }) // when all invites are known
 	if len(m.URLs) > 0 {
 		connect := o.Connect
-		if len(a.declaredURLs()) > 0 { // which may be called as those of another guest
+		if len(a.declared.URLs) > 0 { // which may be called as those of another guest
 			connect = o.ConnectForAll
 		}
 		if err := connect(party.URLService, a.answerURL); err != nil {
@@ -95,21 +114,21 @@ func (a *application) connect(o *partyline.Operator, m *manifest.Manifest) error
 }
 
 func (a *application) connectHandler(o *partyline.Operator, service string, h manifest.Handler) error {
-	if h.Href == nil {
-		return o.Connect(service, func(ctx context.Context, _ any) (any, error) {
-			if service != party.URLService {
-				return h.Answer, nil
-			}
-			mount := a.invitation.MountFor(ctx)
-			link, err := a.linkOf(mount, h.Answer)
-			if err == nil && !a.declaresService(service) {
-				err = a.checkConstant(mount, link)
-			}
-			return link, err
+	if h.Href != nil {
+		return o.ConnectRemote(service, func(ctx context.Context, payload any) (any, error) {
+			return a.askApplication(ctx, service, h, payload)
 		})
 	}
-	return o.ConnectRemote(service, func(ctx context.Context, payload any) (any, error) {
-		return a.askApplication(ctx, service, h, payload)
+	return o.Connect(service, func(ctx context.Context, _ any) (any, error) {
+		if service != party.URLService {
+			return h.Answer, nil
+		}
+		mount := a.invitation.MountFor(ctx)
+		link, err := a.linkOf(mount, h.Answer)
+		if err == nil && !a.declaresService(service) {
+			err = a.checkConstant(mount, link)
+		}
+		return link, err
 	})
 }
 
@@ -119,4 +138,97 @@ func (a *application) fetchSoon() {
 	case a.wake <- struct{}{}:
 	default:
 	}
+}
+
+// sayWhatIsCalledAsAnothers says in the log which pages of the application's manifest have
+// names that belong to another guest, as those of a Django namespace may.
+func (a *application) sayWhatIsCalledAsAnothers(m *manifest.Manifest) {
+	var names []string
+	for name := range m.URLs {
+		if a.isAnothers(name) && a.declared.URLs[name] == nil {
+			names = append(names, name)
+		}
+	}
+	if names == nil {
+		return
+	}
+	first := slices.Min(names)
+	guest, _, _ := strings.Cut(first, ":")
+	a.logger.Info("pages are called as those of another guest", zap.Int("pages", len(names)),
+		zap.String("hint", fmt.Sprintf("only guest %s is asked for %s: ask for this guest's as %s:%[2]s", guest, first, a.guest())))
+}
+
+// answerURL answers where the application's pages are.
+func (a *application) answerURL(ctx context.Context, payload any) (any, error) {
+	request, err := party.URLRequestOf(payload)
+	if err != nil {
+		return nil, err
+	}
+	name, urls := request.Name, *a.urls.Load()
+	if a.isAnothers(name) {
+		urls = a.declared.URLs // it is another guest's page, but for what the operator declares
+	}
+	template, ok := urls[name]
+	if guest, page, _ := strings.Cut(name, ":"); !ok && guest == a.guest() {
+		name = page
+		template, ok = urls[name]
+	}
+	if !ok {
+		return nil, partyline.ErrHighAndDry
+	}
+	mount := a.invitation.MountFor(ctx)
+	expanded, err := template.Expand(ctx, mount, request.Values)
+	if errors.Is(err, urltemplate.ErrMissing) {
+		return nil, partyline.ErrHighAndDry
+	}
+	if err == nil {
+		err = a.checkPage(name, expanded[len(mount)-len(a.path):])
+	}
+	if err != nil {
+		return nil, err
+	}
+	return a.origin + expanded, nil
+}
+
+// linkIn returns what the application answered to the service url in a call as a link. One
+// that Caddy gave out in the same call, as that of a page by another name, stays as it is.
+func (a *application) linkIn(ctx context.Context, answer []byte) (string, error) {
+	var text string
+	if err := json.Unmarshal(answer, &text); err == nil && party.GaveURL(ctx, text) {
+		return text, a.checkLink(text)
+	}
+	return a.linkOf(a.invitation.MountFor(ctx), answer)
+}
+
+// linkOf returns an answer to the service url as a link. It is relative to the mount,
+// unless it begins with the mount or the origin, as that of a framework does which knows
+// them.
+func (a *application) linkOf(mount string, answer []byte) (string, error) {
+	var text string
+	if err := json.Unmarshal(answer, &text); err != nil {
+		return "", errors.New("the answer is no string")
+	}
+	if below, ok := strings.CutPrefix(text, a.origin); ok && a.origin != "" && strings.HasPrefix(below, "/") {
+		return text, urltemplate.Check(below)
+	}
+	if below, ok := strings.CutPrefix(text, mount); ok && mount != "" && (below == "" || strings.ContainsAny(below[:1], "/?#")) {
+		return a.origin + text, urltemplate.Check(text)
+	}
+	link, err := urltemplate.Join(mount, text)
+	if err != nil {
+		return "", err
+	}
+	return a.origin + link, nil
+}
+
+// checkLink checks a link to any guest.
+func (a *application) checkLink(text string) error {
+	link, err := party.Linkable(a.invitation.Operator.Partyline(), text)
+	if err != nil {
+		return err
+	}
+	if parsed, err := url.Parse(link); err == nil && parsed.IsAbs() {
+		link = cmp.Or(strings.TrimPrefix(link, parsed.Scheme+"://"+parsed.Host), "/")
+	}
+	return urltemplate.Check(link)
 }

@@ -21,9 +21,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/sony/gobreaker/v2"
 	"github.com/wsgiparty/wsgiparty/internal/manifest"
+	"github.com/wsgiparty/wsgiparty/internal/reservedheader"
 	"github.com/wsgiparty/wsgiparty/internal/strictjson"
-	"github.com/wsgiparty/wsgiparty/internal/subrequest"
-	"github.com/wsgiparty/wsgiparty/internal/token"
 	"github.com/wsgiparty/wsgiparty/internal/urltemplate"
 	"github.com/wsgiparty/wsgiparty/party"
 	"github.com/wsgiparty/wsgiparty/partyline"
@@ -55,10 +54,20 @@ type abandonedError struct{ error }
 
 func (e *abandonedError) Unwrap() error { return e.error }
 
+func isAbandoned(err error) bool {
+	_, ok := errors.AsType[*abandonedError](err)
+	return ok
+}
+
 // unreachableError says that the application did not answer at all.
 type unreachableError struct{ error }
 
 func (e *unreachableError) Unwrap() error { return e.error }
+
+func isUnreachable(err error) bool {
+	_, ok := errors.AsType[*unreachableError](err)
+	return ok
+}
 
 // statusError says that the application, or a handler in front of it, answered with a
 // status that is no answer.
@@ -120,7 +129,7 @@ func (a *application) request(ctx context.Context, service string, h manifest.Ha
 		return nil, statusErr.result()
 	}
 	if err != nil {
-		if _, ok := errors.AsType[net.Error](err); ok || party.TimedOut(err) || errors.Is(err, subrequest.ErrBrokeOff) {
+		if _, ok := errors.AsType[net.Error](err); ok || party.TimedOut(err) || errors.Is(err, party.ErrBrokeOff) {
 			err = &unreachableError{err}
 		}
 		return nil, err
@@ -171,18 +180,13 @@ func (a *application) newRequest(ctx context.Context, service string, h manifest
 		return nil, nil, err
 	}
 	parsed, err := url.Parse(target)
+	if err == nil && !a.declaresService(service) {
+		err = a.checkHref(parsed.EscapedPath())
+	}
 	if err != nil {
 		return nil, nil, err
 	}
-	if !a.declaresService(service) {
-		if err := a.checkHref(parsed.EscapedPath()); err != nil {
-			return nil, nil, err
-		}
-	}
-	r := &http.Request{Method: h.Method, URL: parsed, Header: http.Header{
-		"Accept":        {"application/json"},
-		"Cache-Control": {"no-store"},
-	}}
+	r := &http.Request{Method: h.Method, URL: parsed, Header: http.Header{"Accept": {"application/json"}, "Cache-Control": {"no-store"}}}
 	if body != nil {
 		r.Header["Content-Type"] = []string{"application/json"}
 		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
@@ -220,16 +224,10 @@ func (a *application) send(r *http.Request, options party.SendOptions, body []by
 	signed := ""
 	if !a.keys.IsZero() {
 		mount := a.invitation.MountFor(r.Context())
-		t := token.Token{
-			Guest: a.guest(), Method: r.Method, URI: strings.TrimSuffix(mount, a.path) + r.URL.RequestURI(), Mount: mount,
-			BodyHash: sha256.Sum256(body),
-		}
-		for _, step := range path {
-			t.Path = append(t.Path, token.Ask(step))
-		}
+		t := party.Token{Guest: a.guest(), Method: r.Method, URI: strings.TrimSuffix(mount, a.path) + r.URL.RequestURI(), Mount: mount, BodyHash: sha256.Sum256(body)}
 		now := time.Now()
 		if len(path) > 0 {
-			a.invitation.SignPath(r.Context(), &t, now)
+			a.invitation.SignPath(r.Context(), &t, path, now)
 		}
 		var err error
 		if signed, err = a.keys.Sign(t, now); err != nil {
@@ -241,7 +239,7 @@ func (a *application) send(r *http.Request, options party.SendOptions, body []by
 	}
 	options.Prepare = func(r *http.Request) { // where nobody else can get them
 		if signed != "" {
-			r.Header[tokenHeader] = []string{signed}
+			r.Header[reservedheader.Token] = []string{signed}
 		}
 		party.AddForwarded(r.Context(), r.Header, a.Forward)
 	}

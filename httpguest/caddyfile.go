@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/url"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,11 +18,15 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"golang.org/x/net/http/httpguts"
 
 	"github.com/wsgiparty/wsgiparty/internal/caddytokens"
 	"github.com/wsgiparty/wsgiparty/internal/manifest"
 	"github.com/wsgiparty/wsgiparty/internal/nearest"
+	"github.com/wsgiparty/wsgiparty/internal/reservedheader"
+	"github.com/wsgiparty/wsgiparty/internal/urltemplate"
 	"github.com/wsgiparty/wsgiparty/internal/wire"
+	"github.com/wsgiparty/wsgiparty/party"
 )
 
 func init() {
@@ -56,7 +62,7 @@ func (g *Guest) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return d.ArgErr()
 		}
 	}
-	services := make(map[string][]map[string]any)
+	parsed := options{g, make(map[string][]map[string]any)}
 	given := make(map[string]bool)
 	for d.NextBlock(0) {
 		name := d.Val()
@@ -78,40 +84,43 @@ func (g *Guest) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		if len(args) < option.least || option.most >= 0 && len(args) > option.most {
 			return d.ArgErr()
 		}
-		if err := option.set(g, services, args); err != nil {
+		if err := option.set(parsed, args); err != nil {
 			return d.WrapErr(err)
 		}
 	}
-	if len(services) == 0 {
-		return nil
-	}
 	var err error
-	g.Services, err = json.Marshal(services)
+	if len(parsed.services) > 0 {
+		g.Services, err = json.Marshal(parsed.services)
+	}
 	return err
 }
 
-type guestOption struct {
-	least, most int // arguments; any number if most is negative
-	repeatable  bool
-	set         func(g *Guest, services map[string][]map[string]any, args []string) error
+// options are what has been parsed of a directive. Its services become JSON in the end.
+type options struct {
+	*Guest
+	services map[string][]map[string]any
 }
 
-var guestOptions = map[string]guestOption{
-	"key": {1, -1, true, func(g *Guest, _ map[string][]map[string]any, args []string) error {
-		g.Keys = append(g.Keys, args...)
-		return checkKeys(g.Keys)
+var guestOptions = map[string]struct {
+	least, most int // arguments; any number if most is negative
+	repeatable  bool
+	set         func(o options, args []string) error
+}{
+	"key": {1, -1, true, func(o options, args []string) error {
+		o.Keys = append(o.Keys, args...)
+		return checkKeys(o.Keys)
 	}},
-	"url": {2, 2, true, func(g *Guest, _ map[string][]map[string]any, args []string) error {
-		if _, ok := g.URLs[args[0]]; ok {
+	"url": {2, 2, true, func(o options, args []string) error {
+		if _, ok := o.URLs[args[0]]; ok {
 			return errors.New("url " + args[0] + " already specified")
 		}
-		if g.URLs == nil {
-			g.URLs = make(map[string]string)
+		if o.URLs == nil {
+			o.URLs = make(map[string]string)
 		}
-		g.URLs[args[0]] = args[1]
+		o.URLs[args[0]] = args[1]
 		return checkDeclared("urls", args[0], args[1])
 	}},
-	"answer": {2, 2, true, func(_ *Guest, services map[string][]map[string]any, args []string) error {
+	"answer": {2, 2, true, func(o options, args []string) error {
 		var answer any = args[1]
 		if text := []byte(args[1]); json.Valid(text) {
 			value, err := wire.ParseJSON(text)
@@ -123,9 +132,9 @@ var guestOptions = map[string]guestOption{
 			}
 			answer = json.RawMessage(text)
 		}
-		return declareService(services, args[0], map[string]any{"answer": answer})
+		return o.addHandler(args[0], map[string]any{"answer": answer})
 	}},
-	"service": {2, 3, true, func(_ *Guest, services map[string][]map[string]any, args []string) error {
+	"service": {2, 3, true, func(o options, args []string) error {
 		href := args[len(args)-1]
 		if strings.ContainsAny(href[:min(1, len(href))], `{["`) && json.Valid([]byte(href)) {
 			return fmt.Errorf("service %s has JSON for its href: a constant is written `answer %[1]s …`", args[0])
@@ -137,23 +146,23 @@ var guestOptions = map[string]guestOption{
 		case href == http.MethodGet || href == http.MethodPost:
 			return fmt.Errorf("service %s has no href: write `service %[1]s %s <href>`", args[0], href)
 		}
-		return declareService(services, args[0], handler)
+		return o.addHandler(args[0], handler)
 	}},
-	"fetch_manifest": {0, 1, false, func(g *Guest, _ map[string][]map[string]any, args []string) error {
+	"fetch_manifest": {0, 1, false, func(o options, args []string) error {
 		on := len(args) == 0 || args[0] == "on"
 		if !on && args[0] != "off" {
 			return errors.New("fetch_manifest is " + args[0] + ": write on or off")
 		}
-		g.FetchManifest = &on
+		o.FetchManifest = &on
 		return nil
 	}},
-	"hrefs": {1, -1, true, func(g *Guest, _ map[string][]map[string]any, args []string) error {
-		g.Hrefs = append(g.Hrefs, args...)
+	"hrefs": {1, -1, true, func(o options, args []string) error {
+		o.Hrefs = append(o.Hrefs, args...)
 		_, err := parseHrefs(args)
 		return err
 	}},
-	"allow": {1, -1, true, func(g *Guest, _ map[string][]map[string]any, args []string) error {
-		g.Allow = append(g.Allow, args...)
+	"allow": {1, -1, true, func(o options, args []string) error {
+		o.Allow = append(o.Allow, args...)
 		for _, service := range args {
 			if err := checkDeclared("services", service, map[string]any{"answer": nil}); err != nil {
 				return err
@@ -161,38 +170,38 @@ var guestOptions = map[string]guestOption{
 		}
 		return nil
 	}},
-	"timeout": {1, 1, false, func(g *Guest, _ map[string][]map[string]any, args []string) error {
+	"timeout": {1, 1, false, func(o options, args []string) error {
 		timeout, err := caddy.ParseDuration(args[0])
 		if err != nil || timeout <= 0 {
 			return errors.New("timeout is " + args[0] + ": write a duration above zero, such as 2s")
 		}
-		g.Timeout = caddy.Duration(timeout)
+		o.Timeout = caddy.Duration(timeout)
 		return nil
 	}},
-	"max_asks": {1, 1, false, func(g *Guest, _ map[string][]map[string]any, args []string) error {
-		n, err := strconv.Atoi(args[0])
-		if err != nil || n < 1 || n > maxMaxAsks {
+	"max_asks": {1, 1, false, func(o options, args []string) (err error) {
+		if o.MaxAsks, err = strconv.Atoi(args[0]); err != nil || o.MaxAsks < 1 || o.MaxAsks > maxMaxAsks {
 			return fmt.Errorf("max_asks is %s: write a number from 1 to %d", args[0], maxMaxAsks)
 		}
-		g.MaxAsks = n
 		return nil
 	}},
-	"max_answer": {1, 1, false, func(g *Guest, _ map[string][]map[string]any, args []string) (err error) {
-		g.MaxAnswer, err = caddytokens.ParseSize("max_answer", args[0], "1MiB")
+	"max_answer": {1, 1, false, func(o options, args []string) (err error) {
+		o.MaxAnswer, err = caddytokens.ParseSize("max_answer", args[0], "1MiB")
 		return err
 	}},
-	"forward": {1, -1, true, func(g *Guest, _ map[string][]map[string]any, args []string) error {
-		g.Forward = append(g.Forward, args...)
+	"forward": {1, -1, true, func(o options, args []string) error {
+		o.Forward = append(o.Forward, args...)
 		return checkForwarded(args)
 	}},
 }
 
-func declareService(services map[string][]map[string]any, name string, handler map[string]any) error {
-	services[name] = append(services[name], handler)
-	if err := checkDeclared("services", name, handler); err != nil || len(services[name]) == 1 {
+// addHandler adds one to those of a service.
+func (o options) addHandler(service string, handler map[string]any) error {
+	handlers := append(o.services[service], handler)
+	o.services[service] = handlers
+	if err := checkDeclared("services", service, handler); err != nil || len(handlers) == 1 {
 		return err
 	}
-	return checkDeclared("services", name, services[name])
+	return checkDeclared("services", service, handlers)
 }
 
 // checkNumbers refuses numbers that Caddy would round: it takes those of a config for
@@ -236,6 +245,88 @@ func checkDeclared(member, name string, value any) error {
 	}
 	_, err = manifest.Parse(encoded)
 	return err
+}
+
+// checkKeys refuses keys that are no placeholders.
+func checkKeys(keys []string) error {
+	for i, key := range keys {
+		if !(strings.HasPrefix(key, "{env.") || strings.HasPrefix(key, "{file.")) || strings.Index(key, "}") != len(key)-1 {
+			return fmt.Errorf("key %d is written in the config ({$VARIABLE} writes it there, too): write a placeholder such as {env.BLOG_PARTY_KEY} or {file./run/secrets/blog}, so that it stays out of it", i+1)
+		}
+	}
+	return nil
+}
+
+// resolveKeys replaces the placeholders that keys have to be.
+func resolveKeys(keys []string) (party.Keys, error) {
+	if err := checkKeys(keys); err != nil {
+		return party.Keys{}, err
+	}
+	placeholders := caddy.NewReplacer()
+	resolved := make([]string, len(keys))
+	for i, key := range keys {
+		resolved[i] = strings.TrimSpace(placeholders.ReplaceAll(key, ""))
+	}
+	made, err := party.NewKeys(resolved)
+	if wrong, ok := errors.AsType[*party.KeyError](err); ok {
+		placeholder := keys[wrong.Index]
+		if why := whyEmpty(placeholder); resolved[wrong.Index] == "" && why != "" {
+			wrong.Problem = "is empty: " + why
+		}
+		err = fmt.Errorf("key %d, %s, %s; put there what `openssl rand -base64 32` prints, and give it to the application, too", wrong.Index+1, placeholder, wrong.Problem)
+	}
+	return made, err
+}
+
+// whyEmpty says why nothing is in a key's placeholder, if that is to be known.
+func whyEmpty(placeholder string) string {
+	kind, name, _ := strings.Cut(strings.Trim(placeholder, "{}"), ".")
+	if kind == "env" {
+		if _, ok := os.LookupEnv(name); !ok {
+			return "the variable " + name + " is unset in Caddy's environment"
+		}
+	} else if _, err := os.Stat(name); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+// checkForwarded refuses the headers that are not to be forwarded.
+func checkForwarded(names []string) error {
+	for _, name := range names {
+		if !httpguts.ValidHeaderFieldName(name) {
+			return fmt.Errorf("forward: %q is no header's name", name)
+		}
+		if reservedheader.Reserves(name) {
+			return fmt.Errorf("forward: the header %s is the party's own, which every ask has: leave it out", name)
+		}
+		switch http.CanonicalHeaderKey(name) {
+		case reservedheader.Loop, "Connection", "Content-Length", "Content-Type", "Host", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
+			"Accept-Encoding", "Content-Encoding", "Expect", "Range",
+			"If-Match", "If-Modified-Since", "If-None-Match", "If-Range", "If-Unmodified-Since":
+			return fmt.Errorf("forward: the header %s belongs to one request, and an ask has its own: leave it out", name)
+		}
+	}
+	return nil
+}
+
+// parseHrefs checks the paths under which hrefs of a manifest may lead, and returns
+// them unescaped.
+func parseHrefs(paths []string) ([]string, error) {
+	unescaped := make([]string, len(paths))
+	for i, p := range paths {
+		joined, err := urltemplate.Join("", p)
+		if err == nil && (p[0] != '/' || strings.ContainsAny(p, "?#*")) {
+			err = errors.New("it is no path")
+		}
+		if err == nil {
+			unescaped[i], err = url.PathUnescape(joined)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("hrefs: %q: write a path such as /api, which is for all below, too: %w", p, err)
+		}
+	}
+	return unescaped, nil
 }
 
 var _ caddyfile.Unmarshaler = (*Guest)(nil)

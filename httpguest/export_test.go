@@ -97,4 +97,4 @@ func (f *fetcher) Hear(response *http.Response, err error, asked time.Time) time
 }
 
 // HasManifest reports whether a last manifest counts.
-func (f *fetcher) HasManifest() bool { return f.last != nil }
+func (f *fetcher) HasManifest() bool { return f.last.manifest != nil }

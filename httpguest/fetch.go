@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"net/http"
 	"runtime/debug"
+	"strconv"
 	"time"
 
 	"github.com/wsgiparty/wsgiparty/internal/kept"
-	"github.com/wsgiparty/wsgiparty/internal/manifest"
 	"github.com/wsgiparty/wsgiparty/party"
 	"go.uber.org/zap"
 )
@@ -40,7 +40,7 @@ type fetcher struct {
 	key      manifestKey
 	storage  string // where the manifest is stored
 	standing standing
-	last     *lastManifest // not nil while confirmed or doubted
+	last     lastManifest // zero unless confirmed or doubted
 	began    time.Time
 	retries  retries
 	denials  int // in a row that it is a guest
@@ -53,21 +53,18 @@ type fetcher struct {
 }
 
 func newFetcher(a *application) *fetcher {
-	f := &fetcher{
-		application: a,
-		key:         manifestKey{a.invitation.Party(), a.guest(), a.invitation.URI.String()},
-		began:       time.Now(),
-	}
+	f := &fetcher{application: a, key: manifestKey{a.invitation.Party(), a.guest(), a.invitation.URI.String()}, began: time.Now()}
 	f.remembered = kept.Hold(&a.holds, applications, f.key)
 	f.storage = f.key.storageKey(a.surroundings())
 	a.app.Storage().Keep(f.storage)
-	if f.last = f.remembered.last.Load(); f.last == nil {
-		f.last = f.stored()
+	if last := f.remembered.last.Load(); last != nil {
+		f.last = *last
+		f.warned = f.warningsOf(last.manifest) // it has been told
 	} else {
-		f.warned = f.warningsOf(f.last.manifest) // it has been told
+		f.last = f.stored()
 	}
 	switch {
-	case f.last == nil:
+	case f.last.manifest == nil:
 	case f.last.fresh.After(f.began):
 		f.standing = confirmed
 	default:
@@ -85,24 +82,18 @@ func (f *fetcher) begin() error {
 	f.dropStrayed()
 	if len(f.hrefs) > 0 && f.invitation.Base() != "" {
 		f.logger.Warn("hrefs has no effect: this guest's hrefs lie under what comes before __invite__ in the path of its invite",
-			zap.String("party", f.key.Party), zap.String("guest", f.key.Guest), zap.String("hint", "leave hrefs out; an href elsewhere is written as `service <service> <href>`"))
+			zap.String("hint", "leave hrefs out; an href elsewhere is written as `service <service> <href>`"))
 	}
-	soFar := party.InviteInfo{Result: party.InviteJoined}
-	if f.last == nil && f.declared == nil {
+	soFar := party.InviteInfo{Result: party.InviteJoined, Hint: f.hint()}
+	if f.last.manifest == nil && !f.declares() {
 		soFar = f.waiting()
-	} else if err := f.connect(f.invitation.Operator, f.lastMerged()); err != nil {
+	} else if err := f.connect(f.invitation.Operator, f.withDeclared(f.last.manifest)); err != nil {
 		return err
-	} else if f.last != nil {
-		soFar.Hint = f.hardlyMeant(f.warned)
-	} else {
-		soFar.Hint = f.hardlyMeant("")
 	}
 	if f.standing == confirmed {
 		f.invitation.Advise(soFar.Hint)
 	} else { // the application is asked at once
-		if f.standing == doubted {
-			soFar.OldManifest = f.last.fetched
-		}
+		soFar.OldManifest = f.last.fetched
 		f.invitation.Defer(soFar)
 	}
 	f.invitation.OnStart(func() {
@@ -110,6 +101,14 @@ func (f *fetcher) begin() error {
 		f.run()
 	})
 	return nil
+}
+
+// hint says what is hardly meant in what the guest is on the line by.
+func (f *fetcher) hint() string {
+	if f.last.manifest == nil {
+		return f.hardlyMeant("")
+	}
+	return f.hardlyMeant(f.warned)
 }
 
 // waiting is what has come of the invite of an application that is yet to be asked.
@@ -121,29 +120,18 @@ func (f *fetcher) waiting() party.InviteInfo {
 	return party.InviteInfo{Result: party.InviteNotAnswered, Hint: "the application is asked for its manifest when the config has started"}
 }
 
-// lastMerged returns what the guest is to be connected to until its application answers.
-func (f *fetcher) lastMerged() *manifest.Manifest {
-	if f.last == nil {
-		return manifest.Merge(f.declared, nil, nil)
-	}
-	return manifest.Merge(f.declared, f.last.manifest, f.Allow)
-}
-
 // run asks for the manifest until the application's next invite or its config ends.
 func (f *fetcher) run() {
 	wait := time.Duration(0)
-	if f.last != nil {
-		f.remembered.last.CompareAndSwap(nil, f.last) // it came from storage
-		wait = time.Until(f.last.fresh)
+	if last := f.last; last.manifest != nil {
+		f.remembered.last.CompareAndSwap(nil, &last) // it came from storage
+		wait = time.Until(last.fresh)
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	if p := f.pause(); p != nil {
 		f.logger.Info("an application that answered with a 5xx status is not asked for its manifest yet",
-			zap.String("party", f.key.Party),
-			zap.String("guest", f.key.Guest),
-			zap.Duration("asked_again_in", time.Until(p.until)),
-			zap.String("hint", "`"+f.inviteCommand()+"` has it asked at once"))
+			zap.Duration("asked_again_in", time.Until(p.until)), zap.String("hint", "`"+f.inviteCommand()+"` has it asked at once"))
 	}
 	for {
 		select {
@@ -169,11 +157,7 @@ func (f *fetcher) fetchAndRecover() (wait time.Duration) {
 	defer func() {
 		if value := recover(); value != nil {
 			wait = fetchWaits.broken
-			f.logger.Error("asking an application for its manifest panicked",
-				zap.String("party", f.key.Party),
-				zap.String("guest", f.key.Guest),
-				zap.String("error", fmt.Sprint(value)),
-				zap.ByteString("stack", debug.Stack()))
+			f.logger.Error("asking an application for its manifest panicked", zap.String("error", fmt.Sprint(value)), zap.ByteString("stack", debug.Stack()))
 		}
 	}()
 	return f.fetch()
@@ -181,17 +165,14 @@ func (f *fetcher) fetchAndRecover() (wait time.Duration) {
 
 // fetch asks once, and returns when to ask again.
 func (f *fetcher) fetch() time.Duration {
-	timeout := f.invitation.Timeout()
-	ctx, cancel := party.WithTimeout(f.ctx, timeout)
+	ctx, cancel := party.WithTimeout(f.ctx, f.invitation.Timeout())
 	defer cancel()
 	ctx, connected := party.WithConnecting(ctx, f.attempts())
-	r := (&http.Request{Method: http.MethodGet, URL: f.invitation.URI, Header: http.Header{
-		"Accept":        {manifestType},
-		"Cache-Control": {"no-store"},
-	}}).WithContext(ctx)
-	if f.last != nil && f.last.etag != "" {
-		r.Header.Set("If-None-Match", f.last.etag)
+	header := http.Header{"Accept": {manifestType}, "Cache-Control": {"no-store"}}
+	if f.last.etag != "" {
+		header.Set("If-None-Match", f.last.etag)
 	}
+	r := (&http.Request{Method: http.MethodGet, URL: f.invitation.URI, Header: header}).WithContext(ctx)
 	asked := time.Now()
 	response, err := f.send(r, party.SendOptions{}, nil, nil)
 	if f.ctx.Err() != nil {
@@ -201,4 +182,76 @@ func (f *fetcher) fetch() time.Duration {
 		f.retries.reached = true
 	}
 	return f.hear(answerOf(response, err, asked))
+}
+
+// waits are the times between two times that an application is asked for its manifest
+// which did not give one. Those of a pair double, from the first to the second.
+type waits struct {
+	unreached  [2]time.Duration // while nothing has answered at all
+	answered   [2]time.Duration // when something has
+	denied     [2]time.Duration // when it has said that it is no guest
+	leaving    time.Duration    // when it has said so and was one
+	broken     time.Duration    // after a 5xx, which a proxy may take for a sign that it is down
+	retryAfter time.Duration    // the longest that it may ask for
+}
+
+var fetchWaits = waits{
+	unreached:  [2]time.Duration{time.Second, 30 * time.Second},
+	answered:   [2]time.Duration{10 * time.Second, 5 * time.Minute},
+	denied:     [2]time.Duration{10 * time.Second, 5 * time.Minute},
+	leaving:    30 * time.Second,
+	broken:     5 * time.Minute,
+	retryAfter: 5 * time.Minute,
+}
+
+// retries says when to ask an application again.
+type retries struct {
+	reached  bool // it has been connected to, or has answered something
+	failures int  // in a row
+	denials  int  // in a row
+}
+
+func (r *retries) reset() { r.failures, r.denials = 0, 0 }
+
+// afterDenial is for one that says it is no guest, and was one or not.
+func (r *retries) afterDenial(wasGuest bool) time.Duration {
+	r.failures = 0
+	if wasGuest {
+		return fetchWaits.leaving
+	}
+	r.denials++
+	return doubled(fetchWaits.denied, r.denials-1)
+}
+
+// afterFailure is for one that does not answer, or otherwise than it should, which may
+// have said itself when to ask again. random is from 0 to 1.
+func (r *retries) afterFailure(broken bool, retryAfter time.Duration, random float64) time.Duration {
+	r.denials = 0
+	r.failures++
+	pair := fetchWaits.unreached
+	if r.reached {
+		pair = fetchWaits.answered
+	}
+	wait := doubled(pair, r.failures-1)
+	wait = min(wait+time.Duration(float64(wait)*random/4), pair[1])
+	if broken {
+		wait = fetchWaits.broken
+	}
+	return max(wait, min(retryAfter, fetchWaits.retryAfter))
+}
+
+func doubled(pair [2]time.Duration, times int) time.Duration {
+	return min(pair[0]<<min(times, 16), pair[1])
+}
+
+// retryAfter returns what the header says, 0 if it does not.
+func retryAfter(header http.Header, now time.Time) time.Duration {
+	value := header.Get("Retry-After")
+	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
+		return time.Duration(seconds) * time.Second
+	}
+	if at, err := http.ParseTime(value); err == nil {
+		return max(0, at.Sub(now))
+	}
+	return 0
 }

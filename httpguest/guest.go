@@ -4,6 +4,7 @@
 package httpguest
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,8 +18,6 @@ import (
 	"github.com/wsgiparty/wsgiparty/internal/caddytokens"
 	"github.com/wsgiparty/wsgiparty/internal/kept"
 	"github.com/wsgiparty/wsgiparty/internal/manifest"
-	"github.com/wsgiparty/wsgiparty/internal/reservedheader"
-	"github.com/wsgiparty/wsgiparty/internal/token"
 	"github.com/wsgiparty/wsgiparty/party"
 	"go.uber.org/zap"
 )
@@ -26,13 +25,6 @@ import (
 func init() {
 	caddy.RegisterModule(new(Guest))
 }
-
-const (
-	defaultGuestTimeout = caddy.Duration(2 * time.Second)
-	defaultMaxAnswer    = 1 << 20
-
-	tokenHeader = reservedheader.Token
-)
 
 // Guest is an HTTP handler that makes the application behind it a guest of the party
 // in whose routes it is: one in any language, behind `reverse_proxy`,
@@ -103,7 +95,7 @@ type Guest struct {
 	app      *party.App
 	holds    kept.Holds
 	host     *party.Host
-	keys     token.Keys
+	keys     party.Keys
 	keysErr  error // told once it is known whose they are
 	declared *manifest.Manifest
 	hrefs    []string // unescaped
@@ -125,15 +117,9 @@ func (*Guest) CaddyModule() caddy.ModuleInfo {
 // Provision sets up the handler.
 func (g *Guest) Provision(ctx caddy.Context) error {
 	g.logger = ctx.Logger()
-	if g.Timeout == 0 {
-		g.Timeout = defaultGuestTimeout
-	}
-	if g.MaxAsks == 0 {
-		g.MaxAsks = defaultMaxAsks
-	}
-	if g.MaxAnswer == 0 {
-		g.MaxAnswer = defaultMaxAnswer
-	}
+	g.Timeout = cmp.Or(g.Timeout, caddy.Duration(2*time.Second))
+	g.MaxAsks = cmp.Or(g.MaxAsks, defaultMaxAsks)
+	g.MaxAnswer = cmp.Or(g.MaxAnswer, 1<<20)
 	if g.Timeout < 0 {
 		return fmt.Errorf("timeout is %v: write a duration above zero, such as 2s", time.Duration(g.Timeout))
 	}
@@ -175,10 +161,10 @@ func (g *Guest) Cleanup() error {
 	return nil
 }
 
-// parseDeclared returns the manifest that the config declares.
+// parseDeclared returns the manifest that the config declares, a zero one if it does not.
 func (g *Guest) parseDeclared() (*manifest.Manifest, error) {
 	if !g.declares() {
-		return nil, nil
+		return new(manifest.Manifest), nil
 	}
 	encoded, err := json.Marshal(struct {
 		URLs     map[string]string `json:"urls,omitempty"`

@@ -7,7 +7,12 @@ import (
 	"bytes"
 	"cmp"
 	"errors"
+	"io"
 	"math/rand/v2"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/wsgiparty/wsgiparty/internal/manifest"
@@ -17,21 +22,16 @@ import (
 
 // hear does what the answer asks for, reports it, and returns when to ask again.
 func (f *fetcher) hear(a answer) time.Duration {
-	before := f.last
+	before := f.last.manifest
 	info := f.act(a)
 	if f.ctx.Err() != nil {
 		return 0 // what comes of the guest now is another's to tell
 	}
 	isNews := f.invitation.Report(info)
-	if !isNews && info.Result == party.InviteJoined && (before == nil || f.last.manifest != before.manifest) {
+	if !isNews && info.Result == party.InviteJoined && f.last.manifest != before {
 		services := f.invitation.Services()
-		f.logger.Info("manifest changed",
-			zap.String("party", f.key.Party),
-			zap.String("guest", f.key.Guest),
-			zap.String("uri", f.key.URI),
-			zap.Int("services", len(services)),
-			zap.Int("urls", len(f.last.manifest.URLs)),
-			zap.Strings("first", services[:min(len(services), 5)]))
+		f.logger.Info("manifest changed", zap.String("uri", f.key.URI),
+			zap.Int("services", len(services)), zap.Int("urls", len(f.last.manifest.URLs)), zap.Strings("first", services[:min(len(services), 5)]))
 	}
 	return info.AskedAgain
 }
@@ -39,12 +39,12 @@ func (f *fetcher) hear(a answer) time.Duration {
 // act does what the answer asks for, and returns what came of the invite by that.
 func (f *fetcher) act(a answer) party.InviteInfo {
 	info := party.InviteInfo{Status: a.status, Err: a.err, Time: a.time, Duration: a.duration}
-	if isLast := f.last != nil && len(a.body) > 0 && bytes.Equal(a.body, f.last.body); isLast {
+	if isLast := len(a.body) > 0 && bytes.Equal(a.body, f.last.body); isLast {
 		info.MediaType = mediaTypeOf(a.header)
 	} else if a.err == nil {
 		info.SetAnswer(a.header, a.body)
 	}
-	v := classify(a, f.last != nil)
+	v := classify(a, f.last.manifest != nil)
 	if v.joins() {
 		if info.Err = f.join(a, v); info.Err != nil {
 			v = unanswered
@@ -56,7 +56,7 @@ func (f *fetcher) act(a answer) party.InviteInfo {
 	wait := f.waitAfter(v, a, info.Err)
 	info.AskedAgain = max(wait, minFetchInterval)
 	if v.joins() {
-		info.Hint = f.hardlyMeant(f.warned)
+		info.Hint = f.hint()
 	} else {
 		info.Hint = f.adviceOn(&info, v, a.ofCaddy)
 	}
@@ -74,8 +74,7 @@ func (f *fetcher) act(a answer) party.InviteInfo {
 		}
 		f.stale()
 		info.OldManifest = f.last.fetched
-	case f.standing == denied && f.last != nil:
-		f.keep(nil)
+	case f.standing == denied && f.last.manifest != nil:
 		f.forget()
 		info.Err = f.withdraw()
 	}
@@ -115,25 +114,9 @@ func (f *fetcher) waitAfter(v verdict, a answer, err error) time.Duration {
 	return f.retries.afterFailure(v == broken, after, rand.Float64())
 }
 
-// parse returns the manifest in the body, the last one if that says the same.
-func (f *fetcher) parse(body []byte) (*manifest.Manifest, error) {
-	if f.last != nil && bytes.Equal(body, f.last.body) {
-		return f.last.manifest, nil
-	}
-	m, err := manifest.Parse(body)
-	if err != nil {
-		return nil, err
-	}
-	f.warned = f.warnOf(m, f.warned)
-	if f.last != nil && sameManifest(f.last.manifest, m) {
-		m = f.last.manifest
-	}
-	return m, nil
-}
-
 // join puts the guest on the line by the manifest of the answer, or by the last one.
 func (f *fetcher) join(a answer, v verdict) error {
-	next := lastManifest{etag: etagOf(a.header), body: a.body, fetched: a.time}
+	next := lastManifest{etag: etagOf(a.header), body: a.body, fetched: a.time, stored: f.last.stored}
 	if v == unchanged {
 		next.etag, next.body, next.manifest = cmp.Or(next.etag, f.last.etag), f.last.body, f.last.manifest
 	} else {
@@ -142,32 +125,187 @@ func (f *fetcher) join(a answer, v verdict) error {
 			return err
 		}
 	}
-	changed := f.last == nil || f.last.manifest != next.manifest
+	changed := f.last.manifest != next.manifest
 	if changed || !f.invitation.OnLine() { // its invite may have ended just when it was taken
-		if err := f.adopt(manifest.Merge(f.declared, next.manifest, f.Allow)); err != nil {
+		if err := f.adopt(f.withDeclared(next.manifest)); err != nil {
 			return err
 		}
 	}
-	if !changed {
-		next.stored = f.last.stored
+	if changed {
+		next.stored = ""
 	}
 	next.fresh = time.Now().Add(maxAgeOf(a.header))
-	f.keep(&next)
+	f.keep(next)
 	if next.stored != f.storage {
 		f.store() // which may take a while, in which another config may load
 	}
 	return nil
 }
 
+// parse returns the manifest in the body, the last one if that says the same.
+func (f *fetcher) parse(body []byte) (*manifest.Manifest, error) {
+	last := f.last.manifest
+	if last != nil && bytes.Equal(body, f.last.body) {
+		return last, nil
+	}
+	m, err := manifest.Parse(body)
+	if err != nil {
+		return nil, err
+	}
+	f.warned = f.warnOf(m, f.warned)
+	if last != nil && sameManifest(last, m) {
+		m = last
+	}
+	return m, nil
+}
+
 // withdraw leaves the guest on the line with what is declared, or not at all.
 func (f *fetcher) withdraw() error {
-	if f.declared == nil {
-		f.invitation.Leave()
-		return nil
+	if f.declares() {
+		return f.adopt(f.withDeclared(nil))
 	}
-	return f.adopt(manifest.Merge(f.declared, nil, nil))
+	f.invitation.Leave()
+	return nil
 }
 
 func (f *fetcher) inviteCommand() string {
 	return "caddy wsgi-party invite " + f.key.Party + " " + f.key.Guest
+}
+
+const manifestType = "application/vnd.wsgi-party+json"
+
+// answer is what came when an application was asked for its manifest.
+type answer struct {
+	status   int // 0 where nobody answered
+	header   http.Header
+	body     []byte
+	err      error
+	ofCaddy  bool // whether a handler of Caddy answered, by an error
+	time     time.Time
+	duration time.Duration
+}
+
+// answerOf returns what sending the request at that time came to.
+func answerOf(response *http.Response, err error, asked time.Time) answer {
+	a := answer{err: err, time: asked, duration: time.Since(asked)}
+	if statusErr, ok := errors.AsType[*statusError](err); ok {
+		a.status, a.err, a.ofCaddy = statusErr.Status, statusErr.Err, true
+		if a.status < 500 || a.status == http.StatusNotImplemented {
+			a.err = nil // it is how Caddy's handlers respond with that status
+		}
+	} else if _, ok := errors.AsType[*party.UnconnectedError](err); ok {
+		a.status = http.StatusBadGateway // as proxies say
+	} else if err == nil {
+		a.status, a.header = response.StatusCode, response.Header
+		a.body, a.err = io.ReadAll(response.Body)
+	}
+	return a
+}
+
+// verdict is what an application's answer says of it as a guest.
+type verdict int
+
+const (
+	unanswered verdict = iota // nothing that counts
+	broken                    // it has failed itself
+	refused                   // it does not want to say
+	notGuest                  // it has no manifest
+	unchanged                 // its last manifest holds
+	manifested                // here is its manifest
+)
+
+// classify returns the verdict. lastKnown is whether the application has a last manifest.
+func classify(a answer, lastKnown bool) verdict {
+	switch {
+	case a.err != nil:
+		return unanswered
+	case a.status == http.StatusNotModified && lastKnown:
+		return unchanged
+	case a.status == http.StatusOK && mediaTypeOf(a.header) == manifestType:
+		return manifested
+	case a.status >= 200 && a.status < 300:
+		return notGuest
+	}
+	switch a.status {
+	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusGone, http.StatusNotImplemented:
+		return notGuest
+	}
+	switch {
+	case a.status >= 500:
+		return broken
+	case a.status >= 400:
+		return refused
+	}
+	return unanswered // redirects are not followed
+}
+
+// joins reports whether it is a guest by that.
+func (v verdict) joins() bool { return v == manifested || v == unchanged }
+
+// result is what comes of the invite by that.
+func (v verdict) result() party.InviteResult {
+	switch {
+	case v.joins():
+		return party.InviteJoined
+	case v == notGuest:
+		return party.InviteNotAnswered
+	case v == refused:
+		return party.InviteRefused
+	}
+	return party.InviteFailed
+}
+
+// standing is where an application stands as a guest by its answers so far, as the table in
+// the package's documentation has it.
+type standing int
+
+const (
+	unknown   standing = iota // it has not said whether it is one: on the line is what is declared
+	confirmed                 // it is on the line by its last manifest
+	doubted                   // likewise, but has not confirmed that manifest when it was asked last
+	denied                    // it is none: on the line is what is declared
+)
+
+// after returns the standing that the verdict leads to. denials is how often it was notGuest
+// in a row.
+func (s standing) after(v verdict, denials int) standing {
+	hasManifest := s == confirmed || s == doubted
+	switch {
+	case v.joins():
+		return confirmed
+	case v == notGuest && (!hasManifest || denials >= notGuestAnswers):
+		return denied
+	case hasManifest:
+		return doubted
+	}
+	return s
+}
+
+// mediaTypeOf returns the type without its parameters.
+func mediaTypeOf(header http.Header) string {
+	mediaType, _, _ := mime.ParseMediaType(header.Get("Content-Type"))
+	return mediaType
+}
+
+const maxETag = 1 << 10
+
+// etagOf returns a response's ETag, empty for one that is too long to be kept and sent.
+func etagOf(header http.Header) string {
+	etag := header.Get("Etag")
+	if len(etag) > maxETag {
+		return ""
+	}
+	return strings.Clone(etag) // not with the whole header
+}
+
+// maxAgeOf returns how long a response is fresh.
+func maxAgeOf(header http.Header) time.Duration {
+	for directive := range strings.SplitSeq(header.Get("Cache-Control"), ",") {
+		name, value, _ := strings.Cut(strings.TrimSpace(directive), "=")
+		seconds, err := strconv.ParseUint(strings.Trim(value, `"`), 10, 31)
+		if strings.EqualFold(name, "max-age") && (err == nil || errors.Is(err, strconv.ErrRange)) {
+			return min(max(time.Duration(seconds)*time.Second, minMaxAge), maxMaxAge)
+		}
+	}
+	return defaultMaxAge
 }

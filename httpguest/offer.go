@@ -107,9 +107,7 @@ func (s *speaker) Check() error {
 // of what it declares but hardly means.
 func (g *Guest) warn() {
 	if a := g.speaksFor.Load(); a != nil {
-		if g.declared != nil {
-			a.warnOf(g.declared, "")
-		}
+		a.warnOf(g.declared, "")
 		return
 	}
 	g.mu.Lock()
@@ -139,9 +137,7 @@ func (g *Guest) warn() {
 		}
 	}
 	g.logger.Warn("no invite reached a wsgi_party_guest handler: its application is not on the line",
-		zap.String("party", g.host.Name()),
-		zap.String("guest", g.Name),
-		zap.String("hint", hint))
+		zap.String("party", g.host.Name()), zap.String("guest", g.Name), zap.String("hint", hint))
 }
 
 // mountOf returns the beginning of the invite's path that was stripped before the
@@ -149,14 +145,7 @@ func (g *Guest) warn() {
 func mountOf(invite, seen string) (string, error) {
 	mount, ok := strings.CutSuffix(invite, seen)
 	if !ok { // the guest would build wrong links
-		return "", &rewrittenError{invite, seen}
+		return "", fmt.Errorf("the invite to %s comes to wsgi_party_guest as %s, which is not the end of it: where the application is mounted is not known", invite, seen)
 	}
 	return strings.TrimSuffix(mount, "/"), nil
-}
-
-// rewrittenError says that it is not known where an application is mounted.
-type rewrittenError struct{ invite, seen string }
-
-func (e *rewrittenError) Error() string {
-	return fmt.Sprintf("the invite to %s comes to wsgi_party_guest as %s, which is not the end of it: where the application is mounted is not known", e.invite, e.seen)
 }

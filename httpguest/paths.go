@@ -4,7 +4,6 @@
 package httpguest
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"net/url"
@@ -27,41 +26,14 @@ func (a *application) checkOthers(target string) error {
 	return nil
 }
 
-// checkHref says why an href of the guest's manifest is not to lead to an escaped path
-// of the party.
-func (a *application) checkHref(target string) error {
-	base, invite := a.invitation.Base(), a.invitation.URI
-	unescaped, err := url.PathUnescape(target)
-	if err != nil {
-		return err
-	}
-	under := []string{base}
-	if base == "" {
-		under = append([]string{invite.Path}, a.hrefs...)
-	}
-	if !slices.ContainsFunc(under, func(base string) bool { return invitepath.IsUnder(unescaped, base) }) {
-		if base == "" {
-			return fmt.Errorf("%.200q lies neither under the path of the invite, %s, nor under what hrefs of wsgi_party_guest lists", target, invite.EscapedPath())
-		}
-		return a.outsideBase(target)
-	}
-	return a.checkOthers(target)
-}
-
 // checkURL says why a URL of the guest's manifest is not to lead to an escaped path of
 // the party.
 func (a *application) checkURL(target string) error {
-	if base := a.invitation.Base(); base != "" {
-		if unescaped, err := url.PathUnescape(target); err != nil || !invitepath.IsUnder(unescaped, base) {
-			return a.outsideBase(target)
-		}
+	unescaped := a.invitation.Base()
+	if unescaped == "" || isUnder(target, unescaped) {
+		return a.checkOthers(target)
 	}
-	return a.checkOthers(target)
-}
-
-func (a *application) outsideBase(target string) error {
-	base := invitepath.Escape(a.invitation.Base())
-	before := invitepath.Segment
+	base, before := invitepath.Escape(unescaped), invitepath.Segment
 	if _, ok := invitepath.Cut(a.invitation.URI.Path); !ok {
 		before = "the last slash"
 	}
@@ -72,17 +44,34 @@ func (a *application) outsideBase(target string) error {
 	return err
 }
 
+// checkHref is checkURL for an href, which stays with the guest also if all paths are its.
+func (a *application) checkHref(target string) error {
+	if invite := a.invitation.URI; a.invitation.Base() == "" && !isUnder(target, invite.Path) && !isUnder(target, a.hrefs...) {
+		return fmt.Errorf("%.200q lies neither under the path of the invite, %s, nor under what hrefs of wsgi_party_guest lists", target, invite.EscapedPath())
+	}
+	return a.checkURL(target)
+}
+
+// isUnder reports whether an escaped path lies under one of the others, which are not
+// escaped.
+func isUnder(target string, others ...string) bool {
+	unescaped, err := url.PathUnescape(target)
+	return err == nil && slices.ContainsFunc(others, func(other string) bool { return invitepath.IsUnder(unescaped, other) })
+}
+
 // checkManifest says what the application's manifest names that is not the guest's to
 // name. What the Caddyfile declares is.
 func (a *application) checkManifest(m *manifest.Manifest) error {
 	start := func(t *urltemplate.Template) string { return a.path + t.Start() }
-	const advice = "correct it, or have the operator write `%s` in wsgi_party_guest, for which this does not hold"
+	refuse := func(what, name string, err error, declaration string, arguments ...any) error {
+		return fmt.Errorf("manifest: %s %q: %w: correct it, or have the operator write `%s` in wsgi_party_guest, for which this does not hold", what, name, err, excerpt.Of(fmt.Sprintf(declaration, arguments...)))
+	}
 	for _, name := range slices.Sorted(maps.Keys(m.URLs)) {
-		if a.declaresURL(name) {
+		if a.declared.URLs[name] != nil {
 			continue
 		}
 		if err := a.checkURL(start(m.URLs[name])); err != nil {
-			return fmt.Errorf("manifest: url %q: %w: "+advice, name, err, excerpt.Of(fmt.Sprintf("url %s %s", name, m.URLs[name])))
+			return refuse("url", name, err, "url %s %s", name, m.URLs[name])
 		}
 	}
 	for _, service := range slices.Sorted(maps.Keys(m.Services)) {
@@ -90,21 +79,18 @@ func (a *application) checkManifest(m *manifest.Manifest) error {
 			continue
 		}
 		for _, h := range m.Services[service] {
-			if h.Href == nil {
-				if service != party.URLService {
-					continue
+			if h.Href != nil {
+				if err := a.checkHref(start(h.Href)); err != nil {
+					return refuse("the href of service", service, err, "service %s %s %s", service, h.Method, h.Href)
 				}
+			} else if service == party.URLService {
 				link, err := a.linkOf(a.mount, h.Answer)
 				if err != nil {
 					continue // whether that is a link at all is seen when it is asked for
 				}
 				if err := a.checkConstant(a.mount, link); err != nil {
-					return fmt.Errorf("manifest: the answer of service %q: %w: "+advice, service, err, excerpt.Of(fmt.Sprintf("answer %s %s", service, h.Answer)))
+					return refuse("the answer of service", service, err, "answer %s %s", service, h.Answer)
 				}
-				continue
-			}
-			if err := a.checkHref(start(h.Href)); err != nil {
-				return fmt.Errorf("manifest: the href of service %q: %w: "+advice, service, err, excerpt.Of(fmt.Sprintf("service %s %s %s", service, h.Method, h.Href)))
 			}
 		}
 	}
@@ -118,28 +104,33 @@ func (a *application) checkConstant(mount, link string) error {
 	if below, ok := strings.CutPrefix(link, strings.TrimSuffix(mount, a.path)); ok && strings.HasPrefix(below, "/") {
 		link = below
 	}
-	link, _, _ = strings.Cut(link, "?")
-	link, _, _ = strings.Cut(link, "#")
-	return a.checkURL(link)
+	return a.checkURL(pathOf(link))
 }
 
 // checkPage is checkOthers for the URL of a page, to which values may have led.
 func (a *application) checkPage(name, expanded string) error {
-	if a.declaresURL(name) {
+	if a.declared.URLs[name] != nil {
 		return nil
 	}
-	expanded, _, _ = strings.Cut(expanded, "?")
-	expanded, _, _ = strings.Cut(expanded, "#")
-	return a.checkOthers(expanded)
+	return a.checkOthers(pathOf(expanded))
 }
+
+func pathOf(url string) string {
+	if end := strings.IndexAny(url, "?#"); end >= 0 {
+		return url[:end]
+	}
+	return url
+}
+
+func (a *application) declaresService(name string) bool { return a.declared.Services[name] != nil }
 
 // dropStrayed drops a last good manifest that is not to be taken any more, since other
 // guests are invited now.
 func (f *fetcher) dropStrayed() (dropped bool) {
-	if f.last == nil || f.checkManifest(f.lastMerged()) == nil {
+	if f.last.manifest == nil || f.checkManifest(f.withDeclared(f.last.manifest)) == nil {
 		return false
 	}
-	f.standing, f.last = unknown, nil
+	f.standing, f.last = unknown, lastManifest{}
 	return true
 }
 
@@ -149,31 +140,6 @@ func (f *fetcher) recheck() {
 		return
 	}
 	if err := f.withdraw(); err != nil && f.ctx.Err() == nil {
-		f.logger.Error("what is declared cannot be connected", zap.String("guest", f.guest()), zap.Error(err))
+		f.logger.Error("what is declared cannot be connected", zap.Error(err))
 	}
-}
-
-func (a *application) declaresURL(name string) bool { return a.declaredURLs()[name] != nil }
-
-func (a *application) declaresService(name string) bool {
-	return a.declared != nil && a.declared.Services[name] != nil
-}
-
-// parseHrefs checks the paths under which hrefs of a manifest may lead, and returns
-// them unescaped.
-func parseHrefs(paths []string) ([]string, error) {
-	unescaped := make([]string, len(paths))
-	for i, p := range paths {
-		joined, err := urltemplate.Join("", p)
-		if err == nil && (p[0] != '/' || strings.ContainsAny(p, "?#*")) {
-			err = errors.New("it is no path")
-		}
-		if err == nil {
-			unescaped[i], err = url.PathUnescape(joined)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("hrefs: %q: write a path such as /api, which is for all below, too: %w", p, err)
-		}
-	}
-	return unescaped, nil
 }

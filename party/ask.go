@@ -30,8 +30,12 @@ import (
 // share, is there, and for good where it cannot be had.
 var processPathKey = token.NewPathKey()
 
-// SignPath signs the path of a token that the guest is sent with an ask, whose context that is.
-func (i *Invitation) SignPath(ctx context.Context, t *token.Token, now time.Time) {
+// SignPath signs the asks that led to one, which the guest is sent with the token, as its path.
+// The context is the ask's.
+func (i *Invitation) SignPath(ctx context.Context, t *Token, path []partyline.Step, now time.Time) {
+	for _, step := range path {
+		t.Path = append(t.Path, token.Ask(step))
+	}
 	key := &processPathKey
 	if stored := i.host.app.pathKey.Load(); stored != nil {
 		key = stored

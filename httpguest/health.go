@@ -8,11 +8,50 @@ import (
 	"math/bits"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"github.com/sony/gobreaker/v2"
 	"go.uber.org/zap"
 )
+
+const (
+	breakerFailures = 5
+	breakerPause    = 5 * time.Second
+)
+
+// breaker stops asks for a service while the application does not answer them.
+type breaker struct {
+	*gobreaker.CircuitBreaker[any]
+	last atomic.Pointer[unreachableError] // how it last failed to answer; nil if it has not
+}
+
+func (a *application) breaker(service string) *breaker {
+	if loaded, ok := a.breakers.Load(service); ok {
+		return loaded.(*breaker)
+	}
+	b := new(breaker)
+	b.CircuitBreaker = gobreaker.NewCircuitBreaker[any](gobreaker.Settings{
+		Name:         service,
+		Timeout:      breakerPause,
+		ReadyToTrip:  func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= breakerFailures },
+		IsSuccessful: func(err error) bool { return !isUnreachable(err) },
+		IsExcluded:   isAbandoned,
+		OnStateChange: func(service string, from, to gobreaker.State) {
+			logger := a.logger.With(zap.String("service", service))
+			switch {
+			case from == gobreaker.StateClosed:
+				logger.Warn("guest does not answer", zap.Error(b.last.Load()), zap.Duration("pause", breakerPause))
+			case to == gobreaker.StateClosed:
+				logger.Info("guest answers again")
+			}
+		},
+	})
+	loaded, _ := a.breakers.LoadOrStore(service, b)
+	return loaded.(*breaker)
+}
 
 // upstreams notices that an application answers some asks, while for others there is
 // nobody to connect to: one of its upstreams is down. No breaker sees that, since the
@@ -30,13 +69,8 @@ const recoveries = 3
 // note records what came of an ask, and tells once of an upstream that is down.
 func (u *upstreams) note(a *application, err error) {
 	dial, failed := errors.AsType[reverseproxy.DialError](err)
-	if !failed {
-		if _, ok := errors.AsType[*unreachableError](err); ok {
-			return
-		}
-		if _, ok := errors.AsType[*abandonedError](err); ok {
-			return
-		}
+	if !failed && (isUnreachable(err) || isAbandoned(err)) {
+		return
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -51,10 +85,7 @@ func (u *upstreams) note(a *application, err error) {
 		return
 	}
 	u.told = true
-	a.logger.Warn("guest answers only some asks: an upstream is down",
-		zap.String("party", a.invitation.Party()),
-		zap.String("guest", a.guest()),
-		zap.Error(dial),
+	a.logger.Warn("guest answers only some asks: an upstream is down", zap.Error(dial),
 		zap.String("hint", "write `lb_try_duration 1s` in the reverse_proxy of the application, which then tries its other upstreams, and `fail_duration 10s`, which leaves one out that is down"))
 }
 
