@@ -7,13 +7,19 @@ package wire
 
 import (
 	"bytes"
-	"encoding/json"
+	"cmp"
+	stdjson "encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"reflect"
 	"strconv"
-	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/wsgiparty/wsgiparty/internal/strictjson"
 )
 
 const maxPayload = 1 << 20
@@ -54,37 +60,140 @@ func First(r *http.Request) (bool, error) {
 	return first, nil
 }
 
-// Message returns an error's in UTF-8. The error may be an application's own and panic.
-func Message(err error) (text string) {
-	if err == nil {
-		return ""
+// ParsePayload returns the JSON value of a request's body, nil for an empty one.
+// Numbers are json.Number, so that they keep their digits.
+func ParsePayload(body []byte) (any, error) {
+	if len(bytes.TrimSpace(body)) == 0 {
+		return nil, nil
 	}
-	defer func() {
-		if recover() != nil {
-			text = fmt.Sprintf("a %T, whose message cannot be had", err)
-		}
-	}()
-	return strings.ToValidUTF8(err.Error(), "\uFFFD")
+	payload, err := ParseJSON(body)
+	if err != nil {
+		return nil, fmt.Errorf("the payload is %w", err)
+	}
+	return payload, nil
 }
 
-// Encode returns the value as JSON, in which HTML is left as it is.
-func Encode(value any) ([]byte, error) {
-	var text bytes.Buffer
-	encoder := json.NewEncoder(&text)
-	encoder.SetEscapeHTML(false)
-	err := encoder.Encode(value)
-	return bytes.TrimSpace(text.Bytes()), err
+// ParseJSON returns the one JSON value that the text is, if every parser would take it.
+// Its numbers are json.Number.
+func ParseJSON(text []byte) (any, error) {
+	var value any
+	if err := parse(text, &value); err != nil {
+		return nil, cmp.Or(strictjson.Check(text), err) // which says better what it is
+	}
+	return value, nil
 }
 
-// appendString appends a string as JSON.
-func appendString(b []byte, text string) []byte {
-	for i := range len(text) {
-		if c := text[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
-			encoded, _ := Encode(text) // a string always has JSON
-			return append(b, encoded...)
+// MaxAsks is how many asks a list may have.
+const MaxAsks = 256
+
+// Ask is one of a list of asks.
+type Ask struct {
+	Service string `json:"service"`
+	Payload any    `json:"payload"`
+	First   bool   `json:"first"` // stop at the first answer
+}
+
+// ParseAsks returns the asks of a list, also if there are more than MaxAsks.
+func ParseAsks(text []byte) ([]Ask, error) {
+	var asks []Ask
+	err := parse(text, &asks)
+	if err == nil && asks != nil {
+		return asks, nil
+	}
+	if check := strictjson.Check(text); check != nil && errors.Unwrap(check) == nil {
+		return nil, check // of what err does not know
+	}
+	mismatch, ok := errors.AsType[*json.SemanticError](err)
+	switch {
+	case err != nil && !ok:
+		return nil, err
+	case err == nil || mismatch.JSONPointer == "":
+		return nil, errors.New("it is no list")
+	}
+	what := map[reflect.Kind]string{reflect.Struct: "no object", reflect.String: "not a string", reflect.Bool: "neither true nor false"}
+	return nil, fmt.Errorf("%s is %s", mismatch.JSONPointer, what[mismatch.GoType.Kind()])
+}
+
+// parse decodes JSON that every parser takes.
+func parse(text []byte, value any) error {
+	anys := json.WithUnmarshalers(json.UnmarshalFromFunc(make(anyDecoder).decode))
+	if err := json.Unmarshal(text, value, anys); err != nil {
+		return err
+	}
+	return strictjson.Limits(text)
+}
+
+// anyDecoder decodes an any, with numbers as json.Number. It has the names of members, which
+// are often the same, by their JSON.
+type anyDecoder map[string]string
+
+func (a anyDecoder) decode(d *jsontext.Decoder, value *any) (err error) {
+	*value, err = a.value(d)
+	return err
+}
+
+func (a anyDecoder) value(d *jsontext.Decoder) (any, error) {
+	token, err := d.ReadToken()
+	if err != nil {
+		return nil, err
+	}
+	switch token.Kind() {
+	case jsontext.KindTrue, jsontext.KindFalse:
+		return token.Bool(), nil
+	case jsontext.KindString:
+		return token.String(), nil
+	case jsontext.KindNumber:
+		return stdjson.Number(token.String()), nil
+	case jsontext.KindBeginArray:
+		list := []any{}
+		for d.PeekKind() != jsontext.KindEndArray {
+			element, err := a.value(d)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, element)
+		}
+		_, err = d.ReadToken()
+		return list, err
+	case jsontext.KindBeginObject:
+		object := make(map[string]any)
+		for d.PeekKind() != jsontext.KindEndObject {
+			quoted, err := d.ReadValue()
+			if err != nil {
+				return nil, err
+			}
+			name := a.unquote(quoted)
+			if object[name], err = a.value(d); err != nil {
+				return nil, err
+			}
+		}
+		_, err = d.ReadToken()
+		return object, err
+	}
+	return nil, nil // null
+}
+
+func (a anyDecoder) unquote(quoted jsontext.Value) string {
+	name, ok := a[string(quoted)]
+	if !ok {
+		unquoted, _ := jsontext.AppendUnquote(nil, quoted) // the decoder has read it
+		name = string(unquoted)
+		a[string(quoted)] = name
+	}
+	return name
+}
+
+// EachObject calls do for each object in decoded JSON, the outer ones first.
+func EachObject(decoded any, do func(map[string]any)) {
+	switch decoded := decoded.(type) {
+	case map[string]any:
+		do(decoded)
+		for _, member := range decoded {
+			EachObject(member, do)
+		}
+	case []any:
+		for _, element := range decoded {
+			EachObject(element, do)
 		}
 	}
-	b = append(b, '"')
-	b = append(b, text...)
-	return append(b, '"')
 }

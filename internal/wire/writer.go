@@ -5,11 +5,15 @@ package wire
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/wsgiparty/wsgiparty/internal/budget"
 	"github.com/wsgiparty/wsgiparty/internal/strictjson"
@@ -95,7 +99,7 @@ func (w *Writer) Begin(first bool) error {
 		w.json = make([]byte, 0, min(max(256, 2*cap(w.json)), 16<<10))
 	}
 	w.begun, w.parts, w.taken, w.replies = len(w.json), nil, 0, w.replies[:0]
-	w.first, w.answered, w.began = first, 0, w.now()
+	w.first, w.answered, w.began = first, 0, time.Now()
 	w.replied = w.began
 	w.json = append(w.json, `{"answers":[`...)
 	return w.take(len(`{"answers":[],"replies":[],"duration":123456789.123456789},`))
@@ -107,11 +111,11 @@ func (w *Writer) Reply(r Reply) (answered bool, err error) {
 	if r.Guest == "" {
 		return false, r.Err
 	}
-	now := w.now()
-	if r.Duration == 0 {
-		r.Duration = now.Sub(w.replied)
+	if w.Timed {
+		now := time.Now()
+		r.Duration = cmp.Or(r.Duration, now.Sub(w.replied))
+		w.replied = now
 	}
-	w.replied = now
 	if w.first && r.Declined {
 		return false, nil
 	}
@@ -137,7 +141,7 @@ func (w *Writer) Reply(r Reply) (answered bool, err error) {
 // End returns what came of the ask, in parts.
 func (w *Writer) End() [][]byte {
 	w.json = append(append(append(w.json, `],"replies":[`...), w.replies...), ']')
-	w.duration(&w.json, w.now().Sub(w.began))
+	w.duration(&w.json, time.Since(w.began))
 	w.json = append(w.json, '}')
 	return append(w.parts, w.json[w.begun:])
 }
@@ -153,14 +157,6 @@ func (w *Writer) take(n int) error {
 	return nil
 }
 
-// now returns the time, if that is of interest.
-func (w *Writer) now() time.Time {
-	if !w.Timed {
-		return time.Time{}
-	}
-	return time.Now()
-}
-
 // encode returns an answer as JSON, or its type with a note that says so. The error is for
 // JSON that some asker could not read.
 func (w *Writer) encode(answer any) (encoded []byte, note string, err error) {
@@ -168,33 +164,31 @@ func (w *Writer) encode(answer any) (encoded []byte, note string, err error) {
 		w.encoded = appendString(w.encoded[:0], text)
 		return w.encoded, "", nil
 	}
-	raw, ok := answer.(json.RawMessage)
-	encoded = bytes.TrimSpace(raw)
-	if !ok || raw == nil {
-		encoded, err = encodeAnswer(answer)
-	}
+	encoded, err = encodeAnswer(answer)
 	if err == nil {
-		err = strictjson.Check(encoded)
+		return encoded, "", nil
 	}
 	if strict, ok := errors.AsType[*strictjson.Error](err); ok {
 		return nil, "", strict
 	}
-	if err != nil {
-		note = "this is the type of the answer, which JSON cannot carry: " + Message(err)
-		return appendString(nil, fmt.Sprintf("%T", answer)), note, nil
-	}
-	return encoded, "", nil
+	note = "this is the type of the answer, which JSON cannot carry: " + Message(err)
+	return appendString(nil, fmt.Sprintf("%T", answer)), note, nil
 }
 
-// encodeAnswer returns the answer as JSON, by methods that may be the guest's own and
-// panic.
+// encodeAnswer returns an answer as JSON that every parser takes. Its methods may be the
+// guest's own, and panic.
 func encodeAnswer(answer any) (encoded []byte, err error) {
 	defer func() {
 		if value := recover(); value != nil {
 			err = fmt.Errorf("panic: %v", value)
 		}
 	}()
-	return Encode(answer)
+	if raw, ok := answer.(json.RawMessage); ok && raw != nil {
+		encoded = bytes.TrimSpace(raw)
+	} else if encoded, err = Encode(answer); err != nil {
+		return nil, err
+	}
+	return encoded, strictjson.Check(encoded)
 }
 
 // add adds an answer's JSON.
@@ -241,4 +235,32 @@ func (w *Writer) duration(b *[]byte, d time.Duration) {
 	if w.Timed {
 		*b = strconv.AppendFloat(append(*b, `,"duration":`...), d.Seconds(), 'f', 9, 64)
 	}
+}
+
+// Message returns an error's in UTF-8. The error may be an application's own and panic.
+func Message(err error) (text string) {
+	if err == nil {
+		return ""
+	}
+	defer func() {
+		if recover() != nil {
+			text = fmt.Sprintf("a %T, whose message cannot be had", err)
+		}
+	}()
+	return strings.ToValidUTF8(err.Error(), "\uFFFD")
+}
+
+// Encode returns the value as JSON, in which HTML is left as it is.
+func Encode(value any) ([]byte, error) {
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false)
+	err := encoder.Encode(value)
+	return bytes.TrimSpace(text.Bytes()), err
+}
+
+// appendString appends a string as JSON.
+func appendString(b []byte, text string) []byte {
+	b, _ = jsontext.AppendQuote(b, text) // what is no UTF-8 becomes U+FFFD
+	return b
 }
