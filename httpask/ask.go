@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -21,6 +22,7 @@ import (
 	"github.com/wsgiparty/wsgiparty/internal/wire"
 	"github.com/wsgiparty/wsgiparty/party"
 	"github.com/wsgiparty/wsgiparty/partyline"
+	"go.uber.org/zap"
 )
 
 func init() {
@@ -77,19 +79,17 @@ func (a *Ask) Provision(ctx caddy.Context) error {
 	if a.MaxResponse < 0 || a.MaxResponse > caddytokens.MaxSize {
 		return fmt.Errorf("max_response is %d bytes: write a size above zero and up to 1 GiB", a.MaxResponse)
 	}
-	app, err := party.AppOf(ctx)
+	operator, err := party.Join(ctx, a.Party, "")
 	if err != nil {
 		return err
 	}
-	if _, err = party.Join(ctx, a.Party, ""); err != nil {
-		return err
-	}
-	a.entry = app.Entry(a.Party)
-	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
+	a.entry = operator.Partyline().Owner().(*party.Entry)
+	app, err := party.AppOf(ctx)
+	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok && err == nil {
 		logger := ctx.Logger()
 		app.WarnAtStart(func() { warnOfOpen(logger, server) })
 	}
-	return nil
+	return err
 }
 
 // ServeHTTP asks around.
@@ -183,24 +183,15 @@ func (a *Ask) ask(ctx context.Context, w *wire.Writer, o *partyline.Operator, as
 		}
 		defer calls.Release(n)
 	}
-	if err := a.write(ctx, w, o, ask); err != nil {
-		w.Undo()
-		return nil, a.problemOf(err)
-	}
-	return w.End(), nil
-}
-
-// write writes what comes of an ask.
-func (a *Ask) write(ctx context.Context, w *wire.Writer, o *partyline.Operator, ask wire.Ask) error {
 	if err := w.Begin(ask.First); err != nil {
-		return err
+		return nil, a.problemOf(err)
 	}
 	for r := range o.Replies(ctx, ask.Service, ask.Payload) {
 		answered, err := w.Reply(wire.Reply{
 			Guest: r.Guest, Mount: a.entry.MountFor(ctx, r.Guest), Answer: r.Answer, Err: r.Err, Declined: r.Err == partyline.ErrHighAndDry, Duration: r.Duration,
 		})
 		if err != nil {
-			return err
+			return nil, a.problemOf(err)
 		}
 		if answered && ask.Service == party.URLService {
 			party.GiveURL(ctx, r.Answer)
@@ -209,21 +200,20 @@ func (a *Ask) write(ctx context.Context, w *wire.Writer, o *partyline.Operator, 
 			break
 		}
 	}
-	return nil
+	return w.End(), nil
 }
 
-// lineJSON is who is on a partyline.
-type lineJSON struct {
-	Services map[string][]string `json:"services"` // the guests, as they are asked
-	Guests   map[string][]string `json:"guests"`   // the services
-}
-
-func whoIsThere(entry *party.Entry) lineJSON {
-	there := lineJSON{entry.Services(), make(map[string][]string)}
+// whoIsThere returns the guests of each service, in the order in which they are asked, and
+// the services of each guest.
+func whoIsThere(entry *party.Entry) any {
+	guests := make(map[string][]string)
 	for _, g := range entry.Guests() {
-		there.Guests[g.Name] = append([]string{}, g.Services...)
+		guests[g.Name] = append([]string{}, g.Services...)
 	}
-	return there
+	return struct {
+		Services map[string][]string `json:"services"`
+		Guests   map[string][]string `json:"guests"`
+	}{entry.Services(), guests}
 }
 
 // problem is an error as RFC 9457 has it.
@@ -252,6 +242,40 @@ func (a *Ask) problemOf(err error) error {
 		return newProblem(http.StatusRequestEntityTooLarge, "the response is longer than max_response, %d bytes: ask for less at a time, or, in a batch, for this by itself", a.MaxResponse)
 	}
 	return err
+}
+
+// warnOfOpen warns of a server at which more than the guests may reach wsgi_party_ask.
+func warnOfOpen(logger *zap.Logger, server *caddyhttp.Server) {
+	for _, policy := range server.TLSConnPolicies {
+		if auth := policy.ClientAuthentication; auth != nil && (auth.Mode == "" || auth.Mode == "require_and_verify") && auth.Active() {
+			return
+		}
+	}
+	open := slices.DeleteFunc(slices.Clone(server.Listen), onlyLocal)
+	if len(open) == 0 {
+		return
+	}
+	logger.Warn("wsgi_party_ask can be reached from other machines", zap.String("server", server.Name()), zap.Strings("listen", open),
+		zap.String("hint", "only the guests are to reach it: write `bind 127.0.0.1` or `bind unix//run/party.sock` in its site, also where its address is http://127.0.0.1:2080, which alone says nothing about who can connect; or demand certificates of clients, with `client_auth` in its `tls`"))
+}
+
+// onlyLocal reports whether a listener's address is reached from this machine only.
+func onlyLocal(listen string) bool {
+	address, err := caddy.ParseNetworkAddress(listen)
+	if err != nil {
+		return false
+	}
+	host, _, _ := strings.Cut(address.Host, "%")
+	switch network := address.Network; {
+	case address.IsUnixNetwork(), address.IsFdNetwork():
+		return true
+	case !strings.HasPrefix(network, "tcp") && !strings.HasPrefix(network, "udp"):
+		return true // a plugin's, which has rules of its own
+	case host == "localhost":
+		return true
+	default:
+		return net.ParseIP(host).IsLoopback()
+	}
 }
 
 // Interface guards

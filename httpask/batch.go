@@ -65,8 +65,9 @@ func (b *batch) run(ctx context.Context) error {
 			quick = append(quick, i)
 			continue
 		}
-		group.Go(func() error {
-			return recovering(func() error { return b.ask(ctx, i, b.newWriter()) })
+		group.Go(func() (err error) {
+			defer recoverInto(&err) // here a panic would end the process
+			return b.ask(ctx, i, b.newWriter())
 		})
 	}
 	writer := b.newWriter()
@@ -78,14 +79,10 @@ func (b *batch) run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// recovering returns a panic of f as an error: in a goroutine it would end the process.
-func recovering(f func() error) (err error) {
-	defer func() {
-		if value := recover(); value != nil {
-			err = fmt.Errorf("panic: %v\n\n%s", value, debug.Stack())
-		}
-	}()
-	return f()
+func recoverInto(err *error) {
+	if value := recover(); value != nil {
+		*err = fmt.Errorf("panic: %v\n\n%s", value, debug.Stack())
+	}
 }
 
 func (b *batch) newWriter() *wire.Writer { return &wire.Writer{Room: b.room, Whole: true} }
@@ -110,14 +107,12 @@ func (b *batch) ask(ctx context.Context, i int, w *wire.Writer) (err error) {
 
 // response returns the results as a list.
 func (b *batch) response() [][]byte {
-	response := make([][]byte, 0, 1+2*len(b.results))
-	separator := []byte("[")
-	for _, result := range b.results {
-		response = append(append(response, separator), result...)
-		separator = []byte(",")
-	}
-	if len(b.results) == 0 {
-		response = append(response, separator)
+	response, comma := append(make([][]byte, 0, 1+2*len(b.results)), []byte("[")), []byte(",")
+	for i, result := range b.results {
+		if i > 0 {
+			response = append(response, comma)
+		}
+		response = append(response, result...)
 	}
 	return append(response, []byte("]"))
 }

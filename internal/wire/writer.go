@@ -105,9 +105,14 @@ func (w *Writer) Begin(first bool) error {
 	return w.take(len(`{"answers":[],"replies":[],"duration":123456789.123456789},`))
 }
 
-// Reply writes a reply, and reports whether that is an answer. An error is the ask's as a
-// whole, as one is whose reply has no guest.
+// Reply writes a reply, and reports whether that is an answer. An error, as that of a reply
+// without a guest, is the ask's as a whole, which then has no room any more.
 func (w *Writer) Reply(r Reply) (answered bool, err error) {
+	defer func() {
+		if err != nil {
+			w.Room.Give(w.taken)
+		}
+	}()
 	if r.Guest == "" {
 		return false, r.Err
 	}
@@ -145,9 +150,6 @@ func (w *Writer) End() [][]byte {
 	w.json = append(w.json, '}')
 	return append(w.parts, w.json[w.begun:])
 }
-
-// Undo gives back what the ask, which has failed as a whole, took of the room.
-func (w *Writer) Undo() { w.Room.Give(w.taken) }
 
 func (w *Writer) take(n int) error {
 	if !w.Room.Take(n) {
