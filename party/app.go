@@ -91,10 +91,7 @@ type App struct {
 
 // CaddyModule returns the Caddy module information.
 func (*App) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{
-		ID:  appName,
-		New: func() caddy.Module { return new(App) },
-	}
+	return caddy.ModuleInfo{ID: appName, New: func() caddy.Module { return new(App) }}
 }
 
 // Provision sets up the app.
@@ -129,21 +126,13 @@ func (a *App) warnOfJoined() {
 	defer a.mu.RUnlock()
 	parties := slices.Sorted(maps.Keys(a.hosted()))
 	for name, e := range a.entries {
-		var guests, modules []string
-		for _, j := range e.joined {
-			if modules = append(modules, j.module); j.guest != "" {
-				guests = append(guests, j.guest)
-			}
-		}
-		slices.Sort(guests)
-		guests = slices.Compact(guests)
+		guests := slices.Sorted(maps.Keys(e.joinedAs))
 		if len(e.hosts) == 0 {
-			slices.Sort(modules)
 			remedy := "name one that there is, or give that name to a wsgi_party handler"
 			if len(parties) == 0 {
 				remedy = "write one around the routes of the applications"
 			}
-			e.logger.Warn("no wsgi_party handler names the party that was joined", zap.Strings("guests", guests), zap.Strings("modules", slices.Compact(modules)),
+			e.logger.Warn("no wsgi_party handler names the party that was joined", zap.Strings("guests", guests), zap.Strings("modules", slices.Sorted(maps.Keys(e.joinedBy))),
 				zap.String("hint", "no party is called "+strconv.Quote(name)+nearest.DidYouMean(name, parties...)+"; "+thereAre(parties)+"; "+remedy))
 		}
 		for _, guest := range guests {

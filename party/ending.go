@@ -17,24 +17,20 @@ import (
 // goneError is why a request ended, as the cause of its context: reverse_proxy takes it
 // for one whose client has gone, so that it does not try again, and does not count it
 // for its health checks.
-type goneError struct{ err error }
+type goneError struct{ error }
 
-func (e *goneError) Error() string   { return e.err.Error() }
-func (e *goneError) Unwrap() []error { return []error{e.err, context.Canceled} }
+func (e *goneError) Unwrap() []error { return []error{e.error, context.Canceled} }
 
 // reasonOf returns the error without what it is to a proxy.
 func reasonOf(err error) error {
 	if gone, ok := err.(*goneError); ok {
-		return gone.err
+		return gone.error
 	}
 	return err
 }
 
-// TimeoutError says that an invite or an ask took too long.
-type TimeoutError struct {
-	// After is how long it was allowed to take.
-	After time.Duration
-}
+// TimeoutError says that an invite or an ask took too long, and how long it was allowed to take.
+type TimeoutError struct{ After time.Duration }
 
 func (e *TimeoutError) Error() string { return fmt.Sprintf("it took longer than %v", e.After) }
 
@@ -53,7 +49,7 @@ func WithTimeout(ctx context.Context, after time.Duration) (context.Context, con
 		timeout TimeoutError
 	}
 	cause.timeout.After = after
-	cause.gone.err = &cause.timeout
+	cause.gone.error = &cause.timeout
 	return context.WithTimeoutCause(ctx, after, &cause.gone)
 }
 

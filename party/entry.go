@@ -32,16 +32,14 @@ type Entry struct {
 	history *history
 	anyone  *partyline.Operator // asks everyone
 	hosts   []*Host             // the handlers that name it, in an order that is the same for every load of a config
-	joined  []joining           // by Join
 	invited atomic.Pointer[[]*invited]
+
+	joinedAs, joinedBy map[string]bool // the guests that modules joined as, and these modules
 
 	origins sync.Map // of scheme and host, to nil: where guests' URLs may lead
 	mounts  sync.Map // of guest to *mount
 	values  sync.Map // that packages keep for it
 }
-
-// joining says which module joined a partyline, and as whom.
-type joining struct{ guest, module string }
 
 // history is what is counted of all partylines of one name, from config to config.
 type history struct {
@@ -65,7 +63,8 @@ var guestsKept = kept.New(func(guestIn) struct{} { return struct{}{} }, func(k g
 func (a *App) entry(name string) *Entry {
 	e, ok := a.entries[name]
 	if !ok {
-		e = &Entry{app: a, logger: a.logger.With(zap.String("party", name)), history: kept.Hold(&a.holds, histories, name)}
+		e = &Entry{app: a, logger: a.logger.With(zap.String("party", name)), history: kept.Hold(&a.holds, histories, name),
+			joinedAs: make(map[string]bool), joinedBy: make(map[string]bool)}
 		e.Partyline = partyline.NewPartyline(name, partyline.Options{
 			Observer:      observer{e},
 			RemoteContext: a.remoteContext,
@@ -183,14 +182,15 @@ func Join(ctx caddy.Context, party, guest string) (*partyline.Operator, error) {
 	if err != nil {
 		return nil, err
 	}
-	module := "" // that is being provisioned
-	if modules := ctx.Modules(); len(modules) > 0 {
-		module = string(modules[len(modules)-1].CaddyModule().ID)
-	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	e := a.entry(party)
-	e.joined = append(e.joined, joining{guest, module})
+	if modules := ctx.Modules(); len(modules) > 0 { // the last one is being provisioned
+		e.joinedBy[string(modules[len(modules)-1].CaddyModule().ID)] = true
+	}
+	if guest != "" {
+		e.joinedAs[guest] = true
+	}
 	o := e.operatorUntil(ctx, guest)
 	o.Join()
 	return o, nil

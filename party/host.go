@@ -99,7 +99,7 @@ func (h *Host) Invite(routes caddyhttp.RouteList, chain caddyhttp.Handler) error
 			return fmt.Errorf("inviting guest %q at %s: %w", info.Guest, info.URI, err)
 		}
 		if h.settings.StrictInvites && info.Result != InviteJoined && !info.pending {
-			return fmt.Errorf("%s, and strict_invites is set: %w: %s", info.Result.message(), info.problem(), h.hint(info))
+			return fmt.Errorf("%s, and strict_invites is set: %w: %s", info.Result.message(), info.asError(), h.hint(info))
 		}
 	}
 	h.app.mu.RLock()

@@ -51,15 +51,14 @@ func innerRoutes(handler caddyhttp.MiddlewareHandler) caddyhttp.RouteList {
 	return nil
 }
 
-// ProxiesBehind returns the proxies to which a handler in the party's routes passes requests
-// on.
+// ProxiesBehind returns the proxies to which a handler in the party's routes passes requests on.
 func (h *Host) ProxiesBehind(handler caddyhttp.MiddlewareHandler) []*reverseproxy.Handler {
 	proxies, _ := proxiesBehind(h.routes, handler)
 	return proxies
 }
 
-// proxiesBehind returns those that stand behind a handler in the routes, those of the
-// innermost routes first that have some, and whether that is in them.
+// proxiesBehind returns those that stand behind a handler in the routes, those of the innermost
+// routes first that have some, and whether that is in them.
 func proxiesBehind(routes caddyhttp.RouteList, behind caddyhttp.MiddlewareHandler) (proxies []*reverseproxy.Handler, found bool) {
 	for i, route := range routes {
 		for j, handler := range route.Handlers {
@@ -70,8 +69,7 @@ func proxiesBehind(routes caddyhttp.RouteList, behind caddyhttp.MiddlewareHandle
 				continue
 			}
 			if len(proxies) == 0 {
-				rest := append(caddyhttp.RouteList{{Handlers: route.Handlers[j+1:]}}, routes[i+1:]...)
-				for _, handler := range handlersOf(rest) {
+				for _, handler := range handlersOf(append(caddyhttp.RouteList{{Handlers: route.Handlers[j+1:]}}, routes[i+1:]...)) {
 					if proxy, ok := handler.(*reverseproxy.Handler); ok {
 						proxies = append(proxies, proxy)
 					}

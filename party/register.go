@@ -12,8 +12,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// What other packages add, in their init functions only, to an App, the command, the admin
-// API and the functions of pages. A name that maps to nil is taken.
+// What other packages add, in their init functions only, to an App, the command, the admin API and
+// the functions of pages. A name that maps to nil is taken.
 var (
 	provisioners      []func(caddy.Context) error
 	commands          []func() *cobra.Command
@@ -21,27 +21,25 @@ var (
 	templateFunctions = map[string]TemplateFunction{"askAround": nil, "askFirst": nil, "askReplies": nil, "maybeURL": nil, "urlFor": nil}
 )
 
-// RegisterProvisioner registers a function that is called with the context of each module
-// that looks for the App of its config, in Provision. It may be called in init functions
-// only.
+// RegisterProvisioner, in an init function, registers what is called in Provision with the context
+// of each module that looks for the App of its config.
 func RegisterProvisioner(provision func(caddy.Context) error) {
 	provisioners = append(provisioners, provision)
 }
 
-// RegisterCommand adds a command to `caddy wsgi-party`, whose flags it inherits. It may be
-// called in init functions only; make is called when Caddy runs as a command, and panics
-// then if the command's name is taken.
+// RegisterCommand, in an init function, adds a command to `caddy wsgi-party`, whose flags it
+// inherits. When Caddy runs as a command, make is called; a name that is taken panics then.
 func RegisterCommand(make func() *cobra.Command) { commands = append(commands, make) }
 
 // RegisteredCommands returns what makes the commands.
 func RegisteredCommands() []func() *cobra.Command { return commands }
 
-// AdminHandler serves a request to the admin API that concerns a party, which may be none
-// of the running config. A caddy.APIError says with which status it fails.
+// AdminHandler serves a request to the admin API that concerns a party, which may be none of the
+// running config. A caddy.APIError says with which status it fails.
 type AdminHandler func(w http.ResponseWriter, r *http.Request, party string) error
 
-// RegisterAdmin registers the handler of `/wsgi_party/<party>/<name>` in the admin API, and
-// of all below. It may be called in init functions only, and panics if the name is taken.
+// RegisterAdmin, in an init function, registers the handler of `/wsgi_party/<party>/<name>` in the
+// admin API, and of all below. It panics if the name is taken.
 func RegisterAdmin(name string, handler AdminHandler) {
 	register(adminHandlers, "endpoint", name, handler)
 }
@@ -49,14 +47,14 @@ func RegisterAdmin(name string, handler AdminHandler) {
 // RegisteredAdmin returns the handler of that name, nil if there is none.
 func RegisteredAdmin(name string) AdminHandler { return adminHandlers[name] }
 
-// TemplateFunction makes a function for pages that ask a party. It is called when their
-// handler is provisioned, with the context given there. As a page's functions do, it may
-// return one or two values, the second an error.
+// TemplateFunction makes a function for pages that ask a party. It is called when their handler is
+// provisioned, with the context given there. As a page's functions do, the function may return one
+// or two values, the second an error.
 type TemplateFunction func(ctx caddy.Context, party string) (function any, err error)
 
-// RegisterTemplateFunction adds a function to those that `extensions { wsgi_party }` gives
-// pages. One of Caddy's own that has its name comes first. It may be called in init
-// functions only, and panics if the name is taken or could not be one.
+// RegisterTemplateFunction, in an init function, adds a function to those that
+// `extensions { wsgi_party }` gives pages. One of Caddy's own that has its name comes first. It
+// panics if the name is taken or could not be one.
 func RegisterTemplateFunction(name string, make TemplateFunction) {
 	template.New("").Funcs(template.FuncMap{name: fmt.Sprint}) // panics if it could not
 	register(templateFunctions, "template function", name, make)
@@ -66,14 +64,13 @@ func RegisterTemplateFunction(name string, make TemplateFunction) {
 func RegisteredTemplateFunctions(ctx caddy.Context, party string) (template.FuncMap, error) {
 	functions := make(template.FuncMap)
 	for name, make := range templateFunctions {
-		if make == nil {
-			continue
+		if make != nil {
+			function, err := make(ctx, party)
+			if err != nil {
+				return nil, fmt.Errorf("template function %s: %w", name, err)
+			}
+			functions[name] = function
 		}
-		function, err := make(ctx, party)
-		if err != nil {
-			return nil, fmt.Errorf("template function %s: %w", name, err)
-		}
-		functions[name] = function
 	}
 	return functions, nil
 }

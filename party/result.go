@@ -25,55 +25,36 @@ import (
 
 // InviteInfo is an invite and what came of it when it was sent last.
 type InviteInfo struct {
-	// Server is the name of the HTTP server the party's handler is in.
-	Server string
+	Server     string       // the name of the HTTP server the party's handler is in
+	URI, Guest string       // the invite's
+	Result     InviteResult // what came of it
+	Status     int          // of the answer, 0 where nobody answered
+	Err        error        // why it failed, nil if there was no error
+	Hint       string       // what to do about an invite by which nobody joined, or about a manifest that is hardly what is meant
+	Accepted   bool         // whether a guest took the invite
+	Services   []string     // that the guest was connected under then
 
-	// URI and Guest are the invite's.
-	URI, Guest string
-
-	// Result is what came of it.
-	Result InviteResult
-
-	// Status is that of the answer, 0 where nobody answered.
-	Status int
-
-	// Err is why it failed, nil if there was no error.
-	Err error
-
-	// Hint says what to do about an invite by which nobody joined, or about a manifest that
-	// is hardly what is meant.
-	Hint string
-
-	// Accepted is whether a guest took the invite.
-	Accepted bool
-
-	// Services are those that the guest was connected under then.
-	Services []string
-
-	// Answer, MediaType and Location are how the body of the answer began, its type, and
-	// where it redirected to: for people, so cut short and printable.
+	// Answer, MediaType and Location are how the body of the answer began, its type, and where it
+	// redirected to: for people, so cut short and printable.
 	Answer, MediaType, Location string
 
 	// IsManifest is whether the body was a manifest, of whatever type.
 	IsManifest bool
 
-	// OldManifest is when the manifest was fetched by which the guest is on the line while
-	// its application does not confirm it. Zero for others.
+	// OldManifest is when the manifest was fetched by which the guest is on the line while its
+	// application does not confirm it. Zero for others.
 	OldManifest time.Time
 
-	// Time is when it was sent, and Duration how long the answer took.
-	Time     time.Time
-	Duration time.Duration
+	Time       time.Time     // when it was sent
+	Duration   time.Duration // how long the answer took
+	AskedAgain time.Duration // after how long the guest asks its application again, 0 if it does not
 
-	// AskedAgain is after how long the guest asks its application again, 0 if it does not.
-	AskedAgain time.Duration
-
-	// Starting is whether the application may just be starting, so that a failure is not
-	// worth a warning yet.
+	// Starting is whether the application may just be starting, so that a failure is not worth a
+	// warning yet.
 	Starting bool
 
-	// Sent is whether SendInvites has sent it, or waited for it while it was being sent. A
-	// guest that is on the line has had its invite.
+	// Sent is whether SendInvites has sent it, or waited for it while it was being sent. A guest
+	// that is on the line has had its invite.
 	Sent bool
 
 	invitation *Invitation // that was sent
@@ -94,18 +75,10 @@ func (info *InviteInfo) SetAnswer(header http.Header, body []byte) {
 type InviteResult string
 
 const (
-	// InviteJoined: the guest took the operator, or connected something, and
-	// answered with a 2xx status.
-	InviteJoined InviteResult = "joined"
-
-	// InviteNotAnswered: nobody took it, or the answer was 404 or a redirect.
-	InviteNotAnswered InviteResult = "not_answered"
-
-	// InviteRefused: the answer was another 4xx status.
-	InviteRefused InviteResult = "refused"
-
-	// InviteFailed: there was an error, a panic, a time-out, or a 5xx status.
-	InviteFailed InviteResult = "failed"
+	InviteJoined      InviteResult = "joined"       // the guest took the operator, or connected something, and answered with a 2xx status
+	InviteNotAnswered InviteResult = "not_answered" // nobody took it, or the answer was 404 or a redirect
+	InviteRefused     InviteResult = "refused"      // the answer was another 4xx status
+	InviteFailed      InviteResult = "failed"       // there was an error, a panic, a time-out, or a 5xx status
 )
 
 var inviteResults = [...]InviteResult{InviteJoined, InviteNotAnswered, InviteRefused, InviteFailed}
@@ -144,16 +117,16 @@ func (info *InviteInfo) judge() {
 	}
 }
 
-// problem is an invite that did not join as an error.
-func (info *InviteInfo) problem() error {
-	problem := fmt.Errorf("inviting guest %q at %s", info.Guest, info.URI)
+// asError is an invite that did not join as an error.
+func (info *InviteInfo) asError() error {
+	err := fmt.Errorf("inviting guest %q at %s", info.Guest, info.URI)
 	if info.Status != 0 {
-		problem = fmt.Errorf("%w: status %d", problem, info.Status)
+		err = fmt.Errorf("%w: status %d", err, info.Status)
 	}
 	if info.Err != nil {
-		problem = fmt.Errorf("%w: %w", problem, info.Err)
+		err = fmt.Errorf("%w: %w", err, info.Err)
 	}
-	return problem
+	return err
 }
 
 // news is what makes an InviteInfo worth telling, if it differs from the one before.

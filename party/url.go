@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/url"
 	"strings"
 
@@ -59,40 +60,34 @@ func addressee(service string) func(payload any) (guest string) {
 // UnmarshalJSON takes {"name", "values"}, [name, values] or {"name", "kwargs",
 // "query"}, where kwargs and query together are the values.
 func (r *URLRequest) UnmarshalJSON(b []byte) error {
-	decode := func(into any) error {
-		decoder := json.NewDecoder(bytes.NewReader(b))
-		decoder.UseNumber() // or long numbers would lose digits
-		if err := decoder.Decode(into); err != nil {
-			return fmt.Errorf(`a URL is asked for with {"name": …, "values": {…}} or [name, values]: %w`, err)
-		}
-		return nil
-	}
-	*r = URLRequest{}
-	if bytes.HasPrefix(bytes.TrimSpace(b), []byte("[")) {
-		pair := []any{&r.Name, &r.Values}
-		if err := decode(&pair); err != nil {
-			return err
-		}
-		if len(pair) != 2 {
-			return fmt.Errorf("a URL is asked for with [name, values], not with a list of %d", len(pair))
-		}
-		return nil
-	}
 	var object struct {
 		Name                  string
 		Values, Kwargs, Query map[string]any
 	}
-	if err := decode(&object); err != nil {
-		return err
+	pair := []any{&object.Name, &object.Values}
+	var into any = &object
+	isPair := bytes.HasPrefix(bytes.TrimSpace(b), []byte("["))
+	if isPair {
+		into = &pair
 	}
-	r.Name = object.Name
-	for _, values := range []map[string]any{object.Query, object.Kwargs, object.Values} {
-		for key, value := range values {
-			if r.Values == nil {
-				r.Values = make(map[string]any)
-			}
-			r.Values[key] = value
+	decoder := json.NewDecoder(bytes.NewReader(b))
+	decoder.UseNumber() // or long numbers would lose digits
+	if err := decoder.Decode(into); err != nil {
+		return fmt.Errorf(`a URL is asked for with {"name": …, "values": {…}} or [name, values]: %w`, err)
+	}
+	if isPair {
+		if len(pair) != 2 {
+			return fmt.Errorf("a URL is asked for with [name, values], not with a list of %d", len(pair))
 		}
+		*r = URLRequest{object.Name, object.Values}
+		return nil
+	}
+	*r = URLRequest{Name: object.Name}
+	for _, values := range []map[string]any{object.Query, object.Kwargs, object.Values} {
+		if r.Values == nil && len(values) > 0 {
+			r.Values = make(map[string]any)
+		}
+		maps.Copy(r.Values, values)
 	}
 	return nil
 }
@@ -130,22 +125,20 @@ func Linkable(p *partyline.Partyline, text string) (string, error) {
 	return "", fmt.Errorf("the URL %q is neither a path beginning with one slash, nor does it begin with the scheme and host of an invite to party %q", text, p.Name())
 }
 
-func asciiLower(r rune) rune {
-	if 'A' <= r && r <= 'Z' {
-		r += 'a' - 'A'
-	}
-	return r
-}
-
-// originOf returns the scheme and host of a URL, as RFC 6454 compares them: only ASCII
-// letters are the same in both cases.
+// originOf returns the scheme and host of a URL, as RFC 6454 compares them: only ASCII letters are
+// the same in both cases.
 func originOf(u *url.URL) string {
-	scheme, host := strings.Map(asciiLower, u.Scheme), strings.Map(asciiLower, u.Host)
-	switch scheme {
-	case "http":
-		host = strings.TrimSuffix(host, ":80")
-	case "https":
-		host = strings.TrimSuffix(host, ":443")
+	origin := strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			r += 'a' - 'A'
+		}
+		return r
+	}, u.Scheme+"://"+u.Host)
+	if strings.HasPrefix(origin, "http://") {
+		return strings.TrimSuffix(origin, ":80")
 	}
-	return scheme + "://" + host
+	if strings.HasPrefix(origin, "https://") {
+		return strings.TrimSuffix(origin, ":443")
+	}
+	return origin
 }
