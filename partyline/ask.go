@@ -17,19 +17,15 @@ import (
 
 // Reply is what one handler made of an ask.
 type Reply struct {
-	// Guest is who replied, empty where Err concerns the ask as a whole.
-	Guest string
-
-	// Answer is the answer, nil if Err is not.
-	Answer any
+	Guest  string // who replied, empty where Err concerns the ask as a whole
+	Answer any    // nil if Err is not
 
 	// Err is nil for an answer, ErrHighAndDry if the handler declined, and its *HandlerError if it
 	// failed. In the last reply of an ask it may be a *NoSuchServiceError, ErrLoop, or the context's
 	// error.
 	Err error
 
-	// Duration is how long a remote handler took; zero for others.
-	Duration time.Duration
+	Duration time.Duration // how long a remote handler took; zero for others
 }
 
 // failed reports whether the handler has neither answered nor declined.

@@ -82,13 +82,15 @@ func (s shards) sums() (n [figures]uint64) {
 	return n
 }
 
-// counter counts a service's asks, or what a guest made of them.
+// counted is what a counter counts: a guest's replies under a service, or, without a guest, asks.
+type counted struct{ guest, service string } // or otherServices
+
 type counter struct {
+	counted
 	shards
-	guest, service string // or otherServices
-	lastFailure    atomic.Pointer[HandlerError]
-	duration       atomic.Int64 // of all remote replies
-	buckets        [len(durationBounds) + 1]atomic.Uint64
+	lastFailure atomic.Pointer[HandlerError]
+	duration    atomic.Int64 // of all remote replies
+	buckets     [len(durationBounds) + 1]atomic.Uint64
 }
 
 // addRemote counts what came of a call of a remote handler.
@@ -124,8 +126,9 @@ func (c *counter) replies() ReplyCount {
 // Counts is where a partyline counts, and those that follow it under the same name. The zero value
 // is empty and ready. It is experimental.
 type Counts struct {
-	mu       sync.Mutex                     // never taken by an ask
-	counters map[string]map[string]*counter // by guest, "" for asks, and by service or otherServices
+	mu       sync.Mutex // never taken by an ask
+	counters map[counted]*counter
+	services map[string]int // how many counters there are of a guest
 }
 
 // of returns the counters of what a guest makes of asks for a service, and of the asks.
@@ -133,49 +136,40 @@ func (c *Counts) of(guest, service string) (replies, asks *counter) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.counters == nil {
-		c.counters = make(map[string]map[string]*counter)
+		c.counters, c.services = make(map[counted]*counter), make(map[string]int)
 	}
 	label := service
-	if own := c.counters[guest]; own[service] == nil && len(own) >= maxCountedServices {
+	if c.counters[counted{guest, service}] == nil && c.services[guest] >= maxCountedServices {
 		label = otherServices
 	}
-	if asks = c.counters[""][service]; asks == nil {
-		asks = c.counter("", label)
+	if asks = c.counters[counted{"", service}]; asks == nil {
+		asks = c.counter(counted{"", label})
 	}
-	return c.counter(guest, label), asks
+	return c.counter(counted{guest, label}), asks
 }
 
-// counter returns a counter, a new one if need be. The counts must be locked.
-func (c *Counts) counter(guest, label string) *counter {
-	own := c.counters[guest]
-	if own == nil {
-		own = make(map[string]*counter)
-		c.counters[guest] = own
-	}
-	if own[label] == nil {
+// counter returns the counter of something, a new one if need be. The counts must be locked.
+func (c *Counts) counter(what counted) *counter {
+	if c.counters[what] == nil {
 		n := min(2<<bits.Len(uint(runtime.GOMAXPROCS(0)-1)), 16)
-		own[label] = &counter{shards: make(shards, n), guest: guest, service: label}
+		c.counters[what] = &counter{counted: what, shards: make(shards, n)}
+		c.services[what.guest]++
 	}
-	return own[label]
+	return c.counters[what]
 }
 
-// Forget drops what was counted of a guest that is gone, and of services that only that guest had.
-// It may be called at any time.
+// Forget drops what was counted of a guest that is gone, and of services that nobody else has. It
+// may be called at any time.
 func (c *Counts) Forget(guest string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	gone, asks := c.counters[guest], c.counters[""]
-	delete(c.counters, guest)
-	for other, own := range c.counters {
-		if other == "" {
-			continue
-		}
-		if own[otherServices] != nil {
-			return // which services it has is not known
-		}
-		maps.DeleteFunc(gone, func(service string, _ *counter) bool { return own[service] != nil })
+	delete(c.services, guest)
+	maps.DeleteFunc(c.counters, func(what counted, _ *counter) bool { return what.guest == guest })
+	kept := make(map[string]bool) // services that somebody has
+	for what := range c.counters {
+		kept[what.service] = kept[what.service] || what.guest != ""
 	}
-	for service := range gone {
-		delete(asks, service)
+	if !kept[otherServices] { // else it is not known what they are
+		maps.DeleteFunc(c.counters, func(what counted, _ *counter) bool { return !kept[what.service] })
 	}
 }

@@ -194,8 +194,8 @@ func TestNamesThatComeAndGoTakeNoMoreMemory(t *testing.T) {
 		last.Leave()
 		last = o
 	}
-	check.Equal(t, len(p.options.Counts.counters["a"]), maxCountedServices+1, "counters")
-	check.Equal(t, len(p.options.Counts.counters[""]), maxCountedServices+1, "counters of services")
+	check.Equal(t, p.options.Counts.services["a"], maxCountedServices+1, "counters")
+	check.Equal(t, p.options.Counts.services[""], maxCountedServices+1, "counters of services")
 	wantFigures(t, p, fmt.Sprintf("other %d, a/other %[1]d %[1]d 0 0", 2000-maxCountedServices))
 }
 

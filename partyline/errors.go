@@ -8,34 +8,31 @@ import (
 	"fmt"
 )
 
-// ErrPartyline is what every error of a partyline is: errors.Is(err,
-// ErrPartyline) holds for ErrHighAndDry, ErrLeft, ErrLoop, ErrRefused,
-// *NoSuchServiceError and *HandlerError.
+// ErrPartyline is what every error of a partyline is: errors.Is(err, ErrPartyline) holds for
+// ErrHighAndDry, ErrLeft, ErrLoop, ErrRefused, *NoSuchServiceError and *HandlerError.
 var ErrPartyline = errors.New("partyline error")
 
 var (
-	// ErrHighAndDry is what a handler returns, possibly wrapped, when it has
-	// no answer: it declines, and is skipped. First returns it when nobody
-	// answered and nobody failed.
+	// ErrHighAndDry is what a handler returns, possibly wrapped, when it has no answer: it declines,
+	// and is skipped. First returns it when nobody answered and nobody failed.
 	ErrHighAndDry error = &partylineError{"no answer"}
 
-	// ErrLeft is returned by Connect once the operator has left.
+	// ErrLeft is what Connect returns once the operator has left.
 	ErrLeft error = &partylineError{"the operator has left the partyline"}
 
-	// ErrLoop is what an ask gets that would go on in a circle: more than eight guests
-	// ask each other for one service, each in turn, or what led to the ask has called
-	// too many handlers of the service already, or it is nested in more than 32 asks.
-	// In a call that was nested so deep, asks for a service that is being asked for
-	// already then get it, too.
+	// ErrLoop is what an ask gets that would go on in a circle: more than eight guests ask each
+	// other for one service, each in turn, or what led to the ask has called too many handlers of
+	// the service already, or the ask is nested in more than 32 others. In a call that was nested so
+	// deep, later asks for a service that is being asked for already get ErrLoop, too.
 	ErrLoop error = &partylineError{"handlers are asking each other in a circle"}
 
-	// ErrRefused is what a remote handler returns, wrapped, when it is asked more than
-	// it can answer. To the asker it has failed, but it is counted apart.
+	// ErrRefused is what a remote handler returns, wrapped, when it is asked more than it can
+	// answer. To the asker it has failed, but it is counted apart.
 	ErrRefused error = &partylineError{"asked more than it can answer"}
-)
 
-// errNoOperator is what a nil Operator says.
-var errNoOperator error = &partylineError{"there is no operator: the application was not invited, or did not take its invite (the log says why)"}
+	// errNoOperator is what a nil Operator says.
+	errNoOperator error = &partylineError{"there is no operator: the application was not invited, or did not take its invite (the log says why)"}
+)
 
 // errExited is the failure of a handler that called runtime.Goexit.
 var errExited = errors.New("the handler ended its goroutine")
@@ -49,11 +46,8 @@ func (*partylineError) Is(target error) bool { return target == ErrPartyline }
 
 // NoSuchServiceError says that nobody is connected under a service.
 type NoSuchServiceError struct {
-	// Party is the name of the partyline that was asked.
-	Party string
-
-	// Service is the name that was asked for.
-	Service string
+	Party   string // the name of the partyline that was asked
+	Service string // the name that was asked for
 }
 
 func (e *NoSuchServiceError) Error() string {
@@ -63,18 +57,12 @@ func (e *NoSuchServiceError) Error() string {
 // Is reports whether target is ErrPartyline.
 func (*NoSuchServiceError) Is(target error) bool { return target == ErrPartyline }
 
-// HandlerError says that a guest's handler failed: it returned an error that
-// does not decline, answered with the wrong type, or panicked. The message of
-// a recovered panic contains its stack.
+// HandlerError says that a guest's handler failed: it returned an error that does not decline,
+// answered with the wrong type, or panicked. The message of a recovered panic contains its stack.
 type HandlerError struct {
-	// Guest is who failed to answer.
-	Guest string
-
-	// Service is what the guest was asked for.
-	Service string
-
-	// Err is what went wrong.
-	Err error
+	Guest   string // who failed to answer
+	Service string // what the guest was asked for
+	Err     error  // what went wrong
 }
 
 func (e *HandlerError) Error() string {
@@ -87,13 +75,11 @@ func (e *HandlerError) Unwrap() error { return e.Err }
 // Is reports whether target is ErrPartyline.
 func (*HandlerError) Is(target error) bool { return target == ErrPartyline }
 
-// panicError is a recovered panic. It does not unwrap to the value that was
-// panicked with: panic(ErrHighAndDry) is a failure, not a way to decline.
+// panicError is a recovered panic. It does not unwrap to the value that was panicked with:
+// panic(ErrHighAndDry) is a failure, not a way to decline.
 type panicError struct {
 	value any
 	stack []byte
 }
 
-func (e *panicError) Error() string {
-	return fmt.Sprintf("panic: %v\n\n%s", e.value, e.stack)
-}
+func (e *panicError) Error() string { return fmt.Sprintf("panic: %v\n\n%s", e.value, e.stack) }

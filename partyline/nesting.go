@@ -16,11 +16,8 @@ import (
 
 // Step is one of the asks that led to another one.
 type Step struct {
-	// Guest is who asked, empty for a caller that is no guest.
-	Guest string
-
-	// Service is what it asked for.
-	Service string
+	Guest   string // who asked, empty for a caller that is no guest
+	Service string // what it asked for
 }
 
 // Depth returns how many asks led to a context: 0 for one that no handler was called with. It is

@@ -12,27 +12,36 @@ import (
 	"unique"
 )
 
-// Handler answers what a guest is asked under a service. The context is the
-// asker's and knows which asks led here: a handler that asks around in turn
-// passes it on. Returning ErrHighAndDry, possibly wrapped, declines; any other
-// error, or a panic, is this guest's failure and nobody else's.
+// Handler answers what a guest is asked under a service. The context is the asker's and knows which
+// asks led here: a handler that asks around in turn passes it on. Returning ErrHighAndDry, possibly
+// wrapped, declines; any other error, or a panic, is this guest's failure and nobody else's.
 //
-// A handler may be called from several goroutines at once, and with a payload
-// that other handlers are given too: it must not modify it.
+// A handler may be called from several goroutines at once, and with a payload that other handlers
+// are given too: it must not modify it.
 type Handler func(ctx context.Context, payload any) (answer any, err error)
 
-// Operator is a guest's handle on the partyline. A nil Operator, which an
-// application has that was not invited, belongs to no guest and no partyline:
-// connecting and asking through it is an error that says so.
+// Operator is a guest's handle on the partyline. A nil Operator, which an application has that was
+// not invited, belongs to no guest and no partyline: connecting and asking through it is an error
+// that says so.
 type Operator struct {
 	partyline *Partyline
-	guest     unique.Handle[string] // zero for a caller that is no guest
+	guest     unique.Handle[string] // noGuest for a caller that is none
 
 	// Guarded by partyline.mu:
 	memberships map[string]*membership // by service
 	onLine      bool
 	left        bool
 	onLeave     []func()
+}
+
+// noGuest is in place of the name of a caller that is no guest.
+var noGuest unique.Handle[string]
+
+func guestName(guest unique.Handle[string]) string {
+	if guest == noGuest {
+		return ""
+	}
+	return guest.Value()
 }
 
 // Guest returns the guest's name, empty for a caller that is no guest.
@@ -43,11 +52,11 @@ func (o *Operator) Guest() string {
 	return guestName(o.guest)
 }
 
-// String returns the guest's name, so that Caddy prints and matches the
-// request variable that holds an operator as that name.
+// String returns the guest's name, so that Caddy prints and matches the request variable that holds
+// an operator as that name.
 func (o *Operator) String() string { return o.Guest() }
 
-// Partyline returns the partyline the operator belongs to.
+// Partyline returns the partyline the operator belongs to, nil for a nil Operator.
 func (o *Operator) Partyline() *Partyline {
 	if o == nil {
 		return nil
@@ -55,26 +64,25 @@ func (o *Operator) Partyline() *Partyline {
 	return o.partyline
 }
 
-// Connect connects a handler under a service. Guests that are invited are asked in the
-// order of their invites, whenever they connect, and after them all others in the
-// order in which they connect. A service can have many handlers, of one guest or of several. It
-// returns an error for an empty service name, a nil handler or an operator
-// without a guest name, and ErrLeft after Leave.
+// Connect connects a handler under a service. A service can have many handlers, of one guest or of
+// several. Guests named in [Partyline.SetOrder], as those that are invited are, are asked in that
+// order, whenever they connect, and after them all others in the order in which they connect.
+// Connect returns an error for an empty service name, a nil handler or an operator without a guest
+// name, and ErrLeft after Leave.
 func (o *Operator) Connect(service string, h Handler) error {
 	return o.connect(service, connection{handler: h})
 }
 
-// ConnectRemote is Connect for a handler that waits on something outside this
-// process. Remote handlers are started together, each in its own goroutine,
-// when an ask reaches the first of them; their replies still come in the order
-// in which they were connected. The handler must return soon after its context
-// has ended.
+// ConnectRemote is Connect for a handler that waits for something outside this process. Remote
+// handlers are started together, each in its own goroutine, when an ask reaches the first of them;
+// their replies still come in the order in which they are connected. The handler must return soon
+// after its context has ended.
 func (o *Operator) ConnectRemote(service string, h Handler) error {
 	return o.connect(service, connection{handler: h, remote: true})
 }
 
-// ConnectForAll is Connect for a handler that is also called in asks that are addressed
-// to another guest. It is experimental: see Options.Addressee.
+// ConnectForAll is Connect for a handler that is also called in asks that are addressed to another
+// guest. It is experimental: see Options.Addressee.
 func (o *Operator) ConnectForAll(service string, h Handler) error {
 	return o.connect(service, connection{handler: h, forAll: true})
 }
@@ -118,10 +126,9 @@ func (o *Operator) connect(name string, c connection) error {
 	return nil
 }
 
-// Reserve keeps a place in the order of a service, behind all that are connected
-// already or have reserved one, for whatever the guest connects under it, also with
-// other operators and after it has left. It returns an error for an operator
-// without a guest name.
+// Reserve keeps a place in the order of a service, behind all that are connected already or have
+// reserved one, for whatever the guest connects under it, also with other operators and after it
+// has left. It returns an error for an operator without a guest name.
 func (o *Operator) Reserve(service string) error {
 	switch {
 	case o == nil:
@@ -133,14 +140,14 @@ func (o *Operator) Reserve(service string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	r := reservation{o.guest, service}
-	if _, ok := p.reserved[r]; !ok {
+	if p.reserved[r] == 0 {
 		p.reserved[r] = p.nextPlace()
 	}
 	return nil
 }
 
-// Join puts the guest on the line, as connecting something does, and tells the
-// Observer. Joining twice does nothing, nor does it after Leave.
+// Join puts the guest on the line, as connecting something does, and tells the Observer. Joining
+// twice does nothing, nor does joining after Leave.
 func (o *Operator) Join() {
 	o.partyline.mu.Lock()
 	defer o.partyline.mu.Unlock()
@@ -175,9 +182,8 @@ func (o *Operator) OnLine() bool {
 	return o.onLine && !o.left
 }
 
-// Leave disconnects the operator's handlers. Asks under way may still call
-// them. Afterwards the operator can ask, but not connect. Leaving twice does
-// nothing.
+// Leave disconnects the operator's handlers. Asks under way may still call them. Afterwards the
+// operator can ask, but not connect. Leaving twice does nothing.
 func (o *Operator) Leave() {
 	if o == nil {
 		return
@@ -187,7 +193,7 @@ func (o *Operator) Leave() {
 	}
 }
 
-// OnLeave has a function called when the operator has left, at once if it has already.
+// OnLeave calls a function when the operator has left, at once if it has already.
 func (o *Operator) OnLeave(f func()) {
 	o.partyline.mu.Lock()
 	left := o.left
@@ -223,7 +229,8 @@ func (o *Operator) leave() (onLeave []func()) {
 		return onLeave
 	}
 	guest := p.guests[o.guest]
-	if delete(guest.operators, o); len(guest.operators) > 0 {
+	delete(guest.operators, o)
+	if len(guest.operators) > 0 {
 		return onLeave
 	}
 	delete(p.guests, o.guest)
@@ -233,26 +240,9 @@ func (o *Operator) leave() (onLeave []func()) {
 	return onLeave
 }
 
-// Services returns the names of the services the operator is connected under, in
-// alphabetical order.
+// Services returns the names of the services the operator is connected under, in alphabetical order.
 func (o *Operator) Services() []string {
 	o.partyline.mu.Lock()
 	defer o.partyline.mu.Unlock()
 	return slices.Sorted(maps.Keys(o.memberships))
-}
-
-// noGuest is in place of the name of a caller that is no guest.
-var noGuest unique.Handle[string]
-
-func guestName(guest unique.Handle[string]) string {
-	if guest == noGuest {
-		return ""
-	}
-	return guest.Value()
-}
-
-// nextPlace returns the place behind all others. The partyline must be locked.
-func (p *Partyline) nextPlace() uint64 {
-	p.lastPlace++
-	return p.lastPlace
 }

@@ -1,18 +1,18 @@
 // Copyright 2026 The wsgi_party Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Whom to ask for a service, and in which order: by rank, which guests have by SetOrder,
-// then by place. Each guest has one membership for each of its operators that are
-// connected, of which the first is asked:
+// Whom to ask for a service, and in which order: by rank, which guests have by SetOrder, then by
+// place. Each guest has one membership for each of its operators that are connected, of which the
+// first is asked:
 //
 //	SetOrder(blog, shop)      memberships        connections
 //	                          wiki: [1]          blog 3, blog 4
 //	                          shop: [2] [5]  →   shop 2
 //	                          blog: [3 4]        wiki 1
 //
-// The numbers are places, given out as handlers are connected. When the operator of shop
-// that has place 2 leaves, the other one takes that place: a guest that hands over from
-// one operator to the next stays where it is.
+// The numbers are places, given out as handlers are connected. When the operator of shop that has
+// place 2 leaves, the other one takes that place: a guest that hands over from one operator to the
+// next stays where it is.
 
 package partyline
 
@@ -32,8 +32,8 @@ type service struct {
 	counter   *counter
 	addressee func(payload any) (guest string) // may be nil
 
-	// order is whom to ask, one after the other. What was stored is never changed; a
-	// longer slice may share its array.
+	// order is whom to ask, one after the other. What was stored is never changed; a longer slice
+	// may share its array.
 	order atomic.Pointer[[]connection]
 
 	memberships map[unique.Handle[string]][]*membership // of each guest, as they connected; guarded by Partyline.mu
@@ -59,8 +59,7 @@ func (s *service) only(payload any) unique.Handle[string] {
 	if s.addressee == nil {
 		return noGuest
 	}
-	guest, _ := s.partyline.ranked(s.addressee(payload))
-	return guest.guest
+	return (*s.partyline.ranks.Load())[s.addressee(payload)].guest
 }
 
 // connections returns whom to ask.
@@ -93,9 +92,8 @@ func compare(a, b connection) int {
 	return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.place, b.place))
 }
 
-// remove takes m out of the service. If m was asked, the guest's next membership takes
-// its places, but for those where that one was earlier itself. The partyline must be
-// locked.
+// remove takes m out of the service. If m was asked, the guest's next membership takes its places,
+// but for those where that one was earlier itself. The partyline must be locked.
 func (s *service) remove(guest unique.Handle[string], m *membership) {
 	i := slices.Index(s.memberships[guest], m)
 	memberships := slices.Delete(s.memberships[guest], i, i+1)
@@ -139,15 +137,13 @@ type ranked struct {
 	rank  int32
 }
 
-// SetOrder has these guests asked in this order, whenever they connect, and all others
-// behind them in the order in which they connect. A guest that is there twice has its
-// first place. It is experimental.
+// SetOrder has these guests asked in this order, whenever they connect, and all others behind them
+// in the order in which they connect. A guest that is named twice has its first place. Asks under
+// way go on in the order before. It is experimental.
 func (p *Partyline) SetOrder(guests []string) {
 	ranks := make(map[string]ranked, len(guests))
-	for i, guest := range guests {
-		if _, ok := ranks[guest]; !ok {
-			ranks[guest] = ranked{unique.Make(guest), int32(i)}
-		}
+	for i, guest := range slices.Backward(guests) {
+		ranks[guest] = ranked{unique.Make(guest), int32(i)}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -158,21 +154,21 @@ func (p *Partyline) SetOrder(guests []string) {
 	})
 }
 
-// IsInOrder reports whether the guest is one of those in SetOrder.
+// IsInOrder reports whether the guest is one of those in SetOrder. It is experimental.
 func (p *Partyline) IsInOrder(guest string) bool {
-	_, ok := p.ranked(guest)
+	_, ok := (*p.ranks.Load())[guest]
 	return ok
 }
 
-// ranked returns the guest of that name, if it is one of those that have a rank.
-func (p *Partyline) ranked(name string) (ranked, bool) {
-	guest, ok := (*p.ranks.Load())[name]
-	return guest, ok
-}
-
 func (p *Partyline) rankOf(guest unique.Handle[string]) int32 {
-	if guest, ok := p.ranked(guest.Value()); ok {
-		return guest.rank
+	if ranked, ok := (*p.ranks.Load())[guest.Value()]; ok {
+		return ranked.rank
 	}
 	return math.MaxInt32
+}
+
+// nextPlace returns the place behind all others. The partyline must be locked.
+func (p *Partyline) nextPlace() uint64 {
+	p.lastPlace++
+	return p.lastPlace
 }

@@ -114,17 +114,10 @@ func (p *Partyline) Operator(guest string) *Operator {
 
 // GuestInfo is what a partyline knows of a guest.
 type GuestInfo struct {
-	// Name is the guest's.
-	Name string
-
-	// Services are those it is connected under, in alphabetical order.
-	Services []string
-
-	// Replicas is how many operators of this guest are on the line.
-	Replicas int
-
-	// Joined is since when the guest has been on the line.
-	Joined time.Time
+	Name     string
+	Services []string  // those it is connected under, in alphabetical order
+	Replicas int       // how many operators of this guest are on the line
+	Joined   time.Time // since when the guest has been on the line
 }
 
 // presentGuest is a guest on the line. It is guarded by Partyline.mu.
