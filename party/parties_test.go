@@ -90,18 +90,8 @@ func TestAPathThroughTwoPartiesSkipsNobodyOfTheOther(t *testing.T) {
 	first, second := partytest.FreshParty(), partytest.FreshParty()
 	var asker *wsgiparty.Operator
 	partytest.OnProvision(t, "go", func(ctx caddy.Context) error {
-		var err error
-		if asker, err = wsgiparty.Join(ctx, first, "one"); err != nil {
-			return err
-		}
-		two, err := wsgiparty.Join(ctx, first, "two")
-		if err != nil {
-			return err
-		}
-		other, err := wsgiparty.Join(ctx, second, "")
-		if err != nil {
-			return err
-		}
+		asker = check.Value(wsgiparty.Join(ctx, first, "one"))(t)
+		two, other := check.Value(wsgiparty.Join(ctx, first, "two"))(t), check.Value(wsgiparty.Join(ctx, second, ""))(t)
 		return two.Connect("menu", func(ctx context.Context, payload any) (any, error) {
 			answers, err := other.AskAround(ctx, "menu", payload)
 			return fmt.Sprintf("%s", answers), err
@@ -110,27 +100,13 @@ func TestAPathThroughTwoPartiesSkipsNobodyOfTheOther(t *testing.T) {
 	c := partytest.NewCaddy(t)
 	a := partytest.NewApplication(t, "", func(w http.ResponseWriter, r *http.Request) {
 		_, body := c.Do("POST", "/ask/menu", "1", http.Header{"Authorization": {"Bearer " + key}, "Party-Token": r.Header["Party-Token"]})
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = w.Write([]byte(body))
+		partytest.JSON(body)(w, r)
 	})
-	c.Site(`route {
-		test_app go
-		handle_path /ask/* {
-			wsgi_party_ask ` + second + `
-		}
-		wsgi_party ` + first + `
-		wsgi_party ` + second + ` {
-			invite /one/__invite__/ /two/__invite__/
-			handle_path /one/* {
-				wsgi_party_guest {
-					answer menu salad
-				}
-			}
-			` + partytest.Mounted("two", "key {env.two_PARTY_KEY}\nservice menu /menu", a) + `
-		}
-	}`)
-	answers, err := asker.AskAround(t.Context(), "menu", nil)
-	check.ErrorIf(t, err != nil || len(answers) != 1 || strings.Count(fmt.Sprint(answers...), "salad") != 2, "%v %v", answers, err)
+	c.Site("route {\ntest_app go\nhandle_path /ask/* {\nwsgi_party_ask " + second + "\n}\nwsgi_party " + first + "\nwsgi_party " + second + " {\n" +
+		"invite /one/__invite__/ /two/__invite__/\nhandle_path /one/* {\nwsgi_party_guest {\nanswer menu salad\n}\n}\n" +
+		partytest.Mounted("two", "key {env.two_PARTY_KEY}\nservice menu /menu", a) + "}\n}")
+	answers := check.Value(asker.AskAround(t.Context(), "menu", nil))(t)
+	check.ErrorIf(t, len(answers) != 1 || strings.Count(fmt.Sprint(answers...), "salad") != 2, "%v", answers)
 }
 
 // TestApplicationsAreAskedInTheOrderOfTheirInvites has five applications whose manifests

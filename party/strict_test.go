@@ -10,7 +10,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -61,39 +60,22 @@ var oddJSON = map[string]bool{
 func TestWhatOneParserRefusesIsOneGuestsFailure(t *testing.T) {
 	c := partytest.NewCaddy(t)
 	var answer atomic.Value
-	odd := partytest.NewApplication(t, "", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = io.WriteString(w, answer.Load().(string))
-	})
-	key := partytest.Key(t, "one")
-	c.Around(`
-	invite /one/__invite__/ /odd/__invite__/ /fine/__invite__/
-	handle_path /one/* {
-		wsgi_party_guest {
-			key {env.one_PARTY_KEY}
-			answer other 1
-		}
-	}
-	` + partytest.Mounted("odd", "service odd /odd", odd) + `
-	handle_path /fine/* {
-		wsgi_party_guest {
-			answer odd fine
-			answer fine fine
-		}
-	}`)
-	goAnswer := func(context.Context, any) (any, error) { return json.RawMessage(answer.Load().(string)), nil }
-	connectMain(c, "module", "raw", goAnswer)
-	connectMain(c, "fine-module", "raw", func(context.Context, any) (any, error) { return "fine", nil })
+	odd := partytest.NewApplication(t, "", func(w http.ResponseWriter, r *http.Request) { partytest.JSON(answer.Load().(string))(w, r) })
+	key := partytest.Key(t, "asker")
+	c.Around(partytest.Asker + "invite /odd/__invite__/ /fine/__invite__/\n" + partytest.Mounted("odd", "service odd /odd", odd) +
+		"handle_path /fine/* {\nwsgi_party_guest {\nanswer odd fine\nanswer fine fine\n}\n}")
+	connectMain(c, "module", "raw", func(context.Context, any) (any, error) { return json.RawMessage(answer.Load().(string)), nil })
 	connectMain(c, "module", "keys", func(context.Context, any) (any, error) {
 		var value any
 		_ = json.Unmarshal([]byte(answer.Load().(string)), &value)
 		return map[string]any{"a\x00": value, "b\xff": 1, "b\xfe": 2}, nil
 	})
-	connectMain(c, "fine-module", "keys", func(context.Context, any) (any, error) { return "fine", nil })
 	connectMain(c, "module", "errs", func(context.Context, any) (any, error) {
 		return nil, errors.New(answer.Load().(string) + "\xff\xed\xa0\x80\x00")
 	})
-	connectMain(c, "fine-module", "errs", func(context.Context, any) (any, error) { return "fine", nil })
+	for _, service := range []string{"raw", "keys", "errs"} {
+		connectMain(c, "fine-module", service, partytest.Answers("fine"))
+	}
 
 	var responses []string
 	for text, taken := range oddJSON {
@@ -120,18 +102,13 @@ func TestWhatOneParserRefusesIsOneGuestsFailure(t *testing.T) {
 		}
 	}
 	for text, taken := range oddJSON {
-		answer.Store("1")
-		for _, body := range []string{text, `[{"service": "fine", "payload": ` + text + `}]`} {
-			path := "/fine"
-			if body != text {
-				path = "/"
-			}
+		for path, body := range map[string]string{"/fine": text, "/": `[{"service": "fine", "payload": ` + text + `}]`} {
 			response := c.Ask(partytest.Asking{Key: key, Path: path, Body: body})
 			responses = append(responses, response.Body)
-			if body != text && strings.HasPrefix(text, "[[[") {
+			if path == "/" && strings.HasPrefix(text, "[[[") {
 				continue // it is deeper in a list
 			}
-			check.Equal(t, (response.Status == http.StatusOK), taken, "the payload %.99q: %d %s", body, response.Status, response.Body)
+			check.Equal(t, response.Status == http.StatusOK, taken, "the payload %.99q: %d %s", body, response.Status, response.Body)
 			if !taken {
 				partytest.IsProblem(t, body, response.Body, http.StatusBadRequest, "JSON that not every parser takes: ", "byte ")
 			}
@@ -139,9 +116,7 @@ func TestWhatOneParserRefusesIsOneGuestsFailure(t *testing.T) {
 	}
 	for program, refused := range parsersOf(t, responses) {
 		for i, why := range refused {
-			if why != "" {
-				t.Errorf("%s on %.300q: %s", program, responses[i], why)
-			}
+			check.ErrorIf(t, why != "", "%s on %.300q: %s", program, responses[i], why)
 		}
 	}
 	// They do refuse what Caddy does not let through: else this tests nothing.
@@ -151,8 +126,7 @@ func TestWhatOneParserRefusesIsOneGuestsFailure(t *testing.T) {
 			texts = append(texts, text)
 		}
 	}
-	all := parsersOf(t, texts)
-	for program, refused := range all {
+	for program, refused := range parsersOf(t, texts) {
 		check.ErrorIf(t, strings.Join(refused, "") == "", "%s refuses nothing", program)
 	}
 }
@@ -166,9 +140,8 @@ func parsersOf(t *testing.T, texts []string) map[string][]string {
 	var lines bytes.Buffer
 	for _, text := range texts {
 		fmt.Fprintln(&lines, base64.StdEncoding.EncodeToString([]byte(text)))
-		var value any
 		why := ""
-		if err := json.Unmarshal([]byte(text), &value); err != nil {
+		if err := json.Unmarshal([]byte(text), new(any)); err != nil {
 			why = err.Error()
 		}
 		refused["go"] = append(refused["go"], why)
@@ -207,9 +180,7 @@ foreach (file($argv[1], FILE_IGNORE_NEW_LINES) as $line) {
 		output, err := exec.Command(command[0], append(command[1:], path)...).Output()
 		check.FatalIf(t, err != nil, "%s: %v", program, err)
 		refused[program] = strings.Split(strings.TrimSuffix(string(output), "\n"), "\n")
-		if len(refused[program]) != len(texts) {
-			t.Fatalf("%s: %d lines for %d texts: %.500s", program, len(refused[program]), len(texts), output)
-		}
+		check.FatalIf(t, len(refused[program]) != len(texts), "%s: %d lines for %d texts: %.500s", program, len(refused[program]), len(texts), output)
 	}
 	return refused
 }
