@@ -301,3 +301,37 @@ func TestGuestLeftIsNotToldWhileAReplicaIsConnected(t *testing.T) {
 	replica.Leave()
 	c.expect("guest_left one [ping]")
 }
+
+// TestTellingOfGuestsThatJoinIsNotQuadratic counts what the events of many guests
+// allocate: for each, about as much among four times as many.
+func TestTellingOfGuestsThatJoinIsNotQuadratic(t *testing.T) {
+	const guests = 750 // and 3,000
+	perGuest := func(n int) float64 {
+		told, marker := make(chan struct{}), fmt.Sprint("guest", n-1)
+		partytest.HandleEvents(t, "", func(_ context.Context, e caddy.Event) error {
+			if e.Data["guest"] == marker {
+				close(told)
+			}
+			services := e.Data["services"].([]string)
+			check.ErrorIf(t, len(services) != 2 || services[0] != "a", "%s is told with the services %q", e.Data["guest"], services)
+			return nil
+		})
+		var before, after runtime.MemStats
+		partytest.OnProvision(t, "many", func(ctx caddy.Context) error {
+			for g := range n {
+				operator := check.Value(wsgiparty.Join(ctx, "main", fmt.Sprint("guest", g)))(t)
+				partytest.Connect(t, operator, fmt.Sprint("service", g), partytest.Pong)
+				partytest.Connect(t, operator, "a", partytest.Pong)
+			}
+			runtime.ReadMemStats(&before)
+			return nil
+		})
+		c := partytest.NewCaddy(t)
+		check.Must(t, caddy.Load(subscribed(c.Adapt("ADDRESS {\nroute {\ntest_app many\nwsgi_party main\n}\n}"), "guest_joined"), true))
+		<-told
+		runtime.ReadMemStats(&after)
+		return float64(after.TotalAlloc-before.TotalAlloc) / float64(n)
+	}
+	few, many := perGuest(guests), perGuest(4*guests)
+	check.ErrorIf(t, many > 2*few, "%.0f bytes for each of %d guests, %.0f for each of %d", few, guests, many, 4*guests)
+}

@@ -143,9 +143,13 @@ func (e *eventful) join(guest string, services ...string) *wsgiparty.Operator {
 // config returns a config of one site with a subscription for all events of parties.
 func (e *eventful) config(directives string) []byte {
 	e.Helper()
-	config := e.Adapt("ADDRESS {\nroute {\ntest_app late\n" + directives + "\n}\n}")
+	return subscribed(e.Adapt("ADDRESS {\nroute {\ntest_app late\n"+directives+"\n}\n}"), partyEvents...)
+}
+
+// subscribed returns the config with a subscription of test_recorder for these events.
+func subscribed(config []byte, events ...string) []byte {
 	return bytes.Replace(config, []byte(`"apps":{`), []byte(`"apps":{"events":{"subscriptions":[{"events":["`+
-		strings.Join(partyEvents, `","`)+`"],"handlers":[{"handler":"test_recorder"}]}]},`), 1)
+		strings.Join(events, `","`)+`"],"handlers":[{"handler":"test_recorder"}]}]},`), 1)
 }
 
 func (e *eventful) load(directives string) {

@@ -13,7 +13,6 @@ import (
 	"net/http"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -40,7 +39,7 @@ func TestSoak(t *testing.T) {
 			return func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 				if invited, ok := wsgiparty.OperatorFrom(r); ok {
 					operator = invited
-					return operator.Connect("generation", func(context.Context, any) (any, error) { return own, nil })
+					return operator.Connect("generation", partytest.Answers(own))
 				}
 				answers, err := wsgiparty.All[int64](r.Context(), operator, "generation", nil)
 				if err != nil {
@@ -55,31 +54,23 @@ func TestSoak(t *testing.T) {
 	var handover sync.Mutex
 	replicas := make(map[*wsgiparty.Partyline]*wsgiparty.Operator)
 	partytest.OnProvision(t, "replicated", func(ctx caddy.Context) error {
-		operator, err := wsgiparty.Join(ctx, "main", "replicated")
-		if err != nil {
-			return err
-		}
+		operator := check.Value(wsgiparty.Join(ctx, "main", "replicated"))(t)
 		handover.Lock()
 		defer handover.Unlock()
 		replicas[operator.Partyline()] = operator
-		own := generation.Load()
-		return operator.Connect("generation", func(context.Context, any) (any, error) { return own, nil })
+		return operator.Connect("generation", partytest.Answers(generation.Load()))
 	})
 	c := partytest.NewCaddy(t)
-	var site strings.Builder
-	site.WriteString("ADDRESS {\nroute {\ntest_app replicated\nwsgi_party main {\n")
+	site := "ADDRESS {\nroute {\ntest_app replicated\nwsgi_party main {\n"
 	for g := range guests {
-		fmt.Fprintf(&site, "invite /guest%[1]d/__invite__/\nhandle /guest%[1]d/* {\ntest_app guest%[1]d\n}\n", g)
+		site += fmt.Sprintf("invite /guest%[1]d/__invite__/\ntest_app /guest%[1]d/* guest%[1]d\n", g)
 	}
-	site.WriteString("}\n")
-	good, broken := c.Adapt(site.String()+"}\n}"), c.Adapt(site.String()+"test_app broken\n}\n}")
+	good, broken := c.Adapt(site+"}\n}\n}"), c.Adapt(site+"}\ntest_app broken\n}\n}")
 	load := func() {
 		generation.Add(1)
 		check.Nil(t, caddy.Load(good, true))
 		generation.Add(1)
-		if err := caddy.Load(broken, true); err == nil {
-			t.Error("the broken config loads")
-		}
+		check.Fails(t, caddy.Load(broken, true), "oh no")
 	}
 	load()
 	memory := func() uint64 {
@@ -96,9 +87,9 @@ func TestSoak(t *testing.T) {
 	}
 	memoryBefore, goroutinesBefore := memory(), runtime.NumGoroutine()
 
-	// check fails the test unless the answers are one of each guest, all of one config.
-	expect := func(who string, answers []int64, want int) {
-		check.ErrorIf(t, len(answers) != want || slices.Min(answers) != slices.Max(answers), "%s: %v, want %d of one config", who, answers, want)
+	// expect fails the test unless the answers are one of each guest, all of one config.
+	expect := func(who string, answers []int64) {
+		check.ErrorIf(t, len(answers) != guests+1 || slices.Min(answers) != slices.Max(answers), "%s: %v, want %d of one config", who, answers, guests+1)
 	}
 	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
 	defer stop()
@@ -129,27 +120,23 @@ func TestSoak(t *testing.T) {
 		forever(func() {
 			answers, err := wsgiparty.All[int64](context.Background(), operatorOf(c, "main"), "generation", nil)
 			check.Nil(t, err)
-			expect("ask", answers, guests+1)
+			expect("ask", answers)
 			asks.Add(1)
 		})
 	}
 	for range 2 { // connect, hand over and leave, beside whatever is loaded meanwhile
 		forever(func() {
 			line := operatorOf(c, "main").Partyline()
-			answers, err := wsgiparty.All[int64](context.Background(), line.Operator(""), "generation", nil)
-			if err != nil || len(answers) == 0 {
-				t.Error(answers, err)
-				return
-			}
+			answer, err := wsgiparty.First[int64](context.Background(), line.Operator(""), "generation", nil)
+			check.Nil(t, err)
 			next := line.Operator("replicated")
-			check.Nil(t, next.Connect("generation", func(context.Context, any) (any, error) { return answers[0], nil }))
+			check.Nil(t, next.Connect("generation", partytest.Answers(answer)))
 			handover.Lock()
 			replicas[line].Leave()
 			replicas[line] = next
 			handover.Unlock()
 			own := line.Operator("for a moment")
-			service := fmt.Sprint("service", rand.IntN(100))
-			check.Nil(t, own.Connect(service, partytest.Pong))
+			check.Nil(t, own.Connect(fmt.Sprint("service", rand.IntN(100)), partytest.Pong))
 			own.Leave()
 			handovers.Add(1)
 		})
@@ -167,11 +154,8 @@ func TestSoak(t *testing.T) {
 				return
 			}
 			var answers []int64
-			if err := json.Unmarshal(body, &answers); err != nil {
-				t.Errorf("%d %q: %v", response.StatusCode, body, err)
-				return
-			}
-			expect(path, answers, guests+1)
+			check.Nil(t, json.Unmarshal(body, &answers))
+			expect(path, answers)
 			requests.Add(1)
 		})
 	}
@@ -183,9 +167,7 @@ func TestSoak(t *testing.T) {
 	group.Wait()
 	t.Logf("%d asks, %d requests, %d connections, %d times two loads", asks.Load(), requests.Load(), handovers.Load(), loads.Load())
 	for name, n := range counts {
-		if n.Load() < 10 {
-			t.Errorf("only %d %s", n.Load(), name)
-		}
+		check.ErrorIf(t, n.Load() < 10, "only %d %s", n.Load(), name)
 	}
 
 	clear(replicas)
