@@ -221,6 +221,7 @@ func TestMistakesOfApplicationsAreTold(t *testing.T) {
 // TestManifestsThatAreHardlyMeantAreWarnedOf has guests that join, with what nobody can
 // use.
 func TestManifestsThatAreHardlyMeantAreWarnedOf(t *testing.T) {
+	httpguest.Waits{Apart: time.Millisecond}.Set(t)
 	const message = "the guest's manifest is hardly what is meant"
 	c := newGuestTest(t)
 	b := testbackend.Start(t, testport.Address(t))

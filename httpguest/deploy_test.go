@@ -271,6 +271,7 @@ func TestAnApplicationComesAndGoes(t *testing.T) {
 // TestARollingDeploy has two processes of an application behind one list of upstreams.
 // One after the other is replaced by a version that has another manifest.
 func TestARollingDeploy(t *testing.T) {
+	httpguest.Waits{Apart: time.Millisecond}.Set(t)
 	c := newGuestTest(t)
 	processes := []*testbackend.Backend{testbackend.New(t, testport.Address(t)), testbackend.New(t, testport.Address(t))}
 	be := func(b *testbackend.Backend, version int) {

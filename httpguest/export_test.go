@@ -26,12 +26,12 @@ const (
 )
 
 // Waits are how long to leave applications alone; 0 is the package's own time.
-type Waits struct{ Unreached, Answered, Denied, Broken, Starting, Fresh time.Duration }
+type Waits struct{ Unreached, Answered, Denied, Broken, Starting, Fresh, Apart time.Duration }
 
 // Set makes them count until the test ends.
 func (w Waits) Set(t testing.TB) {
-	before, starting, fresh := fetchWaits, startingTime, minMaxAge
-	t.Cleanup(func() { fetchWaits, startingTime, minMaxAge = before, starting, fresh })
+	before, starting, fresh, apart := fetchWaits, startingTime, minMaxAge, minFetchInterval
+	t.Cleanup(func() { fetchWaits, startingTime, minMaxAge, minFetchInterval = before, starting, fresh, apart })
 	fetchWaits.unreached[1] = cmp.Or(w.Unreached, before.unreached[1])
 	for i := range 2 {
 		fetchWaits.answered[i] = cmp.Or(w.Answered, before.answered[i])
@@ -40,6 +40,7 @@ func (w Waits) Set(t testing.TB) {
 	fetchWaits.broken = cmp.Or(w.Broken, before.broken)
 	startingTime = cmp.Or(w.Starting, starting)
 	minMaxAge = cmp.Or(w.Fresh, fresh)
+	minFetchInterval = cmp.Or(w.Apart, apart)
 }
 
 // Remembered says what the next config would know of an application.

@@ -16,9 +16,8 @@ import (
 )
 
 const (
-	minFetchInterval = time.Second
-	defaultMaxAge    = time.Minute
-	maxMaxAge        = 24 * time.Hour
+	defaultMaxAge = time.Minute
+	maxMaxAge     = 24 * time.Hour
 
 	// A guest leaves after so many answers that it is none, so far apart: while
 	// an application is deployed, both its versions answer.
@@ -26,12 +25,17 @@ const (
 	notGuestApart   = 30 * time.Second
 )
 
-// startingTime is how long an application may not be there before that is a warning:
-// Caddy often starts first.
-var startingTime = 10 * time.Second
+var (
+	// An application is asked for its manifest once in this time at most.
+	minFetchInterval = time.Second
 
-// minMaxAge is for how long a manifest is fresh at least.
-var minMaxAge = 10 * time.Second
+	// A manifest is fresh for this time at least.
+	minMaxAge = 10 * time.Second
+
+	// An application may not be there for this time before that is a warning: Caddy
+	// often starts first.
+	startingTime = 10 * time.Second
+)
 
 // fetcher asks an application for its manifest.
 type fetcher struct {

@@ -70,6 +70,7 @@ func TestStrictInvitesDoNotWaitForApplications(t *testing.T) {
 
 // TestAGuestInTwoServersIsAskedOnce has a site with two ports.
 func TestAGuestInTwoServersIsAskedOnce(t *testing.T) {
+	httpguest.Waits{Apart: time.Millisecond}.Set(t)
 	c, b := newBlogTest(t)
 	b.On("/__invite__/", manifestOf(`{"urls": {"home": "/1"}, "services": {"who": {"href": "/who"}}}`), manifestOf(`{"urls": {"home": "/1"}, "services": {"who": {"href": "/who"}}}`),
 		manifestOf(`{"urls": {"home": "/2"}, "services": {"who": {"href": "/who"}}}`))
@@ -97,6 +98,7 @@ func TestAGuestInTwoServersIsAskedOnce(t *testing.T) {
 
 // TestInvitesOfApplicationsAreSentAgain asks for it while the application is no guest.
 func TestInvitesOfApplicationsAreSentAgain(t *testing.T) {
+	httpguest.Waits{Apart: time.Millisecond}.Set(t)
 	partytest.App(t, "slow", func(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 		err := next.ServeHTTP(w, r)
 		if party.PeekInvitation(r) != nil {
@@ -156,7 +158,7 @@ func TestAGuestAsksWhileItIsInvited(t *testing.T) {
 // TestEventsTellOfRemoteGuests does not wait for half a minute between the answers
 // that the application is no guest any more.
 func TestEventsTellOfRemoteGuests(t *testing.T) {
-	httpguest.Waits{Broken: time.Second}.Set(t)
+	httpguest.Waits{Broken: time.Second, Apart: time.Millisecond}.Set(t)
 	c := partytest.NewCaddy(t)
 	events, expected := partytest.KeepEvents(t), 0
 	expect := func(want ...string) {
@@ -200,12 +202,12 @@ func TestEventsTellOfRemoteGuests(t *testing.T) {
 // TestInvitesAreCountedAndToldOfWhenTheirResultChanges has an application be asked
 // again and again.
 func TestInvitesAreCountedAndToldOfWhenTheirResultChanges(t *testing.T) {
-	httpguest.Waits{Broken: time.Second}.Set(t)
+	httpguest.Waits{Broken: time.Millisecond, Apart: time.Millisecond}.Set(t)
 	c, party := partytest.NewCaddyWithAdmin(t), partytest.FreshParty()
 	blog := partytest.NewInvited(t, partytest.Manifest(`{"services": {"gone": {"href": "/gone"}}}`))
 	c.Site("wsgi_party " + party + " {\ninvite /blog/__invite__/\n" + partytest.Mounted("blog", "", blog) + "}")
 	invitesOf(t, party, true)
-	again := func(times int) { // a 404 has it asked again, once a second at most
+	again := func(times int) { // a 404 has it asked again
 		t.Helper()
 		for range times {
 			before := blog.Invites()

@@ -5,7 +5,6 @@ package httpguest_test
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -251,37 +250,27 @@ func TestReloadsAskForTheManifestOnceASecond(t *testing.T) {
 
 // TestANewManifestReplacesTheOldWithoutAGap asks continuously while it does.
 func TestANewManifestReplacesTheOldWithoutAGap(t *testing.T) {
+	httpguest.Waits{Apart: time.Millisecond}.Set(t)
 	c, b := newBlogTest(t)
 	b.On("/__invite__/", manifestOf(`{"urls": {"home": "/1"}, "services": {"version": {"answer": 1}, "old": {"answer": 1}}}`, "ETag", `"1"`),
 		manifestOf(`{"urls": {"home": "/2"}, "services": {"version": {"answer": 2}, "new": {"answer": 1}}}`, "ETag", `"2"`),
 		testbackend.Response{Status: 304}) // without the ETag
-	c.load(blogAt(b) + `
-	invite /later/__invite__/
-	handle_path /later/* {
-		wsgi_party_guest {
-			url home /later
-		}
-	}`)
+	c.load(blogAt(b) + guestAt("later", b, "url home /"))
 	c.await("version")
 	line := c.partyline()
 	check.Equal(t, fmt.Sprint(line.Services()["url"]), "[blog later]", "of the URLs are asked")
 	applicationOf(t, "blog").FetchSoon()
-	for deadline := time.Now().Add(10 * time.Second); ; {
-		link, err := wsgiparty.URLFor(context.Background(), line.Operator(""), "home", nil)
+	partytest.Eventually(t, "it is asked for again", func() bool {
+		link, err := wsgiparty.URLFor(t.Context(), line.Operator(""), "home", nil)
 		check.ErrorIf(t, err != nil || link != "/blog/1" && link != "/blog/2", "%q %v", link, err)
 		version, err := c.ask("version", nil)
 		check.ErrorIf(t, err != nil || version != "1" && version != "2", "%q %v", version, err)
-		if link == "/blog/2" && version == "2" {
-			break
-		}
-		check.FatalIf(t, time.Now().After(deadline), "it is not asked for again")
-	}
+		return link == "/blog/2" && version == "2"
+	})
 	partytest.Eventually(t, "what it does not have any more is gone", func() bool { return line.Services()["old"] == nil })
 	c.expectAsk("new", nil, "1")
 	check.Equal(t, fmt.Sprint(line.Services()["url"]), "[blog later]", "of the URLs are asked")
-	if n := len(partytest.LogEntries(t, "guest left")); n > 0 {
-		t.Errorf("%d guests left", n)
-	}
+	check.Equal(t, len(partytest.LogEntries(t, "guest left")), 0, "guests that left")
 	check.Equal(t, line.Guests()[0].Replicas, 1, "it has operators")
 
 	for n := 3; n <= 4; n++ {
@@ -297,6 +286,7 @@ func TestANewManifestReplacesTheOldWithoutAGap(t *testing.T) {
 
 // TestALongETagIsNotSentBack has an application send one that it would refuse itself.
 func TestALongETagIsNotSentBack(t *testing.T) {
+	httpguest.Waits{Apart: time.Millisecond}.Set(t)
 	c, b := newBlogTest(t)
 	b.On("/__invite__/", manifestOf(`{"urls": {"home": "/"}}`, "ETag", `"`+strings.Repeat("x", 64<<10)+`"`))
 	c.load(blogAt(b))
@@ -309,6 +299,7 @@ func TestALongETagIsNotSentBack(t *testing.T) {
 }
 
 func TestA404ToAnAskHasTheManifestAskedForAgain(t *testing.T) {
+	httpguest.Waits{Apart: time.Millisecond}.Set(t)
 	c, b := newBlogTest(t)
 	b.On("/__invite__/", manifestOf(`{"services": {"user": {"href": "/old"}}}`, "Cache-Control", "max-age=86400"),
 		manifestOf(`{"services": {"user": {"href": "/new"}}}`))
@@ -316,22 +307,18 @@ func TestA404ToAnAskHasTheManifestAskedForAgain(t *testing.T) {
 	b.On("/old", testbackend.Response{Status: 400}, testbackend.Response{Status: 500}, testbackend.Response{Status: 404})
 	c.load(blogAt(b))
 	c.await("user")
-	for _, want := range []string{"status 400", "status 500"} {
-		if _, err := c.ask("user", nil); err == nil || !strings.Contains(err.Error(), want) {
-			t.Error(err)
-		}
-	}
-	time.Sleep(1100 * time.Millisecond) // for what must not happen, in the background
-	check.Equal(t, len(b.Requests("/__invite__/")), 1, "asked for times")
-	if _, err := c.ask("user", nil); err == nil || !strings.Contains(err.Error(), "status 404") {
-		t.Error(err)
-	}
+	c.expectFailure("user", nil, "status 400")
+	c.expectFailure("user", nil, "status 500")
+	time.Sleep(100 * time.Millisecond) // for what must not happen, in the background
+	check.Equal(t, len(b.Requests("/__invite__/")), 1, "times that it is asked for")
+	c.expectFailure("user", nil, "status 404")
 	partytest.Eventually(t, "its new manifest counts", func() bool { answers, err := c.ask("user", nil); return answers == "1" && err == nil })
 }
 
 // TestLastGoodManifestsPassFromConfigToConfig has configs that come one after the
 // other, in which the guest is the same one, or another.
 func TestLastGoodManifestsPassFromConfigToConfig(t *testing.T) {
+	httpguest.Waits{Apart: time.Millisecond}.Set(t)
 	c, b := newBlogTest(t)
 	b.On("/__invite__/", manifestOf(`{"urls": {"home": "/"}, "services": {"ping": {"href": "/ping"}}}`, "ETag", `"1"`, "Cache-Control", "max-age=3600"),
 		testbackend.Response{Status: 403})

@@ -10,9 +10,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/httpguest"
 	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/invitepath"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
@@ -297,6 +299,7 @@ func TestGuestsOfOtherServersHaveTheirBases(t *testing.T) {
 // TestALastGoodManifestMakesWayForANewGuest loads a config with a guest where another
 // one's pages were.
 func TestALastGoodManifestMakesWayForANewGuest(t *testing.T) {
+	httpguest.Waits{Apart: time.Millisecond}.Set(t)
 	c, b := newBlogTest(t)
 	b.On("/__invite__/", manifestOf(`{"urls": {"cart": "/shop/{x}", "home": "/"}}`, "Cache-Control", "max-age=3600"))
 	site := "invite /__invite__/ as site\nhandle {\nwsgi_party_guest\nreverse_proxy " + b.Upstream() + "\n}\n"

@@ -80,6 +80,7 @@ func TestAStorageThatHangsDelaysALoadOnce(t *testing.T) {
 
 // TestAManifestThatCouldNotBeStoredIsStoredLater has something in the way.
 func TestAManifestThatCouldNotBeStoredIsStoredLater(t *testing.T) {
+	httpguest.Waits{Apart: time.Millisecond}.Set(t)
 	c, b := newBlogTest(t)
 	b.On("/__invite__/", testbackend.Response{Status: 404})
 	c.load(blogAt(b))
