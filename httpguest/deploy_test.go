@@ -7,9 +7,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/fcgi"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -285,47 +287,36 @@ func TestARollingDeploy(t *testing.T) {
 	}
 	be(processes[0], 1)
 	be(processes[1], 0)
-	c.load(fmt.Sprintf(`
-	invite /blog/__invite__/
-	handle_path /blog/* {
-		wsgi_party_guest
-		reverse_proxy %s %s {
-			lb_policy round_robin
-		}
-	}`, processes[0].Upstream(), processes[1].Upstream()))
-
+	c.load(strings.Replace(blogAt(processes[0]), processes[0].Upstream(), processes[0].Upstream()+" "+processes[1].Upstream()+" {\nlb_policy round_robin\n}", 1))
 	v := applicationOf(t, "blog")
 	asked := func(n int) int { return len(processes[n].Requests("/__invite__/")) }
-	// seen returns the links there are until both processes have been asked for their
-	// manifest so many times more.
-	seen := func(times int) string {
+	// see asks for the link until both processes have been asked for their manifest often, and
+	// checks that these are the links there are.
+	see := func(want ...string) {
 		t.Helper()
 		links := make(map[string]bool)
-		one, two := asked(0)+times, asked(1)+times
-		for deadline := time.Now().Add(time.Minute); asked(0) < one || asked(1) < two; time.Sleep(5 * time.Millisecond) {
-			check.FatalIf(t, time.Now().After(deadline), "one of them is never asked")
+		one, two := asked(0)+3, asked(1)+3
+		partytest.Eventually(t, "both are asked", func() bool {
 			v.FetchSoon()
-			if len(c.partyline().Services()["url"]) == 0 && len(links) == 0 {
-				continue // not yet
+			if len(links) == 0 && len(c.partyline().Services()["url"]) == 0 {
+				return false // not yet
 			}
-			link, err := wsgiparty.URLFor(context.Background(), operatorOf(c, c.party), "home", nil)
-			check.FatalIf(t, err != nil, "it is not there: %v", err)
-			links[link] = true
+			links[check.Value(wsgiparty.URLFor(t.Context(), operatorOf(c, c.party), "home", nil))(t)] = true
 			for range 2 { // so that the next one asked for its manifest is the other one
 				answers, err := c.ask("who", nil)
 				check.FatalIf(t, err != nil || len(answers) != 1, "it does not answer: %s %v", answers, err)
 			}
-		}
-		return fmt.Sprint(links)
+			return asked(0) >= one && asked(1) >= two && len(links) >= len(want)
+		})
+		check.Slices(t, slices.Sorted(maps.Keys(links)), want, "links")
 	}
-	check.Equal(t, seen(1), "map[/blog/1:true]", "with an old version that is no guest, the links")
+	see("/blog/1") // the old version is no guest
 	be(processes[1], 2)
-	check.Equal(t, seen(2), "map[/blog/1:true /blog/2:true]", "with two versions that are guests, the links")
+	see("/blog/1", "/blog/2")
 	be(processes[0], 2)
-	seen(1)
 	partytest.Eventually(t, "the new version has taken over", func() bool {
-		link, err := wsgiparty.URLFor(context.Background(), operatorOf(c, c.party), "home", nil)
-		return err == nil && link == "/blog/2"
+		v.FetchSoon()
+		return check.Value(wsgiparty.URLFor(t.Context(), operatorOf(c, c.party), "home", nil))(t) == "/blog/2"
 	})
 	check.Equal(t, len(partytest.LogEntries(t, "guest left")), 0, "times that it left")
 }

@@ -33,7 +33,7 @@ type slotsTest struct {
 
 	mu      sync.Mutex
 	came    []string // the names of the asks that came to the application, in order
-	let     map[string]chan struct{}
+	lets    map[string]chan struct{}
 	held    atomic.Int64 // asks that the application has not been let to answer
 	results sync.Map     // of name to askResult
 	asks    sync.WaitGroup
@@ -48,7 +48,7 @@ type askResult struct {
 // until they are let, those for quick do not.
 func newSlotsTest(t testing.TB, options string) *slotsTest {
 	t.Helper()
-	c := &slotsTest{Caddy: partytest.NewCaddyWithAdmin(t), party: partytest.FreshParty(), let: make(map[string]chan struct{})}
+	c := &slotsTest{Caddy: partytest.NewCaddyWithAdmin(t), party: partytest.FreshParty(), lets: make(map[string]chan struct{})}
 	c.app = partytest.NewApplication(t, "", func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/hold" {
 			body, _ := io.ReadAll(r.Body)
@@ -73,10 +73,17 @@ func newSlotsTest(t testing.TB, options string) *slotsTest {
 func (c *slotsTest) letOf(name string) chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.let[name] == nil {
-		c.let[name] = make(chan struct{})
+	if c.lets[name] == nil {
+		c.lets[name] = make(chan struct{})
 	}
-	return c.let[name]
+	return c.lets[name]
+}
+
+// let has the application answer these asks, now or when they come.
+func (c *slotsTest) let(names ...string) {
+	for _, name := range names {
+		close(c.letOf(name))
+	}
 }
 
 func (c *slotsTest) arrived() []string {
@@ -117,10 +124,19 @@ func (c *slotsTest) result(name string) askResult {
 	return result.(askResult)
 }
 
-func (c *slotsTest) answered(name string) {
+func (c *slotsTest) answered(names ...string) {
 	c.Helper()
-	r := c.result(name)
-	check.ErrorIf(c, r.err != nil || len(r.answers) != 1, "%s: %v %v, want an answer", name, r.answers, r.err)
+	for _, name := range names {
+		r := c.result(name)
+		check.ErrorIf(c, r.err != nil || len(r.answers) != 1, "%s: %v %v, want an answer", name, r.answers, r.err)
+	}
+}
+
+// counted checks what is counted of the asks for hold.
+func (c *slotsTest) counted(answered, refused uint64) {
+	c.Helper()
+	got := countsOf(operatorOf(c, c.party), "hold")
+	check.ErrorIf(c, got.Answered != answered || got.Refused != refused || got.Failed != 0, "counted: %+v", got)
 }
 
 // refused checks how an ask was refused.
@@ -148,7 +164,7 @@ func TestAskersTakeTurns(t *testing.T) {
 	for _, turn := range []struct{ ends, comes string }{
 		{"a1", "a4"}, {"a2", "b2"}, {"a3", "nobody1"}, {"nobody1", "a5"}, {"b1", "b3"}, {"b2", "a6"}, {"b3", ""}, {"a4", "a7"},
 	} {
-		close(c.letOf(turn.ends))
+		c.let(turn.ends)
 		c.answered(turn.ends)
 		if turn.comes == "" { // there is a slot, but a has three already
 			continue
@@ -159,13 +175,9 @@ func TestAskersTakeTurns(t *testing.T) {
 			t.Fatalf("they came as %q, want %q", got, want)
 		}
 	}
-	for _, name := range []string{"a5", "a6", "a7"} {
-		close(c.letOf(name))
-		c.answered(name)
-	}
-	if got := countsOf(operatorOf(c, c.party), "hold"); got.Answered != 11 || got.Refused != 0 || got.Failed != 0 {
-		t.Errorf("%+v", got)
-	}
+	c.let("a5", "a6", "a7")
+	c.answered("a5", "a6", "a7")
+	c.counted(11, 0)
 }
 
 // TestWhoHasGoneGivesItsPlaceBack has askers go that wait, and one whose ask is under
@@ -184,23 +196,17 @@ func TestWhoHasGoneGivesItsPlaceBack(t *testing.T) {
 		check.ErrorIf(t, !errors.Is(r.err, context.Canceled), "%s: %v", name, r.err)
 	}
 	partytest.Eventually(t, "only b3 waits", func() bool { return c.waiting() == 1 })
-	close(c.letOf("a1"))
-	close(c.letOf("b3"))
-	c.answered("a1")
-	c.answered("b3")
+	c.let("a1", "b3")
+	c.answered("a1", "b3")
 
 	ctx, cancel = context.WithCancel(t.Context())
 	c.ask(ctx, "c1")
 	c.ask(t.Context(), "d1")
-	close(c.letOf("d1"))
+	c.let("d1")
 	cancel()
 	c.answered("d1")
-	if got, want := c.arrived(), []string{"a1", "b3", "c1", "d1"}; !slices.Equal(got, want) {
-		t.Errorf("%q came, want %q", got, want)
-	}
-	if got := countsOf(operatorOf(c, c.party), "hold"); got.Answered != 3 || got.Refused != 0 || got.Failed != 0 {
-		t.Errorf("%+v", got)
-	}
+	check.Slices(t, c.arrived(), []string{"a1", "b3", "c1", "d1"}, "they came as")
+	c.counted(3, 0)
 	entries := partytest.LogEntries(t, "guest is asked more than it can answer")
 	check.ErrorIf(t, len(entries) > 0, "logged %v", entries)
 }
@@ -224,23 +230,20 @@ func TestAnAskWaitsAsLongAsItsTimeout(t *testing.T) {
 	n := len(c.arrived())
 	check.ErrorIf(t, n > 0, "%d were asked nevertheless", n)
 	release()
-	close(c.letOf("a3"))
+	c.let("a3")
 	c.ask(t.Context(), "a3")
 	c.answered("a3") // the breaker is closed
 
-	if got := countsOf(operatorOf(c, c.party), "hold"); got.Asked != 8 || got.Answered != 1 || got.Refused != 7 || got.Failed != 0 || !errors.Is(got.LastFailure, wsgiparty.ErrRefused) || got.Durations.Count != 8 {
-		t.Errorf("%+v", got)
-	}
+	c.counted(1, 7)
+	got := countsOf(operatorOf(c, c.party), "hold")
+	check.ErrorIf(t, got.Asked != 8 || !errors.Is(got.LastFailure, wsgiparty.ErrRefused) || got.Durations.Count != 8, "%+v", got)
 	for outcome, want := range map[string]float64{"answered": 1, "declined": 0, "failed": 0, "refused": 7} {
-		labels := map[string]string{"guest": "busy", "service": "hold", "outcome": outcome}
-		if got, ok := c.Figures(c.party)["replies_total"+partytest.Labels(labels)]; !ok || got != want {
-			t.Errorf("the metrics have %v %v that %s, want %v", got, ok, outcome, want)
-		}
+		figure, ok := c.Figures(c.party)["replies_total"+partytest.Labels(map[string]string{"guest": "busy", "service": "hold", "outcome": outcome})]
+		check.ErrorIf(t, !ok || figure != want, "the metrics have %v %v that %s, want %v", figure, ok, outcome, want)
 	}
 	var shown struct{ Counts []struct{ Refused int } }
-	if partytest.Decode(c, c.Call("GET", "/wsgi_party/"+c.party, ""), &shown); shown.Counts[0].Refused != 7 {
-		t.Errorf("the admin API shows %+v", shown)
-	}
+	partytest.Decode(c, c.Call("GET", "/wsgi_party/"+c.party, ""), &shown)
+	check.Equal(t, shown.Counts[0].Refused, 7, "what the admin API shows")
 	began := partytest.LogEntries(t, "guest is asked more than it can answer")
 	if len(began) != 1 || began[0]["level"] != "warn" || began[0]["party"] != c.party || began[0]["guest"] != "busy" || began[0]["max_asks"] != 1. ||
 		!strings.Contains(fmt.Sprint(began[0]["error"]), "write `max_asks 2`") {
@@ -276,7 +279,7 @@ func TestAnAskWhoseTurnComesTooLateIsRefused(t *testing.T) {
 	for _, name := range names {
 		c.refused(name, "its turn came after", "and the rest of 3s was not enough", "`max_asks 16`")
 	}
-	close(c.letOf("a7"))
+	c.let("a7")
 	c.ask(t.Context(), "a7")
 	c.answered("a7")
 	got := countsOf(operatorOf(c, c.party), "hold")
@@ -327,10 +330,10 @@ func TestNobodyWaitsForAGuestThatAnswersNothing(t *testing.T) {
 				c.refused(fmt.Sprint("a", asked+i), "it has not answered this asker for 2", `guest "a"`)
 			}
 			check.Equal(t, len(c.arrived()), asked, "times that it is asked")
-			close(c.letOf("b1"))
+			c.let("b1")
 			c.ask(t.Context(), "b1")
 			c.answered("b1")
-			close(c.letOf("a99"))
+			c.let("a99")
 			c.ask(t.Context(), "a99")
 			c.answered("a99")
 		})
@@ -351,11 +354,8 @@ func TestSoManyWaitAtMost(t *testing.T) {
 	c.start(ctx, "b1") // of whom fewer wait
 	c.refused(fmt.Sprint("a", httpguest.MaxWaiting-1), "too many wait")
 	check.Equal(t, c.waiting(), httpguest.MaxWaiting, "wait")
-	close(c.letOf("z1"))
-	close(c.letOf("a0"))
-	close(c.letOf("b1"))
-	c.answered("a0")
-	c.answered("b1")
+	c.let("z1", "a0", "b1")
+	c.answered("a0", "b1")
 	cancel()
 	partytest.Eventually(t, "nobody waits", func() bool { return c.waiting() == 0 })
 	for i := 1; i < httpguest.MaxWaiting-1; i++ {
@@ -373,7 +373,7 @@ func TestAChainDoesNotWaitForASlotThatItHolds(t *testing.T) {
 		2: `"end"`,
 	} {
 		t.Run(fmt.Sprint(maxAsks), func(t *testing.T) {
-			c := partytest.NewCaddy(t)
+			c := newGuestTest(t)
 			var apps [2]*partytest.Application
 			for i := range apps {
 				apps[i] = partytest.NewApplication(t, "", func(w http.ResponseWriter, r *http.Request) {
@@ -391,15 +391,13 @@ func TestAChainDoesNotWaitForASlotThatItHolds(t *testing.T) {
 					partytest.JSON(string(encoded))(w, r)
 				})
 			}
-			party := partytest.FreshParty()
-			c.TwoGuests(party, fmt.Sprintf("max_asks %d\ntimeout 1m\nservice s1 /s1\nservice s3 /s3\nservice s5 /s5", maxAsks),
+			c.TwoGuests(c.party, fmt.Sprintf("max_asks %d\ntimeout 1m\nservice s1 /s1\nservice s3 /s3\nservice s5 /s5", maxAsks),
 				"timeout 1m\nservice s2 /s2\nservice s4 /s4", apps[0], apps[1])
 			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Second)
 			defer cancel()
-			answers, err := operatorOf(c, party).AskAround(ctx, "s1", nil)
-			if got := joinAnswers(answers); err != nil || !strings.Contains(got, want) {
-				t.Errorf("%s %v, want %s", got, err, want)
-			}
+			answers, err := operatorOf(c, c.party).AskAround(ctx, "s1", nil)
+			check.Nil(t, err)
+			check.Has(t, joinAnswers(answers), want)
 			check.Equal(t, len(apps[0].Requests()), 1+maxAsks, "times that the guest was asked")
 		})
 	}
@@ -423,8 +421,7 @@ func TestAGuestOfAnotherPartyHoldsNoSlot(t *testing.T) {
 		done <- err
 	}()
 	partytest.Eventually(t, "it waits", func() bool { return c.waiting() == 1 })
-	close(c.letOf("x"))
-	close(c.letOf("a1"))
+	c.let("x", "a1")
 	check.Nil(t, <-done)
 	c.answered("a1")
 }
@@ -436,12 +433,10 @@ func TestVisitorsDoNotUseAGuestUp(t *testing.T) {
 	c := newSlotsTest(t, "timeout 1m")
 	c.Site("wsgi_party " + c.party + " {\ninvite /busy/__invite__/\n" + partytest.Mounted("busy", "service hold /hold\nservice quick /quick\ntimeout 1m", c.app) +
 		"handle {\ntemplates {\nextensions {\nwsgi_party\n}\n}\ntest_app template\n}\n}")
-	quick := func(guest string) error {
+	quick := func(guest string) {
+		t.Helper()
 		answers, err := operatorOf(c, c.party).Partyline().Operator(guest).AskAround(t.Context(), "quick", nil)
-		if err == nil && len(answers) != 1 {
-			err = fmt.Errorf("answers %v", answers)
-		}
-		return err
+		check.ErrorIf(t, err != nil || len(answers) != 1, "guest %q gets %v %v", guest, answers, err)
 	}
 	for range 2 {
 		ctx, hangUp := context.WithCancel(t.Context())
@@ -455,17 +450,13 @@ func TestVisitorsDoNotUseAGuestUp(t *testing.T) {
 		}
 		partytest.Eventually(t, "48 are under way, and 16 wait", func() bool { return c.held.Load() == 48 && c.waiting() == 16 })
 		for range 20 {
-			if err := quick("other"); err != nil {
-				t.Errorf("beside the visitors: %v", err)
-			}
+			quick("other")
 		}
-		after := make(chan error)
-		go func() { after <- quick("") }() // no guest, as the visitors' pages
+		var after sync.WaitGroup
+		after.Go(func() { quick("") }) // no guest, as the visitors' pages
 		partytest.Eventually(t, "it waits, too", func() bool { return c.waiting() == 17 })
 		hangUp()
-		if err := <-after; err != nil {
-			t.Errorf("after the visitors: %v", err)
-		}
+		after.Wait()
 		visitors.Wait()
 		partytest.Eventually(t, "all is over", func() bool { return c.waiting() == 0 && c.held.Load() == 0 })
 	}
