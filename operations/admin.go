@@ -4,6 +4,7 @@
 package operations
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,9 +24,7 @@ import (
 	"github.com/wsgiparty/wsgiparty/partyline"
 )
 
-func init() {
-	caddy.RegisterModule(new(adminAPI))
-}
+func init() { caddy.RegisterModule(new(adminAPI)) }
 
 // adminAPI is a module that provides the /wsgi_party/ endpoints of Caddy's admin
 // API. They show the parties of the running config, ask their guests, and invite
@@ -34,10 +33,7 @@ type adminAPI struct{}
 
 // CaddyModule returns the Caddy module information.
 func (*adminAPI) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{
-		ID:  "admin.api.wsgi_party",
-		New: func() caddy.Module { return new(adminAPI) },
-	}
+	return caddy.ModuleInfo{ID: "admin.api.wsgi_party", New: func() caddy.Module { return new(adminAPI) }}
 }
 
 // Provision adds the metrics to the registry that this admin endpoint shows, which
@@ -56,7 +52,7 @@ func serve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return apiError(http.StatusNotFound, err)
 	}
-	var respond func(w http.ResponseWriter, r *http.Request, path []string) ([][]byte, error)
+	var respond func(w http.ResponseWriter, r *http.Request, p party.PartyInfo, path []string) ([][]byte, error)
 	methods := []string{http.MethodGet, http.MethodHead}
 	switch {
 	case len(path) == 0:
@@ -77,7 +73,14 @@ func serve(w http.ResponseWriter, r *http.Request) error {
 		w.Header().Set("Allow", strings.Join(methods, ", "))
 		return apiError(http.StatusMethodNotAllowed, fmt.Errorf("method %s is not allowed here, only %s", r.Method, strings.Join(methods, " and ")))
 	}
-	response, err := respond(w, r, path)
+	var p party.PartyInfo
+	if len(path) > 0 {
+		p, err = findParty(path[0])
+	}
+	var response [][]byte
+	if err == nil {
+		response, err = respond(w, r, p, path)
+	}
 	if err != nil {
 		if r.Context().Err() != nil {
 			return nil // nobody is there to be told
@@ -98,20 +101,17 @@ func encode(value any) ([][]byte, error) {
 var errNoEndpoint = errors.New("there is nothing at this path: write /wsgi_party/, /wsgi_party/{party}, /wsgi_party/{party}/invite or /wsgi_party/{party}/ask/{service}")
 
 // splitAdminPath returns the parts of an escaped path below adminPath, unescaped.
-func splitAdminPath(escaped string) ([]string, error) {
+func splitAdminPath(escaped string) (parts []string, _ error) {
 	rest := strings.TrimSuffix(strings.TrimPrefix(escaped, adminPath), "/")
 	if rest == "" {
 		return nil, nil
 	}
-	parts := strings.Split(rest, "/")
-	for i, part := range parts {
-		var err error
-		if parts[i], err = url.PathUnescape(part); err != nil {
-			return nil, err
+	for part := range strings.SplitSeq(rest, "/") {
+		name, err := url.PathUnescape(part)
+		if err != nil || part == "" {
+			return nil, cmp.Or(err, errNoEndpoint)
 		}
-		if part == "" {
-			return nil, errNoEndpoint
-		}
+		parts = append(parts, name)
 	}
 	return parts, nil
 }
@@ -182,15 +182,11 @@ type (
 	}
 )
 
-func list(http.ResponseWriter, *http.Request, []string) ([][]byte, error) {
+func list(http.ResponseWriter, *http.Request, party.PartyInfo, []string) ([][]byte, error) {
 	return encode(each(party.Parties(), toJSON))
 }
 
-func show(_ http.ResponseWriter, _ *http.Request, path []string) ([][]byte, error) {
-	p, err := findParty(path[0])
-	if err != nil {
-		return nil, err
-	}
+func show(_ http.ResponseWriter, _ *http.Request, p party.PartyInfo, _ []string) ([][]byte, error) {
 	return encode(toJSON(p))
 }
 
@@ -226,30 +222,26 @@ func each[T, U any](list []T, f func(T) U) []U {
 }
 
 // invite sends invites again.
-func invite(w http.ResponseWriter, r *http.Request, path []string) ([][]byte, error) {
-	p, err := findParty(path[0])
-	if err != nil {
-		return nil, err
-	}
+func invite(w http.ResponseWriter, r *http.Request, p party.PartyInfo, _ []string) ([][]byte, error) {
 	query, err := wire.Query(r)
 	if err != nil {
 		return nil, apiError(http.StatusBadRequest, err)
 	}
 	guest := query.Get("guest")
-	if guest != "" && !slices.ContainsFunc(p.Invites, func(i party.InviteInfo) bool { return i.Guest == guest }) {
-		var guests []string
-		for _, i := range p.Invites {
-			if !slices.Contains(guests, i.Guest) { // two servers may invite the same
-				guests = append(guests, i.Guest)
-			}
+	var guests []string
+	for _, i := range p.Invites {
+		if !slices.Contains(guests, i.Guest) { // two servers may invite the same
+			guests = append(guests, i.Guest)
 		}
+	}
+	if guest != "" && !slices.Contains(guests, guest) {
 		return nil, notFound("invited guest", guest, guests)
 	}
 	// It is noticed that a client has gone when what it sent has been read.
 	if _, status, err := wire.ReadPayload(w, r); err != nil {
 		return nil, apiError(status, err)
 	}
-	sent, err := party.SendInvitesContext(r.Context(), path[0], guest)
+	sent, err := party.SendInvitesContext(r.Context(), p.Partyline.Name(), guest)
 	if err != nil {
 		return nil, err
 	}
@@ -258,11 +250,7 @@ func invite(w http.ResponseWriter, r *http.Request, path []string) ([][]byte, er
 }
 
 // ask asks around.
-func ask(w http.ResponseWriter, r *http.Request, path []string) ([][]byte, error) {
-	p, err := findParty(path[0])
-	if err != nil {
-		return nil, err
-	}
+func ask(w http.ResponseWriter, r *http.Request, p party.PartyInfo, path []string) ([][]byte, error) {
 	service := path[2]
 	services := p.Partyline.Services()
 	if _, ok := services[service]; !ok {
