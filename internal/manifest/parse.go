@@ -28,54 +28,42 @@ func parse(body []byte) (*Manifest, error) {
 	}
 	m.unknown = unknownMembers(top)
 	if raw, ok := top["urls"]; ok {
-		if err := m.parseURLs(path{"urls"}, raw); err != nil {
+		if m.URLs, err = named(path{"urls"}, raw, `{"post": "/posts/{slug}"}`, maxURLs, "URLs", urlTemplate); err != nil {
 			return nil, err
 		}
 	}
 	if raw, ok := top["services"]; ok {
-		if err := m.parseServices(path{"services"}, raw); err != nil {
+		if m.Services, err = named(path{"services"}, raw, `{"ping": {"answer": "pong"}}`, maxServices, "services", handlers); err != nil {
 			return nil, err
 		}
 	}
 	return m, nil
 }
 
-func (m *Manifest) parseURLs(at path, raw json.RawMessage) error {
-	members, err := object(at, raw, `{"post": "/posts/{slug}"}, or leave it out`)
+// named parses the members of an object that may be left out: no more than most things of
+// that name in the plural.
+func named[T any](at path, raw json.RawMessage, example string, most int, plural string, parse func(path, json.RawMessage) (T, error)) (map[string]T, error) {
+	members, err := object(at, raw, example+", or leave it out")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if len(members) > maxURLs {
-		return at.errorf("it has %d URLs: no more than %d may be", len(members), maxURLs)
+	if len(members) > most {
+		return nil, at.errorf("it has %d %s: no more than %d may be", len(members), plural, most)
 	}
+	parsed := make(map[string]T, len(members))
 	for _, name := range slices.Sorted(maps.Keys(members)) {
 		if err := checkName(at, name); err != nil {
-			return err
+			return nil, err
 		}
-		if m.URLs[name], err = template(append(at, name), members[name], `a template such as "/posts/{slug}"`); err != nil {
-			return err
+		if parsed[name], err = parse(append(at, name), members[name]); err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	return parsed, nil
 }
 
-func (m *Manifest) parseServices(at path, raw json.RawMessage) error {
-	members, err := object(at, raw, `{"ping": {"answer": "pong"}}, or leave it out`)
-	if err != nil {
-		return err
-	}
-	if len(members) > maxServices {
-		return at.errorf("it has %d services: no more than %d may be", len(members), maxServices)
-	}
-	for _, name := range slices.Sorted(maps.Keys(members)) {
-		if err := checkName(at, name); err != nil {
-			return err
-		}
-		if m.Services[name], err = handlers(append(at, name), members[name]); err != nil {
-			return err
-		}
-	}
-	return nil
+func urlTemplate(at path, raw json.RawMessage) (*urltemplate.Template, error) {
+	return template(at, raw, `a template such as "/posts/{slug}"`)
 }
 
 func handlers(at path, raw json.RawMessage) ([]Handler, error) {
