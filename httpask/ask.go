@@ -59,10 +59,7 @@ type Ask struct {
 
 // CaddyModule returns the Caddy module information.
 func (*Ask) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{
-		ID:  "http.handlers.wsgi_party_ask",
-		New: func() caddy.Module { return new(Ask) },
-	}
+	return caddy.ModuleInfo{ID: "http.handlers.wsgi_party_ask", New: func() caddy.Module { return new(Ask) }}
 }
 
 // Provision finds the party.

@@ -3,16 +3,18 @@
 
 package partytemplates
 
-import "sync"
+import "github.com/wsgiparty/wsgiparty/party"
 
-// What tests of the package need of it beyond its API.
-type DotlessAsks = dotlessAsks
+const (
+	DotlessTimeout = dotlessTimeout
+	MaxDotless     = maxDotless
+)
 
-const DotlessTimeout = dotlessTimeout
-const MaxDotless = maxDotless
-
-func (x *dotlessAsks) Mu() *sync.Mutex { return &x.mu }
-
-func (x *dotlessAsks) Refusing() *bool { return &x.refusing }
-
-func (x *dotlessAsks) UnderWay() *int { return &x.underWay }
+// NoDotless reports whether no ask without the dot is under way in the party, or refused.
+func NoDotless(name string) bool {
+	app, _ := party.Running()
+	d := party.StateOf[dotlessAsks](app.Entry(name))
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.underWay == 0 && !d.refusing
+}

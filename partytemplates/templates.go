@@ -98,31 +98,22 @@ type TemplateFunctions struct {
 
 // CaddyModule returns the Caddy module information.
 func (*TemplateFunctions) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{
-		ID:  "http.handlers.templates.functions.wsgi_party",
-		New: func() caddy.Module { return new(TemplateFunctions) },
-	}
+	return caddy.ModuleInfo{ID: "http.handlers.templates.functions.wsgi_party", New: func() caddy.Module { return new(TemplateFunctions) }}
 }
 
 // Provision finds the party.
-func (f *TemplateFunctions) Provision(ctx caddy.Context) error {
+func (f *TemplateFunctions) Provision(ctx caddy.Context) (err error) {
 	f.logger = ctx.Logger()
-	if f.Party == "" {
-		if h := party.Around(ctx); h != nil {
-			f.Party = h.Name()
-		}
+	if h := party.Around(ctx); f.Party == "" && h != nil {
+		f.Party = h.Name()
 	}
 	if f.Party == "" {
 		return fmt.Errorf("these templates are in no party's routes: say which party they ask (wsgi_party <party>); %s", party.WhichParties(ctx))
 	}
-	app, err := party.AppOf(ctx)
-	if err != nil {
-		return err
-	}
 	if f.operator, err = party.Join(ctx, f.Party, ""); err != nil {
 		return err
 	}
-	f.entry = app.Entry(f.Party)
+	f.entry = f.operator.Partyline().Owner().(*party.Entry)
 	f.dotless = party.StateOf[dotlessAsks](f.entry)
 	f.added, err = party.RegisteredTemplateFunctions(ctx, f.Party)
 	return err
@@ -131,11 +122,11 @@ func (f *TemplateFunctions) Provision(ctx caddy.Context) error {
 // CustomTemplateFunctions returns the functions.
 func (f *TemplateFunctions) CustomTemplateFunctions() template.FuncMap {
 	functions := template.FuncMap{
-		"askAround":  f.askAround,
-		"askFirst":   f.askFirst,
-		"askReplies": f.askReplies,
-		"urlFor":     f.urlFor,
-		"maybeURL":   f.maybeURL,
+		"askAround":  answering(f, (*question).askForService, f.askAround),
+		"askFirst":   answering(f, (*question).askForService, f.askFirst),
+		"askReplies": answering(f, (*question).askForService, f.askReplies),
+		"urlFor":     answering(f, (*question).askForPage, f.urlFor),
+		"maybeURL":   answering(f, (*question).askForPage, f.maybeURL),
 	}
 	maps.Copy(functions, f.added)
 	return functions
@@ -160,94 +151,66 @@ func (f *TemplateFunctions) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-func (f *TemplateFunctions) askAround(arguments ...any) ([]any, error) {
-	q, err := f.question(arguments)
-	if err != nil {
-		return nil, err
-	}
-	defer q.end()
+func (f *TemplateFunctions) askAround(q *question) ([]any, error) {
 	answers := []any{}
-	for reply := range f.operator.Replies(q.ctx, q.name, q.payload) {
-		if reply.Err == nil {
-			var answer any
-			if answer, reply.Err = templateValue(reply.Answer); reply.Err == nil {
-				answers = append(answers, answer)
-				continue
-			}
+	for r := range f.operator.Replies(q.ctx, q.service, q.payload) {
+		if r.Err == nil {
+			r.Answer, r.Err = templateValue(r.Answer)
 		}
 		switch {
-		case reply.Err == partyline.ErrHighAndDry:
-		case reply.Guest == "":
-			return nil, q.orGone(reply.Err)
+		case r.Err == nil:
+			answers = append(answers, r.Answer)
+		case r.Err == partyline.ErrHighAndDry:
+		case r.Guest == "":
+			return nil, q.orGone(r.Err)
 		default:
-			f.logger.Warn("guest failed", zap.String("party", f.Party), zap.String("guest", reply.Guest), zap.String("service", q.name), zap.Error(reply.Err))
+			f.logger.Warn("guest failed", zap.String("party", f.Party), zap.String("guest", r.Guest), zap.String("service", q.service), zap.Error(r.Err))
 		}
 	}
 	return answers, nil
 }
 
-func (f *TemplateFunctions) askFirst(arguments ...any) (any, error) {
-	q, err := f.question(arguments)
+func (f *TemplateFunctions) askFirst(q *question) (any, error) {
+	answer, err := partyline.FirstFunc(q.ctx, f.operator, q.service, q.payload, templateValue)
 	if err != nil {
-		return nil, err
-	}
-	defer q.end()
-	answer, err := partyline.FirstFunc(q.ctx, f.operator, q.name, q.payload, templateValue)
-	if err != nil {
-		return nil, q.orGone(fmt.Errorf("nobody in party %q answers service %q for %s: %w", f.Party, q.name, describePayload(q.payload), err))
+		return nil, q.orGone(fmt.Errorf("nobody in party %q answers service %q for %s: %w", f.Party, q.service, describePayload(q.payload), err))
 	}
 	return answer, nil
 }
 
-func (f *TemplateFunctions) askReplies(arguments ...any) ([]map[string]any, error) {
-	q, err := f.question(arguments)
-	if err != nil {
-		return nil, err
-	}
-	defer q.end()
+func (f *TemplateFunctions) askReplies(q *question) ([]map[string]any, error) {
 	replies := []map[string]any{}
-	for r := range f.operator.Replies(q.ctx, q.name, q.payload) {
+	for r := range f.operator.Replies(q.ctx, q.service, q.payload) {
 		if r.Guest == "" {
 			return nil, q.orGone(r.Err)
 		}
-		var answer any
 		if r.Err == nil {
-			answer, r.Err = templateValue(r.Answer)
+			r.Answer, r.Err = templateValue(r.Answer)
 		}
 		status, failure := wire.Reply{Err: r.Err, Declined: r.Err == partyline.ErrHighAndDry}.Status(), ""
 		if status == wire.StatusFailed {
 			failure = wire.Message(r.Err)
 		}
-		replies = append(replies, map[string]any{"guest": r.Guest, "mount": f.entry.MountFor(q.ctx, r.Guest), "status": status, "answer": answer, "error": failure})
+		replies = append(replies, map[string]any{"guest": r.Guest, "mount": f.entry.MountFor(q.ctx, r.Guest), "status": status, "answer": r.Answer, "error": failure})
 	}
 	return replies, nil
 }
 
-func (f *TemplateFunctions) urlFor(arguments ...any) (string, error) {
-	q, err := f.urlQuestion(arguments)
+func (f *TemplateFunctions) urlFor(q *question) (string, error) {
+	url, err := party.URLFor(q.ctx, f.operator, q.page.Name, q.page.Values)
 	if err != nil {
-		return "", err
-	}
-	defer q.end()
-	url, err := party.URLFor(q.ctx, f.operator, q.name, q.values)
-	if err != nil {
-		return "", q.orGone(fmt.Errorf("nobody in party %q answers service %q for %q: %w", f.Party, party.URLService, q.name, err))
+		return "", q.orGone(fmt.Errorf("nobody in party %q answers service %q for %q: %w", f.Party, q.service, q.page.Name, err))
 	}
 	return url, nil
 }
 
-func (f *TemplateFunctions) maybeURL(arguments ...any) (string, error) {
-	q, err := f.urlQuestion(arguments)
-	if err != nil {
-		return "", err
-	}
-	defer q.end()
-	url, err := party.URLFor(q.ctx, f.operator, q.name, q.values)
+func (f *TemplateFunctions) maybeURL(q *question) (string, error) {
+	url, err := party.URLFor(q.ctx, f.operator, q.page.Name, q.page.Values)
 	if err != nil && q.ctx.Err() == context.Canceled {
 		return "", q.orGone(err)
 	}
 	if _, missing := err.(*partyline.NoSuchServiceError); err != nil && !missing && err != partyline.ErrHighAndDry {
-		f.logger.Warn("guests failed", zap.String("party", f.Party), zap.String("service", party.URLService), zap.String("name", q.name), zap.Error(err))
+		f.logger.Warn("guests failed", zap.String("party", f.Party), zap.String("service", q.service), zap.String("name", q.page.Name), zap.Error(err))
 	}
 	return url, nil
 }

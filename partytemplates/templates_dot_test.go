@@ -19,7 +19,6 @@ import (
 	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/wire"
-	"github.com/wsgiparty/wsgiparty/party"
 	"github.com/wsgiparty/wsgiparty/partytemplates"
 )
 
@@ -137,12 +136,7 @@ func TestAPageThatAsksItselfEnds(t *testing.T) {
 						t.Errorf("the page was made %d times, want at most %d", made.Load(), most)
 					}
 					after := made.Load()
-					partytest.Eventually(t, "nothing is under way", func() bool {
-						l := dotlessOf(t, "main")
-						(*l.Mu()).Lock()
-						defer (*l.Mu()).Unlock()
-						return (*l.UnderWay()) == 0 && !(*l.Refusing())
-					})
+					partytest.Eventually(t, "nothing is under way", func() bool { return partytemplates.NoDotless("main") })
 					if made.Load() != after {
 						t.Errorf("the page was made %d times more when it was there", made.Load()-after)
 					}
@@ -150,14 +144,6 @@ func TestAPageThatAsksItselfEnds(t *testing.T) {
 			}
 		}
 	}
-}
-
-// dotlessOf returns those of the running config's party.
-func dotlessOf(t *testing.T, name string) *partytemplates.DotlessAsks {
-	t.Helper()
-	a, ok := party.Running()
-	check.FatalIf(t, !ok, "no config runs")
-	return party.StateOf[partytemplates.DotlessAsks](a.Entry(name))
 }
 
 func TestAsksWithoutTheDotAreFewAtATime(t *testing.T) {
