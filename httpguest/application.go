@@ -60,8 +60,7 @@ func (a *application) isAnothers(page string) bool {
 	return named && guest != a.guest() && a.invitation.Operator.Partyline().IsInOrder(guest)
 }
 
-// connectDeclared connects what is declared, for an application that is asked for no
-// manifest.
+// connectDeclared connects what is declared, for an application that is asked for no manifest.
 func (a *application) connectDeclared() error {
 	a.invitation.Advise(a.hardlyMeant(""))
 	return a.connect(a.invitation.Operator, a.withDeclared(nil))
@@ -200,9 +199,8 @@ func (a *application) linkIn(ctx context.Context, answer []byte) (string, error)
 	return a.linkOf(a.invitation.MountFor(ctx), answer)
 }
 
-// linkOf returns an answer to the service url as a link. It is relative to the mount,
-// unless it begins with the mount or the origin, as that of a framework does which knows
-// them.
+// linkOf returns an answer to the service url as a link. It is relative to the mount, unless it
+// begins with the mount or the origin, as that of a framework does which knows them.
 func (a *application) linkOf(mount string, answer []byte) (string, error) {
 	var text string
 	if err := json.Unmarshal(answer, &text); err != nil {

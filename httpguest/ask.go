@@ -199,13 +199,10 @@ func (a *application) newRequest(ctx context.Context, service string, h manifest
 	return r, body, nil
 }
 
-// objectOf returns the members of a payload, whose numbers keep their digits. Null has
-// none.
+// objectOf returns the members of a payload, whose numbers keep their digits. Null has none.
 func objectOf(payload any) (map[string]any, error) {
-	if payload == nil {
-		return nil, nil
-	}
-	if object, ok := payload.(map[string]any); ok {
+	object, ok := payload.(map[string]any)
+	if ok || payload == nil {
 		return object, nil
 	}
 	encoded, err := json.Marshal(payload)
@@ -214,7 +211,6 @@ func objectOf(payload any) (map[string]any, error) {
 	}
 	decoder := json.NewDecoder(bytes.NewReader(encoded))
 	decoder.UseNumber()
-	var object map[string]any
 	err = decoder.Decode(&object)
 	return object, err
 }

@@ -4,6 +4,7 @@
 package httpguest
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -123,11 +124,7 @@ var guestOptions = map[string]struct {
 	"answer": {2, 2, true, func(o options, args []string) error {
 		var answer any = args[1]
 		if text := []byte(args[1]); json.Valid(text) {
-			value, err := wire.ParseJSON(text)
-			if err == nil {
-				err = checkNumbers(value)
-			}
-			if err != nil {
+			if err := checkAnswer(text); err != nil {
 				return fmt.Errorf("answer %s: %w", args[0], err)
 			}
 			answer = json.RawMessage(text)
@@ -204,25 +201,19 @@ func (o options) addHandler(service string, handler map[string]any) error {
 	return checkDeclared("services", service, handlers)
 }
 
-// checkNumbers refuses numbers that Caddy would round: it takes those of a config for
-// float64.
-func checkNumbers(value any) error {
-	switch value := value.(type) {
-	case json.Number:
-		number, err := value.Float64()
-		if err != nil || digitsOf(value.String()) != digitsOf(strconv.FormatFloat(number, 'e', -1, 64)) {
-			return fmt.Errorf(`the number %s has more digits than Caddy's config keeps: write it as a string, "%[1]s"`, value)
-		}
-	case []any:
-		for _, element := range value {
-			if err := checkNumbers(element); err != nil {
-				return err
-			}
-		}
-	case map[string]any:
-		for _, name := range slices.Sorted(maps.Keys(value)) {
-			if err := checkNumbers(value[name]); err != nil {
-				return err
+// checkAnswer refuses JSON that not every parser would take, or with numbers that Caddy
+// would round: it takes those of a config for float64.
+func checkAnswer(text []byte) error {
+	if _, err := wire.ParseJSON(text); err != nil {
+		return err
+	}
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber()
+	for token, err := decoder.Token(); err == nil; token, err = decoder.Token() {
+		if number, ok := token.(json.Number); ok {
+			rounded, err := number.Float64()
+			if err != nil || digitsOf(number.String()) != digitsOf(strconv.FormatFloat(rounded, 'e', -1, 64)) {
+				return fmt.Errorf(`the number %s has more digits than Caddy's config keeps: write it as a string, "%[1]s"`, number)
 			}
 		}
 	}
@@ -310,8 +301,7 @@ func checkForwarded(names []string) error {
 	return nil
 }
 
-// parseHrefs checks the paths under which hrefs of a manifest may lead, and returns
-// them unescaped.
+// parseHrefs checks the paths under which hrefs of a manifest may lead, and returns them unescaped.
 func parseHrefs(paths []string) ([]string, error) {
 	unescaped := make([]string, len(paths))
 	for i, p := range paths {

@@ -151,24 +151,19 @@ func (f *fetcher) run() {
 		if !f.beginAsking(f.ctx) {
 			return
 		}
-		timer.Reset(max(f.fetchAndRecover(), minFetchInterval))
+		timer.Reset(max(f.fetch(), minFetchInterval))
 	}
 }
 
-// fetchAndRecover is fetch once the application may be asked, whatever the application may answer.
-func (f *fetcher) fetchAndRecover() (wait time.Duration) {
+// fetch asks once, after beginAsking, and returns when to ask again.
+func (f *fetcher) fetch() (wait time.Duration) {
 	defer f.endAsking()
-	defer func() {
+	defer func() { // whatever the application may answer
 		if value := recover(); value != nil {
 			wait = fetchWaits.broken
 			f.logger.Error("asking an application for its manifest panicked", zap.String("error", fmt.Sprint(value)), zap.ByteString("stack", debug.Stack()))
 		}
 	}()
-	return f.fetch()
-}
-
-// fetch asks once, and returns when to ask again.
-func (f *fetcher) fetch() time.Duration {
 	ctx, cancel := party.WithTimeout(f.ctx, f.invitation.Timeout())
 	defer cancel()
 	ctx, connected := party.WithConnecting(ctx, f.attempts())

@@ -26,12 +26,11 @@ func init() {
 	caddy.RegisterModule(new(Guest))
 }
 
-// Guest is an HTTP handler that makes the application behind it a guest of the party
-// in whose routes it is: one in any language, behind `reverse_proxy`,
-// `php_fastcgi` or any other handler. What the application answers for is declared
-// here, or in a manifest that it is asked for after the config has started. It
-// always calls the next handler, but for the invite while the config loads, which it
-// takes itself.
+// Guest is an HTTP handler that makes the application behind it a guest of the party in whose
+// routes it is: one in any language, behind `reverse_proxy`, `php_fastcgi` or any other handler.
+// What the application answers for is declared here, or in a manifest that it is asked for after
+// the config has started. It always calls the next handler, but for the invite while the config
+// loads, which it takes itself.
 //
 // Of every request it deletes the headers `Party-Token`, `Party-Ask` and
 // `Party-Forward-…`, and sets `X-Forwarded-Prefix`
@@ -47,15 +46,13 @@ type Guest struct {
 	// application; to ask, it can use any. Default: none, and it cannot ask.
 	Keys []string `json:"keys,omitempty"`
 
-	// The application's pages: a URL template (RFC 6570) by name, relative to the
-	// mount.
+	// The application's pages: a URL template (RFC 6570) by name, relative to the mount.
 	URLs map[string]string `json:"urls,omitempty"`
 
-	// What the application answers for, as in a manifest: by service an object
-	// with `answer`, a constant, or with `href`, a URL template relative to the
-	// mount, or a list of such objects, of which up to 16 may have an href. An ask
-	// is a GET where the href has expressions, and else a POST; `method` next to
-	// `href` says `GET` or `POST` itself.
+	// What the application answers for, as in a manifest: by service an object with `answer`, a
+	// constant, or with `href`, a URL template relative to the mount, or a list of such objects, of
+	// which up to 16 may have an href. An ask is a GET where the href has expressions, and else a
+	// POST; `method` next to `href` says `GET` or `POST` itself.
 	Services json.RawMessage `json:"services,omitempty"`
 
 	// Whether to ask the application for a manifest. What is declared here wins over
@@ -74,21 +71,19 @@ type Guest struct {
 	// How long one ask may take, waiting for its turn included. Default: `2s`.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 
-	// How many asks may be under way at once, up to 4096: as many as the application
-	// answers at once, if all its workers are for them. One asker has at most three
-	// quarters of them; all that are no guest are one. Of those that wait, askers take
-	// turns. An ask whose turn does not come within `timeout` is refused, and so is one
-	// for which 1,024 wait already. Default: `64`.
+	// How many asks may be under way at once, up to 4096: as many as the application answers at
+	// once, if all its workers are for them. One asker has at most three quarters of them; all that
+	// are no guest are one. Of those that wait, askers take turns. An ask whose turn does not come
+	// within `timeout` is refused, and so is one for which 1,024 wait already. Default: `64`.
 	MaxAsks int `json:"max_asks,omitempty"`
 
 	// How long what it answers to one ask may be, in bytes, up to 1 GiB: all handlers of
 	// the service together. Default: 1 MiB.
 	MaxAnswer int64 `json:"max_answer,omitempty"`
 
-	// The headers that an ask takes along from the request that led to it, or, where a
-	// guest asks by `wsgi_party_ask`, from what that sends as `Party-Forward-<name>`.
-	// With a visitor's `Cookie` or `Authorization` the application can do all that the
-	// visitor can. Default: none.
+	// The headers that an ask takes along from the request that led to it, or, where a guest asks
+	// by `wsgi_party_ask`, from what that sends as `Party-Forward-<name>`. With a visitor's
+	// `Cookie` or `Authorization` the application can do all that the visitor can. Default: none.
 	Forward []string `json:"forward,omitempty"`
 
 	logger   *zap.Logger

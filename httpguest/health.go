@@ -1,9 +1,13 @@
 // Copyright 2026 The wsgi_party Authors
 // SPDX-License-Identifier: Apache-2.0
 
+// What asks show of an application: that it is asked too much, that it does not answer, or that
+// one of its upstreams is down.
+
 package httpguest
 
 import (
+	"context"
 	"errors"
 	"math/bits"
 	"slices"
@@ -21,6 +25,49 @@ const (
 	breakerFailures = 5
 	breakerPause    = 5 * time.Second
 )
+
+// calmAfter is how long nothing must have been refused for an overload to be over.
+const calmAfter = 5 * time.Second
+
+// overload says in the log when a guest begins to refuse asks, and when it has stopped.
+type overload struct {
+	ctx     context.Context // the guest's
+	logger  *zap.Logger
+	maxAsks int
+
+	mu      sync.Mutex
+	refused int // 0 when all is calm
+	began   time.Time
+	last    time.Time
+}
+
+// refuse counts an ask that is refused.
+func (o *overload) refuse(err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.last = time.Now()
+	if o.refused++; o.refused > 1 {
+		return
+	}
+	o.began = o.last
+	o.logger.Warn("guest is asked more than it can answer", zap.Int("max_asks", o.maxAsks), zap.Error(err))
+	time.AfterFunc(calmAfter, o.calm)
+}
+
+// calm ends the overload if it is over.
+func (o *overload) calm() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.ctx.Err() != nil { // the guest is of a config that has ended
+		return
+	}
+	if rest := calmAfter - time.Since(o.last); rest > 0 {
+		time.AfterFunc(rest, o.calm)
+		return
+	}
+	o.logger.Info("guest is no longer asked more than it can answer", zap.Int("refused", o.refused), zap.Duration("duration", o.last.Sub(o.began)))
+	o.refused = 0
+}
 
 // breaker stops asks for a service while the application does not answer them.
 type breaker struct {

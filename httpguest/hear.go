@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"mime"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -50,7 +51,7 @@ func (f *fetcher) act(a answer) party.InviteInfo {
 			v = unanswered
 		}
 	}
-	info.Result = v.result()
+	info.Result = resultOf[v]
 	info.Starting = f.mayBeStarting(info)
 	f.standing = f.standing.after(v, f.countDenial(v, a.time))
 	wait := f.waitAfter(v, a, info.Err)
@@ -223,14 +224,8 @@ func classify(a answer, lastKnown bool) verdict {
 		return unchanged
 	case a.status == http.StatusOK && mediaTypeOf(a.header) == manifestType:
 		return manifested
-	case a.status >= 200 && a.status < 300:
+	case a.status/100 == 2, slices.Contains(noManifest, a.status):
 		return notGuest
-	}
-	switch a.status {
-	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusGone, http.StatusNotImplemented:
-		return notGuest
-	}
-	switch {
 	case a.status >= 500:
 		return broken
 	case a.status >= 400:
@@ -239,21 +234,17 @@ func classify(a answer, lastKnown bool) verdict {
 	return unanswered // redirects are not followed
 }
 
+// noManifest are the statuses by which an application says that it has no manifest.
+var noManifest = []int{http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusGone, http.StatusNotImplemented}
+
+// resultOf is what comes of the invite by a verdict.
+var resultOf = map[verdict]party.InviteResult{
+	unanswered: party.InviteFailed, broken: party.InviteFailed, refused: party.InviteRefused,
+	notGuest: party.InviteNotAnswered, unchanged: party.InviteJoined, manifested: party.InviteJoined,
+}
+
 // joins reports whether it is a guest by that.
 func (v verdict) joins() bool { return v == manifested || v == unchanged }
-
-// result is what comes of the invite by that.
-func (v verdict) result() party.InviteResult {
-	switch {
-	case v.joins():
-		return party.InviteJoined
-	case v == notGuest:
-		return party.InviteNotAnswered
-	case v == refused:
-		return party.InviteRefused
-	}
-	return party.InviteFailed
-}
 
 // standing is where an application stands as a guest by its answers so far, as the table in
 // the package's documentation has it.

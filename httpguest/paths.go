@@ -26,8 +26,7 @@ func (a *application) checkOthers(target string) error {
 	return nil
 }
 
-// checkURL says why a URL of the guest's manifest is not to lead to an escaped path of
-// the party.
+// checkURL says why a URL of the guest's manifest is not to lead to an escaped path of the party.
 func (a *application) checkURL(target string) error {
 	unescaped := a.invitation.Base()
 	if unescaped == "" || isUnder(target, unescaped) {
@@ -52,8 +51,7 @@ func (a *application) checkHref(target string) error {
 	return a.checkURL(target)
 }
 
-// isUnder reports whether an escaped path lies under one of the others, which are not
-// escaped.
+// isUnder reports whether an escaped path lies under one of the others, which are not escaped.
 func isUnder(target string, others ...string) bool {
 	unescaped, err := url.PathUnescape(target)
 	return err == nil && slices.ContainsFunc(others, func(other string) bool { return invitepath.IsUnder(unescaped, other) })

@@ -18,7 +18,6 @@ import (
 	"github.com/wsgiparty/wsgiparty/internal/manifest"
 	"github.com/wsgiparty/wsgiparty/party"
 	"go.uber.org/zap"
-	"golang.org/x/sync/semaphore"
 )
 
 type manifestKey struct{ Party, Guest, URI string }
@@ -37,13 +36,18 @@ type lastManifest struct {
 type remembered struct {
 	last atomic.Pointer[lastManifest]
 
-	// It is asked for its manifest by one at a time, and once a second, however many
-	// servers and configs it is in.
-	pace     *semaphore.Weighted
-	earliest time.Time // guarded by pace
+	// When it may be asked for its manifest next. Who takes that out asks: one at a time, and
+	// once a second, however many servers and configs the application is in.
+	pace chan time.Time
 
 	paused atomic.Pointer[pause] // nil, or since an answer that a proxy may count
 }
+
+var applications = kept.New(func(manifestKey) *remembered {
+	r := &remembered{pace: make(chan time.Time, 1)}
+	r.pace <- time.Time{}
+	return r
+}, nil)
 
 // pause is for a while after an answer of a 5xx status.
 type pause struct {
@@ -59,31 +63,23 @@ func (r *remembered) pause() *pause {
 	return nil
 }
 
-var applications = kept.New(func(manifestKey) *remembered {
-	return &remembered{pace: semaphore.NewWeighted(1)}
-}, nil)
-
 // beginAsking waits until the application may be asked. It returns false if the context
 // ends before that.
 func (r *remembered) beginAsking(ctx context.Context) bool {
-	if r.pace.Acquire(ctx, 1) != nil {
-		return false
-	}
-	timer := time.NewTimer(time.Until(r.earliest))
-	defer timer.Stop()
 	select {
-	case <-timer.C:
-		return true
+	case earliest := <-r.pace:
+		select {
+		case <-time.After(time.Until(earliest)):
+			return true
+		case <-ctx.Done():
+			r.pace <- earliest
+		}
 	case <-ctx.Done():
-		r.pace.Release(1)
-		return false
 	}
+	return false
 }
 
-func (r *remembered) endAsking() {
-	r.earliest = time.Now().Add(minFetchInterval)
-	r.pace.Release(1)
-}
+func (r *remembered) endAsking() { r.pace <- time.Now().Add(minFetchInterval) }
 
 // keep makes it the last good manifest, also for configs to come.
 func (f *fetcher) keep(last lastManifest) {
@@ -135,31 +131,26 @@ func (a *application) surroundings() []string {
 }
 
 // stored returns the manifest in Caddy's storage, a zero one if there is none.
-func (f *fetcher) stored() lastManifest {
-	last, err := f.load()
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		f.logger.Warn("the guest's last manifest cannot be read from storage", zap.Error(err))
-	}
-	return last
-}
-
-func (f *fetcher) load() (last lastManifest, err error) {
+func (f *fetcher) stored() (last lastManifest) {
 	encoded, err := f.app.Storage().Load(f.storage)
-	if err != nil {
-		return last, err
+	if errors.Is(err, fs.ErrNotExist) {
+		return last
 	}
 	var stored struct { // as store writes it
 		Fetched  time.Time       `json:"fetched"`
 		Manifest json.RawMessage `json:"manifest"`
 	}
-	if err := json.Unmarshal(encoded, &stored); err != nil {
-		return last, err
+	if err == nil {
+		err = json.Unmarshal(encoded, &stored)
 	}
-	m, err := manifest.Parse(stored.Manifest)
+	if err == nil {
+		last.manifest, err = manifest.Parse(stored.Manifest)
+	}
 	if err != nil {
-		return last, err
+		f.logger.Warn("the guest's last manifest cannot be read from storage", zap.Error(err))
+		return last
 	}
-	return lastManifest{manifest: m, fetched: stored.Fetched, stored: f.storage}, nil
+	return lastManifest{manifest: last.manifest, fetched: stored.Fetched, stored: f.storage}
 }
 
 // store stores the last good manifest. If that fails, it is tried again when the

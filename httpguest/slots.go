@@ -4,7 +4,6 @@
 package httpguest
 
 import (
-	"container/list"
 	"context"
 	"fmt"
 	"slices"
@@ -12,7 +11,6 @@ import (
 	"time"
 
 	"github.com/wsgiparty/wsgiparty/partyline"
-	"go.uber.org/zap"
 )
 
 const (
@@ -35,24 +33,23 @@ type slots struct {
 	nested  int // asks under way that need no slot of their own
 	waiting int
 	askers  map[string]*asker // all that there have been, since guests are few
-	turns   list.List         // of the *asker that wait, the next one first
+	turns   []*asker          // those that wait, the next one first
 }
 
 // asker is a guest that asks, or all callers together that are none.
 type asker struct {
 	name    string
 	taken   int
-	quiet   time.Time     // since when none of its asks has ended in time
-	waiting list.List     // of *waiter
-	turn    *list.Element // in turns; nil if none waits
+	quiet   time.Time // since when none of its asks has ended in time
+	waiting []*waiter // in the order they came
 }
 
 // waiter is an ask that waits.
 type waiter struct {
-	asker  *asker
-	place  *list.Element // in the asker's line; nil if it is no longer there
-	called chan struct{} // closed when it has a slot, or has had to make room
-	gave   bool          // it has had to make room
+	asker   *asker
+	called  chan struct{} // closed when it has a slot, or has had to make room
+	hasSlot bool
+	gave    bool // it has had to make room
 }
 
 func newSlots(maxAsks int, timeout time.Duration, o *overload) *slots {
@@ -110,16 +107,17 @@ func (s *slots) enter(ctx context.Context, guest string, holds bool) (release fu
 		if a.taken == 0 {
 			a.quiet = time.Now()
 		}
-		s.give(a)
+		a.taken++
+		s.taken++
 		return s.releaseOf(ctx, a), nil, nil
 	case s.waiting == maxWaiting && !s.makeRoom(a):
 		return nil, nil, s.refusal(a, "too many wait")
 	}
 	w := &waiter{asker: a, called: make(chan struct{})}
-	w.place = a.waiting.PushBack(w)
-	if a.turn == nil {
-		a.turn = s.turns.PushBack(a)
+	if len(a.waiting) == 0 {
+		s.turns = append(s.turns, a)
 	}
+	a.waiting = append(a.waiting, w)
 	s.waiting++
 	return nil, w, nil
 }
@@ -131,28 +129,22 @@ func (s *slots) enter(ctx context.Context, guest string, holds bool) (release fu
 func (s *slots) end(ctx context.Context, w *waiter, waited time.Duration) (release func(), _ error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	a, why := w.asker, ""
-	switch quiet := time.Since(a.quiet); {
+	a, quiet, waited := w.asker, time.Since(w.asker.quiet), waited.Round(time.Millisecond)
+	switch {
 	case w.gave:
 		return nil, s.refusal(a, "too many wait")
-	case w.place != nil:
+	case !w.hasSlot:
 		s.leave(w)
-		why = fmt.Sprintf("its turn had not come after %v", waited.Round(time.Millisecond))
+		return nil, s.refusal(a, fmt.Sprintf("its turn had not come after %v", waited))
 	case ctx.Err() == nil && quiet < s.timeout*7/8:
 		return s.releaseOf(ctx, a), nil
-	case ctx.Err() == nil:
-		s.giveBack(a, false)
-		why = fmt.Sprintf("it has not answered this asker for %v", quiet.Round(time.Millisecond))
-	default:
-		s.giveBack(a, false)
-		why = fmt.Sprintf("its turn came only after %v", waited.Round(time.Millisecond))
 	}
+	why := fmt.Sprintf("its turn came only after %v", waited)
+	if ctx.Err() == nil {
+		why = fmt.Sprintf("it has not answered this asker for %v", quiet.Round(time.Millisecond))
+	}
+	s.giveBack(a, false)
 	return nil, s.refusal(a, why)
-}
-
-func (s *slots) give(a *asker) {
-	a.taken++
-	s.taken++
 }
 
 func (s *slots) releaseOf(ctx context.Context, a *asker) func() {
@@ -177,49 +169,53 @@ func (s *slots) giveBack(a *asker, inTime bool) {
 	if inTime {
 		a.quiet = time.Now()
 	}
-	for turn := s.turns.Front(); turn != nil && s.taken < s.max; {
-		next := turn.Value.(*asker)
-		if next.taken == s.ofOne {
-			turn = turn.Next()
-			continue
+	for s.taken < s.max {
+		i := slices.IndexFunc(s.turns, func(a *asker) bool { return a.taken < s.ofOne })
+		if i < 0 {
+			return
 		}
-		w := next.waiting.Front().Value.(*waiter)
-		s.turns.MoveToBack(turn)
-		s.leave(w)
+		next := s.turns[i]
+		w := next.waiting[0]
+		if s.leave(w); len(next.waiting) > 0 { // its next turn comes after those of the others
+			s.turns = append(slices.Delete(s.turns, i, i+1), next)
+		}
 		if next.taken == 0 && next != a {
 			next.quiet = time.Now()
 		}
-		s.give(next)
+		next.taken++
+		s.taken++
+		w.hasSlot = true
 		close(w.called)
-		turn = s.turns.Front()
 	}
 }
 
 // leave takes an ask out of the line.
 func (s *slots) leave(w *waiter) {
 	a := w.asker
-	a.waiting.Remove(w.place)
-	w.place = nil
-	s.waiting--
-	if a.waiting.Len() == 0 {
-		s.turns.Remove(a.turn)
-		a.turn = nil
+	a.waiting = without(a.waiting, w)
+	if s.waiting--; len(a.waiting) == 0 {
+		s.turns = without(s.turns, a)
 	}
+}
+
+func without[T comparable](list []T, one T) []T {
+	i := slices.Index(list, one)
+	return slices.Delete(list, i, i+1)
 }
 
 // makeRoom turns away the last ask of the asker that has most of them waiting, for one of
 // an asker that has fewer.
 func (s *slots) makeRoom(a *asker) bool {
 	most := a
-	for turn := s.turns.Front(); turn != nil; turn = turn.Next() {
-		if other := turn.Value.(*asker); other.waiting.Len() > most.waiting.Len() {
+	for _, other := range s.turns {
+		if len(other.waiting) > len(most.waiting) {
 			most = other
 		}
 	}
-	if most.waiting.Len() <= a.waiting.Len()+1 {
+	if len(most.waiting) <= len(a.waiting)+1 {
 		return false
 	}
-	w := most.waiting.Back().Value.(*waiter)
+	w := most.waiting[len(most.waiting)-1]
 	s.leave(w)
 	w.gave = true
 	close(w.called)
@@ -252,47 +248,4 @@ func moreAsks(maxAsks int) string {
 		more = fmt.Sprintf("if the application can answer more at once, write `max_asks %d` in its wsgi_party_guest; else ", min(2*maxAsks, maxMaxAsks))
 	}
 	return more + "have it answer faster, or let asks wait longer with `timeout`"
-}
-
-// calmAfter is how long nothing must have been refused for an overload to be over.
-const calmAfter = 5 * time.Second
-
-// overload says in the log when a guest begins to refuse asks, and when it has stopped.
-type overload struct {
-	ctx     context.Context // the guest's
-	logger  *zap.Logger
-	maxAsks int
-
-	mu      sync.Mutex
-	refused int // 0 when all is calm
-	began   time.Time
-	last    time.Time
-}
-
-// refuse counts an ask that is refused.
-func (o *overload) refuse(err error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.last = time.Now()
-	if o.refused++; o.refused > 1 {
-		return
-	}
-	o.began = o.last
-	o.logger.Warn("guest is asked more than it can answer", zap.Int("max_asks", o.maxAsks), zap.Error(err))
-	time.AfterFunc(calmAfter, o.calm)
-}
-
-// calm ends the overload if it is over.
-func (o *overload) calm() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.ctx.Err() != nil { // the guest is of a config that has ended
-		return
-	}
-	if rest := calmAfter - time.Since(o.last); rest > 0 {
-		time.AfterFunc(rest, o.calm)
-		return
-	}
-	o.logger.Info("guest is no longer asked more than it can answer", zap.Int("refused", o.refused), zap.Duration("duration", o.last.Sub(o.began)))
-	o.refused = 0
 }
