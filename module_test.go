@@ -38,24 +38,14 @@ func TestInvitedGuestsAnswerEachOther(t *testing.T) {
 	partytest.Guest(t, "one", "1", "number")
 	partytest.Guest(t, "two", "2", "number")
 	c := partytest.NewCaddy(t)
-	c.Site(`
-	wsgi_party {
-		invite /one/__invite__/ /two/__invite__/
-		handle_path /one/* {
-			test_app one
-		}
-		handle_path /two/* {
-			test_app two
-		}
-	}`)
+	c.Site("wsgi_party {\ninvite /one/__invite__/ /two/__invite__/\ntest_app /one/* one\ntest_app /two/* two\n}")
 	c.ExpectAnswers(wsgiparty.DefaultParty, "number", "1", "2")
 	c.Expect("/one/", 200, "one")
 	entries := partytest.LogEntries(t, "guest joined")
 	check.Equal(t, len(entries), 2, "guests joined")
 	for i, e := range entries {
-		want := partytest.Entry{"level": "info", "logger": "http.handlers.wsgi_party", "party": "default",
-			"guest": []string{"one", "two"}[i], "uri": []string{"/one/__invite__/", "/two/__invite__/"}[i]}
-		for k, v := range want {
+		guest := []string{"one", "two"}[i]
+		for k, v := range map[string]any{"level": "info", "logger": "http.handlers.wsgi_party", "party": "default", "guest": guest, "uri": "/" + guest + "/__invite__/"} {
 			check.Equal(t, e[k], v, k)
 		}
 		check.ErrorIf(t, fmt.Sprint(e["services"]) != "[number]" || e["duration"] == nil, e)
@@ -64,14 +54,7 @@ func TestInvitedGuestsAnswerEachOther(t *testing.T) {
 
 func TestUnmatchedRequestsGoOnToTheNextHandler(t *testing.T) {
 	c := partytest.NewCaddy(t)
-	c.Site(`
-	wsgi_party {
-		respond /inside "inside"
-		handle /terminal {
-			header X-Terminal yes
-		}
-	}
-	respond "next"`)
+	c.Site("wsgi_party {\nrespond /inside inside\nhandle /terminal {\nheader X-Terminal yes\n}\n}\nrespond next")
 	c.Expect("/inside", 200, "inside")
 	c.Expect("/elsewhere", 200, "next")
 	c.Expect("/terminal", 200, "next")
@@ -86,13 +69,7 @@ func TestAnEmptyPartyPassesEverythingOn(t *testing.T) {
 func TestMatchersOnTheDirective(t *testing.T) {
 	partytest.Guest(t, "app", "pong", "ping")
 	c := partytest.NewCaddy(t)
-	c.Site(`
-	@get method GET
-	wsgi_party /a/* main {
-		invite /a/__invite__/
-		test_app @get app
-	}
-	respond next`)
+	c.Site("@get method GET\nwsgi_party /a/* main {\ninvite /a/__invite__/\ntest_app @get app\n}\nrespond next")
 	c.Expect("/a/", 200, "app")
 	c.Expect("/b/", 200, "next")
 	c.ExpectAnswers("main", "ping", "pong")
@@ -103,13 +80,7 @@ func TestErrorsGoUpToHandleErrors(t *testing.T) {
 		return caddyhttp.Error(http.StatusTeapot, errors.New("broken"))
 	})
 	c := partytest.NewCaddy(t)
-	c.Site(`
-	wsgi_party {
-		test_app broken
-	}
-	handle_errors {
-		respond "handled {http.error.status_code}"
-	}`)
+	c.Site("wsgi_party {\ntest_app broken\n}\nhandle_errors {\nrespond \"handled {http.error.status_code}\"\n}")
 	c.Expect("/", http.StatusTeapot, "handled 418")
 }
 
@@ -123,28 +94,9 @@ func TestTheNextHandlerIsTheRightOne(t *testing.T) {
 		return err
 	})
 	c := partytest.NewCaddy(t)
-	c.Load(`
-	&(named) {
-		wsgi_party main {
-			test_app trace
-		}
-	}
-	ADDRESS {
-		route {
-			invoke named
-			wsgi_party outer {
-				invoke named
-			}
-			invoke named
-			respond "the end"
-		}
-	}`)
-	response := check.Value(http.Get("http://" + c.Address))(t)
-	defer response.Body.Close()
-	body, _ := io.ReadAll(response.Body)
-	if string(body) != "the end" || len(response.Header["Trace"]) != 3 {
-		t.Errorf("%q %v", body, response.Header["Trace"])
-	}
+	c.Load("&(named) {\nwsgi_party main {\ntest_app trace\n}\n}\nADDRESS {\nroute {\ninvoke named\nwsgi_party outer {\ninvoke named\n}\ninvoke named\nrespond \"the end\"\n}\n}")
+	response := c.Raw("GET / HTTP/1.1\r\nHost: " + c.Address + "\r\n\r\n")
+	check.ErrorIf(t, response.Body != "the end" || len(response.Header["Trace"]) != 3, "%v", response)
 }
 
 // TestTheNextHandlerIsRestored has a party's routes entered again from within, and
@@ -160,15 +112,19 @@ func TestTheNextHandlerIsRestored(t *testing.T) {
 		}
 		return next.ServeHTTP(w, r)
 	})
-	loaded := check.Value(partytest.ProvisionContext(t).LoadModuleByID("http.handlers.wsgi_party", []byte(`{"routes": [{"handle": [{"handler": "test_app", "key": "reenter"}]}]}`)))(t)
-	p = loaded.(*wsgiparty.Party)
+	p = provisioned(t, partytest.ProvisionContext(t), `"routes": [{"handle": [{"handler": "test_app", "key": "reenter"}]}]`)
 	r := check.Value(http.NewRequest("GET", "http://localhost/", nil))(t)
 	r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), partytest.Discard{}, new(caddyhttp.Server))
 	reached := false
 	outer := caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { reached = true; return nil })
-	if err := p.ServeHTTP(partytest.Discard{}, r, outer); err != nil || !reached {
-		t.Errorf("the outer next handler is not reached: %v", err)
-	}
+	err := p.ServeHTTP(partytest.Discard{}, r, outer)
+	check.ErrorIf(t, err != nil || !reached, "the outer next handler is not reached: %v", err)
+}
+
+// provisioned returns the party with that config.
+func provisioned(t testing.TB, ctx caddy.Context, config string) *wsgiparty.Party {
+	t.Helper()
+	return check.Value(ctx.LoadModuleByID("http.handlers.wsgi_party", []byte("{"+config+"}")))(t).(*wsgiparty.Party)
 }
 
 func TestNeitherTheRequestNorTheResponseWriterIsWrapped(t *testing.T) {
@@ -182,16 +138,7 @@ func TestNeitherTheRequestNorTheResponseWriterIsWrapped(t *testing.T) {
 		return next.ServeHTTP(w, r)
 	})
 	c := partytest.NewCaddy(t)
-	c.Site(`
-	route {
-		test_app look
-		wsgi_party {
-			test_app look
-		}
-		test_app look
-		vars done yes
-		respond "{http.vars.done}"
-	}`)
+	c.Site("route {\ntest_app look\nwsgi_party {\ntest_app look\n}\ntest_app look\nvars done yes\nrespond {http.vars.done}\n}")
 	c.Expect("/", 200, "yes")
 	check.ErrorIf(t, len(all) != 3 || all[0] != all[1] || all[1] != all[2], "%v", all)
 }
@@ -212,12 +159,8 @@ func TestTheVariablesAreLeftAsTheyWere(t *testing.T) {
 func TestFlushingAndHijackingPassThrough(t *testing.T) {
 	more := make(chan struct{})
 	partytest.App(t, "flush", func(w http.ResponseWriter, _ *http.Request, _ caddyhttp.Handler) error {
-		if _, err := io.WriteString(w, "one"); err != nil {
-			return err
-		}
-		if err := http.NewResponseController(w).Flush(); err != nil {
-			return err
-		}
+		_, _ = io.WriteString(w, "one")
+		check.Nil(t, http.NewResponseController(w).Flush())
 		<-more
 		_, err := io.WriteString(w, "two")
 		return err
@@ -237,12 +180,10 @@ func TestFlushingAndHijackingPassThrough(t *testing.T) {
 	response := check.Value(http.Get("http://" + c.Address + "/flush"))(t)
 	defer response.Body.Close()
 	first := make([]byte, 3)
-	if _, err := io.ReadFull(response.Body, first); err != nil || string(first) != "one" {
-		t.Errorf("%q %v", first, err)
-	}
+	_, err := io.ReadFull(response.Body, first)
+	check.ErrorIf(t, err != nil || string(first) != "one", "%q %v", first, err)
 	close(more)
-	rest, err := io.ReadAll(response.Body)
-	check.ErrorIf(t, err != nil || string(rest) != "two", "%q %v", rest, err)
+	check.Equal(t, partytest.ReadAll(t, response), "two")
 
 	conn := check.Value(net.Dial("tcp", c.Address))(t)
 	defer conn.Close()
@@ -255,15 +196,7 @@ func TestInvitePathsDoNotExistFromOutside(t *testing.T) {
 	partytest.Guest(t, "app", "pong", "ping")
 	c := partytest.NewCaddy(t)
 	_, port, _ := net.SplitHostPort(c.Address)
-	c.Load("http://:" + port + ` {
-		wsgi_party {
-			invite /app/__invite__/ https://example.com/__invite__/
-			test_app app
-		}
-		handle_errors {
-			respond "led back"
-		}
-	}`)
+	c.Load("http://:" + port + " {\nwsgi_party {\ninvite /app/__invite__/ https://example.com/__invite__/\ntest_app app\n}\nhandle_errors {\nrespond back\n}\n}")
 	for _, path := range []string{
 		"/app/__invite__/", "/app/__invite__", "/app/__invite__/below", "/APP/__Invite__/", "//app//__invite__/",
 		"/app/./__invite__/", "/x/../app/__invite__/", "/app/%5f%5finvite__/", "/app%2f__invite__/", "/app/__invite__;x/",
@@ -274,10 +207,8 @@ func TestInvitePathsDoNotExistFromOutside(t *testing.T) {
 			for _, host := range []string{"", "example.com", "other.example"} {
 				r := check.Value(http.NewRequest(method, "http://"+c.Address+path, nil))(t)
 				r.Host = host
-				response := check.Value(http.DefaultClient.Do(r))(t)
-				body, _ := io.ReadAll(response.Body)
-				response.Body.Close()
-				check.ErrorIf(t, response.StatusCode != http.StatusNotFound || len(body) != 0, "%s %s of %q: %d %q", method, path, host, response.StatusCode, body)
+				response := check.Value(partytest.Send(r))(t)
+				check.ErrorIf(t, response.Status != http.StatusNotFound || response.Body != "", "%s %s of %q: %v", method, path, host, response)
 			}
 		}
 	}
@@ -294,29 +225,17 @@ func TestAnOrdinaryRequestCarriesNoOperator(t *testing.T) {
 		return err
 	})
 	c := partytest.NewCaddy(t)
-	c.Site(`
-	wsgi_party {
-		invite /app/__invite__/
-		rewrite /sneaky /app/__invite__/
-		test_app app
-	}`)
+	c.Site("wsgi_party {\ninvite /app/__invite__/\nrewrite /sneaky /app/__invite__/\ntest_app app\n}")
 	for _, path := range []string{"/app/", "/sneaky"} {
-		r := check.Value(http.NewRequest("GET", "http://"+c.Address+path, nil))(t)
-		for _, header := range []string{"Partyline", "Party-Token", "X-Forwarded-For", "Wsgi-Party"} {
-			r.Header.Set(header, "app")
-		}
-		response := check.Value(http.DefaultClient.Do(r))(t)
-		body, _ := io.ReadAll(response.Body)
-		response.Body.Close()
-		check.Equal(t, string(body), "false false <nil>", "%s: %s", path, body)
+		_, body := c.Do("GET", path, "", http.Header{"Partyline": {"app"}, "Party-Token": {"app"}, "X-Forwarded-For": {"app"}, "Wsgi-Party": {"app"}})
+		check.Equal(t, body, "false false <nil>", path)
 	}
 }
 
 func TestTheVariablePrintsAndMatchesAsTheGuestsName(t *testing.T) {
 	var printed string
 	partytest.App(t, "app", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-		replacer := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-		printed = replacer.ReplaceAll("{http.vars.partyline}", "")
+		printed = r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer).ReplaceAll("{http.vars.partyline}", "")
 		return nil
 	})
 	c := partytest.NewCaddy(t)
@@ -370,10 +289,7 @@ func TestWhoAnswersAsTheTimeEndsHasJoinedOrLeft(t *testing.T) {
 	ctx := partytest.ProvisionContext(t)
 	for i := range 300 {
 		next = time.Duration(i%30-15) * 10 * time.Microsecond
-		loaded, err := ctx.LoadModuleByID("http.handlers.wsgi_party", fmt.Appendf(nil,
-			`{"name": "party%d", "invites": ["/__invite__/"], "invite_timeout": 500000, "routes": [{"handle": [{"handler": "test_app", "key": "app"}]}]}`, i))
-		check.Must(t, err)
-		p := loaded.(*wsgiparty.Party)
+		p := provisioned(t, ctx, fmt.Sprintf(`"name": "party%d", "invites": ["/__invite__/"], "invite_timeout": 500000, "routes": [{"handle": [{"handler": "test_app", "key": "app"}]}]`, i))
 		asker := check.Value(wsgiparty.Join(ctx, p.Name, ""))(t)
 		_, connected := asker.Partyline().Services()["ping"]
 		result := p.Host().Invites()[0].Result
@@ -390,13 +306,10 @@ func TestAnInviteEndsWithItsConfig(t *testing.T) {
 	var end context.CancelFunc
 	ctx.Context, end = context.WithCancel(ctx.Context)
 	time.AfterFunc(20*time.Millisecond, end)
-	loaded := check.Value(ctx.LoadModuleByID("http.handlers.wsgi_party", []byte(`{"invites": ["/__invite__/"], "routes": [{"handle": [{"handler": "test_app", "key": "hang"}]}]}`)))(t)
-	p := loaded.(*wsgiparty.Party)
+	p := provisioned(t, ctx, `"invites": ["/__invite__/"], "routes": [{"handle": [{"handler": "test_app", "key": "hang"}]}]`)
 	last := p.Host().Invites()[0]
 	check.ErrorIf(t, last.Result != wsgiparty.InviteFailed || !errors.Is(last.Err, context.Canceled), "%s: %v", last.Result, last.Err)
-	if p.InviteTimeout != caddy.Duration(5*time.Second) {
-		t.Errorf("the default timeout is %v", time.Duration(p.InviteTimeout))
-	}
+	check.Equal(t, time.Duration(p.InviteTimeout), 5*time.Second, "the default timeout")
 }
 
 // caddyfileGolden is a Caddyfile and what adapting it gives: the JSON or the error's text.
@@ -426,8 +339,7 @@ func TestCaddyfile(t *testing.T) {
 		t.Run(g.name, func(t *testing.T) {
 			config, warnings, err := partytest.AdaptCaddyfile(g.caddyfile)
 			if !strings.HasPrefix(g.want, "{") {
-				check.FatalIf(t, err == nil, "adapted, want the error\n%s", g.want)
-				check.FatalIf(t, !strings.Contains(err.Error(), g.want), "got the error\n%v\nwant\n%s", err, g.want)
+				check.Fails(t, err, g.want)
 				return
 			}
 			check.Must(t, err)
@@ -436,7 +348,7 @@ func TestCaddyfile(t *testing.T) {
 			}
 			check.Equal(t, indentJSON(t, config), indentJSON(t, []byte(g.want)), "got\n\nwant\n%s", g.want)
 			partytest.CheckAdaptedAgain(t, g.caddyfile, config)
-			check.ErrorIf(t, checkParties(t, config) == 0, "no party in the JSON")
+			check.ErrorIf(t, partytest.CheckHandlers[wsgiparty.Party](t, config, "wsgi_party") == 0, "no party in the JSON")
 		})
 	}
 }
@@ -451,12 +363,10 @@ func FuzzCaddyfile(f *testing.F) {
 		if !strings.Contains(input, "wsgi_party") || importsFiles(input) {
 			return
 		}
-		config, _, err := partytest.AdaptCaddyfile(input)
-		if err != nil {
-			return
+		if config, _, err := partytest.AdaptCaddyfile(input); err == nil {
+			partytest.CheckAdaptedAgain(t, input, config)
+			partytest.CheckHandlers[wsgiparty.Party](t, config, "wsgi_party")
 		}
-		partytest.CheckAdaptedAgain(t, input, config)
-		checkParties(t, config)
 	})
 }
 
@@ -478,11 +388,4 @@ func indentJSON(t *testing.T, config []byte) string {
 	var b bytes.Buffer
 	check.Must(t, json.Indent(&b, config, "", "\t"))
 	return b.String()
-}
-
-// checkParties checks that every party in the JSON decodes strictly, and encodes to
-// what it was. It returns how many there are.
-func checkParties(t *testing.T, config []byte) int {
-	t.Helper()
-	return partytest.CheckHandlers[wsgiparty.Party](t, config, "wsgi_party")
 }
