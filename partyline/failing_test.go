@@ -104,11 +104,7 @@ func testReactions(t *testing.T, pattern string, remote func(int) bool) {
 	var failures, declines int
 	for i, r := range pattern {
 		o := p.Operator(fmt.Sprint("guest", i))
-		if remote(i) {
-			connectRemote(t, o, "s", reactions[r].handler)
-		} else {
-			connect(t, o, "s", reactions[r].handler)
-		}
+		connectAs(t, remote(i), o, "s", reactions[r].handler)
 		switch {
 		case reactions[r].message != "":
 			failures++
@@ -283,7 +279,7 @@ func TestACancelledContextEndsTheAsk(t *testing.T) {
 		cancel()
 		return "c", nil // what was asked still counts
 	})
-	connect(t, p.Operator("d"), "s", func(context.Context, any) (any, error) { t.Error("called"); return "d", nil })
+	connect(t, p.Operator("d"), "s", neverCalled(t))
 	asker := p.Operator("asker")
 	ask := func(f func(context.Context)) {
 		var ctx context.Context

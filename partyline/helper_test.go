@@ -31,6 +31,23 @@ func connectRemote(t testing.TB, o *Operator, service string, h Handler) {
 	check.Must(t, o.ConnectRemote(service, h))
 }
 
+// connectAs is connectRemote or connect.
+func connectAs(t testing.TB, remote bool, o *Operator, service string, h Handler) {
+	t.Helper()
+	if remote {
+		connectRemote(t, o, service, h)
+	} else {
+		connect(t, o, service, h)
+	}
+}
+
+// localAndRemote runs a test for handlers of both kinds.
+func localAndRemote(t *testing.T, test func(t *testing.T, remote bool)) {
+	verifyNoLeak(t)
+	t.Run("local", func(t *testing.T) { test(t, false) })
+	t.Run("remote", func(t *testing.T) { test(t, true) })
+}
+
 // answerWith is a handler that always gives the same answer.
 func answerWith(answer any) Handler {
 	return func(context.Context, any) (any, error) { return answer, nil }
@@ -39,6 +56,11 @@ func answerWith(answer any) Handler {
 // failWith is a handler that always returns the same error.
 func failWith(err error) Handler {
 	return func(context.Context, any) (any, error) { return nil, err }
+}
+
+// neverCalled is a handler that must not be called.
+func neverCalled(t testing.TB) Handler {
+	return func(context.Context, any) (any, error) { t.Error("called"); return nil, nil }
 }
 
 // wantAnswers asks around, and wants these answers and no error.
@@ -92,24 +114,19 @@ var reactions = map[rune]struct {
 	'x': {func(context.Context, any) (any, error) { runtime.Goexit(); return nil, nil }, "ended its goroutine"},
 }
 
-// figuresOf returns what is counted as lines: "service asks", then "guest/service
-// asked answered declined failed".
-func figuresOf(p *Partyline) []string {
-	lines := []string{}
-	asks, replies := p.Counts()
-	for _, c := range asks {
-		lines = append(lines, fmt.Sprint(c.Service, " ", c.Asks))
-	}
-	for _, c := range replies {
-		lines = append(lines, fmt.Sprintf("%s/%s %d %d %d %d", c.Guest, c.Service, c.Asked, c.Answered, c.Declined, c.Failed))
-	}
-	return lines
-}
-
-// wantFigures wants the lines of figures, written in one.
+// wantFigures wants these counts: "service asks" of each service, then "guest/service asked answered
+// declined failed" of each guest's.
 func wantFigures(t testing.TB, p *Partyline, want string) {
 	t.Helper()
-	check.Equal(t, strings.Join(figuresOf(p), ", "), want, "counted;")
+	var got []string
+	asks, replies := p.Counts()
+	for _, c := range asks {
+		got = append(got, fmt.Sprint(c.Service, " ", c.Asks))
+	}
+	for _, c := range replies {
+		got = append(got, fmt.Sprintf("%s/%s %d %d %d %d", c.Guest, c.Service, c.Asked, c.Answered, c.Declined, c.Failed))
+	}
+	check.Equal(t, strings.Join(got, ", "), want, "counted;")
 }
 
 // repliesOf returns what is counted of a guest and a service.

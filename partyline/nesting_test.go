@@ -21,7 +21,7 @@ func TestAGuestDoesNotAskItself(t *testing.T) {
 	connect(t, own, "s", answerWith("own"))
 	connect(t, p.Operator("other"), "s", answerWith("other"))
 	connect(t, own, "s", answerWith("own again"))
-	connectRemote(t, own, "s", func(context.Context, any) (any, error) { t.Error("called"); return nil, nil })
+	connectRemote(t, own, "s", neverCalled(t))
 	connectRemote(t, p.Operator("remote"), "s", answerWith("remote"))
 	wantAnswers(t, own, "s", "other", "remote")
 	wantAnswers(t, p.Operator("own"), "s", "other", "remote") // whichever of its operators asks
@@ -30,42 +30,29 @@ func TestAGuestDoesNotAskItself(t *testing.T) {
 }
 
 func TestAGuestAskingFurtherUpIsNotAsked(t *testing.T) {
-	verifyNoLeak(t)
-	for _, remote := range []bool{false, true} {
+	localAndRemote(t, func(t *testing.T, remote bool) {
 		p := NewPartyline("main", Options{})
 		var calls []string
 		join := func(guest string) *Operator {
 			o := p.Operator(guest)
-			h := func(ctx context.Context, _ any) (any, error) {
+			connectAs(t, remote, o, "s", func(ctx context.Context, _ any) (any, error) {
 				calls = append(calls, guest)
 				return All[any](ctx, o, "s", nil)
-			}
-			if remote {
-				connectRemote(t, o, "s", h)
-			} else {
-				connect(t, o, "s", h)
-			}
+			})
 			return o
 		}
 		a := join("a")
 		join("b")
-		if remote { // they run at once: two are enough
-			wantCalls(t, &calls, func() (any, error) { return All[any](t.Context(), a, "s", nil) }, "[[]]", "b")
-			continue
+		answers, want := "[[]]", []string{"b"}
+		if !remote { // which run at once: two are enough
+			join("c")
+			// b asks c but neither a nor itself, c asks b, and the third in a row has nobody left to
+			// ask: no answers, no error.
+			answers, want = "[[[]] [[]]]", []string{"b", "c", "c", "b"}
 		}
-		join("c")
-		// b asks c but neither a nor itself, c asks b, and the third in a row has
-		// nobody left to ask: no answers, no error.
-		wantCalls(t, &calls, func() (any, error) { return All[any](t.Context(), a, "s", nil) }, "[[[]] [[]]]", "b", "c", "c", "b")
-	}
-}
-
-func wantCalls(t *testing.T, calls *[]string, ask func() (any, error), answers string, want ...string) {
-	t.Helper()
-	got, err := ask()
-	if err != nil || fmt.Sprint(got) != answers || !slices.Equal(*calls, want) {
-		t.Errorf("got %v, %v by way of %v; want %s by way of %v", got, err, *calls, answers, want)
-	}
+		check.Equal(t, fmt.Sprint(check.Value(All[any](t.Context(), a, "s", nil))(t)), answers)
+		check.Slices(t, calls, want, "calls")
+	})
 }
 
 func TestAGuestAskingForAnotherServiceFurtherUpIsAsked(t *testing.T) {
@@ -80,52 +67,43 @@ func TestAGuestAskingForAnotherServiceFurtherUpIsAsked(t *testing.T) {
 }
 
 func TestAMissAmongNGuestsCostsAtMostTwoNSquaredCalls(t *testing.T) {
-	for _, n := range []int{3, 4, 11, 40} {
-		for _, asker := range []string{"guest0", "outsider", ""} {
-			for _, remote := range []bool{false, true} {
+	localAndRemote(t, func(t *testing.T, remote bool) {
+		for _, n := range []int{3, 4, 11, 40} {
+			for _, asker := range []string{"guest0", "outsider", ""} {
 				p := NewPartyline("main", Options{})
 				calls := make([]atomic.Int64, n)
 				for g := range n {
 					o := p.Operator(fmt.Sprint("guest", g))
-					h := func(ctx context.Context, payload any) (any, error) {
+					connectAs(t, remote, o, "url", func(ctx context.Context, payload any) (any, error) {
 						calls[g].Add(1)
 						return First[string](ctx, o, "url", payload) // whoever does not know asks the others
-					}
-					if remote {
-						connectRemote(t, o, "url", h)
-					} else {
-						connect(t, o, "url", h)
-					}
+					})
 				}
 				_, err := First[string](t.Context(), p.Operator(asker), "url", nil)
 				want := map[bool]error{false: ErrHighAndDry, true: ErrLoop}[n > 4]
 				check.ErrorIf(t, !errors.Is(err, want) && n != 4, "%q asks %d: got %v, want %v", asker, n, err, want)
-				if err != nil && len(err.Error()) > 200*n {
-					t.Errorf("%q asks %d: the error has %d bytes", asker, n, len(err.Error()))
-				}
+				check.ErrorIf(t, len(fmt.Sprint(err)) > 200*n, "%q asks %d: the error has %d bytes", asker, n, len(fmt.Sprint(err)))
 				sum := int64(0)
 				for g := range n {
-					guest := fmt.Sprint("guest", g)
-					called := calls[g].Load()
-					if sum += called; (called > 0) != (guest != asker) {
-						t.Errorf("%q asks %d: %s is called %d times", asker, n, guest, called)
-					}
+					guest, called := fmt.Sprint("guest", g), calls[g].Load()
+					check.ErrorIf(t, (called > 0) != (guest != asker), "%q asks %d: %s is called %d times", asker, n, guest, called)
+					sum += called
 				}
 				check.ErrorIf(t, sum > int64(2*n*n), "%q asks %d: %d calls, want at most %d", asker, n, sum, 2*n*n)
 			}
 		}
-	}
+	})
 }
 
 // TestAChainOfEightGuestsIsAnsweredALongerOneGetsErrLoop is that of a page whose old
 // name leads to a newer one, that to a newer one, and so on.
 func TestAChainOfEightGuestsIsAnsweredALongerOneGetsErrLoop(t *testing.T) {
-	for _, remote := range []bool{false, true} {
+	localAndRemote(t, func(t *testing.T, remote bool) {
 		p := NewPartyline("main", Options{})
 		const n = 12
 		for g := range n {
 			o := p.Operator(fmt.Sprint("guest", g))
-			h := func(ctx context.Context, payload any) (any, error) {
+			connectAs(t, remote, o, "url", func(ctx context.Context, payload any) (any, error) {
 				switch name := payload.(int); {
 				case name%n != g:
 					return nil, ErrHighAndDry
@@ -134,20 +112,14 @@ func TestAChainOfEightGuestsIsAnsweredALongerOneGetsErrLoop(t *testing.T) {
 				default:
 					return First[string](ctx, o, "url", name-n-1)
 				}
-			}
-			if remote {
-				connectRemote(t, o, "url", h)
-			} else {
-				connect(t, o, "url", h)
-			}
+			})
 		}
 		for asks := range n - 1 { // by guests
-			payload := asks * (n + 1)
-			got, err := First[string](t.Context(), p.Operator(""), "url", payload)
-			check.ErrorIf(t, asks <= 8 && (err != nil || got != "page of 0"), "%d guests ask (remote: %v): got %q, %v", asks, remote, got, err)
-			check.ErrorIf(t, asks > 8 && !errors.Is(err, ErrLoop), "%d guests ask (remote: %v): got %q, %v; want ErrLoop", asks, remote, got, err)
+			got, err := First[string](t.Context(), p.Operator(""), "url", asks*(n+1))
+			check.ErrorIf(t, asks <= 8 && (err != nil || got != "page of 0"), "%d guests ask: got %q, %v", asks, got, err)
+			check.ErrorIf(t, asks > 8 && !errors.Is(err, ErrLoop), "%d guests ask: got %q, %v; want ErrLoop", asks, got, err)
 		}
-	}
+	})
 }
 
 func TestWhatACallMaySpendIsForEachAskInItAnew(t *testing.T) {
@@ -156,14 +128,13 @@ func TestWhatACallMaySpendIsForEachAskInItAnew(t *testing.T) {
 	for g := range n { // each leads to the next, up to the last
 		o := p.Operator(fmt.Sprint("guest", g))
 		connect(t, o, "url", func(ctx context.Context, payload any) (any, error) {
-			switch payload.(int) {
-			case g:
-				if g == n-1 {
-					return "here", nil
-				}
-				return First[string](ctx, o, "url", g+1)
+			switch {
+			case payload != g:
+				return nil, ErrHighAndDry
+			case g == n-1:
+				return "here", nil
 			}
-			return nil, ErrHighAndDry
+			return First[string](ctx, o, "url", g+1)
 		})
 	}
 	page := p.Operator("page")
@@ -226,8 +197,7 @@ func TestACallerThatIsNoGuestSkipsOnlyThoseAskingFurtherUp(t *testing.T) {
 	connect(t, p.Operator("d"), "s", answerWith("d"))
 	// a asks b and c. Below b, c asks all but a and b, though two asks are
 	// under way; else it asks all but a.
-	got, err := All[any](t.Context(), a, "s", nil)
-	check.ErrorIf(t, err != nil || fmt.Sprint(got) != "[[[c d] d] [b c d] d]", got, err)
+	check.Equal(t, fmt.Sprint(check.Value(All[any](t.Context(), a, "s", nil))(t)), "[[[c d] d] [b c d] d]")
 }
 
 func TestTheSameServiceOnAnotherPartylineDoesNotInterfere(t *testing.T) {
@@ -247,32 +217,23 @@ func TestTheSameServiceOnAnotherPartylineDoesNotInterfere(t *testing.T) {
 }
 
 func TestThirtyTwoNestedAsksAreFineTheNextGetsErrLoop(t *testing.T) {
-	verifyNoLeak(t)
-	for _, remote := range []bool{false, true} {
-		for _, c := range []struct {
-			asks int
-			want error
-		}{{1, nil}, {32, nil}, {33, ErrLoop}} {
+	localAndRemote(t, func(t *testing.T, remote bool) {
+		for asks, want := range map[int]error{1: nil, 32: nil, 33: ErrLoop} {
 			p := NewPartyline("main", Options{})
 			guests := []*Operator{p.Operator("a"), p.Operator("b")}
-			for i := range c.asks {
+			for i := range asks {
 				o := guests[i%2]
-				h := func(ctx context.Context, _ any) (any, error) {
-					if i == c.asks-1 {
+				connectAs(t, remote, o, fmt.Sprint(i), func(ctx context.Context, _ any) (any, error) {
+					if i == asks-1 {
 						return "the end", nil
 					}
 					return First[string](ctx, o, fmt.Sprint(i+1), nil)
-				}
-				if remote {
-					connectRemote(t, o, fmt.Sprint(i), h)
-				} else {
-					connect(t, o, fmt.Sprint(i), h)
-				}
+				})
 			}
 			got, err := First[string](t.Context(), guests[1], "0", nil)
-			check.ErrorIf(t, !errors.Is(err, c.want) || (err == nil) != (got == "the end"), "%d asks (remote: %v): got %q, %v; want error %v", c.asks, remote, got, err, c.want)
+			check.ErrorIf(t, !errors.Is(err, want) || (err == nil) != (got == "the end"), "%d asks: got %q, %v; want error %v", asks, got, err, want)
 		}
-	}
+	})
 }
 
 func TestAnEndlessCircleGetsErrLoop(t *testing.T) {
@@ -304,9 +265,8 @@ func TestALoopEndsTheWholeCall(t *testing.T) {
 			return First[any](ctx, anonymous, "s", payload)
 		})
 	}
-	if _, err := anonymous.AskAround(t.Context(), "s", nil); !errors.Is(err, ErrLoop) {
-		t.Error(err)
-	}
+	_, err := anonymous.AskAround(t.Context(), "s", nil)
+	check.ErrorIf(t, !errors.Is(err, ErrLoop), err)
 	check.ErrorIf(t, calls > 3*maxDepth, "%d calls", calls)
 	connect(t, p.Operator("other"), "other", pong)
 	wantAnswers(t, anonymous, "other", "pong")

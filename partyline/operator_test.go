@@ -334,7 +334,7 @@ func TestFirstAllocatesAtMostOnceAndStops(t *testing.T) {
 	asker := p.Operator("asker")
 	connect(t, p.Operator("a"), "ping", failWith(ErrHighAndDry))
 	connect(t, p.Operator("b"), "ping", pong)
-	connect(t, p.Operator("c"), "ping", func(context.Context, any) (any, error) { t.Error("called"); return nil, nil })
+	connect(t, p.Operator("c"), "ping", neverCalled(t))
 	allocsAtMost(t, "First", 1, func() {
 		if got, err := First[string](t.Context(), asker, "ping", 1); got != "pong" || err != nil {
 			t.Error(got, err)

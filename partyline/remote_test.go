@@ -28,7 +28,7 @@ func TestACancelledContextDoesNotWaitForARemoteHandler(t *testing.T) {
 			time.Sleep(time.Hour) // whatever becomes of its context
 			return "late", nil
 		})
-		connect(t, p.Operator("d"), "s", func(context.Context, any) (any, error) { t.Error("called"); return nil, nil })
+		connect(t, p.Operator("d"), "s", neverCalled(t))
 		began := time.Now()
 		got, err := p.Operator("asker").AskAround(ctx, "s", nil)
 		check.ErrorIf(t, !slices.Equal(got, []any{"local", "remote"}) || err != context.DeadlineExceeded, "got %v, %v", got, err)
@@ -74,7 +74,7 @@ func TestRemoteHandlersAreStartedTogetherWhenTheFirstIsReached(t *testing.T) {
 func TestRemoteHandlersAreNotStartedBeforeTheyAreReached(t *testing.T) {
 	p := NewPartyline("main", Options{})
 	connect(t, p.Operator("a"), "s", pong)
-	connectRemote(t, p.Operator("b"), "s", func(context.Context, any) (any, error) { t.Error("called"); return nil, nil })
+	connectRemote(t, p.Operator("b"), "s", neverCalled(t))
 	synctest.Test(t, func(t *testing.T) {
 		got, err := First[string](t.Context(), p.Operator("asker"), "s", nil)
 		check.ErrorIf(t, got != "pong" || err != nil, got, err)
