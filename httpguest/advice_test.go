@@ -199,22 +199,16 @@ func TestMistakesOfApplicationsAreTold(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			partytest.Eventually(t, name+" is told", func() bool { return len(partytest.InvitesLogged(t, name)) > 0 })
 			told := partytest.InvitesLogged(t, name)[0]
-			if told["level"] != "warn" { // its application has answered, or something in Caddy has
-				t.Errorf("%s: it is told at level %v", name, told["level"])
-			}
+			check.Equal(t, told["level"], any("warn"), "its application has answered, or something in Caddy has: level")
 			text := fmt.Sprint(told["error"], told["hint"])
 			for _, part := range test.says {
-				if part = strings.ReplaceAll(part, "NAME", name); !strings.Contains(text, part) {
-					t.Errorf("%s: it does not say %s: %v", name, part, told)
-				}
+				check.Has(t, text, strings.ReplaceAll(part, "NAME", name))
 			}
 			check.ErrorIf(t, strings.Contains(text, test.never), "%s: it says %s: %v", name, test.never, told)
 		})
 	}
-	for _, p := range wsgiparty.Parties() {
-		for _, i := range p.Invites {
-			check.ErrorIf(t, p.Partyline.Name() == c.party && i.Hint == "", "%s: the admin API has no hint", i.Guest)
-		}
+	for guest, info := range invitesOf(t, c.party, false) {
+		check.ErrorIf(t, info.Hint == "", "%s: the admin API has no hint", guest)
 	}
 }
 
@@ -240,14 +234,7 @@ func TestManifestsThatAreHardlyMeantAreWarnedOf(t *testing.T) {
 		applicationOf(t, "blog").FetchSoon()
 		awaitRequests(t, b, "/__invite__/", n+1)
 	}
-	hint := func() string {
-		for _, p := range wsgiparty.Parties() {
-			if p.Partyline.Name() == c.party {
-				return p.Invites[0].Hint
-			}
-		}
-		return ""
-	}
+	hint := func() string { return invitesOf(t, c.party, false)["blog"].Hint }
 	answer := func(manifest string, n int, says ...string) {
 		t.Helper()
 		b.On("/__invite__/", manifestOf(manifest))
@@ -257,7 +244,7 @@ func TestManifestsThatAreHardlyMeantAreWarnedOf(t *testing.T) {
 		partytest.Eventually(t, "the admin API has the hint", func() bool { return hint() != "" && strings.Contains(hint(), says[0]) })
 	}
 	b.On("/__invite__/", manifestOf(`{"urls": {"post": "/posts/:slug"}}`))
-	config := "invite /blog/__invite__/\nprefix /apps\nhandle_path /blog/* {\nwsgi_party_guest\nreverse_proxy " + b.Upstream() + "\n}"
+	config := "prefix /apps\n" + blogAt(b)
 	c.load(config)
 	c.await("url")
 	warnings(1, `urls.post is "/posts/:slug"`, "write {slug}")
@@ -274,14 +261,12 @@ func TestManifestsThatAreHardlyMeantAreWarnedOf(t *testing.T) {
 	c.expectLink("post", "")
 	b.On("/__invite__/", manifestOf(`{"urls": {"post": "/new"}}`))
 	fetch()
-	partytest.Eventually(t, "it is a link", func() bool {
-		link, _ := wsgiparty.URLFor(t.Context(), operatorOf(c, c.party), "post", nil)
-		return link == "/apps/blog/new"
-	})
+	c.await("url")
+	c.expectLink("post", "/apps/blog/new")
 	warnings(5)
 
 	// What the Caddyfile declares is warned of when it loads.
-	c.load("invite /blog/__invite__/\nhandle_path /blog/* {\nwsgi_party_guest {\nurl home /\nservice user /users/:id\n}\n}")
+	c.load(blogAt(b, "url home /", "service user /users/:id"))
 	warnings(6, `services.user[0] is "/users/:id"`, "write {id}")
 	check.Has(t, hint(), "write {id}", "the admin API has the hint")
 }
@@ -292,15 +277,11 @@ func TestAnswersThatBreakOffAreToldAsThat(t *testing.T) {
 	c, b := newBlogTest(t)
 	b.On("/ping", testbackend.Response{Body: "1", Header: map[string]string{"Content-Type": "application/json"}, Cut: true})
 	c.load(blogAt(b, "service ping POST /ping"))
-	const want = `guest "blog" failed to answer "ping": the response broke off`
 	for range httpguest.BreakerFailures {
-		if _, err := c.ask("ping", nil); err == nil || err.Error() != want {
-			t.Errorf("the error is %v, want %s", err, want)
-		}
+		_, err := c.ask("ping", nil)
+		check.Equal(t, fmt.Sprint(err), `guest "blog" failed to answer "ping": the response broke off`)
 	}
-	if _, err := c.ask("ping", nil); !strings.Contains(fmt.Sprint(err), "did not answer 5 times in a row") || !strings.Contains(fmt.Sprint(err), "the response broke off") {
-		t.Errorf("the breaker does not count it: %v", err)
-	}
+	c.expectFailure("ping", nil, "did not answer 5 times in a row", "the response broke off")
 	check.Equal(t, len(b.Requests("/ping")), httpguest.BreakerFailures, "requests")
 	entries := partytest.LogEntries(t, "guest does not answer")
 	check.ErrorIf(t, len(entries) != 1 || entries[0]["error"] != "the response broke off", entries)
@@ -340,16 +321,14 @@ func TestAnApplicationThatStartsAgainHasNoUpstreamDown(t *testing.T) {
 	c := newGuestTest(t)
 	b := testbackend.Start(t, testport.Address(t))
 	b.On("/ping", jsonOf("1"))
-	c.load("invite /blog/__invite__/\nhandle_path /blog/* {\nwsgi_party_guest {\nservice ping POST /ping\n}\nreverse_proxy " + b.Upstream() + "\n}")
+	c.load(blogAt(b, "service ping POST /ping"))
 	for range 2 {
 		for range 4 {
 			c.expectAsk("ping", nil, "1")
 		}
 		b.Kill()
 		for range 3 {
-			if _, err := c.ask("ping", nil); err == nil {
-				t.Error("nobody is there, and answers")
-			}
+			c.expectFailure("ping", nil)
 		}
 		b.Start()
 		partytest.Eventually(t, "it answers again", func() bool { _, err := c.ask("ping", nil); return err == nil })
@@ -461,7 +440,6 @@ func TestKeysOfTwoGuestsThatAreTheSameFailTheLoad(t *testing.T) {
 	_, port, err := net.SplitHostPort(second)
 	check.Must(t, err)
 	c.Load("ADDRESS http://127.0.0.1:" + port + " {\n" + guests("{env.one_PARTY_KEY} {env.same_PARTY_KEY}", "{env.two_PARTY_KEY}") + "}")
-	if guests := operatorOf(c, "main").Partyline().Guests(); len(guests) != 2 || guests[0].Replicas != 2 {
-		t.Errorf("%+v", guests)
-	}
+	all := operatorOf(c, "main").Partyline().Guests()
+	check.ErrorIf(t, len(all) != 2 || all[0].Replicas != 2, "%+v", all)
 }

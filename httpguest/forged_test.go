@@ -171,9 +171,8 @@ func TestPrivatePathsAreHiddenFromOutside(t *testing.T) {
 	for _, r := range a.Requests() {
 		t.Errorf("%s %s came to the application", r.Method, r.RequestURI)
 	}
-	if status, body := c.Get("/a/invite"); status != 200 || len(a.Requests()) != 1 {
-		t.Errorf("a public path: %d %q", status, body)
-	}
+	status, body := c.Get("/a/invite")
+	check.ErrorIf(t, status != 200 || len(a.Requests()) != 1, "a public path: %d %q", status, body)
 }
 
 // TestOrdinaryRequestsAreNotTakenForThePartys whatever they say of themselves.
@@ -224,14 +223,11 @@ func TestOrdinaryRequestsAreNotTakenForThePartys(t *testing.T) {
 	}
 	n := len(a.Requests())
 	check.ErrorIf(t, n != 1, "%d requests came to the application", n-1)
-	if status := c.Raw("GET /spy/x HTTP/1.1\r\nHost: " + c.Address + "\r\nConnection: close\r\n" + claims + "\r\n").Status; status != 200 || invitations.Load() != 0 {
-		t.Errorf("status %d, %d taken for the party's", status, invitations.Load())
-	}
+	check.Equal(t, c.Raw("GET /spy/x HTTP/1.1\r\nHost: "+c.Address+"\r\nConnection: close\r\n"+claims+"\r\n").Status, 200)
+	check.Equal(t, invitations.Load(), 0, "requests taken for the party's")
 	// A token is no key.
-	if status, _ := c.AskAs(good, "own", "null", good); status != 401 {
-		t.Errorf("asking with a token for a key: status %d", status)
-	}
-	if status, _ := c.AskAs("", "own", "null", good); status != 401 {
-		t.Errorf("asking with a token without a key: status %d", status)
+	for _, key := range []string{good, ""} {
+		status, _ := c.AskAs(key, "own", "null", good)
+		check.Equal(t, status, 401, "asking with a token, and the key %q", key)
 	}
 }

@@ -239,12 +239,10 @@ func TestInvitesAreCountedAndToldOfWhenTheirResultChanges(t *testing.T) {
 	again(1)
 	invites(1, 0, 1, 1)
 	check.Equal(t, len(partytest.LogEntries(t, "invite failed")), 1, "logged times that it failed")
-	if entries := partytest.LogEntries(t, "invite refused"); len(entries) != 1 || !strings.Contains(fmt.Sprint(entries[0]["hint"]), "not vars partyline blog") {
-		t.Errorf("logged that it was refused: %v", entries)
-	}
-	if entries := partytest.LogEntries(t, "guest joined"); len(entries) != 1 || entries[0]["guest"] != "blog" {
-		t.Errorf("logged that it joined: %v", entries)
-	}
+	refused := partytest.LogEntries(t, "invite refused")
+	check.ErrorIf(t, len(refused) != 1 || !strings.Contains(fmt.Sprint(refused[0]["hint"]), "not vars partyline blog"), "logged that it was refused: %v", refused)
+	joined := partytest.LogEntries(t, "guest joined")
+	check.ErrorIf(t, len(joined) != 1 || joined[0]["guest"] != "blog", "logged that it joined: %v", joined)
 }
 
 const leavesProcess = "the invite came to a handler that would send it on over the network, and an invite stays in this process"

@@ -141,32 +141,32 @@ func TestAGuestsURLs(t *testing.T) {
 	b.On("/up", jsonOf(`"/../up"`))
 	b.On("/object", jsonOf(`{}`))
 	c.load(blogAt(b, "url post /posts/{slug}", "url search /search{?q,page}", "url blog:both /whole", "url both /part", "url a:b /ab"))
-	values := func(pairs ...any) map[string]any {
-		m := make(map[string]any)
+	request := func(name string, pairs ...any) wsgiparty.URLRequest {
+		values := make(map[string]any)
 		for i := 0; i < len(pairs); i += 2 {
-			m[pairs[i].(string)] = pairs[i+1]
+			values[pairs[i].(string)] = pairs[i+1]
 		}
-		return m
+		return wsgiparty.URLRequest{Name: name, Values: values}
 	}
 	for _, test := range []struct {
 		payload any
 		want    string // empty if it declines
 	}{
-		{wsgiparty.URLRequest{Name: "post", Values: values("slug", "a b")}, "/blog/posts/a%20b"},
-		{wsgiparty.URLRequest{Name: "post", Values: values("slug", 7, "more", 1)}, "/blog/posts/7"},
+		{request("post", "slug", "a b"), "/blog/posts/a%20b"},
+		{request("post", "slug", 7, "more", 1), "/blog/posts/7"},
 		{wsgiparty.URLRequest{Name: "post", Values: nil}, ""},
-		{wsgiparty.URLRequest{Name: "post", Values: values("slug", nil)}, ""},
-		{wsgiparty.URLRequest{Name: "blog:post", Values: values("slug", "x")}, "/blog/posts/x"},
-		{wsgiparty.URLRequest{Name: "shop:post", Values: values("slug", "x")}, ""},
-		{wsgiparty.URLRequest{Name: "post:post", Values: values("slug", "x")}, ""},
-		{wsgiparty.URLRequest{Name: "blog:blog:post", Values: values("slug", "x")}, ""},
+		{request("post", "slug", nil), ""},
+		{request("blog:post", "slug", "x"), "/blog/posts/x"},
+		{request("shop:post", "slug", "x"), ""},
+		{request("post:post", "slug", "x"), ""},
+		{request("blog:blog:post", "slug", "x"), ""},
 		{wsgiparty.URLRequest{Name: "blog:", Values: nil}, ""},
 		{wsgiparty.URLRequest{Name: "blog:both", Values: nil}, "/blog/whole"},
 		{wsgiparty.URLRequest{Name: "both", Values: nil}, "/blog/part"},
 		{wsgiparty.URLRequest{Name: "a:b", Values: nil}, "/blog/ab"},
 		{wsgiparty.URLRequest{Name: "blog:a:b", Values: nil}, "/blog/ab"},
 		{wsgiparty.URLRequest{Name: "search", Values: nil}, "/blog/search"},
-		{wsgiparty.URLRequest{Name: "search", Values: values("q", "ü", "page", json.Number("12345678901234567890"))}, "/blog/search?q=%C3%BC&page=12345678901234567890"},
+		{request("search", "q", "ü", "page", json.Number("12345678901234567890")), "/blog/search?q=%C3%BC&page=12345678901234567890"},
 		{wsgiparty.URLRequest{Name: "nothing", Values: nil}, ""},
 		{wsgiparty.URLRequest{Name: "", Values: nil}, ""},
 		{[]any{"post", map[string]any{"slug": "x"}}, "/blog/posts/x"},
@@ -257,29 +257,24 @@ func TestAPageOfAGuestIsAskedOfThatGuestAlone(t *testing.T) {
 // asking for another page, and with URLs that a framework made which knows the mount.
 func TestALinkMadeOfALinkHasItsMountOnce(t *testing.T) {
 	c := partytest.NewCaddy(t)
+	links := map[string]string{
+		"new":        "/new-page?x=1",
+		"mounted":    "/apps/GUEST/archive/",
+		"mount":      "/apps/GUEST",
+		"near":       "/apps/GUESTs/archive/",
+		"out":        "/apps/GUEST/../../admin",
+		"elsewhere":  "https://evil.example/", // which nobody gave out
+		"origin":     "https://shop.example/apps/GUEST/cart",
+		"origin-out": "https://shop.example/apps/GUEST/%2e%2e/cart",
+	}
 	serve := func(a *partytest.Application, r *http.Request, _ string) partytest.Reply {
 		var payload wsgiparty.URLRequest
 		if err := json.NewDecoder(r.Body).Decode(&payload); err != nil {
 			return partytest.Answer(500, err.Error())
 		}
 		_, page, _ := strings.Cut(payload.Name, ":")
-		switch page {
-		case "new":
-			return partytest.Answer(200, "/new-page?x=1")
-		case "mounted":
-			return partytest.Answer(200, "/apps/"+a.Name+"/archive/")
-		case "mount":
-			return partytest.Answer(200, "/apps/"+a.Name)
-		case "near":
-			return partytest.Answer(200, "/apps/"+a.Name+"s/archive/")
-		case "out":
-			return partytest.Answer(200, "/apps/"+a.Name+"/../../admin")
-		case "elsewhere": // what nobody gave out
-			return partytest.Answer(200, "https://evil.example/")
-		case "origin":
-			return partytest.Answer(200, "https://shop.example/apps/"+a.Name+"/cart")
-		case "origin-out":
-			return partytest.Answer(200, "https://shop.example/apps/"+a.Name+"/%2e%2e/cart")
+		if link, ok := links[page]; ok {
+			return partytest.Answer(200, strings.ReplaceAll(link, "GUEST", a.Name))
 		}
 		other, ok := strings.CutPrefix(page, "old-")
 		if !ok {

@@ -200,14 +200,10 @@ func TestForgedHrefsReachNobody(t *testing.T) {
 		}
 	}
 	for _, x := range []any{"shopping", "a", "sho", "wikis", "shop-x"} {
-		if _, err := operator.AskAround(ctx, "one", map[string]any{"x": x}); err != nil {
-			t.Errorf("%q: %v", x, err)
-		}
-		if _, err := wsgiparty.URLFor(ctx, operator, "page", map[string]any{"x": x}); err != nil {
-			t.Errorf("%q: %v", x, err)
-		}
+		c.expectAsk("one", map[string]any{"x": x}, "1")
+		check.Value(wsgiparty.URLFor(ctx, operator, "page", map[string]any{"x": x}))(t)
 	}
-	check.Equal(t, check.Value(c.ask("list", map[string]any{"x": []any{"shop", "admin"}}))(t), "1")
+	c.expectAsk("list", map[string]any{"x": []any{"shop", "admin"}}, "1")
 	c.expectAsk("fine", map[string]any{"x": "shop"}, "1")
 	for name, b := range map[string]*testbackend.Backend{"wiki": c.wiki, "shop": c.shop, "admin": c.admin} {
 		for _, r := range b.Requests("") {
@@ -344,7 +340,7 @@ func TestHrefsThatDoNothingAreTold(t *testing.T) {
 func TestABaseWithoutInviteSegmentIsToldAsThat(t *testing.T) {
 	c, b := newBlogTest(t)
 	b.On("/manifest/", manifestOf(`{"services": {"x": {"href": "/api/x"}}}`))
-	c.load("invite /blog/manifest/ as blog\nhandle_path /blog/* {\nwsgi_party_guest\nreverse_proxy " + b.Upstream() + "\n}")
+	c.load(strings.Replace(blogAt(b), "/__invite__/", "/manifest/ as blog", 1))
 	partytest.Eventually(t, "it is told", func() bool { return len(partytest.InvitesLogged(t, "blog")) > 0 })
 	const want = `"/blog/api/x" does not lie under /blog/manifest, which comes before the last slash in the path of the guest's invite`
 	check.Has(t, fmt.Sprint(partytest.InvitesLogged(t, "blog")[0]["error"]), want)

@@ -175,11 +175,6 @@ func TestOldManifestsInStorageAreDeleted(t *testing.T) {
 	old := file(strings.TrimPrefix(party.StorageKey("a", "b", "c", nil), "wsgi_party/"), 30)
 	young := file(strings.TrimPrefix(party.StorageKey("a", "young", "c", nil), "wsgi_party/"), 29)
 	others := []string{file("old.key", 1000), file("old-party/notes.json", 1000)}
-	t.Cleanup(func() {
-		for _, path := range append(others, young) {
-			os.Remove(path)
-		}
-	})
 	age(own, 1000)
 	b.Kill()
 	c.restart(c.inParty(blogAt(b)))
@@ -191,9 +186,8 @@ func TestOldManifestsInStorageAreDeleted(t *testing.T) {
 	again := awaitFile(t, own)
 	check.ErrorIf(t, !bytes.Equal(again, content), "stored again is %s", again)
 	for _, path := range append(others, young) {
-		if _, err := os.Stat(path); err != nil {
-			t.Error(err)
-		}
+		_, err := os.Stat(path)
+		check.Nil(t, err)
 	}
 }
 
@@ -277,9 +271,8 @@ func TestWhoIsGoneIsForgotten(t *testing.T) {
 		c.load(mounted("stays"))
 		time.Sleep(2 * soon)
 	}
-	if asks, _ := c.partyline().Counts(); len(asks) != 1 || asks[0].Asks != 2 {
-		t.Errorf("of who comes back is counted %v", asks)
-	}
+	asks, _ = c.partyline().Counts()
+	check.ErrorIf(t, len(asks) != 1 || asks[0].Asks != 2, "of who comes back is counted %v", asks)
 	partytest.Eventually(t, "the party is forgotten", func() bool {
 		c.Caddy.Load("ADDRESS {\nrespond nothing\n}")
 		time.Sleep(2 * soon)

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -431,8 +430,7 @@ func TestAGuestOfAnotherPartyHoldsNoSlot(t *testing.T) {
 func TestVisitorsDoNotUseAGuestUp(t *testing.T) {
 	partytest.TemplateApp(t)
 	c := newSlotsTest(t, "timeout 1m")
-	c.Site("wsgi_party " + c.party + " {\ninvite /busy/__invite__/\n" + partytest.Mounted("busy", "service hold /hold\nservice quick /quick\ntimeout 1m", c.app) +
-		"handle {\ntemplates {\nextensions {\nwsgi_party\n}\n}\ntest_app template\n}\n}")
+	c.Site("wsgi_party " + c.party + " {\ninvite /busy/__invite__/\n" + partytest.Mounted("busy", "service hold /hold\nservice quick /quick\ntimeout 1m", c.app) + partytest.Pages + "}")
 	quick := func(guest string) {
 		t.Helper()
 		answers, err := operatorOf(c, c.party).Partyline().Operator(guest).AskAround(t.Context(), "quick", nil)
@@ -444,7 +442,7 @@ func TestVisitorsDoNotUseAGuestUp(t *testing.T) {
 		for range 64 {
 			visitors.Go(func() {
 				for ctx.Err() == nil { // a connection may break
-					_, _, _ = c.TryDo(ctx, "GET", "/?t="+url.QueryEscape(`{{askFirst . "hold" "v"}}`), "", nil)
+					_, _, _ = c.TryDo(ctx, "GET", partytest.Page(`{{askFirst . "hold" "v"}}`), "", nil)
 				}
 			})
 		}
