@@ -4,6 +4,8 @@
 package wsgiparty
 
 import (
+	"errors"
+	"fmt"
 	"maps"
 	"regexp"
 	"slices"
@@ -76,8 +78,8 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 		if len(args) != option.args && (option.args != atLeastOne || len(args) == 0) {
 			return nil, d.ArgErr()
 		}
-		if err := option.set(p, d, args); err != nil {
-			return nil, err
+		if err := option.set(p, args); err != nil {
+			return nil, d.WrapErr(err)
 		}
 		d.DeleteN(1 + len(args))
 	}
@@ -121,76 +123,69 @@ var partyDirectives = []string{"wsgi_party_guest", "wsgi_party_ask"}
 // option is one of the party's own subdirectives. Only invite may be repeated.
 type option struct {
 	args int // how many
-	set  func(p *Party, d *caddyfile.Dispenser, args []string) error
+	set  func(p *Party, args []string) error
 }
 
 const atLeastOne = -1
 
 var options = map[string]option{
 	"invite": {atLeastOne, setInvites},
-	"ignore_missing_services": {0, func(p *Party, _ *caddyfile.Dispenser, _ []string) error {
+	"ignore_missing_services": {0, func(p *Party, _ []string) error {
 		p.IgnoreMissingServices = true
 		return nil
 	}},
-	"strict_invites": {0, func(p *Party, _ *caddyfile.Dispenser, _ []string) error {
+	"strict_invites": {0, func(p *Party, _ []string) error {
 		p.StrictInvites = true
 		return nil
 	}},
-	"invite_timeout": {1, func(p *Party, d *caddyfile.Dispenser, args []string) error {
+	"invite_timeout": {1, func(p *Party, args []string) error {
 		timeout, err := caddy.ParseDuration(args[0])
 		if err != nil {
-			return d.Errf("invite_timeout %q is no duration: write one such as 5s", args[0])
+			return fmt.Errorf("invite_timeout %q is no duration: write one such as 5s", args[0])
 		}
 		if timeout <= 0 {
-			return d.Errf("invite_timeout is %s: write a duration above zero, such as 5s", args[0])
+			return fmt.Errorf("invite_timeout is %s: write a duration above zero, such as 5s", args[0])
 		}
 		p.InviteTimeout = caddy.Duration(timeout)
 		return nil
 	}},
-	"partyline_key": {1, func(p *Party, d *caddyfile.Dispenser, args []string) error {
+	"partyline_key": {1, func(p *Party, args []string) error {
 		if p.PartylineKey = args[0]; p.PartylineKey == "" {
-			return d.Err("partyline_key is empty: write the name of a request variable, or leave it out")
+			return errors.New("partyline_key is empty: write the name of a request variable, or leave it out")
 		}
-		return wrapErr(d, checkPartylineKey(p.PartylineKey))
+		return checkPartylineKey(p.PartylineKey)
 	}},
-	"prefix": {1, func(p *Party, d *caddyfile.Dispenser, args []string) error {
+	"prefix": {1, func(p *Party, args []string) error {
 		if p.Prefix = args[0]; p.Prefix == "" {
-			return d.Err("prefix is empty: write the path that was stripped, or leave it out")
+			return errors.New("prefix is empty: write the path that was stripped, or leave it out")
 		}
 		_, err := party.CheckPrefix(p.Prefix)
-		return wrapErr(d, err)
+		return err
 	}},
 }
 
-func setInvites(p *Party, d *caddyfile.Dispenser, args []string) error {
+func setInvites(p *Party, args []string) error {
 	if len(args) == 3 && args[1] == "as" {
 		if args[2] == "" {
-			return d.Errf(`the guest's name is empty: write "invite %s as <guest>", or leave out "as"`, args[0])
+			return fmt.Errorf(`the guest's name is empty: write "invite %s as <guest>", or leave out "as"`, args[0])
 		}
-		return addInvite(p, d, party.Invite{URI: args[0], Guest: args[2]})
+		return addInvite(p, party.Invite{URI: args[0], Guest: args[2]})
 	}
 	for _, arg := range args {
 		if arg == "as" {
-			return d.Err(`"as" names the guest of one invite: write "invite <uri> as <guest>" on a line of its own`)
+			return errors.New(`"as" names the guest of one invite: write "invite <uri> as <guest>" on a line of its own`)
 		}
-		if err := addInvite(p, d, party.Invite{URI: arg}); err != nil {
+		if err := addInvite(p, party.Invite{URI: arg}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func addInvite(p *Party, d *caddyfile.Dispenser, invite party.Invite) error {
+func addInvite(p *Party, invite party.Invite) error {
 	p.Invites = append(p.Invites, invite)
 	if strings.Contains(invite.URI+invite.Guest, "{") {
 		return nil // has a placeholder, which Provision replaces
 	}
-	return wrapErr(d, p.guests.Add(invite))
-}
-
-func wrapErr(d *caddyfile.Dispenser, err error) error {
-	if err == nil {
-		return nil
-	}
-	return d.WrapErr(err)
+	return p.guests.Add(invite)
 }

@@ -8,6 +8,7 @@ package wsgiparty
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -24,11 +25,6 @@ import (
 func init() {
 	caddy.RegisterModule(new(Party))
 }
-
-const (
-	defaultInviteTimeout = caddy.Duration(5 * time.Second)
-	defaultPartylineKey  = "partyline"
-)
 
 // Party is an HTTP handler that lets the applications in its routes talk to each
 // other. While the config loads it sends each of them an invite: a GET request
@@ -109,10 +105,7 @@ type Party struct {
 
 // CaddyModule returns the Caddy module information.
 func (*Party) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{
-		ID:  "http.handlers.wsgi_party",
-		New: func() caddy.Module { return new(Party) },
-	}
+	return caddy.ModuleInfo{ID: "http.handlers.wsgi_party", New: func() caddy.Module { return new(Party) }}
 }
 
 // instances numbers the handlers of this process.
@@ -128,17 +121,9 @@ func (p *Party) Provision(ctx caddy.Context) error {
 	if err := p.checkSettings(); err != nil {
 		return err
 	}
-	p.host, err = party.Open(ctx, party.Settings{
-		Name:                  p.Name,
-		Invites:               p.Invites,
-		IgnoreMissingServices: p.IgnoreMissingServices,
-		StrictInvites:         p.StrictInvites,
-		InviteTimeout:         time.Duration(p.InviteTimeout),
-		PartylineKey:          p.PartylineKey,
-		Prefix:                p.Prefix,
-		Identity:              identity,
-	})
-	if err != nil {
+	settings := party.Settings{Name: p.Name, Invites: p.Invites, IgnoreMissingServices: p.IgnoreMissingServices, StrictInvites: p.StrictInvites,
+		InviteTimeout: time.Duration(p.InviteTimeout), PartylineKey: p.PartylineKey, Prefix: p.Prefix, Identity: identity}
+	if p.host, err = party.Open(ctx, settings); err != nil {
 		return err
 	}
 	if err := p.Routes.Provision(ctx); err != nil {
@@ -163,12 +148,8 @@ func (p *Party) checkSettings() error {
 	if p.InviteTimeout < 0 {
 		return fmt.Errorf("invite_timeout is %v: write a duration above zero, such as 5s", time.Duration(p.InviteTimeout))
 	}
-	if p.InviteTimeout == 0 {
-		p.InviteTimeout = defaultInviteTimeout
-	}
-	if p.PartylineKey == "" {
-		p.PartylineKey = defaultPartylineKey
-	}
+	p.InviteTimeout = cmp.Or(p.InviteTimeout, caddy.Duration(5*time.Second))
+	p.PartylineKey = cmp.Or(p.PartylineKey, "partyline")
 	return checkPartylineKey(p.PartylineKey)
 }
 

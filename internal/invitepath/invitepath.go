@@ -9,27 +9,20 @@ import (
 	"cmp"
 	"net/url"
 	"path"
-	"slices"
 	"strings"
 
 	"github.com/wsgiparty/wsgiparty/internal/urltemplate"
 )
 
-const (
-	// Segment ends the base.
-	Segment = "__invite__"
-
-	root = "root" // the name of a guest whose base is empty
-)
+// Segment ends the base.
+const Segment = "__invite__"
 
 // Cut returns what comes before the segment, or all of the path and false.
 func Cut(path string) (before string, found bool) {
-	segments := strings.Split(path, "/")
-	i := slices.Index(segments, Segment)
-	if i < 0 {
-		return path, false
+	if before, _, found := strings.Cut(path+"/", "/"+Segment+"/"); found {
+		return before, true
 	}
-	return strings.Join(segments[:i], "/"), true
+	return path, false
 }
 
 // Base returns the base of a guest that is invited at an unescaped path: what comes before
@@ -46,7 +39,7 @@ func Base(invite string) string {
 // Guest returns the name of a guest whose invite, to an unescaped path, does not say it.
 func Guest(path string) string {
 	before, _ := Cut(path)
-	return cmp.Or(strings.Trim(before, "/"), root)
+	return cmp.Or(strings.Trim(before, "/"), "root")
 }
 
 // Escape escapes a path for a URL.

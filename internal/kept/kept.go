@@ -35,7 +35,7 @@ var all []interface{ clear() }
 // of a key makes its value. If forget is not nil, it is called when a value is no longer
 // kept.
 func New[K comparable, V any](make func(K) V, forget func(K, V)) *Map[K, V] {
-	m := &Map[K, V]{make: make, forget: forget}
+	m := &Map[K, V]{make: make, forget: forget, values: map[K]*value[V]{}}
 	all = append(all, m)
 	return m
 }
@@ -60,9 +60,6 @@ func (m *Map[K, V]) hold(key K) V {
 	v := m.values[key]
 	if v == nil {
 		v = &value[V]{value: m.make(key)}
-		if m.values == nil {
-			m.values = make(map[K]*value[V])
-		}
 		m.values[key] = v
 	}
 	v.holders++
@@ -86,15 +83,15 @@ func (m *Map[K, V]) release(key K) {
 	}
 }
 
+// drop forgets a value, unless somebody took hold of it at the last moment.
 func (m *Map[K, V]) drop(key K, v *value[V]) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.values[key] != v || v.holders > 0 {
-		return // somebody took hold of it at the last moment
-	}
-	delete(m.values, key)
-	if m.forget != nil {
-		m.forget(key, v.value)
+	if m.values[key] == v && v.holders == 0 {
+		delete(m.values, key)
+		if m.forget != nil {
+			m.forget(key, v.value)
+		}
 	}
 }
 
@@ -102,11 +99,10 @@ func (m *Map[K, V]) drop(key K, v *value[V]) {
 func (m *Map[K, V]) Lookup(key K) (kept V, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	v := m.values[key]
-	if v == nil {
-		return kept, false
+	if v := m.values[key]; v != nil {
+		return v.value, true
 	}
-	return v.value, true
+	return kept, false
 }
 
 // Len returns how many keys something is kept for.
