@@ -29,18 +29,15 @@ func init() {
 	caddy.RegisterModule(new(App))
 }
 
-// App holds the partylines of one config, so that each config has its own. It
-// has no settings and need not be configured: it is there as soon as a
-// `wsgi_party` handler or a module that joins a partyline is.
+// App holds the partylines of one config, so that each config has its own. It has no settings and need not be
+// configured: it is there as soon as a `wsgi_party` handler or a module that joins a partyline is.
 //
-// In Caddy's storage, below `wsgi_party/`, it keeps the last good manifest of each
-// application, for the next start of a Caddy with the same addresses and upstreams. One
-// that no config has had for 30 days is deleted. A storage that does not answer delays
-// the load of a config by 2 seconds in all.
+// In Caddy's storage, below `wsgi_party/`, it keeps the last good manifest of each application, for the next
+// start of a Caddy with the same addresses and upstreams. One that no config has had for 30 days is deleted.
+// A storage that does not answer delays the load of a config by 2 seconds in all.
 //
-// It emits these events, once the config has started. All have `party`, `guest` and
-// `services` as data, those of invites also `uri`, `status` (0 where nobody answered)
-// and `error`.
+// It emits these events, once the config has started. All have `party`, `guest` and `services` as data, those
+// of invites also `uri`, `status` (0 where nobody answered) and `error`.
 //
 // Event | When
 // ------|-----
@@ -50,17 +47,15 @@ func init() {
 // `invite_refused` | an invite was answered with a 4xx status other than 404
 // `invite_failed` | an invite ended in an error, a time-out, or a 5xx status
 //
-// An application that is invited over HTTP, again and again, has joined when its
-// manifest is there; what becomes of later invites is told, and counted, when it is
-// something else than before.
+// An application that is invited over HTTP, again and again, has joined when its manifest is there; what
+// becomes of later invites is told, and counted, when it is something else than before.
 //
 // A config begins with nobody on the line: after a reload its guests join again, and
 // none of the config before leaves.
 //
-// These are among Caddy's metrics, of the parties and the connected services of the
-// running config. Counters go on from config to config, and are forgotten with a guest
-// or a party that no config has had for an hour. A guest's services beyond 512
-// are counted together as `other`.
+// These are among Caddy's metrics, of the parties and the connected services of the running config. Counters
+// go on from config to config, and are forgotten with a guest or a party that no config has had for an hour.
+// A guest's services beyond 512 are counted together as `other`.
 //
 // Metric | Labels | What
 // -------|--------|-----
@@ -187,8 +182,7 @@ func WhichParties(ctx caddy.Context) string {
 	return thereAre(slices.Sorted(maps.Keys(names)))
 }
 
-// Cleanup releases what the config holds: the process forgets, after a while, what no
-// other config has.
+// Cleanup releases what the config holds: the process forgets, after a while, what no other config has.
 func (a *App) Cleanup() error {
 	a.holds.Release()
 	return nil

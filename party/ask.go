@@ -26,6 +26,15 @@ import (
 	"github.com/wsgiparty/wsgiparty/partyline"
 )
 
+type (
+	Keys     = token.Keys     // of one guest: the first signs, all are accepted
+	KeyError = token.KeyError // says what is wrong with a key, never what it is
+	Token    = token.Token    // what a Party-Token says of the request it comes with: Keys sign it
+)
+
+// NewKeys returns a *KeyError for a key that is none, and the zero Keys for no key at all.
+func NewKeys(keys []string) (Keys, error) { return token.NewKeys(keys) }
+
 // processPathKey is what paths are signed with until the key in Caddy's storage, which Caddys
 // share, is there, and for good where it cannot be had.
 var processPathKey = token.NewPathKey()
@@ -124,8 +133,7 @@ var (
 	roots     sync.Map // of id to weak.Pointer[partyline.Call]
 )
 
-// rootOf returns the root of the call in which a handler was called with ctx, nil if that has
-// ended.
+// rootOf returns the root of the call in which a handler was called with ctx, nil if that has ended.
 func rootOf(ctx context.Context) *root {
 	c := partyline.CallOf(ctx)
 	if c == nil {

@@ -68,29 +68,24 @@ func (misroutedError) Is(target error) bool { return target == partyline.ErrPart
 // ErrUnanswered is the error for a request to a guest that nobody answered.
 var ErrUnanswered = errors.New("the guest's routes answer nothing")
 
-// Send sends a request to the guest: through the party's own routes, from their beginning, with
-// the host of the invite, and in the request's context, which should be, or descend from, that
-// of whoever asks. The path is as requests have it when they reach the party. Redirects are not
-// followed. It returns an error if the handlers did, if nobody answered, if the response is
-// longer than 1 MiB, and ErrMisrouted if it came from a route in which nobody has called
-// DeliveredTo. It may be called from any goroutine, as long as the party's config is loaded or
-// requests to it are under way.
+// ErrBrokeOff is the error for a response of a guest that ends in the middle.
+var ErrBrokeOff = subrequest.ErrBrokeOff
+
+// Send sends a request to the guest: through the party's own routes, from their beginning, with the host of
+// the invite, and in the request's context, which should be, or descend from, that of whoever asks. The path
+// is as requests have it when they reach the party. Redirects are not followed. It returns an error if the
+// handlers did, if nobody answered, if the response is longer than 1 MiB, and ErrMisrouted if it came from a
+// route in which nobody has called DeliveredTo. It may be called from any goroutine, as long as the party's
+// config is loaded or requests to it are under way.
 func (i *Invitation) Send(r *http.Request) (*http.Response, error) {
 	return i.SendWith(r, SendOptions{})
 }
 
-// SendOptions are those of SendWith. Prepare and Done may be nil.
+// SendOptions are those of SendWith. All may be left out.
 type SendOptions struct {
-	// Limit is how long the response may be, in bytes. Default: 1 MiB.
-	Limit int
-
-	// Prepare is called before the guest's handler passes the request on: what it adds to that
-	// nobody sees who is not behind the handler.
-	Prepare func(*http.Request)
-
-	// Done is called when the handlers have returned. That may be after SendWith has, since not
-	// all of them heed the end of the request's context.
-	Done func()
+	Limit   int                 // of the response's length, in bytes; 1 MiB if it is 0
+	Prepare func(*http.Request) // before the guest's handler passes the request on: nobody in front of it sees what this adds
+	Done    func()              // when the handlers have returned, which may be after SendWith: not all heed the end of a context
 }
 
 // SendWith is Send with options.
@@ -131,13 +126,9 @@ func (i *Invitation) SendWith(r *http.Request, options SendOptions) (*http.Respo
 	}
 	body := w.Body()
 	return &http.Response{
-		Status:     fmt.Sprintf("%d %s", w.Status(), http.StatusText(w.Status())),
-		StatusCode: w.Status(),
-		Proto:      "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header:        w.Header(),
-		Body:          &responseBody{bytes.NewReader(body), w},
-		ContentLength: int64(len(body)),
-		Request:       sent,
+		Status: fmt.Sprintf("%d %s", w.Status(), http.StatusText(w.Status())), StatusCode: w.Status(),
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: w.Header(),
+		Body: &responseBody{bytes.NewReader(body), w}, ContentLength: int64(len(body)), Request: sent,
 	}, nil
 }
 
@@ -152,8 +143,7 @@ func (*responseBody) Close() error { return nil }
 // BodyOf returns the body of a response that Send returned, without a copy.
 func BodyOf(response *http.Response) []byte { return response.Body.(*responseBody).writer.Body() }
 
-// DropBody forgets the body of a response that Send returned, so that an ask can collect others
-// in its place.
+// DropBody forgets the body of a response that Send returned, so that an ask can collect others in its place.
 func DropBody(response *http.Response) { response.Body.(*responseBody).writer.Drop() }
 
 // maxCollected is how many bytes of answers an ask, or a batch of asks, collects from
@@ -215,12 +205,9 @@ func (c *collecting) charges(guest string, most int) []subrequest.Charge {
 		own = budget.New(int64(most))
 		c.guests[guest] = own
 	}
-	return []subrequest.Charge{
-		{Budget: own, Exceeded: func() error {
-			return fmt.Errorf("what it answers to one ask is longer than %d bytes (max_answer)", most)
-		}},
-		{Budget: c.all, Exceeded: func() error {
-			return fmt.Errorf("what all answer to one ask, or one batch of asks, is longer than %d bytes together: ask for less at a time", c.all.Total())
-		}},
-	}
+	return []subrequest.Charge{{Budget: own, Exceeded: func() error {
+		return fmt.Errorf("what it answers to one ask is longer than %d bytes (max_answer)", most)
+	}}, {Budget: c.all, Exceeded: func() error {
+		return fmt.Errorf("what all answer to one ask, or one batch of asks, is longer than %d bytes together: ask for less at a time", c.all.Total())
+	}}}
 }

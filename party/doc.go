@@ -1,9 +1,8 @@
 // Copyright 2026 The wsgi_party Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package party is what a config has of its parties, for whoever is a guest in them. What package
-// wsgiparty names of it is for all; the rest is for handlers that speak for guests, and
-// experimental.
+// Package party is what a config has of its parties, for whoever is a guest in them. What package wsgiparty
+// names of it is for all; the rest is for handlers that speak for guests, and experimental.
 //
 // An [App] holds the parties of one config; an [Entry] is what it has of one: a partyline, and all
 // who brought that about. A module that needs no invite takes part by [Join], and code without a
@@ -12,20 +11,18 @@
 //
 // # The life of an invite
 //
-// An [Invite] is what the config says: a URI, and whose it is. The host's handler, when it is
-// provisioned, has [Open] parse the invites, and sets its routes up, in which handlers that speak
-// for guests find the host by [Around] and call [Host.AddSpeaker]. Then, while the config still
-// loads, [Host.Invite] sends each invite as a request through these routes, from their beginning.
-// The request never leaves the process, and it carries an [Invitation], whose operator is not on the
-// line yet.
+// An [Invite] is what the config says: a URI, and whose it is. The host's handler, when it is provisioned,
+// has [Open] parse the invites, and sets its routes up, in which handlers that speak for guests find the host
+// by [Around] and call [Host.AddSpeaker]. Then, while the config still loads, [Host.Invite] sends each invite
+// as a request through these routes, from their beginning. The request never leaves the process, and it
+// carries an [Invitation], whose operator is not on the line yet.
 //
-// Whoever calls [InvitationFrom], or [OperatorFrom], accepts it and is the guest; a handler that
-// speaks for an application, and may not be the one that is meant, calls [PeekInvitation] first, and
-// accepts the invitation, or says by [Invitation.Advise] why not. The guest connects what it answers
-// for to the operator, and answers the invite with a 2xx status: it has joined, and the host puts it
-// on the line. Anything else is a result of another kind. What came of the invite is an
-// [InviteInfo]; it is logged, counted, and told as an event, with a hint on what to write where the
-// guest has not joined.
+// Whoever calls [InvitationFrom], or [OperatorFrom], accepts it and is the guest; a handler that speaks for
+// an application, and may not be the one that is meant, calls [PeekInvitation] first, and accepts the
+// invitation, or says by [Invitation.Advise] why not. The guest connects what it answers for to the operator,
+// and answers the invite with a 2xx status: it has joined, and the host puts it on the line. Anything else is
+// a result of another kind. What came of the invite is an [InviteInfo]; it is logged, counted, and told as an
+// event, with a hint on what to write where the guest has not joined.
 //
 // A guest that cannot know yet whether it joins answers with a 2xx status all the same, but calls
 // [Invitation.Defer] before, and [Invitation.Report] as soon as it knows, and whenever that changes:

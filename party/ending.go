@@ -14,9 +14,8 @@ import (
 	"time"
 )
 
-// goneError is why a request ended, as the cause of its context: reverse_proxy takes it
-// for one whose client has gone, so that it does not try again, and does not count it
-// for its health checks.
+// goneError is why a request ended, as the cause of its context: reverse_proxy takes it for one whose client
+// has gone, so that it does not try again, and does not count it for its health checks.
 type goneError struct{ error }
 
 func (e *goneError) Unwrap() []error { return []error{e.error, context.Canceled} }
@@ -34,15 +33,14 @@ type TimeoutError struct{ After time.Duration }
 
 func (e *TimeoutError) Error() string { return fmt.Sprintf("it took longer than %v", e.After) }
 
-// TimedOut reports whether an error is that of something that took too long. It is
+// TimedOut reports whether an error is that of something that took too long.
 func TimedOut(err error) bool {
 	_, ok := errors.AsType[*TimeoutError](err)
 	return ok
 }
 
-// WithTimeout returns the context for a request to a guest that ends after a while, because
-// of a *TimeoutError. Proxies take that for a client that has gone: they do not count it
-// for their health checks.
+// WithTimeout returns the context for a request to a guest that ends after a while, because of a
+// *TimeoutError. Proxies take that for a client that has gone: they do not count it for their health checks.
 func WithTimeout(ctx context.Context, after time.Duration) (context.Context, context.CancelFunc) {
 	var cause struct { // one allocation
 		gone    goneError
@@ -60,9 +58,8 @@ type UnconnectedError struct{ Err error }
 func (e *UnconnectedError) Error() string { return e.Err.Error() }
 func (e *UnconnectedError) Unwrap() error { return e.Err }
 
-// WithConnecting returns the context of a request that ends, because of an
-// *UnconnectedError, when there is nothing to connect to in so many attempts, and what
-// becomes true when there is.
+// WithConnecting returns the context of a request that ends, because of an *UnconnectedError, when there is
+// nothing to connect to in so many attempts, and what becomes true when there is.
 func WithConnecting(ctx context.Context, attempts int) (context.Context, *atomic.Bool) {
 	ctx, end := context.WithCancelCause(ctx)
 	connected := new(atomic.Bool)
@@ -95,15 +92,13 @@ func WithConnecting(ctx context.Context, attempts int) (context.Context, *atomic
 	}), connected
 }
 
-// errLeavesProcess is why an invite ended that a handler would have sent on over the
-// network.
+// errLeavesProcess is why an invite ended that a handler would have sent on over the network.
 var errLeavesProcess error = &goneError{errors.New("the invite came to a handler that would send it on over the network, and an invite stays in this process")}
 
-// staying is the context of an invite. It ends, with errLeavesProcess, as soon as
-// somebody is about to connect to something in it. Whoever does looks for a trace in
-// the context first: net/http's transport, net's dialer and resolver, and reverse_proxy
-// before it calls any transport. The hooks of a trace would come too late, for by then
-// net/http connects whatever becomes of the request.
+// staying is the context of an invite. It ends, with errLeavesProcess, as soon as somebody is about to
+// connect to something in it. Whoever does looks for a trace in the context first: net/http's transport,
+// net's dialer and resolver, and reverse_proxy before it calls any transport. The hooks of a trace would come
+// too late, for by then net/http connects whatever becomes of the request.
 type staying struct {
 	context.Context
 	end context.CancelCauseFunc

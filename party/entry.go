@@ -58,20 +58,13 @@ var guestsKept = kept.New(func(guestIn) struct{} { return struct{}{} }, func(k g
 	}
 })
 
-// entry returns the entry of that name, a new one if there is none yet. The app must be
-// locked.
+// entry returns the entry of that name, a new one if there is none yet. The app must be locked.
 func (a *App) entry(name string) *Entry {
 	e, ok := a.entries[name]
 	if !ok {
 		e = &Entry{app: a, logger: a.logger.With(zap.String("party", name)), history: kept.Hold(&a.holds, histories, name),
 			joinedAs: make(map[string]bool), joinedBy: make(map[string]bool)}
-		e.Partyline = partyline.NewPartyline(name, partyline.Options{
-			Observer:      observer{e},
-			RemoteContext: a.remoteContext,
-			Addressee:     addressee,
-			Counts:        &e.history.asks,
-			Owner:         e,
-		})
+		e.Partyline = partyline.NewPartyline(name, partyline.Options{Observer: observer{e}, RemoteContext: a.remoteContext, Addressee: addressee, Counts: &e.history.asks, Owner: e})
 		e.anyone = e.Operator("")
 		e.invited.Store(new([]*invited))
 		a.entries[name] = e
@@ -164,16 +157,14 @@ func (e *Entry) Identify(r *http.Request) (string, token.Keys, bool) {
 	return e.app.keys.Identify(e.Name(), strings.TrimSpace(key))
 }
 
-// Join returns an operator on the partyline of the config that ctx belongs to, for a module
-// that is not invited. It is to be called in Provision, with the context given there; the
-// party's handler may be provisioned later. With an empty guest name the operator cannot
-// connect, and asks everyone.
+// Join returns an operator on the partyline of the config that ctx belongs to, for a module that is not
+// invited. It is to be called in Provision, with the context given there; the party's handler may be
+// provisioned later. With an empty guest name the operator cannot connect, and asks everyone.
 //
 // When ctx ends before its config does, the operator leaves. It does not when the config
 // ends: requests in flight may still ask.
 //
-// It returns an error for an empty party name. A party without a name of its own is called
-// DefaultParty.
+// It returns an error for an empty party name. A party without a name of its own is called DefaultParty.
 func Join(ctx caddy.Context, party, guest string) (*partyline.Operator, error) {
 	if party == "" {
 		return nil, fmt.Errorf("joining a partyline as guest %q: the party's name is empty; a party without a name is called %q", guest, DefaultParty)
@@ -218,10 +209,9 @@ func (a *App) endedWith(ctx context.Context) bool {
 	return cause != nil && cause != context.Canceled && cause != context.DeadlineExceeded && a.ctx.Err() != nil
 }
 
-// Lookup returns an operator on a partyline of the running config that asks everyone, for
-// code that is given no caddy.Context. It returns false if that config has no such partyline.
-// A config that is still loading, or failed to, is never asked. Since a reload makes new
-// partylines, the operator is not to be kept.
+// Lookup returns an operator on a partyline of the running config that asks everyone, for code that is given
+// no caddy.Context. It returns false if that config has no such partyline. A config that is still loading, or
+// failed to, is never asked. Since a reload makes new partylines, the operator is not to be kept.
 func Lookup(party string) (*partyline.Operator, bool) {
 	a, ok := Running()
 	if !ok {

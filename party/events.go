@@ -116,8 +116,7 @@ func (q *eventQueue) emit(e event) {
 			q.logger.Error("an event handler panicked", zap.String("event", e.name), zap.String("error", fmt.Sprint(value)), zap.ByteString("stack", debug.Stack()))
 		}
 	}()
-	// Not the context of Provision: by now that may name another module as the one it
-	// belongs to.
+	// Not the context of Provision: by now that may name another module as the one it belongs to.
 	q.app.Emit(caddy.Context{Context: q.ctx}, e.name, e.data())
 }
 

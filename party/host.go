@@ -57,8 +57,7 @@ type Host struct {
 // hosting is a handler that hosts a party.
 type hosting interface{ Host() *Host }
 
-// Open opens a party for the handler that is being provisioned, which is to return it from a
-// method Host.
+// Open opens a party for the handler that is being provisioned, which is to return it from a method Host.
 func Open(ctx caddy.Context, settings Settings) (*Host, error) {
 	h := &Host{settings: settings, name: cmp.Or(settings.Name, DefaultParty), ctx: ctx.Context, logger: ctx.Logger()}
 	h.server, _ = ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
@@ -222,15 +221,9 @@ func (h *Host) describe() string {
 
 // Speaker is a handler in a party's routes that speaks for a guest: it accepts its invite.
 type Speaker interface {
-	// Awaits reports whether it accepts the invite of that guest if it comes.
-	Awaits(guest string) bool
-
-	// Speaks reports whether it has accepted an invite.
-	Speaks() bool
-
-	// Check is called when the party's invites have been sent. It returns an error that
-	// makes the config wrong, whether an invite has come or not.
-	Check() error
+	Awaits(guest string) bool // whether it accepts the invite of that guest if it comes
+	Speaks() bool             // whether it has accepted an invite
+	Check() error             // which makes the config wrong, when its invites have been sent, whether one has come or not
 }
 
 // AddSpeaker makes a handler one that speaks for a guest.
@@ -247,8 +240,7 @@ func (h *Host) RemoveSpeaker(s Speaker) {
 	h.speakers = slices.DeleteFunc(h.speakers, func(other Speaker) bool { return other == s })
 }
 
-// Awaits reports whether a handler in the routes of any party accepts the invite of that
-// guest if it comes.
+// Awaits reports whether a handler in the routes of any party accepts the invite of that guest if it comes.
 func (a *App) Awaits(guest string) bool {
 	a.mu.RLock()
 	defer a.mu.RUnlock()

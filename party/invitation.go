@@ -25,9 +25,8 @@ type Invitation struct {
 	// party. Where it has a scheme and a host, links to the guest begin with them.
 	URI *url.URL
 
-	// Prefix is what was stripped from the path before that. It is the beginning of every
-	// path that the guest links to. It is empty where that differs for each request: see
-	// PrefixFor.
+	// Prefix is what was stripped from the path before that. It is the beginning of every path that the guest
+	// links to. It is empty where that differs for each request: see PrefixFor.
 	Prefix string
 
 	// Again is whether the guest was sent an invite in this config before: somebody wants
@@ -59,12 +58,11 @@ func PeekInvitation(r *http.Request) *Invitation {
 	return i
 }
 
-// InvitationFrom returns what an invite brings its guest, and accepts it: the guest has joined
-// if it then answers with a 2xx status. It returns false on an ordinary request, whatever that
-// contains, and whatever path a rewrite has given it. The request's context ends with the
-// invite and is not to be kept for asking later. It also ends as soon as somebody is about to
-// connect to something in it, since an invite stays in the process: a guest that has to, to
-// join, uses a context of its own.
+// InvitationFrom returns what an invite brings its guest, and accepts it: the guest has joined if it then
+// answers with a 2xx status. It returns false on an ordinary request, whatever that contains, and whatever
+// path a rewrite has given it. The request's context ends with the invite and is not to be kept for asking
+// later. It also ends as soon as somebody is about to connect to something in it, since an invite stays in
+// the process: a guest that has to, to join, uses a context of its own.
 func InvitationFrom(r *http.Request) (*Invitation, bool) {
 	i := PeekInvitation(r)
 	if i == nil {
@@ -101,8 +99,7 @@ func (i *Invitation) Timeout() time.Duration { return i.host.settings.InviteTime
 // header which a trusted proxy sets.
 func (i *Invitation) PrefixFor(ctx context.Context) string { return i.host.escapedPrefixFor(ctx) }
 
-// Origin returns the scheme and host that links to the guest begin with, empty if its invite
-// has none.
+// Origin returns the scheme and host that links to the guest begin with, empty if its invite has none.
 func (i *Invitation) Origin() string {
 	if !i.URI.IsAbs() {
 		return ""
@@ -128,8 +125,7 @@ func (i *Invitation) Accept() {
 // Accepted reports whether somebody has accepted it.
 func (i *Invitation) Accepted() bool { return i.accepted.Load() }
 
-// Advise says what to do about the invite if nobody accepts it, or about a guest that joins by
-// it.
+// Advise says what to do about the invite if nobody accepts it, or about a guest that joins by it.
 func (i *Invitation) Advise(hint string) { i.advice.Store(&hint) }
 
 // Defer says, before the invite is answered with a 2xx status, that more is to come of it:
@@ -141,8 +137,7 @@ func (i *Invitation) Defer(soFar InviteInfo) {
 	i.soFar, i.reported = &soFar, make(chan struct{})
 }
 
-// OnStart calls f in a goroutine when the invite is over and the config has started, which may
-// be so already.
+// OnStart calls f in a goroutine when the invite is over and the config has started, which may be so already.
 func (i *Invitation) OnStart(f func()) {
 	i.host.app.events.onStart(func() {
 		<-i.over
@@ -209,9 +204,8 @@ func (i *Invitation) awaitReport(ctx context.Context) {
 	}
 }
 
-// Replace puts a new operator, which connect connects, in the place of the guest's, so that the
-// guest is never gone: the new one joins before the old one leaves. It does not if ctx has
-// ended by then.
+// Replace puts a new operator, which connect connects, in the place of the guest's, so that the guest is
+// never gone: the new one joins before the old one leaves. It does not if ctx has ended by then.
 func (i *Invitation) Replace(ctx context.Context, connect func(*partyline.Operator) error) error {
 	operator := i.host.entry.operatorUntil(i.host.ctx, i.invited.guest)
 	if err := connect(operator); err != nil {

@@ -79,9 +79,8 @@ func (h *Host) PassOn(r *http.Request, i *Invitation) (status int) {
 	return 0
 }
 
-// hidesBehind reports whether a request has a private path at a handler that speaks for a guest,
-// to which it is not delivered. The party has compared the path, but since then it may have been
-// rewritten.
+// hidesBehind reports whether a request has a private path at a handler that speaks for a guest, to which it
+// is not delivered. The party has compared the path, but since then it may have been rewritten.
 func (h *Host) hidesBehind(r *http.Request, d *delivery, i *Invitation) bool {
 	if i == nil { // the mount is not known
 		if d == nil {
@@ -109,9 +108,8 @@ type basesBelow struct {
 	guests map[string]string // by base, as invitepath.Clean has it
 }
 
-// Base returns what comes before __invite__ in the path of the invite, or else before its
-// last slash, unescaped. It is empty for a guest that has all paths which are no other
-// guest's.
+// Base returns what comes before __invite__ in the path of the invite, or else before its last slash,
+// unescaped. It is empty for a guest that has all paths which are no other guest's.
 func (i *Invitation) Base() string { return i.invited.base }
 
 // OtherGuestAt returns the other guest whose base lies below that of the guest, and to which

@@ -75,8 +75,7 @@ type prefixes map[string]string
 
 type prefixesKey struct{} // of those of an ask, or of what it led to
 
-// prefixesVar is the request variable of those that a request had before a guest's handler set
-// its header.
+// prefixesVar is the request variable of those that a request had before a guest's handler set its header.
 const prefixesVar = "wsgi_party.prefixes"
 
 // prefixesIn returns the prefixes that whoever asks in that context has.

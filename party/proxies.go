@@ -23,8 +23,7 @@ func handlersOf(routes caddyhttp.RouteList) (handlers []caddyhttp.MiddlewareHand
 	return handlers
 }
 
-// makeCancelable lets every proxy in the routes know when a request is not to count for
-// its health checks.
+// makeCancelable lets every proxy in the routes know when a request is not to count for its health checks.
 func makeCancelable(routes caddyhttp.RouteList) {
 	for _, handler := range handlersOf(routes) {
 		proxy, ok := handler.(*reverseproxy.Handler)

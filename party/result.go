@@ -49,8 +49,7 @@ type InviteInfo struct {
 	Duration   time.Duration // how long the answer took
 	AskedAgain time.Duration // after how long the guest asks its application again, 0 if it does not
 
-	// Starting is whether the application may just be starting, so that a failure is not worth a
-	// warning yet.
+	// Starting is whether the application may just be starting, so that a failure is not worth a warning yet.
 	Starting bool
 
 	// Sent is whether SendInvites has sent it, or waited for it while it was being sent. A guest
@@ -249,8 +248,7 @@ func (h *Host) matcher(guest string) string {
 	return "not vars " + h.settings.PartylineKey + " " + guest
 }
 
-// ConfigError is the error with which an invite ends that makes the config wrong: it does not
-// load.
+// ConfigError is the error with which an invite ends that makes the config wrong: it does not load.
 type ConfigError struct{ Err error }
 
 func (e *ConfigError) Error() string { return e.Err.Error() }

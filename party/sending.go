@@ -179,8 +179,7 @@ func (i *invited) sendAgain() *sending {
 	return s
 }
 
-// run sends the invite. If somebody still waits for it, the guest leaves the line by the
-// invitation before.
+// run sends the invite. If somebody still waits for it, the guest leaves the line by the invitation before.
 func (s *sending) run(ctx context.Context, before *Invitation) {
 	defer close(s.done)
 	defer s.forget()

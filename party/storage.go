@@ -49,9 +49,8 @@ const storageRoot = "wsgi_party"
 // storedName matches the names that StorageKey gives.
 var storedName = regexp.MustCompile(`-[0-9a-f]{32}\.json$`)
 
-// StorageKey returns where something of a guest of a party can be stored. The key is readable
-// and, by a hash of all that is given, different for each: certmagic makes the same of /a/b and
-// /AB.
+// StorageKey returns where something of a guest of a party can be stored. The key is readable and, by a hash
+// of all that is given, different for each: certmagic makes the same of /a/b and /AB.
 func StorageKey(party, guest string, more ...any) string {
 	hash := sha256.New()
 	fmt.Fprintf(hash, "%q %q", party, guest)

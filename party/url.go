@@ -92,10 +92,9 @@ func (r *URLRequest) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// URLFor asks around for the URL of the page of that name and returns the first one
-// that is safe to link to: a path that begins with a slash, or a URL with the scheme
-// and host of one of the party's invites. Anything else is its guest's
-// *HandlerError. Like First it then returns what failed, or ErrHighAndDry.
+// URLFor asks around for the URL of the page of that name and returns the first one that is safe to link to:
+// a path that begins with a slash, or a URL with the scheme and host of one of the party's invites. Anything
+// else is its guest's *HandlerError. Like First it then returns what failed, or ErrHighAndDry.
 func URLFor(ctx context.Context, o *partyline.Operator, name string, values map[string]any) (string, error) {
 	return partyline.FirstFunc(ctx, o, URLService, URLRequest{name, values}, func(answer string) (string, error) {
 		return Linkable(o.Partyline(), answer)
