@@ -1,6 +1,8 @@
 // Copyright 2026 The wsgi_party Authors
 // SPDX-License-Identifier: Apache-2.0
 
+// Package operations shows parties to whoever runs Caddy: its admin API, `caddy wsgi-party`, and
+// metrics.
 package operations
 
 import (
