@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"go/parser"
 	"go/token"
+	"io/fs"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -291,22 +292,27 @@ func TestHandlersMayUseTheLine(t *testing.T) {
 func TestAskingTakesNoLock(t *testing.T) {
 	verifyNoLeak(t)
 	p := NewPartyline("main", Options{})
-	connect(t, p.Operator("a"), "s", pong)
+	connect(t, p.Operator("a"), "s", func(_ context.Context, payload any) (any, error) { return nil, payload.(error) })
 	connectRemote(t, p.Operator("b"), "s", pong)
 	asker := p.Operator("asker")
 	p.mu.Lock() // somebody is connecting
-	defer p.mu.Unlock()
+	p.options.Counts.mu.Lock()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		asker.AskAround(t.Context(), "s", nil)
+		asker.AskAround(t.Context(), "s", ErrHighAndDry)
+		asker.AskAround(t.Context(), "s", fs.ErrExist)
 		asker.AskAround(t.Context(), "missing", nil)
 	}()
 	select {
 	case <-done:
 	case <-time.After(time.Minute):
-		t.Error("asking waits for the lock")
+		t.Error("asking waits for a lock")
 	}
+	p.options.Counts.mu.Unlock()
+	p.mu.Unlock()
+	<-done
+	wantFigures(t, p, "s 2, a/s 2 0 1 1, b/s 2 2 0 0")
 }
 
 func TestAskingAllocatesAtMostOnceUpToFourAnswersTwiceBeyond(t *testing.T) {
