@@ -118,10 +118,7 @@ func TestAsksInFlightFinishWhereTheyBegan(t *testing.T) {
 	})
 	connectMain(c, "last", "generation", partytest.Answers("last"))
 	asked := make(chan string, 1)
-	go func() {
-		answers, err := first.AskAround(context.Background(), "generation", nil)
-		asked <- fmt.Sprint(answers, err)
-	}()
+	go func() { asked <- fmt.Sprint(first.AskAround(context.Background(), "generation", nil)) }()
 	<-askReached
 
 	response := make(chan string, 1)

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -37,16 +36,7 @@ func newDeferring(t *testing.T, c *partytest.Caddy, options string, soFar party.
 		return nil
 	})
 	c.Site("wsgi_party main {\n" + options + "\ninvite /later/__invite__/\ntest_app later\n}")
-	return func() *party.Invitation {
-		t.Helper()
-		select {
-		case i := <-invitations:
-			return i
-		case <-time.After(10 * time.Second):
-			t.Fatal("it is not invited")
-			return nil
-		}
-	}
+	return func() *party.Invitation { return <-invitations }
 }
 
 // TestAGuestReportsLater has one that is at first not told of, even where invites are strict.
@@ -54,27 +44,23 @@ func TestAGuestReportsLater(t *testing.T) {
 	c := partytest.NewCaddy(t)
 	i := newDeferring(t, c, "strict_invites", party.InviteInfo{Result: party.InviteNotAnswered, Hint: "wait and see"})()
 	info := invitesOf(t, "main", false)["later"]
-	if info.Result != party.InviteNotAnswered || info.Status != 0 || info.Hint != "wait and see" || len(partytest.InvitesLogged(t, "")) > 0 {
-		t.Fatalf("so far it is %+v, and logged %v", info, partytest.InvitesLogged(t, ""))
-	}
+	check.ErrorIf(t, info.Result != party.InviteNotAnswered || info.Status != 0 || info.Hint != "wait and see", "so far it is %+v", info)
+	check.Equal(t, len(partytest.InvitesLogged(t, "")), 0, "logged so far")
 	for _, step := range []struct {
 		report party.InviteInfo
-		isNews bool
-		logged string // level and message; empty for what is not
+		logged string // level and message; empty for what is no news
 	}{
-		{party.InviteInfo{Result: party.InviteFailed, Status: 503, Starting: true}, true, "info invite failed"},
-		{party.InviteInfo{Result: party.InviteFailed, Status: 503, Starting: true}, false, ""},
-		{party.InviteInfo{Result: party.InviteFailed, Status: 503}, true, "warn invite failed"},
-		{party.InviteInfo{Result: party.InviteFailed, Status: 503, Hint: "other words are no news"}, false, ""},
-		{party.InviteInfo{Result: party.InviteFailed, Status: 500}, true, "warn invite failed"},
-		{party.InviteInfo{Result: party.InviteJoined, Status: 200}, true, "info guest joined"},
-		{party.InviteInfo{Result: party.InviteJoined, Status: 304}, false, ""},
-		{party.InviteInfo{Result: party.InviteRefused, Status: 403, Hint: "let it in"}, true, "warn invite refused"},
+		{party.InviteInfo{Result: party.InviteFailed, Status: 503, Starting: true}, "info invite failed"},
+		{party.InviteInfo{Result: party.InviteFailed, Status: 503, Starting: true}, ""},
+		{party.InviteInfo{Result: party.InviteFailed, Status: 503}, "warn invite failed"},
+		{party.InviteInfo{Result: party.InviteFailed, Status: 503, Hint: "other words are no news"}, ""},
+		{party.InviteInfo{Result: party.InviteFailed, Status: 500}, "warn invite failed"},
+		{party.InviteInfo{Result: party.InviteJoined, Status: 200}, "info guest joined"},
+		{party.InviteInfo{Result: party.InviteJoined, Status: 304}, ""},
+		{party.InviteInfo{Result: party.InviteRefused, Status: 403, Hint: "let it in"}, "warn invite refused"},
 	} {
 		before := len(partytest.InvitesLogged(t, ""))
-		if isNews := i.Report(step.report); isNews != step.isNews {
-			t.Errorf("%+v is news: %v", step.report, isNews)
-		}
+		check.Equal(t, i.Report(step.report), step.logged != "", "%+v is news", step.report)
 		var logged string
 		for _, e := range partytest.InvitesLogged(t, "")[before:] {
 			logged += fmt.Sprint(e["level"], " ", e["msg"])
@@ -125,28 +111,20 @@ func TestAnOperatorIsReplacedWithoutAGap(t *testing.T) {
 			asking = false
 		default:
 		}
-		answers, err := operatorOf(t, "main").AskAround(t.Context(), "ping", nil)
-		check.FatalIf(t, len(answers) != 1 || err != nil, "%v %v", answers, err)
+		check.FatalIf(t, len(check.Value(c.AskAround("main", "ping", nil))(t)) != 1, "nobody answers")
 	}
-	if !i.OnLine() || !slices.Equal(i.Services(), []string{"ping"}) {
-		t.Errorf("it is on the line: %v, under %v", i.OnLine(), i.Services())
-	}
+	check.ErrorIf(t, !i.OnLine(), "it is not on the line")
+	check.Slices(t, i.Services(), []string{"ping"})
 
 	ended, end := context.WithCancel(t.Context())
 	end()
-	if err := replace(ended, "late"); !errors.Is(err, context.Canceled) {
-		t.Errorf("after the end: %v", err)
-	}
-	wrong := errors.New("wrong")
-	if err := i.Replace(t.Context(), func(o *partyline.Operator) error {
-		return errors.Join(o.Connect("ping", partytest.Answers("half")), wrong)
-	}); !errors.Is(err, wrong) {
-		t.Error(err)
-	}
-	check.Slices(t, check.Value(operatorOf(t, "main").AskAround(t.Context(), "ping", nil))(t), []any{99}, ", want the last that replaced another")
-	if i.Leave(); i.OnLine() {
-		t.Error("it has not left")
-	}
+	check.Fails(t, replace(ended, "late"), context.Canceled.Error())
+	check.Fails(t, i.Replace(t.Context(), func(o *partyline.Operator) error {
+		return errors.Join(o.Connect("ping", partytest.Answers("half")), errors.New("wrong"))
+	}), "wrong")
+	c.ExpectAnswers("main", "ping", 99) // the last that replaced another
+	i.Leave()
+	check.ErrorIf(t, i.OnLine(), "it has not left")
 }
 
 // TestApplicationsThatAreInvitedAgainAreWaitedForTogether holds each until all have
@@ -345,9 +323,8 @@ func TestWhoInvitesAGuestThatIsBeingInvitedGetsTheSameOutcome(t *testing.T) {
 	waiting(2)
 	close(release)
 	for _, other := range others {
-		if r := <-other; r.err != nil || len(r.infos) != 1 || r.infos[0].Result != wsgiparty.InviteJoined || !r.infos[0].Sent {
-			t.Errorf("%+v", r)
-		}
+		r := <-other
+		check.ErrorIf(t, r.err != nil || len(r.infos) != 1 || r.infos[0].Result != wsgiparty.InviteJoined || !r.infos[0].Sent, "%+v", r)
 	}
 	check.Equal(t, script.Invites(), 2, "invites arrived")
 	c.ExpectAnswers("main", "ping", "pong")

@@ -12,21 +12,23 @@ import (
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
 
+// fromEn rewrites paths below /en to those without it.
+const fromEn = "@en path_regexp en ^/en(/.*)$\nrewrite @en {re.en.1}\n"
+
 // TestPrivatePathsAreNotReachedByADetour has rewrites inside the party, behind its
 // entrance. Each path has PRIVATE where the private segment is: with another one there,
 // the application is reached.
 func TestPrivatePathsAreNotReachedByADetour(t *testing.T) {
 	const (
-		prefix = "@en path_regexp en ^/en(/.*)$\nrewrite @en {re.en.1}\n"
-		lax    = "@lax path_regexp lax ^/lax/(.*)$\nrewrite @lax /blog/{re.lax.1}\n"
-		query  = "@go path /go\nrewrite @go {query.to}\n"
-		blog   = "handle_path /blog/* {\nAPP\n}\n"
-		whole  = "handle /blog/* {\nAPP\n}\n"
+		lax   = "@lax path_regexp lax ^/lax/(.*)$\nrewrite @lax /blog/{re.lax.1}\n"
+		query = "@go path /go\nrewrite @go {query.to}\n"
+		blog  = "handle_path /blog/* {\nAPP\n}\n"
+		whole = "handle /blog/* {\nAPP\n}\n"
 	)
 	for _, c := range []struct{ name, routes, paths string }{
 		{"no rewrite", blog, "/blog/PRIVATE/ /blog/PRIVATE/render"},
-		{"language prefix, stripped", prefix + blog, "/en/blog/PRIVATE/ /en/blog/PRIVATE /en/blog/PRIVATE/render /en/blog/x%2F..%2FPRIVATE /en/blog/PRIVATE;x /en//blog/PRIVATE"},
-		{"language prefix, not stripped", prefix + whole, "/en/blog/PRIVATE/ /en/blog/PRIVATE.json /en/blog/PRIVATE%3Bx"},
+		{"language prefix, stripped", fromEn + blog, "/en/blog/PRIVATE/ /en/blog/PRIVATE /en/blog/PRIVATE/render /en/blog/x%2F..%2FPRIVATE /en/blog/PRIVATE;x /en//blog/PRIVATE"},
+		{"language prefix, not stripped", fromEn + whole, "/en/blog/PRIVATE/ /en/blog/PRIVATE.json /en/blog/PRIVATE%3Bx"},
 		{"rewrite of what a regexp finds", lax + blog, "/lax/PRIVATE/ /lax/PRIVATE%2Frender /lax/PRIVATE%252Frender /lax/PRIVATE%2523x /lax/PRIVATE%253Fx /lax/PRIVATE%253Bx"},
 		{"the same, not stripped", lax + whole, "/lax/PRIVATE/ /lax/PRIVATE%252Frender /lax/PRIVATE%23x /lax/PRIVATE%3Fx"},
 		{"rewrite to a parameter", query + blog, "/go?to=/blog/PRIVATE/ /go?to=/blog/PRIVATE%2F /go?to=%2Fblog%2FPRIVATE%3Fx /go?to=/blog/PRIVATE%2523"},
@@ -46,15 +48,13 @@ func TestPrivatePathsAreNotReachedByADetour(t *testing.T) {
 			site.Connected(party, wsgiparty.URLService, "blog")
 			for path := range strings.FieldsSeq(c.paths) {
 				public := strings.ReplaceAll(path, "PRIVATE", "Post")
-				if status, body := site.Do("GET", public, "", nil); status != 200 {
-					t.Errorf("%s: status %d, body %q: it does not show whether a private path is reached", public, status, body)
-				}
+				status, body := site.Get(public)
+				check.Equal(t, status, 200, "%s: body %q: it does not show whether a private path is reached", public, body)
 				for _, private := range []string{"__invite__", "__INVITE__", "%5F_invite__", "%255F%255Finvite__", "__inv%2569te__", "__inv%252569te__"} {
 					path := strings.ReplaceAll(path, "PRIVATE", private)
 					for _, method := range []string{"GET", "POST"} {
-						if status, body := site.Do(method, path, "", nil); status != 404 || body != "" {
-							t.Errorf("%s %s: status %d, body %q", method, path, status, body)
-						}
+						status, body := site.Do(method, path, "", nil)
+						check.ErrorIf(t, status != 404 || body != "", "%s %s: status %d, body %q", method, path, status, body)
 					}
 				}
 			}
@@ -98,16 +98,7 @@ func TestPrivatePathsThatARewriteLeadsToAreForDeliveries(t *testing.T) {
 	c.Site("wsgi_party " + party + ` {
 		invite /one/__invite__/ /shared/__invite__/
 		invite /shared/two/__invite__/ as two
-		@en path_regexp en ^/en(/.*)$
-		rewrite @en {re.en.1}
-		handle_path /one/* {
-			wsgi_party_guest {
-				key {env.one_PARTY_KEY}
-				service detour /en/__invite__/x
-				fetch_manifest on
-			}
-			reverse_proxy ` + one.Address() + `
-		}
+		` + fromEn + partytest.Mounted("one", "key {env.one_PARTY_KEY}\nservice detour /en/__invite__/x\nfetch_manifest on", one) + `
 		handle_path /shared/* {
 			wsgi_party_guest shared {
 				answer shared yes
@@ -136,30 +127,15 @@ func TestADeliveryDoesNotReachAnothersPrivatePath(t *testing.T) {
 	c := partytest.NewCaddy(t)
 	victim := partytest.NewApplication(t, `{"services": {"own": {"href": "/__invite__/own"}}}`, partytest.JSON(`"victim"`))
 	party := partytest.FreshParty()
-	c.Site("wsgi_party " + party + ` {
-		invite /victim/__invite__/ /__invite__/
-		@en path_regexp en ^/en(/.*)$
-		rewrite @en {re.en.1}
-		` + partytest.Mounted("victim", "", victim) + `
-		handle {
-			wsgi_party_guest {
-				service attack /en/victim/__invite__/own
-				service attack2 /victim/__invite__/own
-			}
-			respond nobody
-		}
-	}`)
+	c.Site("wsgi_party " + party + " {\ninvite /victim/__invite__/ /__invite__/\n" + fromEn + partytest.Mounted("victim", "", victim) +
+		"handle {\nwsgi_party_guest {\nservice attack /en/victim/__invite__/own\nservice attack2 /victim/__invite__/own\n}\nrespond nobody\n}\n}")
 	c.Connected(party, "own", "victim")
 	c.ExpectJSONAnswers(party, "own", `"victim"`)
 	seen := len(victim.Requests())
 	for _, service := range []string{"attack", "attack2"} {
-		if err := c.Failure(party, service, nil); err == nil || !strings.Contains(err.Error(), "misrouted") {
-			t.Errorf("%s: error %v", service, err)
-		}
+		check.Fails(t, c.Failure(party, service, nil), "misrouted")
 	}
-	if got := victim.Requests()[seen:]; len(got) > 0 {
-		t.Errorf("the victim was asked for %s", got[0].RequestURI)
-	}
+	check.Equal(t, len(victim.Requests()), seen, "requests of the victim")
 }
 
 // TestAGuestHandlerInNestedPartiesHidesThePathsOfBoth has a guest that the outer
@@ -168,20 +144,8 @@ func TestAGuestHandlerInNestedPartiesHidesThePathsOfBoth(t *testing.T) {
 	c := partytest.NewCaddy(t)
 	a := partytest.NewApplication(t, "", partytest.Echo)
 	outer, inner := partytest.FreshParty(), partytest.FreshParty()
-	c.Site("wsgi_party " + outer + ` {
-		invite /blog/__invite__/
-		wsgi_party ` + inner + ` {
-			invite /blog/secret as inner
-			@en path_regexp en ^/en(/.*)$
-			rewrite @en {re.en.1}
-			handle_path /blog/* {
-				wsgi_party_guest blog {
-					answer ping pong
-				}
-				reverse_proxy ` + a.Address() + `
-			}
-		}
-	}`)
+	c.Site("wsgi_party " + outer + " {\ninvite /blog/__invite__/\nwsgi_party " + inner + " {\ninvite /blog/secret as inner\n" + fromEn +
+		"handle_path /blog/* {\nwsgi_party_guest blog {\nanswer ping pong\n}\nreverse_proxy " + a.Address() + "\n}\n}\n}")
 	c.ExpectJSONAnswers(outer, "ping", `"pong"`)
 	for _, p := range []string{"/blog/__invite__/", "/en/blog/__invite__/x", "/blog/secret", "/en/blog/secret"} {
 		c.Expect(p, 404, "")
