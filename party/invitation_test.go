@@ -329,10 +329,7 @@ func TestWhoInvitesAGuestThatIsBeingInvitedGetsTheSameOutcome(t *testing.T) {
 	check.Equal(t, script.Invites(), 2, "invites arrived")
 	c.ExpectAnswers("main", "ping", "pong")
 	// Who is on the line is sent none.
-	if infos, err := wsgiparty.SendInvitesContext(ctx, "main", "app"); err != nil || len(infos) != 1 || infos[0].Sent {
-		t.Errorf("%+v %v", infos, err)
-	}
-	if infos, err := wsgiparty.SendInvitesContext(context.Background(), "none", ""); len(infos) != 0 || err != nil {
-		t.Errorf("%+v %v", infos, err)
-	}
+	infos := check.Value(wsgiparty.SendInvitesContext(ctx, "main", "app"))(t)
+	check.ErrorIf(t, len(infos) != 1 || infos[0].Sent, "%+v", infos)
+	check.Equal(t, len(check.Value(wsgiparty.SendInvitesContext(context.Background(), "none", ""))(t)), 0)
 }
