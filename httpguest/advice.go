@@ -4,6 +4,7 @@
 package httpguest
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -44,10 +45,7 @@ func (f *fetcher) adviceOn(info *party.InviteInfo, v verdict, ofCaddy bool) stri
 	case info.Status == http.StatusOK:
 		return "correct the application's manifest, which it answers to GET " + asked + "; the last good one counts until then"
 	case info.Status == http.StatusBadRequest:
-		host := f.invitation.URI.Host
-		if host == "" {
-			host = "localhost, as that of each invite of a path"
-		}
+		host := cmp.Or(f.invitation.URI.Host, "localhost, as that of each invite of a path")
 		return "does the application know the host of the invite? It was " + host + ". Invite a URL whose host it allows, such as https://example.com" + f.invitation.URI.Path
 	case (info.Status == http.StatusUnauthorized || info.Status == http.StatusForbidden) && ofCaddy:
 		return "a handler of Caddy refuses it before it comes to the application: " + authentication
@@ -97,14 +95,11 @@ func (a *application) askedFor() string {
 
 // adviceOnNoManifest is adviceOn for an application that says to be no guest.
 func (f *fetcher) adviceOnNoManifest(info *party.InviteInfo, asked string, ofCaddy bool) string {
-	mediaType := info.MediaType
-	if mediaType == "" {
-		mediaType = "no media type"
-	}
-	if info.IsManifest {
-		if mediaType == manifestType {
-			return fmt.Sprintf("the application answers GET %s with its manifest, but with status %d: answer it with 200", asked, info.Status)
-		}
+	mediaType := cmp.Or(info.MediaType, "no media type")
+	switch {
+	case info.IsManifest && mediaType == manifestType:
+		return fmt.Sprintf("the application answers GET %s with its manifest, but with status %d: answer it with 200", asked, info.Status)
+	case info.IsManifest:
 		return fmt.Sprintf("the application answers GET %s with its manifest, but as %s: send it with `Content-Type: %s`", asked, mediaType, manifestType)
 	}
 	advice := []string{fmt.Sprintf("the application has no manifest (%s) at %s, which it answers with status %d", manifestType, asked, info.Status)}

@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -39,7 +40,7 @@ func (a *application) askApplication(ctx context.Context, service string, h mani
 		if unreachable, ok := errors.AsType[*unreachableError](err); ok {
 			b.last.Store(unreachable)
 		}
-		a.upstreams.note(a, err)
+		a.upstreams.note(a.logger, err)
 		return answer, err
 	})
 	if errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
@@ -54,20 +55,10 @@ type abandonedError struct{ error }
 
 func (e *abandonedError) Unwrap() error { return e.error }
 
-func isAbandoned(err error) bool {
-	_, ok := errors.AsType[*abandonedError](err)
-	return ok
-}
-
 // unreachableError says that the application did not answer at all.
 type unreachableError struct{ error }
 
 func (e *unreachableError) Unwrap() error { return e.error }
-
-func isUnreachable(err error) bool {
-	_, ok := errors.AsType[*unreachableError](err)
-	return ok
-}
 
 // statusError says that the application, or a handler in front of it, answered with a
 // status that is no answer.
@@ -85,15 +76,10 @@ func (e *statusError) Error() string {
 
 func (e *statusError) Unwrap() error { return e.Err }
 
-// result returns what an ask with that status comes to.
-func (e *statusError) result() error {
-	switch e.Status {
-	case http.StatusNoContent:
-		return partyline.ErrHighAndDry
-	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return &unreachableError{e}
-	}
-	return e
+// is reports whether an error is, or wraps, one of that type.
+func is[E error](err error) bool {
+	_, ok := errors.AsType[E](err)
+	return ok
 }
 
 func (a *application) request(ctx context.Context, service string, h manifest.Handler, payload any) (any, error) {
@@ -101,11 +87,12 @@ func (a *application) request(ctx context.Context, service string, h manifest.Ha
 	if err != nil {
 		return nil, err
 	}
-	timeout := time.Duration(a.Timeout)
-	requestCtx, cancel := party.WithTimeout(ctx, timeout)
+	requestCtx, cancel := party.WithTimeout(ctx, time.Duration(a.Timeout))
 	defer cancel()
 	path := partyline.PathOf(ctx, a.invitation.Operator.Partyline())
-	release, waited, err := a.slots.acquire(requestCtx, path[len(path)-1].Guest, holdsSlot(path, a.guest()))
+	// Further up the path the guest is being asked, and asks somebody in turn: it has a slot then.
+	holds := slices.ContainsFunc(path[1:], func(step partyline.Step) bool { return step.Guest == a.guest() })
+	release, waited, err := a.slots.acquire(requestCtx, path[len(path)-1].Guest, holds)
 	if err != nil {
 		return nil, &abandonedError{err}
 	}
@@ -118,27 +105,39 @@ func (a *application) request(ctx context.Context, service string, h manifest.Ha
 	if err != nil && waited > 0 && requestCtx.Err() == context.DeadlineExceeded {
 		return nil, &abandonedError{a.slots.late(waited)}
 	}
-	if err == nil && response.StatusCode != http.StatusOK {
-		party.DropBody(response)
-		err = &statusError{Status: response.StatusCode}
-	}
-	if statusErr, ok := errors.AsType[*statusError](err); ok {
-		if statusErr.Status == http.StatusNotFound {
-			a.fetchSoon()
-		}
-		return nil, statusErr.result()
-	}
 	if err != nil {
-		if _, ok := errors.AsType[net.Error](err); ok || party.TimedOut(err) || errors.Is(err, party.ErrBrokeOff) {
-			err = &unreachableError{err}
-		}
-		return nil, err
+		return nil, a.judge(err)
 	}
-	answer, err := a.answerIn(ctx, response, service)
+	var answer any
+	if response.StatusCode != http.StatusOK {
+		err = a.judge(&statusError{Status: response.StatusCode})
+	} else {
+		answer, err = a.answerIn(ctx, response, service)
+	}
 	if err != nil {
 		party.DropBody(response)
 	}
 	return answer, err
+}
+
+// judge returns what an ask comes to whose request has no answer.
+func (a *application) judge(err error) error {
+	statusErr, ok := errors.AsType[*statusError](err)
+	if !ok {
+		if is[net.Error](err) || party.TimedOut(err) || errors.Is(err, party.ErrBrokeOff) {
+			return &unreachableError{err}
+		}
+		return err
+	}
+	switch statusErr.Status {
+	case http.StatusNoContent:
+		return partyline.ErrHighAndDry
+	case http.StatusNotFound:
+		a.fetchSoon()
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return &unreachableError{statusErr}
+	}
+	return statusErr
 }
 
 // answerIn returns the answer that is the response's body, which is not copied.

@@ -96,7 +96,7 @@ func (g *Guest) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return err
 }
 
-// options are what has been parsed of a directive. Its services become JSON in the end.
+// options are what has been parsed of a directive. The services become JSON in the end.
 type options struct {
 	*Guest
 	services map[string][]map[string]any
@@ -191,7 +191,6 @@ var guestOptions = map[string]struct {
 	}},
 }
 
-// addHandler adds one to those of a service.
 func (o options) addHandler(service string, handler map[string]any) error {
 	handlers := append(o.services[service], handler)
 	o.services[service] = handlers
@@ -238,7 +237,6 @@ func checkDeclared(member, name string, value any) error {
 	return err
 }
 
-// checkKeys refuses keys that are no placeholders.
 func checkKeys(keys []string) error {
 	for i, key := range keys {
 		if !(strings.HasPrefix(key, "{env.") || strings.HasPrefix(key, "{file.")) || strings.Index(key, "}") != len(key)-1 {
@@ -248,7 +246,6 @@ func checkKeys(keys []string) error {
 	return nil
 }
 
-// resolveKeys replaces the placeholders that keys have to be.
 func resolveKeys(keys []string) (party.Keys, error) {
 	if err := checkKeys(keys); err != nil {
 		return party.Keys{}, err
@@ -282,7 +279,6 @@ func whyEmpty(placeholder string) string {
 	return ""
 }
 
-// checkForwarded refuses the headers that are not to be forwarded.
 func checkForwarded(names []string) error {
 	for _, name := range names {
 		if !httpguts.ValidHeaderFieldName(name) {

@@ -41,7 +41,6 @@ type overload struct {
 	last    time.Time
 }
 
-// refuse counts an ask that is refused.
 func (o *overload) refuse(err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -84,8 +83,8 @@ func (a *application) breaker(service string) *breaker {
 		Name:         service,
 		Timeout:      breakerPause,
 		ReadyToTrip:  func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= breakerFailures },
-		IsSuccessful: func(err error) bool { return !isUnreachable(err) },
-		IsExcluded:   isAbandoned,
+		IsSuccessful: func(err error) bool { return !is[*unreachableError](err) },
+		IsExcluded:   is[*abandonedError],
 		OnStateChange: func(service string, from, to gobreaker.State) {
 			logger := a.logger.With(zap.String("service", service))
 			switch {
@@ -114,9 +113,9 @@ type upstreams struct {
 const recoveries = 3
 
 // note records what came of an ask, and tells once of an upstream that is down.
-func (u *upstreams) note(a *application, err error) {
+func (u *upstreams) note(logger *zap.Logger, err error) {
 	dial, failed := errors.AsType[reverseproxy.DialError](err)
-	if !failed && (isUnreachable(err) || isAbandoned(err)) {
+	if !failed && (is[*unreachableError](err) || is[*abandonedError](err)) {
 		return
 	}
 	u.mu.Lock()
@@ -132,7 +131,7 @@ func (u *upstreams) note(a *application, err error) {
 		return
 	}
 	u.told = true
-	a.logger.Warn("guest answers only some asks: an upstream is down", zap.Error(dial),
+	logger.Warn("guest answers only some asks: an upstream is down", zap.Error(dial),
 		zap.String("hint", "write `lb_try_duration 1s` in the reverse_proxy of the application, which then tries its other upstreams, and `fail_duration 10s`, which leaves one out that is down"))
 }
 

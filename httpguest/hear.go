@@ -243,7 +243,6 @@ var resultOf = map[verdict]party.InviteResult{
 	notGuest: party.InviteNotAnswered, unchanged: party.InviteJoined, manifested: party.InviteJoined,
 }
 
-// joins reports whether it is a guest by that.
 func (v verdict) joins() bool { return v == manifested || v == unchanged }
 
 // standing is where an application stands as a guest by its answers so far, as the table in
@@ -272,18 +271,14 @@ func (s standing) after(v verdict, denials int) standing {
 	return s
 }
 
-// mediaTypeOf returns the type without its parameters.
 func mediaTypeOf(header http.Header) string {
 	mediaType, _, _ := mime.ParseMediaType(header.Get("Content-Type"))
 	return mediaType
 }
 
-const maxETag = 1 << 10
-
-// etagOf returns a response's ETag, empty for one that is too long to be kept and sent.
 func etagOf(header http.Header) string {
 	etag := header.Get("Etag")
-	if len(etag) > maxETag {
+	if len(etag) > 1<<10 { // too long to be kept and sent
 		return ""
 	}
 	return strings.Clone(etag) // not with the whole header

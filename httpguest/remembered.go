@@ -174,3 +174,23 @@ func (f *fetcher) store() {
 	last.stored, f.unstored = f.storage, false
 	f.keep(last)
 }
+
+// dropStrayed drops a last good manifest that is not to be taken any more, since other
+// guests are invited now.
+func (f *fetcher) dropStrayed() (dropped bool) {
+	if f.last.manifest == nil || f.checkManifest(f.withDeclared(f.last.manifest)) == nil {
+		return false
+	}
+	f.standing, f.last = unknown, lastManifest{}
+	return true
+}
+
+// recheck is dropStrayed when all guests of the config are known.
+func (f *fetcher) recheck() {
+	if !f.dropStrayed() {
+		return
+	}
+	if err := f.withdraw(); err != nil && f.ctx.Err() == nil {
+		f.logger.Error("what is declared cannot be connected", zap.Error(err))
+	}
+}

@@ -56,12 +56,6 @@ func newSlots(maxAsks int, timeout time.Duration, o *overload) *slots {
 	return &slots{max: maxAsks, ofOne: (3*maxAsks + 3) / 4, timeout: timeout, overload: o, askers: make(map[string]*asker)}
 }
 
-// holdsSlot reports whether the guest is being asked further up the path of an ask of it:
-// there it asks somebody in turn.
-func holdsSlot(path []partyline.Step, guest string) bool {
-	return slices.ContainsFunc(path[1:], func(step partyline.Step) bool { return step.Guest == guest })
-}
-
 // acquire takes a slot for an ask that ends with ctx at the latest, and calls release when
 // it has ended. One that came of an ask that holds a slot needs none: it might wait for
 // that. The error is ErrRefused, or the context's if the asker has gone.
@@ -222,7 +216,6 @@ func (s *slots) makeRoom(a *asker) bool {
 	return true
 }
 
-// refusal returns the error for an ask that is refused.
 func (s *slots) refusal(a *asker, why string) error {
 	by, all := "callers that are no guest", ""
 	if a.name != "" {
