@@ -302,19 +302,26 @@ func TestAServiceThatDoesNotAnswerIsLeftAloneForAWhile(t *testing.T) {
 	all.Wait()
 
 	// Who does not wait for the answer says nothing of the service.
-	b.On("/held", held)
-	for range 2 * httpguest.BreakerFailures {
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-		_, err := operatorOf(t, c.party).AskAround(ctx, "held", nil)
-		check.ErrorIf(t, err == nil, "what is held is answered")
-		cancel()
-		ctx, cancel = context.WithCancel(t.Context())
-		time.AfterFunc(10*time.Millisecond, cancel)
-		_, err = operatorOf(t, c.party).AskAround(ctx, "held", nil)
-		check.ErrorIf(t, err == nil, "what is held is answered")
+	for what, end := range map[string]func() (context.Context, context.CancelFunc){
+		"has no time": func() (context.Context, context.CancelFunc) {
+			return context.WithTimeout(t.Context(), 10*time.Millisecond)
+		},
+		"is gone": func() (context.Context, context.CancelFunc) {
+			ctx, cancel := context.WithCancel(t.Context())
+			time.AfterFunc(10*time.Millisecond, cancel)
+			return ctx, cancel
+		},
+	} {
+		b.On("/held", held)
+		for range 2 * httpguest.BreakerFailures {
+			ctx, cancel := end()
+			answers, err := operatorOf(t, c.party).AskAround(ctx, "held", nil)
+			check.ErrorIf(t, err == nil, "who %s gets %v", what, answers)
+			cancel()
+		}
+		b.On("/held", good)
+		c.expectAsk("held", nil, "1")
 	}
-	b.On("/held", good)
-	c.expectAsk("held", nil, "1")
 }
 
 // TestOneSlowGuestCostsItsTimeoutOnce asks many, of which one hangs.
