@@ -200,10 +200,8 @@ func (a *App) Stop() error {
 // Running returns the app of the running config.
 func Running() (*App, bool) {
 	app, err := caddy.ActiveContext().AppIfConfigured(appName)
-	if err != nil {
-		return nil, false
-	}
-	return app.(*App), true
+	a, _ := app.(*App)
+	return a, err == nil
 }
 
 // AppOf returns the app of the config that is being provisioned.

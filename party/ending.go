@@ -1,6 +1,8 @@
 // Copyright 2026 The wsgi_party Authors
 // SPDX-License-Identifier: Apache-2.0
 
+// How requests to guests end before their time, and the proxies that are not to count it.
+
 package party
 
 import (

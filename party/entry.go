@@ -213,27 +213,19 @@ func (a *App) endedWith(ctx context.Context) bool {
 // no caddy.Context. It returns false if that config has no such partyline. A config that is still loading, or
 // failed to, is never asked. Since a reload makes new partylines, the operator is not to be kept.
 func Lookup(party string) (*partyline.Operator, bool) {
-	a, ok := Running()
-	if !ok {
-		return nil, false
-	}
-	if e := a.Entry(party); e != nil {
-		return e.anyone, true
+	if a, ok := Running(); ok {
+		if e := a.Entry(party); e != nil {
+			return e.anyone, true
+		}
 	}
 	return nil, false
 }
 
 // PartyInfo is what there is to know of a party of the running config.
 type PartyInfo struct {
-	// Partyline is the party's. It tells who is on the line, and what was asked.
-	Partyline *partyline.Partyline
-
-	// Invites are those of all handlers that name the party, by server and as configured.
-	Invites []InviteInfo
-
-	// InvitesSent is how many invites came to which result since the process began, from config
-	// to config. All results are in it.
-	InvitesSent map[InviteResult]uint64
+	Partyline   *partyline.Partyline    // tells who is on the line, and what was asked
+	Invites     []InviteInfo            // of all handlers that name the party, by server and as configured
+	InvitesSent map[InviteResult]uint64 // since the process began, from config to config; all results are in it
 }
 
 // Parties returns the parties of the running config in alphabetical order. A config that is
@@ -249,8 +241,7 @@ func Parties() []PartyInfo {
 	slices.SortFunc(entries, func(a, b *Entry) int { return cmp.Compare(a.Name(), b.Name()) })
 	parties := make([]PartyInfo, 0, len(entries))
 	for _, e := range entries {
-		info := PartyInfo{Partyline: e.Partyline, InvitesSent: make(map[InviteResult]uint64)}
-		info.Invites = sent(a.invitesOf(e.Name()))
+		info := PartyInfo{Partyline: e.Partyline, Invites: sent(a.invitesOf(e.Name())), InvitesSent: make(map[InviteResult]uint64)}
 		for i, result := range inviteResults {
 			info.InvitesSent[result] = e.history.invites[i].Load()
 		}

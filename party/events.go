@@ -29,12 +29,7 @@ type eventQueue struct {
 	started  bool
 	starting []func() // to be called then
 	emitting bool
-	queue    []event
-}
-
-type event struct {
-	name string
-	data func() map[string]any
+	queue    []func()
 }
 
 func newEventQueue(ctx caddy.Context, logger *zap.Logger) (*eventQueue, error) {
@@ -85,7 +80,7 @@ func (q *eventQueue) onStart(f func()) {
 func (q *eventQueue) add(name string, data func() map[string]any) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.queue = append(q.queue, event{name, data})
+	q.queue = append(q.queue, func() { q.emit(name, data) })
 	q.emitNext()
 }
 
@@ -106,18 +101,18 @@ func (q *eventQueue) emitNext() {
 			q.emitting = false
 			q.emitNext()
 		}()
-		q.emit(next)
+		next()
 	}()
 }
 
-func (q *eventQueue) emit(e event) {
+func (q *eventQueue) emit(name string, data func() map[string]any) {
 	defer func() {
 		if value := recover(); value != nil {
-			q.logger.Error("an event handler panicked", zap.String("event", e.name), zap.String("error", fmt.Sprint(value)), zap.ByteString("stack", debug.Stack()))
+			q.logger.Error("an event handler panicked", zap.String("event", name), zap.String("error", fmt.Sprint(value)), zap.ByteString("stack", debug.Stack()))
 		}
 	}()
 	// Not the context of Provision: by now that may name another module as the one it belongs to.
-	q.app.Emit(caddy.Context{Context: q.ctx}, e.name, e.data())
+	q.app.Emit(caddy.Context{Context: q.ctx}, name, data())
 }
 
 // eventData is the data of an event that concerns a guest.

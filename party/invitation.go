@@ -65,20 +65,18 @@ func PeekInvitation(r *http.Request) *Invitation {
 // the process: a guest that has to, to join, uses a context of its own.
 func InvitationFrom(r *http.Request) (*Invitation, bool) {
 	i := PeekInvitation(r)
-	if i == nil {
-		return nil, false
+	if i != nil {
+		i.Accept()
 	}
-	i.Accept()
-	return i, true
+	return i, i != nil
 }
 
 // OperatorFrom is InvitationFrom for a guest that needs only the operator.
 func OperatorFrom(r *http.Request) (*partyline.Operator, bool) {
-	i, ok := InvitationFrom(r)
-	if !ok {
-		return nil, false
+	if i, ok := InvitationFrom(r); ok {
+		return i.Operator, true
 	}
-	return i.Operator, true
+	return nil, false
 }
 
 // Host returns the party that the guest is invited to.
@@ -101,10 +99,10 @@ func (i *Invitation) PrefixFor(ctx context.Context) string { return i.host.escap
 
 // Origin returns the scheme and host that links to the guest begin with, empty if its invite has none.
 func (i *Invitation) Origin() string {
-	if !i.URI.IsAbs() {
-		return ""
+	if i.URI.IsAbs() {
+		return originOf(i.URI)
 	}
-	return originOf(i.URI)
+	return ""
 }
 
 // Matcher returns a request matcher, as it is in the Caddyfile, with which what stands in front

@@ -1,6 +1,8 @@
 // Copyright 2026 The wsgi_party Authors
 // SPDX-License-Identifier: Apache-2.0
 
+// Links to guests: asking for them, which are safe, and the prefix that they begin with.
+
 package party
 
 import (
