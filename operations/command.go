@@ -145,12 +145,7 @@ func requestAdminAPI(address, method, path string, body []byte) (*http.Response,
 }
 
 // escapeSegment escapes a name for a path, of which dots alone would be no part.
-func escapeSegment(name string) string {
-	if strings.Trim(name, ".") == "" {
-		return strings.ReplaceAll(name, ".", "%2E")
-	}
-	return url.PathEscape(name)
-}
+func escapeSegment(name string) string { return strings.ReplaceAll(url.PathEscape(name), ".", "%2E") }
 
 func commandList(fl caddycmd.Flags) error {
 	parties, err := callAdminAPI[[]partyJSON](fl, http.MethodGet, "", nil)

@@ -127,7 +127,7 @@ func TestTheGaugeShowsTheRunningConfigOnly(t *testing.T) {
 func TestTwoServersFromOneSiteBlockHaveOneGuestInTheGauge(t *testing.T) {
 	partytest.Guest(t, "guest", "pong", "ping")
 	m := newMetered(t)
-	m.Load("ADDRESS, http://" + testport.Address(t) + " {\nroute {\nmetrics /metrics\ntest_app /ask ask\nwsgi_party " + m.party + " {\ninvite /guest/__invite__/\ntest_app guest\n}\n}\n}")
+	m.Load("ADDRESS, http://" + testport.Address(t) + " {\nroute {\nmetrics /metrics\nwsgi_party " + m.party + " {\ninvite /guest/__invite__/\ntest_app guest\n}\n}\n}")
 	m.ask("", "ping")
 	m.expect(countedGuests(1), countedInvites(2, 0, 0, 0), countedAsks("ping", 1), countedReplies("guest", "ping", 1, 0, 0))
 }

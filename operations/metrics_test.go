@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -56,24 +55,13 @@ type metered struct {
 
 func newMetered(t testing.TB) *metered {
 	t.Helper()
-	m := &metered{Caddy: partytest.NewCaddyWithAdmin(t), party: partytest.FreshParty()}
-	partytest.App(t, "ask", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-		query := r.URL.Query()
-		operator, ok := wsgiparty.Lookup(query.Get("party"))
-		if !ok {
-			return caddyhttp.Error(http.StatusNotFound, nil)
-		}
-		answers, err := operator.Partyline().Operator(query.Get("guest")).AskAround(r.Context(), query.Get("service"), query.Get("payload"))
-		_, _ = fmt.Fprint(w, answers, err)
-		return nil
-	})
-	return m
+	return &metered{partytest.NewCaddyWithAdmin(t), partytest.FreshParty()}
 }
 
 // config returns a config of one site, in which PARTY stands for the party's name.
 func (m *metered) config(directives string) []byte {
 	m.Helper()
-	return m.Adapt("ADDRESS {\nroute {\nmetrics /metrics\ntest_app /ask ask\n" + strings.ReplaceAll(directives, "PARTY", m.party) + "\n}\n}")
+	return m.Adapt("ADDRESS {\nroute {\nmetrics /metrics\n" + strings.ReplaceAll(directives, "PARTY", m.party) + "\n}\n}")
 }
 
 func (m *metered) load(directives string) {
@@ -81,17 +69,10 @@ func (m *metered) load(directives string) {
 	check.Must(m, m.TryLoadJSON(m.config(directives)))
 }
 
-// ask asks for the service by a request, as a guest or, for "", as nobody.
+// ask asks for the service as a guest or, for "", as nobody. What comes of it is counted.
 func (m *metered) ask(guest, service string) {
 	m.Helper()
-	path := "/ask?" + url.Values{"party": {m.party}, "guest": {guest}, "service": {service}}.Encode()
-	status := 0
-	partytest.Eventually(m, "the site answers", func() (ok bool) { // after a reload it may be reset
-		var err error
-		status, _, err = m.TryGet(path)
-		return err == nil
-	})
-	check.FatalIf(m, status != http.StatusOK, "asking for %s: %d", service, status)
+	_, _ = operatorOf(m, m.party).Partyline().Operator(guest).AskAround(context.Background(), service, nil)
 }
 
 // scrapeMetrics returns all parties' figures.
@@ -319,7 +300,7 @@ func TestInvitesAreCountedByWhatBecameOfThem(t *testing.T) {
 	m.expect(countedGuests(2), pings, countedInvites(6, 4, 4, 8))
 }
 
-func TestNothingARequestCarriesBecomesALabel(t *testing.T) {
+func TestNothingThatSomebodyAsksForBecomesALabel(t *testing.T) {
 	m := newMetered(t)
 	partytest.OnProvision(t, "member", partytest.Joins(m.party, "guest", "number", 1))
 	m.load("test_app member\nwsgi_party PARTY {\nignore_missing_services\n}")
@@ -329,8 +310,8 @@ func TestNothingARequestCarriesBecomesALabel(t *testing.T) {
 	for i := range 10 {
 		m.ask("", fmt.Sprint("unheard-of", i))
 		m.ask(fmt.Sprint("stranger", i), fmt.Sprint("unheard-of", i))
-		status, _ := m.Get(fmt.Sprint("/ask?service=number&party=unheard-of", i)) // a party that is not there
-		check.Equal(t, status, http.StatusNotFound)
+		_, ok := wsgiparty.Lookup(fmt.Sprint("unheard-of", i))
+		check.ErrorIf(t, ok, "an unheard-of party is there")
 		m.expectOf(fmt.Sprint("unheard-of", i))
 	}
 	m.expect(want...)
