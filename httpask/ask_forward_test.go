@@ -88,9 +88,7 @@ func TestVisitorsCannotSayWhatGoesOn(t *testing.T) {
 		status, body := c.Do("GET", path, "", header)
 		check.ErrorIf(t, status != http.StatusOK || body != "1", "%s: %d %s", path, status, body)
 	}
-	if len(a.Requests()) != 2 {
-		t.Fatal(a.Requests())
-	}
+	check.FatalIf(t, len(a.Requests()) != 2, a.Requests())
 	for _, r := range a.Requests() {
 		text := fmt.Sprint(r.Header)
 		check.ErrorIf(t, strings.Contains(text, "forged"), "%s: %s", r.URL, text)

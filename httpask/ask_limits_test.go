@@ -18,7 +18,6 @@ import (
 	"github.com/wsgiparty/wsgiparty/httpask"
 	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
-	"github.com/wsgiparty/wsgiparty/internal/wire"
 )
 
 // servesLong answers with a JSON string of so many bytes, which the path's last segment
@@ -48,17 +47,12 @@ func TestAnAnswerStandsOnceInAResponse(t *testing.T) {
 	long := strings.Repeat("needle-in-go,", 1000)
 	connectMain(c, "go", "s", partytest.Answers(long))
 	connectMain(c, "raw", "s", partytest.Answers(json.RawMessage(`["needle-in-raw"]`)))
-	for _, request := range []partytest.Asking{{Path: "/s"}, {Path: "/", Body: `[{"service": "s"}]`}} {
-		request.Key = key
-		body := c.Ask(request).Body
+	for _, request := range []partytest.Asking{{Key: key, Path: "/s"}, {Key: key, Path: "/", Body: `[{"service": "s"}]`}} {
+		response := c.Ask(request)
 		for needle, want := range map[string]int{"needle-in-application": 1, "needle-in-go": 1000, "needle-in-raw": 1} {
-			check.Equal(t, strings.Count(body, needle), want, "%s: times that %s is there", request.Path, needle)
+			check.Equal(t, strings.Count(response.Body, needle), want, "%s: times that %s is there", request.Path, needle)
 		}
-		var results []wire.Asked
-		if err := json.Unmarshal([]byte("["+strings.Trim(strings.TrimSpace(body), "[]")+"]"), &results); err != nil {
-			t.Fatal(body, err)
-		}
-		r := results[0]
+		r := asked(t, response)[0]
 		check.ErrorIf(t, len(r.Answers) != 3 || len(r.Replies) != 3 || r.Replies[0].Guest != "a" || r.Replies[1].Guest != "go" || r.Replies[2].Guest != "raw", "%+v", r)
 	}
 }
@@ -96,17 +90,15 @@ func TestAShortListOfAsksDoesNotCallEverybodyAtOnce(t *testing.T) {
 		}()
 	}
 	partytest.Eventually(t, "as many wait as may", func() bool { return underWay.Load() >= httpask.MaxUnderWay })
-	c.ExpectAsk(partytest.Asking{Key: key, Path: "/quick"}, `{"answers": [1], "replies": [{"guest": "go", "mount": "", "status": "answered"}]}`) // which waits for nobody
+	c.ExpectAsk(partytest.Asking{Key: key, Path: "/quick"}, answered("1", "go")) // which waits for nobody
 	close(release)
 	for range 2 {
 		if r := <-results; r.Status != http.StatusOK || strings.Count(r.Body, `"answered"`) != 128*128 {
 			t.Errorf("%d, %d answers", r.Status, strings.Count(r.Body, `"answered"`))
 		}
 	}
-	if called.Load() != 256*128 || most.Load() > httpask.MaxUnderWay {
-		t.Errorf("%d calls, %d of them at once", called.Load(), most.Load())
-	}
-	c.ExpectAsk(partytest.Asking{Key: key, Path: "/slow?first"}, `{"answers": [1], "replies": [{"guest": "go", "mount": "", "status": "answered"}]}`) // all have ended
+	check.ErrorIf(t, called.Load() != 256*128 || most.Load() > httpask.MaxUnderWay, "%d calls, %d of them at once", called.Load(), most.Load())
+	c.ExpectAsk(partytest.Asking{Key: key, Path: "/slow?first"}, answered("1", "go")) // all have ended
 }
 
 func TestFirstDoesNotListWhoDeclinedBefore(t *testing.T) {
@@ -140,15 +132,11 @@ func TestAResponseHasAtMostMaxResponse(t *testing.T) {
 
 	// By itself: the reply for which there is no room has failed.
 	response := c.Ask(partytest.Asking{Key: key, Path: "/three"})
-	var one wire.Asked
-	if err := json.Unmarshal([]byte(response.Body), &one); err != nil || len(one.Answers) != 3 || len(one.Replies) != 4 || string(one.Answers[2]) != `"d"` {
-		t.Fatalf("%d %.100s: %v", response.Status, response.Body, err)
-	}
+	one := asked(t, response)[0]
+	check.FatalIf(t, len(one.Answers) != 3 || len(one.Replies) != 4 || string(one.Answers[2]) != `"d"`, "%.100s", response.Body)
 	r := one.Replies[2]
 	check.ErrorIf(t, r.Guest != "c" || r.Status != "failed" || !strings.Contains(r.Error, "longer than max_response"), "%+v", r)
-	if len(response.Body) > most || response.Header.Get("Content-Length") != strconv.Itoa(len(response.Body)) {
-		t.Errorf("%d bytes, Content-Length %s", len(response.Body), response.Header.Get("Content-Length"))
-	}
+	check.ErrorIf(t, len(response.Body) > most || response.Header.Get("Content-Length") != strconv.Itoa(len(response.Body)), "%d bytes, Content-Length %s", len(response.Body), response.Header.Get("Content-Length"))
 	c.ExpectProblem(partytest.Asking{Key: key, Path: "/many"}, http.StatusRequestEntityTooLarge, "max_response, 100000 bytes")
 
 	// In a batch: the ask for which there is no room is a result that says so.
@@ -193,11 +181,8 @@ func TestABatchOfLongAnswersIsBounded(t *testing.T) {
 	runtime.ReadMemStats(&before)
 	response := c.Ask(partytest.Asking{Key: key, Path: "/", Body: "[" + strings.Repeat(`{"service": "long"},`, 255) + `{"service": "short"}]`})
 	runtime.ReadMemStats(&after)
-	var results []wire.Asked
-	if err := json.Unmarshal([]byte(response.Body), &results); err != nil || len(results) != 256 {
-		t.Fatalf("%d, %d bytes: %v", response.Status, len(response.Body), err)
-	}
-	check.ErrorIf(t, len(response.Body) > 8<<20, "%d bytes", len(response.Body))
+	results := asked(t, response)
+	check.FatalIf(t, len(results) != 256 || len(response.Body) > 8<<20, "%d results, %d bytes", len(results), len(response.Body))
 	answered, refused := 0, 0 // others fail as they like on a busy machine
 	for _, result := range results {
 		answered += len(result.Answers)

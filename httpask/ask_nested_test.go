@@ -6,9 +6,7 @@ package httpask_test
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -33,12 +31,11 @@ func TestTwoApplicationsAskEachOther(t *testing.T) {
 		case "name":
 			return partytest.Answer(200, a.Name)
 		case "neighbour": // asked for by the page of the other
-			response, err := a.AskBack(r, "name")
-			var got struct{ Answers []string }
-			if err := errors.Join(err, json.Unmarshal([]byte(response.Body), &got)); err != nil || len(got.Answers) != 1 {
-				return partytest.Answer(500, fmt.Sprint(response, err))
+			answers, err := answersBack(a, r, "name")
+			if err != nil || len(answers) != 1 {
+				return partytest.Answer(500, fmt.Sprint(answers, err))
 			}
-			return partytest.Answer(200, a.Name+" knows "+got.Answers[0])
+			return partytest.Answer(200, fmt.Sprint(a.Name, " knows ", answers[0]))
 		case "page":
 			response, err := c.TryAsk(r.Context(), partytest.Asking{Key: a.Key, Path: "/neighbour"})
 			if err != nil {
@@ -96,12 +93,11 @@ func TestGuestsAreSkippedAcrossProcessesAsInOne(t *testing.T) {
 	for _, name := range []string{"a", "b", "c"} {
 		apps[name] = c.NewGuest(name, func(a *partytest.Application, r *http.Request, _ string) partytest.Reply {
 			call(a.Name)
-			response, err := a.AskBack(r, "s")
-			var got struct{ Answers []any }
-			if err := errors.Join(err, json.Unmarshal([]byte(response.Body), &got)); err != nil || response.Status != 200 {
-				return partytest.Answer(500, fmt.Sprint(response, err))
+			answers, err := answersBack(a, r, "s")
+			if err != nil {
+				return partytest.Answer(500, err.Error())
 			}
-			return partytest.Answer(200, append([]any{a.Name}, got.Answers...))
+			return partytest.Answer(200, append([]any{a.Name}, answers...))
 		})
 	}
 	for mask := 1; mask < 8; mask++ {
@@ -116,9 +112,7 @@ func TestGuestsAreSkippedAcrossProcessesAsInOne(t *testing.T) {
 				local = append(local, name)
 			}
 		}
-		if err := caddy.Stop(); err != nil { // or the config before might still answer
-			t.Fatal(err)
-		}
+		check.Must(t, caddy.Stop())             // or the config before might still answer
 		partytest.Client.CloseIdleConnections() // to it
 		c.Around(directives)
 		for _, name := range local {
@@ -131,25 +125,17 @@ func TestGuestsAreSkippedAcrossProcessesAsInOne(t *testing.T) {
 		}
 		for _, asker := range []string{"", "a", "b", "c", "somebody"} {
 			want := check.Value(reference.Operator(asker).AskAround(t.Context(), "s", nil))(t)
-			wantCalls := called()
-			got, err := operatorOf(c, "main").Partyline().Operator(asker).AskAround(t.Context(), "s", nil)
-			if err != nil {
-				t.Errorf("%q asks %q and %q: %v", asker, remote, local, err)
-				called()
-				continue
-			}
-			gotCalls := called()
-			encoded, _ := json.Marshal(got)
 			wanted, _ := json.Marshal(want)
-			check.ErrorIf(t, string(encoded) != string(wanted) || !slices.Equal(gotCalls, wantCalls), "%q asks %q over HTTP and %q here: %s, want %s; calls %q, want %q", asker, remote, local, encoded, wanted, gotCalls, wantCalls)
+			wantCalls := called()
+			expect := func(got any) {
+				encoded, _ := json.Marshal(got)
+				what := fmt.Sprintf("%q asks %q over HTTP and %q here", asker, remote, local)
+				check.Equal(t, string(encoded), string(wanted), what)
+				check.Slices(t, called(), wantCalls, what, ": calls")
+			}
+			expect(check.Value(operatorOf(c, "main").Partyline().Operator(asker).AskAround(t.Context(), "s", nil))(t))
 			if slices.Contains(remote, asker) { // the same by the endpoint
-				response := c.Ask(partytest.Asking{Key: apps[asker].Key, Path: "/s"})
-				var result struct{ Answers []json.RawMessage }
-				err := json.Unmarshal([]byte(response.Body), &result)
-				encoded, _ := json.Marshal(result.Answers)
-				if gotCalls := called(); err != nil || string(encoded) != string(wanted) || !slices.Equal(gotCalls, wantCalls) {
-					t.Errorf("%q asks %q over HTTP and %q here: %s, want %s; calls %q, want %q", asker, remote, local, encoded, wanted, gotCalls, wantCalls)
-				}
+				expect(asked(t, c.Ask(partytest.Asking{Key: apps[asker].Key, Path: "/s"}))[0].Answers)
 			}
 		}
 	}
@@ -181,7 +167,7 @@ func TestAsksNestedTooDeepEnd(t *testing.T) {
 	c.Around(one.Directives("a", "c", "e", "g", "i", "k") + two.Directives("b", "d", "f", "h", "j", "l"))
 	for range 2 { // nobody is worse off for it
 		depth.Store(0)
-		c.ExpectAsk(partytest.Asking{Key: two.Key, Path: "/a"}, `{"answers": ["deep"], "replies": [{"guest": "one", "mount": "/one", "status": "answered"}]}`)
+		c.ExpectAsk(partytest.Asking{Key: two.Key, Path: "/a"}, answered(`"deep"`, "one /one"))
 		check.Equal(t, depth.Load(), 8, "asks led to the deepest")
 		last := deepest.Load().(partytest.Response)
 		check.ErrorIf(t, last.Status != http.StatusLoopDetected || last.Header.Get("Content-Type") != "application/problem+json", "the ninth ask gets %d %v", last.Status, last.Header)
@@ -210,14 +196,14 @@ func TestATokenThatIsNotTheAskersOrOldIsRefused(t *testing.T) {
 		return partytest.Asking{Key: key, Path: "/name", Header: http.Header{"Party-Token": {token}}}
 	}
 	// The one who was asked is not asking for it: both are called by nobody.
-	c.ExpectAsk(with(one.Key, ofOne), `{"answers": ["two"], "replies": [{"guest": "two", "mount": "/two", "status": "answered"}]}`)
+	c.ExpectAsk(with(one.Key, ofOne), answered(`"two"`, "two /two"))
 	c.ExpectProblem(with(one.Key, ofTwo), http.StatusBadRequest, "Party-Token")
 	c.ExpectProblem(with(two.Key, ofOne), http.StatusBadRequest, "Party-Token")
 	for _, garbage := range []string{"x", "a.b.c", ofOne[:len(ofOne)-2], ofOne + "A", strings.Repeat("x", 9000)} {
 		c.ExpectProblem(with(one.Key, garbage), http.StatusBadRequest, "Party-Token")
 		c.ExpectProblem(partytest.Asking{Key: one.Key, Path: "/", Body: `[{"service": "name"}]`, Header: http.Header{"Party-Token": {garbage}}}, http.StatusBadRequest, "Party-Token")
 	}
-	c.ExpectAsk(with(one.Key, ""), `{"answers": ["two"], "replies": [{"guest": "two", "mount": "/two", "status": "answered"}]}`)
+	c.ExpectAsk(with(one.Key, ""), answered(`"two"`, "two /two"))
 
 	keys := check.Value(token.NewKeys([]string{one.Key}))(t)
 	signed := func(guest string, at time.Time, asks int) string {
@@ -225,14 +211,13 @@ func TestATokenThatIsNotTheAskersOrOldIsRefused(t *testing.T) {
 		for i := range path {
 			path[i] = token.Ask{Guest: "g", Service: fmt.Sprint("s", i)}
 		}
-		text := check.Value(keys.Sign(token.Token{Guest: guest, Method: "POST", URI: "/one/name", Mount: "/one", Path: path}, at))(t)
-		return text
+		return check.Value(keys.Sign(token.Token{Guest: guest, Method: "POST", URI: "/one/name", Mount: "/one", Path: path}, at))(t)
 	}
 	now := time.Now()
 	c.ExpectProblem(with(one.Key, signed("two", now, 0)), http.StatusBadRequest, "another guest")
 	c.ExpectProblem(with(one.Key, signed("one", now.Add(-2*time.Minute), 0)), http.StatusBadRequest, "expired")
 	c.ExpectProblem(with(one.Key, signed("one", now.Add(2*time.Minute), 0)), http.StatusBadRequest, "future")
-	c.ExpectAsk(with(one.Key, signed("one", now, 8)), `{"answers": ["two"], "replies": [{"guest": "two", "mount": "/two", "status": "answered"}]}`) // who led there is not the guest's to say
+	c.ExpectAsk(with(one.Key, signed("one", now, 8)), answered(`"two"`, "two /two")) // who led there is not the guest's to say
 	response := c.Ask(with(one.Key, signed("one", now.Add(-time.Minute), 7)))
 	check.ErrorIf(t, response.Status != 200 || !strings.Contains(response.Body, `"answers":["two"]`), "%d %s", response.Status, response.Body)
 }
@@ -246,34 +231,21 @@ func TestNothingOfAnAskIsForwardedButItsTrace(t *testing.T) {
 	})
 	two := partytest.Key(t, "two")
 	partytest.App(t, "asks", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-		operator, _ := wsgiparty.Lookup("main")
-		answers, err := operator.AskAround(r.Context(), "header", nil)
+		answers, err := operatorOf(c, "main").AskAround(r.Context(), "header", nil)
 		if err != nil {
 			return err
 		}
 		_, err = w.Write(answers[0].(json.RawMessage))
 		return err
 	})
-	c.Around(strings.Replace(one.Directives("header"), "timeout", "forward Authorization X-Thing Cookie\ntimeout", 1) + `
-		invite /two/__invite__/
-		handle_path /two/* {
-			wsgi_party_guest {
-				key {env.two_PARTY_KEY}
-				answer x y
-			}
-			test_app asks
-		}`)
+	c.Around(strings.Replace(one.Directives("header"), "timeout", "forward Authorization X-Thing Cookie\ntimeout", 1) +
+		"invite /two/__invite__/\nhandle_path /two/* {\nwsgi_party_guest {\nkey {env.two_PARTY_KEY}\nanswer x y\n}\ntest_app asks\n}")
 	const trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 	header := http.Header{"X-Thing": {"thing"}, "Traceparent": {trace}, "Cookie": {"a=b"}}
-	c.ExpectAsk(partytest.Asking{Key: two, Path: "/header", Header: header}, fmt.Sprintf(
-		`{"answers": [["", "", %[1]q, ""]], "replies": [{"guest": "one", "mount": "/one", "status": "answered"}]}`, trace))
-	c.ExpectAsk(partytest.Asking{Key: two, Path: "/", Body: `[{"service": "header"}]`, Header: header}, fmt.Sprintf(
-		`[{"answers": [["", "", %[1]q, ""]], "replies": [{"guest": "one", "mount": "/one", "status": "answered"}]}]`, trace))
-	r := check.Value(http.NewRequest("GET", "http://"+c.Address+"/two/", nil))(t)
-	r.Header = header.Clone()
-	r.Header.Set("Authorization", "Basic eDp5")
-	response := check.Value(http.DefaultClient.Do(r))(t)
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	check.ErrorIf(t, err != nil || strings.TrimSpace(string(body)) != `["Basic eDp5","thing","`+trace+`","a=b"]`, "a visitor's headers: %s %v", body, err)
+	onlyTrace := answered(`["", "", "`+trace+`", ""]`, "one /one")
+	c.ExpectAsk(partytest.Asking{Key: two, Path: "/header", Header: header}, onlyTrace)
+	c.ExpectAsk(partytest.Asking{Key: two, Path: "/", Body: `[{"service": "header"}]`, Header: header}, "["+onlyTrace+"]")
+	header.Set("Authorization", "Basic eDp5")
+	_, body := c.Do("GET", "/two/", "", header)
+	check.Equal(t, strings.TrimSpace(body), `["Basic eDp5","thing","`+trace+`","a=b"]`, "a visitor's headers")
 }

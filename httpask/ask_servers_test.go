@@ -32,7 +32,6 @@ import (
 
 	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
-	"github.com/wsgiparty/wsgiparty/internal/wire"
 )
 
 // TestAnAskEndsWithItsClient has one of several asks, and of a batch, go.
@@ -48,8 +47,7 @@ func TestAnAskEndsWithItsClient(t *testing.T) {
 	})
 	var after atomic.Int64
 	connectMain(c, "next", "wait", func(context.Context, any) (any, error) { return after.Add(1), nil })
-	for _, a := range []partytest.Asking{{Path: "/wait"}, {Path: "/", Body: `[{"service": "wait"}, {"service": "wait"}]`}} {
-		a.Key = one
+	for _, a := range []partytest.Asking{{Key: one, Path: "/wait"}, {Key: one, Path: "/", Body: `[{"service": "wait"}, {"service": "wait"}]`}} {
 		asks := 1 + strings.Count(a.Body, ",")
 		ctx, leave := context.WithCancel(t.Context())
 		gone := make(chan error, 1)
@@ -85,9 +83,9 @@ func TestAnAskEndsWithItsClient(t *testing.T) {
 // TestAnAskUnderWayOutlivesAReload lets the guest answer when another config runs.
 func TestAnAskUnderWayOutlivesAReload(t *testing.T) {
 	c := partytest.NewCaddy(t)
-	asked, answer := make(chan struct{}), make(chan struct{})
+	begun, answer := make(chan struct{}), make(chan struct{})
 	one := c.NewGuest("one", func(a *partytest.Application, r *http.Request, _ string) partytest.Reply {
-		close(asked)
+		close(begun)
 		<-answer
 		// It is the new config that is asked. For a moment after a reload, Caddy's old
 		// server resets a connection now and then, or answers it.
@@ -105,16 +103,13 @@ func TestAnAskUnderWayOutlivesAReload(t *testing.T) {
 		return one.Directives("slow") + "invite /two/__invite__/\nhandle_path /two/* {\nwsgi_party_guest {\nkey {env.two_PARTY_KEY}\nanswer name " + name + "\n}\n}"
 	}
 	c.Around(config("before"))
-	type result struct {
-		partytest.Response
-		err error
-	}
-	got := make(chan result, 1)
+	got := make(chan partytest.Response, 1)
 	go func() {
 		response, err := c.TryAsk(t.Context(), partytest.Asking{Key: two, Path: "/slow"})
-		got <- result{response, err}
+		check.Nil(t, err)
+		got <- response
 	}()
-	<-asked
+	<-begun
 	loaded := make(chan error, 1)
 	next := c.Adapt("ADDRESS {\nwsgi_party main {\n" + config("after") + "\n}\n}\nhttp://" + c.Endpoint + " {\nwsgi_party_ask main\n}")
 	go func() { loaded <- caddy.Load(next, true) }()
@@ -123,12 +118,8 @@ func TestAnAskUnderWayOutlivesAReload(t *testing.T) {
 		return err == nil && strings.Contains(response.Body, "after")
 	})
 	close(answer)
-	r := <-got
-	check.FatalIf(t, r.err != nil || r.Status != 200, "%d %s %v", r.Status, r.Body, r.err)
-	var asks wire.Asked
-	if err := json.Unmarshal([]byte(r.Body), &asks); err != nil || len(asks.Answers) != 1 || !strings.Contains(string(asks.Answers[0]), `"answers":["after"]`) {
-		t.Errorf("%s %v", r.Body, err)
-	}
+	answers := asked(t, <-got)[0].Answers
+	check.ErrorIf(t, len(answers) != 1 || !strings.Contains(string(answers[0]), `"answers":["after"]`), "%s", answers)
 	check.Nil(t, <-loaded)
 }
 
@@ -173,6 +164,23 @@ func TestNoAskGoesWrongWhileConfigsReload(t *testing.T) {
 	group.Wait()
 }
 
+// pingOver asks for ping over a transport of its own, and returns the protocol, the status and the
+// body.
+func pingOver(transport *http.Transport, url, key string) (string, error) {
+	r, err := http.NewRequest("POST", url, strings.NewReader("null"))
+	if err != nil {
+		return "", err
+	}
+	r.Header.Set("Authorization", "Bearer "+key)
+	response, err := transport.RoundTrip(r)
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	return fmt.Sprint(response.Proto, " ", response.StatusCode, " ", string(body)), err
+}
+
 func TestAskingOverHTTP2(t *testing.T) {
 	c := partytest.NewCaddy(t)
 	one, _ := partytest.Key(t, "one"), partytest.Key(t, "two")
@@ -191,20 +199,8 @@ func TestAskingOverHTTP2(t *testing.T) {
 	var group sync.WaitGroup
 	for range 20 {
 		group.Go(func() {
-			r, err := http.NewRequest("POST", "http://"+c.Endpoint+"/ping?first", strings.NewReader("null"))
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			r.Header.Set("Authorization", "Bearer "+one)
-			response, err := transport.RoundTrip(r)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			defer response.Body.Close()
-			body, err := io.ReadAll(response.Body)
-			check.ErrorIf(t, err != nil || response.ProtoMajor != 2 || response.StatusCode != 200 || !strings.Contains(string(body), `"answers":["two"]`), "%s %d %s %v", response.Proto, response.StatusCode, body, err)
+			answer, err := pingOver(transport, "http://"+c.Endpoint+"/ping?first", one)
+			check.ErrorIf(t, !strings.HasPrefix(answer, `HTTP/2.0 200 {"answers":["two"]`), answer, err)
 		})
 	}
 	group.Wait()
@@ -219,12 +215,8 @@ func TestAskingOverAUnixSocket(t *testing.T) {
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
 	}}
-	r := check.Value(http.NewRequest("POST", "http://party/ping", nil))(t)
-	r.Header.Set("Authorization", "Bearer "+one)
-	response := check.Value(transport.RoundTrip(r))(t)
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	check.ErrorIf(t, err != nil || response.StatusCode != 200 || !strings.Contains(string(body), `"answers":["two","keyless"]`), "%d %s %v", response.StatusCode, body, err)
+	answer, err := pingOver(transport, "http://party/ping", one)
+	check.ErrorIf(t, !strings.HasPrefix(answer, `HTTP/1.1 200 {"answers":["two","keyless"]`), answer, err)
 }
 
 // TestAskingBehindMTLS has an endpoint that wants a certificate.
@@ -257,21 +249,12 @@ func TestAskingBehindMTLS(t *testing.T) {
 	check.Equal(t, len(partytest.LogEntries(t, open)), 1, "certificates that everybody has to have")
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate}))
-	ask := func(own ...tls.Certificate) (int, string, error) {
-		r := check.Value(http.NewRequest("POST", "https://localhost:"+port+"/ping", nil))(t)
-		r.Header.Set("Authorization", "Bearer "+one)
+	ping := func(own ...tls.Certificate) (string, error) {
 		transport := &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: roots, Certificates: own}}
-		response, err := transport.RoundTrip(r)
-		if err != nil {
-			return 0, "", err
-		}
-		defer response.Body.Close()
-		return response.StatusCode, partytest.ReadAll(t, response), nil
+		return pingOver(transport, "https://localhost:"+port+"/ping", one)
 	}
-	if status, body, err := ask(tls.Certificate{Certificate: [][]byte{certificate}, PrivateKey: private}); err != nil || status != 200 || !strings.Contains(body, `"answers":["two","keyless"]`) {
-		t.Errorf("with a certificate: %d %s %v", status, body, err)
-	}
-	if status, body, err := ask(); err == nil {
-		t.Errorf("without one, but with a key: %d %s", status, body)
-	}
+	answer, err := ping(tls.Certificate{Certificate: [][]byte{certificate}, PrivateKey: private})
+	check.ErrorIf(t, !strings.HasPrefix(answer, `HTTP/1.1 200 {"answers":["two","keyless"]`), "with a certificate:", answer, err)
+	answer, err = ping()
+	check.ErrorIf(t, err == nil, "without one, but with a key:", answer)
 }

@@ -4,11 +4,8 @@
 package httpask_test
 
 import (
-	"bytes"
 	"context"
-	"crypto/hmac"
 	"crypto/sha256"
-	"crypto/sha512"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -41,7 +38,7 @@ func TestUnusableKeysFailTheLoad(t *testing.T) {
 	c := partytest.NewCaddy(t)
 	a := partytest.NewApplication(t, "", nil)
 	for name, each := range map[string]struct {
-		a, b  string
+		a, b  string // the guests' keys
 		write []string
 	}{
 		"empty":                    {"{env.ATTACK_EMPTY}", "", []string{`guest "a"`, "{env.ATTACK_EMPTY}, is empty", "openssl rand -base64 32"}},
@@ -56,25 +53,17 @@ func TestUnusableKeysFailTheLoad(t *testing.T) {
 		"literal from the adapter": {"{$a_PARTY_KEY}", "", []string{"placeholder", "{env."}},
 		"literal with more":        {"{env.a_PARTY_KEY}" + good, "", []string{"placeholder", "{env."}},
 		"literal before":           {good + "{env.a_PARTY_KEY}", "", []string{"placeholder", "{env."}},
-		"shared":                   {"{env.a_PARTY_KEY}", "{env.ATTACK_SHARED}", []string{`"a"`, `"b"`, "its own", "openssl rand"}},
+		"shared":                   {"{env.a_PARTY_KEY}", "key {env.ATTACK_SHARED}", []string{`"a"`, `"b"`, "its own", "openssl rand"}},
 	} {
-		options := func(keys string) string {
-			if keys == "" {
-				return "answer ping pong"
+		t.Run(name, func(t *testing.T) {
+			mounts := partytest.Mounted("a", "answer ping pong\nkey "+each.a, a) + partytest.Mounted("b", "answer ping pong\n"+each.b, a)
+			adapted, _, err := c.TryAdapt("ADDRESS {\nwsgi_party " + partytest.FreshParty() + " {\ninvite /a/__invite__/ /b/__invite__/\n" + mounts + "}\n}")
+			if err == nil {
+				err = caddy.Load(adapted, true)
 			}
-			return "answer ping pong\nkey " + keys
-		}
-		caddyfile := "ADDRESS {\nwsgi_party " + partytest.FreshParty() + " {\ninvite /a/__invite__/ /b/__invite__/\n" + partytest.Mounted("a", options(each.a), a) + partytest.Mounted("b", options(each.b), a) + "}\n}"
-		adapted, _, err := c.TryAdapt(caddyfile)
-		if err == nil {
-			err = caddy.Load(adapted, true)
-		}
-		if err == nil {
-			t.Errorf("%s: the config loads", name)
-			continue
-		}
-		check.Contains(t, err.Error(), each.write, "%s: the error %q does not say", name, err)
-		check.ErrorIf(t, strings.Contains(err.Error(), short), "%s: the error has the key", name)
+			check.Fails(t, err, each.write...)
+			check.ErrorIf(t, strings.Contains(fmt.Sprint(err), short), "the error has the key")
+		})
 	}
 	check.ErrorIf(t, strings.Contains(partytest.Logged(), short), "the log has the key")
 }
@@ -111,66 +100,19 @@ func TestAStolenKeyIsOnlyItsOwnGuests(t *testing.T) {
 		"for the other, signed with the other's":    partytest.Signed(t, keyB, "b", time.Now()),
 		"for this one, signed with the other's key": partytest.Signed(t, keyB, "a", time.Now()),
 	} {
-		if status, _ := c.AskAs(keyA, "who", "null", text); status != 400 {
-			t.Errorf("a token %s: status %d, want 400", name, status)
-		}
+		status, _ := c.AskAs(keyA, "who", "null", text)
+		check.Equal(t, status, 400, "a token", name)
 	}
 	for _, r := range b.Requests() {
-		if _, err := partytest.Token(r, "b", partytest.Keys(t, keyB)); err != nil {
-			t.Errorf("the token of the guest's own key: %v", err)
-		}
-		if _, err := partytest.Token(r, "b", partytest.Keys(t, keyA)); !errors.Is(err, token.ErrInvalid) {
-			t.Errorf("a token of the other's key: %v", err)
-		}
+		_, err := partytest.Token(r, "b", partytest.Keys(t, keyB))
+		check.Nil(t, err)
+		_, err = partytest.Token(r, "b", partytest.Keys(t, keyA))
+		check.ErrorIf(t, !errors.Is(err, token.ErrInvalid), "a token of the other's key: %v", err)
 	}
 	check.Equal(t, len(b.Requests()), 1, "requests")
 	for _, key := range []string{"", keyA[:len(keyA)-1], keyA + "x", strings.ToLower(keyA), "a", "null"} {
-		if status, _ := c.AskAs(key, "who", "null", ""); status != 401 {
-			t.Errorf("key %q: status %d, want 401", key, status)
-		}
-	}
-}
-
-func TestForgedTokensAreRefusedWhereGuestsAsk(t *testing.T) {
-	key, _ := partytest.Key(t, "a"), partytest.Key(t, "b")
-	c := partytest.NewCaddy(t)
-	a, b := partytest.NewApplication(t, "", nil), partytest.NewApplication(t, "", partytest.JSON("1"))
-	c.TwoGuests(partytest.FreshParty(), "answer ping pong", "service who /who", a, b)
-	good := partytest.Signed(t, key, "a", time.Now(), token.Ask{Guest: "b", Service: "other"})
-	parts := strings.Split(good, ".")
-	reheaded := func(header string) string {
-		return base64.RawURLEncoding.EncodeToString([]byte(header)) + "." + parts[1] + "."
-	}
-	payload := check.Value(base64.RawURLEncoding.DecodeString(parts[1]))(t)
-	hs512 := strings.TrimSuffix(reheaded(`{"alg":"HS512","typ":"JWT"}`), ".")
-	mac := hmac.New(sha512.New, []byte(key))
-	mac.Write([]byte(hs512))
-	hs512 += "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
-	altered := base64.RawURLEncoding.EncodeToString(bytes.Replace(payload, []byte(`"other"`), []byte(`"x"`), 1))
-	for name, text := range map[string]string{
-		"old":                 partytest.Signed(t, key, "a", time.Now().Add(-2*time.Minute)),
-		"of the future":       partytest.Signed(t, key, "a", time.Now().Add(2*time.Minute)),
-		"altered":             parts[0] + "." + altered + "." + parts[2],
-		"altered signature":   parts[0] + "." + parts[1] + "." + strings.Repeat("A", len(parts[2])),
-		"unsigned":            parts[0] + "." + parts[1] + ".",
-		"alg none":            reheaded(`{"alg":"none","typ":"JWT"}`),
-		"alg None, signed":    reheaded(`{"alg":"None","typ":"JWT"}`) + parts[2],
-		"alg none, signed":    reheaded(`{"alg":"none","typ":"JWT"}`) + parts[2],
-		"alg RS256":           reheaded(`{"alg":"RS256","typ":"JWT"}`) + parts[2],
-		"alg HS512, signed":   hs512,
-		"without an alg":      reheaded(`{"typ":"JWT"}`) + parts[2],
-		"no token at all":     "x",
-		"two in one":          good + "," + good,
-		"without a signature": parts[0] + "." + parts[1],
-		"too long":            good + strings.Repeat("A", 9000),
-	} {
-		if status, _ := c.AskAs(key, "who", "null", text); status != 400 {
-			t.Errorf("%s: status %d, want 400", name, status)
-		}
-	}
-	check.Equal(t, len(b.Requests()), 0, "asks came of forged tokens")
-	if status, answer := c.AskAs(key, "who", "null", good); status != 200 || len(answer.Answers) != 1 {
-		t.Errorf("a good token: status %d, %+v", status, answer)
+		status, _ := c.AskAs(key, "who", "null", "")
+		check.Equal(t, status, 401, "key ", key)
 	}
 }
 
@@ -186,9 +128,9 @@ func TestKeysDoNotShow(t *testing.T) {
 	a := partytest.NewApplication(t, "", func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/fail" {
 			w.WriteHeader(http.StatusInternalServerError)
-			return
+		} else {
+			partytest.JSON("1")(w, r)
 		}
-		partytest.JSON("1")(w, r)
 	})
 	b := partytest.NewApplication(t, `{"services": {"who": {"href": "/who"}, "fail": {"href": "/fail"}}}`, a.Config.Handler.ServeHTTP)
 	c.Site("log\nwsgi_party " + party + " {\ninvite /a/__invite__/ /b/__invite__/ /down/__invite__/\n" +
@@ -204,7 +146,7 @@ func TestKeysDoNotShow(t *testing.T) {
 		wsgi_party_ask ` + party + "\n}")
 	c.Connected(party, "who", "a", "b")
 	var shown strings.Builder
-	note := func(status int, body string) { fmt.Fprintln(&shown, status, body) }
+	note := func(what ...any) { fmt.Fprintln(&shown, what...) }
 	for _, key := range []string{keyA, keyB, second} {
 		header := http.Header{"Authorization": {"Bearer " + key}}
 		for _, service := range []string{"who", "fail", "missing", "who?first=maybe", "%zz"} {
@@ -227,12 +169,10 @@ func TestKeysDoNotShow(t *testing.T) {
 		response := c.Call("GET", path, "")
 		note(response.Status, response.Body)
 	}
-	for _, service := range []string{"who", "fail"} {
-		response := c.Call("POST", "/wsgi_party/"+party+"/ask/"+service, "null")
+	for _, path := range []string{"/ask/who", "/ask/fail", "/invite"} {
+		response := c.Call("POST", "/wsgi_party/"+party+path, "null")
 		note(response.Status, response.Body)
 	}
-	response := c.Call("POST", "/wsgi_party/"+party+"/invite", "")
-	note(response.Status, response.Body)
 	for _, service := range []string{"who", "fail"} {
 		answers, err := operatorOf(c, party).AskAround(context.Background(), service, nil)
 		fmt.Fprintf(&shown, "%s %v %+v %#v\n", answers, err, err, err)
@@ -240,8 +180,7 @@ func TestKeysDoNotShow(t *testing.T) {
 	stored, err := filepath.Glob(filepath.Join(caddy.DefaultStorage.Path, "wsgi_party", "*", "*"))
 	check.ErrorIf(t, err != nil || len(stored) == 0, "stored manifests: %q, %v", stored, err)
 	for _, path := range stored {
-		text := check.Value(os.ReadFile(path))(t)
-		shown.Write(text)
+		shown.Write(check.Value(os.ReadFile(path))(t))
 	}
 	shown.WriteString(partytest.Logged())
 	check.Contains(t, shown.String(), []string{`"logger":"http.log.access`, `"upstream roundtrip"`, "REDACTED", "{env.a_PARTY_KEY}", `"level":"debug"`, "500", "caddy_wsgi_party"}, "there is no in what was looked at")

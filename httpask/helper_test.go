@@ -4,10 +4,17 @@
 package httpask_test
 
 import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
+	"github.com/wsgiparty/wsgiparty/internal/wire"
 )
 
 func TestMain(m *testing.M) {
@@ -18,3 +25,32 @@ var (
 	operatorOf  = partytest.OperatorOf(wsgiparty.Lookup)
 	connectMain = partytest.ConnectMain(wsgiparty.Lookup)
 )
+
+// answered is the JSON of these answers, by guests that are each written with their mount, as in
+// "two /two".
+func answered(answers string, guests ...string) string {
+	var replies []string
+	for _, guest := range guests {
+		name, mount, _ := strings.Cut(guest, " ")
+		replies = append(replies, fmt.Sprintf(`{"guest": %q, "mount": %q, "status": "answered"}`, name, mount))
+	}
+	return `{"answers": [` + answers + `], "replies": [` + strings.Join(replies, ",") + "]}"
+}
+
+// asked returns the results of a request for a list, or for one service.
+func asked(t testing.TB, r partytest.Response) (results []wire.Asked) {
+	t.Helper()
+	list := "[" + strings.TrimSuffix(strings.TrimPrefix(r.Body, "["), "]") + "]"
+	check.FatalIf(t, json.Unmarshal([]byte(list), &results) != nil || r.Status != 200, "%d %.300s", r.Status, r.Body)
+	return results
+}
+
+// answersBack has an application ask back, and returns the answers.
+func answersBack(a *partytest.Application, r *http.Request, service string) ([]any, error) {
+	response, err := a.AskBack(r, service)
+	var got struct{ Answers []any }
+	if err = errors.Join(err, json.Unmarshal([]byte(response.Body), &got)); err == nil && response.Status != 200 {
+		err = errors.New(response.Body)
+	}
+	return got.Answers, err
+}

@@ -137,9 +137,7 @@ func TestAPageThatAsksItselfEnds(t *testing.T) {
 					}
 					after := made.Load()
 					partytest.Eventually(t, "nothing is under way", func() bool { return partytemplates.NoDotless("main") })
-					if made.Load() != after {
-						t.Errorf("the page was made %d times more when it was there", made.Load()-after)
-					}
+					check.ErrorIf(t, made.Load() != after, "the page was made %d times more when it was there", made.Load()-after)
 				})
 			}
 		}
@@ -198,9 +196,7 @@ func TestAPagesAskKnowsWhoAsksAlready(t *testing.T) {
 	partytest.TemplateApp(t)
 	c.Around(one.Directives("who") + "handle /page {\ntemplates {\nextensions {\nwsgi_party\n}\n}\ntest_app template\n}\n")
 	status, body := c.Get(partytest.Page(`{{(askFirst . "who").answers}}`))
-	if status != 200 || body != "[]" || calls.Load() != 1 {
-		t.Errorf("%d %s after %d calls%s", status, body, calls.Load(), partytest.LastHTTPError(t))
-	}
+	check.ErrorIf(t, status != 200 || body != "[]" || calls.Load() != 1, "%d %s after %d calls%s", status, body, calls.Load(), partytest.LastHTTPError(t))
 }
 
 // TestAPageSeesWhoFailed has a page over two applications, one of them down, one guest

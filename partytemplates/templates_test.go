@@ -172,9 +172,7 @@ func TestPagesLinkToPages(t *testing.T) {
 	c.ExpectPage(`{{maybeURL "one:post" "slug" "hello"}} [{{maybeURL "two:post" "slug" "hello"}}]`, "/one/post?1 []")
 	c.ExpectPage(`{{with maybeURL "two:index"}}<a href="{{.}}">{{else}}nowhere{{end}}`, "nowhere")
 	request, ok := got[1].(wsgiparty.URLRequest)
-	if !ok || request.Name != "one:post" || len(request.Values) != 2 || request.Values["slug"] != "hello" || request.Values["page"] != 2 {
-		t.Errorf("asked with %#v", got[1])
-	}
+	check.ErrorIf(t, !ok || request.Name != "one:post" || len(request.Values) != 2 || request.Values["slug"] != "hello" || request.Values["page"] != 2, "asked with %#v", got[1])
 	check.Equal(t, len(partytest.LogEntries(t, "guests failed")), 0)
 
 	expectNoPage(c, `before {{urlFor "two:index"}} after`, `nobody in party "main" answers service "url" for "two:index": no answer`)
@@ -193,9 +191,7 @@ func TestPagesLinkToPages(t *testing.T) {
 		expectNoPage(c, `{{`+function+` 7}}`, "a page's name is a string, and not a int")
 		expectNoPage(c, `{{`+function+`}}`, function)
 	}
-	if len(got) != before {
-		t.Errorf("guests were asked: %v", got[before:])
-	}
+	check.ErrorIf(t, len(got) != before, "guests were asked: %v", got[before:])
 }
 
 func TestPagesLinkNowhereElse(t *testing.T) {
@@ -398,9 +394,7 @@ func TestTheTemplatesExtensionInJSON(t *testing.T) {
 func TestTheTemplatesExtensionIsAModule(t *testing.T) {
 	info := check.Value(caddy.GetModule("http.handlers.templates.functions.wsgi_party"))(t)
 	functions, ok := info.New().(templates.CustomFunctions)
-	if !ok {
-		t.Fatalf("it is a %T", info.New())
-	}
+	check.FatalIf(t, !ok, "it is a %T", info.New())
 	for _, name := range []string{"askAround", "askFirst", "askReplies", "urlFor", "maybeURL"} {
 		check.ErrorIf(t, functions.CustomTemplateFunctions()[name] == nil, "there is no %s", name)
 	}
