@@ -104,6 +104,7 @@ func TestConnectingUnder1000ServicesIsCheap(t *testing.T) {
 	connecting()
 	runtime.ReadMemStats(&after)
 	bytes := after.TotalAlloc - before.TotalAlloc
+	t.Log(bytes)
 	check.ErrorIf(t, bytes > 5_000_000, "%d bytes", bytes)
 	most := 50.
 	if measure.UnderRaceDetector() {

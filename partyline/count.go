@@ -5,8 +5,6 @@ package partyline
 
 import (
 	"maps"
-	"math/bits"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -66,14 +64,14 @@ const (
 	asked   = answered // of a service, which has no other
 )
 
-// shards are a power of two, each a cache line. Asks under way at once mostly have shards of their
-// own, so that processors do not wait for each other.
-type shards [][figures]atomic.Uint64
+// shards are cache lines. Asks under way at once mostly have shards of their own, so that
+// processors do not wait for each other.
+type shards [8][figures]atomic.Uint64
 
-func (s shards) add(shard uint32, what figure) { s[int(shard)&(len(s)-1)][what].Add(1) }
+func (s *shards) add(shard uint32, what figure) { s[shard%uint32(len(s))][what].Add(1) }
 
 // sums adds up the shards. It reads calls after their replies, of which there might be more else.
-func (s shards) sums() (n [figures]uint64) {
+func (s *shards) sums() (n [figures]uint64) {
 	for i := range s {
 		for what := figures - 1; what >= 0; what-- {
 			n[what] += s[i][what].Load()
@@ -86,8 +84,8 @@ func (s shards) sums() (n [figures]uint64) {
 type counted struct{ guest, service string } // or otherServices
 
 type counter struct {
+	shards // first, so that each is a cache line
 	counted
-	shards
 	lastFailure atomic.Pointer[HandlerError]
 	duration    atomic.Int64 // of all remote replies
 	buckets     [len(durationBounds) + 1]atomic.Uint64
@@ -151,8 +149,7 @@ func (c *Counts) of(guest, service string) (replies, asks *counter) {
 // counter returns the counter of something, a new one if need be. The counts must be locked.
 func (c *Counts) counter(what counted) *counter {
 	if c.counters[what] == nil {
-		n := min(2<<bits.Len(uint(runtime.GOMAXPROCS(0)-1)), 16)
-		c.counters[what] = &counter{counted: what, shards: make(shards, n)}
+		c.counters[what] = &counter{counted: what}
 		c.services[what.guest]++
 	}
 	return c.counters[what]

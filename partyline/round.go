@@ -157,10 +157,10 @@ func (r *round) run(answers *[]any, yield yieldFunc) (panicked error) {
 		answer, err := c.handler(r.ask, r.payload)
 		switch err {
 		case nil:
-			c.shards.add(r.shard, answered)
+			c.counter.add(r.shard, answered)
 		case ErrHighAndDry: // mostly it is not wrapped
 			answer = nil
-			c.shards.add(r.shard, declined)
+			c.counter.add(r.shard, declined)
 		default:
 			answer, err = nil, r.fail(c, err)
 		}
@@ -207,11 +207,11 @@ func (r *round) collect(answer any, answers *[]any) {
 // ErrHighAndDry itself if it declines, else a *HandlerError.
 func (r *round) fail(c *connection, err error) error {
 	if errors.Is(err, ErrHighAndDry) {
-		c.shards.add(r.shard, declined)
+		c.counter.add(r.shard, declined)
 		return ErrHighAndDry
 	}
 	failure := r.failure(c, err)
-	c.shards.add(r.shard, failed)
+	c.counter.add(r.shard, failed)
 	c.counter.lastFailure.Store(failure)
 	return failure
 }
