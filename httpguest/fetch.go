@@ -151,7 +151,7 @@ func (f *fetcher) run() {
 		if !f.beginAsking(f.ctx) {
 			return
 		}
-		timer.Reset(max(f.fetch(), minFetchInterval))
+		timer.Reset(max(f.fetch(), f.interval))
 	}
 }
 

@@ -55,7 +55,7 @@ func (f *fetcher) act(a answer) party.InviteInfo {
 	info.Starting = f.mayBeStarting(info)
 	f.standing = f.standing.after(v, f.countDenial(v, a.time))
 	wait := f.waitAfter(v, a, info.Err)
-	info.AskedAgain = max(wait, minFetchInterval)
+	info.AskedAgain = max(wait, f.interval)
 	if v.joins() {
 		info.Hint = f.hint()
 	} else {

@@ -37,14 +37,15 @@ type remembered struct {
 	last atomic.Pointer[lastManifest]
 
 	// When it may be asked for its manifest next. Who takes that out asks: one at a time, and
-	// once a second, however many servers and configs the application is in.
-	pace chan time.Time
+	// once in an interval, however many servers and configs the application is in.
+	pace     chan time.Time
+	interval time.Duration
 
 	paused atomic.Pointer[pause] // nil, or since an answer that a proxy may count
 }
 
 var applications = kept.New(func(manifestKey) *remembered {
-	r := &remembered{pace: make(chan time.Time, 1)}
+	r := &remembered{pace: make(chan time.Time, 1), interval: minFetchInterval}
 	r.pace <- time.Time{}
 	return r
 }, nil)
@@ -79,7 +80,7 @@ func (r *remembered) beginAsking(ctx context.Context) bool {
 	return false
 }
 
-func (r *remembered) endAsking() { r.pace <- time.Now().Add(minFetchInterval) }
+func (r *remembered) endAsking() { r.pace <- time.Now().Add(r.interval) }
 
 // keep makes it the last good manifest, also for configs to come.
 func (f *fetcher) keep(last lastManifest) {
