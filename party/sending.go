@@ -42,7 +42,6 @@ func (i *invited) send(ctx context.Context, timeout time.Duration) *InviteInfo {
 		return nil
 	}
 	info.Duration, info.Status, info.Services = time.Since(info.Time), w.Status(), operator.Services()
-	body := w.Body()
 	if requestCtx.Err() != nil { // the guest may still be at it
 		operator.Leave()
 		info.Services = nil
@@ -50,7 +49,7 @@ func (i *invited) send(ctx context.Context, timeout time.Duration) *InviteInfo {
 			info.Status = 0 // it may be 499, reverse_proxy's word for a client that has gone
 		}
 	} else {
-		info.SetAnswer(w.Header(), body)
+		info.SetAnswer(w.Header(), w.Body())
 	}
 	info.Accepted = invitation.Accepted() || len(info.Services) > 0
 	info.judge()

@@ -12,6 +12,7 @@ import (
 	"path"
 	"regexp"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/certmagic"
@@ -35,10 +36,8 @@ var storageCalls = semaphore.NewWeighted(16)
 type Storage struct {
 	app    *App
 	caddys certmagic.Storage
-	kept   sync.Map // of the keys that the config has to nil
-
-	mu    sync.Mutex
-	spent time.Duration // waiting while the config loads
+	kept   sync.Map     // of the keys that the config has to nil
+	spent  atomic.Int64 // waiting while the config loads
 }
 
 // Storage returns that of the config.
@@ -93,15 +92,8 @@ func (s *Storage) Delete(key string) error {
 func (s *Storage) do(f func(context.Context, certmagic.Storage) error) error {
 	config, timeout := s.app.events.ctx, storageTimeout
 	if !s.app.events.hasStarted() {
-		began := time.Now()
-		s.mu.Lock()
-		timeout -= s.spent
-		s.mu.Unlock()
-		defer func() {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.spent += time.Since(began)
-		}()
+		timeout -= time.Duration(s.spent.Load())
+		defer func(began time.Time) { s.spent.Add(int64(time.Since(began))) }(time.Now())
 	}
 	ctx, cancel := context.WithTimeoutCause(config, timeout, errStorageHangs)
 	defer cancel()
