@@ -27,13 +27,6 @@ func TestABatchOfAsksHasAResultForEachInOrder(t *testing.T) {
 		return "slow", nil
 	})
 	connectMain(c, "echo", "echo", func(_ context.Context, payload any) (any, error) { return payload, nil })
-	mounts := map[string]string{"two": "/two", "keyless": "/keyless"}
-	answered := func(guest string) string {
-		return fmt.Sprintf(`{"guest": %q, "mount": %q, "status": "answered"}`, guest, mounts[guest])
-	}
-	one1 := func(guest, answer string) string {
-		return fmt.Sprintf(`{"answers": [%s], "replies": [%s]}`, answer, answered(guest))
-	}
 	response := c.Ask(partytest.Asking{Key: one, Path: "/", Body: `[
 		{"service": "slow"},
 		{"service": "ping"},
@@ -51,30 +44,19 @@ func TestABatchOfAsksHasAResultForEachInOrder(t *testing.T) {
 	if err := json.Unmarshal([]byte(response.Body), &results); err != nil || response.Status != http.StatusOK || len(results) != 11 {
 		t.Fatalf("%d %s: %v", response.Status, response.Body, err)
 	}
-	for i, want := range []string{
-		one1("slow", `"slow"`),
-		`{"answers": ["two", "keyless"], "replies": [` + answered("two") + "," + answered("keyless") + `]}`,
-		one1("two", `"two"`),
-		one1("echo", `{"n": 12345678901234567890}`),
-		one1("echo", `null`),
-		one1("echo", `null`),
-		"", "", "", "",
-		one1("two", `"/two/"`),
+	for i, want := range map[int]string{
+		0: answered(`"slow"`, "slow"), 1: answered(`"two", "keyless"`, "two /two", "keyless /keyless"), 2: answered(`"two"`, "two /two"),
+		3: answered(`{"n": 12345678901234567890}`, "echo"), 4: answered("null", "echo"), 5: answered("null", "echo"), 10: answered(`"/two/"`, "two /two"),
 	} {
-		if want == "" {
-			continue
-		}
-		if got, want := partytest.CompactJSON(t, string(results[i])), partytest.CompactJSON(t, want); got != want {
-			t.Errorf("result %d is %s, want %s", i, got, want)
-		}
+		check.Equal(t, partytest.CompactJSON(t, string(results[i])), partytest.CompactJSON(t, want), "result ", i)
 	}
 	partytest.IsProblem(t, "result 6", string(results[6]), http.StatusNotFound, `"main"`, `"nothing"`)
 	for _, i := range []int{7, 8, 9} {
 		partytest.IsProblem(t, fmt.Sprint("result ", i), string(results[i]), http.StatusBadRequest, fmt.Sprintf("element %d ", i), "no service")
 	}
 	c.ExpectAsk(partytest.Asking{Key: one, Path: "/", Body: "[]"}, "[]")
-	c.ExpectAsk(partytest.Asking{Key: one, Path: "/?first", Body: `[{"service": "ping", "first": false}]`},
-		`[{"answers": ["two", "keyless"], "replies": [`+answered("two")+","+answered("keyless")+`]}]`)
+	both := answered(`"two", "keyless"`, "two /two", "keyless /keyless")
+	c.ExpectAsk(partytest.Asking{Key: one, Path: "/?first", Body: `[{"service": "ping", "first": false}]`}, "["+both+"]")
 }
 
 func TestWhatIsNoListOfAsksSaysSo(t *testing.T) {
@@ -84,7 +66,7 @@ func TestWhatIsNoListOfAsksSaysSo(t *testing.T) {
 	connectMain(c, "counting", "count", func(context.Context, any) (any, error) { return asked.Add(1), nil })
 	for body, want := range map[string]string{
 		``: "it is empty", `null`: "no list", `{}`: "no list", `"ping"`: "no list", `7`: "no list",
-		`[{"service": "count"}, "ping"]`: "/1 is no object", `[[]]`: "/0 is no object",
+		`[{"service": "count"}, "ping"]`: "/1 is no object", `[[]]`: "/0 is no object", `[1]`: "/0 is no object",
 		`[{"service": "count"}, {"service": 7}]`:                  "/1/service is not a string",
 		`[{"service": "count", "first": "true"}]`:                 "/0/first is neither true nor false",
 		`[{"service": "count"}`:                                   "EOF",
@@ -92,7 +74,7 @@ func TestWhatIsNoListOfAsksSaysSo(t *testing.T) {
 		`[{"service": "count"}, {"service": "count", "payload"}]`: `within "/1/payload" after offset 53`,
 		`[{"service": "count"}, {"payload": [1,]}]`:               `within "/1/payload" after offset 37`,
 	} {
-		c.ExpectProblem(partytest.Asking{Key: one, Path: "/", Body: body}, http.StatusBadRequest, `write a list of objects as in [{"service": "url"`, want)
+		c.ExpectProblem(partytest.Asking{Key: one, Path: "/", Body: body}, http.StatusBadRequest, `write a list of objects as in [{"service": "url", "payload": {"name": "home"}, "first": true}]: `, want)
 	}
 	n := asked.Load()
 	check.ErrorIf(t, n > 0, "%d of them were asked", n)
@@ -101,25 +83,15 @@ func TestWhatIsNoListOfAsksSaysSo(t *testing.T) {
 func TestABatchIsAListOfUpTo256Asks(t *testing.T) {
 	c := partytest.NewCaddy(t)
 	one, _ := c.LoadThreeGuests()
-	for _, body := range []string{"", " ", "null", "{}", `{"service": "ping"}`, `"ping"`, `["ping"]`, "[1]", `[{"service": 1}]`,
-		`[{"service": "ping", "first": "yes"}]`, `[{"service": "ping"}] 1`, "[", `[{"service": "ping"},]`} {
-		c.ExpectProblem(partytest.Asking{Key: one, Path: "/", Body: body}, http.StatusBadRequest, `[{"service": "url", "payload": {"name": "home"}, "first": true}]`)
-	}
-	batch := func(n int) string {
-		return "[" + strings.TrimSuffix(strings.Repeat(`{"service":"ping"},`, n), ",") + "]"
-	}
-	var results []struct{ Answers []string }
-	response := c.Ask(partytest.Asking{Key: one, Path: "/", Body: batch(256)})
-	if err := json.Unmarshal([]byte(response.Body), &results); err != nil || len(results) != 256 {
-		t.Errorf("%d %v: %.200s", len(results), err, response.Body)
-	}
+	results := asked(t, c.Ask(partytest.Asking{Key: one, Path: "/", Body: listOf(256, "ping")}))
+	check.Equal(t, len(results), 256, "results")
 	for i, result := range results {
-		check.Slices(t, result.Answers, []string{"two", "keyless"}, "result %d", i)
+		check.Equal(t, fmt.Sprintf("%s", result.Answers), `["two" "keyless"]`, "result ", i)
 	}
-	var asked atomic.Int64
-	connectMain(c, "counting", "ping", func(context.Context, any) (any, error) { return asked.Add(1), nil })
-	c.ExpectProblem(partytest.Asking{Key: one, Path: "/", Body: batch(257)}, http.StatusRequestEntityTooLarge, "257", "256", "another request")
-	if n := asked.Load(); n > 0 {
+	var calls atomic.Int64
+	connectMain(c, "counting", "ping", func(context.Context, any) (any, error) { return calls.Add(1), nil })
+	c.ExpectProblem(partytest.Asking{Key: one, Path: "/", Body: listOf(257, "ping")}, http.StatusRequestEntityTooLarge, "257", "256", "another request")
+	if n := calls.Load(); n > 0 {
 		t.Errorf("%d of them were asked", n)
 	}
 }
@@ -141,7 +113,7 @@ func TestTheAsksOfABatchRunTogether(t *testing.T) {
 			return nil, errors.New("alone")
 		}
 	})
-	response := c.Ask(partytest.Asking{Key: one, Path: "/", Body: "[" + strings.Repeat(`{"service": "wait"},`, 49) + `{"service": "wait"}]`})
+	response := c.Ask(partytest.Asking{Key: one, Path: "/", Body: listOf(50, "wait")})
 	check.Equal(t, strings.Count(response.Body, `"answers":["together"]`), 50, "of 50: %.300s", response.Body)
 }
 
@@ -156,21 +128,13 @@ func TestTheAsksOfBatchesWaitInLine(t *testing.T) {
 		time.Sleep(2 * time.Millisecond)
 		return partytest.Answer(200, "answer")
 	})
-	two := partytest.Key(t, "two")
-	c.Around(one.Directives("single", "double", "double") + `
-		invite /two/__invite__/
-		handle_path /two/* {
-			wsgi_party_guest {
-				key {env.two_PARTY_KEY}
-				answer x y
-			}
-		}`)
+	asker := partytest.Key(t, "asker")
+	c.Around(one.Directives("single", "double", "double") + partytest.Asker)
 	for service, handlers := range map[string]int{"single": 1, "double": 2} {
 		var group sync.WaitGroup
 		for range 4 {
 			group.Go(func() {
-				batch := "[" + strings.Repeat(`{"service": "`+service+`"},`, 49) + `{"service": "` + service + `"}]`
-				response, err := c.TryAsk(t.Context(), partytest.Asking{Key: two, Path: "/", Body: batch})
+				response, err := c.TryAsk(t.Context(), partytest.Asking{Key: asker, Path: "/", Body: listOf(50, service)})
 				if n := strings.Count(response.Body, `"status":"answered"`); err != nil || n != 50*handlers {
 					t.Errorf("%s: %d of %d answered: %v %.300s", service, n, 50*handlers, err, response.Body)
 				}
@@ -203,7 +167,7 @@ func TestABatchDoesNotWaitForTheAskThatLedToIt(t *testing.T) {
 	c.Around(one.Directives("back") + two.Directives("there") + three.Directives("last"))
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	response, err := c.TryAsk(ctx, partytest.Asking{Key: one.Key, Path: "/", Body: "[" + strings.Repeat(`{"service": "there"},`, 39) + `{"service": "there"}]`})
+	response, err := c.TryAsk(ctx, partytest.Asking{Key: one.Key, Path: "/", Body: listOf(40, "there")})
 	n := strings.Count(response.Body, `"answers":["last"]`)
 	check.ErrorIf(t, err != nil || n != 40, "%d of 40: %v %.500s", n, err, response.Body)
 }

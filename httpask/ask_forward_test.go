@@ -115,14 +115,7 @@ func TestWhatIsForwardedIsEachRequestsOwn(t *testing.T) {
 				reverse_proxy ` + a.Address() + `
 			}
 		}
-		handle {
-			templates {
-				extensions {
-					wsgi_party
-				}
-			}
-			test_app template
-		}
+		` + partytest.Pages + `
 	}`)
 	status, body := c.Do("GET", partytest.Page(`{{askAround . "s"}}`), "", http.Header{"X-Thing": {"x"}})
 	check.FatalIf(t, status != http.StatusOK || body != "[1 1]", "%d %s", status, body)

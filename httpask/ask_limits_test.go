@@ -84,7 +84,7 @@ func TestAShortListOfAsksDoesNotCallEverybodyAtOnce(t *testing.T) {
 	results := make(chan partytest.Response, 2)
 	for range 2 {
 		go func() {
-			response, err := c.TryAsk(t.Context(), partytest.Asking{Key: key, Path: "/", Body: "[" + strings.Repeat(`{"service": "slow"},`, 127) + `{"service": "slow"}]`})
+			response, err := c.TryAsk(t.Context(), partytest.Asking{Key: key, Path: "/", Body: listOf(128, "slow")})
 			check.Nil(t, err)
 			results <- response
 		}()
@@ -158,7 +158,7 @@ func TestAResponseHasAtMostMaxResponse(t *testing.T) {
 		}
 	}
 	check.ErrorIf(t, len(response.Body) > most, "%d bytes", len(response.Body))
-	if response := c.Ask(partytest.Asking{Key: key, Path: "/", Body: "[" + strings.Repeat(`{"service": "long"},`, 255) + `{"service": "long"}]`}); response.Status != http.StatusOK || len(response.Body) > most {
+	if response := c.Ask(partytest.Asking{Key: key, Path: "/", Body: listOf(256, "long")}); response.Status != http.StatusOK || len(response.Body) > most {
 		t.Errorf("%d, %d bytes", response.Status, len(response.Body))
 	}
 

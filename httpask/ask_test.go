@@ -106,13 +106,11 @@ func TestFirstEndsAnAskFromOutside(t *testing.T) {
 	for _, query := range []string{"?first", "?first=", "?first=true", "?first=1", "?x=y&first"} {
 		c.ExpectAsk(partytest.Asking{Key: one, Path: "/ping" + query}, first)
 	}
-	n := asked.Load()
-	check.ErrorIf(t, n > 0, "%d asks went on", n)
+	check.Equal(t, asked.Load(), 0, "asks that went on")
 	for _, query := range []string{"", "?first=false", "?last"} {
 		asked.Store(0)
-		if c.Ask(partytest.Asking{Key: one, Path: "/ping" + query}); asked.Load() != 1 {
-			t.Errorf("%q asks %d of the others", query, asked.Load())
-		}
+		c.Ask(partytest.Asking{Key: one, Path: "/ping" + query})
+		check.Equal(t, asked.Load(), 1, query)
 	}
 	c.ExpectProblem(partytest.Asking{Key: one, Path: "/ping?first=maybe"}, http.StatusBadRequest, "first", "maybe", "true or false")
 	c.ExpectProblem(partytest.Asking{Key: one, Path: "/ping?first=%zz"}, http.StatusBadRequest, "%zz")
@@ -186,29 +184,11 @@ func TestWhoAsksNeedsAKey(t *testing.T) {
 func TestAKeyIsForOneParty(t *testing.T) {
 	c := partytest.NewCaddy(t)
 	one, two := partytest.Key(t, "one"), partytest.Key(t, "two")
-	c.Load(`ADDRESS {
-		route {
-			wsgi_party a {
-				invite /one/__invite__/
-				handle_path /one/* {
-					wsgi_party_guest {
-						key {env.one_PARTY_KEY}
-						answer ping a
-					}
-				}
-			}
-			wsgi_party b {
-				invite /two/__invite__/
-				handle_path /two/* {
-					wsgi_party_guest {
-						key {env.two_PARTY_KEY}
-						answer ping b
-					}
-				}
-			}
-		}
+	var parties string
+	for party, guest := range map[string]string{"a": "one", "b": "two"} {
+		parties += fmt.Sprintf("wsgi_party %s {\ninvite /%[2]s/__invite__/\nhandle_path /%[2]s/* {\nwsgi_party_guest {\nkey {env.%[2]s_PARTY_KEY}\nanswer ping %[1]s\n}\n}\n}\n", party, guest)
 	}
-	http://` + c.Endpoint + ` {
+	c.Load("ADDRESS {\nroute {\n" + parties + "}\n}\nhttp://" + c.Endpoint + ` {
 		handle_path /a/* {
 			wsgi_party_ask a
 		}
@@ -243,14 +223,7 @@ func TestAnUnknownServiceIsNotFound(t *testing.T) {
 func TestTheAskedPartyIsThatAroundTheHandlerOrTheDefault(t *testing.T) {
 	c := partytest.NewCaddy(t)
 	one := partytest.Key(t, "one")
-	guest := `
-		invite /one/__invite__/
-		handle_path /one/* {
-			wsgi_party_guest {
-				key {env.one_PARTY_KEY}
-			}
-			respond 404
-		}`
+	const guest = "invite /one/__invite__/\nhandle_path /one/* {\nwsgi_party_guest {\nkey {env.one_PARTY_KEY}\n}\nrespond 404\n}"
 	c.Load("ADDRESS {\nwsgi_party around {\n" + guest + "\n}\n}\n" + "http://" + c.Endpoint + " {\nwsgi_party around {\nhandle_path /inside/* {\nwsgi_party_ask\n}\n}\nwsgi_party_ask around\n}")
 	partytest.Connect(t, operatorOf(t, "around").Partyline().Operator("other"), "which", partytest.Answers("around"))
 	for _, path := range []string{"/which", "/inside/which"} {
@@ -275,17 +248,10 @@ func TestAnswersOfGoGuestsThatJSONCannotCarryComeAsTheirTypes(t *testing.T) {
 		results := asked(t, c.Ask(a))
 		check.FatalIf(t, len(results) != 1 || len(results[0].Replies) != 4 || len(results[0].Answers) != 3, "%+v", results)
 		replies, answers := results[0].Replies, results[0].Answers
-		if r := replies[0]; r.Status != "answered" || string(answers[0]) != `"chan int"` || !strings.Contains(r.Note, "JSON cannot carry") {
-			t.Errorf("a channel: %+v", r)
-		}
-		if r := replies[1]; r.Status != "failed" || !strings.Contains(r.Error, "help") {
-			t.Errorf("a panic: %+v", r)
-		}
-		if r := replies[2]; r.Status != "answered" || !strings.Contains(string(answers[1]), "BadJSON") || !strings.Contains(r.Note, "no JSON") {
-			t.Errorf("a panic while it is written: %+v", r)
-		}
-		if r := replies[3]; r.Status != "answered" || string(answers[2]) != "1.5" {
-			t.Errorf("a number: %+v", r)
-		}
+		channel, panics, badly, last := replies[0], replies[1], replies[2], replies[3]
+		check.ErrorIf(t, channel.Status != "answered" || string(answers[0]) != `"chan int"` || !strings.Contains(channel.Note, "JSON cannot carry"), "%+v", channel)
+		check.ErrorIf(t, panics.Status != "failed" || !strings.Contains(panics.Error, "help"), "%+v", panics)
+		check.ErrorIf(t, badly.Status != "answered" || !strings.Contains(string(answers[1]), "BadJSON") || !strings.Contains(badly.Note, "no JSON"), "%+v", badly)
+		check.ErrorIf(t, last.Status != "answered" || string(answers[2]) != "1.5", "%+v", last)
 	}
 }

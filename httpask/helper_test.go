@@ -54,3 +54,8 @@ func answersBack(a *partytest.Application, r *http.Request, service string) ([]a
 	}
 	return got.Answers, err
 }
+
+// listOf is a list of as many asks for a service.
+func listOf(n int, service string) string {
+	return "[" + strings.TrimSuffix(strings.Repeat(fmt.Sprintf(`{"service": %q},`, service), n), ",") + "]"
+}

@@ -123,11 +123,7 @@ func TestAPageThatAsksItselfEnds(t *testing.T) {
 							wsgi_party_guest {
 								service self /
 							}
-							templates {
-								extensions {
-									wsgi_party
-								}
-							}
+							` + partytest.Templates("") + `
 							test_app self
 						}
 					}`)
@@ -194,7 +190,7 @@ func TestAPagesAskKnowsWhoAsksAlready(t *testing.T) {
 		return partytest.Answer(200, json.RawMessage(partytest.CompactJSON(t, response.Body)))
 	})
 	partytest.TemplateApp(t)
-	c.Around(one.Directives("who") + "handle /page {\ntemplates {\nextensions {\nwsgi_party\n}\n}\ntest_app template\n}\n")
+	c.Around(one.Directives("who") + partytest.Pages)
 	status, body := c.Get(partytest.Page(`{{(askFirst . "who").answers}}`))
 	check.ErrorIf(t, status != 200 || body != "[]" || calls.Load() != 1, "%d %s after %d calls%s", status, body, calls.Load(), partytest.LastHTTPError(t))
 }
@@ -218,14 +214,7 @@ func TestAPageSeesWhoFailed(t *testing.T) {
 				service health /{needed}
 			}
 		}
-		handle /page {
-			templates {
-				extensions {
-					wsgi_party
-				}
-			}
-			test_app template
-		}`)
+		` + partytest.Pages)
 	connectMain(c, "joined", "health", partytest.Answers(json.RawMessage(`{`)))
 	const health = `{{range askReplies . "health"}}{{.guest}} {{.status}} at {{.mount}}{{if .answer}}, {{.answer}}{{end}}{{if .error}}: failed{{end}}; {{end}}`
 	c.ExpectPage(health, "up answered at /apps/up, map[ok:true]; down failed at /apps/down: failed; go go answered at /apps/go%20go, ok; shy declined at /apps; joined failed at : failed; ")
@@ -237,13 +226,11 @@ func TestAPageSeesWhoFailed(t *testing.T) {
 
 	var asked wire.Asked
 	check.Must(t, json.Unmarshal([]byte(c.Ask(partytest.Asking{Key: key, Path: "/health", Body: "{}"}).Body), &asked))
-	var got []string
+	var got string
 	for _, reply := range asked.Replies {
-		got = append(got, reply.Guest+" "+reply.Mount)
+		got += reply.Guest + " " + reply.Mount + ", "
 	}
-	if want := "up /apps/up, down /apps/down, go go /apps/go%20go, shy /apps, joined "; strings.Join(got, ", ") != want {
-		t.Errorf("%q, want %q", strings.Join(got, ", "), want)
-	}
+	check.Equal(t, got, "up /apps/up, down /apps/down, go go /apps/go%20go, shy /apps, joined , ")
 }
 
 // TestAnotherRouteGetsNothingThatIsForwarded has a route in front take an ask, whose
