@@ -104,7 +104,6 @@ func TestConnectingUnder1000ServicesIsCheap(t *testing.T) {
 	connecting()
 	runtime.ReadMemStats(&after)
 	bytes := after.TotalAlloc - before.TotalAlloc
-	t.Log(bytes)
 	check.ErrorIf(t, bytes > 5_000_000, "%d bytes", bytes)
 	most := 50.
 	if measure.UnderRaceDetector() {
@@ -202,11 +201,7 @@ func TestNoAnswerIsLostOrDoubledWhileGuestsComeAndGo(t *testing.T) {
 		guests = append(guests, guest)
 		replica := func() *Operator {
 			o := p.Operator(guest)
-			if i == 3 {
-				connectRemote(t, o, "s", answerWith(guest))
-			} else {
-				connect(t, o, "s", answerWith(guest))
-			}
+			connectAs(t, i == 3, o, "s", answerWith(guest))
 			return o
 		}
 		current := replica()
@@ -305,18 +300,12 @@ func TestGuestsTellsWhoIsOnTheLine(t *testing.T) {
 		if got := p.Guests(); got == nil || len(got) > 0 {
 			t.Errorf("nobody: got %#v", got)
 		}
-		check := func(want ...GuestInfo) {
+		expect := func(want ...GuestInfo) {
 			t.Helper()
-			got := p.Guests()
-			check.FatalIf(t, len(got) != len(want), "got %v, want %v", got, want)
-			for i, g := range got {
-				w := want[i]
-				check.ErrorIf(t, g.Name != w.Name || !slices.Equal(g.Services, w.Services) || g.Replicas != w.Replicas || !g.Joined.Equal(w.Joined), "got %v, want %v", g, w)
-			}
+			check.Deep(t, p.Guests(), want)
 		}
 		began := time.Now()
-		at := func(s int) time.Time { return began.Add(time.Duration(s) * time.Second) }
-
+		later, last := began.Add(time.Second), began.Add(2*time.Second)
 		b, only := p.Operator("b"), p.Operator("only joined")
 		p.Operator("never came")
 		p.Operator("").Join() // no guest
@@ -329,43 +318,26 @@ func TestGuestsTellsWhoIsOnTheLine(t *testing.T) {
 		connect(t, a, "z", pong)
 		only.Join()
 		only.Join()
-		check(
-			GuestInfo{"a", []string{"z"}, 1, at(1)},
-			GuestInfo{"b", []string{"a", "m", "z"}, 1, began},
-			GuestInfo{"only joined", nil, 1, at(1)},
-		)
+		wantB, wantOnly := GuestInfo{"b", []string{"a", "m", "z"}, 1, began}, GuestInfo{"only joined", nil, 1, later}
+		expect(GuestInfo{"a", []string{"z"}, 1, later}, wantB, wantOnly)
 		time.Sleep(time.Second)
 		replica.Join()
 		connect(t, replica, "z", pong)
 		connect(t, replica, "only the replica's", pong)
-		check(
-			GuestInfo{"a", []string{"only the replica's", "z"}, 2, at(1)},
-			GuestInfo{"b", []string{"a", "m", "z"}, 1, began},
-			GuestInfo{"only joined", nil, 1, at(1)},
-		)
+		expect(GuestInfo{"a", []string{"only the replica's", "z"}, 2, later}, wantB, wantOnly)
 		never := p.Operator("never came")
 		never.Leave()
 		never.Join() // too late
 		a.Leave()
 		a.Leave()
-		check(
-			GuestInfo{"a", []string{"only the replica's", "z"}, 1, at(1)}, // the guest has been there all the time
-			GuestInfo{"b", []string{"a", "m", "z"}, 1, began},
-			GuestInfo{"only joined", nil, 1, at(1)},
-		)
+		expect(GuestInfo{"a", []string{"only the replica's", "z"}, 1, later}, wantB, wantOnly) // the guest has been there all the time
 		replica.Leave()
 		only.Leave()
-		check(GuestInfo{"b", []string{"a", "m", "z"}, 1, began})
+		expect(wantB)
 		p.Operator("only joined").Join()
-		check(
-			GuestInfo{"b", []string{"a", "m", "z"}, 1, began},
-			GuestInfo{"only joined", nil, 1, at(2)}, // anew
-		)
-		got := p.Guests()
-		got[0].Services[0] = "changed"
-		check(
-			GuestInfo{"b", []string{"a", "m", "z"}, 1, began},
-			GuestInfo{"only joined", nil, 1, at(2)},
-		)
+		wantOnly.Joined = last // anew
+		expect(wantB, wantOnly)
+		p.Guests()[0].Services[0] = "changed"
+		expect(wantB, wantOnly)
 	})
 }

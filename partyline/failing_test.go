@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -181,25 +180,18 @@ func testReactions(t *testing.T, pattern string, remote func(int) bool) {
 
 // Asking an error what it wraps runs the code of whoever made it.
 func TestAnErrorThatPanicsIsItsGuestsFailure(t *testing.T) {
-	verifyNoLeak(t)
-	connectors := map[string]func(testing.TB, *Operator, string, Handler){"local": connect, "remote": connectRemote}
-	for name, connectAs := range connectors {
-		t.Run(name, func(t *testing.T) {
-			p := NewPartyline("main", Options{})
-			connectAs(t, p.Operator("a"), "s", func(context.Context, any) (any, error) {
-				var forgotten *fs.PathError
-				return nil, forgotten // the classic: not nil
-			})
-			connectAs(t, p.Operator("b"), "s", pong)
-			defer func() {
-				value := recover()
-				check.ErrorIf(t, value != nil, "the asker panics: %v", value)
-			}()
-			got, err := p.Operator("asker").AskAround(t.Context(), "s", nil)
-			var failure *HandlerError
-			check.ErrorIf(t, !slices.Equal(got, []any{"pong"}) || !errors.As(err, &failure) || failure.Guest != "a", got, err)
+	localAndRemote(t, func(t *testing.T, remote bool) {
+		p := NewPartyline("main", Options{})
+		connectAs(t, remote, p.Operator("a"), "s", func(context.Context, any) (any, error) {
+			var forgotten *fs.PathError
+			return nil, forgotten // the classic: not nil
 		})
-	}
+		connectAs(t, remote, p.Operator("b"), "s", pong)
+		defer func() { check.Equal(t, recover(), nil, "the asker's panic") }()
+		got, err := p.Operator("asker").AskAround(t.Context(), "s", nil)
+		var failure *HandlerError
+		check.ErrorIf(t, !slices.Equal(got, []any{"pong"}) || !errors.As(err, &failure) || failure.Guest != "a", got, err)
+	})
 }
 
 func TestAPanicOfTheLoopBodyIsTheCallersOwn(t *testing.T) {
@@ -218,9 +210,7 @@ func TestAPanicOfTheLoopBodyIsTheCallersOwn(t *testing.T) {
 				return nil, ctx.Err()
 			})
 			func() {
-				defer func() {
-					check.Equal(t, recover(), "mine", "reply %d: recovered", at)
-				}()
+				defer func() { check.Equal(t, recover(), "mine", "reply %d: recovered", at) }()
 				i := 0
 				for range p.Operator("asker").Replies(t.Context(), "s", nil) {
 					if i == at {
@@ -294,9 +284,8 @@ func TestACancelledContextEndsTheAsk(t *testing.T) {
 	ask(func(ctx context.Context) { expect(asker.AskAround(ctx, "s", nil)) })
 	ask(func(ctx context.Context) { expect(All[any](ctx, asker, "s", nil)) })
 	ask(func(ctx context.Context) {
-		if got, err := First[int](ctx, asker, "s", nil); got != 0 || !errors.Is(err, context.Canceled) || !errors.Is(err, cause) {
-			t.Errorf("got %v, %v", got, err)
-		}
+		got, err := First[int](ctx, asker, "s", nil)
+		check.ErrorIf(t, got != 0 || !errors.Is(err, context.Canceled) || !errors.Is(err, cause), got, err)
 	})
 	ask(func(ctx context.Context) {
 		replies := slices.Collect(asker.Replies(ctx, "s", nil))
@@ -304,18 +293,14 @@ func TestACancelledContextEndsTheAsk(t *testing.T) {
 	})
 	ask(func(ctx context.Context) {
 		cancel() // before anybody is asked
-		if got, err := asker.AskAround(ctx, "s", nil); len(got) > 0 || err != context.Canceled {
-			t.Errorf("got %v, %v", got, err)
-		}
+		got, err := asker.AskAround(ctx, "s", nil)
+		check.ErrorIf(t, len(got) > 0 || err != context.Canceled, got, err)
 	})
 }
 
 func TestAHandlerThatEndsItsGoroutineHasFailed(t *testing.T) {
 	p := NewPartyline("main", Options{})
-	connect(t, p.Operator("a"), "s", func(context.Context, any) (any, error) {
-		runtime.Goexit()
-		return nil, nil
-	})
+	connect(t, p.Operator("a"), "s", reactions['x'].handler)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -323,7 +308,5 @@ func TestAHandlerThatEndsItsGoroutineHasFailed(t *testing.T) {
 	}()
 	<-done
 	wantFigures(t, p, "s 1, a/s 1 0 0 1")
-	if _, replies := p.Counts(); !errors.Is(replies[0].LastFailure, errExited) {
-		t.Error(replies[0].LastFailure)
-	}
+	check.Equal(t, repliesOf(t, p, "a", "s").LastFailure.(*HandlerError).Err, errExited)
 }

@@ -282,3 +282,35 @@ func TestALoopEndsTheWholeCall(t *testing.T) {
 	answers, err := anonymous.AskAround(t.Context(), "greeting", nil)
 	check.ErrorIf(t, !errors.Is(err, ErrLoop) || !slices.Equal(answers, []any{"pong"}), answers, err)
 }
+
+func TestWhoAsksBackByAnotherWayIsPartOfTheCall(t *testing.T) {
+	p, other := NewPartyline("main", Options{}), NewPartyline("other", Options{})
+	a, detached := p.Operator("a"), 0
+	connect(t, p.Operator("b"), "s", func(ctx context.Context, _ any) (any, error) {
+		path, call := PathOf(ctx, p), CallOf(ctx)
+		check.Slices(t, path, []Step{{"a", "s"}})
+		check.Slices(t, PathOf(ctx, other), []Step{{"", "s"}}, "on another partyline")
+		call.Attach(func() (any, func()) { return "kept", func() { detached++ } })
+		ctx, same := WithPath(t.Context(), p, path, call)
+		check.ErrorIf(t, same != call || CallOf(ctx) != call || Depth(ctx) != 1, "it is another call")
+		check.Equal(t, call.Attach(nil), any("kept"))
+		return p.Operator("b").AskAround(ctx, "s", nil)
+	})
+	connect(t, a, "s", neverCalled(t))
+	answers := check.Value(All[[]any](t.Context(), a, "s", nil))(t)
+	check.ErrorIf(t, len(answers) != 1 || len(answers[0]) > 0 || detached != 1, answers, detached)
+}
+
+func TestAnAskMayBeAddressedToOneGuest(t *testing.T) {
+	p := NewPartyline("main", Options{Addressee: func(string) func(any) string {
+		return func(payload any) string { return fmt.Sprint(payload) }
+	}})
+	p.SetOrder([]string{"a", "b"})
+	connect(t, p.Operator("a"), "s", answerWith("a"))
+	connectRemote(t, p.Operator("b"), "s", answerWith("b"))
+	check.Must(t, p.Operator("c").ConnectForAll("s", answerWith("c, for all")))
+	for payload, want := range map[any][]any{"a": {"a", "c, for all"}, "b": {"b", "c, for all"}, "c": {"a", "b", "c, for all"}} { // c is in no order
+		check.Slices(t, check.Value(p.Operator("").AskAround(t.Context(), "s", payload))(t), want, payload)
+		check.Equal(t, p.RemoteHandlers("s", payload), map[any]int{"a": 0, "b": 1, "c": 1}[payload], payload)
+	}
+}

@@ -6,10 +6,7 @@ package partyline
 import (
 	"context"
 	"fmt"
-	"go/parser"
-	"go/token"
 	"io/fs"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -164,20 +161,12 @@ func TestAGuestKeepsItsPlaceWhileAnyReplicaIsConnected(t *testing.T) {
 }
 
 func TestReplicasThatTakeOverAreAskedInTheirOwnConnectOrder(t *testing.T) {
-	for _, c := range []struct {
-		connects string // by the old replica, the new one, and guests x and y
-		want     string // the new one's handlers, numbered, and x and y
-	}{
-		{"oxoyn", "1xy"},
-		{"oxnny", "1x2y"},
-		{"oxonny", "1x2y"},
-		{"onnno", "123"},
-		{"onnnxo", "123x"},
-		{"ooxnnn", "12x3"},
+	for connects, want := range map[string]string{ // by the old replica, the new one, and guests x and y: the new one's, numbered, and x and y
+		"oxoyn": "1xy", "oxnny": "1x2y", "oxonny": "1x2y", "onnno": "123", "onnnxo": "123x", "ooxnnn": "12x3",
 	} {
 		p := NewPartyline("main", Options{})
 		old, renewed, n := p.Operator("blog"), p.Operator("blog"), 0
-		for _, who := range c.connects {
+		for _, who := range connects {
 			switch who {
 			case 'o':
 				connect(t, old, "s", answerWith("o"))
@@ -190,7 +179,7 @@ func TestReplicasThatTakeOverAreAskedInTheirOwnConnectOrder(t *testing.T) {
 		}
 		old.Leave()
 		got, err := All[string](t.Context(), p.Operator("asker"), "s", nil)
-		check.ErrorIf(t, err != nil || strings.Join(got, "") != c.want, "connected as %s: got %v, %v; want %s", c.connects, got, err, c.want)
+		check.ErrorIf(t, err != nil || strings.Join(got, "") != want, "connected as %s: got %v, %v; want %s", connects, got, err, want)
 	}
 }
 
@@ -227,21 +216,6 @@ func TestNewReplicaTakesOverWithoutAGap(t *testing.T) {
 	<-done
 }
 
-func TestTheSwitchboardUsesTheStandardLibraryOnly(t *testing.T) {
-	sources := check.Value(filepath.Glob("*.go"))(t)
-	for _, file := range sources {
-		if strings.HasSuffix(file, "_test.go") {
-			continue
-		}
-		parsed := check.Value(parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly))(t)
-		for _, i := range parsed.Imports {
-			check.ErrorIf(t, strings.Contains(i.Path.Value, "."), "%s imports %s", file, i.Path.Value)
-		}
-	}
-}
-
-// Replies, All, First.
-
 func TestRepliesIsLazy(t *testing.T) {
 	p := NewPartyline("main", Options{})
 	called := 0
@@ -268,25 +242,21 @@ func TestRepliesIsLazy(t *testing.T) {
 }
 
 func TestHandlersMayUseTheLine(t *testing.T) {
-	verifyNoLeak(t)
-	for name, connectAs := range map[string]func(testing.TB, *Operator, string, Handler){"local": connect, "remote": connectRemote} {
-		t.Run(name, func(t *testing.T) {
-			p := NewPartyline("main", Options{})
-			a, b := p.Operator("a"), p.Operator("b")
-			connectAs(t, a, "s", func(ctx context.Context, _ any) (any, error) {
-				connect(t, a, "new", pong)
-				connect(t, b, "s", answerWith("b"))
-				services := len(p.Services())
-				answer, err := First[string](ctx, b, "new", nil)
-				b.Leave()
-				a.Leave()
-				return fmt.Sprint(services, answer), err
-			})
-			wantAnswers(t, p.Operator("asker"), "s", "2pong")
-			got := p.Services()
-			check.ErrorIf(t, len(got) > 0, "still connected: %v", got)
+	localAndRemote(t, func(t *testing.T, remote bool) {
+		p := NewPartyline("main", Options{})
+		a, b := p.Operator("a"), p.Operator("b")
+		connectAs(t, remote, a, "s", func(ctx context.Context, _ any) (any, error) {
+			connect(t, a, "new", pong)
+			connect(t, b, "s", answerWith("b"))
+			services := len(p.Services())
+			answer, err := First[string](ctx, b, "new", nil)
+			b.Leave()
+			a.Leave()
+			return fmt.Sprint(services, answer), err
 		})
-	}
+		wantAnswers(t, p.Operator("asker"), "s", "2pong")
+		check.Deep(t, p.Services(), map[string][]string{}, "still connected")
+	})
 }
 
 func TestAskingTakesNoLock(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -106,30 +107,24 @@ func TestEndingAnAskCancelsRemoteHandlersUnderWay(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := NewPartyline("main", Options{})
-				started, cancelled := 0, 0
+				var started, cancelled atomic.Int32
 				connectRemote(t, p.Operator("quick"), "s", func(context.Context, any) (any, error) {
 					synctest.Wait() // until the other two wait as well
 					return "pong", nil
 				})
-				connect(t, p.Operator("exits"), "s", func(context.Context, any) (any, error) { runtime.Goexit(); return nil, nil })
-				var mu sync.Mutex
+				connect(t, p.Operator("exits"), "s", reactions['x'].handler)
 				for i := range 2 {
 					connectRemote(t, p.Operator(fmt.Sprint("slow", i)), "s", func(ctx context.Context, _ any) (any, error) {
-						mu.Lock()
-						started++
-						mu.Unlock()
+						started.Add(1)
 						<-ctx.Done() // for ever, were it not cancelled: synctest fails on a deadlock
-						mu.Lock()
-						cancelled++
-						mu.Unlock()
+						cancelled.Add(1)
 						return nil, ctx.Err()
 					})
 				}
 				ask(t.Context(), p.Operator("asker"))
 				synctest.Wait()
-				mu.Lock()
-				defer mu.Unlock()
-				check.ErrorIf(t, started != 2 || cancelled != 2, "started %d, cancelled %d", started, cancelled)
+				check.Equal(t, started.Load(), 2, "started")
+				check.Equal(t, cancelled.Load(), 2, "cancelled")
 			})
 		})
 	}
@@ -174,9 +169,8 @@ func TestARemoteHandlerThatNobodyWaitsForIsAskedButHasNotFailed(t *testing.T) {
 	for name, ask := range map[string]func(context.Context, context.CancelFunc, *Operator){
 		"cancelled": func(ctx context.Context, cancel context.CancelFunc, o *Operator) {
 			time.AfterFunc(time.Second, cancel)
-			if _, err := o.AskAround(ctx, "s", nil); err != context.Canceled {
-				t.Error(err)
-			}
+			_, err := o.AskAround(ctx, "s", nil)
+			check.Equal(t, err, context.Canceled)
 		},
 		"First": func(ctx context.Context, _ context.CancelFunc, o *Operator) { First[string](ctx, o, "s", nil) },
 		"broken off": func(ctx context.Context, _ context.CancelFunc, o *Operator) {
@@ -225,9 +219,8 @@ func TestARemoteHandlerThatMissesTheDeadlineHasFailedOnceItReturns(t *testing.T)
 		connect(t, p.Operator("unreached"), "s", pong)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		if _, err := p.Operator("").AskAround(ctx, "s", nil); err != context.DeadlineExceeded {
-			t.Error(err)
-		}
+		_, err := p.Operator("").AskAround(ctx, "s", nil)
+		check.Equal(t, err, context.DeadlineExceeded)
 		synctest.Wait()
 		wantFigures(t, p, "s 1, local/s 1 1 0 0, remote/s 1 0 0 0, unreached/s 0 0 0 0")
 		time.Sleep(2 * time.Second)
@@ -304,7 +297,7 @@ func TestRepliesOfRemoteHandlersAreCountedAndTimed(t *testing.T) {
 func TestLocalAndRemoteHandlersOfAGuestAreCountedTogether(t *testing.T) {
 	p := NewPartyline("main", Options{})
 	var handlers handlerCounts
-	const n = 130 // three parts
+	const n = 130
 	var operators []*Operator
 	for i := range 7 {
 		operators = append(operators, p.Operator(fmt.Sprint(i)))
@@ -312,11 +305,7 @@ func TestLocalAndRemoteHandlersOfAGuestAreCountedTogether(t *testing.T) {
 	for i := range n {
 		o := operators[i%7]
 		h := handlers.of(o.Guest(), "s").handler(func(payload any) byte { return "adfpa"[(i+payload.(int))%5] })
-		if i%3 == 1 {
-			connectRemote(t, o, "s", h)
-		} else {
-			connect(t, o, "s", h)
-		}
+		connectAs(t, i%3 == 1, o, "s", h)
 	}
 	for i, o := range operators {
 		o.AskAround(t.Context(), "s", i)
