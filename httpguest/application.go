@@ -49,7 +49,7 @@ func newApplication(g *Guest, i *party.Invitation, path string) *application {
 	a := &application{Guest: g, invitation: i, path: path, mount: invitepath.Escape(i.Prefix) + path, origin: i.Origin(), wake: make(chan struct{}, 1)}
 	a.logger = g.logger.With(zap.String("party", i.Party()), zap.String("guest", a.guest()))
 	a.ctx, a.end = context.WithCancel(i.Context())
-	a.slots = newSlots(g.MaxAsks, time.Duration(g.Timeout), &overload{ctx: a.ctx, maxAsks: g.MaxAsks, logger: a.logger})
+	a.slots = newSlots(g.MaxAsks, time.Duration(g.Timeout), &overload{application: a})
 	return a
 }
 

@@ -67,11 +67,9 @@ func newFetcher(a *application) *fetcher {
 	} else {
 		f.last = f.stored()
 	}
-	switch {
-	case f.last.manifest == nil:
-	case f.last.fresh.After(f.began):
+	if f.last.fresh.After(f.began) {
 		f.standing = confirmed
-	default:
+	} else if f.last.manifest != nil {
 		f.standing = doubted
 	}
 	if a.invitation.Again {

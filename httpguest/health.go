@@ -7,7 +7,6 @@
 package httpguest
 
 import (
-	"context"
 	"errors"
 	"math/bits"
 	"slices"
@@ -24,16 +23,13 @@ import (
 const (
 	breakerFailures = 5
 	breakerPause    = 5 * time.Second
+	calmAfter       = 5 * time.Second // how long nothing must have been refused for an overload to be over
+	recoveries      = 3               // of the last 64 asks, each after one that was not answered: it was not just started again
 )
-
-// calmAfter is how long nothing must have been refused for an overload to be over.
-const calmAfter = 5 * time.Second
 
 // overload says in the log when a guest begins to refuse asks, and when it has stopped.
 type overload struct {
-	ctx     context.Context // the guest's
-	logger  *zap.Logger
-	maxAsks int
+	*application
 
 	mu      sync.Mutex
 	refused int // 0 when all is calm
@@ -49,7 +45,7 @@ func (o *overload) refuse(err error) {
 		return
 	}
 	o.began = o.last
-	o.logger.Warn("guest is asked more than it can answer", zap.Int("max_asks", o.maxAsks), zap.Error(err))
+	o.logger.Warn("guest is asked more than it can answer", zap.Int("max_asks", o.MaxAsks), zap.Error(err))
 	time.AfterFunc(calmAfter, o.calm)
 }
 
@@ -107,10 +103,6 @@ type upstreams struct {
 	failed uint64 // of the last asks, that one in bit 0
 	told   bool
 }
-
-// recoveries is how many of the last 64 asks have to be answered after one that was
-// not, so that it is no application that was started again.
-const recoveries = 3
 
 // note records what came of an ask, and tells once of an upstream that is down.
 func (u *upstreams) note(logger *zap.Logger, err error) {

@@ -73,10 +73,11 @@ func (s *slots) acquire(ctx context.Context, guest string, holds bool) (release 
 		waited = max(time.Since(began), 1)
 		release, err = s.end(ctx, w, waited)
 	}
-	if err != nil && ctx.Err() == context.Canceled {
-		return nil, waited, ctx.Err()
-	}
-	if err != nil {
+	switch {
+	case err == nil:
+	case ctx.Err() == context.Canceled:
+		err = ctx.Err()
+	default:
 		s.overload.refuse(err)
 	}
 	return release, waited, err
