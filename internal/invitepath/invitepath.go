@@ -25,9 +25,8 @@ func Cut(path string) (before string, found bool) {
 	return path, false
 }
 
-// Base returns the base of a guest that is invited at an unescaped path: what comes before
-// the segment, or else before the last slash. It is empty for one that has all paths which
-// are no other guest's.
+// Base returns the base of a guest that is invited at an unescaped path: what comes before the segment, or
+// else before the last slash. It is empty for one that has all paths which are no other guest's.
 func Base(invite string) string {
 	before, ok := Cut(invite)
 	if !ok {

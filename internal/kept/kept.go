@@ -31,9 +31,8 @@ type value[V any] struct {
 // all are the maps of the process.
 var all []interface{ clear() }
 
-// New returns a map of the process, to be made in a package's variables. The first hold
-// of a key makes its value. If forget is not nil, it is called when a value is no longer
-// kept.
+// New returns a map of the process, to be made in a package's variables. The first hold of a key makes its
+// value. If forget is not nil, it is called when a value is no longer kept.
 func New[K comparable, V any](make func(K) V, forget func(K, V)) *Map[K, V] {
 	m := &Map[K, V]{make: make, forget: forget, values: map[K]*value[V]{}}
 	all = append(all, m)
