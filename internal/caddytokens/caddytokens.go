@@ -28,11 +28,11 @@ func ParseHandler[H any, P interface {
 
 // OpensBlock reports whether the next token is an opening curly brace.
 func OpensBlock(d *caddyfile.Dispenser) bool {
-	if !d.Next() {
-		return false
+	if d.Next() {
+		defer d.Prev()
+		return d.Val() == "{" && !d.Token().Quoted()
 	}
-	defer d.Prev()
-	return d.Val() == "{" && !d.Token().Quoted()
+	return false
 }
 
 // ListOf lists what can be written.

@@ -28,28 +28,26 @@ type value[V any] struct {
 	timer   *time.Timer // nil while somebody holds it
 }
 
-// all are the maps of the process.
-var all []interface{ clear() }
+// all clear the maps of the process.
+var all []func()
 
 // New returns a map of the process, to be made in a package's variables. The first hold of a key makes its
 // value. If forget is not nil, it is called when a value is no longer kept.
 func New[K comparable, V any](make func(K) V, forget func(K, V)) *Map[K, V] {
 	m := &Map[K, V]{make: make, forget: forget, values: map[K]*value[V]{}}
-	all = append(all, m)
+	all = append(all, func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		clear(m.values)
+	})
 	return m
 }
 
 // Clear forgets everything, as a new process has. It is for tests.
 func Clear() {
-	for _, m := range all {
-		m.clear()
+	for _, clear := range all {
+		clear()
 	}
-}
-
-func (m *Map[K, V]) clear() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	clear(m.values)
 }
 
 // hold returns what is kept for the key, and keeps it until release.
