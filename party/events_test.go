@@ -71,7 +71,7 @@ func newEventful(t testing.TB) *eventful {
 		return handle(ctx, event)
 	})
 	t.Cleanup(func() { // Caddy has ended
-		check.ErrorIf(t, len(e.rest()) > 0 && !t.Failed(), "nobody expected %q", e.rest())
+		check.ErrorIf(t, len(e.rest()) > 0, "nobody expected %q", e.rest())
 	})
 	e.Caddy = partytest.NewCaddy(t)
 	t.Cleanup(func() { // events come in order, so that with this one all have been told
