@@ -42,7 +42,7 @@ func TestAnAskerSaysWhatGoesOn(t *testing.T) {
 			}
 			test_app page
 		}`)
-	operator := connectMain(c, "go", "by-go", func(ctx context.Context, _ any) (any, error) { return nil, nil })
+	operator := connectMain(c, "go", "by-go", partytest.Answers(nil))
 	partytest.Connect(t, operator, "by-handler", func(ctx context.Context, _ any) (any, error) {
 		answers, err := operator.AskAround(ctx, "s", nil)
 		return len(answers), err

@@ -15,7 +15,6 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/wsgiparty/wsgiparty/httpask"
 	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
@@ -64,6 +63,7 @@ func TestAShortListOfAsksDoesNotCallEverybodyAtOnce(t *testing.T) {
 	key := partytest.Key(t, "asker")
 	c.Around(partytest.Asker)
 	operator := connectMain(c, "go", "quick", partytest.Answers(1))
+	const maxUnderWay = 4096
 	var called, underWay, most atomic.Int64
 	release := make(chan struct{})
 	for range 128 {
@@ -89,7 +89,7 @@ func TestAShortListOfAsksDoesNotCallEverybodyAtOnce(t *testing.T) {
 			results <- response
 		}()
 	}
-	partytest.Eventually(t, "as many wait as may", func() bool { return underWay.Load() >= httpask.MaxUnderWay })
+	partytest.Eventually(t, "as many wait as may", func() bool { return underWay.Load() >= maxUnderWay })
 	c.ExpectAsk(partytest.Asking{Key: key, Path: "/quick"}, answered("1", "go")) // which waits for nobody
 	close(release)
 	for range 2 {
@@ -97,7 +97,7 @@ func TestAShortListOfAsksDoesNotCallEverybodyAtOnce(t *testing.T) {
 			t.Errorf("%d, %d answers", r.Status, strings.Count(r.Body, `"answered"`))
 		}
 	}
-	check.ErrorIf(t, called.Load() != 256*128 || most.Load() > httpask.MaxUnderWay, "%d calls, %d of them at once", called.Load(), most.Load())
+	check.ErrorIf(t, called.Load() != 256*128 || most.Load() > maxUnderWay, "%d calls, %d of them at once", called.Load(), most.Load())
 	c.ExpectAsk(partytest.Asking{Key: key, Path: "/slow?first"}, answered("1", "go")) // all have ended
 }
 

@@ -59,9 +59,8 @@ func TestAnAskEndsWithItsClient(t *testing.T) {
 			<-asked
 		}
 		leave()
-		if err := <-gone; !errors.Is(err, context.Canceled) {
-			t.Error(err)
-		}
+		err := <-gone
+		check.ErrorIf(t, !errors.Is(err, context.Canceled), err)
 		for range asks {
 			select {
 			case <-ended:
@@ -70,11 +69,8 @@ func TestAnAskEndsWithItsClient(t *testing.T) {
 			}
 		}
 	}
-	if err := caddy.Stop(); err != nil { // all requests have ended then
-		t.Error(err)
-	}
-	n := after.Load()
-	check.ErrorIf(t, n > 0, "%d were asked when the client had gone", n)
+	check.Nil(t, caddy.Stop()) // all requests have ended then
+	check.Equal(t, after.Load(), 0, "asks when the client had gone")
 	for line := range strings.Lines(partytest.Logged()) {
 		check.ErrorIf(t, strings.Contains(line, `"level":"error"`), "the log says %s", line)
 	}

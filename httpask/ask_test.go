@@ -65,9 +65,7 @@ func TestTheUnescapedPathOfAnAskIsTheService(t *testing.T) {
 func TestThePayloadOfAnAskIsItsBody(t *testing.T) {
 	c := partytest.NewCaddy(t)
 	one, _ := c.LoadThreeGuests()
-	connectMain(c, "echo", "echo", func(_ context.Context, payload any) (any, error) {
-		return fmt.Sprintf("%T %v", payload, payload), nil
-	})
+	connectMain(c, "echo", "echo", func(_ context.Context, payload any) (any, error) { return fmt.Sprintf("%T %[1]v", payload), nil })
 	for body, want := range map[string]string{
 		"":                                  "<nil> <nil>",
 		" \r\n\t":                           "<nil> <nil>",
@@ -139,14 +137,13 @@ func TestGuestsSeeWhoIsThere(t *testing.T) {
 func TestOnlyTheMethodsOfAskingAreAllowed(t *testing.T) {
 	c := partytest.NewCaddy(t)
 	one, _ := c.LoadThreeGuests()
-	for _, method := range []string{"GET", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY"} {
-		response := c.ExpectProblem(partytest.Asking{Key: one, Method: method, Path: "/ping"}, http.StatusMethodNotAllowed, method, "POST")
-		check.Equal(t, response.Header.Get("Allow"), "POST", "%s /ping: Allow", method)
-		if method == "GET" {
-			continue
+	for path, allowed := range map[string]string{"/ping": "POST", "/": "GET, HEAD, POST"} {
+		for _, method := range []string{"GET", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY"} {
+			if !strings.Contains(allowed, method) {
+				response := c.ExpectProblem(partytest.Asking{Key: one, Method: method, Path: path}, http.StatusMethodNotAllowed, method, allowed)
+				check.Equal(t, response.Header.Get("Allow"), allowed, method, path)
+			}
 		}
-		response = c.ExpectProblem(partytest.Asking{Key: one, Method: method, Path: "/"}, http.StatusMethodNotAllowed, method, "GET, HEAD, POST")
-		check.Equal(t, response.Header.Get("Allow"), "GET, HEAD, POST", "%s /: Allow", method)
 	}
 	head := c.Ask(partytest.Asking{Key: one, Method: "HEAD", Path: "/ping"})
 	check.ErrorIf(t, head.Status != http.StatusMethodNotAllowed || head.Header.Get("Allow") != "POST", "HEAD /ping: %d %v", head.Status, head.Header)
