@@ -95,20 +95,20 @@ type Ask struct {
 
 // ParseAsks returns the asks of a list, also if there are more than MaxAsks.
 func ParseAsks(text []byte) ([]Ask, error) {
+	if kind := jsontext.Value(text).Kind(); kind != jsontext.KindInvalid && kind != jsontext.KindBeginArray {
+		return nil, errors.New("it is no list")
+	}
 	var asks []Ask
 	err := parse(text, &asks)
-	if err == nil && asks != nil {
+	if err == nil {
 		return asks, nil
 	}
 	if check := strictjson.Check(text); check != nil && errors.Unwrap(check) == nil {
 		return nil, check // of what err does not know
 	}
 	mismatch, ok := errors.AsType[*json.SemanticError](err)
-	switch {
-	case err != nil && !ok:
+	if !ok {
 		return nil, err
-	case err == nil || mismatch.JSONPointer == "":
-		return nil, errors.New("it is no list")
 	}
 	what := map[reflect.Kind]string{reflect.Struct: "no object", reflect.String: "not a string", reflect.Bool: "neither true nor false"}
 	return nil, fmt.Errorf("%s is %s", mismatch.JSONPointer, what[mismatch.GoType.Kind()])
