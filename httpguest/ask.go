@@ -185,9 +185,10 @@ func (a *application) newRequest(ctx context.Context, service string, h manifest
 	if err != nil {
 		return nil, nil, err
 	}
-	r := &http.Request{Method: h.Method, URL: parsed, Header: http.Header{"Accept": {"application/json"}, "Cache-Control": {"no-store"}}}
+	texts := []string{"application/json", "no-store", "application/json"} // one allocation, of which handlers may change each
+	r := &http.Request{Method: h.Method, URL: parsed, Header: http.Header{"Accept": texts[0:1:1], "Cache-Control": texts[1:2:2]}}
 	if body != nil {
-		r.Header["Content-Type"] = []string{"application/json"}
+		r.Header["Content-Type"] = texts[2:3:3]
 		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 		r.Body, _ = r.GetBody()
 		r.ContentLength = int64(len(body))
@@ -200,8 +201,7 @@ func (a *application) newRequest(ctx context.Context, service string, h manifest
 
 // objectOf returns the members of a payload, whose numbers keep their digits. Null has none.
 func objectOf(payload any) (map[string]any, error) {
-	object, ok := payload.(map[string]any)
-	if ok || payload == nil {
+	if object, ok := payload.(map[string]any); ok || payload == nil {
 		return object, nil
 	}
 	encoded, err := json.Marshal(payload)
@@ -210,6 +210,7 @@ func objectOf(payload any) (map[string]any, error) {
 	}
 	decoder := json.NewDecoder(bytes.NewReader(encoded))
 	decoder.UseNumber()
+	var object map[string]any // apart, or it would be allocated for each payload
 	err = decoder.Decode(&object)
 	return object, err
 }

@@ -88,14 +88,18 @@ type SendOptions struct {
 	Done    func()              // when the handlers have returned, which may be after SendWith: not all heed the end of a context
 }
 
+func (o SendOptions) done() func() {
+	if o.Done == nil {
+		return func() {}
+	}
+	return o.Done
+}
+
 // SendWith is Send with options.
 func (i *Invitation) SendWith(r *http.Request, options SendOptions) (*http.Response, error) {
-	if options.Done == nil {
-		options.Done = func() {}
-	}
-	h, limit := i.host, cmp.Or(options.Limit, maxResponse)
+	h, limit, done := i.host, cmp.Or(options.Limit, maxResponse), options.done()
 	if h.guests.private.ContainsURL(r.URL) && !i.invited.private.ContainsURL(r.URL) {
-		options.Done()
+		done()
 		return nil, fmt.Errorf("%w: the path is private to that one", ErrMisrouted)
 	}
 	d := &delivery{guest: i.invited.guest, entry: h.entry, private: &i.invited.private, prepare: options.Prepare}
@@ -110,7 +114,7 @@ func (i *Invitation) SendWith(r *http.Request, options SendOptions) (*http.Respo
 	sent.Header[loopHeader] = []string{forwardedLoop(ctx)}
 	caddyhttp.SetVar(sent.Context(), h.settings.PartylineKey, i.Operator)
 	err := reasonOf(subrequest.Send(caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
-		defer options.Done()
+		defer done()
 		return h.chain.ServeHTTP(w, r)
 	}), sent, w))
 	switch {
