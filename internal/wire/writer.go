@@ -261,8 +261,12 @@ func Encode(value any) ([]byte, error) {
 	return bytes.TrimSpace(text.Bytes()), err
 }
 
-// appendString appends a string as JSON.
+// appendString appends a string as JSON, as Encode has it.
 func appendString(b []byte, text string) []byte {
-	b, _ = jsontext.AppendQuote(b, text) // what is no UTF-8 becomes U+FFFD
+	if strings.ContainsFunc(text, func(r rune) bool { return r > '~' }) { // of which AppendQuote escapes less
+		encoded, _ := Encode(text) // a string always has JSON
+		return append(b, encoded...)
+	}
+	b, _ = jsontext.AppendQuote(b, text)
 	return b
 }
