@@ -5,6 +5,8 @@ package partyline
 
 import (
 	"maps"
+	"math/bits"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -65,13 +67,18 @@ const (
 )
 
 // shards are cache lines. Asks under way at once mostly have shards of their own, so that
-// processors do not wait for each other.
-type shards [8][figures]atomic.Uint64
+// processors do not wait for each other. Each has its place in the processor's cache, so there are
+// no more than that takes: a power of two, up to 8.
+type shards [][figures]atomic.Uint64
 
-func (s *shards) add(shard uint32, what figure) { s[shard%uint32(len(s))][what].Add(1) }
+func newShards() shards {
+	return make(shards, min(2<<bits.Len(uint(runtime.GOMAXPROCS(0)-1)), 8))
+}
+
+func (s shards) add(shard uint32, what figure) { s[int(shard)&(len(s)-1)][what].Add(1) }
 
 // sums adds up the shards. It reads calls after their replies, of which there might be more else.
-func (s *shards) sums() (n [figures]uint64) {
+func (s shards) sums() (n [figures]uint64) {
 	for i := range s {
 		for what := figures - 1; what >= 0; what-- {
 			n[what] += s[i][what].Load()
@@ -84,7 +91,7 @@ func (s *shards) sums() (n [figures]uint64) {
 type counted struct{ guest, service string } // or otherServices
 
 type counter struct {
-	shards // first, so that each is a cache line
+	shards
 	counted
 	lastFailure atomic.Pointer[HandlerError]
 	duration    atomic.Int64 // of all remote replies
@@ -149,7 +156,7 @@ func (c *Counts) of(guest, service string) (replies, asks *counter) {
 // counter returns the counter of something, a new one if need be. The counts must be locked.
 func (c *Counts) counter(what counted) *counter {
 	if c.counters[what] == nil {
-		c.counters[what] = &counter{counted: what}
+		c.counters[what] = &counter{shards: newShards(), counted: what}
 		c.services[what.guest]++
 	}
 	return c.counters[what]

@@ -157,10 +157,10 @@ func (r *round) run(answers *[]any, yield yieldFunc) (panicked error) {
 		answer, err := c.handler(r.ask, r.payload)
 		switch err {
 		case nil:
-			c.counter.add(r.shard, answered)
+			c.add(r.shard, answered)
 		case ErrHighAndDry: // mostly it is not wrapped
 			answer = nil
-			c.counter.add(r.shard, declined)
+			c.add(r.shard, declined)
 		default:
 			answer, err = nil, r.fail(c, err)
 		}
