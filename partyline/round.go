@@ -133,11 +133,13 @@ func (r *round) run(answers *[]any, yield yieldFunc) (panicked error) {
 		r.fail(&r.connections[r.next], errExited)
 		r.ended = errExited
 	}()
-	for ; r.next < len(r.connections); r.next++ {
-		c := &r.connections[r.next]
+	connections, shard := r.connections, r.shard
+	for i := r.next; i < len(connections); i++ {
+		c := &connections[i]
 		if r.skips(c) {
 			continue
 		}
+		r.next = i
 		if c.remote {
 			if !r.await(answers, yield) {
 				r.ended = nil
@@ -157,10 +159,10 @@ func (r *round) run(answers *[]any, yield yieldFunc) (panicked error) {
 		answer, err := c.handler(r.ask, r.payload)
 		switch err {
 		case nil:
-			c.add(r.shard, answered)
+			c.add(shard, answered)
 		case ErrHighAndDry: // mostly it is not wrapped
 			answer = nil
-			c.add(r.shard, declined)
+			c.add(shard, declined)
 		default:
 			answer, err = nil, r.fail(c, err)
 		}
