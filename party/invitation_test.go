@@ -250,6 +250,8 @@ func TestInvitesWhoseClientsHaveGoneHoldUpNobody(t *testing.T) {
 		ctx, leave := context.WithCancel(context.Background())
 		go func() { <-entered; leave() }()
 		post(ctx, "hangs")
+		// Before Caddy has seen that the client has gone, the next one would wait for the same invite.
+		partytest.Eventually(t, "the invite ends with its request", func() bool { invites, _ := sending(t); return invites == 0 })
 	}
 	ctx, leave := context.WithCancel(context.Background())
 	var group sync.WaitGroup
