@@ -35,6 +35,7 @@ func init() {
 //		invite_timeout   <duration>
 //		partyline_key    <name>
 //		prefix           <path>|<placeholder of a header>
+//		ask_on           <address> [<address as guests reach it>]
 //		<directives...>
 //	}
 //
@@ -75,7 +76,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 		if caddytokens.OpensBlock(d) {
 			return nil, d.Errf("%s takes no block", name)
 		}
-		if len(args) != option.args && (option.args != atLeastOne || len(args) == 0) {
+		if !option.takes(len(args)) {
 			return nil, d.ArgErr()
 		}
 		if err := option.set(p, args); err != nil {
@@ -126,7 +127,20 @@ type option struct {
 	set  func(p *Party, args []string) error
 }
 
-const atLeastOne = -1
+const (
+	atLeastOne = -1
+	oneOrTwo   = -2
+)
+
+func (o option) takes(args int) bool {
+	switch o.args {
+	case atLeastOne:
+		return args > 0
+	case oneOrTwo:
+		return args == 1 || args == 2
+	}
+	return args == o.args
+}
 
 var options = map[string]option{
 	"invite": {atLeastOne, setInvites},
@@ -161,6 +175,15 @@ var options = map[string]option{
 		}
 		_, err := party.CheckPrefix(p.Prefix)
 		return err
+	}},
+	"ask_on": {oneOrTwo, func(p *Party, args []string) error {
+		p.AskOn = &party.AskOn{Listen: args[0]}
+		if len(args) == 2 {
+			if p.AskOn.URL = args[1]; p.AskOn.URL == "" {
+				return errors.New("the second address of ask_on is empty: write the one at which guests reach it, or leave it out")
+			}
+		}
+		return party.CheckAskOn(*p.AskOn)
 	}},
 }
 

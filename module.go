@@ -94,6 +94,12 @@ type Party struct {
 	// Default: none.
 	Prefix string `json:"prefix,omitempty"`
 
+	// Where the guests can ask, which each of them that has a key is told with every request, by the header
+	// `Party-Ask: <url>; mac=<an HMAC of its key>`: it then needs no setting but its key, and no site with
+	// `wsgi_party_ask`. Guests of the same party in other handlers are told, too, unless those say another address.
+	// No two parties can listen at one address. Default: nowhere.
+	AskOn *party.AskOn `json:"ask_on,omitempty"`
+
 	// The routes in which the guests are.
 	Routes caddyhttp.RouteList `json:"routes,omitempty"`
 
@@ -122,7 +128,7 @@ func (p *Party) Provision(ctx caddy.Context) error {
 		return err
 	}
 	settings := party.Settings{Name: p.Name, Invites: p.Invites, IgnoreMissingServices: p.IgnoreMissingServices, StrictInvites: p.StrictInvites,
-		InviteTimeout: time.Duration(p.InviteTimeout), PartylineKey: p.PartylineKey, Prefix: p.Prefix, Identity: identity}
+		InviteTimeout: time.Duration(p.InviteTimeout), PartylineKey: p.PartylineKey, Prefix: p.Prefix, AskOn: p.AskOn, Identity: identity}
 	if p.host, err = party.Open(ctx, settings); err != nil {
 		return err
 	}

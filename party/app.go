@@ -69,13 +69,17 @@ func init() {
 // `caddy_wsgi_party_reply_duration_seconds` | `party`, `guest`, `service` | how long remote handlers took; others are not timed
 type App struct {
 	ctx    context.Context
+	config caddy.Context // only to look for an app that is there
 	logger *zap.Logger
 	events *eventQueue
 
 	mu       sync.RWMutex
 	entries  map[string]*Entry
-	keys     token.Ring // of all guests: none may have another's
-	warnings []func()   // for Start, when all of the config is there
+	keys     token.Ring  // of all guests: none may have another's
+	warnings []func()    // for Start, when all of the config is there
+	complete atomic.Bool // whether it is
+
+	askServers []askServer // while it runs
 
 	forwarded     headerList // that some guest is to be sent
 	prefixHeaders headerList // that some party's prefix is in
@@ -94,7 +98,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 
 // Provision sets up the app.
 func (a *App) Provision(ctx caddy.Context) error {
-	a.ctx = ctx.Context
+	a.ctx, a.config = ctx.Context, ctx
 	a.logger = ctx.Logger()
 	a.storage.app, a.storage.caddys = a, ctx.Storage()
 	a.entries = make(map[string]*Entry)
@@ -106,8 +110,12 @@ func (a *App) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// Start warns about what only the whole config shows.
+// Start listens for what guests ask, and warns about what only the whole config shows.
 func (a *App) Start() error {
+	a.complete.Store(true)
+	if err := a.listen(); err != nil {
+		return err
+	}
 	a.warnOfJoined()
 	a.mu.RLock()
 	warnings := slices.Clone(a.warnings)
@@ -191,10 +199,10 @@ func (a *App) Cleanup() error {
 	return nil
 }
 
-// Stop ends the events. It disconnects nobody: requests in flight outlive it.
+// Stop ends the events, and no longer listens. It disconnects nobody: requests in flight outlive it.
 func (a *App) Stop() error {
 	a.events.end()
-	return nil
+	return a.endListening()
 }
 
 // Running returns the app of the running config.

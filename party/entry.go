@@ -90,6 +90,11 @@ func (a *App) add(h *Host) (*Entry, error) {
 			return nil, err
 		}
 	}
+	for _, other := range a.askingHosts() {
+		if err := h.conflictAtAddress(other); err != nil {
+			return nil, err
+		}
+	}
 	e.hosts = append(e.hosts, h)
 	slices.SortStableFunc(e.hosts, func(a, b *Host) int { return cmp.Compare(a.server.Name(), b.server.Name()) })
 	if h.prefixHeader != "" {

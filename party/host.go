@@ -16,6 +16,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/wsgiparty/wsgiparty/internal/askaddress"
 	"github.com/wsgiparty/wsgiparty/internal/invitepath"
 	"go.uber.org/zap"
 )
@@ -29,6 +30,7 @@ type Settings struct {
 	InviteTimeout         time.Duration // of each
 	PartylineKey          string        // the request variable that holds the operator during an invite
 	Prefix                string        // that was stripped from paths, or the placeholder of the header that says so
+	AskOn                 *AskOn        // where guests ask; nil for nowhere
 	Identity              string        // the same for identical handlers
 }
 
@@ -37,8 +39,9 @@ type Settings struct {
 type Host struct {
 	settings      Settings
 	name          string
-	prefixHeader  string // in which each request has its prefix; empty where all have the same
-	escapedPrefix string // that of all
+	prefixHeader  string             // in which each request has its prefix; empty where all have the same
+	escapedPrefix string             // that of all
+	askAddress    askaddress.Address // zero without ask_on
 
 	ctx    context.Context // the handler's
 	app    *App
@@ -69,6 +72,11 @@ func Open(ctx caddy.Context, settings Settings) (*Host, error) {
 		return nil, err
 	}
 	h.escapedPrefix = invitepath.Escape(settings.Prefix)
+	if settings.AskOn != nil {
+		if h.askAddress, err = settings.AskOn.resolve(); err != nil {
+			return nil, err
+		}
+	}
 	if err := h.listGuests(settings.Invites); err != nil {
 		return nil, err
 	}

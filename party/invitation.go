@@ -39,7 +39,9 @@ type Invitation struct {
 	accepted atomic.Bool
 	advice   atomic.Pointer[string]
 	below    atomic.Pointer[basesBelow]
-	over     chan struct{} // closed when the invite itself is
+	keys     token.Keys
+	ask      atomic.Pointer[string] // Party-Ask; nil until the whole config is there
+	over     chan struct{}          // closed when the invite itself is
 
 	mu       sync.Mutex
 	operator *partyline.Operator // the guest's now
@@ -111,7 +113,11 @@ func (i *Invitation) Matcher() string { return i.host.matcher(i.invited.guest) }
 
 // SetKeys makes keys the guest's. It returns an error if one of them is another guest's.
 func (i *Invitation) SetKeys(keys token.Keys) error {
-	return i.host.app.addKeys(i.host.name, i.invited.guest, keys)
+	if err := i.host.app.addKeys(i.host.name, i.invited.guest, keys); err != nil {
+		return err
+	}
+	i.keys = keys
+	return nil
 }
 
 // Accept makes whoever handles the request the guest that is invited.

@@ -51,7 +51,7 @@ func (i *Invitation) MountFor(ctx context.Context) string { return i.mount.pathF
 
 // PassOn readies a request, which is no invite, to be passed on to an application by the handler
 // in the party's routes that speaks for it: a client can say nothing that is the party's to say,
-// and the application learns its mount. The invitation is the application's, nil as long as it has
+// and the application learns its mount, and where it can ask. The invitation is the application's, nil as long as it has
 // not come. If the request is to be answered instead, PassOn returns the status, else 0.
 func (h *Host) PassOn(r *http.Request, i *Invitation) (status int) {
 	d := deliveryOf(r)
@@ -70,8 +70,8 @@ func (h *Host) PassOn(r *http.Request, i *Invitation) (status int) {
 		mount = i.MountFor(r.Context())
 	}
 	reservedheader.Strip(r)
-	if mount != "" {
-		r.Header[reservedheader.Prefix] = []string{mount}
+	if i != nil {
+		i.tell(r, mount)
 	}
 	if delivered && d.prepare != nil {
 		d.prepare(r)

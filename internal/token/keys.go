@@ -4,9 +4,11 @@
 package token
 
 import (
+	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -85,6 +87,14 @@ func (s *secrets) has(digest [sha256.Size]byte) bool {
 
 // IsZero reports whether there is no key.
 func (k Keys) IsZero() bool { return k.secrets == nil }
+
+// SignAddress returns what shows the guest that it was Caddy who said where to ask: an
+// HMAC-SHA256 under its first key, in base64url.
+func (k Keys) SignAddress(address string) string {
+	mac := hmac.New(sha256.New, k.secrets().verifying.Keys[0].([]byte))
+	_, _ = io.WriteString(mac, "wsgi_party ask v1\x00"+address)
+	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+}
 
 func (k Keys) String() string               { return redacted }
 func (k Keys) GoString() string             { return redacted }

@@ -1,0 +1,228 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Where guests ask without a site of its own for that: the address that a party listens on, and
+// that its guests are told.
+
+package party
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/wsgiparty/wsgiparty/internal/askaddress"
+	"github.com/wsgiparty/wsgiparty/internal/reservedheader"
+	"github.com/wsgiparty/wsgiparty/internal/standing"
+	"go.uber.org/zap"
+)
+
+// AskOn says where the guests of a party ask. Who connects there needs the key of a guest, as by
+// `wsgi_party_ask`, whose endpoint this is.
+type AskOn struct {
+	// Required. The network address to listen on, such as `127.0.0.1:2080`, where every process of the machine can
+	// connect, or a unix socket with the mode that lets guests connect, `unix//run/party.sock|0660`; without a mode
+	// it is Caddy's, `0200`, and only for processes of its user. Global placeholders are replaced when the config loads.
+	Listen string `json:"listen"`
+
+	// The address as guests reach it, where that is another one: an http or https URL, or `unix//` and
+	// the path of a socket. Placeholders are replaced, too. Default: that which is listened on.
+	URL string `json:"url,omitempty"`
+}
+
+// resolve returns the address with placeholders replaced.
+func (a *AskOn) resolve() (askaddress.Address, error) {
+	placeholders := caddy.NewReplacer()
+	var replaced [2]string
+	for i, text := range []string{a.Listen, a.URL} {
+		var err error
+		if replaced[i], err = placeholders.ReplaceOrErr(text, true, true); err != nil {
+			return askaddress.Address{}, fmt.Errorf("ask_on %q: %w", text, err)
+		}
+	}
+	return askaddress.Parse(replaced[0], replaced[1])
+}
+
+// CheckAskOn returns an error for an address that is wrong, as far as that can be seen in a Caddyfile.
+func CheckAskOn(a AskOn) error {
+	if strings.Contains(a.Listen+a.URL, "{") {
+		return nil // has a placeholder, which Provision replaces
+	}
+	_, err := a.resolve()
+	return err
+}
+
+// conflictAtAddress returns an error if two handlers listen at one address, but do not belong
+// together. The app must be locked.
+func (h *Host) conflictAtAddress(other *Host) error {
+	for _, one := range h.askAddress.Listen {
+		for _, two := range other.askAddress.Listen {
+			switch {
+			case !askaddress.Overlap(one, two):
+			case h.name != other.name:
+				return atOneAddress(h, other, one.String())
+			case one.String() != two.String():
+				return fmt.Errorf("%s and %s write the address of ask_on in two ways, %s and %s: write it in the same way in both", other.describe(), h.describe(), two, one)
+			}
+		}
+	}
+	return nil
+}
+
+func atOneAddress(h, other *Host, address string) error {
+	return fmt.Errorf("the parties %q and %q both have ask_on at %s, and a guest would reach either: write another address in one of them", other.name, h.name, address)
+}
+
+// AskEndpoint makes what serves the requests of guests that ask a party.
+type AskEndpoint func(*Entry, *zap.Logger) standing.Handler
+
+var askEndpoint AskEndpoint
+
+// RegisterAskEndpoint, in an init function, registers the handler of what ask_on listens for.
+func RegisterAskEndpoint(e AskEndpoint) { askEndpoint = e }
+
+// askServer is where the app listens for what guests ask, for a handler that says so.
+type askServer struct {
+	*standing.Server
+	host   *Host
+	listen caddy.NetworkAddress
+}
+
+// listen listens wherever a party has ask_on.
+func (a *App) listen() (err error) {
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.endListening())
+		}
+	}()
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	for _, h := range a.askingHosts() {
+		for _, address := range h.askAddress.Listen {
+			if slices.ContainsFunc(a.askServers, func(s askServer) bool { return askaddress.Overlap(s.listen, address) }) {
+				continue // a replica's
+			}
+			if err := a.conflictWithServers(h, address); err != nil {
+				return err
+			}
+			server, err := standing.Serve(a.ctx, address, askEndpoint(h.entry, h.entry.logger))
+			if err != nil {
+				return fmt.Errorf("ask_on %s of party %q: %w", address, h.name, err)
+			}
+			for _, other := range a.askServers {
+				if sameAddr(other.Addr(), server.Addr()) && other.host.name != h.name {
+					return errors.Join(atOneAddress(h, other.host, server.Addr().String()), server.End())
+				}
+			}
+			a.askServers = append(a.askServers, askServer{server, h, address})
+			h.entry.logger.Info("listening for what guests ask", zap.Stringer("address", address), zap.String("url", h.askAddress.URL))
+			if !askaddress.OnlyLocal(address.String()) {
+				h.entry.logger.Warn("ask_on can be reached from other machines", zap.Stringer("address", address),
+					zap.String("hint", "only the guests are to reach it, and their keys go there as they are: write an address such as 127.0.0.1:2080 or unix//run/party.sock|0660; for guests on other machines, write a site with wsgi_party_ask that demands certificates of clients, with `client_auth` in its `tls`"))
+			}
+		}
+	}
+	return nil
+}
+
+// askingHosts returns the handlers with ask_on, by party, in an order that is the same for every
+// load of a config. The app must be locked.
+func (a *App) askingHosts() (hosts []*Host) {
+	for _, e := range a.entries {
+		for _, h := range e.hosts {
+			if h.askAddress.URL != "" {
+				hosts = append(hosts, h)
+			}
+		}
+	}
+	slices.SortStableFunc(hosts, func(a, b *Host) int { return cmp.Compare(a.name, b.name) })
+	return hosts
+}
+
+// conflictWithServers returns an error if a site is at the address of a party: Caddy's listeners share
+// one without complaint, and requests would come to either.
+func (a *App) conflictWithServers(h *Host, address caddy.NetworkAddress) error {
+	app, err := a.config.AppIfConfigured("http")
+	if err != nil {
+		return nil
+	}
+	for name, server := range app.(*caddyhttp.App).Servers {
+		for _, listen := range server.Listen {
+			parsed, err := caddy.ParseNetworkAddress(listen)
+			if err != nil {
+				continue
+			}
+			for _, one := range parsed.Expand() {
+				if askaddress.Overlap(one, address) {
+					return fmt.Errorf("ask_on %s of party %q is an address of the HTTP server %q, at %s, too: write another address, or wsgi_party_ask in the site there", address, h.name, name, one)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func sameAddr(a, b net.Addr) bool { return a.Network() == b.Network() && a.String() == b.String() }
+
+// endListening ends what listen has begun.
+func (a *App) endListening() error {
+	var errs []error
+	for _, s := range a.askServers {
+		errs = append(errs, s.End())
+	}
+	a.askServers = nil
+	if caddy.Exiting() {
+		standing.Wait()
+	}
+	return errors.Join(errs...)
+}
+
+// askURL returns where the guests in the handler's routes ask: where it says itself, or else
+// another handler of its party. It is empty if none does.
+func (h *Host) askURL() string {
+	if h.askAddress.URL != "" {
+		return h.askAddress.URL
+	}
+	h.app.mu.RLock()
+	defer h.app.mu.RUnlock()
+	for _, other := range h.entry.hosts {
+		if other.askAddress.URL != "" {
+			return other.askAddress.URL
+		}
+	}
+	return ""
+}
+
+// askHeader returns the Party-Ask of the guest, empty for one that cannot ask. It is always the
+// same once the whole config is there.
+func (i *Invitation) askHeader() string {
+	if header := i.ask.Load(); header != nil {
+		return *header
+	}
+	header := ""
+	if url := i.host.askURL(); url != "" && !i.keys.IsZero() {
+		header = url + "; mac=" + i.keys.SignAddress(url)
+	}
+	if i.host.app.complete.Load() {
+		i.ask.Store(&header)
+	}
+	return header
+}
+
+// tell adds to a request what Caddy alone may tell the guest, whose mount is that.
+func (i *Invitation) tell(r *http.Request, mount string) {
+	ask := i.askHeader()
+	values := []string{mount, ask} // one allocation
+	if mount != "" {
+		r.Header[reservedheader.Prefix] = values[0:1:1]
+	}
+	if ask != "" {
+		r.Header[reservedheader.Ask] = values[1:2:2]
+	}
+}
