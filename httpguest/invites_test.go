@@ -189,6 +189,7 @@ func TestEventsTellOfRemoteGuests(t *testing.T) {
 	}
 	expect("invite_failed evblog [gone ping]")
 
+	blog.OnInvite(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }) // nothing more is told by itself
 	f := httpguest.NewFetcher(applicationOf(t, "evblog"))
 	for i := range 3 {
 		f.Hear(&http.Response{StatusCode: http.StatusNotFound, Body: http.NoBody}, nil, time.Now().Add(time.Duration(i)*31*time.Second))
