@@ -1,0 +1,338 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package conformance
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/wsgiparty/wsgiparty/internal/invitepath"
+	"github.com/wsgiparty/wsgiparty/internal/manifest"
+	"github.com/wsgiparty/wsgiparty/internal/strictjson"
+	"github.com/wsgiparty/wsgiparty/internal/urltemplate"
+)
+
+const (
+	maxHrefs   = 64 // that are asked
+	urlService = "url"
+	noPage     = "wsgi-party-check" // is the name of no page and of no service
+)
+
+// href is one of the manifest, and what came when it was asked.
+type href struct {
+	manifest.Handler
+	place    string // the service, with an index if that has several handlers
+	service  string
+	private  bool   // below the invite's path
+	given    bool   // there is a --payload
+	payload  []byte // JSON
+	right    request
+	answered response
+}
+
+// served reports whether it gave an answer, or declined.
+func (h *href) served() bool {
+	a := h.answered
+	return a.err == nil && (a.status == http.StatusOK || a.status == http.StatusNoContent)
+}
+
+// checkHrefs asks each href as Caddy would, and then otherwise.
+func (c *checker) checkHrefs() {
+	if c.manifest == nil {
+		return
+	}
+	total := 0
+	for _, service := range slices.Sorted(maps.Keys(c.manifest.Services)) {
+		handlers := c.manifest.Services[service]
+		for i, handler := range handlers {
+			if handler.Href == nil {
+				continue
+			}
+			if total++; total > maxHrefs {
+				continue
+			}
+			h := &href{Handler: handler, place: service, service: service}
+			if len(handlers) > 1 {
+				h.place = fmt.Sprintf("%s[%d]", service, i)
+			}
+			if c.prepare(h) {
+				c.hrefs = append(c.hrefs, h)
+			}
+		}
+	}
+	if total > maxHrefs {
+		c.see("complete", Warn, fmt.Sprintf("the first %d of %d hrefs were asked", maxHrefs, total))
+	}
+	for _, h := range c.hrefs {
+		c.checkHref(h)
+	}
+}
+
+// prepare makes the right request to the href, and reports whether there is one.
+func (c *checker) prepare(h *href) bool {
+	payload, given := c.payloads[h.service]
+	if !given {
+		payload = "null"
+		if h.service == urlService {
+			payload = fmt.Sprintf(`{"name": %q, "values": {}}`, noPage)
+		}
+	}
+	h.given, h.payload = given, []byte(payload)
+	var values map[string]any
+	if h.Href.HasExpressions() {
+		decoder := json.NewDecoder(strings.NewReader(payload))
+		decoder.UseNumber()
+		if err := decoder.Decode(&values); err != nil {
+			c.see("ask.status", Skip, fmt.Sprintf("%s: its --payload is no object, for which Caddy asks nobody", h.place))
+			return false
+		}
+		if !given {
+			values = c.fill(h, "1")
+		}
+	}
+	target, err := h.Href.Expand(c.ctx, "", values)
+	if err != nil {
+		why := err.Error()
+		if errors.Is(err, urltemplate.ErrMissing) {
+			why = fmt.Sprintf("its --payload lacks one of %q, without which Caddy asks nobody", h.Href.Required())
+		}
+		c.see("ask.status", Skip, h.place+": "+why)
+		return false
+	}
+	h.right = c.requestFor(h, target, h.payload)
+	path, err := url.PathUnescape(pathOf(target))
+	invite, inviteErr := url.PathUnescape(pathOf(c.invite))
+	h.private = err == nil && inviteErr == nil && invitepath.IsUnder(path, invite)
+	return true
+}
+
+// fill returns values for the variables that the path needs.
+func (c *checker) fill(h *href, value string) map[string]any {
+	values := make(map[string]any)
+	for _, name := range h.Href.Required() {
+		values[name] = value
+	}
+	if h.service == urlService && slices.Contains(h.Href.Variables(), "name") {
+		values["name"] = noPage
+	}
+	return values
+}
+
+// requestFor returns an ask, without a token.
+func (c *checker) requestFor(h *href, target string, payload []byte) request {
+	q := request{method: h.Method, target: target, timeout: 2 * c.timeout, header: http.Header{"Accept": {"application/json"}, "Cache-Control": {"no-store"}}}
+	if h.Method == http.MethodPost {
+		q.body = payload
+		q.header.Set("Content-Type", "application/json")
+	}
+	return c.asCaddy(q)
+}
+
+func (c *checker) checkHref(h *href) {
+	a := c.do(c.signed(h.right))
+	h.answered = a
+	seen := h.place + ": " + a.String()
+	if a.err == nil && a.status/100 == 3 {
+		c.see("ask.redirect", Fail, fmt.Sprintf("%s to %s", seen, cmp.Or(a.header.Get("Location"), "nowhere")))
+		return
+	}
+	c.see("ask.redirect", OK, "none")
+	if h.service == urlService && !h.given {
+		c.expect("ask.declines", a.err == nil && a.status == http.StatusNoContent, fmt.Sprintf("%s to the page %s, which is nobody's", seen, noPage))
+	} else if a.err == nil && a.status == http.StatusNoContent {
+		c.see("ask.declines", OK, seen)
+	}
+	result, advice := h.judge()
+	if result != "" {
+		c.see("ask.status", result, seen, advice)
+	}
+	if !h.served() {
+		c.checkPayloads(h)
+		return
+	}
+	cookies := OK
+	if a.header["Set-Cookie"] != nil {
+		cookies = Warn
+	}
+	c.see("ask.cookies", cookies, fmt.Sprintf("%s: %d of them", h.place, len(a.header["Set-Cookie"])))
+	took := a.took
+	if took < c.timeout {
+		took = c.median(c.signed(h.right))
+	}
+	c.judgeTime("ask.time", h.place+": ", took, c.timeout)
+	if a.status == http.StatusOK {
+		c.checkAnswer(h)
+	}
+	c.checkPayloads(h)
+}
+
+// judge says what the status of the href is worth, which may be nothing.
+func (h *href) judge() (result Result, advice string) {
+	a := h.answered
+	fits := Warn // the application may not know what to do with such a payload
+	give := fmt.Sprintf("if nothing is wrong but the payload, give one: --payload %s='%s'; ", h.service, h.payload)
+	if h.given || h.service == urlService {
+		fits, give = Fail, ""
+	}
+	switch {
+	case h.service == urlService && !h.given && !h.served():
+		return "", "" // it is said under ask.declines
+	case a.err != nil:
+		return Fail, "answer within the timeout, or decline with 204"
+	case h.served():
+		return OK, ""
+	case a.status/100 == 2:
+		return Fail, "answer with 200, or decline with 204"
+	case a.status == http.StatusUnauthorized, a.status == http.StatusForbidden:
+		return Fail, "let the Party-Token stand for a login and for a CSRF token: an ask has no cookies"
+	case a.status == http.StatusNotFound && h.Method == http.MethodPost:
+		return Fail, "answer at each href of the manifest; decline with 204, since a 404 says that the manifest is old"
+	case a.status == http.StatusMethodNotAllowed:
+		return Fail, fmt.Sprintf("take %s there, or write the other \"method\" next to the href", h.Method)
+	case a.status == http.StatusNotFound:
+		return fits, give + "decline with 204, since a 404 says that the manifest is old"
+	case a.status >= 500:
+		return fits, give + "decline with 204 what there is no answer to"
+	}
+	return fits, give + "decline with 204 what there is no answer to"
+}
+
+// checkAnswer tests what came with 200.
+func (c *checker) checkAnswer(h *href) {
+	a := h.answered
+	c.expect("ask.type", a.isJSON(), h.place+": "+cmp.Or(a.header.Get("Content-Type"), "no Content-Type"))
+	if a.long {
+		c.see("ask.size", Fail, fmt.Sprintf("%s: more than %d bytes", h.place, maxBody))
+		return
+	}
+	c.see("ask.size", OK, fmt.Sprintf("%s: %d bytes", h.place, len(a.body)))
+	if err := strictjson.Check(a.body); err != nil {
+		c.see("ask.json", Fail, h.place+": "+err.Error(), adviceIn(err, "answer one JSON value, in UTF-8"))
+		return
+	}
+	c.see("ask.json", OK, h.place)
+	if h.service == urlService {
+		c.checkURL(h)
+	}
+}
+
+func adviceIn(err error, otherwise string) string {
+	if problem, ok := errors.AsType[*strictjson.Error](err); ok {
+		if _, advice, found := strings.Cut(problem.What, ": "); found {
+			return advice
+		}
+	}
+	return otherwise
+}
+
+// checkURL tests an answer to the service url.
+func (c *checker) checkURL(h *href) {
+	var link string
+	if err := json.Unmarshal(h.answered.body, &link); err != nil {
+		c.see("ask.url", Fail, fmt.Sprintf("%s: %.100s", h.place, h.answered.body))
+		return
+	}
+	origin := c.client.origin.String()
+	below := strings.TrimPrefix(link, origin)
+	if rest, ok := strings.CutPrefix(below, c.mount); ok && c.mount != "" && (rest == "" || strings.ContainsAny(rest[:1], "/?#")) {
+		below = rest
+		if strings.HasPrefix(rest, c.mount+"/") {
+			c.see("ask.url", Fail, fmt.Sprintf("%s: %q, which has the mount twice", h.place, link))
+			return
+		}
+	}
+	if below == "" {
+		below = "/"
+	}
+	err := urltemplate.Check(below)
+	c.expect("ask.url", err == nil && below[0] == '/', fmt.Sprintf("%s: %q", h.place, link))
+}
+
+// probe is a payload that no application knows, of so many bytes.
+func probe(size int) []byte {
+	const before, after = `{"wsgi_party_check":"`, `"}`
+	return []byte(before + strings.Repeat("x", max(1, size-len(before)-len(after))) + after)
+}
+
+// checkPayloads asks with what nobody should send, and with much.
+func (c *checker) checkPayloads(h *href) {
+	a := h.answered
+	if a.status == 0 || a.status == http.StatusUnauthorized || a.status == http.StatusForbidden || a.status == http.StatusMethodNotAllowed {
+		return
+	}
+	ask := func(payload []byte) response { return c.do(c.signed(c.requestFor(h, h.right.target, payload))) }
+	for _, method := range []string{http.MethodHead, http.MethodOptions} {
+		if a.crashed() {
+			break
+		}
+		q := h.right
+		q.method, q.body, q.fresh = method, nil, true // some servers send HEAD a body, which would be taken for the next response
+		a := c.do(q)
+		c.expect("ask.methods", !a.crashed(), fmt.Sprintf("%s: %s %s", h.place, method, a))
+	}
+	if h.private {
+		q := h.right
+		path := pathOf(q.target)
+		q.target = path[:strings.LastIndexByte(strings.TrimSuffix(path, "/"), '/')+1] + noPage
+		a := c.do(c.signed(q))
+		c.expect("ask.unknown", !a.crashed() && a.status != http.StatusNoContent && !(a.status == http.StatusOK && a.isJSON()), fmt.Sprintf("%s %s: %s", q.method, q.target, a))
+	}
+	if h.Href.HasExpressions() {
+		c.checkLongValues(h)
+	}
+	if h.Method != http.MethodPost || a.status == http.StatusNotFound {
+		return
+	}
+	for _, payload := range []string{`{"id":`, "{\"id\": \"\xff\"}", "no JSON"} {
+		a := ask([]byte(payload))
+		c.expect("ask.payload", !a.crashed() && (a.status != http.StatusOK || strictjson.Check(a.body) == nil), fmt.Sprintf("%s: %s to %q", h.place, a, payload))
+	}
+	if ask(probe(0)).crashed() {
+		return // it fails for what it does not know, which is its right
+	}
+	switch a := ask(probe(maxBody)); {
+	case a.crashed():
+		c.see("ask.large", Fail, h.place+": "+a.String())
+	case a.status == http.StatusRequestEntityTooLarge:
+		c.see("ask.large", Warn, h.place+": "+a.String())
+	default:
+		c.see("ask.large", OK, h.place+": "+a.String())
+	}
+	switch a := ask(probe(maxBody + 64<<10)); {
+	case a.status >= 500, a.status == 0 && strings.HasPrefix(a.problem(), "no answer"):
+		c.see("ask.too-large", Fail, h.place+": "+a.String())
+	case a.status == 0: // it has closed the connection without reading all
+		c.see("ask.too-large", OK, h.place+": the connection was closed")
+	case a.status/100 == 2:
+		c.see("ask.too-large", Warn, h.place+": "+a.String())
+	default:
+		c.see("ask.too-large", OK, h.place+": "+a.String())
+	}
+}
+
+// checkLongValues asks with a value that is no name of anything.
+func (c *checker) checkLongValues(h *href) {
+	if h.answered.crashed() {
+		return
+	}
+	values := c.fill(h, "1")
+	decoder := json.NewDecoder(bytes.NewReader(h.payload))
+	decoder.UseNumber()
+	_ = decoder.Decode(&values) // null changes nothing
+	values[h.Href.Variables()[0]] = strings.Repeat("x", 4<<10)
+	target, err := h.Href.Expand(c.ctx, "", values)
+	if err != nil {
+		return
+	}
+	a := c.do(c.signed(c.requestFor(h, target, h.payload)))
+	c.expect("ask.long", !a.crashed(), fmt.Sprintf("%s: %s to 4 KiB", h.place, a))
+}

@@ -1,0 +1,265 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package conformance tests a running application by the sentences of docs/guests.md. There
+// is no Caddy in between: it asks the application what Caddy would ask it, and what
+// nobody should be answered.
+package conformance
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/wsgiparty/wsgiparty/internal/invitepath"
+	"github.com/wsgiparty/wsgiparty/internal/manifest"
+	"github.com/wsgiparty/wsgiparty/internal/token"
+)
+
+// Options say which application to check, and what it cannot be asked.
+type Options struct {
+	// URL is that of the invite, as the application sees it, such as
+	// http://localhost:8000/__invite__/, https://… or unix//run/blog.sock/__invite__/.
+	// Where it has no path, that is /__invite__/.
+	URL string
+
+	// Origin is the scheme and the host that the application is told it is visited at,
+	// those of the invite in the Caddyfile. Default: those of URL; http://localhost for a socket.
+	Origin string
+
+	// Mount is what Caddy takes off the path, such as /blog.
+	Mount string
+
+	// Guest is the guest's name. Default: as for an invite to Mount and the path of URL.
+	Guest string
+
+	// Keys are the application's, if it has any. The first one signs.
+	Keys []string
+
+	// Payloads are JSON, by service. Default: null for a POST. Variables without which
+	// a GET has no path are 1.
+	Payloads map[string]string
+
+	// Timeout is that of an ask. Default: 2s.
+	Timeout time.Duration
+
+	// Insecure takes any certificate.
+	Insecure bool
+}
+
+const (
+	manifestType = "application/vnd.wsgi-party+json"
+
+	inviteTimeout = 5 * time.Second // of Caddy's, by default
+	askTimeout    = 2 * time.Second
+
+	slow = 100 * time.Millisecond // is worth a warning
+
+	maxTime = 2 * time.Minute // of a whole check
+)
+
+// ErrUnreachable is that of an application which is not there.
+var ErrUnreachable = errors.New("the application is not reached")
+
+// Check checks the application. The error is of options that are wrong, or ErrUnreachable.
+func Check(parent context.Context, o Options) (*Report, error) {
+	c, err := newChecker(o)
+	if err != nil {
+		return nil, err
+	}
+	defer c.client.close()
+	ctx, cancel := context.WithTimeout(parent, maxTime)
+	defer cancel()
+	c.ctx = ctx
+	if err := c.run(); err != nil {
+		return nil, err
+	}
+	if err := parent.Err(); err != nil {
+		return nil, err
+	}
+	return c.report(), nil
+}
+
+// checker is a check under way.
+type checker struct {
+	ctx      context.Context
+	client   *client
+	invite   string // the target of the invite
+	mount    string // escaped
+	guest    string
+	keys     []string
+	payloads map[string]string
+	timeout  time.Duration
+	findings map[string]*finding
+
+	// Of the right answer to the invite:
+	manifest *manifest.Manifest
+	body     []byte
+	etag     string
+	hrefs    []*href
+}
+
+func newChecker(o Options) (*checker, error) {
+	c := &checker{keys: o.Keys, payloads: o.Payloads, timeout: cmp.Or(o.Timeout, askTimeout), findings: make(map[string]*finding)}
+	if _, err := token.NewKeys(o.Keys); err != nil {
+		return nil, fmt.Errorf("--key: %w; put there what `openssl rand -base64 32` prints, and give it to the application, too", err)
+	}
+	for service, payload := range o.Payloads {
+		if !json.Valid([]byte(payload)) {
+			return nil, fmt.Errorf("--payload %s: %q is no JSON: write a string as '%[1]s=\"text\"'", service, printable(payload))
+		}
+	}
+	mount := strings.TrimSuffix(o.Mount, "/")
+	parsed, err := url.Parse(mount)
+	if err != nil || mount != "" && (mount[0] != '/' || parsed.EscapedPath() != mount || path.Clean(mount) != mount) {
+		return nil, fmt.Errorf("--mount: %q is no path: write it like /blog, escaped", o.Mount)
+	}
+	c.mount = mount
+	target, err := c.connect(o)
+	if err != nil {
+		return nil, err
+	}
+	if target.Path == "" || target.Path == "/" {
+		target.Path = "/" + invitepath.Segment + "/"
+	}
+	c.invite = target.RequestURI()
+	c.guest = cmp.Or(o.Guest, invitepath.Guest(parsed.Path+target.Path))
+	return c, nil
+}
+
+const urlForms = "write it like http://localhost:8000/__invite__/, https://… or unix//run/blog.sock/__invite__/"
+
+// connect makes the client, and returns the path that is to be asked.
+func (c *checker) connect(o Options) (target *url.URL, err error) {
+	text, network, address := o.URL, "tcp", ""
+	if socket, ok := strings.CutPrefix(text, "unix/"); ok {
+		network = "unix"
+		address, text = cutSocket(socket)
+		text = "http://localhost" + text
+	}
+	target, err = url.Parse(text)
+	if err != nil || target.Host == "" || target.Scheme != "http" && target.Scheme != "https" {
+		return nil, fmt.Errorf("%q is no URL of an application: %s", o.URL, urlForms)
+	}
+	if target.User != nil || target.Fragment != "" {
+		return nil, fmt.Errorf("%q has a user or a fragment, which Caddy does not send: %s", o.URL, urlForms)
+	}
+	if network == "tcp" {
+		address = target.Host
+		if target.Port() == "" {
+			address += map[string]string{"http": ":80", "https": ":443"}[target.Scheme]
+		}
+	}
+	origin := &url.URL{Scheme: target.Scheme, Host: target.Host}
+	if o.Origin != "" {
+		origin, err = url.Parse(strings.TrimSuffix(o.Origin, "/"))
+		if err != nil || origin.Host == "" || origin.Path != "" || origin.Scheme != "http" && origin.Scheme != "https" {
+			return nil, fmt.Errorf("--origin: %q is no scheme and host: write it like https://example.com", o.Origin)
+		}
+	}
+	c.client = newClient(network, address, origin, target.Scheme == "https", o.Insecure)
+	return target, nil
+}
+
+// cutSocket returns the file of a socket, which is as much of the text as there is in the
+// file system, and the path behind it.
+func cutSocket(text string) (file, rest string) {
+	for i := 1; i < len(text); i++ {
+		if text[i] != '/' {
+			continue
+		}
+		if info, err := os.Stat(text[:i]); err == nil && info.Mode()&os.ModeSocket != 0 {
+			return text[:i], text[i:]
+		}
+	}
+	if before, _, ok := strings.Cut(text, "/"+invitepath.Segment); ok {
+		return before, text[len(before):]
+	}
+	return text, ""
+}
+
+// run tests one sentence after the other.
+func (c *checker) run() error {
+	if err := c.checkManifest(); err != nil {
+		return err
+	}
+	c.checkLinks()
+	c.checkHrefs()
+	c.checkTokens()
+	c.checkForgedAsk()
+	return nil
+}
+
+// see notes what was seen of a sentence. What to write is the sentence's own, if none is given.
+func (c *checker) see(id string, result Result, seen string, write ...string) {
+	s, ok := sentenceByID[id]
+	if !ok {
+		panic("no sentence " + id)
+	}
+	if c.ctx.Err() != nil {
+		return // the request was ended here
+	}
+	if c.findings[id] == nil {
+		c.findings[id] = new(finding)
+	}
+	what := ""
+	if result == Warn || result == Fail {
+		what = cmp.Or(strings.Join(write, ""), s.write)
+	}
+	c.findings[id].add(result, seen, what)
+}
+
+// expect is see for what is all right or else is a failure.
+func (c *checker) expect(id string, ok bool, seen string, write ...string) {
+	result := OK
+	if !ok {
+		result = Fail
+	}
+	c.see(id, result, seen, write...)
+}
+
+func (c *checker) report() *Report {
+	if c.ctx.Err() != nil {
+		f := new(finding)
+		f.add(Fail, fmt.Sprintf("it is not done in %v", maxTime), sentenceByID["complete"].write)
+		c.findings["complete"] = f
+	} else if c.manifest != nil {
+		c.see("complete", OK, fmt.Sprintf("%d hrefs", len(c.hrefs)))
+	}
+	r := &Report{Invite: c.invite, Mount: c.mount, Guest: c.guest, Passed: true, Counts: make(map[Result]int)}
+	for _, s := range sentences {
+		f := c.findings[s.id]
+		if f == nil {
+			f = new(finding)
+			f.add(Skip, c.whyUntested(s), "")
+		}
+		r.Lines = append(r.Lines, Line{s.id, f.result, s.what, printable(f.String()), printable(f.write), "docs/guests.md#" + s.section})
+		r.Counts[f.result]++
+		if f.result == Fail {
+			r.Passed = false
+		}
+	}
+	return r
+}
+
+// whyUntested says why nothing was seen of a sentence.
+func (c *checker) whyUntested(s sentence) string {
+	switch {
+	case c.ctx.Err() != nil:
+		return fmt.Sprintf("there was no time left of %v", maxTime)
+	case strings.HasPrefix(s.id, "token.") && len(c.keys) == 0:
+		return "no --key is given"
+	case c.manifest == nil:
+		return "there is no manifest"
+	case strings.HasPrefix(s.id, "ask.") && len(c.hrefs) == 0:
+		return "the manifest has no hrefs"
+	}
+	return s.untested
+}
