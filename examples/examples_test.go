@@ -523,7 +523,7 @@ func (r *running) testKeys(t *testing.T) {
 			t.Errorf("the key of %s was logged", application)
 		}
 	}
-	for _, root := range []string{".", "../clients/python/wsgi_party.py"} {
+	for _, root := range []string{".", "../clients/python/wsgi_party"} {
 		err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 			if entry.Name() == "__pycache__" {
 				return fs.SkipDir

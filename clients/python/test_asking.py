@@ -13,7 +13,6 @@ import time
 import unittest
 from unittest import mock
 
-import wsgi_party
 from test_wsgi_party import (
     NO_SUCH_SERVICE,
     FakeCaddy,
@@ -23,7 +22,8 @@ from test_wsgi_party import (
     party,
     running,
 )
-from wsgi_party import HighAndDry, NoSuchServiceName, PartylineOperator, WSGIParty
+from wsgi_party import _caddy, _connection, _request, HighAndDry, NoSuchServiceName, PartylineOperator, WSGIParty
+from wsgi_party._common import within
 
 
 def decline(payload):
@@ -102,8 +102,8 @@ class FirstTest(Case):
         with environment():
             guest = party(not_found)
         guest.connect("url", lambda p: "/page")
-        request = wsgi_party._Request(guest._guest, {"HTTP_X_FORWARDED_PREFIX": "/blog"})
-        with wsgi_party._within(wsgi_party._request, request):
+        received = _request.Received("GET", b"/", "", prefix="/blog")
+        with within(_request.current, guest._guest.handled(received)):
             self.assertEqual(guest.ask_first("url", ["page", {}]), "/blog/page")
 
 
@@ -244,9 +244,9 @@ class TimeTest(Case):
         caddy = self.caddy([answers()] * 256, answers())
         guest = self.guest(caddy.url)
         deadlines = []
-        until = wsgi_party._until
+        until = _connection.until
         with mock.patch.object(
-            wsgi_party, "_until", lambda deadline: deadlines.append(deadline) or until(deadline)
+            _connection, "until", lambda deadline: deadlines.append(deadline) or until(deadline)
         ):
             guest.ask_around_many([("x", n) for n in range(257)])
         self.assertEqual(len(caddy.requests), 2)
@@ -260,6 +260,7 @@ class Unreachable:
 
     def __init__(self):
         self.caddy = FakeCaddy()
+        self.caddy.keeps_alive = False
         self.caddy.respond = lambda request: answers("theirs")
         self.caddy.verify_request = self.verify_request
         self.answering = False
@@ -278,15 +279,16 @@ class UnreachedTest(Case):
     def setUp(self):
         super().setUp()
         self.passed = 0.0  # seconds by which this test is ahead
-        self.contexts.enter_context(mock.patch.object(wsgi_party, "time", mock.Mock(
-            time=time.time, monotonic=lambda: time.monotonic() + self.passed,
-        )))
+        clock = mock.Mock(time=time.time, monotonic=lambda: time.monotonic() + self.passed)
+        for module in (_caddy, _connection):
+            self.contexts.enter_context(mock.patch.object(module, "time", clock))
         self.server = Unreachable()
         self.contexts.enter_context(running(self.server.caddy))
         self.party = self.guest(self.server.caddy.url)
         self.party.connect("x", lambda p: "ours")
-        self.party._guest.caddy.pause = 1000.0
-        self.assertEqual(wsgi_party._Caddy.pause, 5.0)
+        self.breaker = self.party._guest.caddy.breaker
+        self.assertEqual((self.breaker.pause, self.breaker.longest), (5.0, 5.0))
+        self.breaker.pause = self.breaker.longest = 1000.0
 
     def ask(self, times, *levels):
         """Asks so often; what is logged meanwhile has these levels."""
@@ -340,7 +342,7 @@ class UnreachedTest(Case):
             silent.listen()
             for port in (1, silent.getsockname()[1]):
                 self.party = self.guest("http://127.0.0.1:%d" % port)
-                self.party._guest.caddy.pause = 1000.0
+                self.party._guest.caddy.breaker.pause = 1000.0
                 self.party.ask_timeout = 0.05
                 self.ask(9, *["WARNING"] * 4)
 

@@ -441,7 +441,7 @@ class HandledRequestTest(Case):
         guest = self.guest(application)
         now = int(clock[0])
         token = make_token("GET", "/", iat=now, exp=now + 60)
-        with mock.patch("wsgi_party.time.time", lambda: clock[0]):
+        with mock.patch("time.time", lambda: clock[0]):
             self.call(guest, token)
             self.call(guest, token)  # so old that it is not good at all
         self.assertEqual(self.tokens(), [token, token] + [None] * 4)

@@ -211,6 +211,7 @@ class FakeCaddy(http.server.ThreadingHTTPServer):
     """A wsgi_party_ask that answers what it is told to."""
 
     daemon_threads = True
+    keeps_alive = True
 
     def __init__(self, *answers, address=("127.0.0.1", 0)):
         if isinstance(address, str):
@@ -244,6 +245,8 @@ class FakeCaddyHandler(http.server.BaseHTTPRequestHandler):
             self.send_response(status)
             self.send_header("Content-Type", media_type)
             self.send_header("Content-Length", str(len(content)))
+            if not self.server.keeps_alive:
+                self.send_header("Connection", "close")
             if 300 <= status < 400:
                 self.send_header("Location", "/elsewhere")
             self.end_headers()
@@ -880,7 +883,7 @@ class TokenTest(unittest.TestCase):
     def test_signatures_are_compared_in_constant_time_for_every_key(self):
         keys = [KEY.encode(), OTHER_KEY.encode()]
         with mock.patch.object(
-            wsgi_party.hmac, "compare_digest", wraps=hmac.compare_digest
+            hmac, "compare_digest", wraps=hmac.compare_digest
         ) as compare:
             self.verify(self.token(), keys=keys)
             self.assertEqual(compare.call_count, 2)
@@ -1425,10 +1428,12 @@ class AskElsewhereTest(unittest.TestCase):
                     thread.join(5)
                 self.assertEqual(got, [["ours"]])
 
-    def test_connections_are_closed(self):
+    def test_connections_are_closed_where_they_are_not_kept(self):
         closed = threading.Semaphore(0)
 
         class Caddy(FakeCaddy):
+            keeps_alive = False
+
             def shutdown_request(self, request):  # when nothing more comes
                 super().shutdown_request(request)
                 closed.release()

@@ -1,0 +1,192 @@
+# Copyright 2026 The wsgi_party Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Asking everybody else, through Caddy's ``wsgi_party_ask``."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
+from urllib.parse import quote
+
+from ._address import Address
+from ._common import MAX_BODY, is_utf8, logger
+from ._connection import UNREACHED, Connections, Headers
+
+MAX_BATCH = 256  # questions that Caddy takes in one request
+
+
+class Ask(NamedTuple):
+    """A question as it is sent."""
+
+    service: str
+    payload: bytes  # JSON
+    first: bool = False  # whether the first answer is enough
+
+
+class Breaker:
+    """Leaves Caddy alone, while it cannot be reached, for longer and longer."""
+
+    def __init__(self, tolerated: int = 0, pause: float = 1.0, longest: float = 30.0) -> None:
+        #: So often in a row Caddy may not be reached before.
+        self.tolerated = tolerated
+        self.pause = pause  # seconds
+        self.longest = longest  # seconds
+        self._lock = threading.Lock()
+        self._unreached = 0
+        self._pause = 0.0
+        self._again = 0.0
+
+    def is_open(self) -> bool:
+        """Returns True while Caddy is left alone. After that one ask tries."""
+        if self._unreached <= self.tolerated:
+            return False
+        with self._lock:
+            now = time.monotonic()
+            if self._unreached <= self.tolerated:
+                return False
+            if now < self._again:
+                return True
+            self._again = now + self._pause
+            return False
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it has been said that Caddy is left alone."""
+        return self._unreached > self.tolerated + 1
+
+    def note(self, reached: bool) -> None:
+        if reached and not self._unreached:
+            return
+        with self._lock:
+            before = self._unreached
+            self._unreached = 0 if reached else before + 1
+            if before <= self.tolerated:
+                self._pause = self.pause
+            else:
+                self._pause = min(2 * self._pause, self.longest)
+            self._again = time.monotonic() + self._pause
+        if not reached and before == self.tolerated:
+            logger.warning(
+                "Caddy was not reached%s, and is asked once in %g s, or less often, until it"
+                " is: the other guests' answers are missing so long",
+                f" {before + 1} times in a row" if before else "", self.pause,
+            )
+        elif reached and before > self.tolerated:
+            logger.info("Caddy is reached again")
+
+
+class Caddy:
+    """Caddy's ``wsgi_party_ask`` at one address. May be used from any thread."""
+
+    def __init__(self, address: Address, breaker: Optional[Breaker] = None) -> None:
+        self.breaker = breaker or Breaker()
+        self._connections = Connections(address)
+
+    def ask(self, asks: Sequence[Ask], key: bytes, headers: Headers, timeout: float) -> List[Any]:
+        """Returns a result of Caddy's for each ask; see answers_in. What fails is
+        logged, and without answers.
+
+        :param key: says who asks.
+        :param timeout: seconds that all of it may take.
+        """
+        headers = {
+            "Authorization": b"Bearer " + key, "Content-Type": "application/json", **headers,
+        }
+        deadline = time.monotonic() + timeout
+        results: List[Any] = []
+        for part in _parts(asks):
+            if self.breaker.is_open():
+                break
+            try:
+                results += self._ask(part, headers, deadline)
+            except (*UNREACHED, ValueError, RecursionError) as error:
+                level = logging.DEBUG if self.breaker.is_known else logging.WARNING
+                logger.log(level, "asking the other guests for %s failed: %r", _names(asks), error)
+                break
+        return results + [{"answers": []}] * (len(asks) - len(results))
+
+    def _ask(self, asks: Sequence[Ask], headers: Headers, deadline: float) -> List[Any]:
+        if len(asks) == 1:
+            ask, = asks
+            path = "/" + quote(ask.service, safe="") + ("?first" if ask.first else "")
+            body = ask.payload
+        else:
+            path = "/"
+            body = b"[%s]" % b",".join(
+                b'{"service":%s,"payload":%s%s}'
+                % (json.dumps(ask.service).encode(), ask.payload, _FIRST if ask.first else b"")
+                for ask in asks
+            )
+        try:
+            response = self._connections.post(path, body, headers, deadline)
+        except UNREACHED:
+            self.breaker.note(reached=False)
+            raise
+        self.breaker.note(reached=True)
+        status, media_type, content = response
+        if status == 404 and media_type == "application/problem+json" and len(asks) == 1:
+            return [{"status": 404}]
+        if status != 200:
+            raise ValueError(f"status {status}: {content[:200]!r}")
+        results = json.loads(content)
+        if len(asks) == 1:
+            return [results]
+        if not isinstance(results, list) or len(results) != len(asks):
+            raise ValueError("not one result for each question")
+        return results
+
+
+_FIRST = b',"first":true'
+
+
+def answers_in(result: Any, service: str) -> Optional[List[Any]]:
+    """Returns the answers in a result of Caddy's, None if it has no such
+    service there, and logs what failed.
+    """
+    if isinstance(result, dict):
+        if result.get("status") == 404:
+            return None
+        for reply in result.get("replies") or ():
+            if isinstance(reply, dict) and reply.get("status") == "failed":
+                logger.warning(
+                    "guest %r failed to answer %s: %r",
+                    reply.get("guest"), service, reply.get("error"),
+                )
+        answers = result.get("answers")
+        if isinstance(answers, list):
+            return answers
+    logger.warning("asking the other guests for %s failed: %r", service, result)
+    return []
+
+
+def can_be_asked(service: object) -> bool:
+    """Whether a guest elsewhere can have connected a service of this name."""
+    return isinstance(service, str) and service != "" and is_utf8(service)
+
+
+def _parts(asks: Sequence[Ask]) -> Iterator[List[Ask]]:
+    """Yields the asks in such parts as Caddy takes in one request."""
+    part: List[Ask] = []
+    size = len("[")
+    for ask in asks:
+        length = (
+            len(json.dumps(ask.service)) + len(ask.payload) + len('{"service":,"payload":},')
+            + (len(_FIRST) if ask.first else 0)
+        )
+        if part and (len(part) == MAX_BATCH or size + length > MAX_BODY):
+            yield part
+            part, size = [], len("[")
+        part.append(ask)
+        size += length
+    if part:
+        yield part
+
+
+def _names(asks: Sequence[Ask]) -> str:
+    """Returns the names of the services, but not many, for the log."""
+    names = sorted({ask.service for ask in asks})
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,0 +1,85 @@
+# Copyright 2026 The wsgi_party Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""What every module here needs: exceptions, the logger, and small tools."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import threading
+from contextvars import ContextVar
+from typing import Any, Hashable, Iterator, Set, TypeVar
+
+T = TypeVar("T")
+
+#: All of the package logs under its name, what a module is called inside is its own.
+logger = logging.getLogger("wsgi_party")
+
+MANIFEST_TYPE = "application/vnd.wsgi-party+json"
+MAX_BODY = 1 << 20  # bytes of a payload or an answer
+
+# What Caddy takes for the name of a service or a page in a manifest.
+_NAME = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+
+
+class PartylineException(Exception):
+    """Base of this package's exceptions."""
+
+
+class HighAndDry(PartylineException):
+    """Raised by a handler that has no answer."""
+
+
+class NoSuchServiceName(PartylineException):
+    """Nobody ever connected a handler under the service that was asked for."""
+
+
+class InvalidToken(PartylineException):
+    """A Party-Token that does not prove that Caddy sent this request."""
+
+
+class Once:
+    """Says each thing once, however often it happens."""
+
+    def __init__(self, most: int = 1000) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._said: Set[Hashable] = set()
+
+    def warn(self, subject: Hashable, message: str, *arguments: Any) -> None:
+        """Logs a warning, if there was none about this subject."""
+        if self.first(subject):
+            logger.warning(message, *arguments)
+
+    def first(self, subject: Hashable) -> bool:
+        with self._lock:
+            if subject in self._said or len(self._said) >= self._most:
+                return False
+            self._said.add(subject)
+            return True
+
+
+@contextlib.contextmanager
+def within(variable: ContextVar[T], value: T) -> Iterator[None]:
+    reset = variable.set(value)
+    try:
+        yield
+    finally:
+        variable.reset(reset)
+
+
+def is_name(name: object) -> bool:
+    """Whether Caddy takes this for the name of a service or a page."""
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
+
+
+def is_utf8(text: str) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,119 @@
+# Copyright 2026 The wsgi_party Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The manifest: what Caddy is told of an application's pages and services."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Callable, Dict, Iterable, List, NamedTuple, Tuple
+
+from ._common import MANIFEST_TYPE, is_name, logger
+from ._request import Reply
+from ._template import Template, Unsayable
+
+MAX_MANIFEST = 1 << 16  # bytes
+MAX_PAGES = 4096
+MAX_SERVICES = 256
+MAX_AGE = 60  # seconds after which Caddy asks for it again
+MAX_SAID = 20  # names in the log
+
+
+class Pages:
+    """What a framework's adapter collects from its routes."""
+
+    def __init__(self) -> None:
+        #: Names to templates, in the order in which they were added.
+        self.templates: Dict[str, str] = {}
+        #: Names of pages that are not told, and why not.
+        self.left_out: Dict[str, str] = {}
+
+    def add(self, name: str, template: str) -> None:
+        """Tells a page. What no template can say is left out: the name is then the
+        first one that was added.
+        """
+        if not is_name(name):
+            self.leave_out(name, "a name is 1 to 64 of A-Z a-z 0-9 . _ : -")
+        elif name not in self.templates:
+            self.templates[name] = template
+
+    def route(self, name: str, build: Callable[[Template], None]) -> None:
+        """Tells a page whose template is built by a function, or leaves it out, and says
+        why, where that raises :exc:`Unsayable`.
+        """
+        template = Template()
+        try:
+            build(template)
+            self.add(name, template.finish())
+        except Unsayable as error:
+            self.leave_out(name, str(error))
+
+    def leave_out(self, name: str, why: str) -> None:
+        self.left_out.setdefault(name, why)
+
+
+class Manifest(NamedTuple):
+    body: bytes
+    etag: str
+    pages: int
+    services: List[str]
+    left_out: List[Tuple[str, str]]
+
+    @classmethod
+    def build(cls, invite_path: str, pages: Pages, services: Iterable[str]) -> Manifest:
+        """Makes a manifest of no more than Caddy takes.
+
+        :param invite_path: escaped, without a slash at its end.
+        """
+        # What one of several routes of that name says is said.
+        left_out = [each for each in pages.left_out.items() if each[0] not in pages.templates]
+        size = len('{"urls":{},"services":{}}')
+        hrefs: Dict[str, Dict[str, str]] = {}
+        for service in services:
+            href = {"href": f"{invite_path}/partyline/{service}"}
+            size += len(_dumps({service: href})) - 1
+            if len(hrefs) == MAX_SERVICES or size > MAX_MANIFEST:
+                left_out.append((f"the service {service}", "there are too many"))
+            else:
+                hrefs[service] = href
+        urls: Dict[str, str] = {}
+        for name, template in pages.templates.items():
+            length = len(_dumps({name: template})) - 1
+            if len(urls) == MAX_PAGES or size + length > MAX_MANIFEST:
+                left_out.append((
+                    name, f"a manifest has at most {MAX_PAGES} pages and {MAX_MANIFEST} bytes",
+                ))
+            else:
+                urls[name] = template
+                size += length
+        body = _dumps({"urls": urls, "services": hrefs}).encode()
+        etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+        return cls(body, etag, len(urls), list(hrefs), left_out)
+
+    def reply(self, if_none_match: str) -> Reply:
+        headers = [("ETag", self.etag), ("Cache-Control", f"max-age={MAX_AGE}")]
+        if self.etag in if_none_match:
+            return Reply(304, headers)
+        return Reply.content(200, MANIFEST_TYPE, self.body, *headers)
+
+    def say(self, application: str) -> None:
+        """Logs what is told, and what is left out and why."""
+        logger.info(
+            "%s tells the party of %d pages and %d services%s", application, self.pages,
+            len(self.services), _names(sorted(self.services), ": {}"),
+        )
+        if self.left_out:
+            told = _names([f"{name} ({why})" for name, why in self.left_out], "{}", "; ")
+            logger.info("%s leaves out: %s", application, told)
+
+
+def _names(names: List[str], form: str, separator: str = ", ") -> str:
+    if not names:
+        return ""
+    more = f" and {len(names) - MAX_SAID} more" if len(names) > MAX_SAID else ""
+    return form.format(separator.join(names[:MAX_SAID]) + more)
+
+
+def _dumps(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))

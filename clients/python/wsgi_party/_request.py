@@ -1,0 +1,106 @@
+# Copyright 2026 The wsgi_party Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""A request that an application is handling: what of it goes along with asks."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import time
+from contextvars import ContextVar
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+
+from ._common import MANIFEST_TYPE
+from ._connection import Headers
+from ._token import MOUNT, Claims
+
+
+class Received(NamedTuple):
+    """What the party reads of a request. A header that is missing is ""."""
+
+    method: str
+    path: bytes  # all of it, as the application's server has it, unescaped
+    query: str  # escaped
+    accept: str = ""
+    token: str = ""  # Party-Token
+    party_ask: str = ""  # Party-Ask
+    prefix: str = ""  # X-Forwarded-Prefix
+    cdn_loop: str = ""  # CDN-Loop
+    if_none_match: str = ""
+
+    @property
+    def is_invite(self) -> bool:
+        return self.method == "GET" and MANIFEST_TYPE in self.accept.lower() and any(
+            media_type.partition(";")[0].strip() == MANIFEST_TYPE
+            for media_type in self.accept.lower().split(",")
+        )
+
+
+class Reply(NamedTuple):
+    """The whole response to a request of Caddy's own."""
+
+    status: int
+    headers: List[Tuple[str, str]]
+    body: bytes = b""
+
+    @classmethod
+    def content(cls, status: int, media_type: str, body: bytes, *headers: Tuple[str, str]) -> Reply:
+        return cls(status, [
+            ("Content-Type", media_type), ("Content-Length", str(len(body))), *headers,
+        ], body)
+
+    @classmethod
+    def error(cls, status: int, *headers: Tuple[str, str]) -> Reply:
+        text = http.client.responses[status].encode() + b"\n"
+        return cls.content(status, "text/plain; charset=utf-8", text, *headers)
+
+
+class Handled:
+    """A request while it is being handled, for what is asked meanwhile."""
+
+    def __init__(
+        self,
+        guest: object = None,
+        received: Optional[Received] = None,
+        claims: Optional[Claims] = None,
+        inviting: bool = False,
+    ) -> None:
+        self.guest = guest
+        prefix = received.prefix if received else ""
+        #: The mount, escaped, with what came before it; "" at the root.
+        self.prefix: str = prefix if MOUNT.fullmatch(prefix) else ""
+        self.mount: str = self.prefix if claims is None else claims["mnt"]
+        self.inviting = inviting
+        self.token = received.token if received and claims is not None else ""
+        self.expires = claims["exp"] if claims is not None else 0
+        # What a visitor put in must neither fail an ask nor rid it of what Caddy put in.
+        self.cdn_loop = re.sub(r"[^ -~]", "?", received.cdn_loop) if received else ""
+        #: What Links keeps while this lasts.
+        self.links: Dict[Any, Any] = {}
+        self.endpoint = ""
+
+    def __bool__(self) -> bool:
+        """Whether anything of it goes along with asks."""
+        return bool(self.prefix or self.token or self.cdn_loop)
+
+    def end(self) -> None:
+        """Ends the use of the token, also in threads and tasks that were
+        started with this request's context.
+        """
+        self.token = ""
+
+    def headers(self, guest: object) -> Headers:
+        """Returns the headers that an ask of the guest's takes from this."""
+        headers: Headers = {}
+        if self.cdn_loop:
+            headers["CDN-Loop"] = self.cdn_loop
+        if self.prefix and self.guest is guest:
+            headers["X-Forwarded-Prefix"] = self.prefix
+        if self.token and self.guest is guest and time.time() < self.expires:
+            headers["Party-Token"] = self.token
+        return headers
+
+
+#: The request that is being handled in this context.
+current: ContextVar[Handled] = ContextVar("wsgi_party_request", default=Handled())
