@@ -1,0 +1,282 @@
+# Copyright 2026 The wsgi_party Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""What an application is to the party, whatever its framework.
+
+An adapter for a framework makes one :class:`Guest` for each application, with a function
+that tells the application's pages (see :class:`Pages`), and for every request does this::
+
+    if not guest.keys:                      # no party: the framework alone
+        return await_or_call_the_application()
+    guest.start()                           # says what it tells, the first time
+    received = Received(…)                  # for WSGI: received_from(environ)
+    call = guest.call(received)             # hears Party-Ask; None: not Caddy's own
+    if call is not None:
+        body = …                            # at most MAX_BODY; if it has more: answer 413
+        reply = guest.answer(call, body)    # Reply(status, headers, body) to send, or None:
+        …                                   # leave it to the framework, with the body again
+    handled = guest.handled(received)       # what asks need of this request
+    set_mount(environ, handled.prefix)      # the framework's own root path, once
+    with within(current, handled):          # also while the response is produced
+        …
+    guest.done(handled)                     # when the response is closed, or has failed
+
+Where services may be coroutines, instead of ``answer``::
+
+    question = guest.question(call, body)   # a Reply, None, or a Question
+    if isinstance(question, Question):
+        try:
+            reply = question.answered(await question.handler(question.payload))
+        except Exception as error:
+            reply = question.failed(error)
+
+While a request is ``current``: ``guest.url(name, values, endpoint)``, ``guest.ask(…)``,
+``guest.ask_first(…)``, ``guest.ask_many(…)``, which wait for Caddy, at most ``timeout``
+seconds, and may be called in any thread that has the context.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from typing import Any, Callable, Iterable, List, Mapping, NamedTuple, Optional, Tuple, Union
+from urllib.parse import quote, unquote_to_bytes
+
+from ._caddy import Ask, answers_in, can_be_asked
+from ._common import MAX_BODY, HighAndDry, InvalidToken, logger
+from ._json import NoJSON, decode, encode
+from ._line import Line
+from ._links import Links
+from ._manifest import Manifest, Pages
+from ._request import Handled, Received, Reply, current
+from ._services import Handler, Services
+from ._settings import Settings
+from ._token import Claims, below, check_body, check_request
+
+_HREF = re.compile(rb"/partyline/([A-Za-z0-9._:-]{1,64})\Z")
+
+_NONE: Any = object()
+
+
+
+class Call(NamedTuple):
+    """A request of Caddy's own, as its token proves but for the body."""
+
+    received: Received
+    claims: Claims
+    service: str  # "" if it is the invite
+
+
+class Question(NamedTuple):
+    """A question of Caddy's, to be answered by a handler."""
+
+    service: str
+    handler: Handler
+    payload: Any
+
+    def answered(self, answer: Any) -> Reply:
+        try:
+            return Reply.content(200, "application/json", encode("answer", answer))
+        except NoJSON as error:
+            logger.error("a handler of the service %s failed: %s", self.service, error)
+            return Reply.error(500)
+
+    def failed(self, error: BaseException) -> Reply:
+        if isinstance(error, HighAndDry):
+            return Reply(204, [])
+        logger.error("a handler of the service %s failed", self.service, exc_info=error)
+        return Reply.error(500)
+
+
+def _call(handler: Handler, payload: Any) -> Any:
+    return handler(payload)
+
+
+class Guest(Line):
+    """One application. May be used from any thread.
+
+    :param settings: from :meth:`Settings.read`.
+    :param pages: tells the application's pages; is called for every invite.
+    :param services: what it answers for.
+    :param application: its name, for the log.
+    """
+
+    #: Seconds that asking Caddy may take, from connecting to the last byte, before
+    #: everybody else is given up. (Looking up a host's name is not bounded by it.)
+    timeout = 5.0
+
+    def __init__(
+        self,
+        settings: Settings,
+        pages: Callable[[Pages], None],
+        services: Services,
+        application: str = "the application",
+    ) -> None:
+        super().__init__(settings)
+        self.services = services
+        self._pages = pages
+        self._application = application
+        self._links = Links(self, self._answers)
+        self._started = False
+        self._lock = threading.Lock()
+
+    # What Caddy asks
+
+    def start(self) -> None:
+        """Says what Caddy is told, the first time, which is to be when all is registered."""
+        if not self._started:
+            with self._lock:
+                started, self._started = self._started, True
+            if not started and self.keys:
+                self._manifest("/__invite__").say(self._application)
+
+    def call(self, received: Received) -> Optional[Call]:
+        """Returns what a request is, if it is Caddy's own. What it says of where to ask is
+        taken note of.
+        """
+        if received.party_ask:
+            self.whereabouts.hear(received.party_ask)
+        is_invite = received.is_invite
+        if not received.token:
+            if is_invite:
+                self.say_unsigned(received)
+            return None
+        href = _HREF.search(received.path) if received.method == "POST" else None
+        if not is_invite and href is None:
+            return None
+        try:
+            claims = self.claims(received.token)
+            check_request(claims, received.method, received.path, received.query)
+        except InvalidToken as error:
+            self._say_refused(received, error)
+            return None
+        return Call(received, claims, href.group(1).decode() if href else "")
+
+    def question(self, call: Call, body: bytes) -> Union[Reply, Question, None]:
+        """Returns the reply to Caddy, or a question to be answered before there is one,
+        or None where the body shows that the request is not Caddy's.
+        """
+        try:
+            check_body(call.claims, body)
+        except InvalidToken as error:
+            self._say_refused(call.received, error)
+            return None
+        if not call.service:
+            mount = unquote_to_bytes(call.claims["mnt"])
+            invite_path = below(mount, call.received.path).rstrip(b"/")
+            logger.debug("guest %s invited at %r", call.claims["aud"], call.received.path)
+            return self._manifest(quote(invite_path)).reply(call.received.if_none_match)
+        handler = self.services.get(call.service)
+        if handler is None:
+            return Reply.error(404)  # Caddy then asks for the manifest again.
+        try:
+            return Question(call.service, handler, decode(body))
+        except ValueError:
+            return Reply.error(400)
+
+    def answer(
+        self, call: Call, body: bytes, run: Callable[[Handler, Any], Any] = _call
+    ) -> Optional[Reply]:
+        """Returns the reply to Caddy, None where the body shows that the request is not
+        Caddy's.
+
+        :param run: calls a handler with a payload, as the framework would have it.
+        """
+        question = self.question(call, body)
+        if not isinstance(question, Question):
+            return question
+        try:
+            return question.answered(run(question.handler, question.payload))
+        except Exception as error:
+            return question.failed(error)
+
+    def done(self, handled: Handled) -> None:
+        """Ends what :meth:`handled` began."""
+        handled.end()
+        self._links.remember(handled)
+
+    # What it asks
+
+    def url(self, name: str, values: Mapping[str, Any], endpoint: str = "") -> Optional[str]:
+        """See :meth:`Links.url`."""
+        return self._links.url(name, values, endpoint)
+
+    def fetch_urls(
+        self, links: Iterable[Tuple[str, Mapping[str, Any]]], endpoint: str = ""
+    ) -> None:
+        """See :meth:`Links.fetch`."""
+        self._links.fetch(links, endpoint)
+
+    def ask(self, service: str, payload: Any = None) -> List[Any]:
+        """Returns everybody else's answers, none if nobody has one, or the party cannot
+        be asked, which is logged.
+        """
+        return self.ask_many([(service, payload)])[0]
+
+    def ask_first(self, service: str, payload: Any = None, default: Any = _NONE) -> Any:
+        """Returns the first answer of everybody else's.
+
+        :param default: what to return if nobody has one.
+        :raises HighAndDry: if nobody has one and there is no default. In a handler, that
+            is to have none either.
+        """
+        answers, = self.ask_many([(service, payload)], first=True)
+        if answers:
+            return answers[0]
+        if default is _NONE:
+            raise HighAndDry(f"nobody has an answer to {service!r}")
+        return default
+
+    def ask_many(
+        self, questions: Iterable[Tuple[str, Any]], first: bool = False
+    ) -> List[List[Any]]:
+        """Asks several questions, pairs of service and payload, with one request.
+
+        :param first: whether the first answer to each is enough.
+        :returns: a list of answers for each question.
+        """
+        questions = list(questions)
+        answers: List[List[Any]] = [[] for _ in questions]
+        places, asks = [], []
+        for i, (service, payload) in enumerate(questions):
+            if not can_be_asked(service):
+                raise ValueError(f"{service!r} is no name of a service")
+            try:
+                asks.append(Ask(service, encode("payload", payload, MAX_BODY), first))
+                places.append(i)
+            except NoJSON as error:
+                self.once.warn(
+                    ("payload", service),
+                    "%s is not asked for, since %s: ask with the few texts and numbers that"
+                    " matter, in lists and dicts", service, error,
+                )
+        for i, found in zip(places, self._answers(asks)):
+            answers[i] = found or []
+        return answers
+
+    def _answers(self, asks: List[Ask]) -> List[Optional[List[Any]]]:
+        caddy, keys = self.caddy, self.keys.get()
+        if caddy is None and keys:
+            self.once.warn(
+                "address", "Caddy has not said where to ask it, so that nothing of other"
+                " applications is known here: write ask_on into wsgi_party in the Caddyfile,"
+                " or set WSGI_PARTY_URL",
+            )
+        if caddy is None or not keys or not asks:
+            return [None] * len(asks)
+        results = caddy.ask(asks, keys[0], current.get().headers(self), self.timeout)
+        return [answers_in(result, ask.service) for ask, result in zip(asks, results)]
+
+    def _manifest(self, invite_path: str) -> Manifest:
+        pages = Pages()
+        self._pages(pages)
+        return Manifest.build(invite_path, pages, self.services.names())
+
+    def _say_refused(self, received: Received, error: InvalidToken) -> None:
+        # A visitor past Caddy can send any number of them.
+        level = logging.WARNING if self.once.first(("refused", str(error))) else logging.DEBUG
+        logger.log(
+            level, "Party-Token refused at %r, which is left to the application: %s",
+            received.path, error,
+        )
