@@ -56,7 +56,7 @@ from ._token import Claims, below, check_body, check_request
 
 _HREF = re.compile(rb"/partyline/([A-Za-z0-9._:-]{1,64})\Z")
 
-_NONE: Any = object()
+NO_DEFAULT: Any = object()
 
 
 
@@ -166,7 +166,9 @@ class Guest(Line):
             mount = unquote_to_bytes(call.claims["mnt"])
             invite_path = below(mount, call.received.path).rstrip(b"/")
             logger.debug("guest %s invited at %r", call.claims["aud"], call.received.path)
-            return self._manifest(quote(invite_path)).reply(call.received.if_none_match)
+            root = quote(below(mount, call.received.root)) if call.received.root else ""
+            manifest = self._manifest(quote(invite_path), root.rstrip("/"))
+            return manifest.reply(call.received.if_none_match)
         handler = self.services.get(call.service)
         if handler is None:
             return Reply.error(404)  # Caddy then asks for the manifest again.
@@ -192,7 +194,7 @@ class Guest(Line):
             return question.failed(error)
 
     def done(self, handled: Handled) -> None:
-        """Ends what :meth:`handled` began."""
+        """Ends what :meth:`Line.handled` began."""
         handled.end()
         self._links.remember(handled)
 
@@ -202,7 +204,7 @@ class Guest(Line):
         """See :meth:`Links.url`."""
         return self._links.url(name, values, endpoint)
 
-    def fetch_urls(
+    def fetch_links(
         self, links: Iterable[Tuple[str, Mapping[str, Any]]], endpoint: str = ""
     ) -> None:
         """See :meth:`Links.fetch`."""
@@ -214,7 +216,7 @@ class Guest(Line):
         """
         return self.ask_many([(service, payload)])[0]
 
-    def ask_first(self, service: str, payload: Any = None, default: Any = _NONE) -> Any:
+    def ask_first(self, service: str, payload: Any = None, default: Any = NO_DEFAULT) -> Any:
         """Returns the first answer of everybody else's.
 
         :param default: what to return if nobody has one.
@@ -224,7 +226,7 @@ class Guest(Line):
         answers, = self.ask_many([(service, payload)], first=True)
         if answers:
             return answers[0]
-        if default is _NONE:
+        if default is NO_DEFAULT:
             raise HighAndDry(f"nobody has an answer to {service!r}")
         return default
 
@@ -268,8 +270,8 @@ class Guest(Line):
         results = caddy.ask(asks, keys[0], current.get().headers(self), self.timeout)
         return [answers_in(result, ask.service) for ask, result in zip(asks, results)]
 
-    def _manifest(self, invite_path: str) -> Manifest:
-        pages = Pages()
+    def _manifest(self, invite_path: str, root: str = "") -> Manifest:
+        pages = Pages(root)
         self._pages(pages)
         return Manifest.build(invite_path, pages, self.services.names())
 

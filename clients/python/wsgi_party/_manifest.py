@@ -21,36 +21,43 @@ MAX_SAID = 20  # names in the log
 
 
 class Pages:
-    """What a framework's adapter collects from its routes."""
+    """What a framework's adapter collects from its routes.
 
-    def __init__(self) -> None:
+    :param root: escaped, what comes between the mount and the routes, where an
+        application is one of several in its process.
+    """
+
+    def __init__(self, root: str = "") -> None:
+        self.root = root
         #: Names to templates, in the order in which they were added.
         self.templates: Dict[str, str] = {}
         #: Names of pages that are not told, and why not.
-        self.left_out: Dict[str, str] = {}
+        self.left_out: List[Tuple[str, str]] = []
 
     def add(self, name: str, template: str) -> None:
-        """Tells a page. What no template can say is left out: the name is then the
-        first one that was added.
+        """Tells a page. Of several with one name the first one counts.
+
+        :param template: relative to the mount.
         """
         if not is_name(name):
             self.leave_out(name, "a name is 1 to 64 of A-Z a-z 0-9 . _ : -")
         elif name not in self.templates:
             self.templates[name] = template
 
-    def route(self, name: str, build: Callable[[Template], None]) -> None:
+    def route(self, name: str, build: Callable[[Template], None]) -> bool:
         """Tells a page whose template is built by a function, or leaves it out, and says
-        why, where that raises :exc:`Unsayable`.
+        why, where that raises :exc:`Unsayable`. Returns whether it is told.
         """
-        template = Template()
+        template = Template(self.root)
         try:
             build(template)
             self.add(name, template.finish())
         except Unsayable as error:
             self.leave_out(name, str(error))
+        return name in self.templates
 
     def leave_out(self, name: str, why: str) -> None:
-        self.left_out.setdefault(name, why)
+        self.left_out.append((name, why))
 
 
 class Manifest(NamedTuple):
@@ -66,8 +73,7 @@ class Manifest(NamedTuple):
 
         :param invite_path: escaped, without a slash at its end.
         """
-        # What one of several routes of that name says is said.
-        left_out = [each for each in pages.left_out.items() if each[0] not in pages.templates]
+        left_out = pages.left_out[:]
         size = len('{"urls":{},"services":{}}')
         hrefs: Dict[str, Dict[str, str]] = {}
         for service in services:
@@ -100,12 +106,12 @@ class Manifest(NamedTuple):
     def say(self, application: str) -> None:
         """Logs what is told, and what is left out and why."""
         logger.info(
-            "%s tells the party of %d pages and %d services%s", application, self.pages,
-            len(self.services), _names(sorted(self.services), ": {}"),
+            "%s tells the party of pages: %d, and services: %d%s", application, self.pages,
+            len(self.services), _names(sorted(self.services), " ({})"),
         )
         if self.left_out:
             told = _names([f"{name} ({why})" for name, why in self.left_out], "{}", "; ")
-            logger.info("%s leaves out: %s", application, told)
+            logger.info("%s leaves out %s", application, told)
 
 
 def _names(names: List[str], form: str, separator: str = ", ") -> str:

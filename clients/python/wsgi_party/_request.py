@@ -28,6 +28,9 @@ class Received(NamedTuple):
     prefix: str = ""  # X-Forwarded-Prefix
     cdn_loop: str = ""  # CDN-Loop
     if_none_match: str = ""
+    #: How much of the path comes before what the framework's routes see, unescaped:
+    #: SCRIPT_NAME, root_path.
+    root: bytes = b""
 
     @property
     def is_invite(self) -> bool:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import List
 from urllib.parse import quote
 
 MAX_EXPRESSIONS = 64
@@ -25,11 +24,13 @@ class Template:
 
     Each method raises :exc:`Unsayable` for what Caddy would refuse, with all the
     application's other pages.
+
+    :param root: its beginning, escaped.
     """
 
-    def __init__(self) -> None:
-        self._parts: List[str] = []
-        self._shape = ""  # with an x for each variable
+    def __init__(self, root: str = "") -> None:
+        self._parts = [root]
+        self._shape = root  # with an x for each variable
         self._expressions = 0
 
     def literal(self, text: str) -> None:

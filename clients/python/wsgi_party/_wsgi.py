@@ -29,14 +29,19 @@ def send(reply: Reply, start_response: StartResponse) -> List[bytes]:
     return [reply.body]
 
 
+def send_error(error: BadBody, start_response: StartResponse) -> List[bytes]:
+    return send(Reply.error(error.args[0]), start_response)
+
+
 def received_from(environ: Environ) -> Received:
     get = environ.get
-    path: str = get("SCRIPT_NAME", "") + get("PATH_INFO", "")
+    root: bytes = get("SCRIPT_NAME", "").encode("latin-1", "replace")
+    path: bytes = root + get("PATH_INFO", "").encode("latin-1", "replace")
     return Received(
-        environ["REQUEST_METHOD"], path.encode("latin-1", "replace"), get("QUERY_STRING", ""),
+        environ["REQUEST_METHOD"], path, get("QUERY_STRING", ""),
         get("HTTP_ACCEPT", ""), get("HTTP_PARTY_TOKEN", ""), get("HTTP_PARTY_ASK", ""),
         get("HTTP_X_FORWARDED_PREFIX", ""), get("HTTP_CDN_LOOP", ""),
-        get("HTTP_IF_NONE_MATCH", ""),
+        get("HTTP_IF_NONE_MATCH", ""), root,
     )
 
 

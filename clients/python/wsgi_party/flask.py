@@ -1,0 +1,296 @@
+# Copyright 2026 The wsgi_party Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""A Flask application as a guest of Caddy's party, in one line::
+
+    app = Flask(__name__)
+    party = Party(app)
+
+With ``WSGI_PARTY_KEY`` or ``WSGI_PARTY_KEY_FILE`` in the environment, the others are told
+of every page that has an endpoint, ``url_for('shop:cart')`` makes links to theirs, in
+Python and in templates, and ``url_for`` puts the mount before its own. Without, all is as
+if this was not there.
+
+Answering, and asking::
+
+    @party.service("user")
+    def user(payload):
+        return {"name": "Ann"}
+
+    party.ask("user", {"id": 7})            # everybody's answers
+    party.ask_first("user", {"id": 7})      # the first one, or HighAndDry
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple, Union, cast
+from urllib.parse import quote
+
+from flask import Flask, current_app, has_app_context, has_request_context, request
+from werkzeug.routing import BuildError, PathConverter, Rule
+
+from ._common import HighAndDry, within
+from ._guest import NO_DEFAULT, Guest
+from ._manifest import Pages
+from ._request import current
+from ._services import H, Handler, Services
+from ._settings import PathLike, Settings
+from ._template import Template, Unsayable
+from ._wsgi import (
+    Application, BadBody, Environ, StartResponse, handle, read_body, received_from, send,
+    send_error, set_mount,
+)
+
+__all__ = ["HighAndDry", "Party"]
+
+_EXTENSION = "wsgi_party"
+
+
+class Party:
+    """What a Flask application says to the party, and asks it.
+
+    :param app: the application; else ``party.init_app(app)`` later, for one or several.
+    :param missing_link: what ``url_for`` gives where nobody can make a link, such as
+        ``""``; by default it raises Flask's own BuildError.
+    :param key: what else ``WSGI_PARTY_KEY`` says: the secret of this guest, as in Caddy's
+        ``wsgi_party_guest { key … }``.
+    :param key_file: what else ``WSGI_PARTY_KEY_FILE`` says: a file with the same.
+    :param url: what else ``WSGI_PARTY_URL`` says: where Caddy is asked. Without it Caddy
+        says so, with ``ask_on`` in the Caddyfile.
+    :param guest: what else ``WSGI_PARTY_GUEST`` says: the guest name that tokens have to
+        be for.
+    :raises ValueError: if these are unusable.
+    """
+
+    def __init__(
+        self,
+        app: Optional[Flask] = None,
+        *,
+        missing_link: Optional[str] = None,
+        key: Union[str, bytes, None] = None,
+        key_file: Optional[PathLike] = None,
+        url: Optional[str] = None,
+        guest: Optional[str] = None,
+    ) -> None:
+        self._missing_link = missing_link
+        self._settings = {"key": key, "key_file": key_file, "url": url, "guest": guest}
+        self._services = Services()
+        self._pages: Dict[str, Optional[str]] = {}
+        self._guest: Optional[Guest] = None  # of the last application
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Has an application take part."""
+        if _EXTENSION in app.extensions:
+            raise RuntimeError(f"{app.name} has a Party already")
+        settings = Settings.read(**self._settings)  # type: ignore[arg-type]
+        guest = Guest(settings, lambda pages: self._tell(app, pages), self._services, app.name)
+        app.extensions[_EXTENSION] = self._guest = guest
+        # Flask takes None for no link, though it does not say so.
+        app.url_build_error_handlers.append(cast(Any, self._link))
+        setattr(app, "wsgi_app", _Middleware(app, guest))
+
+    # What Caddy is told
+
+    def service(self, name: str) -> Callable[[H], H]:
+        """Decorates a function that answers for a service: it takes the payload and returns
+        the answer, both values of JSON, or raises :exc:`HighAndDry` if it has none. It is
+        called in the context of the request that asks, and may be a coroutine function
+        where views may be.
+        """
+        return self._services.service(name)
+
+    def page(self, name: str, template: Optional[str]) -> None:
+        """Tells a page by its URL template (RFC 6570), relative to the application's root,
+        ``party.page("search", "/search{?q,page}")``, or, with None, keeps it back. That
+        counts before what the routes say under this name.
+        """
+        if template is not None and not template.startswith(("/", "{/")):
+            raise ValueError(f"the template {template!r} does not begin with a slash")
+        self._pages[name] = template
+
+    def _tell(self, app: Flask, pages: Pages) -> None:
+        for name, template in self._pages.items():
+            if template is not None:
+                pages.add(name, pages.root + template)
+        routes: Dict[str, List[Rule]] = {}
+        for rule in app.url_map.iter_rules():
+            if not rule.alias and rule.endpoint not in self._pages:
+                routes.setdefault(rule.endpoint, []).append(rule)
+        for endpoint, rules in routes.items():
+            # Of several the one with all that any of them has: another would lead
+            # elsewhere than to what it is given.
+            told = max(rules, key=lambda rule: (_why_not(rule) == "", len(_variables(rule))))
+            if pages.route(endpoint, functools.partial(_build, told)):
+                for rule in rules:
+                    if _variables(rule) != _variables(told) and not _why_not(rule):
+                        pages.leave_out(
+                            f"{endpoint} as {rule.rule}",
+                            f"Caddy is told {told.rule}, and one name has one template: give"
+                            " this route an endpoint of its own",
+                        )
+
+    # What it asks
+
+    def ask(self, service: str, payload: Any = None) -> List[Any]:
+        """Returns everybody else's answers, none if nobody has one, or if Caddy cannot be
+        asked, which is logged.
+        """
+        return self._asking().ask(service, payload)
+
+    def ask_first(self, service: str, payload: Any = None, default: Any = NO_DEFAULT) -> Any:
+        """Returns the first answer of everybody else's.
+
+        :param default: what to return if nobody has one.
+        :raises HighAndDry: if nobody has one and there is no default. In a handler, that
+            is to have none either.
+        """
+        return self._asking().ask_first(service, payload, default)
+
+    def ask_many(
+        self, questions: Iterable[Tuple[str, Any]], first: bool = False
+    ) -> List[List[Any]]:
+        """Asks several questions, pairs of service and payload, with one request.
+
+        :param first: whether the first answer to each is enough.
+        :returns: a list of answers for each question.
+        """
+        return self._asking().ask_many(questions, first)
+
+    def fetch_links(self, links: Iterable[Tuple[str, Mapping[str, Any]]]) -> None:
+        """Asks with one request for links, pairs of endpoint and values, which ``url_for``
+        is going to be called for while this request is handled. Needed by nobody: without
+        it each that this page did not have the last time is a request.
+        """
+        self._asking().fetch_links(links, _endpoint())
+
+    def _asking(self) -> Guest:
+        guest: Optional[Guest] = self._guest
+        if has_app_context():
+            guest = current_app.extensions.get(_EXTENSION, guest)
+        if guest is None:
+            raise RuntimeError("this Party has no application yet: call init_app")
+        return guest
+
+    def _link(self, error: Exception, endpoint: str, values: Dict[str, Any]) -> Optional[str]:
+        """Is called by Flask's url_for where it can build no URL. None has it raise the
+        error.
+        """
+        assert isinstance(error, BuildError)
+        if _is_own(error, endpoint):
+            return None  # with other values
+        guest = self._asking()
+        asked = {
+            name: value for name, value in values.items()
+            if value is not None and name not in _OPTIONS
+        }
+        url = guest.url(endpoint, asked, _endpoint())
+        if url is None:
+            return self._missing_link if guest.keys else None
+        return _finished(url, error, values)
+
+
+class _Middleware:
+    """Stands before the application, and all that stands before it already."""
+
+    def __init__(self, app: Flask, guest: Guest) -> None:
+        self.app = app
+        self.guest = guest
+        self.application: Application = app.wsgi_app
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        guest = self.guest
+        if not guest.keys:
+            return self.application(environ, start_response)
+        guest.start()
+        received = received_from(environ)
+        call = guest.call(received)
+        handled = guest.handled(received, call and call.claims)
+        set_mount(environ, handled.prefix)
+        if call is not None:
+            try:
+                body = read_body(environ)
+            except BadBody as error:
+                return send_error(error, start_response)
+            environ["wsgi.input"] = io.BytesIO(body)
+            environ["CONTENT_LENGTH"] = str(len(body))
+            try:
+                with within(current, handled):
+                    reply = guest.answer(call, body, lambda *args: self.run(environ, *args))
+            finally:
+                if call.service:
+                    guest.done(handled)
+            if reply is not None:
+                return send(reply, start_response)
+        return handle(
+            self.application, environ, start_response, handled, lambda: guest.done(handled)
+        )
+
+    def run(self, environ: Environ, handler: Handler, payload: Any) -> Any:
+        with self.app.request_context(environ):
+            return self.app.ensure_sync(handler)(payload)
+
+
+_OPTIONS = frozenset(["_anchor", "_external", "_method", "_scheme"])
+
+
+def _endpoint() -> str:
+    """Returns what has the links of a page remembered: those of errors' pages together."""
+    return request.endpoint or "*" if has_request_context() else ""
+
+
+def _is_own(error: BuildError, endpoint: str) -> bool:
+    if error.adapter is None:
+        return False
+    try:
+        error.adapter.map.is_endpoint_expecting(endpoint)
+    except KeyError:
+        return False
+    return True
+
+
+def _finished(url: str, error: BuildError, values: Mapping[str, Any]) -> str:
+    """Returns the URL with what Flask's own options ask for."""
+    if values.get("_external") and url.startswith("/") and error.adapter is not None:
+        scheme = values.get("_scheme") or error.adapter.url_scheme
+        url = f"{scheme}://{error.adapter.get_host(None)}{url}"
+    anchor = values.get("_anchor")
+    if anchor is not None:
+        url = f"{url.partition('#')[0]}#{quote(str(anchor), safe='%!#$&()*+,/:;=?@')}"
+    return url
+
+
+def _variables(rule: Rule) -> List[str]:
+    return sorted(name for is_variable, name in _path(rule) if is_variable)
+
+
+def _path(rule: Rule) -> List[Tuple[bool, str]]:
+    """Returns the rule's path: texts and, with True, variables."""
+    return rule._trace[rule._trace.index((False, "|")) + 1:]
+
+
+def _why_not(rule: Rule) -> str:
+    """Returns why a rule is nothing for others, whatever its path; else ""."""
+    if rule.websocket:
+        return "it is a WebSocket"
+    if rule.host or (rule.subdomain or "") != rule.map.default_subdomain:
+        return "it has a host of its own"
+    return ""
+
+
+def _build(rule: Rule, template: Template) -> None:
+    why_not = _why_not(rule)
+    if why_not:
+        raise Unsayable(why_not)
+    for is_variable, text in _path(rule):
+        if not is_variable:
+            template.literal(text)
+            continue
+        converter = rule._converters[text]
+        if getattr(converter, "fixed_digits", 0):
+            raise Unsayable(f"its variable {text!r} is filled up with zeros")
+        isolating = getattr(converter, "part_isolating", not isinstance(converter, PathConverter))
+        template.variable(text, slashes=not isolating)
