@@ -52,18 +52,25 @@ type Options struct {
 
 	// Insecure takes any certificate.
 	Insecure bool
+
+	limits limits // the default ones, if it is zero
+}
+
+// limits are how long things may take.
+type limits struct {
+	invite time.Duration // after that Caddy gives up
+	slow   time.Duration // is worth a warning
+	beside time.Duration // is how long a request may wait for another one
+	linger time.Duration // is how much later an application may ask where a forged header leads
+	check  time.Duration // is all a check may take
 }
 
 const (
 	manifestType = "application/vnd.wsgi-party+json"
-
-	inviteTimeout = 5 * time.Second // of Caddy's, by default
-	askTimeout    = 2 * time.Second
-
-	slow = 100 * time.Millisecond // is worth a warning
-
-	maxTime = 2 * time.Minute // of a whole check
+	askTimeout   = 2 * time.Second // of wsgi_party_guest, by default
 )
+
+var defaultLimits = limits{invite: 5 * time.Second, slow: 100 * time.Millisecond, beside: 3 * time.Second, linger: 300 * time.Millisecond, check: 2 * time.Minute}
 
 // ErrUnreachable is that of an application which is not there.
 var ErrUnreachable = errors.New("the application is not reached")
@@ -75,7 +82,7 @@ func Check(parent context.Context, o Options) (*Report, error) {
 		return nil, err
 	}
 	defer c.client.close()
-	ctx, cancel := context.WithTimeout(parent, maxTime)
+	ctx, cancel := context.WithTimeout(parent, c.limits.check)
 	defer cancel()
 	c.ctx = ctx
 	if err := c.run(); err != nil {
@@ -97,6 +104,7 @@ type checker struct {
 	keys     []string
 	payloads map[string]string
 	timeout  time.Duration
+	limits   limits
 	findings map[string]*finding
 
 	// Of the right answer to the invite:
@@ -107,7 +115,7 @@ type checker struct {
 }
 
 func newChecker(o Options) (*checker, error) {
-	c := &checker{keys: o.Keys, payloads: o.Payloads, timeout: cmp.Or(o.Timeout, askTimeout), findings: make(map[string]*finding)}
+	c := &checker{keys: o.Keys, payloads: o.Payloads, timeout: cmp.Or(o.Timeout, askTimeout), limits: cmp.Or(o.limits, defaultLimits), findings: make(map[string]*finding)}
 	if _, err := token.NewKeys(o.Keys); err != nil {
 		return nil, fmt.Errorf("--key: %w; put there what `openssl rand -base64 32` prints, and give it to the application, too", err)
 	}
@@ -228,7 +236,7 @@ func (c *checker) expect(id string, ok bool, seen string, write ...string) {
 func (c *checker) report() *Report {
 	if c.ctx.Err() != nil {
 		f := new(finding)
-		f.add(Fail, fmt.Sprintf("it is not done in %v", maxTime), sentenceByID["complete"].write)
+		f.add(Fail, "it was not done in "+duration(c.limits.check), sentenceByID["complete"].write)
 		c.findings["complete"] = f
 	} else if c.manifest != nil {
 		c.see("complete", OK, fmt.Sprintf("%d hrefs", len(c.hrefs)))
@@ -253,7 +261,7 @@ func (c *checker) report() *Report {
 func (c *checker) whyUntested(s sentence) string {
 	switch {
 	case c.ctx.Err() != nil:
-		return fmt.Sprintf("there was no time left of %v", maxTime)
+		return "there was no time left"
 	case strings.HasPrefix(s.id, "token.") && len(c.keys) == 0:
 		return "no --key is given"
 	case c.manifest == nil:

@@ -155,7 +155,7 @@ func (a response) problem() string {
 	var timeout interface{ Timeout() bool }
 	switch {
 	case errors.Is(a.err, context.DeadlineExceeded), errors.As(a.err, &timeout) && timeout.Timeout():
-		return fmt.Sprintf("no answer in %s", seconds(a.took))
+		return fmt.Sprintf("no answer in %s", duration(a.took))
 	case errors.Is(a.err, io.EOF), errors.Is(a.err, io.ErrUnexpectedEOF):
 		return "the connection was closed in the middle"
 	}
@@ -180,13 +180,17 @@ func (a response) isJSON() bool {
 	return mediaType == "application/json" || strings.HasSuffix(mediaType, "+json")
 }
 
-// seconds is a duration with as many digits as matter.
-func seconds(d time.Duration) string {
-	switch {
-	case d < time.Millisecond:
-		return d.Round(10 * time.Microsecond).String()
-	case d < time.Second:
-		return d.Round(100 * time.Microsecond).String()
+// duration is how long something took, with the digits that matter.
+func duration(d time.Duration) string {
+	switch ms := float64(d) / float64(time.Millisecond); {
+	case ms < 10:
+		return fmt.Sprintf("%.2f ms", ms)
+	case ms < 1000:
+		return fmt.Sprintf("%.0f ms", ms)
+	default:
+		return fmt.Sprintf("%.1f s", ms/1000)
 	}
-	return d.Round(10 * time.Millisecond).String()
 }
+
+// patient is how long to wait for what is too late after so much time, to see how late.
+func patient(limit time.Duration) time.Duration { return 2*limit + time.Second }

@@ -63,11 +63,11 @@ is not reached or this command is not used as it is to be.`,
 	command.RunE = func(command *cobra.Command, args []string) error {
 		report, err := checkArgs(command, args)
 		if err == nil {
-			if command.Flag("json").Changed {
-				err = report.WriteJSON(os.Stdout)
-			} else {
-				err = report.WriteText(os.Stdout)
+			write := report.WriteText
+			if asJSON, _ := command.Flags().GetBool("json"); asJSON {
+				write = report.WriteJSON
 			}
+			err = write(os.Stdout)
 		}
 		if err != nil {
 			return unusable(command, err)

@@ -15,13 +15,10 @@ import (
 // maxIdle is how long Caddy keeps connections that nobody uses.
 const maxIdle = 2 * time.Minute
 
-// patience is how long a request may wait for another one.
-const patience = 3 * time.Second
-
 // checkConnections tests what the server does with more than one connection.
 func (c *checker) checkConnections() {
 	q := c.signed(c.inviteRequest())
-	q.timeout = patience
+	q.timeout = c.limits.beside
 	if begun, err := c.begin(); err == nil {
 		fresh := q
 		fresh.fresh = true
@@ -66,7 +63,7 @@ func (c *checker) begin() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	_ = conn.SetDeadline(time.Now().Add(patience))
+	_ = conn.SetDeadline(time.Now().Add(c.limits.beside))
 	if config := c.client.fresh.TLSClientConfig; config != nil {
 		conn = tls.Client(conn, config)
 	}

@@ -27,7 +27,7 @@ const maxManifest = 64 << 10
 // inviteRequest is the request for the manifest, without a token.
 func (c *checker) inviteRequest() request {
 	return c.asCaddy(request{
-		method: http.MethodGet, target: c.invite, timeout: 2 * inviteTimeout, most: maxManifest,
+		method: http.MethodGet, target: c.invite, timeout: patient(c.limits.invite), most: maxManifest,
 		header: http.Header{"Accept": {manifestType}, "Cache-Control": {"no-store"}},
 	})
 }
@@ -260,28 +260,32 @@ const times = 5
 
 func (c *checker) checkManifestTime(first time.Duration) {
 	median := first
-	if first < inviteTimeout {
+	if first < c.limits.invite {
 		median = c.median(c.signed(c.inviteRequest()))
 	}
-	c.judgeTime("manifest.time", "", median, inviteTimeout)
+	c.judgeTime("manifest.time", "", median, c.limits.invite)
 }
 
 // median returns how long the middle one of some requests takes.
 func (c *checker) median(q request) time.Duration {
 	var took [times]time.Duration
 	for i := range took {
-		took[i] = c.do(q).took
+		a := c.do(q)
+		if a.err != nil {
+			return a.took
+		}
+		took[i] = a.took
 	}
 	slices.Sort(took[:])
 	return took[times/2]
 }
 
 func (c *checker) judgeTime(id, place string, took, most time.Duration) {
-	seen := place + seconds(took)
+	seen := place + duration(took)
 	switch {
 	case took > most:
-		c.see(id, Fail, seen+": Caddy gives up after "+most.String())
-	case took > slow:
+		c.see(id, Fail, seen+": Caddy gives up after "+duration(most))
+	case took > c.limits.slow:
 		c.see(id, Warn, seen)
 	default:
 		c.see(id, OK, seen)

@@ -28,9 +28,6 @@ func askMAC(key, prefix, address string) string {
 
 const askPrefix = "wsgi_party ask v1\x00"
 
-// lingering is how long a request that a forged header leads to may take to arrive.
-var lingering = 300 * time.Millisecond
-
 // trap listens where a forged Party-Ask says that Caddy does.
 type trap struct {
 	net.Listener
@@ -120,7 +117,7 @@ func (c *checker) checkForgedAsk() {
 		}
 	}
 	select {
-	case <-time.After(lingering):
+	case <-time.After(c.limits.linger):
 	case <-c.ctx.Done():
 	}
 	seen := fmt.Sprintf("%d requests to %s after %d with a forged one", t.calls.Load(), t.Addr(), sent)
@@ -145,7 +142,7 @@ func (c *checker) pages() []request {
 	}
 	var pages []request
 	for _, target := range targets {
-		pages = append(pages, c.asCaddy(request{method: http.MethodGet, target: target, timeout: 2 * inviteTimeout, header: http.Header{"Accept": {"text/html,*/*"}}}))
+		pages = append(pages, c.asCaddy(request{method: http.MethodGet, target: target, timeout: patient(c.limits.invite), header: http.Header{"Accept": {"text/html,*/*"}}}))
 	}
 	return pages
 }

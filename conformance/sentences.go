@@ -57,6 +57,8 @@ var sentences = []sentence{
 	{"ask.time", inAsks, "answers come in time", "answer from what is at hand, or write a longer `timeout` in wsgi_party_guest, and with --timeout here", "no href gave an answer"},
 	{"ask.cookies", inAsks, "asks are answered without a cookie", "start no session for an ask: nobody keeps its cookie", "no href gave an answer"},
 	{"ask.url", inURL, "the service url answers with a path or a URL of its own", "answer a string, a path with one slash first, relative to the mount or with the whole mount once", "no href of the service url gave an answer: --payload url='{\"name\": …}' asks for a page"},
+	{"ask.url-forms", inURL, "the service url takes a question in all three forms", "take [name, values] and {\"name\", \"kwargs\", \"query\"} as {\"name\", \"values\"}", "no href of the service url takes a POST"},
+	{"ask.url-guest", inURL, "the service url takes a name with the guest's before it", "leave out the guest's own name and the colon, if a page's name begins with that", "no href of the service url gave an answer: --payload url='{\"name\": …}' asks for a page"},
 	{"ask.declines", inAsks, "what it has no answer to is declined with 204", "answer 204, without a body, where there is no answer", "only the application knows what it has no answer to"},
 	{"ask.payload", inJSON, "a payload that is no JSON is a 4xx", "answer 400 where the body does not parse, before anything else is done with it", "no href takes a POST"},
 	{"ask.unknown", inList, "a service that is not there is a 404", "answer 404 below the invite's path where there is no such service", "no href lies below the invite's path"},

@@ -53,7 +53,9 @@ func (c *checker) checkTokens() {
 	}
 	for i, p := range c.places() {
 		c.checkRightTokens(p, i == 0)
-		for _, w := range c.wrongTokens(p.right) {
+		right := sign(c.keys[0], joseHeader, c.claimsOf(&p.right))
+		c.do(p.right.with("Party-Token", right)) // what is altered then may be remembered
+		for _, w := range c.wrongTokens(p.right, right) {
 			a := c.do(w.request)
 			seen, result := fmt.Sprintf("%s: %s", p.name, a), OK
 			switch {
@@ -108,12 +110,12 @@ type wrong struct {
 	request
 }
 
-// wrongTokens makes all of them for one request.
-func (c *checker) wrongTokens(q request) (all []wrong) {
+// wrongTokens makes all of them for one request, some of a right one.
+func (c *checker) wrongTokens(q request, token string) (all []wrong) {
 	key, right := c.keys[0], c.claimsOf(&q)
 	add := func(id, how, token string) { all = append(all, wrong{id, how, q.with("Party-Token", token)}) }
 	claim := func(id, how string, pairs ...any) { add(id, how, sign(key, joseHeader, right.with(pairs...))) }
-	signed, signature := unsigned(sign(key, joseHeader, right))
+	signed, signature := unsigned(token)
 	now := time.Now().Unix()
 
 	all = append(all, wrong{"token.missing", "", q})
@@ -158,7 +160,6 @@ func (c *checker) wrongTokens(q request) (all []wrong) {
 	claim("token.malformed", "exp that is null", "exp", nil)
 	claim("token.malformed", "htu that is a number", "htu", 1)
 	claim("token.malformed", "mnt that is a list", "mnt", []string{})
-	claim("token.malformed", "bsh that is not base64", "bsh", "é\x00")
 	for how, text := range map[string]string{
 		"a word": "x", "two dots": "..", "nine dots": ".........", "no base64": "é.é.é", "no JSON": "e30.eA.eA", "9 KiB": strings.Repeat("x", 9<<10), "an unsigned list": "W10.W10.W10",
 	} {
