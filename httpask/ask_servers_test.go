@@ -107,7 +107,7 @@ func TestAnAskUnderWayOutlivesAReload(t *testing.T) {
 	}()
 	<-begun
 	loaded := make(chan error, 1)
-	next := c.Adapt("ADDRESS {\nwsgi_party main {\n" + config("after") + "\n}\n}\nhttp://" + c.Endpoint + " {\nwsgi_party_ask main\n}")
+	next := c.Adapt(c.AroundConfig(config("after")))
 	go func() { loaded <- caddy.Load(next, true) }()
 	partytest.Eventually(t, "the new config answers", func() bool {
 		response, err := c.TryAsk(t.Context(), partytest.Asking{Key: one.Key, Path: "/name"})

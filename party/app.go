@@ -194,9 +194,10 @@ func WhichParties(ctx caddy.Context) string {
 }
 
 // Cleanup releases what the config holds: the process forgets, after a while, what no other config has.
+// It ends what Stop, which Caddy does not call for every config that fails to load, would have.
 func (a *App) Cleanup() error {
 	a.holds.Release()
-	return nil
+	return a.endListening()
 }
 
 // Stop ends the events, and no longer listens. It disconnects nobody: requests in flight outlive it.

@@ -101,8 +101,8 @@ func (a *App) listen() (err error) {
 			err = errors.Join(err, a.endListening())
 		}
 	}()
-	a.mu.RLock()
-	defer a.mu.RUnlock()
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	for _, h := range a.askingHosts() {
 		for _, address := range h.askAddress.Listen {
 			if slices.ContainsFunc(a.askServers, func(s askServer) bool { return askaddress.Overlap(s.listen, address) }) {
@@ -172,11 +172,14 @@ func sameAddr(a, b net.Addr) bool { return a.Network() == b.Network() && a.Strin
 
 // endListening ends what listen has begun.
 func (a *App) endListening() error {
+	a.mu.Lock()
+	servers := a.askServers
+	a.askServers = nil
+	a.mu.Unlock()
 	var errs []error
-	for _, s := range a.askServers {
+	for _, s := range servers {
 		errs = append(errs, s.End())
 	}
-	a.askServers = nil
 	if caddy.Exiting() {
 		standing.Wait()
 	}

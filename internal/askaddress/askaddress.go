@@ -24,8 +24,10 @@ type Address struct {
 	URL    string                 // as guests reach it
 }
 
-// maxURL is how long the URL may be, so that a header has room for it.
-const maxURL = 512
+const (
+	maxURL      = 512 // so that a header has room for it
+	maxUnixPath = 107 // Linux's
+)
 
 // Parse returns the address for what Caddy is to listen on, and what guests are told, which may
 // be left out where the first says it. Placeholders have been replaced.
@@ -60,6 +62,8 @@ func parseListen(listen string) (parsed caddy.NetworkAddress, err error) {
 	switch network := parsed.Network; {
 	case network == "unix" && parsed.Host == "":
 		return parsed, errors.New("has no path: write one such as unix//run/party.sock")
+	case network == "unix" && len(unixPath(parsed)) > maxUnixPath:
+		return parsed, fmt.Errorf("has a path of %d bytes, and that of a unix socket may have %d: write a shorter one", len(unixPath(parsed)), maxUnixPath)
 	case network == "unix", network == "fd":
 	case parsed.IsUnixNetwork(), parsed.IsFdNetwork(), strings.HasPrefix(network, "udp"), strings.HasPrefix(network, "ip"):
 		return parsed, fmt.Errorf("is of the network %s, which has no connections: write an address such as 127.0.0.1:2080 or unix//run/party.sock", network)
@@ -73,7 +77,7 @@ func parseListen(listen string) (parsed caddy.NetworkAddress, err error) {
 func derive(listen caddy.NetworkAddress) (string, error) {
 	switch {
 	case listen.Network == "unix":
-		path, _, _ := strings.Cut(listen.Host, "|") // the mode is no guest's business
+		path := unixPath(listen) // the mode is no guest's business
 		if !filepath.IsAbs(path) {
 			return "", errors.New("is no absolute path, and guests have other working directories")
 		}
@@ -110,10 +114,11 @@ func checkURL(text string) error {
 		return nil
 	}
 	parsed, err := url.Parse(text)
+	hasScheme := strings.HasPrefix(text, "http://") || strings.HasPrefix(text, "https://")
 	switch {
-	case err != nil:
+	case hasScheme && err != nil:
 		return fmt.Errorf("is no URL: %w", cmp.Or(errors.Unwrap(err), err))
-	case parsed.Scheme != "http" && parsed.Scheme != "https" || parsed.Hostname() == "":
+	case !hasScheme || parsed.Hostname() == "":
 		return errors.New("does not begin with http:// or https:// and a host, or with unix//")
 	case parsed.User != nil || strings.ContainsAny(text, "?#"):
 		return errors.New("has a user, a query or a fragment")
@@ -121,6 +126,11 @@ func checkURL(text string) error {
 		return errors.New("is every address of a machine, and guests need one")
 	}
 	return nil
+}
+
+func unixPath(a caddy.NetworkAddress) string {
+	path, _, _ := strings.Cut(a.Host, "|")
+	return path
 }
 
 func isTCP(network string) bool { return network == "tcp" || network == "tcp4" || network == "tcp6" }
@@ -143,9 +153,8 @@ func Overlap(a, b caddy.NetworkAddress) bool {
 func host(a caddy.NetworkAddress) string {
 	switch {
 	case a.Network == "unix":
-		path, _, _ := strings.Cut(a.Host, "|")
-		return filepath.Clean(path)
-	case a.Host == "localhost":
+		return filepath.Clean(unixPath(a))
+	case strings.EqualFold(a.Host, "localhost"):
 		return "127.0.0.1"
 	}
 	if ip := net.ParseIP(a.Host); ip != nil {
@@ -166,7 +175,7 @@ func OnlyLocal(listen string) bool {
 		return true
 	case !strings.HasPrefix(network, "tcp") && !strings.HasPrefix(network, "udp"):
 		return true // a plugin's, which has rules of its own
-	case host == "localhost":
+	case strings.EqualFold(host, "localhost"):
 		return true
 	default:
 		return net.ParseIP(host).IsLoopback()

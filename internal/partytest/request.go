@@ -140,7 +140,23 @@ type Asking struct {
 // Around loads a party main with these directives, and an endpoint to ask it.
 func (c *Caddy) Around(directives string) {
 	c.Helper()
-	c.Load("ADDRESS {\nwsgi_party main {\n" + directives + "\n}\n}\nhttp://" + c.Endpoint + " {\nwsgi_party_ask main\n}")
+	c.Load(c.AroundConfig(directives))
+}
+
+// AroundConfig is what Around loads.
+func (c *Caddy) AroundConfig(directives string) string {
+	if askOn {
+		return "ADDRESS {\nwsgi_party main {\nask_on " + c.Endpoint + "\n" + directives + "\n}\n}"
+	}
+	return "ADDRESS {\nwsgi_party main {\n" + directives + "\n}\n}\nhttp://" + c.Endpoint + " {\nwsgi_party_ask main\n}"
+}
+
+var askOn bool
+
+// ByAskOn makes the endpoint of Around one of ask_on, until the test ends.
+func ByAskOn(t testing.TB) {
+	askOn = true
+	t.Cleanup(func() { askOn = false })
 }
 
 // TryAsk is Ask when the endpoint may not answer.

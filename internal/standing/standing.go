@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log"
 	"net"
@@ -25,16 +26,16 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// Time-outs are those of Caddy's own servers, where they are not shorter.
-const (
-	readHeaderTimeout = 10 * time.Second
-	readTimeout       = 30 * time.Second // of the whole request
-	writeTimeout      = 30 * time.Second // from when the response begins
-	idleTimeout       = 5 * time.Minute
-)
+// timeouts are how long clients may take. How long a response takes to make is for the handler to
+// bound, which the time-outs of net/http for whole requests and responses would do, too.
+type timeouts struct {
+	readHeader, readBody, idle time.Duration
+	write                      time.Duration // from when the response begins
+	end                        time.Duration // of all requests, when the address closes
+}
 
-// Grace is how long requests have when an address closes. Only tests change it.
-var Grace = 10 * time.Second
+// defaults are what an address has. Only tests change them.
+var defaults = timeouts{readHeader: 10 * time.Second, readBody: 30 * time.Second, idle: 5 * time.Minute, write: 30 * time.Second, end: 10 * time.Second}
 
 // Server serves an address for one config, until it ends.
 type Server struct {
@@ -51,6 +52,7 @@ type Handler interface {
 
 // address is one at which this process listens.
 type address struct {
+	timeouts
 	key      string
 	listener *onceCloser
 	server   *http.Server
@@ -85,8 +87,8 @@ func Serve(ctx context.Context, listen caddy.NetworkAddress, handler Handler) (*
 	if err != nil {
 		return nil, err
 	}
-	a := &address{key: key, listener: listener}
-	a.server = &http.Server{Handler: a, ErrorLog: log.New(a, "", 0), ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout}
+	a := &address{timeouts: defaults, key: key, listener: listener}
+	a.server = &http.Server{Handler: a, ErrorLog: log.New(a, "", 0), ReadHeaderTimeout: a.readHeader, IdleTimeout: a.idle}
 	s := &Server{a, listen, handler}
 	a.servers = []*Server{s}
 	addresses[key] = a
@@ -105,17 +107,18 @@ func (s *Server) End() error {
 	a := s.address
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if len(a.servers) > 1 {
-		a.servers = slices.DeleteFunc(a.servers, func(other *Server) bool { return other == s })
-		return setMode(a.servers[len(a.servers)-1].listen) // another config may have had another one
-	}
-	if addresses[a.key] != a {
+	i := slices.Index(a.servers, s)
+	if i < 0 || addresses[a.key] != a {
 		return nil // it has ended before
+	}
+	if len(a.servers) > 1 {
+		a.servers = slices.Delete(a.servers, i, i+1)
+		return setMode(a.servers[len(a.servers)-1].listen) // another config may have had another one
 	}
 	delete(addresses, a.key) // connections that are open already are served to the end
 	err := a.listener.Close()
 	closing.Go(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), Grace)
+		ctx, cancel := context.WithTimeout(context.Background(), a.end)
 		defer cancel()
 		if a.server.Shutdown(ctx) != nil {
 			a.server.Close()
@@ -138,7 +141,25 @@ func (a *address) handler() Handler {
 func (a *address) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	deadlines := http.NewResponseController(w)
 	_ = deadlines.SetWriteDeadline(time.Time{}) // that of the response before
-	a.handler().ServeHTTP(&writer{w, deadlines, false}, r)
+	if r.ContentLength != 0 {
+		_ = deadlines.SetReadDeadline(time.Now().Add(a.readBody))
+		r.Body = &body{r.Body, deadlines}
+	}
+	a.handler().ServeHTTP(&writer{w, deadlines, a.write, false}, r)
+}
+
+// body bounds how long a client may take to send it, and not what comes after.
+type body struct {
+	io.ReadCloser
+	deadlines *http.ResponseController
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF { // from now on net/http waits for the client to go
+		_ = b.deadlines.SetReadDeadline(time.Time{})
+	}
+	return n, err
 }
 
 // Write has the last config log a line: the one that opened the address may have closed its log.
@@ -147,11 +168,11 @@ func (a *address) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// writer bounds how long a client may take to read a response. (The WriteTimeout of a server would
-// bound how long it takes to make one.)
+// writer bounds how long a client may take to read a response.
 type writer struct {
 	http.ResponseWriter
 	deadlines *http.ResponseController
+	timeout   time.Duration
 	begun     bool
 }
 
@@ -170,7 +191,7 @@ func (w *writer) Write(p []byte) (int, error) {
 func (w *writer) begin() {
 	if !w.begun {
 		w.begun = true
-		_ = w.deadlines.SetWriteDeadline(time.Now().Add(writeTimeout))
+		_ = w.deadlines.SetWriteDeadline(time.Now().Add(w.timeout))
 	}
 }
 
