@@ -193,6 +193,32 @@ func BenchmarkGuest(b *testing.B) {
 	)
 }
 
+// BenchmarkPartyAsk passes requests to a guest that is told where to ask, and to one that is not.
+func BenchmarkPartyAsk(b *testing.B) {
+	partytest.Key(b, "app0")
+	const key = `, "keys": ["{env.app0_PARTY_KEY}"]`
+	without, with := partytest.NewBenchGuest(b, "", key), partytest.NewBenchGuest(b, `"ask_on": {"listen": "127.0.0.1:2080"}, `, key)
+	measure.SideBySide(b,
+		measure.Contender{Metric: "without-ns/op", Against: 0, Do: without.Serve},
+		measure.Contender{Metric: "party-ask", Do: with.Serve, Minus: without.Serve},
+		measure.Contender{Metric: "ns/op", Against: 2, Do: with.Serve},
+	)
+}
+
+// TestSayingWhereToAskAllocatesNothing counts what a request to a guest does that is told its mount
+// anyway.
+func TestSayingWhereToAskAllocatesNothing(t *testing.T) {
+	partytest.Key(t, "app0")
+	var allocations []float64
+	for _, askOn := range []string{"", `"ask_on": {"listen": "127.0.0.1:2080"}, `} {
+		chain := partytest.NewBenchGuest(t, askOn, `, "keys": ["{env.app0_PARTY_KEY}"]`)
+		allocations = append(allocations, testing.AllocsPerRun(100, chain.Serve))
+		check.Equal(t, chain.Request().Header.Get("Party-Ask") != "", askOn != "", "Party-Ask")
+		check.Equal(t, chain.Request().Header.Get("X-Forwarded-Prefix"), "/app0")
+	}
+	check.Equal(t, allocations[0], allocations[1], "allocations without and with: %v", allocations)
+}
+
 // BenchmarkHangingGuest asks 16 applications, one of which hangs, with a time-out of
 // 100 ms: while that is not known yet, and when it is left alone.
 func BenchmarkHangingGuest(b *testing.B) {

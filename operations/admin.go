@@ -145,6 +145,7 @@ type (
 		Guests   []guestJSON   `json:"guests"`
 		Services []serviceJSON `json:"services"`
 		Counts   []countJSON   `json:"counts"`
+		AskURLs  []string      `json:"ask_urls,omitempty"`
 	}
 	inviteJSON struct {
 		Server      string             `json:"server"`
@@ -199,7 +200,7 @@ func toJSON(p party.PartyInfo) partyJSON {
 	}
 	slices.SortFunc(services, func(a, b serviceJSON) int { return strings.Compare(a.Service, b.Service) })
 	_, replies := p.Partyline.Counts()
-	return partyJSON{p.Partyline.Name(), each(p.Invites, inviteToJSON), each(p.Partyline.Guests(), guestToJSON), services, each(replies, countToJSON)}
+	return partyJSON{p.Partyline.Name(), each(p.Invites, inviteToJSON), each(p.Partyline.Guests(), guestToJSON), services, each(replies, countToJSON), p.AskURLs}
 }
 
 func guestToJSON(g partyline.GuestInfo) guestJSON {

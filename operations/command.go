@@ -186,7 +186,11 @@ func commandShow(fl caddycmd.Flags) error {
 	for _, c := range p.Counts {
 		counts.row(c.Guest, c.Service, c.Asked, c.Answered, c.Declined, c.Failed, c.Refused, firstLine(c.LastError))
 	}
-	return print(fl, invites, guests, services, counts)
+	tables := []*table{invites, guests, services, counts}
+	if len(p.AskURLs) > 0 {
+		tables = append(tables, newTable("GUESTS ASK AT", strings.Join(p.AskURLs, ", ")))
+	}
+	return print(fl, tables...)
 }
 
 func commandAsk(fl caddycmd.Flags) error {

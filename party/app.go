@@ -75,11 +75,11 @@ type App struct {
 
 	mu       sync.RWMutex
 	entries  map[string]*Entry
-	keys     token.Ring  // of all guests: none may have another's
-	warnings []func()    // for Start, when all of the config is there
-	complete atomic.Bool // whether it is
+	keys     token.Ring // of all guests: none may have another's
+	warnings []func()   // for Start, when all of the config is there
 
-	askServers []askServer // while it runs
+	askServers []askServer   // while it runs
+	askChanges atomic.Uint64 // of what guests are told
 
 	forwarded     headerList // that some guest is to be sent
 	prefixHeaders headerList // that some party's prefix is in
@@ -112,7 +112,6 @@ func (a *App) Provision(ctx caddy.Context) error {
 
 // Start listens for what guests ask, and warns about what only the whole config shows.
 func (a *App) Start() error {
-	a.complete.Store(true)
 	if err := a.listen(); err != nil {
 		return err
 	}

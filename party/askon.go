@@ -186,6 +186,18 @@ func (a *App) endListening() error {
 	return errors.Join(errs...)
 }
 
+// askURLsOf returns where the guests of a party can ask.
+func (a *App) askURLsOf(e *Entry) (urls []string) {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	for _, h := range e.hosts {
+		if url := h.askAddress.URL; url != "" && !slices.Contains(urls, url) {
+			urls = append(urls, url)
+		}
+	}
+	return urls
+}
+
 // askURL returns where the guests in the handler's routes ask: where it says itself, or else
 // another handler of its party. It is empty if none does.
 func (h *Host) askURL() string {
@@ -202,20 +214,26 @@ func (h *Host) askURL() string {
 	return ""
 }
 
-// askHeader returns the Party-Ask of the guest, empty for one that cannot ask. It is always the
-// same once the whole config is there.
+// askHeader is what a guest is told in Party-Ask.
+type askHeader struct {
+	value string // empty for a guest that cannot ask
+	of    uint64 // the askChanges that it was made after
+}
+
+// askHeader returns the Party-Ask of the guest. It is made anew only while the config loads.
 func (i *Invitation) askHeader() string {
-	if header := i.ask.Load(); header != nil {
-		return *header
+	changes := i.host.app.askChanges.Load()
+	if made := i.ask.Load(); made != nil && made.of == changes {
+		return made.value
 	}
-	header := ""
-	if url := i.host.askURL(); url != "" && !i.keys.IsZero() {
-		header = url + "; mac=" + i.keys.SignAddress(url)
+	made := &askHeader{of: changes}
+	if url := i.host.askURL(); url != "" {
+		if keys := i.keys.Load(); keys != nil && !keys.IsZero() {
+			made.value = url + "; mac=" + keys.SignAddress(url)
+		}
 	}
-	if i.host.app.complete.Load() {
-		i.ask.Store(&header)
-	}
-	return header
+	i.ask.Store(made)
+	return made.value
 }
 
 // tell adds to a request what Caddy alone may tell the guest, whose mount is that.

@@ -96,6 +96,7 @@ func (a *App) add(h *Host) (*Entry, error) {
 		}
 	}
 	e.hosts = append(e.hosts, h)
+	a.askChanges.Add(1)
 	slices.SortStableFunc(e.hosts, func(a, b *Host) int { return cmp.Compare(a.server.Name(), b.server.Name()) })
 	if h.prefixHeader != "" {
 		a.prefixHeaders.add(h.prefixHeader)
@@ -121,6 +122,7 @@ func (a *App) remove(h *Host) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	h.entry.hosts = slices.DeleteFunc(h.entry.hosts, func(other *Host) bool { return other == h })
+	a.askChanges.Add(1)
 }
 
 // invitesOf returns the invites of a party, by server and as configured.
@@ -230,6 +232,7 @@ func Lookup(party string) (*partyline.Operator, bool) {
 type PartyInfo struct {
 	Partyline   *partyline.Partyline    // tells who is on the line, and what was asked
 	Invites     []InviteInfo            // of all handlers that name the party, by server and as configured
+	AskURLs     []string                // where guests are told that they can ask, by ask_on
 	InvitesSent map[InviteResult]uint64 // since the process began, from config to config; all results are in it
 }
 
@@ -246,7 +249,7 @@ func Parties() []PartyInfo {
 	slices.SortFunc(entries, func(a, b *Entry) int { return cmp.Compare(a.Name(), b.Name()) })
 	parties := make([]PartyInfo, 0, len(entries))
 	for _, e := range entries {
-		info := PartyInfo{Partyline: e.Partyline, Invites: sent(a.invitesOf(e.Name())), InvitesSent: make(map[InviteResult]uint64)}
+		info := PartyInfo{Partyline: e.Partyline, Invites: sent(a.invitesOf(e.Name())), AskURLs: a.askURLsOf(e), InvitesSent: make(map[InviteResult]uint64)}
 		for i, result := range inviteResults {
 			info.InvitesSent[result] = e.history.invites[i].Load()
 		}

@@ -39,9 +39,9 @@ type Invitation struct {
 	accepted atomic.Bool
 	advice   atomic.Pointer[string]
 	below    atomic.Pointer[basesBelow]
-	keys     token.Keys
-	ask      atomic.Pointer[string] // Party-Ask; nil until the whole config is there
-	over     chan struct{}          // closed when the invite itself is
+	keys     atomic.Pointer[token.Keys]
+	ask      atomic.Pointer[askHeader]
+	over     chan struct{} // closed when the invite itself is
 
 	mu       sync.Mutex
 	operator *partyline.Operator // the guest's now
@@ -116,7 +116,8 @@ func (i *Invitation) SetKeys(keys token.Keys) error {
 	if err := i.host.app.addKeys(i.host.name, i.invited.guest, keys); err != nil {
 		return err
 	}
-	i.keys = keys
+	i.keys.Store(&keys)
+	i.host.app.askChanges.Add(1)
 	return nil
 }
 

@@ -199,3 +199,16 @@ func TestTheCommandAdaptsFormatsAndValidatesGuests(t *testing.T) {
 		}
 	}
 }
+
+func TestTheCommandShowsWhereGuestsAsk(t *testing.T) {
+	caddyfile, _, _ := twoApplications(t)
+	address := testport.Address(t)
+	admin, _, _ := startCaddy(t, strings.Replace(caddyfile, "wsgi_party main {", "wsgi_party main {\nask_on "+address+"\n", 1))
+	text := expectCommand(t, 0, nil, "show", "main", "--address", admin)
+	if line := "GUESTS ASK AT  http://" + address + "/\n"; !strings.HasSuffix(text, "\n"+line) {
+		t.Errorf("%q is not the last line of %s", line, text)
+	}
+	if text = expectCommand(t, 0, nil, "show", "main", "--json", "--address", admin); !strings.Contains(text, `"ask_urls":["http://`+address+`/"]`) {
+		t.Error(text)
+	}
+}

@@ -30,6 +30,9 @@ func (c *BenchChain) Serve() {
 	}
 }
 
+// Request is the one that is passed.
+func (c *BenchChain) Request() *http.Request { return c.request }
+
 // Discard is a ResponseWriter that costs nothing.
 type Discard http.Header
 
@@ -49,13 +52,25 @@ func NewBenchChain(t testing.TB, routes int, party bool, handlers ...string) *Be
 	for i := range routes {
 		list = append(list, fmt.Sprintf(`{"match": [{"path": ["/app%d/*"]}], "handle": [%s], "terminal": true}`, i, strings.Join(handlers, ",")))
 	}
-	config := `{"routes": [` + strings.Join(list, ",") + `]}`
-	ctx := ProvisionContext(t)
-	id := "http.handlers.subroute"
+	config := `"routes": [` + strings.Join(list, ",") + `]`
 	if party {
-		id = "http.handlers.wsgi_party"
-		config = `{"invites": ["/app0/__invite__/"], ` + config[1:]
+		return newBenchChain(t, "http.handlers.wsgi_party", `{"invites": ["/app0/__invite__/"], `+config+"}")
 	}
+	return newBenchChain(t, "http.handlers.subroute", "{"+config+"}")
+}
+
+// NewBenchGuest makes one of a party with these options and one application, mounted at /app0
+// behind a guest handler.
+func NewBenchGuest(t testing.TB, party, guest string) *BenchChain {
+	t.Helper()
+	App(t, "bench", func(http.ResponseWriter, *http.Request, caddyhttp.Handler) error { return nil })
+	return newBenchChain(t, "http.handlers.wsgi_party", `{"invites": ["/app0/__invite__/"], `+party+`"routes": [{"match": [{"path": ["/app0/*"]}], "handle": [{"handler": "rewrite", "strip_path_prefix": "/app0"},
+		{"handler": "wsgi_party_guest", "urls": {"home": "/"}`+guest+`}, {"handler": "rewrite", "uri": "/app0/x"}, {"handler": "test_app", "key": "bench"}]}]}`)
+}
+
+func newBenchChain(t testing.TB, id, config string) *BenchChain {
+	t.Helper()
+	ctx := ProvisionContext(t)
 	handler, err := ctx.LoadModuleByID(id, []byte(config))
 	if err != nil {
 		t.Fatal(err)
