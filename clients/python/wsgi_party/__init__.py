@@ -73,4 +73,4 @@ __all__ = [
     "verify_token",
 ]
 
-__version__ = "1.0.0"
+__version__ = "0.1.0"
