@@ -36,7 +36,7 @@ func (p *part) expand(buffer []byte, e *expansion) ([]byte, error) {
 		if len(buffer)+len(text) > maxLength {
 			return nil, errTooLong
 		}
-		buffer = p.appendText(buffer, first, v.name, text)
+		buffer = p.appendText(buffer, first, v, text)
 		first = false
 	}
 	return buffer, nil
@@ -56,6 +56,9 @@ func (p *part) expandByLibrary(buffer []byte, e *expansion) ([]byte, error) {
 		}
 		if value == nil && p.required {
 			return nil, fmt.Errorf("%w: %s", ErrMissing, quote(v.name))
+		}
+		if text, ok := value.(string); ok && p.operator == "/" && v.explode {
+			value = strings.Split(text, "/") // see appendText
 		}
 		substitutions[v.name] = value
 	}
@@ -135,8 +138,10 @@ func (v *variable) in(e *expansion) (any, error) {
 	return firstRunes(text, v.prefix), nil // the library counts bytes
 }
 
-// appendText appends a variable's text, first or not in its expression.
-func (p *part) appendText(buffer []byte, first bool, name, text string) []byte {
+// appendText appends a variable's text, first or not in its expression. In {/path*} it is
+// the list of the segments between its slashes, which RFC 6570 would escape: that is how
+// routes of frameworks, <path:path>, take and give what they call a path.
+func (p *part) appendText(buffer []byte, first bool, v *variable, text string) []byte {
 	switch {
 	case first:
 		buffer = append(buffer, p.operator...)
@@ -149,11 +154,20 @@ func (p *part) appendText(buffer []byte, first bool, name, text string) []byte {
 	}
 	switch p.operator {
 	case "?", "&":
-		buffer = append(append(buffer, name...), '=')
+		buffer = append(append(buffer, v.name...), '=')
 	case ";":
-		buffer = append(buffer, name...)
+		buffer = append(buffer, v.name...)
 		if text != "" {
 			buffer = append(buffer, '=')
+		}
+	case "/":
+		for v.explode {
+			segment, rest, more := strings.Cut(text, "/")
+			if !more {
+				break
+			}
+			buffer = append(appendEscaped(buffer, segment), '/')
+			text = rest
 		}
 	}
 	return appendEscaped(buffer, text)
