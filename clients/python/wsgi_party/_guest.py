@@ -204,6 +204,10 @@ class Guest(Line):
         """See :meth:`Links.url`."""
         return self._links.url(name, values, endpoint)
 
+    def knows_url(self, name: str, values: Mapping[str, Any]) -> bool:
+        """See :meth:`Links.knows`."""
+        return self._links.knows(name, values)
+
     def fetch_links(
         self, links: Iterable[Tuple[str, Mapping[str, Any]]], endpoint: str = ""
     ) -> None:

@@ -81,6 +81,11 @@ class Links:
         link.used = True
         return link.url
 
+    def knows(self, name: str, values: Mapping[str, Any]) -> bool:
+        """Whether there is nothing to ask for, and so to wait for, before url returns."""
+        handled = current.get()
+        return handled.guest is self._guest and _key(name, values) in handled.links
+
     def fetch(
         self, links: Iterable[Tuple[str, Mapping[str, Any]]], endpoint: str = ""
     ) -> None:

@@ -82,6 +82,8 @@ class Handled:
         #: What Links keeps while this lasts.
         self.links: Dict[Any, Any] = {}
         self.endpoint = ""
+        #: The framework's own request, where its adapter keeps it.
+        self.request: Any = None
 
     def __bool__(self) -> bool:
         """Whether anything of it goes along with asks."""

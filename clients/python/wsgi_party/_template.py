@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 MAX_EXPRESSIONS = 64
 MAX_LENGTH = 1 << 12  # of a template; far longer than a route, far shorter than a manifest
@@ -35,8 +35,9 @@ class Template:
 
     def literal(self, text: str) -> None:
         """Appends a part of the path as it is, unescaped, slashes included."""
-        if "\\" in text or any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text):
-            raise Unsayable("it has a backslash or a control character")
+        if not text:
+            return
+        _check_characters(text)
         self._shape += text
         self._parts.append(quote(text, safe="/:@!$&'()*+,;=~"))
 
@@ -64,7 +65,12 @@ class Template:
         text = "".join(self._parts)
         if not self._shape.startswith("/"):
             raise Unsayable("it does not begin with a slash")
-        segments = [segment.partition(";")[0] for segment in self._shape.split("/")[1:]]
+        # What has an escape in it, as its own text, could become one of these later.
+        shape, before = self._shape, ""
+        while shape != before:
+            before, shape = shape, unquote(shape)
+        _check_characters(shape)
+        segments = [segment.partition(";")[0] for segment in shape.split("/")[1:]]
         if "" in segments[:-1]:
             raise Unsayable("it has two slashes with nothing between")
         if "." in segments or ".." in segments:
@@ -72,3 +78,8 @@ class Template:
         if len(text) > MAX_LENGTH:
             raise Unsayable(f"it has more than {MAX_LENGTH} characters")
         return text
+
+
+def _check_characters(text: str) -> None:
+    if "\\" in text or any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text):
+        raise Unsayable("it has a backslash or a control character")

@@ -94,10 +94,10 @@ def handle(
     ):
         end()
         return response
-    return _Response(response, handled, end)
+    return Response(response, handled, end)
 
 
-class _Response:
+class Response:
     """A response while whose parts are produced the request is still handled."""
 
     def __init__(self, response: Any, handled: Handled, end: Callable[[], None]) -> None:
