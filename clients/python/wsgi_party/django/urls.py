@@ -1,0 +1,57 @@
+# Copyright 2026 The wsgi_party Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""What Caddy requests: ``path("__invite__/", include("wsgi_party.django.urls"))``."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from asgiref.sync import async_to_sync
+from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import path
+from django.utils.cache import patch_vary_headers
+from django.views.decorators.csrf import csrf_exempt
+
+from .._common import MAX_BODY
+from .._request import Reply
+from ._party import guest
+from .middleware import received_from
+
+
+# Without a token there is nothing here, and with one no need for another.
+@csrf_exempt  # type: ignore[misc]  # Django has no types
+def invite(request: HttpRequest, service: str = "") -> HttpResponse:
+    """Tells Caddy the manifest, or answers what it asks."""
+    call = guest().call(received_from(request))
+    if call is None or call.service != service:
+        raise Http404
+    reply: Any = Reply.error(413)
+    if int(request.META.get("CONTENT_LENGTH") or 0) <= MAX_BODY:
+        reply = guest().answer(call, request.body, _run)
+    if reply is None:
+        raise Http404
+    response = HttpResponse(reply.body, status=reply.status)
+    del response["Content-Type"]
+    for name, value in reply.headers:
+        response[name] = value
+    # A cache of the project's must not tell a visitor.
+    patch_vary_headers(response, ["Accept", "Party-Token"])
+    return response
+
+
+# Django 5.1 would send who is not logged in to its login page.
+invite.login_required = False
+
+
+def _run(handler: Any, payload: Any) -> Any:
+    if asyncio.iscoroutinefunction(handler):
+        return async_to_sync(handler)(payload)  # type: ignore[no-untyped-call]
+    return handler(payload)
+
+
+urlpatterns = [
+    path("", invite),
+    path("partyline/<str:service>", invite),
+]
