@@ -1,0 +1,104 @@
+# Copyright 2026 The wsgi_party Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Requests and responses of ASGI."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Awaitable, Callable, List, MutableMapping, Tuple
+from urllib.parse import quote, unquote
+
+from ._common import MAX_BODY
+from ._request import Received, Reply
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+# What is read of a request, in the order of Received.
+_HEADERS = {
+    name: i for i, name in enumerate((
+        b"accept", b"party-token", b"party-ask", b"x-forwarded-prefix", b"cdn-loop",
+        b"if-none-match",
+    ))
+}
+
+
+def received_from(scope: Scope) -> Received:
+    values = [""] * len(_HEADERS)
+    for name, value in scope["headers"]:
+        i = _HEADERS.get(name)
+        if i is not None:
+            text = value.decode("latin-1")
+            values[i] = f"{values[i]},{text}" if values[i] else text
+    root, path = scope.get("root_path", "").rstrip("/"), scope["path"]
+    if root and not _has_root(path, root):
+        path = root + path
+    accept, token, party_ask, prefix, cdn_loop, if_none_match = values
+    return Received(
+        scope.get("method", "GET"), path.encode("utf-8", "surrogatepass"),
+        scope.get("query_string", b"").decode("latin-1"), accept, token, party_ask, prefix,
+        cdn_loop, if_none_match, root.encode("utf-8", "surrogatepass"),
+    )
+
+
+def mounted(scope: Scope, prefix: str) -> Scope:
+    """Returns the scope with the mount, escaped, before its root_path, unless the server
+    or the application has put it there.
+    """
+    mount = unquote(prefix)
+    root: str = scope.get("root_path", "").rstrip("/")
+    if (root + "/").startswith(mount + "/"):
+        return scope
+    mounted = {**scope, "root_path": mount + root}
+    if _is_whole():
+        path, raw_path = scope["path"], scope.get("raw_path")
+        if not _has_root(path, root):
+            path = root + path
+            raw_path = raw_path and quote(root).encode() + raw_path
+        mounted["path"] = mount + path
+        if raw_path:
+            mounted["raw_path"] = prefix.encode("latin-1") + raw_path
+    return mounted
+
+
+def _has_root(path: str, root: str) -> bool:
+    """Whether a scope's path begins with its root_path, as ASGI has it."""
+    return _is_whole() and (path + "/").startswith(root + "/")
+
+
+def _is_whole() -> bool:
+    """Whether paths are as ASGI has them. Until version 0.32 they are what follows the
+    root_path to Starlette.
+    """
+    version = getattr(sys.modules.get("starlette"), "__version__", "1.0")
+    major, minor = (int(number) for number in version.split(".")[:2])
+    return (major, minor) >= (0, 33)
+
+
+async def read(receive: Receive) -> Tuple[bytes, Receive]:
+    """Returns the body, as far as it is no longer than can be, and what receives it once
+    more.
+    """
+    messages: List[Message] = []
+    body = b""
+    while len(body) <= MAX_BODY:
+        messages.append(await receive())
+        body += messages[-1].get("body", b"")
+        if not messages[-1].get("more_body", False):
+            break
+    messages.reverse()
+
+    async def receive_again() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return body, receive_again
+
+
+async def send_reply(reply: Reply, send: Send) -> None:
+    headers = [(name.lower().encode(), value.encode()) for name, value in reply.headers]
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": reply.body})
