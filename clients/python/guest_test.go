@@ -95,7 +95,7 @@ type guest struct {
 	key     string
 	network string
 	address string // where it listens
-	ask     string // its WSGI_PARTY_URL
+	ask     string // its WSGI_PARTY_URL; without it the key is all that it is told
 	program string // for a Python's own server
 	keyless bool   // whether Caddy has no key of it
 
@@ -133,8 +133,10 @@ func (g *guest) start(key string, command ...string) {
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	process.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1", "PYTHONPATH="+here, "GUEST="+g.name,
-		"WSGI_PARTY_KEY="+key, "WSGI_PARTY_URL="+g.ask, "WSGI_PARTY_GUEST="+g.name)
+	process.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1", "PYTHONPATH="+here, "GUEST="+g.name, "WSGI_PARTY_KEY="+key)
+	if g.ask != "" {
+		process.Env = append(process.Env, "WSGI_PARTY_URL="+g.ask, "WSGI_PARTY_GUEST="+g.name)
+	}
 	process.Stderr = g
 	stdin, err := process.StdinPipe()
 	if err != nil {
@@ -191,7 +193,9 @@ func (g *guest) underWSGIRef(python interpreter) *guest {
 }
 
 // underGunicorn serves it by three processes, at a unix socket.
-func (g *guest) underGunicorn() *guest {
+func (g *guest) underGunicorn() *guest { return g.underGunicornOf("guest:application") }
+
+func (g *guest) underGunicornOf(application string) *guest {
 	g.t.Helper()
 	debian.Install(g.t, "gunicorn")
 	dir, err := os.MkdirTemp("", "gunicorn") // t.TempDir may be too long for a socket
@@ -200,7 +204,7 @@ func (g *guest) underGunicorn() *guest {
 	}
 	g.t.Cleanup(func() { os.RemoveAll(dir) })
 	g.network, g.address = "unix", filepath.Join(dir, "socket")
-	g.start(g.key, "gunicorn", "--workers", "3", "--config", "gunicorn.conf.py", "--worker-tmp-dir", dir, "--bind", "unix:"+g.address, "guest:application")
+	g.start(g.key, "gunicorn", "--workers", "3", "--config", "gunicorn.conf.py", "--worker-tmp-dir", dir, "--bind", "unix:"+g.address, application)
 	return g
 }
 

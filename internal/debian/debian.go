@@ -15,14 +15,18 @@ import (
 
 // there are commands that succeed where a package is.
 var there = map[string][]string{
-	"chromium":       {"chromium", "--version"},
-	"gunicorn":       {"gunicorn", "--version"},
-	"nodejs":         {"node", "-e", "fetch"},
-	"php-cli":        {"php", "--version"},
-	"php-fpm":        {"sh", "-c", "ls /usr/sbin/php-fpm*"},
-	"python3":        {"python3", "--version"},
-	"python3-django": {"/usr/bin/python3", "-I", "-c", "import django"},
-	"python3-flask":  {"/usr/bin/python3", "-I", "-c", "import flask"}, // not the folder of that name,
+	"chromium":           {"chromium", "--version"},
+	"gunicorn":           {"gunicorn", "--version"},
+	"nodejs":             {"node", "-e", "fetch"},
+	"php-cli":            {"php", "--version"},
+	"php-fpm":            {"sh", "-c", "ls /usr/sbin/php-fpm*"},
+	"python3":            {"python3", "--version"},
+	"python3-django":     {"/usr/bin/python3", "-I", "-c", "import django"},
+	"python3-fastapi":    {"/usr/bin/python3", "-I", "-c", "import fastapi"},
+	"python3-flask":      {"/usr/bin/python3", "-I", "-c", "import flask"}, // not the folder of that name,
+	"python3-jinja2":     {"/usr/bin/python3", "-I", "-c", "import jinja2"},
+	"python3-uvicorn":    {"/usr/bin/python3", "-I", "-c", "import uvicorn"},
+	"python3-websockets": {"/usr/bin/python3", "-I", "-c", "import websockets"},
 }
 
 // Install installs those of the packages that are not there, which takes root and
