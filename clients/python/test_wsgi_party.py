@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Run with ``python3 -m unittest`` in this folder."""
+"""Run with ``python3 -m unittest test_*.py`` in this folder."""
 
 import base64
 import contextlib
