@@ -49,7 +49,7 @@ func (f *fetcher) adviceOn(info *party.InviteInfo, v verdict, ofCaddy bool) stri
 		return "does the application know the host of the invite? It was " + host + ". Invite a URL whose host it allows, such as https://example.com" + f.invitation.URI.Path
 	case (info.Status == http.StatusUnauthorized || info.Status == http.StatusForbidden) && ofCaddy:
 		return "a handler of Caddy refuses it before it comes to the application: " + authentication
-	case (info.Status == http.StatusUnauthorized || info.Status == http.StatusForbidden) && f.keys.IsZero():
+	case (info.Status == http.StatusUnauthorized || info.Status == http.StatusForbidden) && f.invitation.Keys().IsZero():
 		return "the application refuses GET " + asked + ". Does it want a Party-Token? None is sent, since wsgi_party_guest has no key: write `key {env.BLOG_PARTY_KEY}` in it, with the application's key in that variable. Does it want a login? It is to answer its manifest without; " + authentication
 	case info.Status == http.StatusUnauthorized || info.Status == http.StatusForbidden:
 		return fmt.Sprintf("the application refuses GET %s, which was sent with a Party-Token for guest %q: is its key the same as the first in wsgi_party_guest, and does it know itself by that name? Or does it want a login? It is to answer its manifest without; %s", asked, f.guest(), authentication)
@@ -112,7 +112,7 @@ func (f *fetcher) adviceOnNoManifest(info *party.InviteInfo, asked string, ofCad
 	// Clients leave an invite that they cannot verify to the application, which knows nothing of it.
 	switch {
 	case ofCaddy || info.Status < 400 || f.last.manifest != nil:
-	case f.keys.IsZero():
+	case f.invitation.Keys().IsZero():
 		advice = append(advice, "Has it a key? Then it wants a Party-Token, and none was sent: write `key {env.BLOG_PARTY_KEY}` in wsgi_party_guest, with that key in the variable")
 	default:
 		advice = append(advice, "It was sent with a Party-Token: the application has to have the key of wsgi_party_guest, too, in WSGI_PARTY_KEY for the Python client")

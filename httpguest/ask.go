@@ -218,7 +218,7 @@ func objectOf(payload any) (map[string]any, error) {
 // send sends a request to the application, with a token if the guest has a key.
 func (a *application) send(r *http.Request, options party.SendOptions, body []byte, path []partyline.Step) (*http.Response, error) {
 	signed := ""
-	if !a.keys.IsZero() {
+	if !a.invitation.Keys().IsZero() {
 		mount := a.invitation.MountFor(r.Context())
 		t := party.Token{Guest: a.guest(), Method: r.Method, URI: strings.TrimSuffix(mount, a.path) + r.URL.RequestURI(), Mount: mount, BodyHash: sha256.Sum256(body)}
 		now := time.Now()
@@ -226,7 +226,7 @@ func (a *application) send(r *http.Request, options party.SendOptions, body []by
 			a.invitation.SignPath(r.Context(), &t, path, now)
 		}
 		var err error
-		if signed, err = a.keys.Sign(t, now); err != nil {
+		if signed, err = a.invitation.Keys().Sign(t, now); err != nil {
 			if options.Done != nil {
 				options.Done()
 			}

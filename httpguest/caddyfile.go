@@ -11,7 +11,6 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,7 +24,6 @@ import (
 	"github.com/wsgiparty/wsgiparty/internal/reservedheader"
 	"github.com/wsgiparty/wsgiparty/internal/urltemplate"
 	"github.com/wsgiparty/wsgiparty/internal/wire"
-	"github.com/wsgiparty/wsgiparty/party"
 	"golang.org/x/net/http/httpguts"
 )
 
@@ -38,6 +36,7 @@ func init() {
 //
 //	wsgi_party_guest [<name>] {
 //		key            <secret>...
+//		key            auto [<file> [<mode>]]
 //		url            <name> <template>
 //		answer         <service> <json>
 //		service        <service> [GET|POST] <href>
@@ -107,6 +106,9 @@ var guestOptions = map[string]struct {
 	set         func(o options, args []string) error
 }{
 	"key": {1, -1, true, func(o options, args []string) error {
+		if args[0] == "auto" || o.KeyAuto != nil {
+			return o.setKeyAuto(args)
+		}
 		o.Keys = append(o.Keys, args...)
 		return checkKeys(o.Keys)
 	}},
@@ -234,48 +236,6 @@ func checkDeclared(member, name string, value any) error {
 	}
 	_, err = manifest.Parse(encoded)
 	return err
-}
-
-func checkKeys(keys []string) error {
-	for i, key := range keys {
-		if !(strings.HasPrefix(key, "{env.") || strings.HasPrefix(key, "{file.")) || strings.Index(key, "}") != len(key)-1 {
-			return fmt.Errorf("key %d is written in the config ({$VARIABLE} writes it there, too): write a placeholder such as {env.BLOG_PARTY_KEY} or {file./run/secrets/blog}, so that it stays out of it", i+1)
-		}
-	}
-	return nil
-}
-
-func resolveKeys(keys []string) (party.Keys, error) {
-	if err := checkKeys(keys); err != nil {
-		return party.Keys{}, err
-	}
-	placeholders := caddy.NewReplacer()
-	resolved := make([]string, len(keys))
-	for i, key := range keys {
-		resolved[i] = strings.TrimSpace(placeholders.ReplaceAll(key, ""))
-	}
-	made, err := party.NewKeys(resolved)
-	if wrong, ok := errors.AsType[*party.KeyError](err); ok {
-		placeholder := keys[wrong.Index]
-		if why := whyEmpty(placeholder); resolved[wrong.Index] == "" && why != "" {
-			wrong.Problem = "is empty: " + why
-		}
-		err = fmt.Errorf("key %d, %s, %s; put there what `openssl rand -base64 32` prints, and give it to the application, too", wrong.Index+1, placeholder, wrong.Problem)
-	}
-	return made, err
-}
-
-// whyEmpty says why nothing is in a key's placeholder, if that is to be known.
-func whyEmpty(placeholder string) string {
-	kind, name, _ := strings.Cut(strings.Trim(placeholder, "{}"), ".")
-	if kind == "env" {
-		if _, ok := os.LookupEnv(name); !ok {
-			return "the variable " + name + " is unset in Caddy's environment"
-		}
-	} else if _, err := os.Stat(name); err != nil {
-		return err.Error()
-	}
-	return ""
 }
 
 func checkForwarded(names []string) error {

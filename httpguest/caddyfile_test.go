@@ -51,6 +51,9 @@ var guestLines = []struct{ lines, want string }{
 	{"", `{}`},
 	{"key {env.BLOG_PARTY_KEY}", `{"keys": ["{env.BLOG_PARTY_KEY}"]}`},
 	{"key {env.A} {file./run/secrets/b}\nkey {env.C}", `{"keys": ["{env.A}", "{file./run/secrets/b}", "{env.C}"]}`},
+	{"key auto", `{"key_auto": {}}`},
+	{"key auto /run/party/blog.key", `{"key_auto": {"file": "/run/party/blog.key"}}`},
+	{"key auto {env.RUNTIME_DIRECTORY}/blog.key 0640", `{"key_auto": {"file": "{env.RUNTIME_DIRECTORY}/blog.key", "mode": "0640"}}`},
 	{"url home /", `{"urls": {"home": "/"}}`},
 	{"url article /articles/{id}\nurl search /search{?q,page}\nurl one:index one", `{"urls": {"article": "/articles/{id}", "search": "/search{?q,page}", "one:index": "one"}}`},
 	{"url files /files{/path*}", `{"urls": {"files": "/files{/path*}"}}`},
@@ -129,7 +132,7 @@ func TestTheJSONHasTheDocumentedMembers(t *testing.T) {
 		handler any
 		want    []string
 	}{
-		{wsgiparty.Guest{}, []string{"name", "keys", "urls", "services", "fetch_manifest", "hrefs", "allow", "timeout", "max_asks", "max_answer", "forward"}},
+		{wsgiparty.Guest{}, []string{"name", "keys", "key_auto", "urls", "services", "fetch_manifest", "hrefs", "allow", "timeout", "max_asks", "max_answer", "forward"}},
 		{wsgiparty.Ask{}, []string{"party", "max_response"}},
 	} {
 		var got []string
@@ -209,6 +212,14 @@ var wrongGuestLines = []struct {
 	{"wsgi_party_guest {\nkey {env.A}an-open-secret\n}", 3, []string{"key 1 is written in the config"}},
 	{"wsgi_party_guest {\nkey {env.A}an-open-secret{env.B}\n}", 3, []string{"key 1 is written in the config"}},
 
+	{"wsgi_party_guest {\nkey auto\nkey {env.A}\n}", 4, []string{"key auto makes the guest's only key: leave it out, or the other one"}},
+	{"wsgi_party_guest {\nkey {env.A}\nkey auto\n}", 4, []string{"key auto makes the guest's only key"}},
+	{"wsgi_party_guest {\nkey auto\nkey auto\n}", 4, []string{"key auto makes the guest's only key"}},
+	{"wsgi_party_guest {\nkey auto /x 0600 blog\n}", 3, []string{"write `key auto <file> <mode>`"}},
+	{"wsgi_party_guest {\nkey auto /x 0666\n}", 3, []string{`the mode of its file is "0666": write 0600`, "or 0640, for those of the file's group, too"}},
+	{"wsgi_party_guest {\nkey auto 0640\n}", 3, []string{"the file of key auto is 0640, which looks like a mode: write the file before it"}},
+	{"wsgi_party_guest {\nkey auto /run/party/\n}", 3, []string{"/run/party/ is a directory: write the file behind it"}},
+	{"wsgi_party_guest {\nkey Auto\n}", 3, []string{"key 1 is written in the config", "or `key auto`"}},
 	{"wsgi_party_guest {\nurl\n}", 3, []string{"wrong argument count"}},
 	{"wsgi_party_guest {\nservice soup `{\"answer\": 1}`\n}", 3, []string{"service soup has JSON for its href", "`answer soup …`"}},
 	{"wsgi_party_guest {\nservice soup [1]\n}", 3, []string{"`answer soup …`"}},
@@ -435,6 +446,11 @@ func TestWrongJSONIsRefusedByTheAdminAPI(t *testing.T) {
 		{`"keys": ["{env.EMPTY_PARTY_KEY}"]`, []string{"key 1, {env.EMPTY_PARTY_KEY}, is empty"}},
 		{`"keys": ["{env.one_PARTY_KEY}", "{env.MISSING_PARTY_KEY}"]`, []string{"key 2, {env.MISSING_PARTY_KEY}, is empty: the variable MISSING_PARTY_KEY is unset"}},
 		{`"keys": ["{env.SHORT_PARTY_KEY}"]`, []string{"bytes, and needs at least 32"}},
+		{`"keys": ["{env.one_PARTY_KEY}"], "key_auto": {}`, []string{"key auto makes the guest's only key"}},
+		{`"key_auto": true`, []string{"key_auto", "KeyAuto"}},
+		{`"key_auto": {"path": "/x"}`, []string{"unknown field", "path"}},
+		{`"key_auto": {"mode": "0777"}`, []string{`the mode of its file is "0777": write 0600`}},
+		{`"key_auto": {"file": "{env.MISSING_DIRECTORY}/x"}`, []string{"the file of key auto", "MISSING_DIRECTORY"}},
 		{`"urls": ["/"]`, []string{"urls", "map"}},
 		{`"urls": {"home": 1}`, []string{"urls", "string"}},
 		{`"urls": {"": "/"}`, []string{"urls", "a name is empty"}},

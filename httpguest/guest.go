@@ -49,6 +49,10 @@ type Guest struct {
 	// application; to ask, it can use any. Default: none, and it cannot ask.
 	Keys []string `json:"keys,omitempty"`
 
+	// Has Caddy make the guest's key, which is kept in Caddy's storage and in a file for the application. The
+	// guest then has no other `keys`. Default: no.
+	KeyAuto *KeyAuto `json:"key_auto,omitempty"`
+
 	// The application's pages: a URL template (RFC 6570) by name, relative to the mount.
 	URLs map[string]string `json:"urls,omitempty"`
 
@@ -95,6 +99,7 @@ type Guest struct {
 	host     *party.Host
 	keys     party.Keys
 	keysErr  error // told once it is known whose they are
+	keyFile  party.KeyFile
 	declared *manifest.Manifest
 	hrefs    []string // unescaped
 
@@ -134,7 +139,11 @@ func (g *Guest) Provision(ctx caddy.Context) error {
 	if g.hrefs, err = parseHrefs(g.Hrefs); err != nil {
 		return err
 	}
-	g.keys, g.keysErr = resolveKeys(g.Keys)
+	if g.keys, g.keysErr = resolveKeys(g.Keys); g.KeyAuto != nil {
+		if g.keyFile, err = g.KeyAuto.resolve(len(g.Keys) > 0); err != nil {
+			return err
+		}
+	}
 	if g.declared, err = g.parseDeclared(); err != nil {
 		return err
 	}
@@ -249,7 +258,11 @@ func (g *Guest) accept(i *party.Invitation, mount string) error {
 	if g.keysErr != nil {
 		return &party.ConfigError{Err: fmt.Errorf("wsgi_party_guest: %w", g.keysErr)}
 	}
-	if err := i.SetKeys(g.keys); err != nil {
+	setKeys := func() error { return i.SetKeys(g.keys) }
+	if g.KeyAuto != nil {
+		setKeys = func() error { return i.MakeKey(g.keyFile) }
+	}
+	if err := setKeys(); err != nil {
 		return &party.ConfigError{Err: err}
 	}
 	i.Accept()

@@ -78,6 +78,7 @@ type App struct {
 	keys     token.Ring // of all guests: none may have another's
 	warnings []func()   // for Start, when all of the config is there
 
+	autoKeys   []*autoKey
 	askServers []askServer   // while it runs
 	askChanges atomic.Uint64 // of what guests are told
 
@@ -106,13 +107,18 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.events, err = newEventQueue(ctx, a.logger); err != nil {
 		return err
 	}
+	a.events.whenStarted = a.commitKeys
 	a.events.onStart(a.storage.tidy)
 	return nil
 }
 
-// Start listens for what guests ask, and warns about what only the whole config shows.
+// Start makes keys, listens for what guests ask, and warns about what only the whole config shows.
 func (a *App) Start() error {
+	if err := a.makeKeys(); err != nil {
+		return err
+	}
 	if err := a.listen(); err != nil {
+		a.abortKeys()
 		return err
 	}
 	a.warnOfJoined()
@@ -196,12 +202,14 @@ func WhichParties(ctx caddy.Context) string {
 // It ends what Stop, which Caddy does not call for every config that fails to load, would have.
 func (a *App) Cleanup() error {
 	a.holds.Release()
+	a.abortKeys()
 	return a.endListening()
 }
 
 // Stop ends the events, and no longer listens. It disconnects nobody: requests in flight outlive it.
 func (a *App) Stop() error {
 	a.events.end()
+	a.abortKeys()
 	return a.endListening()
 }
 

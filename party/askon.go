@@ -228,7 +228,7 @@ func (i *Invitation) askHeader() string {
 	}
 	made := &askHeader{of: changes}
 	if url := i.host.askURL(); url != "" {
-		if keys := i.keys.Load(); keys != nil && !keys.IsZero() {
+		if keys := i.Keys(); !keys.IsZero() {
 			made.value = url + "; mac=" + keys.SignAddress(url)
 		}
 	}

@@ -20,10 +20,12 @@ import (
 // eventQueue emits events, one after the other, as soon as the config has started:
 // before that, those who are to have them have not subscribed.
 type eventQueue struct {
-	ctx    context.Context // ends with the config
-	end    context.CancelFunc
-	logger *zap.Logger
-	app    *caddyevents.App
+	ctx context.Context // ends with the config
+	end context.CancelFunc
+
+	whenStarted func() // called before the config counts as loaded
+	logger      *zap.Logger
+	app         *caddyevents.App
 
 	mu       sync.Mutex
 	started  bool
@@ -48,6 +50,7 @@ func newEventQueue(ctx caddy.Context, logger *zap.Logger) (*eventQueue, error) {
 
 // Handle is called once, when the config has started.
 func (q *eventQueue) Handle(context.Context, caddy.Event) error {
+	q.whenStarted()
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.started = true

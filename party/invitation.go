@@ -121,6 +121,14 @@ func (i *Invitation) SetKeys(keys token.Keys) error {
 	return nil
 }
 
+// Keys returns the guest's keys, which may be made while the config starts.
+func (i *Invitation) Keys() token.Keys {
+	if keys := i.keys.Load(); keys != nil {
+		return *keys
+	}
+	return token.Keys{}
+}
+
 // Accept makes whoever handles the request the guest that is invited.
 func (i *Invitation) Accept() {
 	i.advice.Store(nil)

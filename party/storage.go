@@ -51,12 +51,19 @@ var storedName = regexp.MustCompile(`-[0-9a-f]{32}\.json$`)
 // StorageKey returns where something of a guest of a party can be stored. The key is readable and, by a hash
 // of all that is given, different for each: certmagic makes the same of /a/b and /AB.
 func StorageKey(party, guest string, more ...any) string {
+	return storageName(party, guest, more) + ".json"
+}
+
+// keyStorageKey returns where a guest's key is stored. It is never deleted.
+func keyStorageKey(party, guest string) string { return storageName(party, guest, nil) + ".key" }
+
+func storageName(party, guest string, more []any) string {
 	hash := sha256.New()
 	fmt.Fprintf(hash, "%q %q", party, guest)
 	for _, m := range more {
 		fmt.Fprintf(hash, " %q", m)
 	}
-	return path.Join(storageRoot, certmagic.StorageKeys.Safe(party), fmt.Sprintf("%s-%x.json", certmagic.StorageKeys.Safe(guest), hash.Sum(nil)[:16]))
+	return path.Join(storageRoot, certmagic.StorageKeys.Safe(party), fmt.Sprintf("%s-%x", certmagic.StorageKeys.Safe(guest), hash.Sum(nil)[:16]))
 }
 
 // Keep says that the config has what is stored at a key, or may have. What no config has is
@@ -84,6 +91,36 @@ func (s *Storage) Store(key string, value []byte) error {
 // Delete deletes what is stored. The error is context.Canceled if the config has ended.
 func (s *Storage) Delete(key string) error {
 	return s.do(func(ctx context.Context, storage certmagic.Storage) error { return storage.Delete(ctx, key) })
+}
+
+// LoadOrMake loads what is stored, or stores what make returns where there is nothing. It
+// is the same for all Caddys that share the storage.
+func (s *Storage) LoadOrMake(key string, make func() []byte) ([]byte, error) {
+	var stored []byte
+	err := s.do(func(ctx context.Context, storage certmagic.Storage) (err error) {
+		stored, err = loadOrMake(ctx, storage, key, make)
+		return err
+	})
+	if err != nil {
+		return nil, err // it may be loading still
+	}
+	return stored, nil
+}
+
+func loadOrMake(ctx context.Context, storage certmagic.Storage, key string, make func() []byte) ([]byte, error) {
+	stored, err := storage.Load(ctx, key)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return stored, err
+	}
+	if err := storage.Lock(ctx, key); err != nil {
+		return nil, err
+	}
+	defer func() { _ = storage.Unlock(context.WithoutCancel(ctx), key) }()
+	if stored, err = storage.Load(ctx, key); !errors.Is(err, fs.ErrNotExist) { // another Caddy was quicker
+		return stored, err
+	}
+	stored = make()
+	return stored, storage.Store(ctx, key, stored)
 }
 
 // do calls f with Caddy's storage. It waits for it up to storageTimeout, and while the config
@@ -178,42 +215,19 @@ var pathKeyName = path.Join(storageRoot, "path.key")
 
 // loadPathKey makes the app use the key in Caddy's storage as soon as it is there.
 func (a *App) loadPathKey() {
-	err := a.storage.do(func(ctx context.Context, storage certmagic.Storage) error {
-		key, err := storedPathKey(ctx, storage)
-		if err == nil {
+	stored, err := a.storage.LoadOrMake(pathKeyName, func() []byte {
+		key := token.NewPathKey()
+		return key.Bytes()
+	})
+	if err == nil {
+		var key token.PathKey
+		if key, err = token.ParsePathKey(stored); err != nil {
+			err = fmt.Errorf("%w: delete it, and a new one is made", err)
+		} else {
 			a.pathKey.Store(&key)
 		}
-		return err
-	})
+	}
 	if err != nil && !errors.Is(err, context.Canceled) {
 		a.logger.Warn("the key for the paths of Party-Tokens is not in storage: Caddys that share it do not know each other's asks", zap.String("key", pathKeyName), zap.Error(err))
 	}
-}
-
-// storedPathKey returns the key in the storage, a new one if there is none.
-func storedPathKey(ctx context.Context, storage certmagic.Storage) (token.PathKey, error) {
-	key, err := readPathKey(ctx, storage)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return key, err
-	}
-	if err := storage.Lock(ctx, pathKeyName); err != nil {
-		return key, err
-	}
-	defer func() { _ = storage.Unlock(context.WithoutCancel(ctx), pathKeyName) }()
-	if key, err = readPathKey(ctx, storage); !errors.Is(err, fs.ErrNotExist) { // another Caddy was quicker
-		return key, err
-	}
-	key = token.NewPathKey()
-	return key, storage.Store(ctx, pathKeyName, key.Bytes())
-}
-
-func readPathKey(ctx context.Context, storage certmagic.Storage) (key token.PathKey, err error) {
-	stored, err := storage.Load(ctx, pathKeyName)
-	if err != nil {
-		return key, err
-	}
-	if key, err = token.ParsePathKey(stored); err != nil {
-		return key, fmt.Errorf("%w: delete it, and a new one is made", err)
-	}
-	return key, nil
 }
