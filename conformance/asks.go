@@ -279,7 +279,7 @@ func (c *checker) checkPayloads(h *href) {
 		c.see("ask.large", OK, h.place+": "+a.String())
 	}
 	switch a := ask(probe(maxBody + 64<<10)); {
-	case a.status >= 500, a.status == 0 && strings.HasPrefix(a.problem(), "no answer"):
+	case a.status >= 500, a.timedOut():
 		c.see("ask.too-large", Fail, h.place+": "+a.String())
 	case a.status == 0: // it has closed the connection without reading all
 		c.see("ask.too-large", OK, h.place+": the connection was closed")

@@ -151,10 +151,15 @@ func (a response) String() string {
 	return fmt.Sprint(a.status)
 }
 
-func (a response) problem() string {
+// timedOut reports whether there was no answer, or no end of it, in time.
+func (a response) timedOut() bool {
 	var timeout interface{ Timeout() bool }
+	return errors.Is(a.err, context.DeadlineExceeded) || errors.As(a.err, &timeout) && timeout.Timeout()
+}
+
+func (a response) problem() string {
 	switch {
-	case errors.Is(a.err, context.DeadlineExceeded), errors.As(a.err, &timeout) && timeout.Timeout():
+	case a.timedOut():
 		return fmt.Sprintf("no answer in %s", duration(a.took))
 	case errors.Is(a.err, io.EOF), errors.Is(a.err, io.ErrUnexpectedEOF):
 		return "the connection was closed in the middle"

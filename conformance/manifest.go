@@ -6,6 +6,7 @@ package conformance
 import (
 	"bytes"
 	"cmp"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"maps"
@@ -68,6 +69,9 @@ func (c *checker) checkManifest() error {
 	if unreachable, ok := errors.AsType[*unreachableError](a.err); ok {
 		return fmt.Errorf("%w: is it running? %w", ErrUnreachable, unreachable.err)
 	}
+	if certificate, ok := errors.AsType[*tls.CertificateVerificationError](a.err); ok {
+		return fmt.Errorf("%w: %w; --insecure takes any certificate", ErrUnreachable, certificate)
+	}
 	seen := fmt.Sprintf("GET %s: %s", c.invite, a)
 	if a.err != nil || a.status != http.StatusOK {
 		c.see("manifest.status", Fail, seen, c.adviceOnStatus(a))
@@ -109,14 +113,16 @@ func (c *checker) adviceOnStatus(a response) string {
 		keys = fmt.Sprintf("is its key the first --key, and does it know itself as guest %q (--guest)?", c.guest)
 	}
 	switch {
-	case a.err != nil:
+	case a.timedOut():
 		return "answer the manifest at once"
+	case a.err != nil:
+		return "does it speak HTTP there? Its own log may say why"
 	case location != "":
 		return fmt.Sprintf("Caddy follows no redirect, here to %q: check the URL where it leads, and invite that; for one to https or to a host give --origin https://example.com, and invite a whole URL; let nothing ask for a login before the invite is answered", location)
 	case a.status == http.StatusBadRequest:
 		return fmt.Sprintf("does the application know the host %q? --origin https://example.com says another one, as an invite of a whole URL does", c.client.origin.Host)
 	case a.status == http.StatusUnauthorized, a.status == http.StatusForbidden, a.status == http.StatusNotFound:
-		return "is the manifest at this path? If so, " + keys
+		return "is this the path of the manifest? If it is, " + keys
 	case a.status >= 500:
 		return "the application's own log may say why"
 	case a.status/100 == 2:
