@@ -86,7 +86,11 @@ func (c *checker) prepare(h *href) bool {
 			payload = fmt.Sprintf(`{"name": %q, "values": {}}`, noPage)
 		}
 	}
-	h.given, h.payload = given, []byte(payload)
+	var compact bytes.Buffer
+	if err := json.Compact(&compact, []byte(payload)); err != nil {
+		panic(err) // newChecker has looked
+	}
+	h.given, h.payload = given, compact.Bytes()
 	target, err := h.Href.Expand(c.ctx, "", c.valuesOf(h))
 	if err != nil {
 		why := err.Error()
@@ -228,9 +232,14 @@ func adviceIn(err error, otherwise string) string {
 	return otherwise
 }
 
-// probe is a payload that no application knows, of so many bytes.
-func probe(size int) []byte {
-	const before, after = `{"wsgi_party_check":"`, `"}`
+// probe is the href's payload with a member that no application knows, so that it has so many
+// bytes. What is given as no object, or not at all, is that member alone.
+func (h *href) probe(size int) []byte {
+	before := `{"wsgi_party_check":"`
+	after := `"}`
+	if members, ok := bytes.CutPrefix(h.payload, []byte("{")); ok && h.given && len(members) > len("}") {
+		after = `",` + string(members)
+	}
 	return []byte(before + strings.Repeat("x", max(1, size-len(before)-len(after))) + after)
 }
 
@@ -267,10 +276,10 @@ func (c *checker) checkPayloads(h *href) {
 		a := ask([]byte(payload))
 		c.expect("ask.payload", !a.crashed(), fmt.Sprintf("%s: %s to %q", h.place, a, payload))
 	}
-	if ask(probe(0)).crashed() {
+	if ask(h.probe(0)).crashed() {
 		return // it fails for what it does not know, which is its right
 	}
-	switch a := ask(probe(maxBody)); {
+	switch a := ask(h.probe(maxBody)); {
 	case a.crashed():
 		c.see("ask.large", Fail, h.place+": "+a.String())
 	case a.status == http.StatusRequestEntityTooLarge:
@@ -278,7 +287,7 @@ func (c *checker) checkPayloads(h *href) {
 	default:
 		c.see("ask.large", OK, h.place+": "+a.String())
 	}
-	switch a := ask(probe(maxBody + 64<<10)); {
+	switch a := ask(h.probe(maxBody + 64<<10)); {
 	case a.status >= 500, a.timedOut():
 		c.see("ask.too-large", Fail, h.place+": "+a.String())
 	case a.status == 0: // it has closed the connection without reading all

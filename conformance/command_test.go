@@ -230,6 +230,7 @@ func TestTheSentencesHaveTheirSections(t *testing.T) {
 	seen := make(map[string]bool)
 	for _, s := range sentences {
 		check.ErrorIf(t, !slices.Contains(sections, s.section), "%s: docs/guests.md has no section %s, but %q", s.id, s.section, sections)
+		check.ErrorIf(t, !strings.Contains(text, "`"+s.id+"`"), "docs/guests.md does not name "+s.id)
 		check.ErrorIf(t, seen[s.id] || seen[s.what], "twice: "+s.id)
 		seen[s.id], seen[s.what] = true, true
 	}

@@ -51,7 +51,11 @@ failed or did not join.`,
 
 			command.RunE = func(command *cobra.Command, args []string) error {
 				if len(args) > 0 {
-					return fmt.Errorf("%q is none of list, show, ask and invite", args[0])
+					var names []string
+					for _, c := range command.Commands() {
+						names = append(names, c.Name())
+					}
+					return fmt.Errorf("%q is none of %s", args[0], strings.Join(names, ", "))
 				}
 				return command.Help()
 			}
