@@ -50,6 +50,7 @@ class Breaker:
                 return False
             if now < self._again:
                 return True
+            self._pause = min(2 * self._pause, self.longest)
             self._again = now + self._pause
             return False
 
@@ -66,8 +67,6 @@ class Breaker:
             self._unreached = 0 if reached else before + 1
             if before <= self.tolerated:
                 self._pause = self.pause
-            else:
-                self._pause = min(2 * self._pause, self.longest)
             self._again = time.monotonic() + self._pause
         if not reached and before == self.tolerated:
             logger.warning(

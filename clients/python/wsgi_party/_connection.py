@@ -38,15 +38,19 @@ class Connections:
     """Posts to one address. May be used from any thread."""
 
     def __init__(self, address: Address) -> None:
+        # Each with the process that opened it, since a fork copies this, and when it was
+        # used. Without a lock, which a fork would copy as it is held.
+        self._idle: Deque[Tuple[int, float, socket.socket]] = deque()
         self.address = address
         self._tls: Any = None
         if address.tls:
             import ssl  # which not every Python has
 
             self._tls = ssl.create_default_context()
-        # Each with the process that opened it, since a fork copies this, and when it was
-        # used. Without a lock, which a fork would copy as it is held.
-        self._idle: Deque[Tuple[int, float, socket.socket]] = deque()
+
+    def __del__(self) -> None:
+        while self._idle:
+            self._idle.pop()[2].close()
 
     def post(self, path: str, body: bytes, headers: Headers, deadline: float) -> Response:
         """:raises OSError, http.client.HTTPException: see UNREACHED.
