@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 import unittest
+import warnings
 from unittest import mock
 
 from test_wsgi_party import KEY, FakeCaddy, answers, running
@@ -78,7 +79,9 @@ class Script:
                         return
                     request += part
                 self.requests += 1
+                connection.settimeout(20)
                 step(connection)
+                connection.settimeout(0.02)
             while not self.ended.is_set():
                 try:
                     if not connection.recv(1 << 16):
@@ -107,7 +110,6 @@ def reset(connection):
 
 def endless(first, again):
     def send(connection):
-        connection.settimeout(10)
         connection.sendall(first)
         while True:
             connection.sendall(again)
@@ -186,7 +188,9 @@ class KeptTest(Case):
         server = self.script([response()] * 3)
         caddy = Caddy(server.address)
         self.assertEqual(self.ask(caddy), [[1]])
-        child = os.fork()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the threads that there are
+            child = os.fork()
         if not child:
             try:
                 os._exit(0 if self.ask(caddy) == [[1]] else 1)
@@ -199,7 +203,7 @@ class KeptTest(Case):
     def test_not_more_than_some(self):
         caddy = self.contexts.enter_context(running(FakeCaddy()))
         start = threading.Barrier(20)
-        caddy.respond = lambda request: (start.wait(10), answers(1))[1]
+        caddy.respond = lambda request: (start.wait(60), answers(1))[1]
         client = Caddy(Address.parse(caddy.url))
         threads = [threading.Thread(target=self.ask, args=(client,)) for _ in range(20)]
         for thread in threads:

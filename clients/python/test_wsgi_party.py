@@ -230,6 +230,7 @@ class FakeCaddy(http.server.ThreadingHTTPServer):
 
 class FakeCaddyHandler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))

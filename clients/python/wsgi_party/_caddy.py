@@ -9,7 +9,7 @@ import json
 import logging
 import threading
 import time
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set
 from urllib.parse import quote
 
 from ._address import Address
@@ -142,19 +142,24 @@ class Caddy:
 _FIRST = b',"first":true'
 
 
-def answers_in(result: Any, service: str) -> Optional[List[Any]]:
+def answers_in(
+    result: Any, service: str, said: Optional[Set[str]] = None
+) -> Optional[List[Any]]:
     """Returns the answers in a result of Caddy's, None if it has no such
     service there, and logs what failed.
+
+    :param said: what was logged already of the same request.
     """
     if isinstance(result, dict):
         if result.get("status") == 404:
             return None
         for reply in result.get("replies") or ():
             if isinstance(reply, dict) and reply.get("status") == "failed":
-                logger.warning(
-                    "guest %r failed to answer %s: %r",
-                    reply.get("guest"), service, reply.get("error"),
-                )
+                failure = f"{reply.get('guest')!r} failed to answer {service}: {reply.get('error')!r}"
+                if said is None or failure not in said:
+                    logger.warning("guest %s", failure)
+                if said is not None:
+                    said.add(failure)
         answers = result.get("answers")
         if isinstance(answers, list):
             return answers

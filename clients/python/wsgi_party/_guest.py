@@ -40,7 +40,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from typing import Any, Callable, Iterable, List, Mapping, NamedTuple, Optional, Tuple, Union
+from typing import Any, Callable, Iterable, List, Mapping, NamedTuple, Optional, Set, Tuple, Union
 from urllib.parse import quote, unquote_to_bytes
 
 from ._caddy import Ask, answers_in, can_be_asked
@@ -272,7 +272,8 @@ class Guest(Line):
         if caddy is None or not keys or not asks:
             return [None] * len(asks)
         results = caddy.ask(asks, keys[0], current.get().headers(self), self.timeout)
-        return [answers_in(result, ask.service) for ask, result in zip(asks, results)]
+        said: Set[str] = set()
+        return [answers_in(result, ask.service, said) for ask, result in zip(asks, results)]
 
     def _manifest(self, invite_path: str, root: str = "") -> Manifest:
         pages = Pages(root)

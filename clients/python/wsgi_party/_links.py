@@ -24,11 +24,8 @@ MAX_LINKS = 256  # of an endpoint that are remembered
 MAX_ENDPOINTS = 1024
 MAX_PAYLOAD = 1 << 10  # bytes of a link that is remembered
 
-# A path, or a URL of http, that no browser takes for something else.
-_LINK = re.compile(
-    r"(?:/(?!/)|https?://[^/?#\\\s@]+(?:(?=[/?#])|\Z))[^\x00-\x20\x7f-\xa0\u2028\u2029\\\"<>`]*",
-    re.ASCII,
-)
+# A path, or a URL of http, that no browser takes for something else, and no page breaks on.
+_LINK = re.compile(r"(?:/(?!/)|https?://[\w.:\[\]-]+(?=[/?#]|\Z))[!#-;=?-\[\]-_a-~]*", re.ASCII)
 
 
 class Link:

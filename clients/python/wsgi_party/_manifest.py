@@ -110,7 +110,7 @@ class Manifest(NamedTuple):
             len(self.services), _names(sorted(self.services), " ({})"),
         )
         if self.left_out:
-            told = _names([f"{name} ({why})" for name, why in self.left_out], "{}", "; ")
+            told = _names([f"{_said(name)} ({why})" for name, why in self.left_out], "{}", "; ")
             logger.info("%s leaves out %s", application, told)
 
 
@@ -119,6 +119,10 @@ def _names(names: List[str], form: str, separator: str = ", ") -> str:
         return ""
     more = f" and {len(names) - MAX_SAID} more" if len(names) > MAX_SAID else ""
     return form.format(separator.join(names[:MAX_SAID]) + more)
+
+
+def _said(name: str) -> str:
+    return name[:80] if name and name.isprintable() else ascii(name[:80])
 
 
 def _dumps(value: object) -> str:
