@@ -230,7 +230,10 @@ class FakeCaddy(http.server.ThreadingHTTPServer):
 
 class FakeCaddyHandler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
+
+    def setup(self):
+        self.disable_nagle_algorithm = self.request.family == socket.AF_INET
+        super().setup()
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
