@@ -18,6 +18,7 @@ var there = map[string][]string{
 	"chromium":           {"chromium", "--version"},
 	"gunicorn":           {"gunicorn", "--version"},
 	"nodejs":             {"node", "-e", "fetch"},
+	"npm":                {"npm", "--version"},
 	"php-cli":            {"php", "--version"},
 	"php-fpm":            {"sh", "-c", "ls /usr/sbin/php-fpm*"},
 	"python3":            {"python3", "--version"},

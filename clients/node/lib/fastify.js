@@ -1,0 +1,51 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+import { answer, atEndOf } from './node.js'
+import { current } from './request.js'
+
+const REQUEST = Symbol('wsgi-party request')
+
+/**
+ * Attaches a guest to an instance of Fastify 4 or 5, which gets the party as `fastify.party`.
+ * @param {import('./guest.js').Guest} guest
+ * @param {import('./party.js').Party} party
+ */
+export function attachToFastify(guest, party, fastify) {
+  const routes = []
+  fastify.decorate('party', party)
+  fastify.addHook('onRoute', ({ method, url, config, handler }) => {
+    if ([method].flat().includes('GET')) routes.push({ name: config?.name, path: url, handler })
+  })
+  guest.setRoutes({ count: () => routes.length, all: () => routes })
+  if (!guest.isEnabled) return
+  if (!/^\(empty tree\)\s*$/.test(fastify.printRoutes())) {
+    guest.log.warn('routes that were declared before the party was there are no pages: write "await fastify.register(party)" before them')
+  }
+  fastify.addHook('onReady', async () => guest.say())
+  fastify.addHook('onRequest', (request, reply, done) => {
+    const { raw } = request
+    const url = raw.originalUrl ?? raw.url
+    const handled = guest.begin(raw.method, url, raw.headers, () => request.routeOptions?.config, atEndOf(reply.raw))
+    raw[REQUEST] = handled
+    const { mount } = handled
+    if (mount) raw.originalUrl = mount + url
+    const run = () => current.run(handled, done)
+    if (!guest.isCaddys(handled)) return run()
+    answer(guest, handled, raw, replyOf(reply), run)
+  })
+  // What parses a body calls back in the context of the connection.
+  fastify.addHook('preValidation', (request, reply, done) => {
+    const handled = request.raw[REQUEST]
+    if (handled === undefined || current.getStore() === handled) done()
+    else current.run(handled, done)
+  })
+}
+
+/** Returns a reply as a response of Node's, for an answer to have the hooks and the log lines of others. */
+function replyOf(reply) {
+  return {
+    writeHead: (status, headers) => ({ end: (body) => reply.code(status).headers(headers).send(body || undefined) }),
+    destroy: () => reply.raw.destroy(),
+  }
+}

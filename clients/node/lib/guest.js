@@ -1,0 +1,269 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+import { believed } from './address.js'
+import { Client } from './client.js'
+import { decode, encode, quote, read } from './json.js'
+import { Keys } from './keys.js'
+import { Links } from './links.js'
+import { Log } from './log.js'
+import { Pages, isName, summary } from './pages.js'
+import { PathError, Path } from './paths.js'
+import { Request, current } from './request.js'
+import { below, checkBody, checkRequest, InvalidTokenError, verifySignature } from './token.js'
+
+const MANIFEST = 'application/vnd.wsgi-party+json'
+const MAX_SERVICES = 256
+// The end of the path at which a service is asked, below the invite's.
+const HREF = /\/partyline\/([A-Za-z0-9._:-]{1,64})$/
+
+/** A link to a page that nobody has, or to which values are missing. */
+export class LinkError extends Error {
+  name = 'LinkError'
+  code = 'ERR_PARTY_LINK'
+}
+
+/** What an application is to Caddy. Adapters give it requests, and the routes of a framework. */
+export class Guest {
+  #client
+  #isTold // whether the address to ask at is the operator's word
+  #believed // the header Party-Ask that the address is from
+  #links = new Links(this)
+  #services = new Map()
+  #declared = new Map()
+  #pages
+  #routes = { count: () => 0, all: () => [], dialect: undefined }
+  #isSaid = false
+
+  /** @param {import('../index.js').PartyOptions} options */
+  constructor({ key, keyFile, url, guest, fallback, logger = console, timeout } = {}, env = process.env) {
+    const hasKey = key !== undefined || keyFile !== undefined
+    this.log = new Log(logger)
+    this.keys = new Keys([key ?? (hasKey ? '' : env.WSGI_PARTY_KEY) ?? ''].flat().join(' '), keyFile ?? (hasKey ? '' : env.WSGI_PARTY_KEY_FILE) ?? '', this.log)
+    this.name = guest ?? env.WSGI_PARTY_GUEST ?? ''
+    this.fallback = fallback
+    this.timeout = timeout
+    const address = url ?? env.WSGI_PARTY_URL ?? ''
+    this.#isTold = address !== ''
+    if (!this.#isTold) return
+    if (!this.isEnabled) throw new TypeError('there is an address to ask at (WSGI_PARTY_URL), but no key (WSGI_PARTY_KEY or WSGI_PARTY_KEY_FILE)')
+    this.#client = new Client(address, this.log, timeout)
+  }
+
+  /** Whether there is a party at all. Without a key an application works as without this package. */
+  get isEnabled() {
+    return this.keys.areSet
+  }
+
+  /** The request of this guest that is being handled, if there is one. */
+  get request() {
+    const request = current.getStore()
+    return request?.guest === this ? request : undefined
+  }
+
+  /** @param {{count(): number, all(): import('./pages.js').Route[], dialect?: 'hono'}} routes of the framework */
+  setRoutes(routes) {
+    this.#routes = routes
+  }
+
+  /** Returns the request that begins, for whatever handles it to run in. */
+  begin(method, url, headers, route, atEnd) {
+    const ask = headers['party-ask']
+    if (ask !== undefined && ask !== this.#believed && !this.#isTold) this.#believe(ask)
+    return new Request(this, method, url, headers, route, atEnd)
+  }
+
+  #believe(header) {
+    const address = believed(header, this.keys.all) ?? (this.keys.refresh() ? believed(header, this.keys.all) : undefined)
+    if (address === undefined) {
+      this.log.once('warn', 'a Party-Ask that is not signed with the key (WSGI_PARTY_KEY) is ignored: the key is another one than that of wsgi_party_guest in the Caddyfile, or a visitor has sent it')
+      return
+    }
+    if (address !== this.#client?.address) {
+      try {
+        const client = new Client(address, this.log, this.timeout)
+        this.#client?.close()
+        this.#client = client
+      } catch (error) {
+        this.log.once('warn', `a Party-Ask is ignored: ${error.message}`)
+        return
+      }
+    }
+    this.#believed = header
+  }
+
+  /** Whether a request may be one of Caddy's own, which answer has to see first. */
+  isCaddys({ method, url, headers }) {
+    const isInvite = method === 'GET' && acceptsManifest(headers.accept)
+    if (headers['party-token'] !== undefined) return isInvite || HREF.test(pathOf(url))
+    if (isInvite) {
+      this.log.once('warn', `the invite of Caddy's to ${quote(url)} has no Party-Token and is left to the application: there is a key here, and none in the Caddyfile. Write it into wsgi_party_guest there, as in: key {env.${this.name.replace(/\W/g, '_').toUpperCase() || 'MY'}_PARTY_KEY}`)
+    }
+    return false
+  }
+
+  /**
+   * Answers a request of Caddy's own. Returns null for one that has no valid token, which is the
+   * application's to answer.
+   * @param {Request} request
+   * @param {AsyncIterable<Uint8Array>} body not touched when null is returned
+   * @returns {Promise<{status: number, headers: Record<string, string>, body: Uint8Array | string} | null>}
+   */
+  async answer(request, body) {
+    const { method, url, headers } = request
+    try {
+      const claims = this.#verify(request)
+      const service = HREF.exec(pathOf(url))?.[1]
+      if (service === undefined) {
+        checkBody(claims, '')
+        return this.#manifest(below(claims.mnt, pathOf(url)).replace(/\/+$/, ''), headers['if-none-match'] ?? '')
+      }
+      const bytes = await read(body)
+      if (bytes === undefined) return plain(413)
+      checkBody(claims, bytes)
+      if (method !== 'POST') return plain(405, { Allow: 'POST' })
+      return await current.run(request, () => this.#serve(service, bytes))
+    } catch (error) {
+      if (!(error instanceof InvalidTokenError)) throw error
+      this.log.once('warn', `a Party-Token is refused: ${error.message}`)
+      // What the application would read is gone by then.
+      return error.message === 'for another body' ? plain(404) : null
+    }
+  }
+
+  #verify({ method, url, headers }) {
+    const verify = () => verifySignature(headers['party-token'], this.keys.all, { guest: this.name })
+    let claims
+    try {
+      claims = verify()
+    } catch (error) {
+      if (!this.keys.refresh()) throw error
+      claims = verify()
+    }
+    checkRequest(claims, method, url)
+    return claims
+  }
+
+  #manifest(invite, known) {
+    this.#pages = undefined // there may be new routes
+    const { body, etag } = this.#tell(invite)
+    const headers = { ETag: etag, 'Cache-Control': 'max-age=60' }
+    if (known.includes(etag)) return { status: 304, headers, body: '' }
+    return { status: 200, headers: { ...headers, 'Content-Type': MANIFEST, 'Content-Length': String(body.length) }, body }
+  }
+
+  #tell(invite) {
+    const told = this.pages.manifest(this.#services.keys(), invite)
+    if (!this.#isSaid) this.log.info(summary(told, this.#services.size))
+    this.#isSaid = true
+    return told
+  }
+
+  /** Says what the party is told, once, when the application has started. */
+  say() {
+    if (!this.#isSaid && this.isEnabled) this.#tell('/__invite__')
+  }
+
+  async #serve(service, bytes) {
+    const handler = this.#services.get(service)
+    if (!handler) return plain(404) // Caddy then asks for the manifest again.
+    let payload
+    try {
+      payload = bytes.length > 0 ? decode(bytes) : null
+    } catch {
+      return plain(400)
+    }
+    try {
+      const answer = await handler(payload)
+      if (answer === undefined) return { status: 204, headers: {}, body: '' }
+      const body = Buffer.from(encode('the answer', answer))
+      return { status: 200, headers: { 'Content-Type': 'application/json', 'Content-Length': String(body.length) }, body }
+    } catch (error) {
+      this.log.error(`the handler of the service ${quote(service)} failed: ${error?.stack ?? error}`)
+      return plain(500)
+    }
+  }
+
+  /** Adds a service. */
+  serve(name, handler) {
+    if (!isName(name)) throw new TypeError(`the service ${quote(name)} needs a name of 1 to 64 letters, digits and ._:-`)
+    if (typeof handler !== 'function') throw new TypeError(`the service ${name} needs a handler: write party.service('${name}', (payload) => …)`)
+    if (this.#services.has(name)) throw new TypeError(`the service ${name} has a handler already`)
+    if (this.#services.size === MAX_SERVICES) throw new RangeError(`a guest has at most ${MAX_SERVICES} services`)
+    this.#services.set(name, handler)
+  }
+
+  /** Adds a page. */
+  declare(name, path) {
+    if (!isName(name)) throw new TypeError(`the page ${quote(name)} needs a name of 1 to 64 letters, digits and ._:-`)
+    if (path === undefined) return
+    if (this.#declared.has(name)) throw new TypeError(`the page ${name} has a path already`)
+    try {
+      this.#declared.set(name, new Path(path, this.#routes.dialect))
+    } catch (error) {
+      if (!(error instanceof PathError)) throw error
+      throw new TypeError(`the page ${name} cannot be at ${quote(path)}: ${error.message}, which no URI template can say. Write a path as /posts/:slug, one for each page`)
+    }
+    this.#pages = undefined
+  }
+
+  /** The pages as they are known by now. */
+  get pages() {
+    const count = this.#routes.count()
+    if (this.#pages?.count !== count) {
+      this.#pages = Object.assign(new Pages(this.#declared, this.#routes.all(), this.#routes.dialect), { count })
+    }
+    return this.#pages
+  }
+
+  /** Returns the URL of a page, of this or any other guest. */
+  async urlFor(name, values, fallback) {
+    const { request } = this
+    const own = this.pages.all.get(name) ?? (this.name && name.startsWith(`${this.name}:`) ? this.pages.all.get(name.slice(this.name.length + 1)) : undefined)
+    try {
+      if (own) return (this.isEnabled && request ? request.mount : '') + own.expand(values)
+      const url = this.isEnabled ? await this.#links.find(request, name, values) : undefined
+      if (url !== undefined) return url
+      throw new TypeError(this.#client?.isUp ? 'nobody has such a page, or a value is missing' : 'this application has no such page, and the party cannot be asked')
+    } catch (error) {
+      if (!(error instanceof TypeError)) throw error
+      if (fallback !== undefined) return fallback
+      throw new LinkError(`there is no link to ${quote(name)}: ${error.message}`)
+    }
+  }
+
+  /**
+   * Returns the answers to each ask, none to what failed.
+   * @param {{service: string, payload: string, first: boolean}[]} asks
+   */
+  async ask(asks, request = this.request) {
+    const [key] = this.keys.all
+    if (!this.#client || !key) return asks.map(() => [])
+    const results = await this.#client.ask(asks, key.toString('latin1'), request?.askHeaders ?? {})
+    return asks.map(({ service }, i) => this.#answers(service, results[i]))
+  }
+
+  #answers(service, result) {
+    if (result === undefined || result?.status === 404) return [] // nobody is asked for that
+    if (result?.status === 401) this.keys.refresh()
+    for (const reply of Array.isArray(result?.replies) ? result.replies : []) {
+      if (reply?.status === 'failed') this.log.once('warn', `guest ${quote(reply.guest)} failed to answer ${quote(service)}: ${quote(reply.error)}`)
+    }
+    if (Array.isArray(result?.answers)) return result.answers
+    this.log.once('warn', `asking the party for ${quote(service)} failed: ${quote(JSON.stringify(result))}`)
+    return []
+  }
+}
+
+function plain(status, headers = {}) {
+  return { status, headers: { ...headers, 'Content-Type': 'text/plain; charset=utf-8' }, body: `${status}\n` }
+}
+
+function acceptsManifest(accept) {
+  return accept !== undefined && accept.includes(MANIFEST) && accept.split(',').some((type) => type.split(';')[0].trim() === MANIFEST)
+}
+
+function pathOf(url) {
+  const at = url.indexOf('?')
+  return at < 0 ? url : url.slice(0, at)
+}

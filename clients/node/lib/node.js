@@ -1,0 +1,36 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+/** Returns what calls back when a response of Node's has ended. */
+export const atEndOf = (response) => (callback) => (response.closed ? callback() : response.once('close', callback))
+
+// Caddy keeps idle connections for two minutes, and one that is closed as it is used is an error to
+// a visitor: Node would close it after 5 s.
+const KEEP_ALIVE = 150_000
+
+/**
+ * Has a guest answer a request of Caddy's own, or else the application.
+ * @param {import('./guest.js').Guest} guest
+ * @param {import('./request.js').Request} request
+ * @param {import('node:http').IncomingMessage} incoming
+ * @param {import('node:http').ServerResponse} outgoing
+ * @param {() => void} otherwise
+ */
+export function answer(guest, request, incoming, outgoing, otherwise) {
+  guest.answer(request, incoming).then(
+    (answer) => {
+      if (!answer) return queueMicrotask(otherwise)
+      keepConnections(incoming.socket?.server)
+      outgoing.writeHead(answer.status, answer.headers).end(answer.body)
+    },
+    (error) => {
+      guest.log.error(`a request of Caddy's is not answered: ${error.message}`)
+      outgoing.destroy()
+    },
+  )
+}
+
+/** Has a server keep its idle connections for longer than Caddy, unless it was told not to keep any. */
+export function keepConnections(server) {
+  if (server?.keepAliveTimeout > 0 && server.keepAliveTimeout < KEEP_ALIVE) server.keepAliveTimeout = KEEP_ALIVE
+}

@@ -1,0 +1,137 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+import assert from 'node:assert/strict'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { test } from 'node:test'
+
+import { LinkError, party } from '../index.js'
+import { applications, endpoint, fetchFrom, key, notes, partyAsk, shop, socketPath } from './helper.js'
+
+const names = Array.from({ length: 50 }, (_, i) => `shop:page${i}`)
+const asked = ({ body }) => (Array.isArray(body) ? body.map(({ payload }) => payload) : [body])
+
+for (const [name, application] of Object.entries(applications)) {
+  test(`${name}: a page asks once for all links that it had the last time`, async (t) => {
+    const { url, requests } = await endpoint(t, shop)
+    let wanted = names
+    const oneByOne = async (line) => {
+      const links = []
+      for (const name of wanted) links.push(await line.urlFor(name), await line.urlFor(name))
+      return links
+    }
+    const { port } = await application(t, { key, url }, oneByOne)
+    const view = async () => {
+      requests.length = 0
+      const links = JSON.parse((await fetchFrom(port, '/show')).text)
+      assert.deepEqual(links, wanted.flatMap((name) => [`/shop/${name.slice(5)}/`, `/shop/${name.slice(5)}/`]))
+      await sleep(5) // the response has ended
+      return requests.map((request) => asked(request).length)
+    }
+    assert.deepEqual(await view(), names.map(() => 1), 'the first view asks for each link')
+    assert.deepEqual(await view(), [50])
+    assert.deepEqual(await view(), [50], 'answers are not kept for longer than a request')
+    wanted = ['shop:other', ...names.slice(0, 10)]
+    assert.deepEqual(await view(), [51], 'a new link goes with the others')
+    assert.deepEqual(await view(), [11], 'what was not used is dropped')
+    wanted = names.slice(0, 1)
+    await view()
+    assert.deepEqual(await view(), [1])
+    assert.equal(requests[0].url, '/url?first')
+  })
+}
+
+test('links made at once are one request, also outside a request', async (t) => {
+  const path = socketPath(t)
+  const { url, requests } = await endpoint(t, shop, path)
+  const line = party(undefined, { key, url })
+  assert.deepEqual(await Promise.all(names.map((name) => line.urlFor(name, { id: 1 }))), names.map((name) => `/shop/${name.slice(5)}/1`))
+  assert.equal(requests.length, 1)
+  assert.deepEqual(requests[0].body[7], { service: 'url', payload: { name: 'shop:page7', values: { id: 1 } }, first: true })
+  const many = Array.from({ length: 600 }, (_, id) => line.urlFor('shop:x', { id }))
+  assert.equal((await Promise.all(many))[599], '/shop/x/599')
+  assert.deepEqual(requests.slice(1).map(({ body }) => body.length).sort(), [256, 256, 88].sort())
+})
+
+test('what is remembered has its bounds', async (t) => {
+  const { url, requests } = await endpoint(t, shop)
+  let run
+  const { port, line } = await applications.http(t, { key, url }, () => run())
+  run = () => Promise.all(Array.from({ length: 300 }, (_, id) => line.urlFor('shop:x', { id })))
+  await fetchFrom(port, '/show')
+  await sleep(5)
+  requests.length = 0
+  run = () => line.urlFor('shop:x', { id: 0 })
+  await fetchFrom(port, '/show')
+  assert.deepEqual(requests.map((request) => asked(request).length), [256])
+  await sleep(5)
+  run = () => line.urlFor('shop:x', { id: 'x'.repeat(2000) })
+  await fetchFrom(port, '/show')
+  await sleep(5)
+  requests.length = 0
+  run = () => line.urlFor('shop:y')
+  await fetchFrom(port, '/show')
+  assert.deepEqual(asked(requests[0]), [{ name: 'shop:y', values: {} }], 'long ones are not')
+})
+
+test('two views at once learn from each other\'s end only', async (t) => {
+  const { url, requests } = await endpoint(t, shop)
+  const { port } = await applications.express5(t, { key, url }, async (line) => {
+    for (const name of names.slice(0, 5)) await line.urlFor(name)
+    return []
+  })
+  await Promise.all([fetchFrom(port, '/show'), fetchFrom(port, '/show')])
+  await sleep(5)
+  requests.length = 0
+  await Promise.all([fetchFrom(port, '/show'), fetchFrom(port, '/show'), fetchFrom(port, '/show')])
+  assert.deepEqual(requests.map((request) => asked(request).length), [5, 5, 5])
+})
+
+test('own pages come first, and cost nothing', async (t) => {
+  const { url, requests } = await endpoint(t, () => ['/wrong'])
+  const { port } = await applications.express5(t, { key, url, guest: 'blog' }, async (line) => [await line.urlFor('post', { slug: 'a' }), await line.urlFor('blog:post', { slug: 'b' })])
+  assert.deepEqual(JSON.parse((await fetchFrom(port, '/show')).text), ['/posts/a', '/posts/b'])
+  assert.equal(requests.length, 0)
+})
+
+test('a link that nobody can make', async (t) => {
+  const { url } = await endpoint(t, () => [])
+  const { logger } = notes()
+  const [line, empty, alone] = [party(undefined, { key, url }), party(undefined, { key, url, fallback: '' }), party(undefined, { key, logger })]
+  await assert.rejects(line.urlFor('shop:cart'), (error) => error instanceof LinkError && error.code === 'ERR_PARTY_LINK' && error.message === 'there is no link to "shop:cart": nobody has such a page, or a value is missing')
+  assert.equal(await empty.urlFor('shop:cart'), '')
+  assert.equal(await line.urlFor('shop:cart', {}, { fallback: '#' }), '#')
+  await assert.rejects(empty.urlFor('shop:cart', {}, { fallback: undefined }).then((link) => { throw new Error(`it is "${link}"`) }), /it is ""/)
+  await assert.rejects(alone.urlFor('x'), /the party cannot be asked/)
+  line.page('own', '/own/:id')
+  await assert.rejects(line.urlFor('own'), /there is no link to "own": the value id is missing/)
+  assert.equal(await line.urlFor('own', {}, { fallback: '' }), '')
+  await assert.rejects(line.urlFor('x', { a: '\ud800' }), LinkError)
+})
+
+test('an answer that is no link is none', async (t) => {
+  const bad = ['', '//evil', '/\\evil', '\\\\evil', 'javascript:alert(1)', 'data:,x', 'http:/x', 'https://', 'http://a b', '/a\nb', '/a\u0000', '/"><script>', "/a b", 'x', '/\ud800', '/\u2028', 7, null, {}, ['/a'], true, 'http://[']
+  const good = ['/', '/a?b=c&d#e', 'https://example.com/x', 'HTTP://a:1/', "/it's", '/größe']
+  const { url } = await endpoint(t, ({ name }) => [[...bad, ...good][name.slice(1)]])
+  const { logger, said } = notes()
+  const line = party(undefined, { key, url, fallback: 'none', logger })
+  const links = await Promise.all([...bad, ...good].map((_, i) => line.urlFor(`n${i}`)))
+  assert.deepEqual(links, [...bad.map(() => 'none'), ...good])
+  assert.equal(said.length, bad.length)
+})
+
+test('the address of a Party-Ask is remembered for the process, and may change', async (t) => {
+  const [one, two] = [await endpoint(t, () => ['/one']), await endpoint(t, () => ['/two'])]
+  const { logger, all } = notes()
+  const { port, line } = await applications.fastify5(t, { key, logger }, (line) => line.urlFor('x').catch((error) => error.code))
+  const show = async (header) => JSON.parse((await fetchFrom(port, '/show', { headers: header ? { 'Party-Ask': header } : {} })).text.replace(/^(?!")(.*)$/, '"$1"'))
+  assert.equal(await show(), 'ERR_PARTY_LINK')
+  assert.equal(await show(partyAsk(one.url)), '/one')
+  assert.equal(await show(), '/one')
+  assert.equal(await line.urlFor('y'), '/one')
+  assert.equal(await show(partyAsk(two.url)), '/two')
+  assert.equal(await show(partyAsk('ftp://x')), '/two')
+  assert.match(all(), /a Party-Ask is ignored: the address/)
+  const told = await applications.http(t, { key, url: one.url }, (line) => line.urlFor('x'))
+  assert.equal(JSON.parse((await fetchFrom(told.port, '/show', { headers: { 'Party-Ask': partyAsk(two.url) } })).text), '/one', 'the operator\'s word wins')
+})
