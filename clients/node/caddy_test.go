@@ -110,6 +110,19 @@ func withGuests(t testing.TB, keyFile string) (guests []*guest) {
 	return guests
 }
 
+// mounted are its directives in a party.
+func (g *guest) mounted(key string) string {
+	return fmt.Sprintf("invite /%[1]s/__invite__/\nhandle_path /%[1]s/* {\nwsgi_party_guest {\nkey %[2]s\ntimeout 20s\n}\nreverse_proxy %[3]s\n}\n", g.name, key, g.address)
+}
+
+func allJoin(t testing.TB, guests int) {
+	t.Helper()
+	partytest.Eventually(t, "all join", func() bool {
+		invites := wsgiparty.Parties()[0].Invites
+		return len(invites) == guests && !slices.ContainsFunc(invites, func(i wsgiparty.InviteInfo) bool { return i.Result != wsgiparty.InviteJoined })
+	})
+}
+
 // counter stands between the guests and where they ask, and counts.
 type counter struct {
 	*httptest.Server
@@ -140,16 +153,14 @@ func TestApplicationsWithOnlyAKeyLinkAskAndAnswer(t *testing.T) {
 	counter := newCounter(t, c.Endpoint)
 	site := "wsgi_party {\nask_on " + c.Endpoint + " " + counter.URL + "\n"
 	for _, g := range guests {
-		site += fmt.Sprintf("invite /%[1]s/__invite__/\nhandle_path /%[1]s/* {\nwsgi_party_guest {\nkey {env.%[1]s_PARTY_KEY}\ntimeout 20s\n}\nreverse_proxy %[2]s\n}\n", g.name, g.address)
+		key := "{env." + g.name + "_PARTY_KEY}"
 		if g.name == "hono" { // which was started before there was a file
-			check.Must(t, os.WriteFile(keyFile, []byte(g.key+"\n"), 0o600))
+			key = "auto " + keyFile
 		}
+		site += g.mounted(key)
 	}
 	c.Site(site + "}")
-	partytest.Eventually(t, "all join", func() bool {
-		invites := wsgiparty.Parties()[0].Invites
-		return len(invites) == len(guests) && !slices.ContainsFunc(invites, func(i wsgiparty.InviteInfo) bool { return i.Result != wsgiparty.InviteJoined })
-	})
+	allJoin(t, len(guests))
 	get := func(path string) string {
 		t.Helper()
 		status, body := c.Get(path)
@@ -204,6 +215,31 @@ func TestApplicationsWithOnlyAKeyLinkAskAndAnswer(t *testing.T) {
 			check.ErrorIf(t, time.Since(began) > 3*time.Second, g.name, "takes", time.Since(began))
 		}
 	})
+}
+
+// TestAnApplicationAsksOverTLS has the one that it is told verified, by Caddy's own authority or not.
+func TestAnApplicationAsksOverTLS(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	project := installed(t, modules(t))
+	check.Must(t, os.WriteFile(filepath.Join(project, "guest.mjs"), check.Value(os.ReadFile("test/guest.mjs"))(t), 0o600))
+	ask := "\nhttps://" + c.Endpoint + " {\ntls internal\nhandle_path /party/* {\nwsgi_party_ask\n}\n}"
+	load := func(site string) {
+		config := c.Adapt("ADDRESS {\n" + site + "\n}" + ask)
+		c.LoadJSON(bytes.ReplaceAll(config, []byte(`"automatic_https":{"disable":true}`), []byte(`"automatic_https":{"disable_redirects":true}`)))
+	}
+	load("respond 404") // makes the authority, whose certificate Node reads when it starts
+	root := filepath.Join(c.Storage(), "pki", "authorities", "local", "root.crt")
+	partytest.Eventually(t, "there is an authority", func() bool { _, err := os.Stat(root); return err == nil })
+	told := []string{"WSGI_PARTY_URL=https://" + c.Endpoint + "/party/"}
+	trusting := start(t, project, "http", "fastify5", append(told, "NODE_EXTRA_CA_CERTS="+root, "WSGI_PARTY_KEY="+partytest.Key(t, "http"))...)
+	other := start(t, project, "fastify5", "http", append(told, "WSGI_PARTY_KEY="+partytest.Key(t, "fastify5"))...)
+	trusting.listens()
+	other.listens()
+	load("wsgi_party {\n" + trusting.mounted("{env.http_PARTY_KEY}") + other.mounted("{env.fastify5_PARTY_KEY}") + "}")
+	allJoin(t, 2)
+	c.Expect("/http/view/names", http.StatusOK, `["fastify5"]`)
+	c.Expect("/fastify5/view/names", http.StatusOK, `[]`)
+	check.Has(t, other.log(), "the party is not reached")
 }
 
 // TestEachFrameworkConforms checks the applications by the sentences of docs/guests.md.

@@ -34,6 +34,7 @@ export class Guest {
   #pages
   #routes = { count: () => 0, all: () => [], dialect: undefined }
   #isSaid = false
+  #hasRefused = false
 
   /** @param {import('../index.js').PartyOptions} options */
   constructor({ key, keyFile, url, guest, fallback, logger = console, timeout } = {}, env = process.env) {
@@ -76,7 +77,8 @@ export class Guest {
   #believe(header) {
     const address = believed(header, this.keys.all) ?? (this.keys.refresh() ? believed(header, this.keys.all) : undefined)
     if (address === undefined) {
-      this.log.once('warn', 'a Party-Ask that is not signed with the key (WSGI_PARTY_KEY) is ignored: the key is another one than that of wsgi_party_guest in the Caddyfile, or a visitor has sent it')
+      if (!this.#hasRefused) this.log.warn('a Party-Ask that is not signed with the key (WSGI_PARTY_KEY) is ignored: the key is another one than that of wsgi_party_guest in the Caddyfile, or a visitor has sent it')
+      this.#hasRefused = true
       return
     }
     if (address !== this.#client?.address) {

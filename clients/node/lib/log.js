@@ -18,8 +18,9 @@ export class Log {
     this.#logger.info(`wsgi-party: ${text}`)
   }
 
+  /** Says a text in one line, whatever others have put in. */
   warn(text) {
-    this.#logger.warn(`wsgi-party: ${text}`)
+    this.#logger.warn(`wsgi-party: ${text.replace(/[\x00-\x1f\x7f-\x9f\u2028\u2029]+/g, ' ').trim()}`)
   }
 
   error(text) {

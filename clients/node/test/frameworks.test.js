@@ -111,7 +111,7 @@ for (const version of ['express4', 'express']) {
     app.get('/here', show)
     app.use('/files', express.static(import.meta.dirname + '/..'))
     outer.use('/outer', app)
-    outer.use('/', party.length > 0 && ((request, response) => show(request, response)))
+    outer.use(show)
     const [port, outerPort] = [await listen(t, createServer(app)), await listen(t, createServer(outer))]
     const headers = { 'X-Forwarded-Prefix': '/mount' }
     const get = async (port, path) => (await fetchFrom(port, path, { headers })).text
