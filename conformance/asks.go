@@ -279,7 +279,7 @@ func (c *checker) checkPayloads(h *href) {
 	if ask(h.probe(0)).crashed() {
 		return // it fails for what it does not know, which is its right
 	}
-	switch a := ask(h.probe(maxBody)); {
+	switch a := ask(h.probe(c.limits.body)); {
 	case a.crashed():
 		c.see("ask.large", Fail, h.place+": "+a.String())
 	case a.status == http.StatusRequestEntityTooLarge:
@@ -287,7 +287,7 @@ func (c *checker) checkPayloads(h *href) {
 	default:
 		c.see("ask.large", OK, h.place+": "+a.String())
 	}
-	switch a := ask(h.probe(maxBody + 64<<10)); {
+	switch a := ask(h.probe(c.limits.body + 64<<10)); {
 	case a.status >= 500, a.timedOut():
 		c.see("ask.too-large", Fail, h.place+": "+a.String())
 	case a.status == 0: // it has closed the connection without reading all

@@ -95,13 +95,17 @@ func without(what string) func(*application) {
 	return func(a *application) { a.without[what] = true }
 }
 
-// sleeps makes it take that long for what is such.
-func sleeps(is func(r *http.Request, body []byte) bool, d time.Duration) func(*application) {
-	return alters(is, func(*httptest.ResponseRecorder) { time.Sleep(d) })
-}
+// What takes that long is slow, on a busy machine, too.
+const sleeping, tooLong = 400 * time.Millisecond, 300 * time.Millisecond
 
-func is(r *http.Request, conditions ...func(*http.Request, []byte) bool) bool {
-	return !slices.ContainsFunc(conditions, func(c func(*http.Request, []byte) bool) bool { return !c(r, nil) })
+// sleeps makes it slow for what is such, as often as is needed.
+func sleeps(is func(r *http.Request, body []byte) bool) func(*application) {
+	var times atomic.Int32
+	return alters(is, func(*httptest.ResponseRecorder) {
+		if times.Add(1) <= 12 {
+			time.Sleep(sleeping)
+		}
+	})
 }
 
 func withoutMount(o *Options) { o.Mount, o.Guest = "", "blog" }
@@ -165,8 +169,8 @@ var brokenApplications = []broken{
 	{id: "manifest.changed", result: Fail, change: answers(func(r *http.Request, _ []byte) bool { return r.Header.Get("If-None-Match") != "" }, status(304)), seen: "304"},
 	{id: "manifest.max-age", how: "short", result: Warn, change: alters(isInvite, header("Cache-Control", "private, max-age=5")), seen: "max-age=5"},
 	{id: "manifest.max-age", how: "no number", result: Warn, change: alters(isInvite, header("Cache-Control", "max-age=1h")), seen: "max-age=1h"},
-	{id: "manifest.time", how: "slow", result: Warn, change: sleeps(isInvite, 20*time.Millisecond), options: slowAfter(15 * time.Millisecond), seen: " ms"},
-	{id: "manifest.time", how: "too slow", result: Fail, change: sleeps(isInvite, 20*time.Millisecond), options: func(o *Options) { o.limits.invite = 15 * time.Millisecond }, seen: "Caddy gives up"},
+	{id: "manifest.time", how: "slow", result: Warn, change: sleeps(isInvite), options: func(o *Options) { o.limits.slow = tooLong }, seen: " ms"},
+	{id: "manifest.time", how: "too slow", result: Fail, change: sleeps(isInvite), options: func(o *Options) { o.limits.invite = tooLong }, seen: "Caddy gives up"},
 	{id: "manifest.cookies", result: Warn, change: alters(isInvite, header("Set-Cookie", "session=1")), seen: "1 of them"},
 	{id: "manifest.methods", result: Fail, change: answers(func(r *http.Request, _ []byte) bool {
 		return r.Method == http.MethodHead && r.URL.Path == "/__invite__/"
@@ -190,8 +194,8 @@ var brokenApplications = []broken{
 	{id: "ask.json", how: "twice", result: Fail, change: alters(isAsk("count"), says(`{"a": 1, "a": 2}`)), seen: "occurs twice"},
 	{id: "ask.json", how: "NaN", result: Fail, change: alters(isAsk("user"), says(`NaN`)), seen: "user[0]"},
 	{id: "ask.size", result: Fail, change: alters(isAsk("user"), says(`"`+strings.Repeat("x", maxBody)+`"`)), seen: "1048576 bytes"},
-	{id: "ask.time", how: "slow", result: Warn, change: sleeps(isAsk("user"), 20*time.Millisecond), options: slowAfter(15 * time.Millisecond), seen: " ms"},
-	{id: "ask.time", how: "too slow", result: Fail, change: sleeps(isAsk("user"), 20*time.Millisecond), options: func(o *Options) { o.Timeout = 15 * time.Millisecond }, seen: "Caddy gives up"},
+	{id: "ask.time", how: "slow", result: Warn, change: sleeps(isAsk("user")), options: func(o *Options) { o.limits.slow = tooLong }, seen: " ms"},
+	{id: "ask.time", how: "too slow", result: Fail, change: sleeps(isAsk("user")), options: func(o *Options) { o.Timeout = tooLong }, seen: "Caddy gives up"},
 	{id: "ask.cookies", result: Warn, change: alters(isAsk("user"), header("Set-Cookie", "session=1")), seen: "user[0]: 1"},
 	{id: "ask.url", how: "another host", result: Fail, change: alters(isAsk("url"), says(`"//example.com/about"`)), seen: "//example.com"},
 	{id: "ask.url", how: "mount twice", result: Fail, change: alters(isAsk("url"), says(`"/blog/blog/about"`)), seen: "twice"},
@@ -211,7 +215,7 @@ var brokenApplications = []broken{
 	{id: "ask.too-large", how: "taken", result: Warn, change: func(a *application) { a.most = 10 << 20 }, seen: "count: 200"},
 	{id: "ask.too-large", how: "500", result: Fail, change: func(a *application) {
 		a.most = 10 << 20
-		answers(func(_ *http.Request, body []byte) bool { return len(body) > maxBody }, status(500))(a)
+		answers(func(_ *http.Request, body []byte) bool { return len(body) > testBody }, status(500))(a)
 	}, seen: "count: 500"},
 	{id: "ask.long", result: Fail, change: answers(func(r *http.Request, _ []byte) bool { return len(r.RequestURI) > 1000 }, status(500)), seen: "500 to 4 KiB"},
 
@@ -254,7 +258,7 @@ func isCount(r *http.Request, body []byte) bool {
 	return isAsk("count")(r, nil) && r.Header.Get("Party-Token") != "" && slices.Contains([]string{"null", "1"}, string(body))
 }
 
-func isLarge(_ *http.Request, body []byte) bool { return len(body) > maxBody/2 }
+func isLarge(_ *http.Request, body []byte) bool { return len(body) > testBody/2 }
 
 func asksList(r *http.Request, body []byte) bool {
 	return isAsk("url")(r, nil) && bytes.HasPrefix(body, []byte("["))
@@ -262,10 +266,11 @@ func asksList(r *http.Request, body []byte) bool {
 
 func counting(o *Options) { o.Payloads["count"] = "1" }
 
-func slowAfter(d time.Duration) func(*Options) { return func(o *Options) { o.limits.slow = d } }
+// testBody is how much an application of these tests takes: less than others, as there are many.
+const testBody = 32 << 10
 
 // unhurried are limits that a machine which is busy with other tests keeps.
-var unhurried = limits{invite: 20 * time.Second, slow: 10 * time.Second, beside: 10 * time.Second, linger: 20 * time.Millisecond, check: 2 * time.Minute}
+var unhurried = limits{body: testBody, invite: 20 * time.Second, slow: 10 * time.Second, beside: 10 * time.Second, linger: 20 * time.Millisecond, check: 2 * time.Minute}
 
 // TestABrokenApplicationFailsOneLine has for each sentence an application that fails that
 // line, and no other.

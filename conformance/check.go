@@ -56,8 +56,9 @@ type Options struct {
 	limits limits // the default ones, if it is zero
 }
 
-// limits are how long things may take.
+// limits are how long things may take, and how much a payload may be.
 type limits struct {
+	body   int           // bytes that Caddy sends
 	invite time.Duration // after that Caddy gives up
 	slow   time.Duration // is worth a warning
 	beside time.Duration // is how long a request may wait for another one
@@ -70,7 +71,7 @@ const (
 	askTimeout   = 2 * time.Second // of wsgi_party_guest, by default
 )
 
-var defaultLimits = limits{invite: 5 * time.Second, slow: 100 * time.Millisecond, beside: 3 * time.Second, linger: 300 * time.Millisecond, check: 2 * time.Minute}
+var defaultLimits = limits{body: maxBody, invite: 5 * time.Second, slow: 100 * time.Millisecond, beside: 3 * time.Second, linger: 300 * time.Millisecond, check: 2 * time.Minute}
 
 // ErrUnreachable is that of an application which is not there.
 var ErrUnreachable = errors.New("the application is not reached")

@@ -58,18 +58,24 @@ func runCheck(t *testing.T, arguments ...string) said {
 	return said{0, stdout.String(), stderr.String()}
 }
 
+// newFullApplication makes one that takes what the command sends.
+func newFullApplication() *application {
+	a := newApplication()
+	a.most = maxBody
+	return a
+}
+
 const payloads = "--payload\nurl={\"name\": \"old-about\", \"values\": {}}\n--payload\nuser={\"id\": 7}\n--mount\n/blog"
 
 func TestTheCommandSaysWhatItSaw(t *testing.T) {
-	o := newApplication().start(t)
-	got := runCheck(t, o.URL, "--key", "{env.BLOG_PARTY_KEY}", payloads)
+	got := runCheck(t, newFullApplication().start(t).URL, "--key", "{env.BLOG_PARTY_KEY}", payloads)
 	check.Equal(t, got.status, 0, got.stderr)
 	check.Contains(t, got.stdout, []string{
 		"ok    the invite is answered with 200 ", " GET /__invite__/: 200\n", "ok    answers come in time ", " ms", " 0 failed,",
 	})
 	check.ErrorIf(t, strings.Contains(got.stdout+got.stderr, testKey), "the key is printed")
 
-	a := newApplication()
+	a := newFullApplication()
 	alters(isInvite, header("Content-Type", "application/json"))(a)
 	got = runCheck(t, a.start(t).URL, "--key", "{env.BLOG_PARTY_KEY}", payloads)
 	check.Equal(t, got.status, 1, got.stderr)
@@ -78,7 +84,7 @@ func TestTheCommandSaysWhatItSaw(t *testing.T) {
 }
 
 func TestTheCommandWritesJSON(t *testing.T) {
-	got := runCheck(t, newApplication().start(t).URL, "--json", "--key", "{env.BLOG_PARTY_KEY}", payloads)
+	got := runCheck(t, newFullApplication().start(t).URL, "--json", "--key", "{env.BLOG_PARTY_KEY}", payloads)
 	check.Equal(t, got.status, 0, got.stderr)
 	var report struct {
 		Invite, Mount, Guest string

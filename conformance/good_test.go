@@ -52,7 +52,7 @@ const goodManifest = `{
 }`
 
 func newApplication() *application {
-	return &application{keys: []string{testKey, secondKey}, manifest: goodManifest, etag: `"1"`, most: 1 << 20, leeway: 30, without: make(map[string]bool), seen: make(map[string]bool)}
+	return &application{keys: []string{testKey, secondKey}, manifest: goodManifest, etag: `"1"`, most: testBody, leeway: 30, without: make(map[string]bool), seen: make(map[string]bool)}
 }
 
 // start starts it and returns the options to check it.
