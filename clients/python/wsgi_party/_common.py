@@ -5,12 +5,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import re
 import threading
 from contextvars import ContextVar
-from typing import Any, Hashable, Iterator, Set, TypeVar
+from typing import Any, Hashable, Set, TypeVar
 
 T = TypeVar("T")
 
@@ -61,13 +60,22 @@ class Once:
             return True
 
 
-@contextlib.contextmanager
-def within(variable: ContextVar[T], value: T) -> Iterator[None]:
-    reset = variable.set(value)
-    try:
-        yield
-    finally:
-        variable.reset(reset)
+class within:
+    """Has a variable a value in a block. (contextlib would take four times as long, with
+    every request.)
+    """
+
+    __slots__ = ("_variable", "_value", "_reset")
+
+    def __init__(self, variable: ContextVar[T], value: T) -> None:
+        self._variable: ContextVar[Any] = variable
+        self._value = value
+
+    def __enter__(self) -> None:
+        self._reset = self._variable.set(self._value)
+
+    def __exit__(self, *exception: object) -> None:
+        self._variable.reset(self._reset)
 
 
 def is_name(name: object) -> bool:

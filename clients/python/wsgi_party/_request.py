@@ -72,13 +72,14 @@ class Handled:
         self.guest = guest
         prefix = received.prefix if received else ""
         #: The mount, escaped, with what came before it; "" at the root.
-        self.prefix: str = prefix if MOUNT.fullmatch(prefix) else ""
+        self.prefix: str = prefix if prefix and MOUNT.fullmatch(prefix) else ""
         self.mount: str = self.prefix if claims is None else claims["mnt"]
         self.inviting = inviting
         self.token = received.token if received and claims is not None else ""
         self.expires = claims["exp"] if claims is not None else 0
         # What a visitor put in must neither fail an ask nor rid it of what Caddy put in.
-        self.cdn_loop = re.sub(r"[^ -~]", "?", received.cdn_loop) if received else ""
+        loop = received.cdn_loop if received else ""
+        self.cdn_loop = loop and re.sub(r"[^ -~]", "?", loop)
         #: What Links keeps while this lasts.
         self.links: Dict[Any, Any] = {}
         self.endpoint = ""
