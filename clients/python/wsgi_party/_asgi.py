@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from typing import Any, Awaitable, Callable, List, MutableMapping, Tuple
 from urllib.parse import quote, unquote
@@ -55,13 +56,13 @@ def mounted(scope: Scope, prefix: str) -> Scope:
         return scope
     mounted = {**scope, "root_path": mount + root}
     if _is_whole():
-        path, raw_path = scope["path"], scope.get("raw_path")
+        path, added = scope["path"], prefix.encode("latin-1")
         if not _has_root(path, root):
             path = root + path
-            raw_path = raw_path and quote(root).encode() + raw_path
+            added += quote(root).encode()
         mounted["path"] = mount + path
-        if raw_path:
-            mounted["raw_path"] = prefix.encode("latin-1") + raw_path
+        if isinstance(scope.get("raw_path"), bytes):  # some servers have none, or a text
+            mounted["raw_path"] = added + scope["raw_path"]
     return mounted
 
 
@@ -71,12 +72,16 @@ def _has_root(path: str, root: str) -> bool:
 
 
 def _is_whole() -> bool:
-    """Whether paths are as ASGI has them. Until version 0.32 they are what follows the
-    root_path to Starlette.
+    """Whether paths are as ASGI has them. To Starlette, until version 0.34, a path is what
+    follows the root_path.
     """
-    version = getattr(sys.modules.get("starlette"), "__version__", "1.0")
+    return _is_since(getattr(sys.modules.get("starlette"), "__version__", "1.0"))
+
+
+@functools.lru_cache(maxsize=None)
+def _is_since(version: str) -> bool:
     major, minor = (int(number) for number in version.split(".")[:2])
-    return (major, minor) >= (0, 33)
+    return (major, minor) >= (0, 35)
 
 
 async def read(receive: Receive) -> Tuple[bytes, Receive]:

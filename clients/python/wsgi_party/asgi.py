@@ -108,7 +108,7 @@ class Party:
         build = getattr(self.app, "build_middleware_stack", None)
         if build is None:
             return False
-        if self.app.middleware_stack is not None:
+        if getattr(self.app, "middleware_stack", None) is not None:
             raise RuntimeError("the application has started: make its Party before")
         build_inner = build
 

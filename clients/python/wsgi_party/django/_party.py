@@ -23,6 +23,11 @@ from .._services import Services
 from .._settings import Settings
 from . import _pages
 
+try:
+    from asgiref.sync import iscoroutinefunction as iscoroutinefunction
+except ImportError:  # of an old Python
+    from asyncio import iscoroutinefunction as iscoroutinefunction
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 _services = Services()

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, AsyncIterator, Callable
 from urllib.parse import unquote
 
@@ -17,7 +16,7 @@ from django.utils.decorators import sync_and_async_middleware
 from .._common import within
 from .._request import Handled, Received, current
 from .._wsgi import Response
-from ._party import guest
+from ._party import guest, iscoroutinefunction
 
 
 @sync_and_async_middleware  # type: ignore[misc]  # Django has no types
@@ -29,10 +28,12 @@ def party(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest],
 
     def begun(request: HttpRequest) -> Handled:
         us.start()
-        received = received_from(request)
-        if received.party_ask:
-            us.whereabouts.hear(received.party_ask)
-        handled = us.handled(received)
+        get = request.META.get
+        us.whereabouts.hear(get("HTTP_PARTY_ASK", ""))
+        handled = us.handled(Received(  # of which it needs but these
+            "", b"", "", "", get("HTTP_PARTY_TOKEN", ""), "",
+            get("HTTP_X_FORWARDED_PREFIX", ""), get("HTTP_CDN_LOOP", ""),
+        ))
         handled.request = request
         if handled.prefix:
             _set_mount(request, unquote(handled.prefix))
@@ -41,14 +42,15 @@ def party(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest],
     def ended(response: Any, handled: Handled) -> Any:
         if not response.streaming or isinstance(response, FileResponse):
             us.done(handled)
-        elif hasattr(response.streaming_content, "__anext__"):
-            response.streaming_content = _stream(response.streaming_content, handled)
+            return response
+        content = response.streaming_content
+        if hasattr(content, "__anext__"):  # since Django 4.2
+            response.streaming_content = stream(content, handled)
         else:
-            content = response.streaming_content
             response.streaming_content = Response(content, handled, lambda: us.done(handled))
         return response
 
-    async def _stream(content: Any, handled: Handled) -> AsyncIterator[Any]:
+    async def stream(content: Any, handled: Handled) -> AsyncIterator[Any]:
         try:
             while True:
                 with within(current, handled):
@@ -62,15 +64,21 @@ def party(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest],
 
     def handle(request: HttpRequest) -> Any:
         handled = begun(request)
-        with within(current, handled):
+        reset = current.set(handled)
+        try:
             return ended(get_response(request), handled)
+        finally:
+            current.reset(reset)
 
     async def ahandle(request: HttpRequest) -> Any:
         handled = begun(request)
-        with within(current, handled):
+        reset = current.set(handled)
+        try:
             return ended(await get_response(request), handled)
+        finally:
+            current.reset(reset)
 
-    return ahandle if asyncio.iscoroutinefunction(get_response) else handle
+    return ahandle if iscoroutinefunction(get_response) else handle
 
 
 def received_from(request: HttpRequest) -> Received:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from asgiref.sync import async_to_sync
@@ -16,7 +15,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from .._common import MAX_BODY
 from .._request import Reply
-from ._party import guest
+from ._party import guest, iscoroutinefunction
 from .middleware import received_from
 
 
@@ -46,7 +45,7 @@ invite.login_required = False
 
 
 def _run(handler: Any, payload: Any) -> Any:
-    if asyncio.iscoroutinefunction(handler):
+    if iscoroutinefunction(handler):
         return async_to_sync(handler)(payload)  # type: ignore[no-untyped-call]
     return handler(payload)
 
