@@ -23,6 +23,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
 	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/conformance"
 	"github.com/wsgiparty/wsgiparty/internal/debian"
 )
 
@@ -254,11 +255,11 @@ func TestDjangoAndFastAPIAreGuestsOfOneParty(t *testing.T) {
 			}
 			return len(processes) == 4
 		})
-		told := "tells the party of pages: 5, and services: 7 (decline, echo, fail, name, nest, own, pid)"
+		told := "tells the party of pages: 6, and services: 7 (decline, echo, fail, name, nest, own, pid)"
 		for g, want := range map[*guest]map[string]int{
 			shop:  {told: 3, "about (the language is in its path (i18n_patterns))": 3},
 			store: {told: 1},
-			blog:  {"the application blog tells the party of pages: 24, and services: 5 (decline, echo, fail, name, nest)": 1, "socket (it is a websocket)": 1},
+			blog:  {"the application blog tells the party of pages: 25, and services: 5 (decline, echo, fail, name, nest)": 1, "socket (it is a websocket)": 1},
 			plain: {"tells the party of pages: 1, and services: 1 (name)": 1},
 		} {
 			for text, n := range want {
@@ -268,6 +269,31 @@ func TestDjangoAndFastAPIAreGuestsOfOneParty(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestDjangoFastAPIAndAnyASGIApplicationPassTheCheck has them checked without a Caddy.
+func TestDjangoFastAPIAndAnyASGIApplicationPassTheCheck(t *testing.T) {
+	installFrameworks(t)
+	t.Setenv("WSGI_PARTY_GUEST", "shop")
+	for name, serve := range map[string]func(*guest) *guest{
+		"Django under gunicorn": func(g *guest) *guest { return g.underGunicornOf("django_site:application") },
+		"Django under uvicorn":  func(g *guest) *guest { return g.underUvicorn("django_site:asgi") },
+		"FastAPI":               func(g *guest) *guest { return g.underUvicorn("fastapi_blog:app") },
+		"an ASGI application":   func(g *guest) *guest { return g.underUvicorn("plain_asgi:party") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := serve(newGuest(t, "shop", ""))
+			url := "http://" + g.address
+			if g.network == "unix" {
+				url = "unix/" + g.address
+			}
+			report, err := conformance.Check(t.Context(), conformance.Options{URL: url + "/__invite__/", Origin: "https://localhost", Mount: "/shop", Guest: "shop", Keys: []string{g.key}, Timeout: 10 * time.Second})
+			if err != nil {
+				t.Fatal(err)
+			}
+			report.Expect(t, "ask.status", "ask.time", "manifest.time") // one of its services fails, and the machine may be busy
+		})
+	}
 }
 
 func ownFifty(format string) string {

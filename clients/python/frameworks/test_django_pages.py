@@ -8,15 +8,7 @@ import unittest
 import uuid
 from urllib.parse import unquote
 
-import django
-from django.conf import settings
-
-if not settings.configured:
-    settings.configure(
-        INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes"],
-        ROOT_URLCONF=(), USE_I18N=True,
-    )
-    django.setup()
+import project  # noqa: F401: configures Django
 
 from django.conf.urls.i18n import i18n_patterns
 from django.contrib import admin

@@ -44,6 +44,11 @@ async def post(request: Request, slug: str):
     return [request.url.path, slug]
 
 
+@app.get("/contents", name="contents")
+async def contents():
+    return HTMLResponse(f'<a href="{await party.url_for("post", slug="a")}">a</a>')
+
+
 @app.get("/slash/", name="slash")
 async def slash():
     return "slash"

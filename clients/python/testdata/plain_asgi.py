@@ -14,8 +14,10 @@ logging.basicConfig(level=logging.INFO)
 async def application(scope, receive, send):
     if scope["type"] != "http":
         raise NotImplementedError(scope["type"])  # as many do, lifespan included
-    answer = [scope["path"], scope["root_path"]]
-    if scope["path"].endswith("/link"):
+    status, answer = 200, [scope["path"], scope["root_path"]]
+    if "/__invite__/" in scope["path"]:
+        status = 404
+    elif scope["path"].endswith("/link"):
         answer = await party.url_for("blog:post", slug="a")
     elif scope["path"].endswith("/ask"):
         answer = await party.ask("name")
@@ -25,7 +27,7 @@ async def application(scope, receive, send):
         except LookupError as error:
             answer = str(error)
     headers = [(b"content-type", b"application/json")]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": json.dumps(answer).encode()})
 
 

@@ -19,6 +19,10 @@ def page(request, **values):
     return JsonResponse([request.path, values], safe=False)
 
 
+def contents(request):
+    return HttpResponse(f'<a href="{reverse("shop:item", kwargs={"slug": "a"})}">a</a>')
+
+
 LINKS = """{% load wsgi_party %}{% autoescape on %}
 {% party_url 'shop:item' slug='b' %}
 {% party_url 'blog:post' slug='<a&b>' %}
@@ -80,6 +84,7 @@ shop = [
 
 urlpatterns = [
     path("", page, name="home"),
+    path("contents/", contents, name="contents"),
     path("links/", links),
     path("fifty/", fifty),
     path("own-fifty/", own_fifty),
