@@ -141,12 +141,12 @@ func (o *Operator) each(ctx context.Context, service string, payload any, answer
 	if o == nil {
 		return errNoOperator
 	}
-	var connections []connection
+	var order *order
 	s := o.partyline.service(service)
 	if s != nil {
-		connections = s.connections()
+		order = s.order.Load()
 	}
-	if len(connections) == 0 {
+	if order == nil || len(order.connections) == 0 {
 		if !o.partyline.ignoreMissingServices.Load() {
 			err = &NoSuchServiceError{Party: o.partyline.name, Service: service}
 		}
@@ -157,12 +157,12 @@ func (o *Operator) each(ctx context.Context, service string, payload any, answer
 	}
 	var a *ask
 	if answers != nil {
-		a, *answers = newAsk(len(connections))
+		a, *answers = newAsk(len(order.connections))
 	} else {
 		a = new(ask)
 	}
 	a.Context, a.guest, a.service = ctx, o.guest, s
-	return a.around(connections, payload, answers, yield)
+	return a.around(order, payload, answers, yield)
 }
 
 // newAsk returns an ask, allocated together with room for some answers: for those of up to 16

@@ -5,6 +5,7 @@ package partyline
 
 import (
 	"maps"
+	"math"
 	"math/bits"
 	"runtime"
 	"slices"
@@ -62,18 +63,14 @@ const (
 	remoteDeclined
 	remoteFailed
 	refused
-	figures            // how many there are
-	asked   = answered // of a service, which has no other
+	figures          // how many there are
+	asked   = called // a service, whose first two figures are addAll's
 )
 
 // shards are cache lines. Asks under way at once mostly have shards of their own, so that
 // processors do not wait for each other. Each has its place in the processor's cache, so there are
 // no more than that takes: a power of two, up to 8.
 type shards [][figures]atomic.Uint64
-
-func newShards() shards {
-	return make(shards, min(2<<bits.Len(uint(runtime.GOMAXPROCS(0)-1)), 8))
-}
 
 func (s shards) add(shard uint32, what figure) { s[int(shard)&(len(s)-1)][what].Add(1) }
 
@@ -93,9 +90,34 @@ type counted struct{ guest, service string } // or otherServices
 type counter struct {
 	shards
 	counted
-	lastFailure atomic.Pointer[HandlerError]
+	order       uint32       // a service's latest, by number; guarded by Counts.mu, as all is
+	all         []*counter   // those of the handlers in that order
+	lastFailure atomic.Value // a *HandlerError
 	duration    atomic.Int64 // of all remote replies
 	buckets     [len(durationBounds) + 1]atomic.Uint64
+}
+
+// addAll counts an ask that all handlers in an order answered, or all declined: by one addition, next
+// to the order's number. It returns false if it has not, because there is a later order, another ask
+// was faster, or there is no room.
+func (c *counter) addAll(shard, order uint32, came figure) bool {
+	all := &c.shards[int(shard)&(len(c.shards)-1)][came]
+	n := all.Load()
+	return uint32(n>>32) == order && uint32(n) < math.MaxUint32 && all.CompareAndSwap(n, n+1)
+}
+
+// settle counts for the service and each handler what addAll has counted. The counts must be locked.
+func (c *counter) settle() {
+	for i := range c.shards {
+		for _, came := range []figure{answered, declined} {
+			if n := uint32(c.shards[i][came].Swap(uint64(c.order) << 32)); n > 0 {
+				c.shards[i][asked].Add(uint64(n))
+				for _, replies := range c.all {
+					replies.shards[i][came].Add(uint64(n))
+				}
+			}
+		}
+	}
 }
 
 // addRemote counts what came of a call of a remote handler.
@@ -116,9 +138,7 @@ func (c *counter) replies() ReplyCount {
 		Answered: n[answered] + n[remoteAnswered], Declined: n[declined] + n[remoteDeclined], Failed: n[failed] + n[remoteFailed], Refused: n[refused],
 		Durations: Durations{Sum: time.Duration(c.duration.Load()), Buckets: make(map[time.Duration]uint64)},
 	}
-	if failure := c.lastFailure.Load(); failure != nil { // else the error would be a nil pointer, not nil
-		r.LastFailure = failure
-	}
+	r.LastFailure, _ = c.lastFailure.Load().(error)
 	for i := range c.buckets {
 		r.Durations.Count += c.buckets[i].Load()
 		if i < len(durationBounds) {
@@ -156,7 +176,7 @@ func (c *Counts) of(guest, service string) (replies, asks *counter) {
 // counter returns the counter of something, a new one if need be. The counts must be locked.
 func (c *Counts) counter(what counted) *counter {
 	if c.counters[what] == nil {
-		c.counters[what] = &counter{shards: newShards(), counted: what}
+		c.counters[what] = &counter{shards: make(shards, min(2<<bits.Len(uint(runtime.GOMAXPROCS(0)-1)), 8)), counted: what}
 		c.services[what.guest]++
 	}
 	return c.counters[what]

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"math"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -211,8 +212,8 @@ func TestNoCountIsLostOrDoubledWhileGuestsComeAndGo(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	var handlers handlerCounts
-	var asks [2]atomic.Uint64
-	services := []string{"few", "many"}
+	var asks [3]atomic.Uint64
+	services := []string{"few", "many", "unanimous"}
 	type payload struct {
 		random uint64
 		cancel context.CancelFunc
@@ -224,12 +225,16 @@ func TestNoCountIsLostOrDoubledWhileGuestsComeAndGo(t *testing.T) {
 			if p.random%16 == 0 {
 				p.cancel()
 			}
+			if service == "unanimous" {
+				return "ad"[p.random>>8%2]
+			}
 			return "aaadaafaadaaadap"[(p.random+uint64(guest[0])*7+uint64(guest[len(guest)-1]))%16]
 		}))
 		return o
 	}
 	for i := range 20 {
 		join(fmt.Sprint("constant", i), "many")
+		join(fmt.Sprint("constant", i), "unanimous")
 	}
 	join("constant", "few")
 	join("remote", "few")
@@ -240,9 +245,9 @@ func TestNoCountIsLostOrDoubledWhileGuestsComeAndGo(t *testing.T) {
 			guest := fmt.Sprint("visitor", i)
 			current := join(guest, services[0])
 			for n := i; ctx.Err() == nil; n++ {
-				renewed := join(guest, services[n%2])
-				if n%3 == 0 {
-					join(guest, services[n%2]).Leave() // a replica
+				renewed := join(guest, services[n%3])
+				if n%4 == 0 {
+					join(guest, services[n%3]).Leave() // a replica
 				}
 				current.Leave()
 				current = renewed
@@ -276,16 +281,16 @@ func TestNoCountIsLostOrDoubledWhileGuestsComeAndGo(t *testing.T) {
 			asker := p.Operator([]string{"", "asker", "visitor0", "constant1"}[i])
 			for ctx.Err() == nil {
 				random := rand.Uint64()
-				n := int(random >> 32 % 2)
+				n := int(random >> 32 % 3)
 				asked, cancel := context.WithCancel(t.Context())
 				payload := payload{random, cancel}
 				if n == 0 { // or a remote handler might not be waited for
 					payload.cancel = func() {}
 				}
 				switch how := random >> 40 % 4; {
-				case how == 0 && n == 1:
+				case how == 0 && n > 0:
 					First[string](asked, asker, services[n], payload)
-				case how == 1 && n == 1:
+				case how == 1 && n > 0:
 					left := random >> 48 % 32
 					for range asker.Replies(asked, services[n], payload) {
 						if left == 0 {
@@ -313,6 +318,142 @@ func TestNoCountIsLostOrDoubledWhileGuestsComeAndGo(t *testing.T) {
 	}
 	handlers.check(t, "when all is quiet", p)
 	got, _ := p.Counts()
-	check.Slices(t, got, []AskCount{{"few", asks[0].Load()}, {"many", asks[1].Load()}})
-	check.ErrorIf(t, got[0].Asks == 0 || got[1].Asks == 0, "nobody asked: %v", got)
+	check.Slices(t, got, []AskCount{{"few", asks[0].Load()}, {"many", asks[1].Load()}, {"unanimous", asks[2].Load()}})
+	check.ErrorIf(t, got[0].Asks == 0 || got[1].Asks == 0 || got[2].Asks == 0, "nobody asked: %v", got)
+}
+
+// TestAnAskIsCountedWhateverBecomesOfItsOrder changes the order before and while guests are asked who all
+// answer or all decline, which are counted together, with readers now and then.
+func TestAnAskIsCountedWhateverBecomesOfItsOrder(t *testing.T) {
+	for name, change := range map[string]func(p *Partyline, connect func(p *Partyline, guest string) *Operator) (undo func()){
+		"nothing": func(*Partyline, func(*Partyline, string) *Operator) func() { return func() {} },
+		"a guest comes and goes": func(p *Partyline, connect func(*Partyline, string) *Operator) func() {
+			return connect(p, "visitor").Leave
+		},
+		"a replica comes and goes": func(p *Partyline, connect func(*Partyline, string) *Operator) func() {
+			return connect(p, "b").Leave
+		},
+		"guests change places": func(p *Partyline, _ func(*Partyline, string) *Operator) func() {
+			p.SetOrder([]string{"c", "a"})
+			return func() { p.SetOrder(nil) }
+		},
+		"another partyline counts there": func(p *Partyline, connect func(*Partyline, string) *Operator) func() {
+			next := NewPartyline("main", Options{Counts: p.options.Counts})
+			for _, guest := range []string{"c", "b"} {
+				connect(next, guest)
+			}
+			next.Operator("").AskAround(context.Background(), "s", byte('a'))
+			return func() { next.Operator("").AskAround(context.Background(), "s", byte('d')) }
+		},
+		"somebody is forgotten": func(p *Partyline, _ func(*Partyline, string) *Operator) func() {
+			p.options.Counts.Forget("somebody")
+			return func() {}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for at := range 5 { // how many are asked before the change
+				for _, reaction := range []byte("ad") {
+					for _, asker := range []string{"", "a", "b", "c"} {
+						p := NewPartyline("main", Options{})
+						var handlers handlerCounts
+						connect := func(p *Partyline, guest string) *Operator {
+							o := p.Operator(guest)
+							connect(t, o, "s", handlers.of(guest, "s").handler(func(payload any) byte { return payload.(byte) }))
+							return o
+						}
+						for _, guest := range []string{"a", "b", "c", "visitor"} {
+							connect(p, guest)
+						}
+						read := func() { p.Counts() }
+						undo := func() {}
+						for _, between := range []func(){func() {}, read, func() { undo() }, read} {
+							replies := 0
+							for range p.Operator(asker).Replies(t.Context(), "s", reaction) {
+								if replies++; replies == at {
+									undo = change(p, connect)
+									between()
+								}
+							}
+							p.Operator(asker).AskAround(t.Context(), "s", reaction)
+						}
+						undo()
+						handlers.check(t, fmt.Sprintf("changed after %d, %q asks, all %c", at, asker, reaction), p)
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestAForgottenGuestThatIsConnectedIsCounted(t *testing.T) {
+	p := NewPartyline("main", Options{})
+	connect(t, p.Operator("a"), "s", pong)
+	wantAnswers(t, p.Operator(""), "s", "pong")
+	p.options.Counts.Forget("a")
+	wantAnswers(t, p.Operator(""), "s", "pong")
+	wantFigures(t, p, "s 2, a/s 2 2 0 0")
+}
+
+func TestMoreAsksAreCountedThanFitNextToAnOrdersNumber(t *testing.T) {
+	p := NewPartyline("main", Options{})
+	connect(t, p.Operator("a"), "s", pong)
+	counter := p.service("s").counter
+	for i := range counter.shards {
+		counter.shards[i][answered].Add(math.MaxUint32 - 1)
+	}
+	n := len(counter.shards)
+	for range 100 * n {
+		wantAnswers(t, p.Operator(""), "s", "pong")
+	}
+	wantFigures(t, p, fmt.Sprintf("s %d, a/s %[1]d %[1]d 0 0", (math.MaxUint32-1+100)*n))
+}
+
+func TestAsksAndReadersThatMeetInOneShardAreCounted(t *testing.T) {
+	const askers, asks = 4, 50_000
+	p := NewPartyline("main", Options{})
+	for guest := range 3 {
+		connect(t, p.Operator(fmt.Sprint(guest)), "s", pong)
+	}
+	p.service("s").counter.shards = p.service("s").counter.shards[:1]
+	var asking, reading sync.WaitGroup
+	for range askers {
+		asking.Go(func() {
+			for range asks {
+				p.Operator("").AskAround(t.Context(), "s", nil)
+			}
+		})
+	}
+	done := make(chan struct{})
+	for range 2 {
+		reading.Go(func() {
+			for last := uint64(0); ; {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				_, replies := p.Counts()
+				check.ErrorIf(t, replies[2].Answered < last, "went from %d to %d", last, replies[2].Answered)
+				last = replies[2].Answered
+			}
+		})
+	}
+	asking.Wait()
+	close(done)
+	reading.Wait()
+	wantFigures(t, p, fmt.Sprintf("s %d, 0/s %[1]d %[1]d 0 0, 1/s %[1]d %[1]d 0 0, 2/s %[1]d %[1]d 0 0", askers*asks))
+}
+
+func TestWhatAnEarlierPartylineCountsAsOtherIsRead(t *testing.T) {
+	counts := new(Counts)
+	before, after := NewPartyline("main", Options{Counts: counts}), NewPartyline("main", Options{Counts: counts})
+	many := before.Operator("many")
+	for i := range maxCountedServices {
+		connect(t, many, fmt.Sprint(i), pong)
+	}
+	connect(t, many, "s", pong)
+	connect(t, after.Operator("early"), "s", pong)
+	connect(t, after.Operator("many"), "s", pong)
+	wantAnswers(t, before.Operator(""), "s", "pong")
+	check.Equal(t, repliesOf(t, after, "many", otherServices).Answered, 1, "counted")
 }

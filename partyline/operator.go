@@ -109,7 +109,7 @@ func (o *Operator) connect(name string, c connection) error {
 	s := p.service(name)
 	if s == nil {
 		s = &service{partyline: p, name: name, counter: asks, memberships: make(map[unique.Handle[string]][]*membership)}
-		s.order.Store(new([]connection))
+		s.order.Store(new(order))
 		if p.options.Addressee != nil {
 			s.addressee = p.options.Addressee(name)
 		}

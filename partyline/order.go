@@ -32,11 +32,17 @@ type service struct {
 	counter   *counter
 	addressee func(payload any) (guest string) // may be nil
 
-	// order is whom to ask, one after the other. What was stored is never changed; a longer slice
-	// may share its array.
-	order atomic.Pointer[[]connection]
+	order atomic.Pointer[order]
 
 	memberships map[unique.Handle[string]][]*membership // of each guest, as they connected; guarded by Partyline.mu
+}
+
+// order is whom to ask, one after the other. It is never changed; longer slices of a later one may
+// share its arrays.
+type order struct {
+	connections []connection
+	counters    []*counter // the connections', in any order
+	number      uint32     // of the service's orders
 }
 
 // connection is a handler that is connected.
@@ -63,7 +69,18 @@ func (s *service) only(payload any) unique.Handle[string] {
 }
 
 // connections returns whom to ask.
-func (s *service) connections() []connection { return *s.order.Load() }
+func (s *service) connections() []connection { return s.order.Load().connections }
+
+// setOrder says whom to ask from now on. The partyline must be locked.
+func (s *service) setOrder(connections []connection, counters []*counter) {
+	counts := s.partyline.options.Counts
+	counts.mu.Lock()
+	defer counts.mu.Unlock()
+	s.counter.order++ // for whoever asks in the order before, each handler is counted from now on
+	s.counter.settle()
+	s.counter.all = counters
+	s.order.Store(&order{connections, counters, s.counter.order})
+}
 
 // add connects c as part of m. The partyline must be locked.
 func (s *service) add(m *membership, c connection) {
@@ -84,7 +101,7 @@ func (s *service) add(m *membership, c connection) {
 	} else {
 		connections = append(connections, c)
 	}
-	s.order.Store(&connections)
+	s.setOrder(connections, append(s.order.Load().counters, c.counter))
 }
 
 // compare says which of two connections is asked first.
@@ -114,15 +131,16 @@ func (s *service) remove(guest unique.Handle[string], m *membership) {
 // rebuild makes the order anew from the memberships. The partyline must be locked.
 func (s *service) rebuild() {
 	var connections []connection
+	var counters []*counter
 	for guest, memberships := range s.memberships {
 		rank := s.partyline.rankOf(guest)
 		for _, c := range memberships[0].connections {
 			c.rank = rank
-			connections = append(connections, c)
+			connections, counters = append(connections, c), append(counters, c.counter)
 		}
 	}
 	slices.SortStableFunc(connections, compare)
-	s.order.Store(&connections)
+	s.setOrder(connections, counters)
 }
 
 // reservation is of a guest's place in the order of a service.

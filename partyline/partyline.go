@@ -193,8 +193,17 @@ func (p *Partyline) service(name string) *service {
 // is under way, a part may be counted.
 func (p *Partyline) Counts() ([]AskCount, []ReplyCount) {
 	asks, replies, seen := []AskCount{}, []ReplyCount{}, make(map[*counter]bool)
+	counts := p.options.Counts
+	counts.mu.Lock()
+	defer counts.mu.Unlock()
+	for what, c := range counts.counters {
+		if what.guest == "" {
+			c.settle()
+		}
+	}
 	p.services.Range(func(_, value any) bool {
 		s := value.(*service)
+		s.counter.settle() // which may be forgotten
 		if !seen[s.counter] {
 			seen[s.counter] = true
 			asks = append(asks, AskCount{s.counter.service, s.counter.sums()[asked]})

@@ -46,25 +46,28 @@ func askOf(ctx context.Context) *ask {
 // allocated.
 type round struct {
 	*ask
-	connections []connection
+	order       *order
+	connections []connection // in the order; none in a loop
 	payload     any
 	shard       uint32 // where the ask is counted
 
+	self     unique.Handle[string]   // the ask's guest, one load nearer
 	above    []unique.Handle[string] // the guests further up that ask for this service, too
 	only     unique.Handle[string]   // the one guest to ask; noGuest for all
-	picky    bool                    // one of these two says whom to skip
+	picky    bool                    // above or only says whom to skip
 	spending *spending               // nil up to the second level
 
-	next   int          // the connection to call next
-	ended  error        // why not everybody was asked: the context's error, or ErrLoop
-	remote *remoteCalls // nil until the first remote handler is reached
+	next   int               // the connection to call next
+	ended  error             // why not everybody was asked: the context's error, or ErrLoop
+	remote *remoteCalls      // nil until the first remote handler is reached
+	agreed [declined + 1]int // how many, from the first on, all answered, or all declined; counted at the end
 }
 
 // around calls the handlers in order. It appends their answers to answers, if that is not nil, and
 // yields all other replies. The error is that of the ask as a whole.
-func (a *ask) around(connections []connection, payload any, answers *[]any, yield yieldFunc) error {
+func (a *ask) around(order *order, payload any, answers *[]any, yield yieldFunc) error {
 	a.up = askOf(a.Context)
-	r := round{ask: a, connections: connections, payload: payload, shard: rand.Uint32(), only: a.service.only(payload)}
+	r := round{ask: a, order: order, connections: order.connections, payload: payload, shard: rand.Uint32(), self: a.guest, only: a.service.only(payload)}
 	if a.up != nil && !r.nest() {
 		r.connections, r.ended = nil, ErrLoop
 	}
@@ -133,7 +136,7 @@ func (r *round) run(answers *[]any, yield yieldFunc) (panicked error) {
 		r.fail(&r.connections[r.next], errExited)
 		r.ended = errExited
 	}()
-	connections, shard := r.connections, r.shard
+	connections := r.connections
 	for i := r.next; i < len(connections); i++ {
 		c := &connections[i]
 		if r.skips(c) {
@@ -159,17 +162,20 @@ func (r *round) run(answers *[]any, yield yieldFunc) (panicked error) {
 		answer, err := c.handler(r.ask, r.payload)
 		switch err {
 		case nil:
-			c.add(shard, answered)
+			r.count(c, answered)
+			if answers != nil {
+				calling = false
+				r.collect(answer, answers)
+				continue
+			}
 		case ErrHighAndDry: // mostly it is not wrapped
 			answer = nil
-			c.add(shard, declined)
+			r.count(c, declined)
 		default:
 			answer, err = nil, r.fail(c, err)
 		}
 		calling = false
-		if answers != nil && err == nil {
-			r.collect(answer, answers)
-		} else if !yield(c.guest.Value(), answer, err, 0) {
+		if !yield(c.guest.Value(), answer, err, 0) {
 			r.ended = nil
 			return nil
 		}
@@ -179,7 +185,7 @@ func (r *round) run(answers *[]any, yield yieldFunc) (panicked error) {
 
 // end is called when nobody is asked any more.
 func (r *round) end() {
-	r.service.counter.add(r.shard, asked)
+	r.countAgreed()
 	if r.remote != nil {
 		r.remote.cancel()
 	}
@@ -188,9 +194,32 @@ func (r *round) end() {
 	}
 }
 
+// count counts what came of the call of a local handler: at the end, if all before it did the same.
+func (r *round) count(c *connection, came figure) {
+	if r.next == r.agreed[came] {
+		r.agreed[came]++
+		return
+	}
+	c.add(r.shard, came)
+}
+
+// countAgreed counts the ask and the handlers that agreed, all together if nobody did otherwise.
+func (r *round) countAgreed() {
+	asks := r.service.counter
+	for came, agreed := range r.agreed {
+		if agreed == len(r.order.connections) && asks.addAll(r.shard, r.order.number, figure(came)) {
+			return
+		}
+		for i := range agreed {
+			r.connections[i].add(r.shard, figure(came))
+		}
+	}
+	asks.add(r.shard, asked)
+}
+
 // skips reports whether the connection is not called.
 func (r *round) skips(c *connection) bool {
-	return c.guest == r.guest || r.picky && r.skipsOther(c)
+	return c.guest == r.self || r.picky && r.skipsOther(c)
 }
 
 func (r *round) skipsOther(c *connection) bool {
@@ -209,7 +238,7 @@ func (r *round) collect(answer any, answers *[]any) {
 // ErrHighAndDry itself if it declines, else a *HandlerError.
 func (r *round) fail(c *connection, err error) error {
 	if errors.Is(err, ErrHighAndDry) {
-		c.counter.add(r.shard, declined)
+		r.count(c, declined)
 		return ErrHighAndDry
 	}
 	failure := r.failure(c, err)
