@@ -395,6 +395,20 @@ func TestAForgedAskThatIsBelievedIsSeen(t *testing.T) {
 	}
 }
 
+// TestNoForgedAskIsRight would else leave behind an application that asks somebody else.
+func TestNoForgedAskIsRight(t *testing.T) {
+	a := newApplication()
+	a.broken = func(w http.ResponseWriter, r *http.Request, _ []byte, good http.Handler) {
+		for _, value := range r.Header.Values("Party-Ask") {
+			for _, key := range a.keys {
+				check.ErrorIf(t, strings.Contains(value, "mac="+askMAC(key, askPrefix, addressIn(value))), "%q", value)
+			}
+		}
+		good.ServeHTTP(w, r)
+	}
+	checked(t, a.start(t)).Expect(t)
+}
+
 func addressIn(value string) string {
 	address, _, _ := strings.Cut(value, ";")
 	return address

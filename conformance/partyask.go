@@ -73,20 +73,19 @@ func (t *trap) serve() {
 	}
 }
 
-// forged returns values of Party-Ask that name the address and are to be ignored.
+// forged returns values of Party-Ask that name the address and are to be ignored. None has a right
+// mac: what that names is believed, and asked long after the check.
 func (c *checker) forged(address string) []string {
 	values := []string{
 		address,
 		address + "; mac=",
-		address + "; mac=" + askMAC(rand.Text()+rand.Text(), askPrefix, address),
+		address + "; line=1; mac=" + askMAC(rand.Text()+rand.Text(), askPrefix, address),
 		address + "; mac=" + askMAC("", askPrefix, address),
 	}
-	if len(c.keys) > 0 {
-		const another = "http://127.0.0.1:1/wsgi-party-check"
+	for _, key := range c.keys {
 		values = append(values,
-			address+"; mac="+askMAC(c.keys[0], askPrefix, another),
-			address+"; mac="+askMAC(c.keys[0], "", address),
-			another+"; "+address+"; mac="+askMAC(c.keys[0], askPrefix, another),
+			address+"; mac="+askMAC(key, askPrefix, "wsgi-party-check"), // which is no address
+			address+"; mac="+askMAC(key, "", address),
 		)
 	}
 	return values
