@@ -27,7 +27,9 @@ var there = map[string][]string{
 	"python3-flask":      {"/usr/bin/python3", "-I", "-c", "import flask"}, // not the folder of that name,
 	"python3-jinja2":     {"/usr/bin/python3", "-I", "-c", "import jinja2"},
 	"python3-uvicorn":    {"/usr/bin/python3", "-I", "-c", "import uvicorn"},
+	"python3-venv":       {"/usr/bin/python3", "-I", "-c", "import ensurepip, venv"},
 	"python3-websockets": {"/usr/bin/python3", "-I", "-c", "import websockets"},
+	"uvicorn":            {"uvicorn", "--version"},
 }
 
 // Install installs those of the packages that are not there, which takes root and
