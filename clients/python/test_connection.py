@@ -205,7 +205,7 @@ class KeptTest(Case):
         start = threading.Barrier(20)
         caddy.respond = lambda request: (start.wait(60), answers(1))[1]
         client = Caddy(Address.parse(caddy.url))
-        threads = [threading.Thread(target=self.ask, args=(client,)) for _ in range(20)]
+        threads = [threading.Thread(target=self.ask, args=(client, 1, 60)) for _ in range(20)]
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -211,6 +211,7 @@ class FakeCaddy(http.server.ThreadingHTTPServer):
     """A wsgi_party_ask that answers what it is told to."""
 
     daemon_threads = True
+    request_queue_size = 128  # many may come at once
     keeps_alive = True
 
     def __init__(self, *answers, address=("127.0.0.1", 0)):
