@@ -32,7 +32,7 @@ const debianPython = "/usr/bin/python3"
 
 func installFrameworks(t *testing.T) {
 	t.Helper()
-	debian.Install(t, "python3", "gunicorn", "python3-django", "python3-fastapi", "python3-jinja2", "python3-uvicorn", "python3-websockets")
+	debian.Install(t, "python3", "gunicorn", "python3-flask", "python3-django", "python3-fastapi", "python3-jinja2", "python3-uvicorn", "python3-websockets")
 }
 
 // TestTheAdaptersOfFrameworksPassTheirOwnTests runs those of the folder frameworks.

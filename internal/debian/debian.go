@@ -17,6 +17,7 @@ import (
 var there = map[string][]string{
 	"chromium":           {"chromium", "--version"},
 	"gunicorn":           {"gunicorn", "--version"},
+	"mypy":               {"/usr/bin/mypy", "--version"},
 	"nodejs":             {"node", "-e", "fetch"},
 	"npm":                {"npm", "--version"},
 	"php-cli":            {"php", "--version"},

@@ -1,0 +1,165 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package python
+
+import (
+	"encoding/json"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/wsgiparty/wsgiparty"
+)
+
+func newFlask(t *testing.T, name string) *guest {
+	g := newGuest(t, name, "")
+	g.network = "tcp"
+	return g
+}
+
+// underFlaskRun serves the shop.
+func (g *guest) underFlaskRun() *guest {
+	g.t.Helper()
+	_, port, err := net.SplitHostPort(g.address)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.start(g.key, debianPython, "flask_shop.py", port)
+	return g
+}
+
+// TestFlaskApplicationsAreGuestsOfOneParty has one under gunicorn with three processes, and
+// one by `flask run`. Each knows nothing but its key.
+func TestFlaskApplicationsAreGuestsOfOneParty(t *testing.T) {
+	f := newFrameworks(t)
+	blog, shop := newFlask(t, "blog").underGunicornOf("flask_blog:app"), newFlask(t, "shop").underFlaskRun()
+	f.load(nil, blog, shop)
+
+	t.Run("pages", func(t *testing.T) {
+		f.is(map[string]string{
+			"/blog/":                      `{"blueprint":"/shop/admin/ann","item":"/shop/items/7","own":"/blog/posts/a%20b-%C3%BC","static":"/blog/static/x.css"}`,
+			"/blog/posts/a%20b":           `"a b"`,
+			"/blog/template":              `/shop/items/7#%22`,
+			"/blog/stream":                `["/shop/items/1"]`,
+			"/blog/options":               `["/shop/items/1#a%20b","ORIGIN/shop/items/1","ORIGIN/shop/items/1","ORIGIN/blog/posts/x","/shop/files/css/a%20b.css","/shop/files/css/b","/shop/items/1"]`,
+			"/blog/links/50":              `[50,"/shop/items/49"]`,
+			"/shop/items/7":               `[7,"/shop/items/7","/blog/posts/x","#"]`,
+			"/shop/files/css/a%20b.css":   `"css/a b.css"`,
+			"/shop/files/css%2Fa%20b.css": `"css/a b.css"`,
+			"/shop/admin/ann":             `"ann"`,
+			"/blog/nobody/shop:nobody":    `"Could not build url for endpoint 'shop:nobody'"`,
+			"/blog/nobody/nobody:x":       `"Could not build url for endpoint 'nobody:x'"`,
+			"/blog/nobody/post":           `"Could not build url for endpoint 'post'"`,
+			"/blog/nobody/shop:index":     `"Could not build url for endpoint 'shop:index'"`,
+		})
+	})
+
+	t.Run("services", func(t *testing.T) {
+		f.is(map[string]string{
+			"/blog/ask/name":      `["shop"]`,
+			"/blog/ask/nothing":   `[]`,
+			"/blog/first/name":    `"shop"`,
+			"/blog/first/nothing": `"high and dry"`,
+		})
+		for service, want := range map[string]string{
+			"name": `["blog","shop"]`, "decline": `[]`, "where": `[["/blog/posts/7","/shop/items/7",["shop"]]]`,
+		} {
+			if got := f.asked("", service, 7); sorted(t, got) != sorted(t, want) {
+				t.Errorf("%s: %s, want %s", service, got, want)
+			}
+		}
+		if got := f.asked("", "fail", nil); !strings.Contains(got, "status 500") || strings.Contains(got, "on purpose") {
+			t.Error(got)
+		}
+		eventually(t, "the request of an ask is torn down, and what failed is logged", func() bool {
+			return blog.asked("name") > 0 && blog.timesSaid("RuntimeError: on purpose") == 1
+		})
+	})
+
+	t.Run("every worker does", func(t *testing.T) {
+		pids := make(map[string]bool)
+		eventually(t, "three workers answer", func() bool {
+			_, _, pid := f.do("GET", "/blog/pid", nil)
+			pids[pid] = true
+			_, _, page := f.do("GET", "/blog/", nil)
+			if !strings.Contains(page, "/shop/items/7") {
+				t.Fatal(page)
+			}
+			return len(pids) == 3
+		})
+	})
+
+	t.Run("what is told", func(t *testing.T) {
+		for _, said := range []string{
+			"INFO:wsgi_party:flask_shop tells the party of pages: 4, and services: 1 (name)",
+			"flask_shop leaves out ",
+			"index as / (Caddy is told /page/<int:page>, and one name has one template: give this route an endpoint of its own)",
+			"a b (a name is 1 to 64 of", "</script> (its variable 'year' is filled up with zeros)",
+		} {
+			if shop.timesSaid(said) != 1 {
+				t.Errorf("not said once: %s", said)
+			}
+		}
+		if shop.timesSaid(shop.key)+blog.timesSaid(blog.key) > 0 {
+			t.Error("a key is logged")
+		}
+		operator, _ := wsgiparty.Lookup(f.party)
+		for _, c := range []struct {
+			name   string
+			values map[string]any
+			want   string
+		}{
+			{"post", map[string]any{"slug": "a/b"}, "/blog/posts/a%2Fb"}, {"blog:file", map[string]any{"path": "a/b c"}, "/blog/files/a/b%20c"},
+			{"admin.user", map[string]any{"name": "x"}, "/shop/admin/x"}, {"shop:index", map[string]any{"page": 2}, "/shop/page/2"},
+		} {
+			if got, err := wsgiparty.URLFor(t.Context(), operator, c.name, c.values); err != nil || got != c.want {
+				t.Errorf("%s: %q %v, want %q", c.name, got, err, c.want)
+			}
+		}
+	})
+
+	t.Run("what is not Caddy's is Flask's", func(t *testing.T) {
+		for _, path := range []string{"/__invite__/", "/__invite__/partyline/name"} {
+			request, err := http.NewRequest("POST", "http://"+shop.address+path, strings.NewReader("null"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if path == "/__invite__/" {
+				request.Method = "GET"
+			}
+			request.Header.Set("Accept", "application/vnd.wsgi-party+json")
+			request.Header.Set("Party-Token", "x.y.z")
+			response, err := http.DefaultClient.Do(request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			response.Body.Close()
+			if response.StatusCode != http.StatusNotFound {
+				t.Errorf("%s: %d", path, response.StatusCode)
+			}
+		}
+	})
+}
+
+// TestTheMountOfFlask has one with letters that are escaped, and ProxyFix, which sets the mount itself.
+func TestTheMountOfFlask(t *testing.T) {
+	for _, proxyFix := range []string{"", "inside", "outside"} {
+		t.Run("ProxyFix "+proxyFix, func(t *testing.T) {
+			t.Setenv("PROXY_FIX", proxyFix)
+			f := newFrameworks(t)
+			blog, shop := newFlask(t, "blog").underGunicornOf("flask_blog:app"), newFlask(t, "shop").underFlaskRun()
+			f.load([]*guest{blog}, shop)
+			f.is(map[string]string{
+				"/shop/items/7": `[7,"/shop/items/7","ORIGIN/blog/posts/x","#"]`,
+				"/blog/options": `["/shop/items/1#a%20b","ORIGIN/shop/items/1","ORIGIN/shop/items/1","ORIGIN/blog/posts/x","/shop/files/css/a%20b.css","/shop/files/css/b","/shop/items/1"]`,
+			})
+			var page map[string]string
+			_, _, body := f.do("GET", "/blog/", nil)
+			if err := json.Unmarshal([]byte(body), &page); err != nil || page["own"] != "/blog/posts/a%20b-%C3%BC" {
+				t.Errorf("%s %v", body, err)
+			}
+		})
+	}
+}
