@@ -1,0 +1,495 @@
+<?php
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+declare(strict_types=1);
+
+namespace WsgiParty;
+
+// Where there is no autoloader, this file is all that has to be required.
+foreach (['Log', 'Memory', 'Keys', 'Token', 'Template', 'Wire', 'Caddy'] as $class) {
+    class_exists(__NAMESPACE__ . "\\$class") || require __DIR__ . "/$class.php";
+}
+
+/**
+ * A PHP application as a guest at a party of Caddy's: it says where its pages are, answers what others ask, links to
+ * their pages, and asks them. One line at the top of index.php:
+ *
+ *     $party = WsgiParty\Party::plain(['home' => '/', 'post' => '/posts/{slug}']);
+ *
+ * It needs the key that wsgi_party_guest has in the Caddyfile, in WSGI_PARTY_KEY or in the file WSGI_PARTY_KEY_FILE.
+ * Without one the application is no guest, and links to own pages only.
+ */
+final class Party
+{
+    public const VERSION = '1.0.0';
+    public const MANIFEST_TYPE = 'application/vnd.wsgi-party+json';
+
+    /** What a handler returns that has no answer. It is nothing that JSON can carry, so no answer is like it. */
+    public const HIGH_AND_DRY = "\xffhigh and dry";
+
+    /** @internal */
+    public const MOUNT = '~^(?:/(?:[A-Za-z0-9._\~!$&\'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)*$~D';
+
+    private const NAME = '/^[A-Za-z0-9._:-]{1,64}$/D';
+    private const MAX_BODY = 1 << 20; // bytes
+    private const MAX_MANIFEST = 1 << 16;
+    private const MAX_PAGES = 4096;
+    private const MAX_SERVICES = 256;
+    private const MAX_LINKS = 256; // of an endpoint that are remembered
+    private const MAX_LINK = 1 << 10; // bytes of one of them
+    private const MAX_DEPTH = 64; // lists and arrays in each other
+
+    /** @var array<string, callable(mixed): mixed> */
+    private array $services = [];
+    private Log $logger;
+    private Keys $keys;
+    private Memory $memory;
+    private Caddy $caddy;
+    private string $guest;
+
+    // Of the request that is being handled:
+    /** @var array<mixed> */
+    private array $server = [];
+    private string $mount = '';
+    private ?Token $token = null;
+    private ?string $endpoint = null;
+    /** @var array<string, ?string> URLs by the questions for them, in JSON */
+    private array $links = [];
+    /** @var array<string, true> questions for what the page has used */
+    private array $used = [];
+
+    /**
+     * @param array<string, string>|\Closure(): array{array<string, string>, array<string, string>} $pages
+     *     names of pages, and their paths below the mount as URL templates (RFC 6570); or what returns these, and the
+     *     names of pages that have none, and why
+     * @param array<string, callable(mixed): mixed> $services as service() has them
+     * @param ?string $key     the key, else WSGI_PARTY_KEY. Of several with white space between them the first one asks,
+     *     and all are accepted
+     * @param ?string $keyFile a file with the same in it, else WSGI_PARTY_KEY_FILE. Caddy may write it later
+     * @param ?string $url     where Caddy is asked, else WSGI_PARTY_URL, else what Caddy itself says
+     * @param ?string $guest   the guest that tokens have to be for, else WSGI_PARTY_GUEST, else whichever has the key
+     * @param ?string $missing what urlFor() returns for a page that nobody has, rather than throw
+     * @param float   $timeout seconds that asking takes at most. (Looking up the name of a host may take longer.)
+     * @param ?\Closure(string, string): mixed $log is called with level and message, else error_log
+     * @param ?\Closure(string, array<mixed>): ?string $own makes the URLs of own pages, if not $pages does
+     *
+     * @throws \InvalidArgumentException if the settings are unusable
+     */
+    public function __construct(
+        private array|\Closure $pages = [],
+        array $services = [],
+        #[\SensitiveParameter] ?string $key = null,
+        ?string $keyFile = null,
+        ?string $url = null,
+        ?string $guest = null,
+        private ?string $missing = null,
+        float $timeout = 5.0,
+        ?\Closure $log = null,
+        private ?\Closure $own = null,
+    ) {
+        $this->logger = new Log($log);
+        $this->keys = new Keys($key, $keyFile, $this->logger);
+        $this->memory = new Memory($this->keys);
+        $this->caddy = new Caddy($this->keys, $this->memory, $this->logger, $url ?? Keys::setting('WSGI_PARTY_URL'), $timeout);
+        $this->guest = $guest ?? Keys::setting('WSGI_PARTY_GUEST');
+        foreach ($services as $name => $handler) {
+            $this->service((string) $name, $handler);
+        }
+    }
+
+    /**
+     * Makes the party of a plain application. If the request is Caddy's own, it is answered here, and the script ends.
+     *
+     * @param array<string, string> $pages
+     * @param array<string, callable(mixed): mixed> $services
+     * @param mixed ...$options further arguments of the constructor, by name
+     */
+    public static function plain(array $pages = [], array $services = [], mixed ...$options): self
+    {
+        $party = new self($pages, $services, ...$options);
+        $party->join();
+        return $party;
+    }
+
+    /**
+     * Adds a service, before join(), that the others may ask for.
+     *
+     * @param callable(mixed): mixed $handler gets the payload, in which objects are arrays, and returns something that
+     *     JSON can carry, or HIGH_AND_DRY if it has no answer. An exception goes to the log, and nowhere else
+     */
+    public function service(string $name, callable $handler): self
+    {
+        if (!preg_match(self::NAME, $name)) {
+            throw new \InvalidArgumentException('the name of a service is 1 to 64 letters, digits and . _ : -, and not ' . Log::quote($name));
+        }
+        $this->services[$name] = $handler;
+        return $this;
+    }
+
+    /** Answers the request and ends the script if it is Caddy's own, else does nothing. */
+    public function join(): void
+    {
+        $answer = $this->handle($_SERVER, static fn (): string => (string) file_get_contents('php://input', false, null, 0, self::MAX_BODY + 1));
+        if ($answer === null) {
+            return;
+        }
+        while (ob_get_level() > 0 && ob_end_clean());
+        [$status, $headers, $body] = $answer;
+        http_response_code($status);
+        foreach ($headers as $name => $value) {
+            header("$name: $value");
+        }
+        echo $body;
+        exit;
+    }
+
+    /**
+     * Begins with a request. If it is Caddy's own, the answer is returned, else null: then it is the application's.
+     *
+     * @param array<mixed> $server as $_SERVER
+     * @param callable(): string $body reads the body, of which no more is needed than 1 MiB and a byte
+     *
+     * @return ?array{int, array<string, string>, string} status, headers and body
+     */
+    public function handle(array $server, callable $body): ?array
+    {
+        $this->begin($server);
+        $token = $this->header('PARTY_TOKEN');
+        if ($token === '' && $this->header('ACCEPT') !== self::MANIFEST_TYPE || !$this->isGuest()) {
+            return null;
+        }
+        $path = $this->requestPath();
+        $isAsk = $this->method() === 'POST' && preg_match('~/partyline/([A-Za-z0-9._:-]{1,64})$~D', $path, $service) === 1;
+        $isInvite = $this->method() === 'GET' && $this->header('ACCEPT') === self::MANIFEST_TYPE;
+        if ($token === '') {
+            if ($isInvite) {
+                $this->logger->warnOnce('unsigned', 'the invite to ' . Log::quote($path) . ' has no Party-Token and is left to the application: there is a key here, and none in the Caddyfile. Write it into wsgi_party_guest there');
+            }
+            return null;
+        }
+        try {
+            $this->token = Token::parse($token, $this->keys, $this->guest);
+            if (!$isAsk && !$isInvite) {
+                return null;
+            }
+            $text = (int) ($server['CONTENT_LENGTH'] ?? 0) > self::MAX_BODY ? null : $body();
+            if ($text === null || strlen($text) > self::MAX_BODY) {
+                return self::status(413);
+            }
+            $this->token->verify($this->method(), (string) $server['REQUEST_URI'], $text);
+        } catch (\DomainException $error) {
+            $this->token = null;
+            if ($isAsk || $isInvite) {
+                $this->logger->warnOnce('token: ' . $error->getMessage(), 'the Party-Token at ' . Log::quote($path) . ' is refused, and the request left to the application: ' . $error->getMessage());
+            }
+            return null;
+        }
+        return $isAsk ? $this->answer($service[1], $text) : $this->invited(rtrim($this->token->pathBelowMount(), '/'));
+    }
+
+    /** Whether there is a key, or a file in which it will be. */
+    public function isGuest(): bool
+    {
+        return $this->keys->areExpected();
+    }
+
+    /** Returns where visitors see this application, as a path, escaped, without a last slash: "/blog"; "" is the root. */
+    public function mount(): string
+    {
+        return $this->mount;
+    }
+
+    /** Returns the path of the request below the mount, escaped as it came. */
+    public function path(): string
+    {
+        $path = $this->requestPath();
+        // What Caddy hands to PHP itself, by php_fastcgi or as FrankenPHP, has the URI of the visitor, and is compared
+        // as Caddy does. Any other server got it without the mount: what is like the mount there is an own page.
+        $isWhole = preg_match('~^(?:Caddy|FrankenPHP)\b~', (string) ($this->server['SERVER_SOFTWARE'] ?? '')) === 1;
+        for ($mount = $this->mount; $isWhole && $mount !== ''; $mount = (string) preg_replace('~^/[^/]*~', '', $mount)) {
+            $depth = substr_count($mount, '/');
+            $segments = explode('/', $path, $depth + 2);
+            if (strcasecmp(rawurldecode(implode('/', array_slice($segments, 0, $depth + 1))), rawurldecode($mount)) === 0) {
+                return '/' . ($segments[$depth + 1] ?? '');
+            }
+        }
+        return $path === '' ? '/' : $path;
+    }
+
+    /** Returns the name of the first own page to whose template the path of the request belongs, or null. */
+    public function page(): ?string
+    {
+        $path = $this->path();
+        foreach (is_array($this->pages) ? $this->pages : [] as $name => $template) {
+            if ((new Template($template))->matches($path)) {
+                return (string) $name;
+            }
+        }
+        return null;
+    }
+
+    /**
+     * Says what makes the page, such as a route: at the first link to others' pages, all that it linked to the last
+     * time are asked for at once. Without this, it is page(), or the script.
+     */
+    public function endpoint(string $name): void
+    {
+        $this->endpoint = $name;
+    }
+
+    /**
+     * Returns the URL of a page: of an own one, "post", or of another application's, "shop:cart".
+     *
+     * @param array<mixed> $values for the variables of its template
+     *
+     * @throws \OutOfBoundsException     if nobody has that page, and there is no `missing`
+     * @throws \InvalidArgumentException if the values are nothing for a URL, or an own page lacks one, or has no template
+     */
+    public function urlFor(string $name, array $values = []): string
+    {
+        return $this->urlsFor([[$name, $values]])[0] ?? $this->missing ?? throw new \OutOfBoundsException(
+            'nobody has the page ' . Log::quote($name) . ($this->caddy->why() === '' ? '' : ', or nobody was asked: ' . $this->caddy->why()),
+        );
+    }
+
+    /**
+     * Returns URLs as urlFor() does, but asks for all others' pages at once. A page that nobody has is null.
+     *
+     * @template K of array-key
+     * @param array<K, string|array{0: string, 1?: array<mixed>}> $links names, or pairs of a name and values
+     * @return array<K, ?string>
+     */
+    public function urlsFor(array $links): array
+    {
+        $urls = $questions = [];
+        foreach ($links as $key => $link) {
+            [$name, $values] = (array) $link + [1 => []];
+            $urls[$key] = $this->ownUrl($name, $values);
+            if ($urls[$key] === null) {
+                $questions[$key] = self::encode('the link to ' . Log::quote($name), ['name' => $name, 'values' => (object) Template::textual($values)]);
+            }
+        }
+        return array_replace($urls, $this->isGuest() && $questions !== [] ? $this->find($questions) : []);
+    }
+
+    /**
+     * Asks everybody else, and returns the list of their answers, in which objects are arrays. What failed is in the log.
+     *
+     * @return list<mixed>
+     *
+     * @throws \InvalidArgumentException if JSON cannot carry the payload
+     */
+    public function ask(string $service, mixed $payload = null): array
+    {
+        return $this->isGuest() ? $this->questions([[$service, self::encode('the payload', $payload), false]])[0] : [];
+    }
+
+    /** Asks the others until one answers, and returns the answer, or the default if nobody does. */
+    public function askFirst(string $service, mixed $payload = null, mixed $default = null): mixed
+    {
+        $answers = $this->isGuest() ? $this->questions([[$service, self::encode('the payload', $payload), true]])[0] : [];
+        return $answers === [] ? $default : $answers[0];
+    }
+
+    /** Returns what is said of the manifest in the log when Caddy has got a new one: how much is in it, and what is not, and why. */
+    public function report(): string
+    {
+        return $this->manifest('/__invite__')[1];
+    }
+
+    /** Learns, before the next request, which links this page used. */
+    public function __destruct()
+    {
+        $this->learn();
+    }
+
+    /** @return array<string, mixed> what var_dump and error pages may show */
+    public function __debugInfo(): array
+    {
+        return ['guest' => $this->guest, 'isGuest' => $this->isGuest(), 'services' => array_keys($this->services), 'mount' => $this->mount];
+    }
+
+    /** @param array<mixed> $server */
+    private function begin(array $server): void
+    {
+        $this->learn();
+        [$this->server, $this->token, $this->endpoint, $this->links] = [$server, null, null, []];
+        $prefix = $this->header('X_FORWARDED_PREFIX');
+        $this->mount = preg_match(self::MOUNT, $prefix) ? $prefix : '';
+    }
+
+    private function header(string $name): string
+    {
+        $value = $this->server["HTTP_$name"] ?? '';
+        return is_string($value) ? $value : '';
+    }
+
+    private function method(): string
+    {
+        return (string) ($this->server['REQUEST_METHOD'] ?? '');
+    }
+
+    private function requestPath(): string
+    {
+        return explode('?', (string) ($this->server['REQUEST_URI'] ?? ''), 2)[0];
+    }
+
+    /** @return array{int, array<string, string>, string} */
+    private function invited(string $path): array
+    {
+        [$manifest, $report] = $this->manifest($path);
+        $headers = ['ETag' => '"' . substr(hash('sha256', $manifest), 0, 32) . '"', 'Cache-Control' => 'max-age=60'];
+        if (str_contains($this->header('IF_NONE_MATCH'), $headers['ETag'])) {
+            return [304, $headers, ''];
+        }
+        $this->logger->say('info', $report);
+        return [200, $headers + ['Content-Type' => self::MANIFEST_TYPE], $manifest];
+    }
+
+    /** @return array{int, array<string, string>, string} */
+    private function answer(string $service, string $body): array
+    {
+        if (!isset($this->services[$service])) {
+            return self::status(404); // then Caddy asks for the manifest again
+        }
+        try {
+            $payload = json_decode($body, true, self::MAX_DEPTH + 1, JSON_THROW_ON_ERROR | JSON_BIGINT_AS_STRING);
+        } catch (\JsonException) {
+            return self::status(400);
+        }
+        ob_start(); // what a handler prints is no part of its answer
+        try {
+            $answer = ($this->services[$service])($payload);
+            return $answer === self::HIGH_AND_DRY
+                ? [204, [], '']
+                : [200, ['Content-Type' => 'application/json', 'Cache-Control' => 'no-store'], self::encode('the answer', $answer)];
+        } catch (\Throwable $error) {
+            $this->logger->say('error', "the service $service failed: " . $error::class . ': ' . $error->getMessage() . " in {$error->getFile()}:{$error->getLine()}");
+            return self::status(500);
+        } finally {
+            ob_end_clean();
+        }
+    }
+
+    /** @return array{int, array<string, string>, string} */
+    private static function status(int $status): array
+    {
+        return [$status, ['Content-Type' => 'text/plain'], "$status\n"];
+    }
+
+    /** @return array{string, string} the manifest, and what is to be said about it */
+    private function manifest(string $invite): array
+    {
+        [$pages, $leftOut] = is_array($this->pages) ? [$this->pages, []] : ($this->pages)();
+        $told = ['urls' => [], 'services' => []];
+        $size = strlen('{"urls":{},"services":{}}');
+        foreach (['services' => [$this->services, self::MAX_SERVICES], 'urls' => [$pages, self::MAX_PAGES]] as $kind => [$members, $most]) {
+            foreach ($members as $name => $member) {
+                $name = (string) $name;
+                $wrong = preg_match(self::NAME, $name) ? null : 'its name is not 1 to 64 letters, digits and . _ : -';
+                $wrong ??= $kind === 'urls' ? (new Template($member))->problem() : null;
+                if ($wrong === null) {
+                    $value = $kind === 'urls' ? $member : ['href' => "$invite/partyline/$name"];
+                    $length = strlen(self::encode('the manifest', [$name => $value]));
+                    $wrong = count($told[$kind]) >= $most ? "there are more than $most" : ($size + $length > self::MAX_MANIFEST ? 'a manifest has at most ' . self::MAX_MANIFEST . ' bytes' : null);
+                }
+                if ($wrong !== null) {
+                    $leftOut[$name] = $wrong;
+                    continue;
+                }
+                $size += $length;
+                $told[$kind][$name] = $value;
+            }
+        }
+        $report = 'Caddy is told of ' . count($told['urls']) . ' pages and ' . count($told['services']) . ' services';
+        foreach (array_slice($leftOut, 0, 20, true) as $name => $why) {
+            $report .= (str_ends_with($report, ')') ? ', ' : ', but not of ') . Log::quote((string) $name) . " ($why)";
+        }
+        $report .= count($leftOut) > 20 ? ' and ' . (count($leftOut) - 20) . ' more' : '';
+        return [self::encode('the manifest', array_map(static fn (array $members): object => (object) $members, array_filter($told)) ?: (object) []), $report];
+    }
+
+    /** @param array<mixed> $values */
+    private function ownUrl(string $name, array $values): ?string
+    {
+        if ($this->own !== null) {
+            return ($this->own)($name, $values);
+        }
+        $template = is_array($this->pages) ? $this->pages[$name] ?? null : null;
+        try {
+            return $template === null ? null : $this->mount . (new Template($template))->expand($values);
+        } catch (\InvalidArgumentException $error) {
+            throw new \InvalidArgumentException('the page ' . Log::quote($name) . ": {$error->getMessage()}", 0, $error);
+        }
+    }
+
+    /**
+     * @template K of array-key
+     * @param array<K, string> $questions for URLs, in JSON
+     * @return array<K, ?string>
+     */
+    private function find(array $questions): array
+    {
+        $new = array_values(array_unique(array_filter($questions, fn (string $question): bool => !array_key_exists($question, $this->links))));
+        if ($new !== [] && $this->links === []) {
+            $known = $this->memory->recall('links of ' . ($this->endpoint ??= $this->page() ?? (string) ($this->server['SCRIPT_NAME'] ?? '')));
+            $new = array_slice(array_unique([...$new, ...(is_array($known) ? $known : [])]), 0, max(count($new), self::MAX_LINKS));
+        }
+        foreach ($this->questions(array_map(static fn (string $question): array => ['url', $question, true], $new)) as $i => $answers) {
+            $url = $answers[0] ?? null;
+            $isUrl = is_string($url) && preg_match('~^(?:/(?![/\\\\])|https?://[^/?#@]+(?:[/?#]|$))[^\x00-\x20\x7f"<>\\\\^`{|}]*$~Di', $url);
+            $this->links[$new[$i]] = $isUrl ? $url : null;
+        }
+        $this->used += array_fill_keys($questions, true);
+        return array_map(fn (string $question): ?string => $this->links[$question], $questions);
+    }
+
+    private function learn(): void
+    {
+        $links = array_filter(array_keys($this->used), static fn (string $link): bool => strlen($link) <= self::MAX_LINK);
+        if ($links !== []) {
+            $this->memory->keep("links of $this->endpoint", array_slice($links, 0, self::MAX_LINKS));
+        }
+        $this->used = [];
+    }
+
+    /**
+     * @param list<array{string, string, bool}> $questions
+     * @return list<list<mixed>>
+     */
+    private function questions(array $questions): array
+    {
+        if ($questions === []) {
+            return [];
+        }
+        $headers = [];
+        if ($this->token?->isGood()) {
+            $headers['Party-Token'] = $this->token->text;
+        }
+        if ($this->mount !== '') {
+            $headers['X-Forwarded-Prefix'] = $this->mount;
+        }
+        if ($this->header('CDN_LOOP') !== '') { // ends a loop over several Caddys
+            $headers['CDN-Loop'] = (string) preg_replace('/[^ -~]/', '?', $this->header('CDN_LOOP'));
+        }
+        return $this->caddy->ask($questions, $this->header('PARTY_ASK'), $headers);
+    }
+
+    /** Returns JSON that every parser takes. */
+    private static function encode(string $what, mixed $value): string
+    {
+        try {
+            $json = json_encode($value, JSON_THROW_ON_ERROR | JSON_UNESCAPED_SLASHES | JSON_PRESERVE_ZERO_FRACTION, self::MAX_DEPTH);
+        } catch (\JsonException $error) {
+            throw new \InvalidArgumentException("$what is nothing that JSON can carry: {$error->getMessage()}", 0, $error);
+        }
+        if (str_contains($json, '\u0000') && preg_match('/(?<!\\\\)(?:\\\\\\\\)*\\\\u0000[^"\\\\]*(?:\\\\.[^"\\\\]*)*":/', $json)) {
+            throw new \InvalidArgumentException("$what has a NUL in the name of a member");
+        }
+        if (strlen($json) >= self::MAX_BODY - 1024) {
+            throw new \InvalidArgumentException("$what is longer than 1 MiB as JSON");
+        }
+        return $json;
+    }
+}
