@@ -16,12 +16,15 @@ import (
 // there are commands that succeed where a package is.
 var there = map[string][]string{
 	"chromium":           {"chromium", "--version"},
+	"composer":           {"composer", "--version"},
 	"gunicorn":           {"gunicorn", "--version"},
 	"mypy":               {"/usr/bin/mypy", "--version"},
 	"nodejs":             {"node", "-e", "fetch"},
 	"npm":                {"npm", "--version"},
+	"php-apcu":           {"php", "-r", "exit((int) !extension_loaded('apcu'));"},
 	"php-cli":            {"php", "--version"},
 	"php-fpm":            {"sh", "-c", "ls /usr/sbin/php-fpm*"},
+	"phpunit":            {"phpunit", "--version"},
 	"python3":            {"python3", "--version"},
 	"python3-django":     {"/usr/bin/python3", "-I", "-c", "import django"},
 	"python3-fastapi":    {"/usr/bin/python3", "-I", "-c", "import fastapi"},
@@ -31,6 +34,9 @@ var there = map[string][]string{
 	"python3-venv":       {"/usr/bin/python3", "-I", "-c", "import ensurepip, venv"},
 	"python3-websockets": {"/usr/bin/python3", "-I", "-c", "import websockets"},
 	"uvicorn":            {"uvicorn", "--version"},
+
+	"php-symfony-framework-bundle": {"php", "-r", "require 'Symfony/Bundle/FrameworkBundle/autoload.php';"},
+	"php-symfony-twig-bundle":      {"php", "-r", "require 'Symfony/Bundle/TwigBundle/autoload.php';"},
 }
 
 // Install installs those of the packages that are not there, which takes root and

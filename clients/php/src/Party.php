@@ -40,7 +40,7 @@ final class Party
     private const MAX_LINK = 1 << 10; // bytes of one of them
     private const MAX_DEPTH = 64; // lists and arrays in each other
 
-    /** @var array<string, callable(mixed): mixed> */
+    /** @var array<string, callable(mixed, Party): mixed> */
     private array $services = [];
     private Log $logger;
     private Keys $keys;
@@ -63,7 +63,7 @@ final class Party
      * @param array<string, string>|\Closure(): array{array<string, string>, array<string, string>} $pages
      *     names of pages, and their paths below the mount as URL templates (RFC 6570); or what returns these, and the
      *     names of pages that have none, and why
-     * @param array<string, callable(mixed): mixed> $services as service() has them
+     * @param array<string, callable(mixed, Party): mixed> $services as service() has them
      * @param ?string $key     the key, else WSGI_PARTY_KEY. Of several with white space between them the first one asks,
      *     and all are accepted
      * @param ?string $keyFile a file with the same in it, else WSGI_PARTY_KEY_FILE. Caddy may write it later
@@ -102,7 +102,7 @@ final class Party
      * Makes the party of a plain application. If the request is Caddy's own, it is answered here, and the script ends.
      *
      * @param array<string, string> $pages
-     * @param array<string, callable(mixed): mixed> $services
+     * @param array<string, callable(mixed, Party): mixed> $services
      * @param mixed ...$options further arguments of the constructor, by name
      */
     public static function plain(array $pages = [], array $services = [], mixed ...$options): self
@@ -115,8 +115,9 @@ final class Party
     /**
      * Adds a service, before join(), that the others may ask for.
      *
-     * @param callable(mixed): mixed $handler gets the payload, in which objects are arrays, and returns something that
-     *     JSON can carry, or HIGH_AND_DRY if it has no answer. An exception goes to the log, and nowhere else
+     * @param callable(mixed, Party): mixed $handler gets the payload, in which objects are arrays, and this party, to
+     *     ask in turn. It returns what JSON can carry, or HIGH_AND_DRY if it has no answer. An exception goes to the log,
+     *     and nowhere else
      */
     public function service(string $name, callable $handler): self
     {
@@ -360,7 +361,7 @@ final class Party
         }
         ob_start(); // what a handler prints is no part of its answer
         try {
-            $answer = ($this->services[$service])($payload);
+            $answer = ($this->services[$service])($payload, $this);
             return $answer === self::HIGH_AND_DRY
                 ? [204, [], '']
                 : [200, ['Content-Type' => 'application/json', 'Cache-Control' => 'no-store'], self::encode('the answer', $answer)];

@@ -19,8 +19,8 @@ final class Template
         . '(?<literal>[A-Za-z0-9\-._\~!$&\'()*+,;=:@/]|%[0-9A-Fa-f]{2}|[^\x00-\x{9f}\x{2028}\x{2029}]))'
         . '^/(?:(?&literal)|\{[/.;]?(?&variables)\})*+(?:\{\?(?&variables)\}|\?(?:(?&literal)|[?]|\{&?(?&variables)\})*+)?$~Du';
 
-    /** What Caddy refuses in the path of a URL, once nothing in it is escaped: an empty segment but the last, a dot segment. */
-    private const ASTRAY = '~/(?:\.\.?)?(?:;[^/]*)?(?:/|$)~';
+    /** What Caddy refuses in the path of a URL, once nothing in it is escaped: a dot segment, and an empty one that is not the last. */
+    private const ASTRAY = '~/(?:\.\.?(?:;[^/]*)?(?:/|$)|(?:;[^/]*)?/)~D';
 
     public function __construct(private string $text)
     {
@@ -62,7 +62,6 @@ final class Template
         if (($problem = $this->problem()) !== null) {
             throw new \InvalidArgumentException("the template $this->text cannot be a link: $problem");
         }
-        $values = self::textual($values);
         $url = (string) preg_replace_callback(
             '~\{([/.;?&]?)([^}]+)\}|[^\x00-\x7f]+~',
             fn (array $match): string => isset($match[2]) ? $this->expression($match[1], $match[2], $values) : rawurlencode($match[0]),
@@ -115,7 +114,7 @@ final class Template
         return $isList ? array_values($values) : $values;
     }
 
-    /** @param array<string|array<string>> $values */
+    /** @param array<mixed> $values */
     private function expression(string $operator, string $variables, array $values): string
     {
         $separator = ['' => ',', '?' => '&'][$operator] ?? $operator;
@@ -125,7 +124,7 @@ final class Template
         foreach (explode(',', $variables) as $variable) {
             preg_match('/^([^*:]+)(\*?)(?::(\d+))?$/', $variable, $spec);
             [, $name, $explodes] = $spec;
-            $value = $values[$name] ?? null;
+            $value = self::textual([$name => $values[$name] ?? null])[$name] ?? null;
             if ($value === null) {
                 if ($operator !== '?' && $operator !== '&') {
                     throw new \InvalidArgumentException("the template $this->text needs a value for $name");
@@ -147,7 +146,7 @@ final class Template
                     $explodes === '' && !$isList => "$key,$text",
                     $explodes === '' => $text,
                     !$isNamed => $isList ? $text : "$key=$text",
-                    default => $pair($isList ? $name : $key, $text),
+                    default => $isList ? $pair($name, $text) : "$key=$text",
                 };
             }
             $text = implode($explodes === '' ? ',' : $separator, $elements);
@@ -165,7 +164,7 @@ final class Template
         }
         return match (true) {
             preg_match('~[\x00-\x1f\x7f\\\\]|\xc2[\x80-\x9f]|\xe2\x80[\xa8\xa9]~', $path) === 1 => 'there is a control character or a backslash in its path',
-            preg_match(self::ASTRAY, preg_replace('~/$~D', '/x', $path) ?? '') === 1 => 'its path has an empty segment, or one that is . or ..',
+            preg_match(self::ASTRAY, $path) === 1 => 'its path has an empty segment, or one that is . or ..',
             default => null,
         };
     }

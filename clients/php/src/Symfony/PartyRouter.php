@@ -52,7 +52,7 @@ final class PartyRouter implements RouterInterface, RequestMatcherInterface, War
             own: $this->ownUrl(...),
         );
         foreach ($serviceNames as $name) {
-            $this->party->service($name, static fn (mixed $payload): mixed => $services?->get($name)($payload));
+            $this->party->service($name, static fn (mixed $payload, Party $party): mixed => $services?->get($name)($payload, $party));
         }
     }
 
@@ -166,8 +166,8 @@ final class PartyRouter implements RouterInterface, RequestMatcherInterface, War
         if ($mount !== '' && !str_starts_with($script, "$base/")) { // else the server has done it
             $query = strstr((string) $request->server->get('REQUEST_URI'), '?');
             $server['REQUEST_URI'] = $mount . $this->party->path() . ($query === false ? '' : $query);
-            $server['SCRIPT_NAME'] = $base . $script;
-            $server['PHP_SELF'] = $base . $request->server->get('PHP_SELF');
+            $server['SCRIPT_NAME'] = "$base/" . ltrim($script, '/');
+            $server['PHP_SELF'] = "$base/" . ltrim((string) $request->server->get('PHP_SELF'), '/');
         }
         $request->initialize(
             $request->query->all(), $request->request->all(), $request->attributes->all(), $request->cookies->all(), $request->files->all(), $server, $request->getContent(true),

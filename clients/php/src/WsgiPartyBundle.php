@@ -4,17 +4,18 @@
 
 declare(strict_types=1);
 
-namespace WsgiParty\Symfony;
+namespace WsgiParty;
 
 use Symfony\Component\DependencyInjection\Compiler\CompilerPassInterface;
 use Symfony\Component\DependencyInjection\Compiler\ServiceLocatorTagPass;
 use Symfony\Component\DependencyInjection\ContainerBuilder;
 use Symfony\Component\DependencyInjection\ContainerInterface;
 use Symfony\Component\DependencyInjection\Exception\InvalidArgumentException;
+use Symfony\Component\DependencyInjection\Extension\ExtensionInterface;
 use Symfony\Component\DependencyInjection\Parameter;
 use Symfony\Component\DependencyInjection\Reference;
 use Symfony\Component\HttpKernel\Bundle\Bundle;
-use WsgiParty\Party;
+use WsgiParty\Symfony\PartyRouter;
 
 /**
  * One line in config/bundles.php makes a Symfony application a guest. From then on path(), url() and generateUrl() know
@@ -24,6 +25,11 @@ use WsgiParty\Party;
  */
 final class WsgiPartyBundle extends Bundle implements CompilerPassInterface
 {
+    public function getContainerExtension(): ?ExtensionInterface
+    {
+        return null; // there is nothing to configure
+    }
+
     public function build(ContainerBuilder $container): void
     {
         $container->setParameter('wsgi_party.missing', null);

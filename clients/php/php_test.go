@@ -1,0 +1,257 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package php tests the client for PHP, which is no Go.
+package php
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/debian"
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
+	"github.com/wsgiparty/wsgiparty/internal/testport"
+)
+
+func TestMain(m *testing.M) {
+	partytest.Main(m, wsgiparty.Lookup, wsgiparty.Join, wsgiparty.OperatorFrom, wsgiparty.ErrHighAndDry)
+}
+
+// apcu are arguments of php that load nothing else but APCu.
+var apcu = []string{"-n", "-d", "extension=apcu"}
+
+// fpm is a php-fpm.
+type fpm struct{ socket, log string }
+
+// startFPM starts one whose pool has that environment, and no other. With -n, PHP has
+// only what it was built with.
+func startFPM(t testing.TB, environment map[string]string, arguments ...string) fpm {
+	t.Helper()
+	debian.Install(t, "php-fpm")
+	binaries, err := filepath.Glob("/usr/sbin/php-fpm*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("", "fpm") // short enough for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	f := fpm{filepath.Join(dir, "s"), filepath.Join(dir, "log")}
+	config := fmt.Sprintf("[global]\ndaemonize = no\nerror_log = %s\n[www]\nlisten = %s\npm = static\npm.max_children = 3\nphp_admin_value[error_log] = %[1]s\nphp_admin_flag[log_errors] = on\nphp_admin_flag[display_errors] = off\n", f.log, f.socket)
+	if os.Getuid() == 0 {
+		config += "user = root\ngroup = root\n"
+		arguments = append(arguments, "--allow-to-run-as-root")
+	}
+	for name, value := range environment {
+		config += fmt.Sprintf("env[%s] = %q\n", name, value)
+	}
+	if err := os.WriteFile(dir+"/conf", []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	command := exec.Command(binaries[len(binaries)-1], append([]string{"--nodaemonize", "--fpm-config", dir + "/conf"}, arguments...)...)
+	output := new(bytes.Buffer)
+	command.Stdout, command.Stderr = output, output
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = command.Process.Signal(os.Interrupt)
+		_ = command.Wait()
+		if t.Failed() {
+			text, _ := os.ReadFile(f.log)
+			t.Logf("php-fpm: %s%s", output, text)
+		}
+	})
+	partytest.Eventually(t, "php-fpm listens", func() bool {
+		conn, err := net.Dial("unix", f.socket)
+		return err == nil && conn.Close() == nil
+	})
+	return f
+}
+
+func (f fpm) logged(t testing.TB) string {
+	t.Helper()
+	text, err := os.ReadFile(f.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// asking is where guests ask: in front of Caddy's own endpoint, to see what they send, or
+// in its place.
+type asking struct {
+	*httptest.Server
+	mu       sync.Mutex
+	requests []*http.Request
+	bodies   []string
+	instead  http.HandlerFunc
+}
+
+func newAsking(t testing.TB, address string) *asking {
+	transport := new(http.Transport)
+	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: address})
+	proxy.Transport = transport
+	a := new(asking)
+	a.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		a.mu.Lock()
+		a.requests, a.bodies = append(a.requests, r), append(a.bodies, string(body))
+		instead := a.instead
+		a.mu.Unlock()
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		if instead != nil {
+			instead(w, r)
+			return
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	t.Cleanup(func() {
+		a.Close()
+		transport.CloseIdleConnections()
+	})
+	return a
+}
+
+// seen returns what was asked since the last time.
+func (a *asking) seen() ([]*http.Request, []string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	requests, bodies := a.requests, a.bodies
+	a.requests, a.bodies = nil, nil
+	return requests, bodies
+}
+
+// count returns how many requests came since the last time.
+func (a *asking) count() int {
+	requests, _ := a.seen()
+	return len(requests)
+}
+
+func (a *asking) do(instead http.HandlerFunc) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.instead = instead
+}
+
+// party is a Caddy with a guest shop, which is no PHP, and applications in PHP.
+type party struct {
+	*partytest.Caddy
+	key    string
+	asking *asking
+}
+
+const shop = `
+	handle_path /shop/* {
+		wsgi_party_guest {
+			url     cart   /cart
+			url     item   /items/{id}{?ref}
+			answer  price  9
+		}
+		respond "shop: {uri}"
+	}`
+
+// newParty loads a party with an application that is mounted at /<guest>. What is in the
+// brackets follows wsgi_party_guest.
+func newParty(t testing.TB, guest, application string) *party {
+	t.Helper()
+	p := &party{Caddy: partytest.NewCaddy(t), key: partytest.Key(t, guest)}
+	address := testport.Address(t)
+	p.asking = newAsking(t, address)
+	p.Site(fmt.Sprintf("wsgi_party main {\nask_on %s %s/\ninvite /%s/__invite__/ /shop/__invite__/\n%s\nhandle_path /%[3]s/* {\nwsgi_party_guest {\nkey {env.%[3]s_PARTY_KEY}\n}\n%[5]s\n}\n}",
+		address, p.asking.URL, guest, shop, application))
+	return p
+}
+
+// joined waits until the guest has joined.
+func (p *party) joined(guest string) {
+	p.Helper()
+	p.Cleanup(func() {
+		if p.Failed() {
+			p.Logf("%+v", wsgiparty.Parties())
+		}
+	})
+	partytest.Eventually(p, guest+" joins", func() bool {
+		return slices.ContainsFunc(wsgiparty.Parties()[0].Invites, func(i wsgiparty.InviteInfo) bool {
+			return i.Guest == guest && i.Result == wsgiparty.InviteJoined && i.Status != 0
+		})
+	})
+}
+
+// page returns what a page says.
+func (p *party) page(path string) string {
+	p.Helper()
+	status, body := p.Get(path)
+	if status != http.StatusOK {
+		p.Errorf("%s: %d %s", path, status, body)
+	}
+	return body
+}
+
+func (p *party) pageIs(path, want string) {
+	p.Helper()
+	if got := p.page(path); got != want {
+		p.Errorf("%s:\n%s, want\n%s", path, got, want)
+	}
+}
+
+// links returns the path of a page that links to these, with values.
+func links(mount, values string, names ...string) string {
+	return mount + "/links?" + url.Values{"to[]": names}.Encode() + "&" + values
+}
+
+// ask asks around as nobody.
+func (p *party) ask(service string, payload any) string {
+	p.Helper()
+	answers, err := p.AskAround("main", service, payload)
+	encoded, _ := json.Marshal(answers)
+	if err != nil {
+		return fmt.Sprintf("%s %v", encoded, err)
+	}
+	return string(encoded)
+}
+
+// urlFor is what Caddy has for a page.
+func (p *party) urlFor(name, values string) string {
+	p.Helper()
+	decoder := json.NewDecoder(strings.NewReader(values))
+	decoder.UseNumber()
+	var decoded map[string]any
+	if err := decoder.Decode(&decoded); err != nil {
+		p.Fatal(err)
+	}
+	operator, _ := wsgiparty.Lookup("main")
+	link, err := wsgiparty.URLFor(context.Background(), operator, name, decoded)
+	if err != nil {
+		return "error"
+	}
+	return link
+}
+
+func here(t testing.TB, path string) string {
+	t.Helper()
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return absolute
+}
+
+func jsonOf(values ...any) ([]byte, error) { return json.Marshal(values) }
