@@ -255,3 +255,21 @@ func here(t testing.TB, path string) string {
 }
 
 func jsonOf(values ...any) ([]byte, error) { return json.Marshal(values) }
+
+// partyOutput is what a program writes, to be read meanwhile.
+type partyOutput struct {
+	mu     sync.Mutex
+	buffer bytes.Buffer
+}
+
+func (o *partyOutput) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buffer.Write(p)
+}
+
+func (o *partyOutput) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buffer.String()
+}

@@ -56,6 +56,9 @@ final class Caddy
         $answers = array_fill(0, count($questions), []);
         $deadline = hrtime(true) / 1e9 + $this->timeout;
         $this->why = '';
+        if ($questions === []) {
+            return [];
+        }
         try {
             $address = $this->address($partyAsk);
             foreach (self::batches($questions) as $batch) {
@@ -163,7 +166,7 @@ final class Caddy
     {
         [$batch, $size] = [[], 2];
         foreach ($questions as $i => [$service, $payload, $first]) {
-            $json = '{"service":' . json_encode($service, JSON_THROW_ON_ERROR) . ",\"payload\":$payload" . ($first ? ',"first":true}' : '}');
+            $json = '{"service":' . Json::encode('the service', $service) . ",\"payload\":$payload" . ($first ? ',"first":true}' : '}');
             if ($batch !== [] && (count($batch) === self::MAX_BATCH || $size + strlen($json) >= self::MAX_BODY)) {
                 yield $batch;
                 [$batch, $size] = [[], 2];

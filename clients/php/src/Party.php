@@ -7,7 +7,7 @@ declare(strict_types=1);
 namespace WsgiParty;
 
 // Where there is no autoloader, this file is all that has to be required.
-foreach (['Log', 'Memory', 'Keys', 'Token', 'Template', 'Wire', 'Caddy'] as $class) {
+foreach (['Log', 'Json', 'Keys', 'Token', 'Template', 'Manifest', 'Memory', 'Wire', 'Caddy'] as $class) {
     class_exists(__NAMESPACE__ . "\\$class") || require __DIR__ . "/$class.php";
 }
 
@@ -31,14 +31,9 @@ final class Party
     /** @internal */
     public const MOUNT = '~^(?:/(?:[A-Za-z0-9._\~!$&\'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)*$~D';
 
-    private const NAME = '/^[A-Za-z0-9._:-]{1,64}$/D';
     private const MAX_BODY = 1 << 20; // bytes
-    private const MAX_MANIFEST = 1 << 16;
-    private const MAX_PAGES = 4096;
-    private const MAX_SERVICES = 256;
     private const MAX_LINKS = 256; // of an endpoint that are remembered
     private const MAX_LINK = 1 << 10; // bytes of one of them
-    private const MAX_DEPTH = 64; // lists and arrays in each other
 
     /** @var array<string, callable(mixed, Party): mixed> */
     private array $services = [];
@@ -121,7 +116,7 @@ final class Party
      */
     public function service(string $name, callable $handler): self
     {
-        if (!preg_match(self::NAME, $name)) {
+        if (!Manifest::isName($name)) {
             throw new \InvalidArgumentException('the name of a service is 1 to 64 letters, digits and . _ : -, and not ' . Log::quote($name));
         }
         $this->services[$name] = $handler;
@@ -135,7 +130,7 @@ final class Party
         if ($answer === null) {
             return;
         }
-        while (ob_get_level() > 0 && ob_end_clean());
+        while (ob_get_level() > 0 && @ob_end_clean());
         [$status, $headers, $body] = $answer;
         http_response_code($status);
         foreach ($headers as $name => $value) {
@@ -178,7 +173,7 @@ final class Party
             if ($text === null || strlen($text) > self::MAX_BODY) {
                 return self::status(413);
             }
-            $this->token->verify($this->method(), (string) $server['REQUEST_URI'], $text);
+            $this->token->verify($this->method(), (string) ($server['REQUEST_URI'] ?? ''), $text);
         } catch (\DomainException $error) {
             $this->token = null;
             if ($isAsk || $isInvite) {
@@ -268,10 +263,10 @@ final class Party
             [$name, $values] = (array) $link + [1 => []];
             $urls[$key] = $this->ownUrl($name, $values);
             if ($urls[$key] === null) {
-                $questions[$key] = self::encode('the link to ' . Log::quote($name), ['name' => $name, 'values' => (object) Template::textual($values)]);
+                $questions[$key] = Json::payload('the link to ' . Log::quote($name), ['name' => $name, 'values' => (object) Template::textual($values)]);
             }
         }
-        return array_replace($urls, $this->isGuest() && $questions !== [] ? $this->find($questions) : []);
+        return array_replace($urls, $questions === [] ? [] : $this->find($questions));
     }
 
     /**
@@ -283,20 +278,20 @@ final class Party
      */
     public function ask(string $service, mixed $payload = null): array
     {
-        return $this->isGuest() ? $this->questions([[$service, self::encode('the payload', $payload), false]])[0] : [];
+        return $this->questions([[$service, Json::payload('the payload for ' . Log::quote($service), $payload), false]])[0];
     }
 
     /** Asks the others until one answers, and returns the answer, or the default if nobody does. */
     public function askFirst(string $service, mixed $payload = null, mixed $default = null): mixed
     {
-        $answers = $this->isGuest() ? $this->questions([[$service, self::encode('the payload', $payload), true]])[0] : [];
+        $answers = $this->questions([[$service, Json::payload('the payload for ' . Log::quote($service), $payload), true]])[0];
         return $answers === [] ? $default : $answers[0];
     }
 
     /** Returns what is said of the manifest in the log when Caddy has got a new one: how much is in it, and what is not, and why. */
     public function report(): string
     {
-        return $this->manifest('/__invite__')[1];
+        return $this->manifest('/__invite__')->report;
     }
 
     /** Learns, before the next request, which links this page used. */
@@ -339,13 +334,13 @@ final class Party
     /** @return array{int, array<string, string>, string} */
     private function invited(string $path): array
     {
-        [$manifest, $report] = $this->manifest($path);
-        $headers = ['ETag' => '"' . substr(hash('sha256', $manifest), 0, 32) . '"', 'Cache-Control' => 'max-age=60'];
+        $manifest = $this->manifest($path);
+        $headers = ['ETag' => '"' . substr(hash('sha256', $manifest->json), 0, 32) . '"', 'Cache-Control' => 'max-age=60'];
         if (str_contains($this->header('IF_NONE_MATCH'), $headers['ETag'])) {
             return [304, $headers, ''];
         }
-        $this->logger->say('info', $report);
-        return [200, $headers + ['Content-Type' => self::MANIFEST_TYPE], $manifest];
+        $this->logger->say('info', $manifest->report);
+        return [200, $headers + ['Content-Type' => self::MANIFEST_TYPE], $manifest->json];
     }
 
     /** @return array{int, array<string, string>, string} */
@@ -355,7 +350,7 @@ final class Party
             return self::status(404); // then Caddy asks for the manifest again
         }
         try {
-            $payload = json_decode($body, true, self::MAX_DEPTH + 1, JSON_THROW_ON_ERROR | JSON_BIGINT_AS_STRING);
+            $payload = Json::decode($body);
         } catch (\JsonException) {
             return self::status(400);
         }
@@ -364,7 +359,7 @@ final class Party
             $answer = ($this->services[$service])($payload, $this);
             return $answer === self::HIGH_AND_DRY
                 ? [204, [], '']
-                : [200, ['Content-Type' => 'application/json', 'Cache-Control' => 'no-store'], self::encode('the answer', $answer)];
+                : [200, ['Content-Type' => 'application/json', 'Cache-Control' => 'no-store'], Json::encode('the answer', $answer)];
         } catch (\Throwable $error) {
             $this->logger->say('error', "the service $service failed: " . $error::class . ': ' . $error->getMessage() . " in {$error->getFile()}:{$error->getLine()}");
             return self::status(500);
@@ -379,36 +374,10 @@ final class Party
         return [$status, ['Content-Type' => 'text/plain'], "$status\n"];
     }
 
-    /** @return array{string, string} the manifest, and what is to be said about it */
-    private function manifest(string $invite): array
+    private function manifest(string $invite): Manifest
     {
         [$pages, $leftOut] = is_array($this->pages) ? [$this->pages, []] : ($this->pages)();
-        $told = ['urls' => [], 'services' => []];
-        $size = strlen('{"urls":{},"services":{}}');
-        foreach (['services' => [$this->services, self::MAX_SERVICES], 'urls' => [$pages, self::MAX_PAGES]] as $kind => [$members, $most]) {
-            foreach ($members as $name => $member) {
-                $name = (string) $name;
-                $wrong = preg_match(self::NAME, $name) ? null : 'its name is not 1 to 64 letters, digits and . _ : -';
-                $wrong ??= $kind === 'urls' ? (new Template($member))->problem() : null;
-                if ($wrong === null) {
-                    $value = $kind === 'urls' ? $member : ['href' => "$invite/partyline/$name"];
-                    $length = strlen(self::encode('the manifest', [$name => $value]));
-                    $wrong = count($told[$kind]) >= $most ? "there are more than $most" : ($size + $length > self::MAX_MANIFEST ? 'a manifest has at most ' . self::MAX_MANIFEST . ' bytes' : null);
-                }
-                if ($wrong !== null) {
-                    $leftOut[$name] = $wrong;
-                    continue;
-                }
-                $size += $length;
-                $told[$kind][$name] = $value;
-            }
-        }
-        $report = 'Caddy is told of ' . count($told['urls']) . ' pages and ' . count($told['services']) . ' services';
-        foreach (array_slice($leftOut, 0, 20, true) as $name => $why) {
-            $report .= (str_ends_with($report, ')') ? ', ' : ', but not of ') . Log::quote((string) $name) . " ($why)";
-        }
-        $report .= count($leftOut) > 20 ? ' and ' . (count($leftOut) - 20) . ' more' : '';
-        return [self::encode('the manifest', array_map(static fn (array $members): object => (object) $members, array_filter($told)) ?: (object) []), $report];
+        return new Manifest($invite, $pages, array_keys($this->services), $leftOut);
     }
 
     /** @param array<mixed> $values */
@@ -433,7 +402,7 @@ final class Party
     private function find(array $questions): array
     {
         $new = array_values(array_unique(array_filter($questions, fn (string $question): bool => !array_key_exists($question, $this->links))));
-        if ($new !== [] && $this->links === []) {
+        if ($new !== [] && $this->links === [] && $this->isGuest()) {
             $known = $this->memory->recall('links of ' . ($this->endpoint ??= $this->page() ?? (string) ($this->server['SCRIPT_NAME'] ?? '')));
             $new = array_slice(array_unique([...$new, ...(is_array($known) ? $known : [])]), 0, max(count($new), self::MAX_LINKS));
         }
@@ -449,7 +418,7 @@ final class Party
     private function learn(): void
     {
         $links = array_filter(array_keys($this->used), static fn (string $link): bool => strlen($link) <= self::MAX_LINK);
-        if ($links !== []) {
+        if ($links !== [] && $this->isGuest()) {
             $this->memory->keep("links of $this->endpoint", array_slice($links, 0, self::MAX_LINKS));
         }
         $this->used = [];
@@ -461,9 +430,6 @@ final class Party
      */
     private function questions(array $questions): array
     {
-        if ($questions === []) {
-            return [];
-        }
         $headers = [];
         if ($this->token?->isGood()) {
             $headers['Party-Token'] = $this->token->text;
@@ -475,22 +441,5 @@ final class Party
             $headers['CDN-Loop'] = (string) preg_replace('/[^ -~]/', '?', $this->header('CDN_LOOP'));
         }
         return $this->caddy->ask($questions, $this->header('PARTY_ASK'), $headers);
-    }
-
-    /** Returns JSON that every parser takes. */
-    private static function encode(string $what, mixed $value): string
-    {
-        try {
-            $json = json_encode($value, JSON_THROW_ON_ERROR | JSON_UNESCAPED_SLASHES | JSON_PRESERVE_ZERO_FRACTION, self::MAX_DEPTH);
-        } catch (\JsonException $error) {
-            throw new \InvalidArgumentException("$what is nothing that JSON can carry: {$error->getMessage()}", 0, $error);
-        }
-        if (str_contains($json, '\u0000') && preg_match('/(?<!\\\\)(?:\\\\\\\\)*\\\\u0000[^"\\\\]*(?:\\\\.[^"\\\\]*)*":/', $json)) {
-            throw new \InvalidArgumentException("$what has a NUL in the name of a member");
-        }
-        if (strlen($json) >= self::MAX_BODY - 1024) {
-            throw new \InvalidArgumentException("$what is longer than 1 MiB as JSON");
-        }
-        return $json;
     }
 }

@@ -43,7 +43,7 @@ function attempt(Closure $what): mixed
 match ($party->page()) {
     'home', 'post', 'docs', 'search', 'nested' => answer(['page' => $party->page(), 'path' => $party->path(), 'mount' => $party->mount(),
         'post' => $party->urlFor('post', ['slug' => 'é b/c'])]),
-    'links' => answer(array_combine($_GET['to'], array_map(fn (string $name): mixed => attempt(fn (): string => $party->urlFor($name, $_GET['with'] ?? [])), $_GET['to']))),
+    'links' => answer(array_combine($_GET['to'] ?? [], array_map(fn (string $name): mixed => attempt(fn (): string => $party->urlFor($name, $_GET['with'] ?? [])), $_GET['to'] ?? []))),
     'many' => answer(array_map(fn (int $id): string => $party->urlFor('shop:item', ['id' => $id]), range((int) ($_GET['from'] ?? 0), (int) ($_GET['from'] ?? 0) + 49))),
     'ask' => answer([attempt(fn (): array => $party->ask('price', ['id' => 7])), $party->askFirst('price', ['id' => 7]), $party->askFirst('nobody', null, 'default'), $party->ask('nobody'),
         $party->urlsFor(['cart' => 'shop:cart', 'own' => 'home', 'nobody' => 'shop:none', 3 => ['shop:item', ['id' => 'a b']]])]),

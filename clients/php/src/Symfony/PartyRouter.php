@@ -142,7 +142,7 @@ final class PartyRouter implements RouterInterface, RequestMatcherInterface, War
         $this->party->endpoint((string) $this->request?->attributes->get('_route'));
         try {
             $url = $this->party->urlFor($name, $values);
-        } catch (\OutOfBoundsException $error) {
+        } catch (\OutOfBoundsException|\InvalidArgumentException $error) {
             throw new RouteNotFoundException("Unable to generate a URL for the route \"$name\", which is none of this application's: {$error->getMessage()}.", 0, $error);
         }
         if ($url !== '' && $url[0] === '/' && in_array($referenceType, [self::ABSOLUTE_URL, self::NETWORK_PATH], true)) {

@@ -41,6 +41,10 @@ final class Routes
                     $reasons[$each] = $template === null ? $why : 'it begins with _, as what is private to Symfony does';
                 } else {
                     $templates[$each] = $template;
+                    $optional = array_filter($route->compile()->getPathVariables(), $route->hasDefault(...));
+                    if ($optional !== []) {
+                        $reasons["$each without " . implode(' and ', $optional)] = 'a template has no default values';
+                    }
                 }
             }
         }

@@ -16,6 +16,7 @@ use Symfony\Component\HttpFoundation\JsonResponse;
 use Symfony\Component\HttpFoundation\Request;
 use Symfony\Component\HttpFoundation\Response;
 use Symfony\Component\HttpKernel\Kernel;
+use Symfony\Component\HttpKernel\Log\Logger;
 use Symfony\Component\Routing\Generator\UrlGeneratorInterface;
 use Symfony\Component\Routing\Loader\Configurator\RoutingConfigurator;
 use WsgiParty\Party;
@@ -102,13 +103,14 @@ final class Application extends Kernel
     {
         $container->extension('framework', [
             'secret' => 'x', 'test' => false, 'router' => ['utf8' => true], 'http_method_override' => false,
-            'trusted_proxies' => $_SERVER['TRUSTED_PROXIES'] ?? null, 'trusted_headers' => ['x-forwarded-for', 'x-forwarded-prefix'],
+            'trusted_proxies' => getenv('TRUSTED_PROXIES') ?: null, 'trusted_headers' => ['x-forwarded-for', 'x-forwarded-prefix'],
         ]);
         $container->extension('twig', ['default_path' => __DIR__]);
-        if (isset($_SERVER['MISSING'])) {
-            $container->parameters()->set('wsgi_party.missing', $_SERVER['MISSING']);
+        if (getenv('MISSING') !== false) {
+            $container->parameters()->set('wsgi_party.missing', '');
         }
         $services = $container->services()->defaults()->autowire()->autoconfigure();
+        $services->set('logger', Logger::class)->args(['info'])->public();
         $services->set(Pages::class, Pages::class);
         $services->set(User::class, User::class)->tag('wsgi_party.service', ['service' => 'user']);
     }
@@ -146,18 +148,18 @@ final class Application extends Kernel
 
     public function getCacheDir(): string
     {
-        return $_SERVER['CACHE'];
+        return (string) getenv('CACHE');
     }
 
     public function getLogDir(): string
     {
-        return $_SERVER['CACHE'];
+        return (string) getenv('CACHE');
     }
 }
 
 $application = new Application('prod', false);
 $request = Request::createFromGlobals();
-if (isset($_SERVER['EARLY'])) {
+if (getenv('EARLY') !== false) {
     $request->getBaseUrl(); // as a cache or a firewall in front of the kernel may
 }
 $response = $application->handle($request);
