@@ -89,11 +89,12 @@ final class Template
      * Returns values as texts, and lists and arrays of texts: without null, and what is empty.
      *
      * @param array<mixed> $values
+     * @param ?string $listName what they are the value of, if that is a list or an array
      * @return array<string|array<string>>
      *
      * @throws \InvalidArgumentException for values that are nothing for a URL
      */
-    public static function textual(array $values, bool $isInside = false): array
+    public static function textual(array $values, ?string $listName = null): array
     {
         foreach ($values as $name => $value) {
             $values[$name] = match (true) {
@@ -101,12 +102,12 @@ final class Template
                 is_float($value) && is_finite($value) => json_encode($value, JSON_THROW_ON_ERROR),
                 is_int($value), is_string($value), $value instanceof \Stringable => (string) $value,
                 $value instanceof \BackedEnum => (string) $value->value,
-                is_array($value) && !$isInside => self::textual($value, true),
+                is_array($value) && $listName === null => self::textual($value, (string) $name),
                 $value === null => null,
-                default => throw new \InvalidArgumentException('the value of ' . Log::quote((string) $name) . ' is of type ' . get_debug_type($value) . ', for which a URL has no form'),
+                default => throw new \InvalidArgumentException('the value of ' . Log::quote($listName ?? (string) $name) . ' is of type ' . get_debug_type($value) . ', for which a URL has no form'),
             };
             if (is_string($values[$name]) && !preg_match('//u', "$name{$values[$name]}")) {
-                throw new \InvalidArgumentException('the value of ' . Log::quote((string) $name) . ' is not in UTF-8');
+                throw new \InvalidArgumentException('the value of ' . Log::quote($listName ?? (string) $name) . ' is not in UTF-8');
             }
         }
         $isList = array_is_list($values);
