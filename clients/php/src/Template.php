@@ -138,6 +138,9 @@ final class Template
                 }
                 $value = preg_match("/^.{0,$spec[3]}/us", $value, $first) ? $first[0] : '';
             }
+            if ($operator === '/' && $explodes !== '' && is_string($value)) {
+                $value = explode('/', $value); // which RFC 6570 would escape, and Caddy keeps
+            }
             $isList = is_string($value) || array_is_list($value);
             $elements = [];
             foreach ((array) $value as $key => $text) {

@@ -47,12 +47,16 @@ final class Wire
             $request .= "$name: $value\r\n";
         }
         // Warnings are told by exceptions, without the arguments, among which is the key.
-        set_error_handler(static fn (): bool => true);
+        $warning = '';
+        set_error_handler(static function (int $level, string $message) use (&$warning): bool {
+            $warning = $warning ?: (string) preg_replace('/\s+/', ' ', $message); // the first says why
+            return true;
+        });
         try {
             $left = max(0.001, $deadline - hrtime(true) / 1e9);
             $stream = stream_socket_client($target, $code, $why, $left, STREAM_CLIENT_CONNECT, stream_context_create(['socket' => ['tcp_nodelay' => true]]));
             if ($stream === false) {
-                throw new \RuntimeException('no connection' . ($why === '' ? '' : ": $why"));
+                throw new \RuntimeException('no connection: ' . ($why ?: $warning));
             }
             $wire = new self($stream, $deadline);
             $wire->send("$request\r\n$body");

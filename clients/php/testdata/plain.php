@@ -15,7 +15,7 @@ $party = Party::plain(
         'docs' => '/docs{/path*}', 'search' => '/search{?q,tag*}', 'über' => '/x', 'colon' => '/posts/:slug', 'up' => '/a/../b', '"</script>' => '/y'],
     ['ping' => fn (): string => 'pong',
         'user' => fn (mixed $payload, Party $party): mixed => match ($payload['id'] ?? 0) {
-            7 => ['name' => 'Ann', 'price' => $party->askFirst('price', $payload), 'home' => $party->urlFor('home')],
+            7 => ['name' => 'Ann', 'price' => $party->askFirst('price', ['id' => 7]), 'home' => $party->urlFor('home')],
             13 => throw new LogicException('unlucky'),
             14 => NAN,
             15 => print 'printed',
