@@ -64,7 +64,7 @@ final class Party
      * @param ?string $keyFile a file with the same in it, else WSGI_PARTY_KEY_FILE. Caddy may write it later
      * @param ?string $url     where Caddy is asked, else WSGI_PARTY_URL, else what Caddy itself says
      * @param ?string $guest   the guest that tokens have to be for, else WSGI_PARTY_GUEST, else whichever has the key
-     * @param ?string $missing what urlFor() returns for a page that nobody has, rather than throw
+     * @param ?string $missingLink what urlFor() returns for a page that nobody has, rather than throw
      * @param float   $timeout seconds that asking takes at most. (Looking up the name of a host may take longer.)
      * @param ?\Closure(string, string): mixed $log is called with level and message, else error_log
      * @param ?\Closure(string, array<mixed>): ?string $own makes the URLs of own pages, if not $pages does
@@ -78,7 +78,7 @@ final class Party
         ?string $keyFile = null,
         ?string $url = null,
         ?string $guest = null,
-        private ?string $missing = null,
+        private ?string $missingLink = null,
         float $timeout = 5.0,
         ?\Closure $log = null,
         private ?\Closure $own = null,
@@ -239,12 +239,12 @@ final class Party
      *
      * @param array<mixed> $values for the variables of its template
      *
-     * @throws \OutOfBoundsException     if nobody has that page, and there is no `missing`
+     * @throws \OutOfBoundsException     if nobody has that page, and there is no `missingLink`
      * @throws \InvalidArgumentException if the values are nothing for a URL, or an own page lacks one, or has no template
      */
     public function urlFor(string $name, array $values = []): string
     {
-        return $this->urlsFor([[$name, $values]])[0] ?? $this->missing ?? throw new \OutOfBoundsException(
+        return $this->urlsFor([[$name, $values]])[0] ?? $this->missingLink ?? throw new \OutOfBoundsException(
             'nobody has the page ' . Log::quote($name) . ($this->caddy->why() === '' ? '' : ', or nobody was asked: ' . $this->caddy->why()),
         );
     }

@@ -21,7 +21,7 @@ use WsgiParty\Symfony\PartyRouter;
  * One line in config/bundles.php makes a Symfony application a guest. From then on path(), url() and generateUrl() know
  * the pages of all, and WsgiParty\Party can be autowired. Services that are callable and tagged
  * `{ name: wsgi_party.service, service: user }` answer for what they are named after. What the parameter
- * `wsgi_party.missing` says, if it is not null, is the URL of routes that nobody has.
+ * `wsgi_party.missing_link` says, if it is not null, is the URL of routes that nobody has.
  */
 final class WsgiPartyBundle extends Bundle implements CompilerPassInterface
 {
@@ -32,7 +32,7 @@ final class WsgiPartyBundle extends Bundle implements CompilerPassInterface
 
     public function build(ContainerBuilder $container): void
     {
-        $container->setParameter('wsgi_party.missing', null);
+        $container->setParameter('wsgi_party.missing_link', null);
         $container->addCompilerPass($this);
         $container->register(PartyRouter::class, PartyRouter::class)
             ->setDecoratedService('router')
@@ -41,7 +41,7 @@ final class WsgiPartyBundle extends Bundle implements CompilerPassInterface
                 null,
                 [],
                 new Reference('logger', ContainerInterface::NULL_ON_INVALID_REFERENCE),
-                new Parameter('wsgi_party.missing'),
+                new Parameter('wsgi_party.missing_link'),
                 new Parameter('kernel.default_locale'),
             ])
             ->addTag('kernel.event_subscriber')

@@ -35,19 +35,19 @@ final class PartyRouter implements RouterInterface, RequestMatcherInterface, War
     /**
      * @param ?ContainerInterface $services has handlers, see Party::service(), by the names of services
      * @param iterable<string> $serviceNames those names
-     * @param ?string $missing the URL of a route that nobody has, rather than a RouteNotFoundException
+     * @param ?string $missingLink the URL of a route that nobody has, rather than a RouteNotFoundException
      */
     public function __construct(
         private RouterInterface $router,
         ?ContainerInterface $services = null,
         iterable $serviceNames = [],
         ?LoggerInterface $logger = null,
-        ?string $missing = null,
+        ?string $missingLink = null,
         private string $defaultLocale = 'en',
     ) {
         $this->party = new Party(
             pages: fn (): array => Routes::templates($this->getRouteCollection(), $this->request?->getHost() ?? 'localhost', $this->defaultLocale),
-            missing: $missing,
+            missingLink: $missingLink,
             log: $logger === null ? null : $logger->log(...),
             own: $this->ownUrl(...),
         );

@@ -107,7 +107,7 @@ final class Application extends Kernel
         ]);
         $container->extension('twig', ['default_path' => __DIR__]);
         if (getenv('MISSING') !== false) {
-            $container->parameters()->set('wsgi_party.missing', '');
+            $container->parameters()->set('wsgi_party.missing_link', '');
         }
         $services = $container->services()->defaults()->autowire()->autoconfigure();
         $services->set('logger', Logger::class)->args(['info'])->public();
