@@ -38,10 +38,19 @@ export class Path {
     return this.parts.flatMap(({ variable }) => variable ?? [])
   }
 
-  /** Whether an escaped path is one of this page's. */
+  /**
+   * Whether an escaped path is like this page's. A segment with a variable is like any other, and what follows a
+   * wildcard does not count: a regular expression that told more could be held up for minutes by a visitor's path.
+   */
   matches(path) {
-    this.pattern ??= new RegExp(`^${this.parts.map(({ text, isRest }) => text?.replace(/[^\w/]/g, '\\$&') ?? (isRest ? '(?:/[^/]+)+' : '[^/]+')).join('')}/?$`)
+    this.pattern ??= this.#pattern()
     return this.pattern.test(path)
+  }
+
+  #pattern() {
+    const [start, rest] = this.#expand(({ isRest }) => (isRest ? '\n' : '\t')).split('\n')
+    const segments = start.replace(/\/$/, '').split('/').map((segment) => (segment.includes('\t') ? '[^/]+' : segment.replace(/\W/g, '\\$&')))
+    return new RegExp(`^${segments.join('/')}${rest === undefined ? '/?$' : '/.'}`)
   }
 
   #template() {
@@ -210,11 +219,17 @@ function problemOf(path) {
   }
 }
 
-/** Unescapes until no escape is left. */
+/** Unescapes until no escape is left, in one pass: what is unescaped may complete another escape, as in %2%35. */
 function unescape(text) {
-  for (let before = ''; before !== text && text.includes('%'); ) {
-    before = text
-    text = Buffer.from(text.replace(/%([0-9a-fA-F]{2})/g, (_, hex) => String.fromCharCode(parseInt(hex, 16))), 'latin1').toString()
+  if (!text.includes('%')) return text
+  const bytes = Buffer.from(text)
+  let end = 0
+  for (const byte of bytes) {
+    bytes[end++] = byte
+    while (end >= 3 && bytes[end - 3] === 0x25 && /^[0-9a-fA-F]{2}$/.test(bytes.latin1Slice(end - 2, end))) {
+      bytes[end - 3] = parseInt(bytes.latin1Slice(end - 2, end), 16)
+      end -= 2
+    }
   }
-  return text
+  return bytes.toString('utf8', 0, end)
 }

@@ -39,7 +39,19 @@ test('paths are expanded as Caddy does', () => {
   for (const bad of ['..', '.', '', 'a\\b', '%2e%2e', 'a/../b', '\n', '\ud800', null, undefined, {}, () => 1, [[]], [], '..;x']) assert.throws(() => expand('/p/:x/e', { x: bad }), TypeError, String(bad))
   assert.throws(() => expand('/:toString', {}), /toString is missing/)
   assert.throws(() => expand('/:__proto__', {}), /__proto__ is missing/)
-  assert.ok(new Path('/a.b/:x').matches('/a.b/c') && !new Path('/a.b/:x').matches('/aXb/c') && new Path('/f/*').matches('/f/a/b'))
+  for (const [path, like, unlike] of [['/a.b/:x', '/a.b/c', '/aXb/c'], ['/f/*', '/f/a/b', '/f/'], ['*', '/a', '/'], ['/', '/', '/a'], ['/:a-:b/', '/c-d', '/c-d/e'], ['/\\*', '/*', '/a']]) {
+    assert.deepEqual([new Path(path).matches(like), new Path(path).matches(unlike)], [true, false], path)
+  }
+})
+
+test('a path or a value of a visitor takes no longer than its length', () => {
+  const began = performance.now()
+  assert.ok(!new Path('/:a-:b-:c-:d/e').matches(`/${'-'.repeat(16_000)}/f`))
+  assert.ok(!new Path('/*a/b/*c/d/*e/f').matches(`x${'/b/d'.repeat(4_000)}`))
+  assert.equal(new Path('/:x').expand({ x: `%${'25'.repeat(50_000)}` }).length, 100_004)
+  assert.equal(new Path('/:x').expand({ x: `${'%3'.repeat(50_000)}5` }).length, 200_002)
+  for (const value of [`%${'25'.repeat(1000)}2e`, '%2%65', '%25%32%65.', '%%32%65']) assert.throws(() => new Path('/:x').expand({ x: value }), /"\."/)
+  assert.ok(performance.now() - began < 1000, `it takes ${performance.now() - began} ms`)
 })
 
 test('a manifest has room for so much', () => {
