@@ -1,6 +1,8 @@
 // Copyright 2026 The wsgi_party Authors
 // SPDX-License-Identifier: Apache-2.0
 
+import { EventEmitter } from 'node:events'
+
 import { atEndOf, keepConnections } from './node.js'
 import { PAGE } from './pages.js'
 import { HEADERS, current } from './request.js'
@@ -21,12 +23,11 @@ export function attachToHono(guest, app) {
     const { incoming, outgoing } = env ?? {}
     const headers = incoming?.headers ?? headersOf(request.headers)
     const url = incoming?.url ?? request.url.replace(/^[^/]*\/\/[^/]*/, '')
-    const ending = []
-    const atEnd = outgoing ? atEndOf(outgoing) : (callback) => ending.push(callback)
-    const handled = guest.begin(request.method, url, headers, () => routeOf(app, request, env), atEnd)
+    const end = outgoing ?? new EventEmitter()
+    const handled = guest.begin(request.method, url, headers, () => routeOf(app, request, env), atEndOf(end))
     const run = () => current.run(handled, () => fetch.call(app, request, env, ...rest))
     const response = guest.isCaddys(handled) ? answer(guest, handled, request, incoming, run) : run()
-    return outgoing ? response : Promise.resolve(response).finally(() => ending.forEach((callback) => callback()))
+    return outgoing ? response : Promise.resolve(response).finally(() => Object.assign(end, { closed: true }).emit('close'))
   }
 }
 
@@ -47,11 +48,12 @@ function headersOf(headers) {
   return Object.fromEntries(HEADERS.map((name) => [name, headers.get(name) ?? undefined]))
 }
 
-/** Returns what Hono has of the route that handles a request, the last one of those that match. */
+/** Returns what Hono has of the route that handles a request: the first one that is neither middleware nor for all that is left. */
 function routeOf(app, request, env) {
   try {
     const [handlers] = app.router.match(request.method, app.getPath(request, { env }))
-    return handlers.at(-1)?.[0]?.[1]
+    const routes = handlers.map(([[, route]]) => route)
+    return routes.find(({ method, path }) => method !== 'ALL' && !path.endsWith('*')) ?? routes.at(-1)
   } catch {}
 }
 

@@ -21,12 +21,14 @@ export function decode(bytes) {
 /**
  * Returns a value as JSON that every parser takes.
  * @param {string} what is encoded, for the error
+ * @param {unknown} value
+ * @param {(name: string, value: unknown) => unknown} [replacer] of JSON.stringify
  * @throws {TypeError} saying what JSON cannot carry
  */
-export function encode(what, value) {
+export function encode(what, value, replacer) {
   let text
   try {
-    text = JSON.stringify(value ?? null)
+    text = JSON.stringify(value ?? null, replacer)
   } catch (error) {
     throw new TypeError(`${what} cannot be JSON: ${error.message}`)
   }

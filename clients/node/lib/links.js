@@ -5,6 +5,7 @@ import { decode, encode, quote } from './json.js'
 
 const MAX_LINKS = 256 // of a route, and of a batch
 const MAX_ROUTES = 1024
+const MAX_FOUND = 4096 // in a view
 const MAX_LENGTH = 1024 // of a link that is remembered, in characters
 // What no URL has, and what browsers leave out of one or take for a slash.
 const FORBIDDEN = /[\x00-\x20"<>\\^`{|}\x7f-\x9f\u2028\u2029]/
@@ -16,7 +17,7 @@ const FORBIDDEN = /[\x00-\x20"<>\\^`{|}\x7f-\x9f\u2028\u2029]/
 export class Links {
   #guest
   #known = new Map() // from a route to the links of its last view, the least recently used one first
-  #outside = undefined // of no request
+  #outside // of no request
 
   /** @param {import('./guest.js').Guest} guest */
   constructor(guest) {
@@ -28,36 +29,53 @@ export class Links {
    * @param {import('./request.js').Request | undefined} request
    */
   find(request, name, values) {
-    const payload = encode(`the link to ${quote(name)}`, { name, values })
-    const view = request ? (request.links ??= this.#begin(request)) : (this.#outside ??= { found: new Map(), queue: [], used: new Set() })
-    view.used.add(payload)
-    return view.found.get(payload) ?? this.#enqueue(view, request, payload)
+    const payload = encode(`the link to ${quote(name)}`, { name, values }, digits)
+    const view = this.#viewOf(request)
+    if (view.used.size < MAX_LINKS && payload.length <= MAX_LENGTH) view.used.add(payload)
+    return view.found.get(payload) ?? this.#enqueue(view, payload)
   }
 
-  #begin(request) {
-    const view = { found: new Map(), queue: [], used: new Set() }
-    const route = request.route() ?? request.method
-    for (const payload of this.#known.get(route) ?? []) this.#enqueue(view, request, payload)
-    request.atEnd(() => this.#learn(route, view.used))
+  #viewOf(request) {
+    if (request && !request.links && !request.hasEnded) request.atEnd(() => this.#end(request))
+    if (!request || request.hasEnded) return (this.#outside ??= newView())
+    const view = (request.links ??= newView(request))
+    // Middleware of Express makes its links, the same on every page, before there is a route.
+    if (!view.hasRoute) {
+      const route = request.route()
+      view.hasRoute = route !== undefined
+      this.#enter(view, route ?? request.method)
+    }
     return view
   }
 
-  #learn(route, used) {
-    this.#known.delete(route)
-    this.#known.set(route, [...used].filter((payload) => payload.length <= MAX_LENGTH).slice(0, MAX_LINKS))
-    if (this.#known.size > MAX_ROUTES) this.#known.delete(this.#known.keys().next().value)
+  #enter(view, route) {
+    if (view.usedBy.has(route)) return
+    view.usedBy.set(route, (view.used = new Set()))
+    for (const payload of this.#known.get(route) ?? []) if (!view.found.has(payload)) this.#enqueue(view, payload)
+  }
+
+  /** Learns, and lets go of, what a request has used. What goes on after the response is of no request. */
+  #end(request) {
+    request.hasEnded = true
+    for (const [route, used] of request.links?.usedBy ?? []) {
+      this.#known.delete(route)
+      this.#known.set(route, used)
+      if (this.#known.size > MAX_ROUTES) this.#known.delete(this.#known.keys().next().value)
+    }
+    request.links = undefined
   }
 
   /** Has a link asked for with all others of this turn of the event loop. */
-  #enqueue(view, request, payload) {
-    if (view.queue.length === 0) setImmediate(() => this.#ask(view, request))
+  #enqueue(view, payload) {
+    if (view.queue.length === 0) setImmediate(() => this.#ask(view))
     const url = new Promise((resolve) => view.queue.push({ payload, resolve }))
+    if (view.found.size === MAX_FOUND) view.found.clear() // by a response that goes on and on
     view.found.set(payload, url)
     return url
   }
 
-  async #ask(view, request) {
-    const { queue } = view
+  async #ask(view) {
+    const { queue, request } = view
     view.queue = []
     if (view === this.#outside) this.#outside = undefined // it may be another link the next time
     const answers = await this.#guest.ask(queue.map(({ payload }) => ({ service: 'url', payload, first: true })), request)
@@ -70,6 +88,13 @@ export class Links {
     this.#guest.log.once('warn', `the answer to ${quote(decode(Buffer.from(payload)).name)} is no link: ${quote(JSON.stringify(url))}`)
   }
 }
+
+function newView(request) {
+  return { request, found: new Map(), queue: [], used: new Set(), usedBy: new Map(), hasRoute: false }
+}
+
+/** JSON has no integers of any size, but links do. */
+const digits = (_, value) => (typeof value === 'bigint' ? String(value) : value)
 
 /** Whether an answer is a path or a URL that may stand in a page. */
 function isURL(url) {

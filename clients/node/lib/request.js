@@ -15,8 +15,9 @@ const PREFIX = /^(?:\/[A-Za-z0-9\-._~!$&'()*+,;=:@%[\]]+)+$/
 export class Request {
   /** What urlFor found in this request, see Links. */
   links = undefined
+  /** Whether it has been handled, as far as anything asked for that. */
+  hasEnded = false
   #claims
-  #hasEnded = false
 
   /**
    * @param {import('./guest.js').Guest} guest
@@ -45,7 +46,7 @@ export class Request {
     const token = this.headers['party-token']
     if (token === undefined) return null
     // What goes on after the response has no use of it.
-    this.atEnd(() => (this.#hasEnded = true))
+    this.atEnd(() => (this.hasEnded = true))
     try {
       return verifySignature(token, this.guest.keys.all, { guest: this.guest.name })
     } catch {
@@ -72,7 +73,7 @@ export class Request {
     const loop = this.headers['cdn-loop']
     // What a visitor put in must neither fail an ask nor rid it of what Caddy put in.
     if (loop) headers['CDN-Loop'] = loop.replace(/[^ -~]/g, '?')
-    if (Date.now() / 1000 < (this.claims?.exp ?? 0) && !this.#hasEnded) headers['Party-Token'] = this.headers['party-token']
+    if (Date.now() / 1000 < (this.claims?.exp ?? 0) && !this.hasEnded) headers['Party-Token'] = this.headers['party-token']
     return headers
   }
 }

@@ -2,11 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import assert from 'node:assert/strict'
+import { createServer } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { test } from 'node:test'
 
 import { LinkError, party } from '../index.js'
-import { applications, endpoint, fetchFrom, key, notes, partyAsk, shop, socketPath } from './helper.js'
+import { applications, endpoint, fetchFrom, framework, key, listen, notes, partyAsk, shop, socketPath } from './helper.js'
 
 const names = Array.from({ length: 50 }, (_, i) => `shop:page${i}`)
 const asked = ({ body }) => (Array.isArray(body) ? body.map(({ payload }) => payload) : [body])
@@ -72,6 +73,72 @@ test('what is remembered has its bounds', async (t) => {
   run = () => line.urlFor('shop:y')
   await fetchFrom(port, '/show')
   assert.deepEqual(asked(requests[0]), [{ name: 'shop:y', values: {} }], 'long ones are not')
+})
+
+test('middleware has its links, and each page its own', async (t) => {
+  const pages = (register, line, send) => {
+    for (const page of ['a', 'b']) {
+      register(`/${page}`, async (...context) => {
+        for (let i = 0; i < 20; i++) await line.urlFor(`shop:${page}${i}`)
+        return send(...context)
+      })
+    }
+  }
+  const { url, requests } = await endpoint(t, shop)
+  const { Hono } = framework('hono')
+  const hono = new Hono()
+  pages((path, handler) => hono.get(path, handler), party(hono, { key, url }), (context) => context.text('page'))
+  hono.get('*', (context) => context.text('all that is left'))
+  const servers = [framework('@hono/node-server').createAdaptorServer({ fetch: hono.fetch })]
+  for (const version of ['express4', 'express']) {
+    const app = framework(version)()
+    const line = party(app, { key, url })
+    app.use((request, response, next) => line.urlFor('shop:nav').then(() => next(), next))
+    pages((path, handler) => app.get(path, handler), line, (request, response) => response.send('page'))
+    servers.push(createServer(app))
+  }
+  for (const server of servers) {
+    const port = await listen(t, server)
+    const view = async (path) => {
+      requests.length = 0
+      await fetchFrom(port, path)
+      await sleep(5) // the response has ended
+      return requests.flatMap((request) => asked(request)).filter(({ name }) => name !== 'shop:nav').length / requests.length
+    }
+    await view('/a')
+    await view('/b')
+    for (const path of ['/a', '/b', '/a']) assert.ok((await view(path)) >= 10, `${requests.length} requests`)
+  }
+})
+
+test('what goes on after the response keeps no links, and one that goes on and on not all', async (t) => {
+  const { url, requests } = await endpoint(t, ({ values }) => [`/${requests.length}/${values.id}`])
+  let after
+  let goOn
+  const server = createServer(async (request, response) => {
+    await line.urlFor('shop:x')
+    if (request.url === '/on') return (after = goOn())
+    response.end()
+    after = new Promise((resolve) => response.once('close', resolve)).then(() => sleep(1)).then(async () => [await line.urlFor('shop:x'), await line.urlFor('shop:x')])
+  })
+  const line = party(server, { key, url })
+  const port = await listen(t, server)
+  await fetchFrom(port, '/')
+  assert.deepEqual(await after, ['/2/undefined', '/3/undefined'])
+  goOn = async () => {
+    await Promise.all(Array.from({ length: 5000 }, (_, id) => line.urlFor('shop:x', { id })))
+    return line.urlFor('shop:x')
+  }
+  fetchFrom(port, '/on').catch(() => {}) // ends with the server
+  while (requests.length < 4) await sleep(5)
+  assert.notEqual(await after, '/4/undefined', 'the link of before is known no more')
+})
+
+test('integers of any size', async (t) => {
+  const { url, requests } = await endpoint(t, shop)
+  const line = party(undefined, { key, url })
+  assert.equal(await line.urlFor('shop:x', { id: 2n ** 64n, list: [1n] }), '/shop/x/18446744073709551616')
+  assert.deepEqual(requests[0].body.values, { id: '18446744073709551616', list: ['1'] })
 })
 
 test('two views at once learn from each other\'s end only', async (t) => {
