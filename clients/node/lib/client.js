@@ -43,11 +43,6 @@ export class Client {
     return performance.now() >= this.#askedAgain
   }
 
-  /** Closes the connections that nothing waits for. */
-  close() {
-    this.#agent.destroy()
-  }
-
   /**
    * Asks, with as few requests as Caddy lets, and returns a result for each ask: undefined for what failed.
    * @param {{service: string, payload: string, first: boolean}[]} asks with payloads as JSON
@@ -70,8 +65,8 @@ export class Client {
       const { status, type, body } = await this.#post(...requestFor(batch), key, headers, deadline)
       this.#reached()
       const problem = type.startsWith('application/problem+json') ? decode(body) : undefined
-      if (problem && batch.length === 1) return [{ status, detail: problem?.detail }]
-      if (status !== 200) throw new Error(`status ${status}: ${quote(problem?.detail ?? body.toString('utf8', 0, 200))}`)
+      if (problem) return batch.map(() => ({ status, detail: problem.detail }))
+      if (status !== 200) throw new Error(`status ${status}: ${quote(body.toString('utf8', 0, 200))}`)
       const decoded = decode(body)
       const results = isList(batch) ? decoded : [decoded]
       if (!Array.isArray(results) || results.length !== batch.length) throw new Error('not one result for each ask')

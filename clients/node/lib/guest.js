@@ -14,6 +14,7 @@ import { below, checkBody, checkRequest, InvalidTokenError, verifySignature } fr
 
 const MANIFEST = 'application/vnd.wsgi-party+json'
 const MAX_SERVICES = 256
+const MAX_CLIENTS = 8 // several Caddys in front of an application each have an address of their own
 // The end of the path at which a service is asked, below the invite's.
 const HREF = /\/partyline\/([A-Za-z0-9._:-]{1,64})$/
 
@@ -26,6 +27,7 @@ export class LinkError extends Error {
 /** What an application is to Caddy. Adapters give it requests, and the routes of a framework. */
 export class Guest {
   #client
+  #clients = new Map() // by the addresses that Caddys have named, the least recently used one first
   #isTold // whether the address to ask at is the operator's word
   #believed // the header Party-Ask that the address is from
   #links = new Links(this)
@@ -81,17 +83,16 @@ export class Guest {
       this.#hasRefused = true
       return
     }
-    if (address !== this.#client?.address) {
-      try {
-        const client = new Client(address, this.log, this.timeout)
-        this.#client?.close()
-        this.#client = client
-      } catch (error) {
-        this.log.once('warn', `a Party-Ask is ignored: ${error.message}`)
-        return
-      }
+    try {
+      this.#client = this.#clients.get(address) ?? new Client(address, this.log, this.timeout)
+    } catch (error) {
+      this.log.once('warn', `a Party-Ask is ignored: ${error.message}`)
+      return
     }
     this.#believed = header
+    this.#clients.delete(address)
+    this.#clients.set(address, this.#client)
+    if (this.#clients.size > MAX_CLIENTS) this.#clients.delete(this.#clients.keys().next().value)
   }
 
   /** Whether a request may be one of Caddy's own, which answer has to see first. */
@@ -99,7 +100,8 @@ export class Guest {
     const isInvite = method === 'GET' && acceptsManifest(headers.accept)
     if (headers['party-token'] !== undefined) return isInvite || HREF.test(pathOf(url))
     if (isInvite) {
-      this.log.once('warn', `the invite of Caddy's to ${quote(url)} has no Party-Token and is left to the application: there is a key here, and none in the Caddyfile. Write it into wsgi_party_guest there, as in: key {env.${this.name.replace(/\W/g, '_').toUpperCase() || 'MY'}_PARTY_KEY}`)
+      // Any visitor can send one like it: without the path, which would be another one each time.
+      this.log.once('warn', `an invite of Caddy's has no Party-Token and is left to the application: there is a key here, and none in the Caddyfile. Write it into wsgi_party_guest there, as in: key {env.${this.name.replace(/\W/g, '_').toUpperCase() || 'MY'}_PARTY_KEY}`)
     }
     return false
   }
@@ -121,7 +123,7 @@ export class Guest {
         return this.#manifest(below(claims.mnt, pathOf(url)).replace(/\/+$/, ''), headers['if-none-match'] ?? '')
       }
       const bytes = await read(body)
-      if (bytes === undefined) return plain(413)
+      if (bytes === undefined) return plain(413, { Connection: 'close' }) // for the rest of it is not read
       checkBody(claims, bytes)
       if (method !== 'POST') return plain(405, { Allow: 'POST' })
       return await current.run(request, () => this.#serve(service, bytes))
@@ -239,15 +241,20 @@ export class Guest {
    * @param {{service: string, payload: string, first: boolean}[]} asks
    */
   async ask(asks, request = this.request) {
-    const [key] = this.keys.all
-    if (!this.#client || !key) return asks.map(() => [])
-    const results = await this.#client.ask(asks, key.toString('latin1'), request?.askHeaders ?? {})
+    let results = await this.#ask(asks, request)
+    // The keys may have been changed in their file.
+    if (results.some((result) => result?.status === 401) && this.keys.refresh()) results = await this.#ask(asks, request)
     return asks.map(({ service }, i) => this.#answers(service, results[i]))
+  }
+
+  async #ask(asks, request) {
+    const [key] = this.keys.all
+    if (!this.#client || !key) return []
+    return this.#client.ask(asks, key.toString('latin1'), request?.askHeaders ?? {})
   }
 
   #answers(service, result) {
     if (result === undefined || result?.status === 404) return [] // nobody is asked for that
-    if (result?.status === 401) this.keys.refresh()
     for (const reply of Array.isArray(result?.replies) ? result.replies : []) {
       if (reply?.status === 'failed') this.log.once('warn', `guest ${quote(reply.guest)} failed to answer ${quote(service)}: ${quote(reply.error)}`)
     }

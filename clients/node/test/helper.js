@@ -37,9 +37,9 @@ export function partyAsk(address, signedWith = key) {
 }
 
 /** Sends a request, and returns what comes. */
-export function fetchFrom(port, path, { method = 'GET', headers = {}, body } = {}) {
+export function fetchFrom(port, path, { method = 'GET', headers = {}, body, agent = false } = {}) {
   return new Promise((resolve, reject) => {
-    const request = send({ port, path, method, headers, agent: false }, (response) => {
+    const request = send({ port, path, method, headers, agent }, (response) => {
       let text = ''
       response.setEncoding('utf8').on('data', (chunk) => (text += chunk)).on('error', reject)
       response.on('end', () => resolve({ status: response.statusCode, headers: response.headers, text }))
@@ -54,10 +54,9 @@ export function invite(port, { url = '/__invite__/', headers = {}, ...claims } =
 }
 
 /** Asks a service as Caddy does. */
-export function ask(port, service, body, { headers = {}, sent = body, ...claims } = {}) {
-  const url = `/__invite__/partyline/${service}`
+export function ask(port, service, body, { url = `/__invite__/partyline/${service}`, headers = {}, sent = body, agent, ...claims } = {}) {
   const all = { 'Content-Type': 'application/json', 'X-Forwarded-Prefix': '/mount', 'Party-Token': token('POST', url, body, claims), ...headers }
-  return fetchFrom(port, url, { method: 'POST', headers: all, body: sent })
+  return fetchFrom(port, url, { method: 'POST', headers: all, body: sent, agent })
 }
 
 /** Listens at a port that is free, as long as the test lasts. */
@@ -86,9 +85,9 @@ export async function endpoint(t, answersTo, at) {
   const server = createServer(async (request, response) => {
     const body = JSON.parse(Buffer.concat(await request.toArray()))
     requests.push({ url: request.url, headers: request.headers, body })
-    const resultOf = (service, payload) => ({ answers: answersTo(payload, service), replies: [] })
+    const resultOf = async (service, payload) => ({ answers: await answersTo(payload, service), replies: [] })
     const [path] = request.url.split('?')
-    const result = path === '/' ? body.map(({ service, payload }) => resultOf(service, payload)) : resultOf(path.slice(1), body)
+    const result = await (path === '/' ? Promise.all(body.map(({ service, payload }) => resultOf(service, payload))) : resultOf(path.slice(1), body))
     response.setHeader('Content-Type', 'application/json').end(JSON.stringify(result))
   })
   const port = await listen(t, server, at)
@@ -137,7 +136,8 @@ async function inExpress(t, express, options, show) {
   app.use('/shelves/:shelf', router)
   app.get('/show', async (request, response) => response.json(await show(line)))
   app.post('/show', async (request, response) => response.json(await show(line, request.body)))
-  return { port: await listen(t, createServer(app)), line, app }
+  const server = createServer(app)
+  return { port: await listen(t, server), line, server }
 }
 
 async function inFastify(t, fastify, options, show) {
@@ -153,7 +153,7 @@ async function inFastify(t, fastify, options, show) {
   app.get('/show', async () => show(app.party))
   app.post('/show', async (request) => show(app.party, request.body))
   await app.listen({ port: 0 })
-  return { port: app.server.address().port, line: app.party, app }
+  return { port: app.server.address().port, line: app.party, server: app.server }
 }
 
 async function inHono(t, options, show) {
@@ -169,7 +169,8 @@ async function inHono(t, options, show) {
   app.route('/shelves/:shelf', shelf)
   app.get('/show', async (context) => context.json(await show(line)))
   app.post('/show', async (context) => context.json(await show(line, await context.req.json())))
-  return { port: await listen(t, createAdaptorServer({ fetch: app.fetch })), line, app }
+  const server = createAdaptorServer({ fetch: app.fetch })
+  return { port: await listen(t, server), line, server }
 }
 
 async function inHTTP(t, options, show) {
@@ -181,5 +182,5 @@ async function inHTTP(t, options, show) {
   })
   const line = withServices(party(server, options))
   line.page('home', '/').page('post', '/posts/:slug').page('item', '/shelves/:shelf/items/:id')
-  return { port: await listen(t, server), line, app: server }
+  return { port: await listen(t, server), line, server }
 }

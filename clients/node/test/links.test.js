@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import assert from 'node:assert/strict'
+import { writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { test } from 'node:test'
@@ -201,4 +202,37 @@ test('the address of a Party-Ask is remembered for the process, and may change',
   assert.match(all(), /a Party-Ask is ignored: the address/)
   const told = await applications.http(t, { key, url: one.url }, (line) => line.urlFor('x'))
   assert.equal(JSON.parse((await fetchFrom(told.port, '/show', { headers: { 'Party-Ask': partyAsk(two.url) } })).text), '/one', 'the operator\'s word wins')
+})
+
+test('several Caddys, each with an address of its own', async (t) => {
+  const caddys = await Promise.all(['/one', '/two'].map((url) => endpoint(t, async () => (await sleep(20), [url]))))
+  let connections = 0
+  for (const { server } of caddys) server.on('connection', () => connections++)
+  const { port } = await applications.http(t, { key, fallback: 'lost' }, (line) => line.urlFor('x'))
+  const show = async (i) => (await fetchFrom(port, '/show', { headers: { 'Party-Ask': partyAsk(caddys[i % 2].url) } })).text
+  for (let i = 0; i < 10; i++) assert.equal(await show(i), JSON.stringify(['/one', '/two'][i % 2]))
+  assert.equal(connections, 2, 'connections are kept')
+  const links = await Promise.all(Array.from({ length: 20 }, (_, i) => show(i)))
+  assert.deepEqual(links.filter((link) => link === '"lost"'), [], 'another address ends no ask that is under way')
+})
+
+test('keys that Caddy has changed since, as it says', async (t) => {
+  const file = socketPath(t)
+  const changed = 'x'.repeat(40)
+  writeFileSync(file, key)
+  const asked = []
+  const server = createServer((request, response) => {
+    asked.push(request.headers.authorization)
+    if (asked.at(-1) !== `Bearer ${changed}`) return response.writeHead(401, { 'Content-Type': 'application/problem+json' }).end('{"detail": "unknown key"}')
+    response.setHeader('Content-Type', 'application/json').end('[{"answers": ["/a"]}, {"answers": ["/b"]}]')
+  })
+  const { logger, all } = notes()
+  const line = party(undefined, { keyFile: file, url: `http://127.0.0.1:${await listen(t, server)}`, fallback: 'none', logger })
+  const links = () => Promise.all([line.urlFor('a'), line.urlFor('b')])
+  assert.deepEqual(await links(), ['none', 'none'])
+  assert.match(all(), /asking the party for "url" failed: .*unknown key/)
+  writeFileSync(file, changed)
+  await sleep(1010) // it is read once a second
+  assert.deepEqual(await links(), ['/a', '/b'])
+  assert.equal(asked.length, 3)
 })
