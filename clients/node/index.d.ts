@@ -96,7 +96,8 @@ export interface NodeServer {
 
 /**
  * Has an application take part in a party of Caddy's module wsgi_party.
- * @param app the application, before it has routes; none for a process that serves no requests
+ * @param app the application, before it has routes; none for a process that serves no requests. Called again with the same
+ *   one, it returns the same party
  * @example const line = party(express())
  * @example await fastify.register(party)
  */

@@ -9,6 +9,8 @@ import { attachToServer } from './lib/http.js'
 import { Party } from './lib/party.js'
 import { InvalidTokenError, verifyToken } from './lib/token.js'
 
+const parties = new WeakMap() // by application
+
 /**
  * Has an application take part in a party of Caddy's module wsgi_party.
  *
@@ -16,17 +18,34 @@ import { InvalidTokenError, verifyToken } from './lib/token.js'
  *     const line = party(createServer(handler))     // anything on Node's own server
  *     await fastify.register(party)                 // Fastify 4 and 5: fastify.party
  *
- * @param {object} [app] the application, before it has routes; none for a process that serves no requests
+ * @param {object} [app] the application, before it has routes; none for a process that serves no requests. Called again
+ *   with the same one, it returns the same party
  * @param {import('./index.js').PartyOptions} [options]
- * @param {() => void} [done] Fastify's
+ * @param {(error?: Error) => void} [done] Fastify's
  * @returns {Party}
  */
 export function party(app, options, done) {
+  if (typeof done !== 'function') return partyOf(app, options)
+  let problem
+  try {
+    partyOf(app, options)
+  } catch (error) {
+    problem = error
+  }
+  done(problem) // to a plugin of Fastify's that returns something thenable, or nothing
+}
+
+function partyOf(app, options = {}) {
+  const known = parties.get(app)
+  if (known && Object.keys(options).length > 0) throw new TypeError('the application has a party already: write its options where party(app, options) is called first')
+  if (known) return known
   const guest = new Guest({ logger: isFastify(app) ? app.log : console, ...options })
   const line = new Party(guest)
-  if (app) attach(guest, line, app)
-  if (typeof done !== 'function') return line
-  done() // to a plugin of Fastify's that returns something thenable, or nothing
+  if (app) {
+    attach(guest, line, app)
+    parties.set(app, line)
+  }
+  return line
 }
 
 const isFastify = (app) => typeof app?.addHook === 'function' && typeof app.decorate === 'function'

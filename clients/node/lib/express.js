@@ -1,7 +1,7 @@
 // Copyright 2026 The wsgi_party Authors
 // SPDX-License-Identifier: Apache-2.0
 
-import { answer, atEndOf } from './node.js'
+import { answer, atEndOf, keepConnections } from './node.js'
 import { PAGE } from './pages.js'
 import { current } from './request.js'
 
@@ -29,6 +29,7 @@ export function attachToExpress(guest, app) {
   if (!guest.isEnabled) return
   app.handle = function (req, res, next) {
     guest.say()
+    keepConnections(req)
     const request = guest.begin(req.method, req.originalUrl ?? req.url, req.headers, () => req.route, atEndOf(res))
     const run = () => current.run(request, () => handleMounted(handle, this, request, req, res, next))
     if (guest.isCaddys(request)) answer(guest, request, req, res, run)

@@ -1,10 +1,11 @@
 // Copyright 2026 The wsgi_party Authors
 // SPDX-License-Identifier: Apache-2.0
 
-import { answer, atEndOf } from './node.js'
+import { answer, atEndOf, keepConnections } from './node.js'
 import { current } from './request.js'
 
 const REQUEST = Symbol('wsgi-party request')
+const notReached = () => {} // the handler of our own route
 
 /**
  * Attaches a guest to an instance of Fastify 4 or 5, which gets the party as `fastify.party`.
@@ -15,16 +16,20 @@ export function attachToFastify(guest, party, fastify) {
   const routes = []
   fastify.decorate('party', party)
   fastify.addHook('onRoute', ({ method, url, config, handler }) => {
-    if ([method].flat().includes('GET')) routes.push({ name: config?.name, path: url, handler })
+    if ([method].flat().includes('GET') && handler !== notReached) routes.push({ name: config?.name, path: url, handler })
   })
   guest.setRoutes({ count: () => routes.length, all: () => routes })
   if (!guest.isEnabled) return
-  if (!/^\(empty tree\)\s*$/.test(fastify.printRoutes())) {
+  if (Object.getPrototypeOf(fastify) !== Object.prototype) {
+    // Hooks of a plugin's own do not see requests without a route, as Caddy's are.
+    fastify.route({ method: ['GET', 'POST'], url: '/__invite__/*', onRequest: (request, reply) => reply.callNotFound(), handler: notReached })
+  } else if (!/^\(empty tree\)\s*$/.test(fastify.printRoutes())) {
     guest.log.warn('routes that were declared before the party was there are no pages: write "await fastify.register(party)" before them')
   }
   fastify.addHook('onReady', async () => guest.say())
   fastify.addHook('onRequest', (request, reply, done) => {
     const { raw } = request
+    keepConnections(raw)
     const url = raw.originalUrl ?? raw.url
     const handled = guest.begin(raw.method, url, raw.headers, () => request.routeOptions?.config, atEndOf(reply.raw))
     raw[REQUEST] = handled

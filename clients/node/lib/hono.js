@@ -21,20 +21,20 @@ export function attachToHono(guest, app) {
     guest.say()
     // Node's own headers and path cost nothing.
     const { incoming, outgoing } = env ?? {}
+    keepConnections(incoming)
     const headers = incoming?.headers ?? headersOf(request.headers)
     const url = incoming?.url ?? request.url.replace(/^[^/]*\/\/[^/]*/, '')
     const end = outgoing ?? new EventEmitter()
     const handled = guest.begin(request.method, url, headers, () => routeOf(app, request, env), atEndOf(end))
     const run = () => current.run(handled, () => fetch.call(app, request, env, ...rest))
-    const response = guest.isCaddys(handled) ? answer(guest, handled, request, incoming, run) : run()
+    const response = guest.isCaddys(handled) ? answer(guest, handled, request, run) : run()
     return outgoing ? response : Promise.resolve(response).finally(() => Object.assign(end, { closed: true }).emit('close'))
   }
 }
 
-async function answer(guest, handled, request, incoming, otherwise) {
+async function answer(guest, handled, request, otherwise) {
   const answered = await guest.answer(handled, bodyOf(request))
   if (!answered) return otherwise()
-  keepConnections(incoming?.socket?.server)
   const { status, headers, body } = answered
   return new Response(body || null, { status, headers })
 }

@@ -1,7 +1,7 @@
 // Copyright 2026 The wsgi_party Authors
 // SPDX-License-Identifier: Apache-2.0
 
-import { answer, atEndOf } from './node.js'
+import { answer, atEndOf, keepConnections } from './node.js'
 import { current } from './request.js'
 
 /**
@@ -14,6 +14,7 @@ export function attachToServer(guest, server) {
   const { emit } = server
   server.emit = function (event, incoming, outgoing, ...rest) {
     if (event !== 'request') return emit.call(this, event, incoming, outgoing, ...rest)
+    keepConnections(incoming)
     const route = () => routeOf(guest, incoming)
     const request = guest.begin(incoming.method, incoming.url, incoming.headers, route, atEndOf(outgoing))
     const handle = () => current.run(request, () => emit.call(this, event, incoming, outgoing))

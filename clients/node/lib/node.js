@@ -20,7 +20,6 @@ export function answer(guest, request, incoming, outgoing, otherwise) {
   guest.answer(request, incoming).then(
     (answer) => {
       if (!answer) return queueMicrotask(otherwise)
-      keepConnections(incoming.socket?.server)
       outgoing.writeHead(answer.status, answer.headers).end(answer.body)
     },
     (error) => {
@@ -30,7 +29,11 @@ export function answer(guest, request, incoming, outgoing, otherwise) {
   )
 }
 
-/** Has a server keep its idle connections for longer than Caddy, unless it was told not to keep any. */
-export function keepConnections(server) {
+/**
+ * Has the server of a request keep idle connections for longer than Caddy, unless it was told not to keep any.
+ * Caddy's invite may be a minute away, or come to another worker.
+ */
+export function keepConnections(incoming) {
+  const server = incoming?.socket?.server
   if (server?.keepAliveTimeout > 0 && server.keepAliveTimeout < KEEP_ALIVE) server.keepAliveTimeout = KEEP_ALIVE
 }

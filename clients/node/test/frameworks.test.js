@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import assert from 'node:assert/strict'
-import { createServer } from 'node:http'
+import { Agent, createServer } from 'node:http'
 import { test } from 'node:test'
 
 import { party } from '../index.js'
@@ -46,6 +46,11 @@ for (const [name, application] of Object.entries(applications)) {
     assert.equal((await ask(port, 'echo', large)).status, 413)
     assert.equal((await ask(port, 'echo', large.slice(4, -1) + '"')).status, 400)
     assert.equal((await ask(port, 'echo', '"' + large.slice(3))).status, 200)
+    // The next request on the connection does not wait for a body that nobody reads.
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+    assert.equal((await ask(port, 'echo', JSON.stringify('x'.repeat(3 << 20)), { agent })).status, 413)
+    assert.equal((await fetchFrom(port, '/', { agent })).status, 200)
+    agent.destroy()
   })
 
   test(`${name} links, under its mount`, async (t) => {
@@ -201,6 +206,34 @@ for (const version of ['fastify4', 'fastify']) {
     assert.match(all(), /warn .*await fastify.register\(party\)/)
   })
 
+  test(`${version}: registered in a plugin, it is a guest below its prefix`, async (t) => {
+    for (const prefix of ['', '/blog']) {
+      const { logger, said } = notes()
+      const app = framework(version)()
+      t.after(() => app.close())
+      app.register(async (inner) => {
+        await inner.register(party, { key, logger })
+        inner.party.service('echo', (payload) => payload)
+        inner.get('/p', async function page() { return '' })
+      }, { prefix })
+      app.get('/*', async () => 'all that is left')
+      await app.listen({ port: 0 })
+      const { port } = app.server.address()
+      const url = `${prefix}/__invite__/partyline/echo`
+      assert.deepEqual(JSON.parse((await invite(port, { url: `${prefix}/__invite__/` })).text), { urls: { page: `${prefix}/p` }, services: { echo: { href: url } } })
+      assert.equal((await ask(port, 'echo', '7', { url })).text, '7')
+      for (const type of ['application/json', 'text/odd']) assert.equal((await ask(port, 'echo', '7', { url, sent: '{', headers: { 'Content-Type': type } })).status, 404)
+      assert.equal((await fetchFrom(port, `${prefix}/__invite__/`)).status, 404)
+      assert.deepEqual(said.filter((line) => !line.includes('refused')), ['info wsgi-party: tells the party 1 page and 1 service'])
+    }
+  })
+
+  test(`${version}: what is wrong with the options is an error of register`, async (t) => {
+    const app = framework(version)()
+    t.after(() => app.close().catch(() => {}))
+    await assert.rejects(async () => app.register(party, { key: 'short' }), /5 bytes, and needs 32/)
+  })
+
   test(`${version}: party(app) and hooks of replies`, async (t) => {
     const app = framework(version)({ rewriteUrl: (request) => request.url.replace('/old', '/new') })
     t.after(() => app.close())
@@ -232,6 +265,26 @@ test('hono without Node\'s server, and its app.request', async (t) => {
   const invited = await app.request('/__invite__/', { headers: { Accept: MANIFEST, 'Party-Token': token('GET', '/__invite__/') } })
   assert.deepEqual((await invited.json()).urls, { b: '/base/b' })
 })
+
+test('a second party(app) is the first one', async () => {
+  for (const app of [framework('express')(), framework('express4')(), new (framework('hono').Hono)(), createServer(), framework('fastify')()]) {
+    const line = party(app, { key })
+    assert.equal(party(app), line)
+    assert.throws(() => party(app, { key }), /write its options where party\(app, options\) is called first/)
+  }
+  assert.notEqual(party(), party())
+})
+
+for (const [name, application] of Object.entries(applications)) {
+  test(`${name} keeps idle connections for longer than Caddy from the first request on`, async (t) => {
+    for (const [options, given, kept] of [[{ key }, 5000, 150_000], [{ key }, 0, 0], [{ key }, 200_000, 200_000], [{}, 5000, 5000]]) {
+      const { port, server } = await application(t, options)
+      server.keepAliveTimeout = given
+      await fetchFrom(port, '/')
+      assert.equal(server.keepAliveTimeout, kept)
+    }
+  })
+}
 
 test('what is no application is refused', () => {
   for (const bad of [{}, 7, () => {}]) assert.throws(() => party(bad, { key }), /party\(createServer\(handler\)\)/)
