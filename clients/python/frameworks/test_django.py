@@ -154,16 +154,19 @@ class InviteTest(Case):
                 send(port, "GET", "/party/__invite__/", headers={"Accept": MANIFEST}),
                 send(port, "POST", href, b"null"),
                 send(port, "POST", "/party/__invite__/", b"a=b"),
-                invite(port, "/party/__invite__/", key=OTHER_KEY),
-                invite(port, "/party/__invite__/", key=""),
-                invite(port, "/party/__invite__/", aud="shop"),
                 invite(port, "/party/__invite__/", headers={"Accept": "text/html"}),
-                ask(port, href, key=OTHER_KEY),
-                ask(port, href, htu="/party/__invite__/partyline/fail"),
-                ask(port, href, body=b"1", token=make_token(htu=href, body=b"2")),
                 ask(port, href, method="PUT"),
             ):
                 self.assertEqual(response.status, 404)
+            for response in (  # Caddy would take 404 for no guest, and say nothing about keys that differ
+                invite(port, "/party/__invite__/", key=OTHER_KEY),
+                invite(port, "/party/__invite__/", key=""),
+                invite(port, "/party/__invite__/", aud="shop"),
+                ask(port, href, key=OTHER_KEY),
+                ask(port, href, htu="/party/__invite__/partyline/fail"),
+                ask(port, href, body=b"1", token=make_token(htu=href, body=b"2")),
+            ):
+                self.assertEqual((response.status, response.headers["WWW-Authenticate"]), (401, "Party-Token"))
             self.assertEqual(send(port, "POST", "/", b"a=b").status, 403)  # CSRF
 
 

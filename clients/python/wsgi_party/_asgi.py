@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from typing import Any, Awaitable, Callable, List, MutableMapping, Tuple
+from typing import Any, Awaitable, Callable, MutableMapping
 from urllib.parse import quote, unquote
 
 from ._common import MAX_BODY
@@ -84,23 +84,15 @@ def _is_since(version: str) -> bool:
     return (major, minor) >= (0, 35)
 
 
-async def read(receive: Receive) -> Tuple[bytes, Receive]:
-    """Returns the body, as far as it is no longer than can be, and what receives it once
-    more.
-    """
-    messages: List[Message] = []
+async def read(receive: Receive) -> bytes:
+    """Returns the body, as far as it is no longer than can be."""
     body = b""
     while len(body) <= MAX_BODY:
-        messages.append(await receive())
-        body += messages[-1].get("body", b"")
-        if not messages[-1].get("more_body", False):
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body", False):
             break
-    messages.reverse()
-
-    async def receive_again() -> Message:
-        return messages.pop() if messages else await receive()
-
-    return body, receive_again
+    return body
 
 
 async def send_reply(reply: Reply, send: Send) -> None:

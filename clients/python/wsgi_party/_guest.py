@@ -13,8 +13,7 @@ that tells the application's pages (see :class:`Pages`), and for every request d
     call = guest.call(received)             # hears Party-Ask; None: not Caddy's own
     if call is not None:
         body = …                            # at most MAX_BODY; if it has more: answer 413
-        reply = guest.answer(call, body)    # Reply(status, headers, body) to send, or None:
-        …                                   # leave it to the framework, with the body again
+        return guest.answer(call, body)     # Reply(status, headers, body) to send
     handled = guest.handled(received)       # what asks need of this request
     set_mount(environ, handled.prefix)      # the framework's own root path, once
     with within(current, handled):          # also while the response is produced
@@ -23,7 +22,7 @@ that tells the application's pages (see :class:`Pages`), and for every request d
 
 Where services may be coroutines, instead of ``answer``::
 
-    question = guest.question(call, body)   # a Reply, None, or a Question
+    question = guest.question(call, body)   # a Reply or a Question
     if isinstance(question, Question):
         try:
             reply = question.answered(await question.handler(question.payload))
@@ -49,7 +48,7 @@ from ._json import NoJSON, decode, encode
 from ._line import Line
 from ._links import Links
 from ._manifest import Manifest, Pages
-from ._request import Handled, Received, Reply, current
+from ._request import UNPROVEN, Handled, Received, Reply, current
 from ._services import Handler, Services
 from ._settings import Settings
 from ._token import Claims, below, check_body, check_request
@@ -61,10 +60,12 @@ NO_DEFAULT: Any = object()
 
 
 class Call(NamedTuple):
-    """A request of Caddy's own, as its token proves but for the body."""
+    """A request of Caddy's own, as its token proves but for the body, or says and does not
+    prove.
+    """
 
     received: Received
-    claims: Claims
+    claims: Optional[Claims]  # None: it is refused
     service: str  # "" if it is the invite
 
 
@@ -150,18 +151,18 @@ class Guest(Line):
             check_request(claims, received.method, received.path, received.query)
         except InvalidToken as error:
             self._say_refused(received, error)
-            return None
+            claims = None
         return Call(received, claims, href.group(1).decode() if href else "")
 
-    def question(self, call: Call, body: bytes) -> Union[Reply, Question, None]:
-        """Returns the reply to Caddy, or a question to be answered before there is one,
-        or None where the body shows that the request is not Caddy's.
-        """
+    def question(self, call: Call, body: bytes) -> Union[Reply, Question]:
+        """Returns the reply to Caddy, or a question to be answered before there is one."""
+        if call.claims is None:
+            return UNPROVEN
         try:
             check_body(call.claims, body)
         except InvalidToken as error:
             self._say_refused(call.received, error)
-            return None
+            return UNPROVEN
         if not call.service:
             mount = unquote_to_bytes(call.claims["mnt"])
             invite_path = below(mount, call.received.path).rstrip(b"/")
@@ -179,9 +180,8 @@ class Guest(Line):
 
     def answer(
         self, call: Call, body: bytes, run: Callable[[Handler, Any], Any] = _call
-    ) -> Optional[Reply]:
-        """Returns the reply to Caddy, None where the body shows that the request is not
-        Caddy's.
+    ) -> Reply:
+        """Returns the reply to Caddy.
 
         :param run: calls a handler with a payload, as the framework would have it.
         """
@@ -283,7 +283,4 @@ class Guest(Line):
     def _say_refused(self, received: Received, error: InvalidToken) -> None:
         # A visitor past Caddy can send any number of them.
         level = logging.WARNING if self.once.first(("refused", str(error))) else logging.DEBUG
-        logger.log(
-            level, "Party-Token refused at %r, which is left to the application: %s",
-            received.path, error,
-        )
+        logger.log(level, "Party-Token refused at %r: %s", received.path, error)

@@ -21,7 +21,7 @@ from ._common import MANIFEST_TYPE, MAX_BODY, HighAndDry, InvalidToken, is_name,
 from ._json import NoJSON, decode, encode
 from ._line import Line
 from ._manifest import MAX_MANIFEST, MAX_SERVICES
-from ._request import Received, Reply, current
+from ._request import UNPROVEN, Received, Reply, current
 from ._settings import PathLike, Settings
 from ._token import below, check_body, check_request
 from ._wsgi import (
@@ -141,10 +141,8 @@ class ProcessGuest(Line):
             logger.debug("guest %s invited at %r", claims["aud"], received.path)
             return self._manifest(quote(invite_path), received.if_none_match)
         except InvalidToken as error:
-            # Not 404: Caddy would take that for "no guest here", and say
-            # nothing about keys that differ.
             logger.warning("Party-Token refused at %r: %s", received.path, error)
-            return Reply.error(401, ("WWW-Authenticate", "Party-Token"))
+            return UNPROVEN
         except BadBody as error:
             return Reply.error(error.args[0])
 

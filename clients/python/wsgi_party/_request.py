@@ -59,6 +59,10 @@ class Reply(NamedTuple):
         return cls.content(status, "text/plain; charset=utf-8", text, *headers)
 
 
+# Not 404: Caddy would take that for "no guest here", and say nothing about keys that differ.
+UNPROVEN = Reply.error(401, ("WWW-Authenticate", "Party-Token"))
+
+
 class Handled:
     """A request while it is being handled, for what is asked meanwhile."""
 

@@ -204,11 +204,8 @@ class Party:
         else:
             call = guest.call(received)
             if call is not None:
-                body, receive = await read(receive)
-                reply = await self._reply(call, body)
-                if reply is not None:
-                    await send_reply(reply, send)
-                    return
+                await send_reply(await self._reply(call, await read(receive)), send)
+                return
         handled = guest.handled(received)
         if handled.prefix:
             scope = mounted(scope, handled.prefix)
@@ -219,7 +216,7 @@ class Party:
         finally:
             guest.done(handled)
 
-    async def _reply(self, call: Call, body: bytes) -> Optional[Reply]:
+    async def _reply(self, call: Call, body: bytes) -> Reply:
         if len(body) > MAX_BODY:
             return Reply.error(413)
         question = self._guest.question(call, body)

@@ -223,8 +223,7 @@ class _Middleware:
             finally:
                 if call.service:
                     guest.done(handled)
-            if reply is not None:
-                return send(reply, start_response)
+            return send(reply, start_response)
         return handle(
             self.application, environ, start_response, handled, lambda: guest.done(handled)
         )

@@ -26,11 +26,9 @@ def invite(request: HttpRequest, service: str = "") -> HttpResponse:
     call = guest().call(received_from(request))
     if call is None or call.service != service:
         raise Http404
-    reply: Any = Reply.error(413)
+    reply = Reply.error(413)
     if int(request.META.get("CONTENT_LENGTH") or 0) <= MAX_BODY:
         reply = guest().answer(call, request.body, _run)
-    if reply is None:
-        raise Http404
     response = HttpResponse(reply.body, status=reply.status)
     del response["Content-Type"]
     for name, value in reply.headers:
