@@ -166,7 +166,7 @@ func (c *checker) checkHref(h *href) {
 	if a.header["Set-Cookie"] != nil {
 		cookies = Warn
 	}
-	c.see("ask.cookies", cookies, fmt.Sprintf("%s: %d of them", h.place, len(a.header["Set-Cookie"])))
+	c.see("ask.cookies", cookies, h.place+": "+none(len(a.header["Set-Cookie"])))
 	took := a.took
 	if took < c.timeout {
 		took = c.median(c.signed(h.right))

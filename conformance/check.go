@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -47,6 +48,10 @@ type Options struct {
 	// a GET has no path are 1.
 	Payloads map[string]string
 
+	// Page is the path of a page that asks the party, as the application sees it. With it, and with a key,
+	// the application is told to ask this process, which it does until Caddy tells it otherwise.
+	Page string
+
 	// Timeout is that of an ask. Default: 2s.
 	Timeout time.Duration
 
@@ -58,12 +63,14 @@ type Options struct {
 
 // limits are how long things may take, and how much a payload may be.
 type limits struct {
-	body   int           // bytes that Caddy sends
-	invite time.Duration // after that Caddy gives up
-	slow   time.Duration // is worth a warning
-	beside time.Duration // is how long a request may wait for another one
-	linger time.Duration // is how much later an application may ask where a forged header leads
-	check  time.Duration // is all a check may take
+	body    int           // bytes that Caddy sends
+	invite  time.Duration // after that Caddy gives up
+	page    time.Duration // is too long for a page
+	slow    time.Duration // is worth a warning
+	beside  time.Duration // is how long a request may wait for another one
+	between time.Duration // is how long to wait for a page to ask again
+	linger  time.Duration // is how much later an application may ask where a forged header leads
+	check   time.Duration // is all a check may take
 }
 
 const (
@@ -71,7 +78,7 @@ const (
 	askTimeout   = 2 * time.Second // of wsgi_party_guest, by default
 )
 
-var defaultLimits = limits{body: maxBody, invite: 5 * time.Second, slow: 100 * time.Millisecond, beside: 3 * time.Second, linger: 300 * time.Millisecond, check: 2 * time.Minute}
+var defaultLimits = limits{body: maxBody, invite: 5 * time.Second, page: 10 * time.Second, between: time.Second, slow: 100 * time.Millisecond, beside: 3 * time.Second, linger: 300 * time.Millisecond, check: 2 * time.Minute}
 
 // ErrUnreachable is that of an application which is not there.
 var ErrUnreachable = errors.New("the application is not reached")
@@ -104,6 +111,7 @@ type checker struct {
 	guest    string
 	keys     []string
 	payloads map[string]string
+	page     string
 	timeout  time.Duration
 	limits   limits
 	findings map[string]*finding
@@ -113,10 +121,12 @@ type checker struct {
 	body     []byte
 	etag     string
 	hrefs    []*href
+
+	pageAsksNobody string // how, if it does not
 }
 
 func newChecker(o Options) (*checker, error) {
-	c := &checker{keys: o.Keys, payloads: o.Payloads, timeout: cmp.Or(o.Timeout, askTimeout), limits: cmp.Or(o.limits, defaultLimits), findings: make(map[string]*finding)}
+	c := &checker{keys: o.Keys, payloads: o.Payloads, page: o.Page, timeout: cmp.Or(o.Timeout, askTimeout), limits: cmp.Or(o.limits, defaultLimits), findings: make(map[string]*finding)}
 	if _, err := token.NewKeys(o.Keys); err != nil {
 		return nil, fmt.Errorf("--key: %w; put there what `openssl rand -base64 32` prints, and give it to the application, too", err)
 	}
@@ -131,6 +141,9 @@ func newChecker(o Options) (*checker, error) {
 		return nil, fmt.Errorf("--mount: %q is no path: write it like /blog, escaped", o.Mount)
 	}
 	c.mount = mount
+	if page, err := url.Parse(o.Page); o.Page != "" && (err != nil || o.Page[0] != '/' || page.RequestURI() != o.Page) {
+		return nil, fmt.Errorf("--page: %q is no path: write it like /cart, escaped, without the mount", o.Page)
+	}
 	target, err := c.connect(o)
 	if err != nil {
 		return nil, err
@@ -203,6 +216,7 @@ func (c *checker) run() error {
 	c.checkHrefs()
 	c.checkTokens()
 	c.checkForgedAsk()
+	c.checkAsking()
 	return nil
 }
 
@@ -265,10 +279,18 @@ func (c *checker) whyUntested(s sentence) string {
 		return "there was no time left"
 	case strings.HasPrefix(s.id, "token.") && len(c.keys) == 0:
 		return "no --key is given"
+	case strings.HasPrefix(s.id, "asking.") && (c.page == "" || len(c.keys) == 0):
+		return "no --page that asks is given, or no --key"
+	case strings.HasPrefix(s.id, "asking.") && c.pageAsksNobody != "":
+		return c.pageAsksNobody
+	case strings.HasPrefix(s.id, "asking."):
+		return cmp.Or(s.untested, "it was not to be seen")
 	case c.manifest == nil:
 		return "there is no manifest"
 	case strings.HasPrefix(s.id, "ask.") && len(c.hrefs) == 0:
 		return "the manifest has no hrefs"
+	case strings.HasPrefix(s.id, "ask.url") && !slices.ContainsFunc(c.hrefs, func(h *href) bool { return h.service == urlService }):
+		return "the manifest has no href of the service url"
 	}
 	return s.untested
 }

@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -199,3 +200,11 @@ func duration(d time.Duration) string {
 
 // patient is how long to wait for what is too late after so much time, to see how late.
 func patient(limit time.Duration) time.Duration { return 2*limit + time.Second }
+
+// none is how many there are.
+func none(n int) string {
+	if n == 0 {
+		return "none"
+	}
+	return strconv.Itoa(n)
+}

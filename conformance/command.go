@@ -46,6 +46,11 @@ never the key itself, which would stay in the shell's history.
 Asks are sent many times, with --payload or else null; variables without which
 an href has no path are 1. An ask is to change nothing.
 
+With --page, of a page that asks the party, it is checked how the application
+asks: it is told to ask this command, as Caddy does, by a Party-Ask that is
+signed with its key. It goes on to ask here until Caddy tells it otherwise, with
+the next request that comes through it, so do not do that to one that is in use.
+
 The exit status is 0 if no line failed, 1 if one did, and 2 if the application
 is not reached or this command is not used as it is to be.`,
 		Example: `  caddy wsgi-party check http://localhost:8000 --mount /blog --key {env.BLOG_PARTY_KEY}
@@ -57,6 +62,7 @@ is not reached or this command is not used as it is to be.`,
 	flags.String("guest", "", "The guest's `name` (default that of an invite to mount and path)")
 	flags.String("origin", "", "The scheme and host that the invite in the Caddyfile has, such as `https://example.com` (default those of the URL)")
 	flags.StringArray("payload", nil, "What to ask a service for, as `service=json`")
+	flags.String("page", "", "The `path` of a page that asks the party, to check how it does")
 	flags.Duration("timeout", askTimeout, "How long an ask may take, as in wsgi_party_guest")
 	flags.Bool("insecure", false, "Take any certificate")
 	flags.Bool("json", false, "Print the report as JSON")
@@ -103,7 +109,7 @@ func checkArgs(command *cobra.Command, args []string) (*Report, error) {
 	if timeout <= 0 || timeout > time.Minute {
 		return nil, fmt.Errorf("--timeout is %v: write a duration up to 1m, such as 2s", timeout)
 	}
-	o := Options{URL: args[0], Origin: text("origin"), Mount: text("mount"), Guest: text("guest"), Timeout: timeout, Insecure: insecure, Payloads: make(map[string]string)}
+	o := Options{URL: args[0], Origin: text("origin"), Mount: text("mount"), Guest: text("guest"), Timeout: timeout, Insecure: insecure, Page: text("page"), Payloads: make(map[string]string)}
 	for _, placeholder := range placeholders {
 		keys, err := resolve(placeholder)
 		if err != nil {

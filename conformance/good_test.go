@@ -13,7 +13,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -245,11 +244,7 @@ func checked(t testing.TB, o Options) *Report {
 }
 
 func TestAGoodApplicationPasses(t *testing.T) {
-	report := checked(t, newApplication().start(t))
-	for _, line := range report.Lines {
-		if line.Result != OK {
-			t.Errorf("%s: %s, %s: %s", line.Result, line.ID, line.Seen, line.Write)
-		}
+	for _, line := range checked(t, newApplication().start(t)).Lines {
+		check.ErrorIf(t, line.Result != OK && !strings.HasPrefix(line.ID, "asking."), "%+v", line)
 	}
-	check.ErrorIf(t, !report.Passed || report.Counts[OK] != len(sentences), "counts %v of "+strconv.Itoa(len(sentences)), report.Counts)
 }

@@ -88,7 +88,7 @@ func (c *checker) checkManifest() error {
 	if a.header["Set-Cookie"] != nil {
 		result = Warn
 	}
-	c.see("manifest.cookies", result, fmt.Sprintf("%d of them", len(a.header["Set-Cookie"])))
+	c.see("manifest.cookies", result, none(len(a.header["Set-Cookie"])))
 	for _, method := range []string{http.MethodHead, http.MethodOptions, http.MethodPost} {
 		q := c.inviteRequest()
 		q.method, q.fresh = method, true // some servers send HEAD a body, which would be taken for the next response

@@ -113,7 +113,15 @@ func (r *Report) WriteText(w io.Writer) error {
 		width = max(width, utf8.RuneCountInString(line.What))
 	}
 	var b strings.Builder
-	for _, line := range r.Lines {
+	for i, line := range r.Lines {
+		if line.isAs(r.Lines, i-1) {
+			if line.isAs(r.Lines, i-2) {
+				continue // it is among those that are counted
+			}
+			if n := alike(r.Lines[i:]); n > 1 {
+				line.What = fmt.Sprintf("… and %d more", n)
+			}
+		}
 		result := string(line.Result)
 		if line.Result == Fail {
 			result = "FAIL"
@@ -126,6 +134,19 @@ func (r *Report) WriteText(w io.Writer) error {
 	fmt.Fprintf(&b, "\n%d ok, %d failed, %d to think about, %d not tested\n", r.Counts[OK], r.Counts[Fail], r.Counts[Warn], r.Counts[Skip])
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// isAs reports whether the line before it, that of this index, was skipped for the same reason.
+func (l Line) isAs(lines []Line, i int) bool {
+	return i >= 0 && l.Result == Skip && lines[i].Result == Skip && lines[i].Seen == l.Seen
+}
+
+// alike returns how many lines from the first one on were skipped for the same reason.
+func alike(lines []Line) (n int) {
+	for n < len(lines) && lines[n].Result == Skip && lines[n].Seen == lines[0].Seen {
+		n++
+	}
+	return n
 }
 
 // maxSeen is how many things are told that were seen of one sentence.

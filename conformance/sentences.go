@@ -56,9 +56,9 @@ var sentences = []sentence{
 	{"ask.size", inAsks, "answers have at most 1 MiB", "answer less, or write a larger `max_answer` in wsgi_party_guest", "no href gave an answer"},
 	{"ask.time", inAsks, "answers come in time", "answer from what is at hand, or write a longer `timeout` in wsgi_party_guest, and with --timeout here", "no href gave an answer"},
 	{"ask.cookies", inAsks, "asks are answered without a cookie", "start no session for an ask: nobody keeps its cookie", "no href gave an answer"},
-	{"ask.url", inURL, "the service url answers with a path or a URL of its own", "answer a string, a path with one slash first, relative to the mount or with the whole mount once", "no href of the service url gave an answer: --payload url='{\"name\": …}' asks for a page"},
+	{"ask.url", inURL, "the service url answers with a path or a URL of its own", "answer a string, a path with one slash first, relative to the mount or with the whole mount once", "it gave no answer: --payload url='{\"name\": …}' asks for a page"},
 	{"ask.url-forms", inURL, "the service url takes a question in all three forms", "take [name, values] and {\"name\", \"kwargs\", \"query\"} as {\"name\", \"values\"}", "no href of the service url takes a POST"},
-	{"ask.url-guest", inURL, "the service url takes a name with the guest's before it", "leave out the guest's own name and the colon, if a page's name begins with that", "no href of the service url gave an answer: --payload url='{\"name\": …}' asks for a page"},
+	{"ask.url-guest", inURL, "the service url takes a name with the guest's before it", "leave out the guest's own name and the colon, if a page's name begins with that", "it gave no answer: --payload url='{\"name\": …}' asks for a page"},
 	{"ask.declines", inAsks, "what it has no answer to is declined with 204", "answer 204, without a body, where there is no answer", "only the application knows what it has no answer to"},
 	{"ask.payload", inJSON, "a payload that is no JSON is a 4xx", "answer 400 where the body does not parse, before anything else is done with it", "no href takes a POST"},
 	{"ask.unknown", inList, "a service that is not there is a 404", "answer 404 below the invite's path where there is no such service", "no href lies below the invite's path"},
@@ -89,6 +89,18 @@ var sentences = []sentence{
 	{"token.malformed", inProof, "what is no token at all does no harm", "refuse what does not parse, also where its signature is right, as any other wrong token", ""},
 
 	{"party-ask.forged", inAsking, "a forged Party-Ask gets no key", "believe a Party-Ask only if its mac is right under one of the keys, and send the key nowhere else", ""},
+
+	{"asking.key", inAsking, "an ask is a POST with the key", "send `Authorization: Bearer <key>` with a POST to the address in Party-Ask, with the service below it or a list of asks", ""},
+	{"asking.json", inAsking, "what is asked is JSON that every parser takes", "ask with JSON, and in a list with at most 256 of {\"service\", \"payload\", \"first\"}", ""},
+	{"asking.visitor", inAsking, "nothing of the visitor's goes along", "send no header of the visitor's request with an ask, but as Party-Forward-… where that is meant", ""},
+	{"asking.token", inAsking, "the token of a request goes back with its asks", "keep the Party-Token with the request being handled, and send it with what is asked meanwhile", ""},
+	{"asking.prefix", inAsking, "X-Forwarded-Prefix goes back with asks", "send X-Forwarded-Prefix with an ask as it came with the request being handled", "no --mount is given"},
+	{"asking.loop", inList, "CDN-Loop goes back with asks", "send CDN-Loop with an ask as it came with the request being handled", ""},
+	{"asking.batch", inAsking, "a page asks once", "remember what a page asked for, and ask for all of that in one list the next time", ""},
+	{"asking.redirect", inList, "an ask follows no redirect", "follow no redirect of an ask: the key would go along", ""},
+	{"asking.endless", inList, "an answer without an end does not hold a page up", "read no more of an answer than 8 MiB and some", ""},
+	{"asking.time", inList, "no answer does not hold a page up", "give up after a few seconds, from connecting to the last byte", ""},
+	{"asking.breaker", inList, "a party that does not answer is left alone for a while", "do not ask for a second and more after no answer came", ""},
 
 	{"complete", inCheck, "all was tested", "ask for less at a time, or find out why the application is slow", ""},
 }

@@ -1,0 +1,178 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package conformance
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/wsgiparty/wsgiparty/internal/check"
+)
+
+// asker is how a good application asks, but for what is broken.
+type asker struct {
+	timeout time.Duration
+	most    int64 // bytes of an answer
+	pause   time.Duration
+	client  http.Client
+	change  func(*http.Request) // breaks what is asked
+	times   int                 // that a page asks
+
+	mu      sync.Mutex
+	address string
+	until   time.Time // it is left alone
+}
+
+func newAsker() *asker {
+	return &asker{timeout: 300 * time.Millisecond, most: 9 << 20, pause: 200 * time.Millisecond, times: 1, client: http.Client{
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+}
+
+// learn believes a Party-Ask that is right.
+func (a *asker) learn(header http.Header, keys []string) {
+	values := header.Values("Party-Ask")
+	if len(values) != 1 {
+		return
+	}
+	for _, key := range keys {
+		if address := addressIn(values[0]); strings.HasSuffix(values[0], "; mac="+askMAC(key, askPrefix, address)) {
+			a.mu.Lock()
+			a.address = address
+			a.mu.Unlock()
+		}
+	}
+}
+
+// ask asks for a link, while a request is handled.
+func (a *asker) ask(r *http.Request, key string) string {
+	a.mu.Lock()
+	address, alone := a.address, time.Now().Before(a.until)
+	a.mu.Unlock()
+	if address == "" || alone {
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), a.timeout)
+	defer cancel()
+	ask, err := http.NewRequestWithContext(ctx, http.MethodPost, address+"/url?first", strings.NewReader(`{"name": "shop:cart"}`))
+	if err != nil {
+		return ""
+	}
+	ask.Header.Set("Authorization", "Bearer "+key)
+	for _, name := range []string{"X-Forwarded-Prefix", "Cdn-Loop", "Party-Token"} {
+		if value := r.Header.Get(name); value != "" {
+			ask.Header.Set(name, value)
+		}
+	}
+	if a.change != nil {
+		a.change(ask)
+	}
+	response, err := a.client.Do(ask)
+	if err != nil {
+		a.mu.Lock()
+		a.until = time.Now().Add(a.pause)
+		a.mu.Unlock()
+		return ""
+	}
+	defer response.Body.Close()
+	var result struct{ Answers []string }
+	text, err := io.ReadAll(io.LimitReader(response.Body, a.most))
+	if err != nil || json.Unmarshal(text, &result) != nil || len(result.Answers) == 0 {
+		return ""
+	}
+	return result.Answers[0]
+}
+
+// asking makes an application whose page /cart and whose service count ask.
+func asking(ask *asker) *application {
+	a := newApplication()
+	a.broken = func(w http.ResponseWriter, r *http.Request, body []byte, good http.Handler) {
+		ask.learn(r.Header, a.keys)
+		switch {
+		case r.URL.Path == "/cart":
+			link := ""
+			for range ask.times {
+				link = ask.ask(r, testKey)
+			}
+			w.Header().Set("Content-Type", "text/html")
+			fmt.Fprintf(w, `<a href="%s">`, link)
+			return
+		case isAsk("count")(r, nil) && a.verify(r, body) == nil:
+			ask.ask(r, testKey)
+		}
+		good.ServeHTTP(w, r)
+	}
+	return a
+}
+
+func askingOptions(t *testing.T, ask *asker) Options {
+	o := asking(ask).start(t)
+	o.Page, o.limits.page, o.limits.between = "/cart", 6*time.Second, 100*time.Millisecond
+	o.limits.beside = 150 * time.Millisecond
+	return o
+}
+
+func TestAGoodApplicationAsks(t *testing.T) {
+	for _, line := range checked(t, askingOptions(t, newAsker())).Lines {
+		check.ErrorIf(t, line.Result != OK && line.ID != "connections.workers" && line.ID != "connections.kept", "%+v", line)
+	}
+}
+
+// TestAnApplicationThatAsksBadlyFailsOneLine has for each sentence on asking an application that
+// fails that line, and no other.
+func TestAnApplicationThatAsksBadlyFailsOneLine(t *testing.T) {
+	tested := make(map[string]bool)
+	sets := func(name, value string) func(*asker) {
+		return func(a *asker) {
+			a.change = func(r *http.Request) { r.Header.Set(name, value) }
+		}
+	}
+	for _, b := range []struct {
+		id     string
+		result Result
+		change func(*asker)
+		seen   string
+	}{
+		{"asking.key", Fail, sets("Authorization", "Basic "+testKey), "POST /wsgi-party-check/url"},
+		{"asking.json", Fail, func(a *asker) {
+			a.change = func(r *http.Request) {
+				r.Body, r.ContentLength = io.NopCloser(strings.NewReader(`{"name": "\ud800"}`)), -1
+			}
+		}, "surrogate"},
+		{"asking.visitor", Fail, sets("Cookie", "session=1"), "cookies: 1"},
+		{"asking.token", Fail, func(a *asker) { a.change = func(r *http.Request) { r.Header.Del("Party-Token") } }, "what count asks has none"},
+		{"asking.prefix", Warn, sets("X-Forwarded-Prefix", "/other"), `"/other"`},
+		{"asking.loop", Warn, func(a *asker) { a.change = func(r *http.Request) { r.Header.Del("Cdn-Loop") } }, `with ""`},
+		{"asking.batch", Warn, func(a *asker) { a.times = 2 }, "2 for the third"},
+		{"asking.redirect", Fail, func(a *asker) { a.client.CheckRedirect = nil }, "1 requests"},
+		{"asking.endless", Fail, func(a *asker) { a.timeout, a.most = 4*time.Second, 1<<40 }, "takes 64 MiB"},
+		{"asking.time", Fail, func(a *asker) { a.timeout, a.pause = 8*time.Second, time.Minute }, "without an answer the page takes"},
+		{"asking.breaker", Warn, func(a *asker) { a.pause = 0 }, "the next views take"},
+	} {
+		tested[b.id] = true
+		t.Run(b.id, func(t *testing.T) {
+			t.Parallel()
+			ask := newAsker()
+			b.change(ask)
+			failsOnly(t, checked(t, askingOptions(t, ask)), b.id, b.result, b.seen)
+		})
+	}
+	for _, s := range sentences {
+		check.ErrorIf(t, strings.HasPrefix(s.id, "asking.") && !tested[s.id], "no application for "+s.id)
+	}
+}
+
+func TestAPageThatAsksNobodyIsSaid(t *testing.T) {
+	o := newApplication().start(t)
+	o.Page = "/about"
+	line := checked(t, o).Line("asking.key")
+	check.ErrorIf(t, line.Result != Skip || line.Seen != "GET /about: 200, without asking where Party-Ask says; has it a WSGI_PARTY_URL?", line)
+}
