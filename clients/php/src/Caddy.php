@@ -61,6 +61,9 @@ final class Caddy
         }
         try {
             $address = $this->address($partyAsk);
+            if ($this->keys->first() === '') {
+                throw new \RuntimeException($this->keys->none());
+            }
             foreach (self::batches($questions) as $batch) {
                 $results = $this->watched($address, fn (): array => $this->post($address, $batch, $headers, $deadline));
                 foreach (array_keys($batch) as $n => $i) {

@@ -90,9 +90,15 @@ final class Keys
             throw new \DomainException('it is no address with its mac');
         }
         if (!$this->signed("wsgi_party ask v1\0$parts[0]", $macs[0])) {
-            throw new \DomainException($this->all() === [] ? "there is no key in $this->file yet" : 'it is not signed with the key. If no visitor can reach PHP past Caddy, the keys here and there differ');
+            throw new \DomainException($this->all() === [] ? $this->none() : 'it is not signed with the key. If no visitor can reach PHP past Caddy, the keys here and there differ');
         }
         return $parts[0];
+    }
+
+    /** Says why there are no keys, though they are expected. */
+    public function none(): string
+    {
+        return "$this->file, where the key is to be, is not there yet, or PHP may not read it";
     }
 
     public static function base64url(string $bytes): string

@@ -23,6 +23,7 @@ final class Log
 
     public function say(string $level, string $message): void
     {
+        $message = (string) preg_replace('/[\x00-\x1f\x7f]+/', ' ', $message); // it is one line
         if ($this->to !== null) {
             ($this->to)($level, $message);
         } else {

@@ -6,9 +6,14 @@ declare(strict_types=1);
 
 namespace WsgiParty;
 
-// Where there is no autoloader, this file is all that has to be required.
-foreach (['Log', 'Json', 'Keys', 'Token', 'Template', 'Manifest', 'Memory', 'Wire', 'Caddy'] as $class) {
-    class_exists(__NAMESPACE__ . "\\$class") || require __DIR__ . "/$class.php";
+// Where there is no autoloader, as Composer's, this file is all that has to be required.
+if (!class_exists(Log::class)) {
+    spl_autoload_register(static function (string $class): void {
+        $file = __DIR__ . '/' . strtr(substr($class, strlen(__NAMESPACE__) + 1), '\\', '/') . '.php';
+        if (str_starts_with($class, __NAMESPACE__ . '\\') && is_file($file)) {
+            require $file;
+        }
+    });
 }
 
 /**
@@ -94,17 +99,14 @@ final class Party
     }
 
     /**
-     * Makes the party of a plain application. If the request is Caddy's own, it is answered here, and the script ends.
+     * Makes the party of a plain application, and joins. With other options it is `(new Party(…))->join()`.
      *
      * @param array<string, string> $pages
      * @param array<string, callable(mixed, Party): mixed> $services
-     * @param mixed ...$options further arguments of the constructor, by name
      */
-    public static function plain(array $pages = [], array $services = [], mixed ...$options): self
+    public static function plain(array $pages = [], array $services = []): self
     {
-        $party = new self($pages, $services, ...$options);
-        $party->join();
-        return $party;
+        return (new self($pages, $services))->join();
     }
 
     /**
@@ -124,15 +126,16 @@ final class Party
     }
 
     /** Answers the request and ends the script if it is Caddy's own, else does nothing. */
-    public function join(): void
+    public function join(): self
     {
         $answer = $this->handle($_SERVER, static fn (): string => (string) file_get_contents('php://input', false, null, 0, self::MAX_BODY + 1));
         if ($answer === null) {
-            return;
+            return $this;
         }
         while (ob_get_level() > 0 && @ob_end_clean());
         [$status, $headers, $body] = $answer;
         http_response_code($status);
+        header_remove('Set-Cookie'); // of a session that was started by itself
         foreach ($headers as $name => $value) {
             header("$name: $value");
         }

@@ -32,7 +32,7 @@ final class Token
         $parts = explode('.', $text);
         // Nothing of it is parsed, or believed, before this.
         if (count($parts) !== 3 || !$keys->signed("$parts[0].$parts[1]", $parts[2])) {
-            throw new \DomainException($keys->first() === '' ? 'the file of the key is not there yet' : 'it is not signed with the key');
+            throw new \DomainException($keys->first() === '' ? $keys->none() : 'it is not signed with the key');
         }
         [$header, $claims] = array_map(static fn (string $part): mixed => json_decode((string) base64_decode(strtr($part, '-_', '+/'), true), true, 8), $parts);
         foreach (self::CLAIMS as $claim => $type) {

@@ -22,6 +22,7 @@ final class Wire
     private const MAX_HEAD_LINES = 100;
 
     private string $buffer = '';
+    private int $at = 0; // in the buffer, up to where it has been read
     private int $received = 0;
 
     /** @param resource $stream */
@@ -39,7 +40,7 @@ final class Wire
      * @throws \UnexpectedValueException if the answer is no HTTP, or too long
      * @throws \RuntimeException         if there is none, or not in time
      */
-    public static function post(string $address, array $headers, string $body, float $deadline): array
+    public static function post(string $address, #[\SensitiveParameter] array $headers, string $body, float $deadline): array
     {
         [$target, $host, $path] = self::parse($address);
         $request = "POST $path HTTP/1.1\r\n";
@@ -87,7 +88,7 @@ final class Wire
         return [($scheme === 'https' ? 'tls' : 'tcp') . "://$host" . ($port === '' ? $defaultPort : ''), $host, rtrim($path, '/') . '/'];
     }
 
-    private function send(string $text): void
+    private function send(#[\SensitiveParameter] string $text): void
     {
         while ($text !== '') {
             $this->wait(writing: true);
@@ -115,7 +116,7 @@ final class Wire
             $body = $this->bytes($length);
         } else {
             while ($this->fill());
-            $body = $this->buffer;
+            $body = substr($this->buffer, $this->at);
         }
         return [$status, $body];
     }
@@ -150,15 +151,13 @@ final class Wire
 
     private function line(): string
     {
-        while (($end = strpos($this->buffer, "\n")) === false) {
-            if (strlen($this->buffer) > self::MAX_LINE) {
+        while (($end = strpos($this->buffer, "\n", $this->at)) === false) {
+            if (strlen($this->buffer) - $this->at > self::MAX_LINE) {
                 throw new \UnexpectedValueException('its answer is no HTTP');
             }
             $this->fill() ?: throw new \RuntimeException('its answer is cut off');
         }
-        $line = rtrim(substr($this->buffer, 0, $end), "\r");
-        $this->buffer = substr($this->buffer, $end + 1);
-        return $line;
+        return rtrim($this->bytes($end + 1 - $this->at), "\r\n");
     }
 
     private function bytes(int $count): string
@@ -166,11 +165,11 @@ final class Wire
         if ($count > self::MAX_RESPONSE) {
             throw new \UnexpectedValueException('its answer is too long');
         }
-        while (strlen($this->buffer) < $count) {
+        while (strlen($this->buffer) - $this->at < $count) {
             $this->fill() ?: throw new \RuntimeException('its answer is cut off');
         }
-        $bytes = substr($this->buffer, 0, $count);
-        $this->buffer = substr($this->buffer, $count);
+        $bytes = substr($this->buffer, $this->at, $count);
+        $this->at += $count;
         return $bytes;
     }
 
@@ -184,6 +183,9 @@ final class Wire
         $this->received += strlen($text);
         if ($this->received > self::MAX_RESPONSE) {
             throw new \UnexpectedValueException('its answer is too long');
+        }
+        if ($this->at > 0) {
+            [$this->buffer, $this->at] = [substr($this->buffer, $this->at), 0];
         }
         $this->buffer .= $text;
         return $text !== '';

@@ -88,20 +88,18 @@ final class PartyTest extends TestCase
         var_dump($party);
         print_r($party);
         $shown = (string) ob_get_clean();
-        try {
-            new Party(key: self::KEY, url: 'nowhere');
-        } catch (InvalidArgumentException $error) {
-            $shown .= $error;
+        foreach ([[self::KEY, 'nowhere'], [substr(self::KEY, 0, 31), '']] as [$key, $url]) {
+            try {
+                new Party(key: $key, url: $url);
+                $this->fail();
+            } catch (InvalidArgumentException $error) {
+                $shown .= $error->getMessage();
+                if (PHP_VERSION_ID >= 80200) { // earlier ones have no SensitiveParameter
+                    $shown .= print_r(array_filter($error->getTrace(), static fn (array $call): bool => str_starts_with($call['class'] ?? '', 'WsgiParty')), true);
+                }
+            }
         }
-        try {
-            new Party(key: substr(self::KEY, 0, 31));
-        } catch (InvalidArgumentException $error) {
-            $shown .= $error;
-        }
-        if (PHP_VERSION_ID < 80200) { // has no SensitiveParameter
-            $shown = (string) preg_replace('/^#.*$/m', '', $shown);
-        }
-        $this->assertStringNotContainsString(substr(self::KEY, 0, 12), $shown);
+        $this->assertFalse(str_contains($shown, substr(self::KEY, 0, 12)));
     }
 
     public function testAKeyFileMayComeLaterAndChange(): void
@@ -115,7 +113,7 @@ final class PartyTest extends TestCase
         try {
             $this->assertTrue($party->isGuest());
             $this->assertSame(0, self::status($party, self::invite()));
-            $this->assertStringContainsString('the file of the key is not there yet', $logged[0]);
+            $this->assertStringContainsString("$file, where the key is to be, is not there yet", $logged[0]);
             file_put_contents($file, self::KEY . "\n");
             $this->assertSame(200, self::status($party, self::invite()));
             file_put_contents($file, self::OTHER);
