@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import functools
 import sys
-from typing import Any, Awaitable, Callable, MutableMapping
+from asyncio import Future
+from typing import Any, Awaitable, Callable, List, Mapping, MutableMapping, Optional, Tuple
 from urllib.parse import quote, unquote
 
 from ._common import MAX_BODY
@@ -26,6 +27,33 @@ _HEADERS = {
         b"if-none-match",
     ))
 }
+
+
+class Page:
+    """A request while it is handled."""
+
+    __slots__ = ("scope", "root", "wanted", "next", "under_way")
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+        #: As the application's own, and not one of those that are mounted in it.
+        self.root: str = scope.get("root_path", "").rstrip("/")
+        #: Links that are fetched next, and what does so; and those before.
+        self.wanted: List[Tuple[str, Mapping[str, Any]]] = []
+        self.next: Optional[Future[None]] = None
+        self.under_way: Optional[Future[None]] = None
+
+    @property
+    def endpoint(self) -> str:
+        """What has the links of a page remembered: that of its route, or, where there are
+        none, its path.
+        """
+        endpoint = self.scope.get("endpoint")
+        if endpoint is None:
+            path: str = self.scope.get("path", "")
+            return path
+        name = getattr(endpoint, "__qualname__", type(endpoint).__qualname__)
+        return f"{getattr(endpoint, '__module__', '')}.{name}"
 
 
 def received_from(scope: Scope) -> Received:

@@ -51,7 +51,7 @@ from typing import (
 from urllib.parse import quote
 
 from ._asgi import (
-    Application, Receive, Scope, Send, mounted, read, received_from, send_reply,
+    Application, Page, Receive, Scope, Send, mounted, read, received_from, send_reply,
 )
 from ._common import MAX_BODY, HighAndDry, within
 from ._guest import NO_DEFAULT, Call, Guest, Question
@@ -108,6 +108,8 @@ class Party:
         build = getattr(self.app, "build_middleware_stack", None)
         if build is None:
             return False
+        if getattr(build, "__module__", "") == __name__:
+            raise RuntimeError("the application has a Party already")
         if getattr(self.app, "middleware_stack", None) is not None:
             raise RuntimeError("the application has started: make its Party before")
         build_inner = build
@@ -150,9 +152,12 @@ class Party:
         """
         if self._is_own(name):
             return self._own_url(name, values)
-        if self._guest.knows_url(name, values):
-            return self.sync.url_for(name, **values)
-        return await self._waiting(self.sync.url_for, name, **values)
+        page: Optional[Page] = current.get().request
+        if page is None:
+            return await self._waiting(self.sync.url_for, name, **values)
+        if not self._guest.knows_url(name, values):
+            await self._fetch_with_others(page, name, values)
+        return self.sync.url_for(name, **values)
 
     async def ask(self, service: str, payload: Any = None) -> List[Any]:
         """Returns the answers of all other applications."""
@@ -184,7 +189,29 @@ class Party:
         """
         await self._waiting(self.sync.fetch_links, links)
 
-    async def _waiting(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    async def _fetch_with_others(self, page: Page, name: str, values: Mapping[str, Any]) -> None:
+        """Fetches a link together with those that other tasks of this page want now, as
+        those of a gather do.
+        """
+        if page.under_way is not None:  # which may bring this one
+            await asyncio.shield(page.under_way)
+            if self._guest.knows_url(name, values):
+                return
+        if page.next is None:
+            page.next = asyncio.ensure_future(self._fetch_next(page))
+        page.wanted.append((name, values))
+        await asyncio.shield(page.next)
+
+    async def _fetch_next(self, page: Page) -> None:
+        await asyncio.sleep(0)  # for the others to come
+        page.under_way, page.next = page.next, None
+        wanted, page.wanted = page.wanted, []
+        try:
+            await self.fetch_links(wanted)
+        finally:
+            page.under_way = None
+
+    async def _waiting(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
         context = contextvars.copy_context()
         return await asyncio.get_running_loop().run_in_executor(
             self._threads, lambda: context.run(function, *args, **kwargs)
@@ -209,7 +236,7 @@ class Party:
         handled = guest.handled(received)
         if handled.prefix:
             scope = mounted(scope, handled.prefix)
-        handled.request = scope.get("root_path", "").rstrip("/"), scope
+        handled.request = Page(scope)
         try:
             with within(current, handled):
                 await app(scope, receive, send)
@@ -261,8 +288,8 @@ class Party:
         if not hasattr(self.app, "url_path_for"):
             raise LookupError(f"nobody has a page {name!r} with {', '.join(values) or 'nothing'}")
         path = str(self.app.url_path_for(name, **values))
-        root, _ = current.get().request or ("", None)
-        return quote(root, safe="/-._~!$&()*+,;=:@") + path
+        page: Optional[Page] = current.get().request
+        return quote(page.root if page else "", safe="/-._~!$&()*+,;=:@") + path
 
 
 class Sync:
@@ -314,15 +341,5 @@ async def _answer(question: Question) -> Any:
 
 
 def _endpoint() -> str:
-    """Returns what has the links of a page remembered: that of its route, or, where there
-    are none, its path.
-    """
-    _, scope = current.get().request or ("", None)
-    if scope is None:
-        return ""
-    endpoint = scope.get("endpoint")
-    if endpoint is None:
-        path: str = scope.get("path", "")
-        return path
-    name = getattr(endpoint, "__qualname__", type(endpoint).__qualname__)
-    return f"{getattr(endpoint, '__module__', '')}.{name}"
+    page: Optional[Page] = current.get().request
+    return page.endpoint if page else ""

@@ -287,6 +287,37 @@ class LinksTest(Case):
             self.assertEqual(self.links.counts, counts)
         self.assertEqual(self.caddy.requests[0]["headers"]["X-Forwarded-Prefix"], "/blog")
 
+    def test_those_of_tasks_are_asked_for_together(self):
+        async def links(party):
+            first = await asyncio.gather(*(party.url_for("a:b", n=n) for n in range(40)))
+            rest = await asyncio.gather(*(party.url_for("a:b", n=n % 50) for n in range(100)))
+            return [*first, *rest]
+
+        port = self.linked(links)
+        want = [f"/there/a:b?n={n}" for n in [*range(40), *range(50), *range(50)]]
+        for counts in ([40, 10], [50]):
+            del self.caddy.requests[:]
+            self.assertEqual(self.get(port, "/page"), want)
+            self.assertEqual(self.links.counts, counts)
+
+    def test_a_task_that_is_cancelled_takes_none_with_it(self):
+        async def links(party):
+            tasks = [asyncio.ensure_future(party.url_for("a:b", n=n)) for n in range(3)]
+            await asyncio.sleep(0)
+            tasks[0].cancel()
+            cancelled, *others = await asyncio.gather(*tasks, return_exceptions=True)
+            return [type(cancelled).__name__, *others]
+
+        want = ["CancelledError", "/there/a:b?n=1", "/there/a:b?n=2"]
+        self.assertEqual(self.get(self.linked(links), "/page"), want)
+
+    def test_values_may_have_any_name(self):
+        async def link(party):
+            return await party.url_for("a:b", self=1, name=2, function=3, values=4, party=5)
+
+        want = "/there/a:b?self=1&name=2&function=3&values=4&party=5"
+        self.assertEqual(self.get(self.linked(link), "/page"), want)
+
     def test_fetching_and_asking(self):
         async def links(party):
             await party.fetch_links([("a:b", {"n": n}) for n in range(5)])
@@ -416,6 +447,12 @@ class UntouchedTest(Case):
             self.assertEqual(self.get(port, "/")[0], "/")
             self.assertEqual(events, ["begun"])
         self.assertEqual(events, ["begun", "ended"])
+
+    def test_one_application_has_one_party(self):
+        app = application()
+        self.party(app)
+        with self.assertRaisesRegex(RuntimeError, "a Party already"):
+            self.party(app)
 
     def test_a_party_comes_before_the_start(self):
         app = application()
