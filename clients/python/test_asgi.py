@@ -102,13 +102,19 @@ class Case(unittest.TestCase):
         self.assertNotIn(b"purpose", body["body"])
         self.assertEqual(asked(self.party, "nothing", None)[0]["status"], 404)
 
-    def test_what_is_not_caddys_is_the_applications_with_its_body(self):
+    def test_a_token_that_proves_nothing(self):
         href = "/__invite__/partyline/wait"
         with self.assertLogs("wsgi_party", "WARNING"):
-            for key, content in ((OTHER_KEY, b"{}    "), (KEY, b"other")):
-                token = make_token(htu=href, body=b"{}    ", key=key)
-                said, = requested(self.party, href, "POST", content, [("Party-Token", token)])
-                self.assertEqual(said["body"], content[:3])
+            for key, content in ((OTHER_KEY, b"{}"), (KEY, b"[]")):
+                token = make_token(htu=href, body=b"{}", key=key)
+                start, _ = requested(self.party, href, "POST", content, [("Party-Token", token)])
+                self.assertEqual(start["status"], 401)
+
+    def test_what_is_not_caddys_is_the_applications(self):
+        href = "/__invite__/partyline/wait"
+        for method, headers in (("POST", []), ("PUT", [("Party-Token", make_token(htu=href))])):
+            said, = requested(self.party, href, method, b"body", headers)
+            self.assertEqual(said["body"], b"bod")
 
     def test_root_path_as_asgi_has_it(self):
         with mock.patch.dict(sys.modules):
@@ -133,8 +139,8 @@ class Case(unittest.TestCase):
             party = Party(application)
             headers = [("Accept", MANIFEST), ("Party-Token", make_token("GET", "/__invite__/"))]
             with self.assertLogs("wsgi_party", "WARNING"):
-                said, = requested(party, "/__invite__/", headers=headers)
-            self.assertIn("scope", said)
+                start, _ = requested(party, "/__invite__/", headers=headers)
+            self.assertEqual(start["status"], 401)
             with open(os.path.join(folder, "key"), "w") as file:
                 file.write(KEY + "\n")
             with mock.patch("wsgi_party._settings.PAUSE", 0):
