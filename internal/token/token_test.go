@@ -161,6 +161,21 @@ func TestTheTokenOfTheProtocolsPage(t *testing.T) {
 	}
 }
 
+// TestTheAddressOfTheProtocolsPage has it tell where to ask.
+func TestTheAddressOfTheProtocolsPage(t *testing.T) {
+	page, err := os.ReadFile("../../docs/guests.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	header := regexp.MustCompile("(?s)\nParty-Ask: (\\S+); mac=([\\w-]+)\n.*?here under `(.*?)`").FindSubmatch(page)
+	if header == nil {
+		t.Fatal("there is none")
+	}
+	if mac := newKeys(t, string(header[3])).SignAddress(string(header[1])); mac != string(header[2]) {
+		t.Errorf("the MAC is %s, not %s", mac, header[2])
+	}
+}
+
 func TestSignMakesAnIDWhereThereIsNone(t *testing.T) {
 	k := newKeys(t, secret)
 	ids := make(map[string]bool)
