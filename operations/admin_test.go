@@ -189,7 +189,7 @@ func TestTheAdminAPIShowsWhoIsOnTheLineAndWhatCameOfIt(t *testing.T) {
 	partytest.OnInvites(t, "fails", partytest.FailsWith(errors.New("oh no")))
 	partytest.OnInvites(t, "unspeakable", partytest.FailsWith(unspeakableError{}))
 	c := newAdminTest(t, "route {\ntest_app teller\nwsgi_party "+party+" {\n"+invited("one")+"invite https://example.com/two/__invite__/?x=1&y\ntest_app /two/* two\n"+
-		invited("silent", "broken")+"invite /nobody/__invite__/\ninvite /locked/__invite__/ as \"the keeper\"\ntest_app /locked/* locked\n"+invited("fails", "unspeakable")+"}\n}")
+		invited("silent", "broken")+"invite /nobody/__invite__/\ninvite /locked/__invite__/ as the-keeper\ntest_app /locked/* locked\n"+invited("fails", "unspeakable")+"}\n}")
 	for i := range 4 {
 		declines.Store(i > 0)
 		breaks.Store(i > 1)
@@ -204,7 +204,7 @@ func TestTheAdminAPIShowsWhoIsOnTheLineAndWhatCameOfIt(t *testing.T) {
 			{"server": "srv0", "uri": "/silent/__invite__/", "guest": "silent", "result": "joined", "status": 204, "error": "", "time": "TIME", "duration": "DURATION"},
 			{"server": "srv0", "uri": "/broken/__invite__/", "guest": "broken", "result": "failed", "status": 503, "error": "", "hint": "HINT", "time": "TIME", "duration": "DURATION"},
 			{"server": "srv0", "uri": "/nobody/__invite__/", "guest": "nobody", "result": "not_answered", "status": 0, "error": "", "hint": "HINT", "time": "TIME", "duration": "DURATION"},
-			{"server": "srv0", "uri": "/locked/__invite__/", "guest": "the keeper", "result": "refused", "status": 403, "error": "` + partytest.ErrNoEntry.Error() + `", "hint": "HINT", "time": "TIME", "duration": "DURATION"},
+			{"server": "srv0", "uri": "/locked/__invite__/", "guest": "the-keeper", "result": "refused", "status": 403, "error": "` + partytest.ErrNoEntry.Error() + `", "hint": "HINT", "time": "TIME", "duration": "DURATION"},
 			{"server": "srv0", "uri": "/fails/__invite__/", "guest": "fails", "result": "failed", "status": 0, "error": "oh no", "hint": "HINT", "time": "TIME", "duration": "DURATION"},
 			{"server": "srv0", "uri": "/unspeakable/__invite__/", "guest": "unspeakable", "result": "failed", "status": 0, "error": "a operations_test.unspeakableError, whose message cannot be had", "hint": "HINT", "time": "TIME", "duration": "DURATION"}
 		],
@@ -368,7 +368,7 @@ func TestHeadOfTheAdminAPI(t *testing.T) {
 	}
 }
 
-// TestNamesInAdminPathsAreEscaped has parties, guests and services of odd names.
+// TestNamesInAdminPathsAreEscaped has parties and services of odd names, and guests of the oddest there may be.
 func TestNamesInAdminPathsAreEscaped(t *testing.T) {
 	names := []string{
 		"a/b", "/", "//", "a b", " ", "100%", "%2F", "größe/日本", "what?", "?first", "a&b=c", "a+b", "a;b", "#", "..", ".", "a/../b",
@@ -377,23 +377,28 @@ func TestNamesInAdminPathsAreEscaped(t *testing.T) {
 	partytest.App(t, "app", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 		operator, _ := wsgiparty.OperatorFrom(r)
 		answers := partytest.Answers(operator.Guest())
-		return errors.Join(operator.Connect(operator.Guest(), answers), operator.Connect("another", answers))
+		err := operator.Connect("another", answers)
+		for _, name := range names {
+			err = errors.Join(err, operator.Connect(name, answers))
+		}
+		return err
 	})
 	var site strings.Builder
 	for i, name := range names {
 		quoted := `"` + strings.NewReplacer(`"`, `\"`).Replace(name) + `"`
-		fmt.Fprintf(&site, "wsgi_party * %s {\ninvite /%d/__invite__/ as %[1]s\ninvite /x%[2]d/__invite__/\ntest_app app\n}\n", quoted, i)
+		fmt.Fprintf(&site, "wsgi_party * %s {\ninvite /%d/__invite__/ as a/b.%[2]d_C-\ninvite /x%[2]d/__invite__/\ntest_app app\n}\n", quoted, i)
 	}
 	c := newAdminTest(t)
 	c.Site(site.String())
-	for _, name := range names {
+	for i, name := range names {
+		guest := fmt.Sprintf("a/b.%d_C-", i)
 		// A path is cleaned on its way, where dots are not escaped.
 		escaped := strings.ReplaceAll(url.PathEscape(name), ".", "%2E")
 		shown := c.shown(escaped)
-		check.ErrorIf(t, shown.Party != name || len(shown.Invites) != 2 || shown.Invites[0].Guest != name || len(shown.Guests) != 2, "%q: %+v", name, shown)
-		check.Equal(t, fmt.Sprint(c.ask(escaped+"/ask/"+escaped+"?first", "").Answers), "["+name+"]", "asking %q", name)
-		sent := c.invite(escaped, name)
-		check.ErrorIf(t, len(sent) != 1 || sent[0].Guest != name, "inviting %q: %+v", name, sent)
+		check.ErrorIf(t, shown.Party != name || len(shown.Invites) != 2 || shown.Invites[0].Guest != guest || len(shown.Guests) != 2, "%q: %+v", name, shown)
+		check.Equal(t, fmt.Sprint(c.ask(escaped+"/ask/"+escaped+"?first", "").Answers), "["+guest+"]", "asking %q", name)
+		sent := c.invite(escaped, guest)
+		check.ErrorIf(t, len(sent) != 1 || sent[0].Guest != guest, "inviting %q: %+v", guest, sent)
 	}
 	check.Equal(t, len(c.all()), len(names), "parties")
 }

@@ -363,19 +363,20 @@ func TestServicesBeyond512OfAGuestAreCountedTogether(t *testing.T) {
 	m.expect(append(want, countedAsks("other", beyond+3), countedReplies("busy", "other", beyond+2, 0, 0))...)
 }
 
-// TestOddNamesDoNotBreakTheScrape has names that are no UTF-8 or have to be escaped.
+// TestOddNamesDoNotBreakTheScrape has parties and services whose names are no UTF-8 or have to be escaped.
 func TestOddNamesDoNotBreakTheScrape(t *testing.T) {
 	partytest.Guest(t, "guest", "pong", "ping")
 	m := newMetered(t)
 	odd := []string{"say \"hi\"", "two\nlines", `back\slash`, `end\`, "{a=\"b\"}, # x", "héllo, 世界", "\t \r", "\x00", "no\xff\xfeUTF-8"}
 	oddParty := m.party + "\"\n\\\xff"
 	var members []member
-	for _, name := range odd {
-		members = append(members, local(name, name, partytest.Pong), remote(name, name, partytest.Pong))
+	for i, name := range odd {
+		guest := fmt.Sprint("guest", i)
+		members = append(members, local(guest, name, partytest.Pong), remote(guest, name, partytest.Pong))
 	}
 	onProvision(t, "members", m.party, members...)
 	onProvision(t, "odd members", oddParty, members...)
-	m.load("test_app members\ntest_app \"odd members\"\nwsgi_party PARTY {\ninvite /%ff/__invite__/\ntest_app guest\n}")
+	m.load("test_app members\ntest_app \"odd members\"\nwsgi_party PARTY {\ninvite /%ff/__invite__/ as invited\ntest_app guest\n}")
 	for _, party := range []string{m.party, oddParty} {
 		for _, name := range odd {
 			_, err := operatorOf(m, party).AskAround(context.Background(), name, nil)
@@ -383,14 +384,15 @@ func TestOddNamesDoNotBreakTheScrape(t *testing.T) {
 		}
 	}
 	want := []partytest.Figures{countedGuests(float64(len(odd)))}
-	for _, name := range odd {
+	for i, name := range odd {
+		guest := fmt.Sprint("guest", i)
 		if name == "no\xff\xfeUTF-8" {
 			name = `"no\xff\xfeUTF-8"`
 		}
-		want = append(want, countedAsks(name, 1), countedReplies(name, name, 2, 0, 0), timedReplies(name, name, 1))
+		want = append(want, countedAsks(name, 1), countedReplies(guest, name, 2, 0, 0), timedReplies(guest, name, 1))
 	}
 	m.expectOf(fmt.Sprintf("%q", oddParty), want...)
-	m.expect(append(want, countedGuests(float64(len(odd)+1)), countedInvites(1, 0, 0, 0), countedAsks("ping", 0), countedReplies(`"\xff"`, "ping", 0, 0, 0))...)
+	m.expect(append(want, countedGuests(float64(len(odd)+1)), countedInvites(1, 0, 0, 0), countedAsks("ping", 0), countedReplies("invited", "ping", 0, 0, 0))...)
 }
 
 // TestNamesThatAreWrittenAlikeDoNotBreakTheScrape has a name that is no UTF-8, and
@@ -399,8 +401,9 @@ func TestNamesThatAreWrittenAlikeDoNotBreakTheScrape(t *testing.T) {
 	m := newMetered(t)
 	names := []string{"\xff", `"\xff"`}
 	var members []member
-	for _, name := range names {
-		members = append(members, local(name, "number", partytest.Pong), remote(name, name, partytest.Pong))
+	for i, name := range names {
+		guest := fmt.Sprint("guest", i)
+		members = append(members, local(guest, "number", partytest.Pong), remote(guest, name, partytest.Pong))
 	}
 	apps := "test_app members\n"
 	onProvision(t, "members", m.party, members...)

@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/wsgiparty/wsgiparty/internal/guestname"
 	"github.com/wsgiparty/wsgiparty/internal/kept"
 	"github.com/wsgiparty/wsgiparty/internal/token"
 	"github.com/wsgiparty/wsgiparty/partyline"
@@ -171,10 +172,16 @@ func (e *Entry) Identify(r *http.Request) (string, token.Keys, bool) {
 // When ctx ends before its config does, the operator leaves. It does not when the config
 // ends: requests in flight may still ask.
 //
-// It returns an error for an empty party name. A party without a name of its own is called DefaultParty.
+// It returns an error for an empty party name, and for a guest name that no invite could have. A party without
+// a name of its own is called DefaultParty.
 func Join(ctx caddy.Context, party, guest string) (*partyline.Operator, error) {
 	if party == "" {
 		return nil, fmt.Errorf("joining a partyline as guest %q: the party's name is empty; a party without a name is called %q", guest, DefaultParty)
+	}
+	if guest != "" {
+		if err := guestname.Check(guest); err != nil {
+			return nil, fmt.Errorf("joining party %q as guest %q, which cannot be a guest's name: %w", party, guest, err)
+		}
 	}
 	a, err := AppOf(ctx)
 	if err != nil {

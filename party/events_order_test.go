@@ -84,14 +84,14 @@ func TestEventsComeInTheOrderOfWhatHappened(t *testing.T) {
 // TestWhoIsToldToHaveLeftWasToldToHaveJoined has guests leave before anybody was
 // told that they had joined: in Provision, and while the handler is at an event.
 func TestWhoIsToldToHaveLeftWasToldToHaveJoined(t *testing.T) {
-	partytest.OnProvision(t, "soon gone", func(ctx caddy.Context) error {
-		operator, _ := wsgiparty.Join(ctx, "main", "soon gone")
+	partytest.OnProvision(t, "soon-gone", func(ctx caddy.Context) error {
+		operator, _ := wsgiparty.Join(ctx, "main", "soon-gone")
 		defer operator.Leave()
 		return operator.Connect("ping", partytest.Pong)
 	})
 	c := newEventful(t)
 	h := holdEvents(c, "slow")
-	c.load("test_app \"soon gone\"\nwsgi_party main")
+	c.load("test_app soon-gone\nwsgi_party main")
 	c.join("slow")
 	<-h.reached
 	c.join("brief", "ping").Leave()
@@ -109,7 +109,7 @@ func TestWhoIsToldToHaveLeftWasToldToHaveJoined(t *testing.T) {
 			on[fields[1]] = joined
 		}
 	}
-	check.ErrorIf(t, !on["back"] || on["brief"] || on["soon gone"], "in the end there are %v", on)
+	check.ErrorIf(t, !on["back"] || on["brief"] || on["soon-gone"], "in the end there are %v", on)
 }
 
 // TestAGuestThatLeavesWithinItsInviteIsToldToJoinLater has a guest think better of it.
@@ -124,8 +124,8 @@ func TestAGuestThatLeavesWithinItsInviteIsToldToJoinLater(t *testing.T) {
 	})
 	c := newEventful(t)
 	c.load("wsgi_party main {\ninvite /one/__invite__/\ntest_app app\n}")
-	c.join("nobody before")
-	c.expect("guest_joined nobody before []")
+	c.join("nobody-before")
+	c.expect("guest_joined nobody-before []")
 	ready = true
 	infos := wsgiparty.SendInvites("main", "one")
 	check.FatalIf(t, len(infos) != 1 || !infos[0].Sent || infos[0].Result != wsgiparty.InviteJoined, infos)
@@ -191,7 +191,7 @@ func TestAHandlerThatHangsHoldsUpNobody(t *testing.T) {
 		c.load(party)
 		<-h.reached
 		c.expect("guest_joined one [number]")
-		c.join("nobody hears of").Leave() // the config ends before
+		c.join("nobody-hears-of").Leave() // the config ends before
 		c.ExpectAnswers("main", "number", "1")
 		c.Caddy.Expect("/", 200, "one")
 		c.load(party)
@@ -212,7 +212,7 @@ func TestAHandlerThatHangsHoldsUpNobody(t *testing.T) {
 		c.load(party)
 		<-reached
 		c.expect("guest_joined one [number]")
-		c.join("nobody hears of").Leave()
+		c.join("nobody-hears-of").Leave()
 		c.handleWith(func(context.Context, caddy.Event) error { return nil })
 		c.load(party)
 		<-ended

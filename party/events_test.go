@@ -76,8 +76,8 @@ func newEventful(t testing.TB) *eventful {
 	e.Caddy = partytest.NewCaddy(t)
 	t.Cleanup(func() { // events come in order, so that with this one all have been told
 		if !t.Failed() {
-			e.join("the last")
-			e.expect("guest_joined the last []")
+			e.join("the-last")
+			e.expect("guest_joined the-last []")
 		}
 	})
 	return e
@@ -253,7 +253,7 @@ func TestEventsAreToldOfAConfigThatHasStarted(t *testing.T) {
 		events, err := ctx.App("events")
 		for _, name := range append([]string{"started"}, partyEvents...) {
 			err = errors.Join(err, events.(*caddyevents.App).On(name, partytest.EventFunc(func(_ context.Context, e caddy.Event) error {
-				if e.Data["guest"] != "the last" {
+				if e.Data["guest"] != "the-last" {
 					c.note(fmt.Sprint(own, ": ", e.Name(), " ", e.Data["guest"]))
 				}
 				return nil
@@ -344,8 +344,8 @@ func TestGuestLeftIsToldWhenTheLastOperatorLeaves(t *testing.T) {
 	// Of whom nobody was told that it joined, nobody is told that it left.
 	connectMain(c, "stranger", "ping", partytest.Pong).Leave()
 	c.join("").Leave()
-	c.join("the end")
-	c.expect("guest_joined the end []")
+	c.join("the-end")
+	c.expect("guest_joined the-end []")
 	left = partytest.LogEntries(t, "guest left")
 	check.ErrorIf(t, len(left) != 2 || left[1]["guest"] != "one", "in the log: %v", left)
 }

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/wsgiparty/wsgiparty/internal/guestname"
 	"github.com/wsgiparty/wsgiparty/internal/invitepath"
 	"github.com/wsgiparty/wsgiparty/internal/privatepath"
 )
@@ -28,8 +29,9 @@ type Invite struct {
 	// such as `{env.HOST}` are replaced when the config loads.
 	URI string `json:"uri"`
 
-	// The guest's name, in which global placeholders are replaced, too. Default: the path up to
-	// `/__invite__`, without slashes around it, or `root` where nothing is left.
+	// The guest's name, 1 to 64 of the characters `A-Z a-z 0-9 . _ / -`, in which global placeholders are
+	// replaced, too, and `.` and `..` are no segments. Default: the path up to `/__invite__`, without
+	// slashes around it, or `root` where nothing is left.
 	Guest string `json:"guest,omitempty"`
 }
 
@@ -103,6 +105,12 @@ func (l *GuestList) Add(i Invite) error {
 	}
 	if !l.private.Add(parsed.uri.Path) {
 		return fmt.Errorf("invite %q would hide everything from outside: write the path of an invite route, such as /__invite__/", i.URI)
+	}
+	if err := guestname.Check(parsed.guest); err != nil {
+		if i.Guest == "" {
+			return fmt.Errorf("the guest of invite %q would be called %q, as its path says, but %w: write \"invite %[1]s as <name>\" (\"guest\" in JSON)", i.URI, parsed.guest, err)
+		}
+		return fmt.Errorf("the guest of invite %q cannot be called %q: %w", i.URI, parsed.guest, err)
 	}
 	parsed.private.Add(parsed.uri.Path)
 	for end := parsed.uri.Path; end != ""; {

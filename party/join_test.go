@@ -220,6 +220,23 @@ func TestHandlersThatWouldMuteAnotherAreAnError(t *testing.T) {
 	})
 }
 
+// TestNamesThatNoInviteCouldHaveDoNotJoin has a module join under each, as a guest and as nobody.
+func TestNamesThatNoInviteCouldHaveDoNotJoin(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	for guest, want := range map[string]string{
+		"../../x": `joining party "main" as guest "../../x", which cannot be a guest's name: it has ".." between slashes`, "a:b": "it has a ':'", "two words": "it has a ' '",
+		strings.Repeat("a", 65): "it has 65 bytes",
+	} {
+		partytest.OnProvision(t, "joins", partytest.Joins("main", guest, "who", 1))
+		check.Fails(t, c.TryLoad("ADDRESS {\ntest_app joins\nwsgi_party main\n}"), want)
+	}
+	partytest.OnProvision(t, "joins", func(ctx caddy.Context) error {
+		_, err := wsgiparty.Join(ctx, "main", "")
+		return errors.Join(err, partytest.Joins("main", "A/b.c_d-9", "who", 1)(ctx))
+	})
+	c.Load("ADDRESS {\ntest_app joins\nwsgi_party main\n}")
+}
+
 func TestWhatOnlyTheWholeConfigShowsIsWarnedAboutAtStart(t *testing.T) {
 	partytest.Guest(t, "one", "1", "number")
 	partytest.OnProvision(t, "lost", partytest.Joins("mian", "lost", "number", 3))

@@ -204,7 +204,7 @@ func TestAPageSeesWhoFailed(t *testing.T) {
 	down.Close()
 	partytest.TemplateApp(t)
 	partytest.Guest(t, "go", "ok", "health")
-	c.Around("prefix /apps\n" + partytest.Asker + "invite /up/__invite__/ /down/__invite__/ /go%20go/__invite__/hello /shy/__invite__/\n" +
+	c.Around("prefix /apps\n" + partytest.Asker + "invite /up/__invite__/ /down/__invite__/\ninvite /go%20go/__invite__/hello as go-go\ninvite /shy/__invite__/\n" +
 		partytest.Mounted("up", "service health GET /healthz", up) + partytest.Mounted("down", "service health GET /healthz", down) + `
 		handle_path /go* {
 			test_app go
@@ -217,7 +217,7 @@ func TestAPageSeesWhoFailed(t *testing.T) {
 		` + partytest.Pages)
 	connectMain(c, "joined", "health", partytest.Answers(json.RawMessage(`{`)))
 	const health = `{{range askReplies . "health"}}{{.guest}} {{.status}} at {{.mount}}{{if .answer}}, {{.answer}}{{end}}{{if .error}}: failed{{end}}; {{end}}`
-	c.ExpectPage(health, "up answered at /apps/up, map[ok:true]; down failed at /apps/down: failed; go go answered at /apps/go%20go, ok; shy declined at /apps; joined failed at : failed; ")
+	c.ExpectPage(health, "up answered at /apps/up, map[ok:true]; down failed at /apps/down: failed; go-go answered at /apps/go%20go, ok; shy declined at /apps; joined failed at : failed; ")
 	c.ExpectPage(`{{with index (askReplies . "health") 1}}{{.error}}{{end}}`, fmt.Sprintf(`guest "down" failed to answer "health": status 502: dial tcp %s: connect: connection refused`, down.Address()))
 	c.ExpectPage(`{{len (askReplies "health" 7)}}`, "5")
 	expectNoPage(c, `{{askReplies . "none"}}`, `nobody on partyline "main" is connected under service "none"`)
@@ -230,7 +230,7 @@ func TestAPageSeesWhoFailed(t *testing.T) {
 	for _, reply := range asked.Replies {
 		got += reply.Guest + " " + reply.Mount + ", "
 	}
-	check.Equal(t, got, "up /apps/up, down /apps/down, go go /apps/go%20go, shy /apps, joined , ")
+	check.Equal(t, got, "up /apps/up, down /apps/down, go-go /apps/go%20go, shy /apps, joined , ")
 }
 
 // TestAnotherRouteGetsNothingThatIsForwarded has a route in front take an ask, whose
