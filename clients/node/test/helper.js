@@ -97,6 +97,14 @@ export async function endpoint(t, answersTo, at) {
 /** Answers for pages of a guest "shop" that has a page for each name. */
 export const shop = ({ name, values }) => (name.startsWith('shop:') ? [`/shop/${name.slice(5)}/${values.id ?? ''}`] : [])
 
+/** Returns a function that has so many milliseconds pass for what measures time, and waits for none. */
+export function clock(t) {
+  const now = performance.now.bind(performance)
+  let more = 0
+  t.mock.method(performance, 'now', () => now() + more)
+  return (milliseconds) => (more += milliseconds)
+}
+
 /** Returns a logger that keeps what was said. */
 export function notes() {
   const said = []

@@ -3,7 +3,6 @@
 
 import assert from 'node:assert/strict'
 import { renameSync, rmSync, writeFileSync } from 'node:fs'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { test } from 'node:test'
 
 import { InvalidTokenError, party, verifyToken } from '../index.js'
@@ -13,7 +12,7 @@ import { Keys } from '../lib/keys.js'
 import { Log } from '../lib/log.js'
 import { Pages, summary } from '../lib/pages.js'
 import { Path } from '../lib/paths.js'
-import { key, notes, partyAsk, socketPath } from './helper.js'
+import { clock, key, notes, partyAsk, socketPath } from './helper.js'
 
 test('paths become templates', () => {
   const templates = {
@@ -115,7 +114,8 @@ test('addresses', () => {
   for (const bad of ['', 'unix/', 'localhost:20', 'ftp://a', 'file:///etc', 'http://', 'http://a:b@c', 'http://a/?b', 'http://a#b', '//a', 'javascript:x']) assert.throws(() => parseAddress(bad), /WSGI_PARTY_URL/, bad)
 })
 
-test('keys of a file that comes later, and changes', async (t) => {
+test('keys of a file that comes later, and changes', (t) => {
+  const pass = clock(t)
   const { logger, said } = notes()
   const file = socketPath(t)
   const keys = new Keys('', file, new Log(logger))
@@ -123,16 +123,16 @@ test('keys of a file that comes later, and changes', async (t) => {
   assert.deepEqual([keys.areSet, all(), said], [true, [], []])
   writeFileSync(file, ` ${key}\n\t${'x'.repeat(40)}\n`)
   assert.deepEqual(all(), [], 'it is read once a second')
-  await sleep(1010)
+  pass(1010)
   assert.deepEqual(all(), [key, 'x'.repeat(40)])
   writeFileSync(`${file}.new`, 'y'.repeat(32))
   renameSync(`${file}.new`, file)
   assert.equal(keys.refresh(), false)
-  await sleep(1010)
+  pass(1010)
   assert.deepEqual([keys.refresh(), all()], [true, ['y'.repeat(32)]])
   for (const [bad, why] of [['short', 'shorter than 32'], ['x'.repeat(1 << 16) + 'y', 'longer than 65536']]) {
     writeFileSync(file, bad)
-    await sleep(1010)
+    pass(1010)
     assert.equal(keys.refresh(), false)
     assert.deepEqual(all(), ['y'.repeat(32)], 'the last good ones stay')
     assert.ok(said.at(-1).includes(why), said.at(-1))
