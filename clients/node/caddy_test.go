@@ -94,9 +94,7 @@ func (g *guest) listens() {
 // withGuests starts an application of each framework, each of which links to the next one.
 func withGuests(t testing.TB, keyFile string) (guests []*guest) {
 	t.Helper()
-	project := installed(t, modules(t))
-	program := check.Value(os.ReadFile("test/guest.mjs"))(t)
-	check.Must(t, os.WriteFile(filepath.Join(project, "guest.mjs"), program, 0o600))
+	project := linked(t)
 	for i, name := range frameworks {
 		var environment []string
 		if keyFile != "" && name == "hono" {
@@ -220,8 +218,7 @@ func TestApplicationsWithOnlyAKeyLinkAskAndAnswer(t *testing.T) {
 // TestAnApplicationAsksOverTLS has the one that it is told verified, by Caddy's own authority or not.
 func TestAnApplicationAsksOverTLS(t *testing.T) {
 	c := partytest.NewCaddy(t)
-	project := installed(t, modules(t))
-	check.Must(t, os.WriteFile(filepath.Join(project, "guest.mjs"), check.Value(os.ReadFile("test/guest.mjs"))(t), 0o600))
+	project := linked(t)
 	ask := "\nhttps://" + c.Endpoint + " {\ntls internal\nhandle_path /party/* {\nwsgi_party_ask\n}\n}"
 	load := func(site string) {
 		config := c.Adapt("ADDRESS {\n" + site + "\n}" + ask)

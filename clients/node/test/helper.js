@@ -97,12 +97,11 @@ export async function endpoint(t, answersTo, at) {
 /** Answers for pages of a guest "shop" that has a page for each name. */
 export const shop = ({ name, values }) => (name.startsWith('shop:') ? [`/shop/${name.slice(5)}/${values.id ?? ''}`] : [])
 
-/** Returns a function that has so many milliseconds pass for what measures time, and waits for none. */
+/** Stops the clock that time is measured by, and returns a function that has so many milliseconds pass. */
 export function clock(t) {
-  const now = performance.now.bind(performance)
-  let more = 0
-  t.mock.method(performance, 'now', () => now() + more)
-  return (milliseconds) => (more += milliseconds)
+  let now = performance.now()
+  t.mock.method(performance, 'now', () => now)
+  return (milliseconds) => (now += milliseconds)
 }
 
 /** Returns a logger that keeps what was said. */
