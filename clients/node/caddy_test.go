@@ -57,11 +57,18 @@ func (g *guest) log() string {
 func start(t testing.TB, project, name, next string, environment ...string) *guest {
 	t.Helper()
 	g := &guest{TB: t, name: name, key: partytest.Key(t, name), address: testport.Address(t)}
-	_, port, _ := net.SplitHostPort(g.address)
 	if len(environment) == 0 {
 		environment = []string{"WSGI_PARTY_KEY=" + g.key}
 	}
-	process := exec.Command("node", "guest.mjs", name, name, next, port)
+	_, port, _ := net.SplitHostPort(g.address)
+	g.run(project, environment, "guest.mjs", name, name, next, port)
+	return g
+}
+
+func (g *guest) run(project string, environment []string, arguments ...string) {
+	t := g.TB
+	t.Helper()
+	process := exec.Command("node", arguments...)
 	process.Dir = project
 	process.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.Contains(v, "PARTY_KEY=") }),
 		append(environment, "WSGI_PARTY_TEST_MODULES="+filepath.Dir(project))...)
@@ -77,7 +84,6 @@ func start(t testing.TB, project, name, next string, environment ...string) *gue
 			t.Logf("guest %s said\n%s", g.name, g.log())
 		}
 	})
-	return g
 }
 
 func (g *guest) listens() {
@@ -237,6 +243,37 @@ func TestAnApplicationAsksOverTLS(t *testing.T) {
 	c.Expect("/http/view/names", http.StatusOK, `["fastify5"]`)
 	c.Expect("/fastify5/view/names", http.StatusOK, `[]`)
 	check.Has(t, other.log(), "the party is not reached")
+}
+
+// block returns the first block of a language in the README.
+func block(t testing.TB, language string) string {
+	t.Helper()
+	_, rest, _ := strings.Cut(string(check.Value(os.ReadFile("README.md"))(t)), "\n```"+language+"\n")
+	text, _, found := strings.Cut(rest, "```\n")
+	check.Equal(t, found, true, language)
+	return text
+}
+
+// TestTheREADMEIsTrue runs its application and its Caddyfile, beside a shop.
+func TestTheREADMEIsTrue(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	project := linked(t)
+	keyFile := filepath.Join(project, "blog.key")
+	g := &guest{TB: t, name: "blog", address: testport.Address(t)}
+	_, port, _ := net.SplitHostPort(g.address)
+	program := strings.ReplaceAll(block(t, "js"), "8000", port) + "process.stdin.resume().on('end', () => process.exit())\n"
+	check.Must(t, os.WriteFile(filepath.Join(project, "app.mjs"), []byte(program), 0o600))
+	check.Has(t, block(t, "sh"), "WSGI_PARTY_KEY_FILE=blog.key node app.js")
+	g.run(project, []string{"WSGI_PARTY_KEY_FILE=" + keyFile}, "app.mjs")
+	g.listens()
+	site := block(t, "caddyfile")
+	site = strings.TrimSuffix(strings.TrimPrefix(site, "http://localhost:8080 {\n"), "}\n")
+	site = strings.NewReplacer("127.0.0.1:2080", c.Endpoint, "localhost:8000", g.address, "blog.key", keyFile,
+		"invite /blog/__invite__/", "invite /blog/__invite__/ /shop/__invite__/\nhandle_path /shop/* {\nwsgi_party_guest {\nurl cart /cart/{id}\n}\n}").Replace(site)
+	c.Site(site)
+	allJoin(t, 2)
+	c.Expect("/blog/posts/a", http.StatusOK, `<a href="/shop/cart/7">Your cart</a>`)
+	check.Has(t, g.log(), "tells the party 1 page and 0 services")
 }
 
 // TestEachFrameworkConforms checks the applications by the sentences of docs/guests.md.

@@ -107,8 +107,8 @@ export function summary({ told, left }, services) {
 
 const count = (n, what) => `${n} ${what}${n === 1 ? '' : 's'}`
 
-/** Returns the name of a function that somebody gave it. */
+/** Returns the name of a function that somebody gave it: not that of an option, { handler: () => {} }, or of no function. */
 function nameOf(handler) {
   const name = handler?.name?.replace(/^bound /, '')
-  return name && /^[\p{ID_Start}$_][\p{ID_Continue}$]*$/u.test(name) && name !== 'anonymous' ? name : undefined
+  return name && /^(?!(?:anonymous|handler)$)[\p{ID_Start}$_][\p{ID_Continue}$]*$/u.test(name) ? name : undefined
 }

@@ -239,6 +239,7 @@ for (const version of ['fastify4', 'fastify']) {
     t.after(() => app.close())
     const line = party(app, { key })
     app.get('/new', async function page(request) { return request.originalUrl })
+    app.route({ method: 'GET', url: '/option', handler: async () => '' })
     app.addHook('onSend', async (request, reply) => { reply.header('X-Hook', 'seen') })
     await app.listen({ port: 0 })
     const { port } = app.server.address()
