@@ -73,7 +73,7 @@ is not reached or this command is not used as it is to be.`,
 			if asJSON, _ := command.Flags().GetBool("json"); asJSON {
 				write = report.WriteJSON
 			}
-			err = write(os.Stdout)
+			err = write(command.OutOrStdout())
 		}
 		if err != nil {
 			return unusable(command, err)

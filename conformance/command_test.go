@@ -46,7 +46,7 @@ type said struct {
 func runCheck(t *testing.T, arguments ...string) said {
 	t.Helper()
 	command := exec.Command(os.Args[0])
-	command.Env = append(os.Environ(), asCaddy+"="+strings.Join(append([]string{"check"}, arguments...), "\n"), "BLOG_PARTY_KEY="+testKey+" "+secondKey, "SHORT_KEY=short", "HOME="+t.TempDir())
+	command.Env = append(os.Environ(), asCaddy+"="+strings.Join(append([]string{"check"}, arguments...), "\n"), "BLOG_PARTY_KEY="+testKey+" "+secondKey, "HOME="+t.TempDir())
 	var stdout, stderr bytes.Buffer
 	command.Stdout, command.Stderr = &stdout, &stderr
 	err := command.Run()
@@ -65,34 +65,53 @@ func newFullApplication() *application {
 	return a
 }
 
-const payloads = "--payload\nurl={\"name\": \"old-about\", \"values\": {}}\n--payload\nuser={\"id\": 7}\n--mount\n/blog"
+// usual are the arguments to check it.
+func usual(a *application, t *testing.T, more ...string) []string {
+	return append([]string{a.start(t).URL, "--mount", "/blog", "--key", "{env.BLOG_PARTY_KEY}", "--payload", `url={"name": "old-about", "values": {}}`, "--payload", `user={"id": 7}`}, more...)
+}
+
+// inProcess runs the command, but for its exit status.
+func inProcess(t *testing.T, arguments ...string) (stdout string, err error) {
+	t.Setenv("BLOG_PARTY_KEY", testKey+" "+secondKey)
+	t.Setenv("SHORT_KEY", "short")
+	command := newCommand()
+	var out bytes.Buffer
+	command.SetOut(&out)
+	command.SetErr(&out)
+	command.SetArgs(arguments)
+	err = command.Execute()
+	return out.String(), err
+}
 
 func TestTheCommandSaysWhatItSaw(t *testing.T) {
-	got := runCheck(t, newFullApplication().start(t).URL, "--key", "{env.BLOG_PARTY_KEY}", payloads)
+	got := runCheck(t, usual(newFullApplication(), t)...)
 	check.Equal(t, got.status, 0, got.stderr)
 	check.Contains(t, got.stdout, []string{
-		"ok    the invite is answered with 200 ", " GET /__invite__/: 200\n", "ok    answers come in time ", " ms", " 0 failed,",
+		"ok    the invite is answered with 200 ", " GET /__invite__/: 200\n", "ok    answers come in time ", " ms", "\nskip  … and 10 more ", " 0 failed,",
 	})
 	check.ErrorIf(t, strings.Contains(got.stdout+got.stderr, testKey), "the key is printed")
 
 	a := newFullApplication()
 	alters(isInvite, header("Content-Type", "application/json"))(a)
-	got = runCheck(t, a.start(t).URL, "--key", "{env.BLOG_PARTY_KEY}", payloads)
+	got = runCheck(t, usual(a, t)...)
 	check.Equal(t, got.status, 1, got.stderr)
 	check.Equal(t, got.stderr, "")
 	check.Contains(t, got.stdout, []string{"\nFAIL  the manifest is application/vnd.wsgi-party+json", "\n      send it with `Content-Type: application/vnd.wsgi-party+json`\n", " 1 failed,"})
+
+	got = runCheck(t, "http://"+testport.Address(t))
+	check.ErrorIf(t, got.status != 2 || got.stdout != "" || !strings.Contains(got.stderr, "the application is not reached"), "%+v", got)
 }
 
 func TestTheCommandWritesJSON(t *testing.T) {
-	got := runCheck(t, newFullApplication().start(t).URL, "--json", "--key", "{env.BLOG_PARTY_KEY}", payloads)
-	check.Equal(t, got.status, 0, got.stderr)
+	stdout, err := inProcess(t, usual(newFullApplication(), t, "--json")...)
+	check.Must(t, err)
 	var report struct {
 		Invite, Mount, Guest string
 		Passed               bool
 		Counts               map[string]int
 		Lines                []map[string]string
 	}
-	check.Must(t, json.Unmarshal([]byte(got.stdout), &report))
+	check.Must(t, json.Unmarshal([]byte(stdout), &report))
 	check.ErrorIf(t, !report.Passed || report.Invite != "/__invite__/" || report.Mount != "/blog" || report.Guest != "blog" || report.Counts["fail"] != 0, "%+v", report)
 	check.Equal(t, len(report.Lines), len(sentences))
 	for i, line := range report.Lines {
@@ -125,15 +144,14 @@ func TestTheCommandSaysHowItIsUsed(t *testing.T) {
 		url:                                      "the application is not reached: is it running?",
 		"unix/" + file:                           "the application is not reached",
 	} {
-		got := runCheck(t, strings.Fields(arguments)...)
-		check.ErrorIf(t, got.status != 2 || !strings.Contains(got.stderr, want) || got.stdout != "", "%s: %+v, want %s", arguments, got, want)
-		check.ErrorIf(t, strings.Contains(got.stderr, testKey), "the key is printed: "+got.stderr)
+		stdout, err := inProcess(t, strings.Fields(arguments)...)
+		check.Fails(t, err, want)
+		check.ErrorIf(t, stdout != "" || err != nil && strings.Contains(err.Error(), testKey), "%s: %s%v", arguments, stdout, err)
 	}
 }
 
 func TestHelpNamesWhatCannotBeChecked(t *testing.T) {
-	got := runCheck(t, "--help")
-	check.Contains(t, got.stdout, []string{"FastCGI", "php -S", "--mount", "{env.BLOG_PARTY_KEY}", "The exit status is 0"})
+	check.Contains(t, newCommand().Long, []string{"FastCGI", "php -S", "--page", "{env.BLOG_PARTY_KEY}", "The exit status is 0"})
 }
 
 func TestAnApplicationAtASocketOrBehindTLSIsChecked(t *testing.T) {

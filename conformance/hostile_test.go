@@ -49,7 +49,7 @@ func serveRaw(t *testing.T, write func(net.Conn, *http.Request)) string {
 var bomb = func() []byte {
 	var b bytes.Buffer
 	w := gzip.NewWriter(&b)
-	_, _ = w.Write(make([]byte, 64<<20))
+	_, _ = w.Write(make([]byte, 16<<20))
 	_ = w.Close()
 	return b.Bytes()
 }()
