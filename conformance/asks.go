@@ -101,10 +101,15 @@ func (c *checker) prepare(h *href) bool {
 		return false
 	}
 	h.right = c.requestFor(h, target, h.payload)
+	h.private = c.isPrivate(target)
+	return true
+}
+
+// isPrivate reports whether a target is below the invite's path, where nobody but Caddy comes.
+func (c *checker) isPrivate(target string) bool {
 	path, err := url.PathUnescape(pathOf(target))
 	invite, inviteErr := url.PathUnescape(pathOf(c.invite))
-	h.private = err == nil && inviteErr == nil && invitepath.IsUnder(path, invite)
-	return true
+	return err == nil && inviteErr == nil && path != invite && invitepath.IsUnder(path, invite)
 }
 
 // valuesOf returns the variables of the href: the payload's members, or else what the path needs.
@@ -257,15 +262,9 @@ func (c *checker) checkPayloads(h *href) {
 		q := h.right
 		q.method, q.body, q.fresh = method, nil, true // some servers send HEAD a body, which would be taken for the next response
 		a := c.do(q)
-		c.expect("ask.methods", !a.crashed(), fmt.Sprintf("%s: %s %s", h.place, method, a))
+		c.expect("ask.methods", a.isHarmless(), fmt.Sprintf("%s: %s %s", h.place, method, a))
 	}
-	if h.private {
-		q := h.right
-		path := pathOf(q.target)
-		q.target = path[:strings.LastIndexByte(strings.TrimSuffix(path, "/"), '/')+1] + noPage
-		a := c.do(c.signed(q))
-		c.expect("ask.unknown", !a.crashed() && a.status != http.StatusNoContent && !(a.status == http.StatusOK && a.isJSON()), fmt.Sprintf("%s %s: %s", q.method, q.target, a))
-	}
+	c.checkUnknown(h)
 	if h.Href.HasExpressions() {
 		c.checkLongValues(h)
 	}
@@ -297,6 +296,20 @@ func (c *checker) checkPayloads(h *href) {
 	default:
 		c.see("ask.too-large", OK, h.place+": "+a.String())
 	}
+}
+
+// checkUnknown asks for a service that is not there, beside the href.
+func (c *checker) checkUnknown(h *href) {
+	start := strings.TrimSuffix(h.Href.Start(), "/")
+	beside := start[:strings.LastIndexByte(start, '/')+1] + noPage
+	if !c.isPrivate(beside) {
+		return
+	}
+	q := h.right
+	q.target = beside
+	a := c.do(c.signed(q))
+	answers := a.status == http.StatusNoContent || a.status == http.StatusOK && a.isJSON()
+	c.expect("ask.unknown", !a.crashed() && !answers, fmt.Sprintf("%s %s: %s", q.method, q.target, a))
 }
 
 // checkLongValues asks with a value that is no name of anything.

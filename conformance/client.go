@@ -176,6 +176,10 @@ func (a response) typed() string {
 // crashed reports whether the application answered as one does that has failed, or not at all.
 func (a response) crashed() bool { return a.err != nil || a.status >= 500 }
 
+// isHarmless reports whether the application has not crashed. 501 is how servers answer to a method
+// that they do not know.
+func (a response) isHarmless() bool { return !a.crashed() || a.status == http.StatusNotImplemented }
+
 func (a response) mediaType() string {
 	mediaType, _, _ := mime.ParseMediaType(a.header.Get("Content-Type"))
 	return mediaType

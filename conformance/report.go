@@ -131,7 +131,7 @@ func (r *Report) WriteText(w io.Writer) error {
 			fmt.Fprintf(&b, "      %s\n", line.Write)
 		}
 	}
-	fmt.Fprintf(&b, "\n%d ok, %d failed, %d to think about, %d not tested\n", r.Counts[OK], r.Counts[Fail], r.Counts[Warn], r.Counts[Skip])
+	fmt.Fprintf(&b, "\n%d ok, %d failed, %d warnings, %d skipped\n", r.Counts[OK], r.Counts[Fail], r.Counts[Warn], r.Counts[Skip])
 	_, err := io.WriteString(w, b.String())
 	return err
 }
