@@ -150,3 +150,26 @@ func TestAProcessThatLives(t *testing.T) {
 		t.Errorf("asked for %s", got)
 	}
 }
+
+// TestBehindReverseProxy has both applications in a server of their own, which sees no mount.
+func TestBehindReverseProxy(t *testing.T) {
+	for guest, script := range map[string]string{"php": "testdata/plain.php", "sf": "testdata/symfony/index.php"} {
+		address, _ := start(t, script, "WSGI_PARTY_KEY="+partytest.Key(t, guest), "CACHE="+cache())
+		p := newParty(t, guest, "reverse_proxy "+address)
+		p.joined(guest)
+		for _, path := range []string{"/" + guest + "/posts/x", "/" + guest + "/" + guest + "/links"} {
+			if got := strings.ReplaceAll(p.page(path), `\/`, "/"); !strings.Contains(got, `"path":"`+strings.TrimPrefix(path, "/"+guest)+`"`) || !strings.Contains(got, "/"+guest+"/posts/%C3%A9%20b") {
+				t.Errorf("%s: %s", path, got)
+			}
+		}
+		if got := strings.ReplaceAll(p.page(links("/"+guest, "", "home", "shop:cart")), `\/`, "/"); got != `{"home":"/`+guest+`/","shop:cart":"/shop/cart"}` {
+			t.Error(got)
+		}
+		if got := p.ask("user", map[string]any{"id": 7}); !strings.Contains(got, "Ann") {
+			t.Error(got)
+		}
+		if got := p.urlFor(guest+":post", `{"slug":"x"}`); got != "/"+guest+"/posts/x" {
+			t.Error(got)
+		}
+	}
+}

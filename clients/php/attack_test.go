@@ -81,20 +81,23 @@ func get(t testing.TB, address string, header http.Header) (status int, body str
 
 // TestApplicationsConform has both applications checked with forged, replayed, foreign and empty-key tokens.
 func TestApplicationsConform(t *testing.T) {
-	key := partytest.Key(t, "php")
+	key, other := partytest.Key(t, "php"), partytest.Key(t, "other")
 	for script, options := range map[string]conformance.Options{
-		"testdata/plain.php":         {Mount: "/php", Guest: "php", Payloads: map[string]string{"user": `{"id":7}`}},
-		"testdata/symfony/index.php": {Mount: "/sf", Guest: "sf", Payloads: map[string]string{"user": `{"id":1}`}},
+		"testdata/plain.php":         {Mount: "/php", Guest: "php", Page: "/many", Payloads: map[string]string{"user": `{"id":7}`}},
+		"testdata/symfony/index.php": {Mount: "/sf", Guest: "sf", Page: "/many", Payloads: map[string]string{"user": `{"id":1}`}},
 	} {
 		t.Run(script, func(t *testing.T) {
-			address, output := start(t, script, "WSGI_PARTY_KEY="+key+" "+partytest.Key(t, "other"), "WSGI_PARTY_GUEST="+options.Guest, "CACHE="+t.TempDir())
-			options.URL, options.Keys = "http://"+address+"/__invite__/", []string{key, partytest.Key(t, "other")}
+			t.Parallel() // it waits for most of the time
+			address, output := start(t, script, "WSGI_PARTY_KEY="+key+" "+other, "WSGI_PARTY_GUEST="+options.Guest, "CACHE="+cache())
+			options.URL, options.Keys = "http://"+address+"/__invite__/", []string{key, other}
 			report, err := conformance.Check(t.Context(), options)
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, line := range report.Failed() {
-				t.Errorf("%+v", line)
+			for _, line := range report.Lines {
+				if line.Result == conformance.Fail || line.Result != conformance.OK && strings.HasPrefix(line.ID, "asking.") {
+					t.Errorf("%+v", line)
+				}
 			}
 			if t.Failed() {
 				t.Log(output)

@@ -273,3 +273,9 @@ func (o *partyOutput) String() string {
 	defer o.mu.Unlock()
 	return o.buffer.String()
 }
+
+// cache returns where Symfony keeps what it has compiled, which is the same for all tests, for
+// what it is compiled of. partytest.Main removes it.
+func cache(of ...string) string {
+	return filepath.Join(os.Getenv("HOME"), "symfony", strings.Join(append([]string{"of"}, of...), "-"))
+}

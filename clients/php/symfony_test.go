@@ -8,7 +8,6 @@ import (
 	"io"
 	"maps"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -20,7 +19,7 @@ import (
 func startSymfony(t *testing.T, environment map[string]string) (*party, fpm) {
 	t.Helper()
 	debian.Install(t, "php-fpm", "php-symfony-framework-bundle", "php-symfony-twig-bundle", "php-apcu")
-	all := map[string]string{"CACHE": t.TempDir(), "WSGI_PARTY_KEY": partytest.Key(t, "sf")}
+	all := map[string]string{"CACHE": cache(environment["MISSING"]), "WSGI_PARTY_KEY": partytest.Key(t, "sf")}
 	maps.Copy(all, environment)
 	f := startFPM(t, all)
 	p := newParty(t, "sf", fmt.Sprintf("root %s\nphp_fastcgi unix/%s", here(t, "testdata/symfony"), f.socket))
@@ -113,7 +112,6 @@ func TestSymfonyAsksForAllLinksOfARouteAtOnce(t *testing.T) {
 // TestSymfonyGetsTheMountOnce has it behind a server that sees the path with the mount, and
 // behind one that does not, and has Symfony trust the header, or not.
 func TestSymfonyGetsTheMountOnce(t *testing.T) {
-	cache := t.TempDir()
 	for name, test := range map[string]struct {
 		environment map[string]string
 		options     string
@@ -128,7 +126,7 @@ func TestSymfonyGetsTheMountOnce(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			debian.Install(t, "php-fpm", "php-symfony-framework-bundle", "php-symfony-twig-bundle", "php-apcu")
-			all := map[string]string{"CACHE": filepath.Join(cache, test.environment["TRUSTED_PROXIES"]), "WSGI_PARTY_KEY": partytest.Key(t, "sf")}
+			all := map[string]string{"CACHE": cache(test.environment["TRUSTED_PROXIES"]), "WSGI_PARTY_KEY": partytest.Key(t, "sf")}
 			maps.Copy(all, test.environment)
 			f := startFPM(t, all)
 			rewritten := ""
@@ -166,7 +164,7 @@ func TestSymfonyMayGoWithoutALink(t *testing.T) {
 
 func TestSymfonyWithoutAKeyIsAsWithoutTheBundle(t *testing.T) {
 	debian.Install(t, "php-fpm", "php-symfony-framework-bundle", "php-symfony-twig-bundle")
-	f := startFPM(t, map[string]string{"CACHE": t.TempDir()})
+	f := startFPM(t, map[string]string{"CACHE": cache()})
 	p := newParty(t, "sf", fmt.Sprintf("root %s\nphp_fastcgi unix/%s", here(t, "testdata/symfony"), f.socket))
 	if status, _ := p.Get("/sf/"); status != http.StatusNotFound {
 		t.Errorf("%d, though nobody has set the base URL", status)

@@ -131,7 +131,7 @@ final class Caddy
             $this->memory->forget("down $address");
         }
         if ($result instanceof \UnexpectedValueException) {
-            $this->log->say('warning', "asking at $address failed: {$result->getMessage()}");
+            $this->warn("asking at $address failed: {$result->getMessage()}");
             throw $result;
         }
         return $result;
@@ -148,8 +148,10 @@ final class Caddy
      */
     private function post(string $address, array $batch, array $headers, float $deadline): array
     {
-        $headers += ['Authorization' => 'Bearer ' . $this->keys->first(), 'Content-Type' => 'application/json'];
-        [$status, $content] = Wire::post($address, $headers, '[' . implode(',', $batch) . ']', $deadline);
+        do {
+            $authorized = ['Authorization' => 'Bearer ' . $this->keys->first(), 'Content-Type' => 'application/json'] + $headers;
+            [$status, $content] = Wire::post($address, $authorized, '[' . implode(',', $batch) . ']', $deadline);
+        } while ($status === 401 && $this->keys->readAgain()); // the file may have a new key
         $results = json_decode($content, true, 512, JSON_BIGINT_AS_STRING);
         if ($status !== 200) {
             $detail = is_array($results) && is_string($results['detail'] ?? null) ? $results['detail'] : $content;
@@ -188,15 +190,21 @@ final class Caddy
         $result = is_array($result) ? $result : [];
         foreach (is_array($result['replies'] ?? null) ? $result['replies'] : [] as $reply) {
             if (is_array($reply) && ($reply['status'] ?? '') === 'failed') {
-                $this->log->say('warning', 'failed to answer ' . Log::quote($service) . ': ' . Log::quote(is_string($reply['error'] ?? null) ? $reply['error'] : ''));
+                $this->warn('failed to answer ' . Log::quote($service) . ': ' . Log::quote(is_string($reply['error'] ?? null) ? $reply['error'] : ''));
             }
         }
         if (is_array($result['answers'] ?? null)) {
             return array_values($result['answers']);
         }
         if (($result['status'] ?? 0) !== 404) { // then nobody answers for it
-            $this->log->say('warning', 'asking for ' . Log::quote($service) . ' failed: ' . Log::quote(is_string($result['detail'] ?? null) ? $result['detail'] : 'no answers'));
+            $this->warn('asking for ' . Log::quote($service) . ' failed: ' . Log::quote(is_string($result['detail'] ?? null) ? $result['detail'] : 'no answers'));
         }
         return [];
+    }
+
+    /** Says what every page may run into. */
+    private function warn(string $message): void
+    {
+        $this->log->warnOnce($message, $message);
     }
 }

@@ -95,6 +95,16 @@ final class Keys
         return $parts[0];
     }
 
+    /** Reads the file again, once a second at most, and returns whether the keys are others now. */
+    public function readAgain(): bool
+    {
+        $before = $this->keys;
+        if ($this->file !== '' && hrtime(true) / 1e9 - $this->read >= 1) {
+            $this->read();
+        }
+        return $this->keys !== $before;
+    }
+
     /** Says why there are no keys, though they are expected. */
     public function none(): string
     {
@@ -113,16 +123,6 @@ final class Keys
             $this->read();
         }
         return $this->keys;
-    }
-
-    /** Reads the file again, once a second at most, and returns whether the keys are others now. */
-    private function readAgain(): bool
-    {
-        $before = $this->keys;
-        if ($this->file !== '' && hrtime(true) / 1e9 - $this->read >= 1) {
-            $this->read();
-        }
-        return $this->keys !== $before;
     }
 
     private function read(): void

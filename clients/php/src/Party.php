@@ -179,10 +179,12 @@ final class Party
             $this->token->verify($this->method(), (string) ($server['REQUEST_URI'] ?? ''), $text);
         } catch (\DomainException $error) {
             $this->token = null;
-            if ($isAsk || $isInvite) {
-                $this->logger->warnOnce('token: ' . $error->getMessage(), 'the Party-Token at ' . Log::quote($path) . ' is refused, and the request left to the application: ' . $error->getMessage());
+            if (!$isAsk && !$isInvite) {
+                return null; // is the application's to verify
             }
-            return null;
+            $this->logger->warnOnce('token: ' . $error->getMessage(), 'the Party-Token at ' . Log::quote($path) . ' is refused: ' . $error->getMessage());
+            // Not 404: Caddy would take that for "no guest here", and say nothing about keys that differ.
+            return self::status(401, ['WWW-Authenticate' => 'Party-Token']);
         }
         return $isAsk ? $this->answer($service[1], $text) : $this->invited(rtrim($this->token->pathBelowMount(), '/'));
     }
@@ -371,10 +373,13 @@ final class Party
         }
     }
 
-    /** @return array{int, array<string, string>, string} */
-    private static function status(int $status): array
+    /**
+     * @param array<string, string> $headers
+     * @return array{int, array<string, string>, string}
+     */
+    private static function status(int $status, array $headers = []): array
     {
-        return [$status, ['Content-Type' => 'text/plain'], "$status\n"];
+        return [$status, $headers + ['Content-Type' => 'text/plain'], "$status\n"];
     }
 
     private function manifest(string $invite): Manifest

@@ -54,11 +54,11 @@ final class PartyTest extends TestCase
         $this->assertTrue($party->isGuest());
         $this->assertSame(200, self::status($party, self::invite()));
         $this->assertSame(200, self::status($party, self::invite(self::OTHER)));
-        $this->assertSame(0, self::status(new Party(key: self::OTHER, log: static fn () => null), self::invite()));
+        $this->assertSame(401, self::status(new Party(key: self::OTHER, log: static fn () => null), self::invite()));
         $this->assertFalse((new Party(key: ''))->isGuest());
-        $this->assertSame(0, self::status(new Party(guest: 'shop', log: static fn () => null), self::invite()));
+        $this->assertSame(401, self::status(new Party(guest: 'shop', log: static fn () => null), self::invite()));
         $_SERVER['WSGI_PARTY_GUEST'] = 'shop';
-        $this->assertSame(0, self::status(new Party(log: static fn () => null), self::invite()));
+        $this->assertSame(401, self::status(new Party(log: static fn () => null), self::invite()));
     }
 
     /** @dataProvider unusable */
@@ -112,19 +112,19 @@ final class PartyTest extends TestCase
         });
         try {
             $this->assertTrue($party->isGuest());
-            $this->assertSame(0, self::status($party, self::invite()));
+            $this->assertSame(401, self::status($party, self::invite()));
             $this->assertStringContainsString("$file, where the key is to be, is not there yet", $logged[0]);
             file_put_contents($file, self::KEY . "\n");
             $this->assertSame(200, self::status($party, self::invite()));
             file_put_contents($file, self::OTHER);
             $this->assertSame(200, self::status($party, self::invite()), 'a key that is still right is not read again');
-            $this->assertSame(0, self::status($party, self::invite(self::OTHER)), 'nor is one within a second');
+            $this->assertSame(401, self::status($party, self::invite(self::OTHER)), 'nor is one within a second');
             usleep(1_050_000);
             $this->assertSame(200, self::status($party, self::invite(self::OTHER)));
-            $this->assertSame(0, self::status($party, self::invite()));
+            $this->assertSame(401, self::status($party, self::invite()));
             file_put_contents($file, 'short');
             usleep(1_050_000);
-            $this->assertSame(0, self::status($party, self::invite()));
+            $this->assertSame(401, self::status($party, self::invite()));
             $this->assertSame(200, self::status($party, self::invite(self::OTHER)), 'an unusable file leaves the keys as they were');
             $this->assertStringContainsString("a key in $file has 5 bytes", implode("\n", $logged));
         } finally {

@@ -163,11 +163,12 @@ final class PartyRouter implements RouterInterface, RequestMatcherInterface, War
         $mount = $this->party->mount();
         $base = rawurldecode($mount);
         $script = (string) $request->server->get('SCRIPT_NAME');
+        $file = basename((string) $request->server->get('SCRIPT_FILENAME'));
+        $script = basename($script) === $file ? '/' . ltrim($script, '/') : "/$file"; // of `php -S`, it is the request's path
         if ($mount !== '' && !str_starts_with($script, "$base/")) { // else the server has done it
             $query = strstr((string) $request->server->get('REQUEST_URI'), '?');
             $server['REQUEST_URI'] = $mount . $this->party->path() . ($query === false ? '' : $query);
-            $server['SCRIPT_NAME'] = "$base/" . ltrim($script, '/');
-            $server['PHP_SELF'] = "$base/" . ltrim((string) $request->server->get('PHP_SELF'), '/');
+            $server['SCRIPT_NAME'] = $server['PHP_SELF'] = $base . $script;
         }
         $request->initialize(
             $request->query->all(), $request->request->all(), $request->attributes->all(), $request->cookies->all(), $request->files->all(), $server, $request->getContent(true),
