@@ -7,8 +7,10 @@ import (
 	"encoding/json"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/wsgiparty/wsgiparty"
 )
@@ -141,6 +143,35 @@ func TestFlaskApplicationsAreGuestsOfOneParty(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestAFlaskPageWithFiftyLinks takes at most three times as long, where the links lead to another application, as
+// where they lead to its own pages.
+func TestAFlaskPageWithFiftyLinks(t *testing.T) {
+	f := newFrameworks(t)
+	blog, shop := newFlask(t, "blog").underGunicornOf("flask_blog:app", "--workers", "1", "--threads", "2"), newFlask(t, "shop").underFlaskRun()
+	f.load(nil, blog, shop)
+	pages := []string{"/blog/own/50", "/blog/links/50"}
+	took := make([][]time.Duration, len(pages))
+	for i := range 210 {
+		for j, page := range pages {
+			begin := time.Now()
+			if status, _, got := f.do("GET", page, nil); status != http.StatusOK || !strings.HasPrefix(got, "[50,") {
+				t.Fatal(status, got)
+			}
+			if i >= 10 {
+				took[j] = append(took[j], time.Since(begin))
+			}
+		}
+	}
+	for _, durations := range took {
+		slices.Sort(durations)
+	}
+	own, theirs := took[0][len(took[0])/4], took[1][len(took[1])/4]
+	t.Logf("its own %v, another's %v: %.1f times", own, theirs, float64(theirs)/float64(own))
+	if theirs > 3*own {
+		t.Errorf("another's links take %.1f times as long", float64(theirs)/float64(own))
+	}
 }
 
 // TestTheMountOfFlask has one with letters that are escaped, and ProxyFix, which sets the mount itself.

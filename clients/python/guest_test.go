@@ -195,7 +195,7 @@ func (g *guest) underWSGIRef(python interpreter) *guest {
 // underGunicorn serves it by three processes, at a unix socket.
 func (g *guest) underGunicorn() *guest { return g.underGunicornOf("guest:application") }
 
-func (g *guest) underGunicornOf(application string) *guest {
+func (g *guest) underGunicornOf(application string, options ...string) *guest {
 	g.t.Helper()
 	debian.Install(g.t, "gunicorn")
 	dir, err := os.MkdirTemp("", "gunicorn") // t.TempDir may be too long for a socket
@@ -204,7 +204,7 @@ func (g *guest) underGunicornOf(application string) *guest {
 	}
 	g.t.Cleanup(func() { os.RemoveAll(dir) })
 	g.network, g.address = "unix", filepath.Join(dir, "socket")
-	g.start(g.key, "gunicorn", "--workers", "3", "--config", "gunicorn.conf.py", "--worker-tmp-dir", dir, "--bind", "unix:"+g.address, application)
+	g.start(g.key, append([]string{"gunicorn", "--workers", "3", "--config", "gunicorn.conf.py", "--worker-tmp-dir", dir, "--bind", "unix:" + g.address, application}, options...)...)
 	return g
 }
 

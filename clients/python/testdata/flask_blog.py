@@ -49,6 +49,12 @@ def links(n):
     return jsonify(len(set(urls)), urls[-1])
 
 
+@app.get("/own/<int:n>")
+def own(n):
+    urls = [url_for("post", slug=i) for i in range(n)]
+    return jsonify(len(set(urls)), urls[-1])
+
+
 @app.get("/options")
 def options():
     return jsonify([
