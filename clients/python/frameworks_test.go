@@ -271,12 +271,14 @@ func TestDjangoAndFastAPIAreGuestsOfOneParty(t *testing.T) {
 	})
 }
 
-// TestDjangoFastAPIAndAnyASGIApplicationPassTheCheck has them checked without a Caddy.
-func TestDjangoFastAPIAndAnyASGIApplicationPassTheCheck(t *testing.T) {
+// TestApplicationsOfAllFrameworksPassTheCheck has them checked without a Caddy.
+func TestApplicationsOfAllFrameworksPassTheCheck(t *testing.T) {
 	installFrameworks(t)
 	t.Setenv("WSGI_PARTY_GUEST", "shop")
 	for name, serve := range map[string]func(*guest) *guest{
 		"Django under gunicorn": func(g *guest) *guest { return g.underGunicornOf("django_site:application") },
+		"Flask under gunicorn":  func(g *guest) *guest { return g.underGunicornOf("flask_blog:app") },
+		"flask run":             func(g *guest) *guest { return g.underFlaskRun() },
 		"Django under uvicorn":  func(g *guest) *guest { return g.underUvicorn("django_site:asgi") },
 		"FastAPI":               func(g *guest) *guest { return g.underUvicorn("fastapi_blog:app") },
 		"an ASGI application":   func(g *guest) *guest { return g.underUvicorn("plain_asgi:party") },

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import threading
@@ -115,11 +116,7 @@ class Caddy:
             body = ask.payload
         else:
             path = "/"
-            body = b"[%s]" % b",".join(
-                b'{"service":%s,"payload":%s%s}'
-                % (json.dumps(ask.service).encode(), ask.payload, _FIRST if ask.first else b"")
-                for ask in asks
-            )
+            body = b"[%s]" % b",".join([_one_of_several(ask) for ask in asks])
         try:
             response = self._connections.post(path, body, headers, deadline)
         except UNREACHED:
@@ -137,9 +134,6 @@ class Caddy:
         if not isinstance(results, list) or len(results) != len(asks):
             raise ValueError("not one result for each question")
         return results
-
-
-_FIRST = b',"first":true'
 
 
 def answers_in(
@@ -177,10 +171,7 @@ def _parts(asks: Sequence[Ask]) -> Iterator[List[Ask]]:
     part: List[Ask] = []
     size = len("[")
     for ask in asks:
-        length = (
-            len(json.dumps(ask.service)) + len(ask.payload) + len('{"service":,"payload":},')
-            + (len(_FIRST) if ask.first else 0)
-        )
+        length = len(_one_of_several(ask)) + len(",")
         if part and (len(part) == MAX_BATCH or size + length > MAX_BODY):
             yield part
             part, size = [], len("[")
@@ -188,6 +179,15 @@ def _parts(asks: Sequence[Ask]) -> Iterator[List[Ask]]:
         size += length
     if part:
         yield part
+
+
+def _one_of_several(ask: Ask) -> bytes:
+    return b"%s%s%s" % (_start(ask.service), ask.payload, b',"first":true}' if ask.first else b"}")
+
+
+@functools.lru_cache(maxsize=256)
+def _start(service: str) -> bytes:
+    return b'{"service":%s,"payload":' % json.dumps(service).encode()
 
 
 def _names(asks: Sequence[Ask]) -> str:

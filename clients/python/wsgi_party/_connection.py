@@ -168,11 +168,16 @@ class _Wire(io.RawIOBase):
         super().__init__()
         self.connected = connected
         self.deadline = deadline
+        self.unsent: List[bytes] = []
         self.buffer: Optional[_Buffer] = None
         self.ended = False
 
-    def sendall(self, data: Any) -> None:
-        rest = memoryview(data)
+    def sendall(self, data: bytes) -> None:
+        self.unsent.append(data)  # head and body, to go together
+
+    def flush(self) -> None:
+        rest = memoryview(b"".join(self.unsent))
+        self.unsent.clear()
         while rest:
             self.connected.settimeout(until(self.deadline))
             rest = rest[self.connected.send(rest):]
@@ -187,6 +192,8 @@ class _Wire(io.RawIOBase):
         return True
 
     def makefile(self, mode: str) -> io.BufferedReader:
+        """Is called for the response, when the request is complete."""
+        self.flush()
         self.buffer = _Buffer(self)
         return self.buffer
 
