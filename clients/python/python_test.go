@@ -334,3 +334,14 @@ func TestAnApplicationAsksOverTLS(t *testing.T) {
 	eventually(t, "they answer over TLS", func() bool { return c.get("/six/ask/name") == `["seven"]` })
 	c.pageIs("/six/first/name", `"seven"`)
 }
+
+// TestAnApplicationOfTheOriginalNeedsOnlyItsKey has two that Caddy tells where to ask.
+func TestAnApplicationOfTheOriginalNeedsOnlyItsKey(t *testing.T) {
+	f := newFrameworks(t)
+	f.load(nil, newGuest(t, "nine", "").underWSGIRef(pythons(t)[0]), newGuest(t, "ten", "").underGunicorn())
+	f.is(map[string]string{
+		"/nine/ask/name": `["ten"]`,
+		"/ten/ask/name":  `["nine"]`,
+		"/ten/first/url?payload=[\"nine\",{\"slug\":\"a\"}]": `"/nine/posts/a"`,
+	})
+}

@@ -1,0 +1,643 @@
+# Copyright 2026 The wsgi_party Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Flask as a guest, on real sockets."""
+
+import contextlib
+import datetime
+import json
+import logging
+import socket
+import tempfile
+import threading
+import time
+import unittest
+import uuid
+from pathlib import Path
+from urllib.parse import unquote
+
+import flask
+from flask import Blueprint, Flask, jsonify, render_template_string, url_for
+from servers import Links, from_caddy, party_ask, send_too_much
+from test_wsgi_party import (
+    KEY, MANIFEST, OTHER_KEY, FakeCaddy, ask, environment, invite, make_token, running, send,
+    serving,
+)
+from uritemplates import expand
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.routing import BaseConverter, BuildError, UnicodeConverter
+
+from wsgi_party import HighAndDry
+from wsgi_party._manifest import Pages
+from wsgi_party.flask import Party
+
+INVITE = "/__invite__/"
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        self.contexts = contextlib.ExitStack()
+        self.addCleanup(self.contexts.close)
+        self.contexts.enter_context(environment())
+        for name in ("wsgi_party", "flask_app"):  # what is expected is not said
+            self.quiet(logging.getLogger(name))
+
+    def quiet(self, named):
+        level = named.level
+        named.setLevel(logging.CRITICAL)
+        self.addCleanup(named.setLevel, level)
+
+    def application(self, **options):
+        self.app = Flask("flask_app")
+        self.party = Party(self.app, **{"key": KEY, **options})
+        guest, self.ended = self.app.extensions["wsgi_party"], threading.Semaphore(0)
+        done = guest.done
+        guest.done = lambda handled: (done(handled), self.ended.release())
+
+    def serve(self, application=None):
+        return self.contexts.enter_context(serving(application or self.app))
+
+    def start_caddy(self):
+        self.caddy = self.contexts.enter_context(running(FakeCaddy()))
+        self.links = Links(self.caddy)
+
+    def get(self, port, at, prefix="", **headers):
+        response = send(port, "GET", at, headers=from_caddy(self.caddy, prefix, **headers))
+        if self.app.extensions["wsgi_party"].keys:
+            self.assertTrue(self.ended.acquire(timeout=20))  # what it had is remembered now
+        return response.json() if response.status == 200 else response.status
+
+
+class MountTest(Case):
+    def setUp(self):
+        super().setUp()
+        self.start_caddy()
+        self.application()
+
+        @self.app.get("/item/<int:n>")
+        def item(n):
+            return jsonify(flask.request.path, url_for("item", n=1), flask.request.url)
+
+        @self.app.get("/slash/")
+        def slash():
+            return ""
+
+    def test_it_comes_before_all_paths_once(self):
+        port = self.serve()
+        origin = "http://127.0.0.1:%d" % port
+        for prefix in ("/blog", "/b/c", "/%C3%BC"):
+            self.assertEqual(self.get(port, "/item/2?q", prefix), [
+                "/item/2", unquote(prefix) + "/item/1",
+                origin + unquote(prefix) + "/item/2?q",
+            ])
+        for prefix in ("", "/", "//evil.example", "blog", "/a b"):
+            self.assertEqual(self.get(port, "/item/2", prefix)[1], "/item/1")
+
+    def test_what_the_server_knows_stays(self):
+        for known, prefix, mount in (
+            ("/blog", "/blog", "/blog"), ("/blog", "", "/blog"), ("/in", "/blog", "/blog/in"),
+            ("/blog/in", "/blog", "/blog/in"), ("/blogger", "/blog", "/blog/blogger"),
+        ):
+            port = self.serve(lambda environ, start, known=known: self.app(
+                {**environ, "SCRIPT_NAME": known}, start
+            ))
+            self.assertEqual(self.get(port, "/item/2", prefix)[1], mount + "/item/1")
+
+    def test_with_a_proxy_fix_before_or_after(self):
+        outside = ProxyFix(self.app, x_prefix=1)
+        self.assertEqual(self.get(self.serve(outside), "/item/2", "/blog")[1], "/blog/item/1")
+        self.app.wsgi_app.application = ProxyFix(self.app.wsgi_app.application, x_prefix=1)
+        self.assertEqual(self.get(self.serve(), "/item/2", "/blog")[1], "/blog/item/1")
+        self.assertEqual(self.get(self.serve(outside), "/item/2", "/blog")[1], "/blog/item/1")
+
+    def test_redirects_have_it(self):
+        response = send(self.serve(), "GET", "/slash", headers={"X-Forwarded-Prefix": "/blog"})
+        self.assertEqual(response.status, 308)
+        self.assertTrue(response.headers["Location"].endswith("/blog/slash/"))
+
+    def test_an_application_in_another(self):
+        """Its pages are where the dispatcher has it, below Caddy's mount."""
+        def root(environ, start):
+            start("404 Not Found", [])
+            return [b""]
+
+        port = self.serve(DispatcherMiddleware(root, {"/in": self.app}))
+        self.assertEqual(self.get(port, "/in/item/2", "/blog")[1], "/blog/in/item/1")
+        manifest = invite(
+            port, "/in" + INVITE, htu="/blog/in" + INVITE, mnt="/blog",
+            headers={"X-Forwarded-Prefix": "/blog"},
+        ).json()
+        self.assertEqual(manifest["urls"]["item"], "/in/item/{n}")
+        for known in ("", "/blog"):  # by a server that knows the mount
+            port = self.serve(lambda environ, start, known=known: self.app(
+                {**environ, "SCRIPT_NAME": known}, start
+            ))
+            manifest = invite(port, INVITE, htu="/blog" + INVITE, mnt="/blog").json()
+            self.assertEqual(manifest["urls"]["item"], "/item/{n}")
+
+    def test_a_stream_has_it_as_far_as_flask_does(self):
+        @self.app.get("/stream")
+        def stream():
+            parts = (json.dumps([url_for("item", n=n)]) for n in range(1))
+            return flask.Response(flask.stream_with_context(parts), mimetype="application/json")
+
+        self.assertEqual(self.get(self.serve(), "/stream", "/blog"), ["/blog/item/0"])
+
+
+class Spelled(BaseConverter):
+    def to_url(self, value):
+        return "+".join(value)
+
+
+class Slashes(BaseConverter):
+    regex = ".+"
+    part_isolating = False
+
+
+class Isolated(UnicodeConverter):
+    pass
+
+
+class PagesTest(Case):
+    def pages(self):
+        pages = Pages()
+        self.party._tell(self.app, pages)
+        self.left_out = dict(pages.left_out)
+        return pages.templates
+
+    def rule(self, rule, endpoint, **options):
+        self.app.add_url_rule(rule, endpoint, self.rule, **options)
+
+    def test_what_each_rule_says(self):
+        self.application()
+        self.app.url_map.converters.update(spelled=Spelled, slashes=Slashes, isolated=Isolated)
+        for rule, want in (
+            ("/", "/"), ("/plain", "/plain"), ("/a b/ü/{x}", "/a%20b/%C3%BC/%7Bx%7D"),
+            ("/s/<x>", "/s/{x}"), ("/i/<int:x>", "/i/{x}"), ("/i2/<int(min=5, max=7):x>", "/i2/{x}"),
+            ("/f/<float(signed=True):x>/", "/f/{x}/"), ("/u/<uuid:x>", "/u/{x}"),
+            ("/any/<any(a, 'b,c'):x>", "/any/{x}"), ("/len/<string(length=2):x>", "/len/{x}"),
+            ("/p/<path:x>", "/p{/x*}"), ("/p2/<path:x>/edit/<int:y>", "/p2{/x*}/edit/{y}"),
+            ("/d/<x>.<y>", "/d/{x}.{y}"), ("/c/<spelled:x>", "/c/{x}"),
+            ("/c2/<slashes:x>", "/c2{/x*}"), ("/c3/<isolated:x>", "/c3/{x}"),
+            ("/fixed/<int(fixed_digits=4):x>", None), ("/q/a-<path:x>", None), ("/b\\s", None),
+        ):
+            with self.subTest(rule):
+                name = rule.encode().hex()[:64]
+                self.rule(rule, name)
+                self.assertEqual(self.pages().get(name), want)
+
+    def test_links_lead_where_flasks_do(self):
+        """Made from templates as Caddy does, for values as they come in a request."""
+        self.application()
+        for n, (rule, values) in enumerate((
+            ("/x/<a>", {"a": "a b?c#d&é%"}), ("/x/<int:a>/<b>", {"a": 7, "b": "c.d"}),
+            ("/x/<path:a>", {"a": "b/c d/e.txt"}), ("/x/<uuid:a>", {"a": uuid.UUID(int=9)}),
+            ("/x/<float:a>/", {"a": 1.5}), ("/x/<a>;<b>", {"a": "1", "b": "2"}),
+        )):
+            self.rule("/%d%s" % (n, rule), "p%d" % n)
+            url = expand(self.pages()["p%d" % n], json.loads(json.dumps(values, default=str)))
+            adapter = self.app.url_map.bind("x")
+            for link in (url, adapter.build("p%d" % n, values)):
+                self.assertEqual(adapter.match(unquote(link)), ("p%d" % n, values))
+
+    def test_what_is_left_out(self):
+        self.application()
+        self.rule("/ws", "socket", websocket=True)
+        self.rule("/sub", "sub", subdomain="x")
+        self.rule("/built", "built", build_only=True)
+        self.rule("/add", "add", methods=["POST"])
+        self.rule("/a", "a b")
+        self.rule("/two/<n>", "two")
+        self.rule("/two", "two", defaults={"n": "1"})
+        self.rule("/same/<n>", "same")
+        self.rule("/also/<n>", "same")
+        self.rule("/ws2", "both", websocket=True)
+        self.rule("/both", "both")
+        self.rule("/new", "new")
+        self.rule("/old", "new", alias=True)
+        self.assertEqual(self.pages(), {
+            "static": "/static{/filename*}", "built": "/built", "add": "/add", "two": "/two/{n}",
+            "same": "/same/{n}", "both": "/both", "new": "/new",
+        })
+        self.assertEqual(set(self.left_out), {"socket", "sub", "a b", "two as /two"})
+
+    def test_hosts(self):
+        self.app = Flask("flask_app", host_matching=True, static_folder=None)
+        self.party = Party(self.app, key=KEY)
+        self.rule("/here", "here")
+        self.rule("/there", "there", host="there.example")
+        self.assertEqual(self.pages(), {"here": "/here"})
+        self.assertEqual(self.left_out, {"there": "it has a host of its own"})
+
+    def test_blueprints_and_pages_by_hand(self):
+        self.application()
+        outer, inner = Blueprint("outer", __name__), Blueprint("inner", __name__)
+        inner.add_url_rule("/<n>", "page", lambda n: n)
+        outer.register_blueprint(inner, url_prefix="/in")
+        self.app.register_blueprint(outer, url_prefix="/out")
+        self.rule("/search", "search")
+        self.rule("/secret", "secret")
+        self.party.page("search", "/search{?q}")
+        self.party.page("secret", None)
+        with self.assertRaises(ValueError):
+            self.party.page("x", "search")
+        pages = self.pages()
+        self.assertEqual(pages["outer.inner.page"], "/out/in/{n}")
+        self.assertEqual(pages["search"], "/search{?q}")
+        self.assertNotIn("secret", pages)
+
+
+class InviteTest(Case):
+    def setUp(self):
+        super().setUp()
+        self.start_caddy()
+        self.application()
+
+        @self.party.service("name")
+        def name(payload):
+            return [payload, url_for("page"), flask.request.method]
+
+        @self.party.service("coroutine")
+        async def coroutine(payload):
+            return "awaited"
+
+        @self.party.service("decline")
+        def decline(payload):
+            raise HighAndDry
+
+        @self.party.service("fail")
+        def fail(payload):
+            raise ValueError("on purpose")
+
+        @self.party.service("odd")
+        def odd(payload):
+            return object()
+
+        self.app.add_url_rule("/page", "page", lambda: "page")
+        self.torn = []
+        self.app.teardown_request(self.torn.append)
+
+    def test_the_manifest(self):
+        port = self.serve()
+        response = invite(port)
+        self.assertEqual((response.status, response.headers["Content-Type"]), (200, MANIFEST))
+        self.assertEqual(response.headers["Cache-Control"], "max-age=60")
+        self.assertEqual(response.json()["urls"]["page"], "/page")
+        self.assertEqual(
+            response.json()["services"]["name"], {"href": "/__invite__/partyline/name"}
+        )
+        again = invite(port, headers={"If-None-Match": response.headers["ETag"]})
+        self.assertEqual((again.status, again.body), (304, b""))
+        elsewhere = invite(port, "/a b/x/".replace(" ", "%20"))
+        self.assertEqual(
+            elsewhere.json()["services"]["name"], {"href": "/a%20b/x/partyline/name"}
+        )
+
+    def test_services(self):
+        port, href = self.serve(), "/__invite__/partyline/"
+        self.assertEqual(ask(port, href + "name", {"a": "ü"}).json(), [{"a": "ü"}, "/page", "POST"])
+        mounted = ask(
+            port, href + "name", htu="/blog" + href + "name", mnt="/blog",
+            headers={"X-Forwarded-Prefix": "/blog"},
+        )
+        self.assertEqual(mounted.json()[1], "/blog/page")
+        self.assertEqual(self.torn, [None, None])
+        self.assertEqual(ask(port, href + "decline").status, 204)
+        for name in ("fail", "odd"):
+            failed = ask(port, href + name)
+            self.assertEqual(failed.status, 500)
+            self.assertNotIn(b"purpose", failed.body)
+        self.assertEqual(ask(port, href + "nothing").status, 404)
+        for body in (b"", b"{", b"NaN", b"[Infinity]", b"\xff", b"[" * 100000):
+            self.assertEqual(ask(port, href + "name", body=body).status, 400)
+        with self.assertRaises(ValueError):
+            self.party.service("name")(lambda payload: None)
+
+    def test_a_coroutine_as_views_may_be(self):
+        got = ask(self.serve(), "/__invite__/partyline/coroutine").json()
+        self.assertEqual(got, "awaited")
+
+    def test_a_body_that_is_too_long(self):
+        port, path = self.serve(), "/__invite__/partyline/name"
+        self.assertEqual(send_too_much(port, path, make_token("POST", path)), 413)
+        self.assertIn(send_too_much(port, path, "x.y.z"), (401, 413))
+
+    def test_without_a_token_nothing_is_here(self):
+        port = self.serve()
+        for method, path in (("GET", INVITE), ("POST", "/__invite__/partyline/name")):
+            self.assertEqual(send(port, method, path, headers={"Accept": MANIFEST}).status, 404)
+        token = make_token("GET", "/__invite__/partyline/name")
+        headers = {"Party-Token": token}  # of a request that is none of Caddy's
+        self.assertEqual(send(port, "GET", "/__invite__/partyline/name", headers=headers).status, 404)
+
+    def test_a_token_that_proves_nothing(self):
+        port, href = self.serve(), "/__invite__/partyline/name"
+        now = int(time.time())
+        for wrong in (
+            {"token": "x.y.z"}, {"token": make_token("GET", INVITE) + "x"},
+            {"key": OTHER_KEY}, {"key": ""}, {"key": "x" * 31}, {"htm": "PUT"}, {"htu": "/other"},
+            {"htu": INVITE + "?a"}, {"iat": now - 200, "exp": now - 140}, {"exp": now + 90},
+            {"header": {"alg": "none"}}, {"header": {"alg": "HS512"}}, {"bsh": "x"}, {"aud": ""},
+            {"mnt": "//evil"},
+        ):
+            with self.subTest(wrong):
+                headers = {"Party-Ask": party_ask(self.caddy.url)}
+                self.assertEqual(invite(port, headers=headers, **wrong).status, 401)
+                if "htu" not in wrong:
+                    self.assertEqual(ask(port, href, **wrong).status, 401)
+        # Replayed with another body, or to another service.
+        token = make_token("POST", href, b"1")
+        self.assertEqual(ask(port, href, body=b"1", token=token).status, 200)
+        for path, body in ((href, b"2"), (href + "s", b"1"), ("/__invite__/partyline/fail", b"1")):
+            self.assertEqual(ask(port, path, body=body, token=token).status, 401)
+
+    def test_a_token_that_names_another_guest(self):
+        self.application(guest="blog")
+        port = self.serve()
+        self.assertEqual(invite(port, aud="blog").status, 200)
+        self.assertEqual(invite(port, aud="shop").status, 401)
+
+
+class LinksTest(Case):
+    def setUp(self):
+        super().setUp()
+        self.start_caddy()
+
+    def page(self, *names, **options):
+        self.application(**options)
+
+        @self.app.get("/")
+        def index():
+            return jsonify([url_for(name, n=1) for name in names])
+
+        @self.app.get("/own/<n>")
+        def own(n):
+            return n
+
+        return self.serve()
+
+    def test_ones_own_come_first_and_are_not_asked_for(self):
+        port = self.page("own", ".own")
+        self.assertEqual(self.get(port, "/", "/blog"), ["/blog/own/1", "/blog/own/1"])
+        self.assertEqual(self.links.counts, [])
+
+    def test_others_are_asked_for_together(self):
+        port = self.page("shop:a", "shop:b", "own", "c", "shop:a")
+        want = ["/there/shop:a?n=1", "/there/shop:b?n=1", "/own/1", "/there/c?n=1", "/there/shop:a?n=1"]
+        for _ in range(3):
+            self.assertEqual(self.get(port, "/"), want)
+        self.assertEqual(self.links.counts, [1, 1, 1, 3, 3])
+        asked = self.caddy.requests[-1]
+        self.assertEqual(asked["headers"]["Authorization"], "Bearer " + KEY)
+        self.assertEqual(asked["json"][0], {
+            "service": "url", "payload": {"name": "shop:a", "values": {"n": 1}}, "first": True,
+        })
+
+    def test_pages_of_errors_too(self):
+        self.application()
+
+        @self.app.errorhandler(404)
+        def missing(error):
+            return jsonify([url_for("shop:a"), url_for("shop:b")]), 200
+
+        port = self.serve()
+        for path in ("/x", "/y", "/z"):
+            self.get(port, path)
+        self.assertEqual(self.links.counts, [1, 1, 2, 2])
+
+    def test_fetching(self):
+        self.application()
+
+        @self.app.get("/")
+        def index():
+            self.party.fetch_links(("shop:item", {"n": n}) for n in range(5))
+            return jsonify([url_for("shop:item", n=n) for n in range(5)])
+
+        self.assertEqual(self.get(self.serve(), "/")[4], "/there/shop:item?n=4")
+        self.assertEqual(self.links.counts, [5])
+
+    def test_flasks_options(self):
+        self.application()
+        links = [
+            ({"_anchor": 'a b"</script>'}, "/there/x?#a%20b%22%3C/script%3E"),
+            ({"_external": True}, "http://blog.example/there/x?"),
+            ({"_external": True, "_scheme": "https"}, "https://blog.example/there/x?"),
+            ({"_scheme": "https"}, "https://blog.example/there/x?"),
+            ({"_method": "POST", "a": None}, "/there/x?"),
+            ({"_external": False}, "/there/x?"),
+            ({"day": datetime.date(2026, 11, 28)}, "/there/x?day=2026-11-28"),
+        ]
+
+        @self.app.get("/")
+        def index():
+            return jsonify([url_for("x", **options) for options, _ in links])
+
+        got = self.get(self.serve(), "/", Host="blog.example")
+        self.assertEqual(got, [want for _, want in links])
+
+    def test_a_link_with_a_host(self):
+        self.application()
+
+        @self.app.get("/")
+        def index():
+            return jsonify([
+                url_for("evil:https://shop.example/a?b", _external=external, _anchor="c")
+                for external in (False, True)
+            ])
+
+        self.assertEqual(self.get(self.serve(), "/"), ["https://shop.example/a?b#c"] * 2)
+
+    def test_templates_escape_them(self):
+        self.application()
+
+        @self.app.get("/")
+        def index():
+            return jsonify(render_template_string(
+                "<a href=\"{{ url_for('evil:/a?b=1&c=\\'') }}\">{{ url_for('evil:/x') }}</a>"
+            ))
+
+        self.assertEqual(
+            self.get(self.serve(), "/"), '<a href="/a?b=1&amp;c=&#39;">/x</a>'
+        )
+
+    def test_outside_a_request(self):
+        self.application(url=self.caddy.url)
+        self.app.config["SERVER_NAME"] = "blog.example"
+        with self.app.app_context():
+            self.assertEqual(url_for("shop:a"), "http://blog.example/there/shop:a?")
+            self.assertEqual(url_for("shop:a", _external=False), "/there/shop:a?")
+            with self.assertRaises(BuildError):
+                url_for("nobody:a")
+
+    def test_nobody_can_make_it(self):
+        names = ("nobody:a", "evil:javascript:alert(1)", "evil://evil.example/", "own2")
+        for options, status in (({}, 500), ({"missing_link": ""}, ["", "", "", ""])):
+            names = names[:3] + ("nobody:b",)
+            self.assertEqual(self.get(self.page(*names, **options), "/"), status)
+
+    def test_ones_own_with_wrong_values_is_flasks_error(self):
+        self.application(missing_link="")
+
+        @self.app.get("/<int:n>")
+        def own(n):
+            try:
+                return url_for("own")
+            except BuildError as error:
+                return jsonify(str(error))
+
+        self.assertIn("Did you forget to specify values ['n']", self.get(self.serve(), "/1"))
+        self.assertEqual(self.links.counts, [])
+
+    def test_other_handlers_of_the_application_have_their_turn(self):
+        port = self.page("nobody:a")
+        self.app.url_build_error_handlers.append(lambda error, endpoint, values: "/their own")
+        self.assertEqual(self.get(port, "/"), ["/their own"])
+
+    def test_the_party_is_down(self):
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            down = "http://127.0.0.1:%d/" % unused.getsockname()[1]
+        self.application(missing_link="#")
+
+        @self.app.get("/")
+        def index():
+            return jsonify([url_for("shop:%d" % n) for n in range(50)])
+
+        port = self.serve()
+        begun = time.monotonic()
+        for _ in range(3):
+            got = send(port, "GET", "/", headers={"Party-Ask": party_ask(down)}).json()
+            self.assertEqual(got, ["#"] * 50)
+        self.assertLess(time.monotonic() - begun, 2)
+
+
+class PartyTest(Case):
+    def setUp(self):
+        super().setUp()
+        self.start_caddy()
+
+    def test_a_visitors_party_ask_is_not_believed(self):
+        self.application()
+
+        @self.app.get("/x")
+        def x():
+            return jsonify(self.party.ask("y"))
+
+        evil = self.contexts.enter_context(socket.create_server(("127.0.0.1", 0)))
+        evil.settimeout(0.3)
+        address = "http://127.0.0.1:%d/" % evil.getsockname()[1]
+        port = self.serve()
+        for header in (
+            address, address + "; mac=", party_ask(address, OTHER_KEY), party_ask(address, ""),
+            party_ask(self.caddy.url) + ", " + address,
+            party_ask(self.caddy.url).replace(self.caddy.url, address),
+        ):
+            page = send(port, "GET", "/x", headers={"Party-Ask": header})
+            self.assertEqual(page.json(), [])
+        with self.assertRaises(socket.timeout):
+            evil.accept()
+        self.assertEqual(self.caddy.requests, [])
+
+    def test_a_token_is_handed_back_only_if_it_is_one(self):
+        self.application()
+
+        @self.party.service("relay")
+        def relay(payload):
+            return self.party.ask("x")
+
+        @self.app.get("/")
+        def index():
+            return jsonify(self.party.ask("x"))
+
+        self.caddy.respond = lambda request: {"answers": [], "replies": []}
+        port, href = self.serve(), "/__invite__/partyline/relay"
+        headers = from_caddy(self.caddy, "/blog", **{"CDN-Loop": "caddy"})
+        ask(port, href, headers=headers)
+        for token in ("", "x.y.z", make_token("GET", "/", key=OTHER_KEY)):
+            send(port, "GET", "/", headers={**headers, "Party-Token": token})
+        tokens = [r["headers"]["Party-Token"] for r in self.caddy.requests]
+        self.assertEqual(tokens[0].count("."), 2)
+        self.assertEqual(tokens[1:], [None] * 3)
+        for request in self.caddy.requests:
+            self.assertEqual(request["headers"]["X-Forwarded-Prefix"], "/blog")
+            self.assertEqual(request["headers"]["CDN-Loop"], "caddy")
+
+    def test_without_a_key_nothing_changes(self):
+        for options in ({"key": ""}, {"key": "", "url": ""}):
+            self.application(**options)
+
+            @self.app.get("/")
+            def index():
+                try:
+                    return jsonify(url_for("shop:a"))
+                except BuildError:
+                    return jsonify([flask.request.script_root, self.party.ask("x")])
+
+            port = self.serve()
+            self.assertEqual(self.get(port, "/", "/blog"), ["", []])
+            self.assertEqual(invite(port).status, 404)
+        self.application(key="", missing_link="")
+        with self.app.test_request_context(), self.assertRaises(BuildError):
+            url_for("shop:a")
+
+    def test_several_applications_of_one_party(self):
+        party = Party()
+        with self.assertRaisesRegex(RuntimeError, "init_app"):
+            party.ask("x")
+
+        @party.service("who")
+        def who(payload):
+            return flask.current_app.name
+
+        folder = Path(self.contexts.enter_context(tempfile.TemporaryDirectory()))
+        ports = {}
+        for name, key in (("one", KEY), ("two", OTHER_KEY)):
+            app = Flask(name)
+            (folder / name).write_text(key)
+            with environment(WSGI_PARTY_KEY_FILE=str(folder / name)):
+                party.init_app(app)
+            ports[name] = self.serve(app)
+
+            @app.get("/")
+            def index():
+                return jsonify(party.ask("x"))
+
+        self.caddy.respond = lambda request: {
+            "answers": [request["headers"]["Authorization"]], "replies": [],
+        }
+        for name, key in (("one", KEY), ("two", OTHER_KEY)):
+            got = ask(ports[name], "/__invite__/partyline/who", key=key)
+            self.assertEqual(got.json(), name)
+            header = {"Party-Ask": party_ask(self.caddy.url, key)}
+            got = send(ports[name], "GET", "/", headers=header).json()
+            self.assertEqual(got, ["Bearer " + key])
+        with self.assertRaisesRegex(RuntimeError, "has a Party already"):
+            party.init_app(app)
+
+    def test_a_short_key_is_refused_and_not_told(self):
+        with self.assertRaises(ValueError) as raised:
+            Party(Flask("flask_app"), key="short")
+        self.assertNotIn("short:", str(raised.exception))
+
+    def test_what_is_told_is_said_once(self):
+        logging.getLogger("wsgi_party").setLevel(logging.INFO)
+        self.application()
+        self.app.add_url_rule("/<int(fixed_digits=2):n>", "</script>\n", lambda n: "")
+        port = self.serve()
+        with self.assertLogs("wsgi_party", logging.INFO) as logs:
+            threads = [threading.Thread(target=send, args=(port, "GET", "/12")) for _ in range(8)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            invite(port)
+        self.assertEqual(logs.output, [
+            "INFO:wsgi_party:flask_app tells the party of pages: 1, and services: 0",
+            "INFO:wsgi_party:flask_app leaves out '</script>\\n'"
+            " (its variable 'n' is filled up with zeros)",
+        ])
+
+
+if __name__ == "__main__":
+    unittest.main()
