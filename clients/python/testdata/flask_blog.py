@@ -9,7 +9,6 @@ import os
 from flask import (
     Flask, Response, g, jsonify, render_template_string, request, stream_with_context, url_for,
 )
-from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import BuildError
 
 from wsgi_party.flask import HighAndDry, Party
@@ -17,11 +16,7 @@ from wsgi_party.flask import HighAndDry, Party
 logging.basicConfig(level=logging.INFO)
 app = Flask(__name__)
 app.json.ensure_ascii = False
-if os.environ.get("PROXY_FIX") == "inside":
-    app.wsgi_app = ProxyFix(app.wsgi_app, x_prefix=1)
 party = Party(app)
-if os.environ.get("PROXY_FIX") == "outside":
-    app.wsgi_app = ProxyFix(app.wsgi_app, x_prefix=1)
 
 
 @app.get("/")

@@ -283,4 +283,5 @@ class Guest(Line):
     def _say_refused(self, received: Received, error: InvalidToken) -> None:
         # A visitor past Caddy can send any number of them.
         level = logging.WARNING if self.once.first(("refused", str(error))) else logging.DEBUG
-        logger.log(level, "Party-Token refused at %r: %s", received.path, error)
+        path = received.path.decode("latin-1")
+        logger.log(level, "Party-Token refused at %s: %s", ascii(path), error)
