@@ -15,14 +15,14 @@ export class Log {
   }
 
   info(text) {
-    this.#logger.info(`wsgi-party: ${text}`)
+    this.#logger.info(oneLine(text))
   }
 
-  /** Says a text in one line, whatever others have put in. */
   warn(text) {
-    this.#logger.warn(`wsgi-party: ${text.replace(/[\x00-\x1f\x7f-\x9f\u2028\u2029]+/g, ' ').trim()}`)
+    this.#logger.warn(oneLine(text))
   }
 
+  /** Says what failed, and where, in as many lines as that takes. */
   error(text) {
     this.#logger.error(`wsgi-party: ${text}`)
   }
@@ -38,4 +38,9 @@ export class Log {
     this.#said.set(text, now)
     this[level](text)
   }
+}
+
+/** Returns a text as one line, whatever others, or a route's path, have put in. */
+function oneLine(text) {
+  return `wsgi-party: ${text.replace(/[\x00-\x1f\x7f-\x9f\u2028\u2029]+/g, ' ').trim()}`
 }

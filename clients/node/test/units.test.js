@@ -163,4 +163,7 @@ test('the log is not filled', () => {
   const log = new Log(logger)
   for (let i = 0; i < 5000; i++) log.once('warn', `text ${i % 3000}`)
   assert.equal(said.length, 1000)
+  log.info('a route at /a\nb')
+  log.warn('c\u2028\x1b[2Jd')
+  assert.deepEqual(said.slice(1000), ['info wsgi-party: a route at /a b', 'warn wsgi-party: c [2Jd'])
 })
