@@ -79,6 +79,7 @@ export class Guest {
   #believe(header) {
     const address = believed(header, this.keys.all) ?? (this.keys.refresh() ? believed(header, this.keys.all) : undefined)
     if (address === undefined) {
+      if (this.keys.all.length === 0) return // which the keys have said
       if (!this.#hasRefused) this.log.warn('a Party-Ask that is not signed with the key (WSGI_PARTY_KEY) is ignored: the key is another one than that of wsgi_party_guest in the Caddyfile, or a visitor has sent it')
       this.#hasRefused = true
       return

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
+import { resolve } from 'node:path'
 
 const MIN_KEY = 32
 const MAX_FILE = 1 << 16
@@ -53,6 +54,7 @@ export class Keys {
       if (keys.length > 0) this.#fromFile = keys
     } catch (error) {
       if (error.code !== 'ENOENT') this.#log.once('warn', `cannot read the key file ${this.#file}: ${error.message}`)
+      else if (before.length === 0) this.#log.once('warn', `there is no key file ${resolve(this.#file)} (WSGI_PARTY_KEY_FILE) yet: Caddy writes it where its wsgi_party_guest has "key auto" and that path`)
     }
     return before.length !== this.#fromFile.length || before.some((key, i) => !key.equals(this.#fromFile[i]))
   }

@@ -218,6 +218,10 @@ test('keys that Caddy has changed since, as it says', async (t) => {
   const pass = clock(t)
   const file = socketPath(t)
   const changed = 'x'.repeat(40)
+  const first = notes()
+  const { port } = await applications.http(t, { keyFile: file, logger: first.logger, fallback: '' }, (line) => line.urlFor('x'))
+  await fetchFrom(port, '/show', { headers: { 'Party-Ask': partyAsk('http://127.0.0.1:1') } })
+  assert.deepEqual(first.said.slice(1).map((line) => line.replace(/ there is no key file .*/, '')), ['warn wsgi-party:'], 'a key that is not there yet is no other one')
   writeFileSync(file, key)
   const asked = []
   const server = createServer((request, response) => {
