@@ -4,11 +4,10 @@
 import http from 'node:http'
 import https from 'node:https'
 
-import { decode, quote } from './json.js'
 import { parseAddress } from './address.js'
+import { MAX_BODY, decode, quote } from './json.js'
 
 const MAX_BATCH = 256 // asks that Caddy takes in one request
-const MAX_BODY = 1 << 20 // bytes
 const MAX_RESPONSE = 9 << 20 // bytes: Caddy's max_response, and some more
 const TIMEOUT = 5000 // milliseconds, from connecting to the last byte
 const MIN_PAUSE = 1000 // milliseconds that Caddy is left alone when it was not reached

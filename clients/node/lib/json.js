@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 const MAX_DEPTH = 64
-const MAX_BODY = 1 << 20
+export const MAX_BODY = 1 << 20 // bytes of a payload, an answer, or a batch of asks
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 

@@ -4,7 +4,8 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
 import { resolve } from 'node:path'
 
-const MIN_KEY = 32
+import { MIN_KEY } from './token.js'
+
 const MAX_FILE = 1 << 16
 const PAUSE = 1000 // milliseconds between two looks at the file
 

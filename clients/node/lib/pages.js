@@ -98,11 +98,11 @@ export class Pages {
 
 /** Says what a manifest tells, in one line. */
 export function summary({ told, left }, services) {
-  const told_ = `tells the party ${count(told, 'page')} and ${count(services, 'service')}`
-  if (left.length === 0) return told_
+  const line = `tells the party ${count(told, 'page')} and ${count(services, 'service')}`
+  if (left.length === 0) return line
   const listed = left.slice(0, MAX_SAID).map(([what, why]) => `${what || 'a route'} (${why})`)
   if (left.length > MAX_SAID) listed.push(`and ${left.length - MAX_SAID} more`)
-  return `${told_}, and leaves out ${listed.join(', ')}`
+  return `${line}, and leaves out ${listed.join(', ')}`
 }
 
 const count = (n, what) => `${n} ${what}${n === 1 ? '' : 's'}`

@@ -3,7 +3,7 @@
 
 import { createHash, createHmac, timingSafeEqual } from 'node:crypto'
 
-const MIN_KEY = 32 // bytes
+export const MIN_KEY = 32 // bytes
 const MAX_AGE = 60 // seconds
 const LEEWAY = 30 // seconds that Caddy's clock may differ from this one's
 const MOUNT = /^(?:\/[^/\\?#\x00-\x20\x7f]+)*$/
