@@ -178,7 +178,7 @@ class PagesTest(Case):
             ("/f/<float(signed=True):x>/", "/f/{x}/"), ("/u/<uuid:x>", "/u/{x}"),
             ("/any/<any(a, 'b,c'):x>", "/any/{x}"), ("/len/<string(length=2):x>", "/len/{x}"),
             ("/p/<path:x>", "/p{/x*}"), ("/p2/<path:x>/edit/<int:y>", "/p2{/x*}/edit/{y}"),
-            ("/d/<x>.<y>", "/d/{x}.{y}"), ("/c/<spelled:x>", "/c/{x}"),
+            ("/d/<x>.<y>", "/d/{x}.{y}"), ("/c/<spelled:x>", None),
             ("/c2/<slashes:x>", "/c2{/x*}"), ("/c3/<isolated:x>", "/c3/{x}"),
             ("/fixed/<int(fixed_digits=4):x>", None), ("/q/a-<path:x>", None), ("/b\\s", None),
         ):
@@ -619,6 +619,14 @@ class PartyTest(Case):
         with self.assertRaises(ValueError) as raised:
             Party(Flask("flask_app"), key="short")
         self.assertNotIn("short:", str(raised.exception))
+
+    def test_routes_that_cannot_be_read_fail_no_visitor(self):
+        self.application()
+        self.app.add_url_rule("/", "index", lambda: "x")
+        self.party._tell = lambda app, pages: 1 / 0
+        port = self.serve()
+        for _ in range(2):
+            self.assertEqual(send(port, "GET", "/").body, b"x")
 
     def test_what_is_told_is_said_once(self):
         logging.getLogger("wsgi_party").setLevel(logging.INFO)

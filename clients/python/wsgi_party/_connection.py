@@ -126,7 +126,7 @@ class Connections:
                 # Each address may take its share of the time that is left.
                 connecting.settimeout(until(deadline) / (len(addresses) - i))
                 connecting.connect(address)
-                if family != socket.AF_UNIX:
+                if self.address.socket_path is None:
                     connecting.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 if self._tls is not None:
                     connecting.settimeout(until(deadline))

@@ -130,7 +130,10 @@ class Guest(Line):
             with self._lock:
                 started, self._started = self._started, True
             if not started and self.keys:
-                self._manifest("/__invite__").say(self._application)
+                try:
+                    self._manifest("/__invite__").say(self._application)
+                except Exception:  # a route as no other: a visitor is to be served all the same
+                    logger.exception("what %s tells the party cannot be found", self._application)
 
     def call(self, received: Received) -> Optional[Call]:
         """Returns what a request is, if it is Caddy's own. What it says of where to ask is

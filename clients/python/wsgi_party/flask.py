@@ -30,6 +30,7 @@ from urllib.parse import quote
 
 from flask import Flask, current_app, has_app_context, has_request_context, request
 from werkzeug.routing import BuildError, PathConverter, Rule
+from werkzeug.routing.converters import DEFAULT_CONVERTERS
 
 from ._common import HighAndDry, within
 from ._guest import NO_DEFAULT, Guest
@@ -90,7 +91,7 @@ class Party:
         guest = Guest(settings, lambda pages: self._tell(app, pages), self._services, app.name)
         app.extensions[_EXTENSION] = self._guest = guest
         # Flask takes None for no link, though it does not say so.
-        app.url_build_error_handlers.append(cast(Any, self._link))
+        app.url_build_error_handlers.append(cast(Any, functools.partial(self._link, guest)))
         setattr(app, "wsgi_app", _Middleware(app, guest))
 
     # What Caddy is told
@@ -175,14 +176,15 @@ class Party:
             raise RuntimeError("this Party has no application yet: call init_app")
         return guest
 
-    def _link(self, error: Exception, endpoint: str, values: Dict[str, Any]) -> Optional[str]:
+    def _link(
+        self, guest: Guest, error: Exception, endpoint: str, values: Dict[str, Any]
+    ) -> Optional[str]:
         """Is called by Flask's url_for where it can build no URL. None has it raise the
         error.
         """
         assert isinstance(error, BuildError)
         if _is_own(error, endpoint):
             return None  # with other values
-        guest = self._asking()
         asked = {
             name: value for name, value in values.items()
             if value is not None and name not in _OPTIONS
@@ -232,6 +234,9 @@ class _Middleware:
         with self.app.request_context(environ):
             return self.app.ensure_sync(handler)(payload)
 
+
+# Converters of these write a value as a template does.
+_KNOWN = {kind.to_url for kind in DEFAULT_CONVERTERS.values()}
 
 _OPTIONS = frozenset(["_anchor", "_external", "_method", "_scheme"])
 
@@ -289,6 +294,9 @@ def _build(rule: Rule, template: Template) -> None:
             template.literal(text)
             continue
         converter = rule._converters[text]
+        if type(converter).to_url not in _KNOWN:
+            kind = type(converter).__name__
+            raise Unsayable(f"{kind} writes {text} in its own way (to_url)")
         if getattr(converter, "fixed_digits", 0):
             raise Unsayable(f"its variable {text!r} is filled up with zeros")
         isolating = getattr(converter, "part_isolating", not isinstance(converter, PathConverter))
