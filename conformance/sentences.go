@@ -21,6 +21,7 @@ const (
 	inURL      = "the-service-url"
 	inProof    = "proof"
 	inAsking   = "3-asking"
+	inAddress  = "where-to-ask"
 	inMount    = "the-caddyfile"
 	inCheck    = "check-it"
 	inList     = "a-clients-checklist"
@@ -88,7 +89,7 @@ var sentences = []sentence{
 	{"token.body", inProof, "a token for another body is refused", "compare bsh with the SHA-256 of the body as it was read", ""},
 	{"token.malformed", inProof, "what is no token at all does no harm", "refuse what does not parse, also where its signature is right, as any other wrong token", ""},
 
-	{"party-ask.forged", inAsking, "a forged Party-Ask gets no key", "believe a Party-Ask only if its mac is right under one of the keys, and send the key nowhere else", ""},
+	{"party-ask.forged", inAddress, "a forged Party-Ask gets no key", "believe a Party-Ask only if its mac is right under one of the keys, and send the key nowhere else", ""},
 
 	{"asking.key", inAsking, "an ask is a POST with the key", "send `Authorization: Bearer <key>` with a POST to the address in Party-Ask, with the service below it or a list of asks", ""},
 	{"asking.json", inAsking, "what is asked is JSON that every parser takes", "ask with JSON, and in a list with at most 256 of {\"service\", \"payload\", \"first\"}", ""},
