@@ -31,9 +31,8 @@ export function attachToExpress(guest, app) {
     guest.say()
     keepConnections(req)
     const request = guest.begin(req.method, req.originalUrl ?? req.url, req.headers, () => req.route, atEndOf(res))
-    const run = () => current.run(request, () => handleMounted(handle, this, request, req, res, next))
-    if (guest.isCaddys(request)) answer(guest, request, req, res, run)
-    else run()
+    if (guest.isCaddys(request)) answer(guest, request, req, res)
+    else current.run(request, () => handleMounted(handle, this, request, req, res, next))
   }
   app.listen = function (...args) {
     return listen.apply(this, args).once('listening', () => guest.say())

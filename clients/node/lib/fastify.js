@@ -35,9 +35,8 @@ export function attachToFastify(guest, party, fastify) {
     raw[REQUEST] = handled
     const { mount } = handled
     if (mount) raw.originalUrl = mount + url
-    const run = () => current.run(handled, done)
-    if (!guest.isCaddys(handled)) return run()
-    answer(guest, handled, raw, replyOf(reply), run)
+    if (guest.isCaddys(handled)) answer(guest, handled, raw, replyOf(reply))
+    else current.run(handled, done)
   })
   // What parses a body calls back in the context of the connection.
   fastify.addHook('preValidation', (request, reply, done) => {

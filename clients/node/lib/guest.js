@@ -108,11 +108,10 @@ export class Guest {
   }
 
   /**
-   * Answers a request of Caddy's own. Returns null for one that has no valid token, which is the
-   * application's to answer.
+   * Answers a request of Caddy's own, as its token proves or only says.
    * @param {Request} request
-   * @param {AsyncIterable<Uint8Array>} body not touched when null is returned
-   * @returns {Promise<{status: number, headers: Record<string, string>, body: Uint8Array | string} | null>}
+   * @param {AsyncIterable<Uint8Array>} body
+   * @returns {Promise<{status: number, headers: Record<string, string>, body: Uint8Array | string}>}
    */
   async answer(request, body) {
     const { method, url, headers } = request
@@ -131,8 +130,7 @@ export class Guest {
     } catch (error) {
       if (!(error instanceof InvalidTokenError)) throw error
       this.log.once('warn', `a Party-Token is refused: ${error.message}`)
-      // What the application would read is gone by then.
-      return error.message === 'for another body' ? plain(404) : null
+      return plain(401) // of which Caddy's log says that the keys may differ
     }
   }
 

@@ -26,16 +26,13 @@ export function attachToHono(guest, app) {
     const url = incoming?.url ?? request.url.replace(/^[^/]*\/\/[^/]*/, '')
     const end = outgoing ?? new EventEmitter()
     const handled = guest.begin(request.method, url, headers, () => routeOf(app, request, env), atEndOf(end))
-    const run = () => current.run(handled, () => fetch.call(app, request, env, ...rest))
-    const response = guest.isCaddys(handled) ? answer(guest, handled, request, run) : run()
+    const response = guest.isCaddys(handled) ? answer(guest, handled, request) : current.run(handled, () => fetch.call(app, request, env, ...rest))
     return outgoing ? response : Promise.resolve(response).finally(() => Object.assign(end, { closed: true }).emit('close'))
   }
 }
 
-async function answer(guest, handled, request, otherwise) {
-  const answered = await guest.answer(handled, bodyOf(request))
-  if (!answered) return otherwise()
-  const { status, headers, body } = answered
+async function answer(guest, handled, request) {
+  const { status, headers, body } = await guest.answer(handled, bodyOf(request))
   return new Response(body || null, { status, headers })
 }
 

@@ -17,9 +17,8 @@ export function attachToServer(guest, server) {
     keepConnections(incoming)
     const route = () => routeOf(guest, incoming)
     const request = guest.begin(incoming.method, incoming.url, incoming.headers, route, atEndOf(outgoing))
-    const handle = () => current.run(request, () => emit.call(this, event, incoming, outgoing))
-    if (!guest.isCaddys(request)) return handle()
-    answer(guest, request, incoming, outgoing, handle)
+    if (!guest.isCaddys(request)) return current.run(request, () => emit.call(this, event, incoming, outgoing))
+    answer(guest, request, incoming, outgoing)
     return true
   }
   if (server.listening) setImmediate(() => guest.say())

@@ -9,19 +9,15 @@ export const atEndOf = (response) => (callback) => (response.closed ? callback()
 const KEEP_ALIVE = 150_000
 
 /**
- * Has a guest answer a request of Caddy's own, or else the application.
+ * Has a guest answer a request of Caddy's own.
  * @param {import('./guest.js').Guest} guest
  * @param {import('./request.js').Request} request
  * @param {import('node:http').IncomingMessage} incoming
  * @param {import('node:http').ServerResponse} outgoing
- * @param {() => void} otherwise
  */
-export function answer(guest, request, incoming, outgoing, otherwise) {
+export function answer(guest, request, incoming, outgoing) {
   guest.answer(request, incoming).then(
-    (answer) => {
-      if (!answer) return queueMicrotask(otherwise)
-      outgoing.writeHead(answer.status, answer.headers).end(answer.body)
-    },
+    ({ status, headers, body }) => outgoing.writeHead(status, headers).end(body),
     (error) => {
       guest.log.error(`a request of Caddy's is not answered: ${error.message}`)
       outgoing.destroy()

@@ -24,19 +24,19 @@ for (const [name, application] of Object.entries(applications)) {
       'another method': { htm: 'PUT' }, 'another path': { htu: '/mount/__invite__/partyline/other' }, 'another query': { htu: '/mount/__invite__/?x' }, 'another body': { bsh: 'x' }, 'a mount that is none': { mnt: '//evil' }, 'times that are texts': { iat: String(now()), exp: String(now() + 60) }, 'no times': { iat: undefined },
     }
     for (const [what, claims] of Object.entries(forged)) {
-      assert.equal((await invite(port, claims)).status, 404, what)
-      assert.equal((await ask(port, 'count', '{}', claims)).status, 404, what)
+      assert.equal((await invite(port, claims)).status, 401, what)
+      assert.equal((await ask(port, 'count', '{}', claims)).status, 401, what)
     }
     const url = '/__invite__/'
     const get = (value) => fetchFrom(port, url, { headers: { Accept: MANIFEST, 'Party-Token': value } })
     const right = token('GET', url)
-    for (const value of [none(url), '', '.', '..', 'x', '....', right.slice(0, -1), `${right}A`, right.toUpperCase(), `${right}, ${right}`, 'x'.repeat(8000), '\u00ff.\u00ff.\u00ff']) assert.equal((await get(value)).status, 404, value.slice(0, 30))
+    for (const value of [none(url), '', '.', '..', 'x', '....', right.slice(0, -1), `${right}A`, right.toUpperCase(), `${right}, ${right}`, 'x'.repeat(8000), '\u00ff.\u00ff.\u00ff']) assert.equal((await get(value)).status, 401, value.slice(0, 30))
     assert.equal((await get(right)).status, 200)
     // Replayed, with another body and at another service.
     const replayed = token('POST', '/__invite__/partyline/count', '{"a":1}')
     const post = (path, body) => fetchFrom(port, path, { method: 'POST', headers: { 'Content-Type': 'application/json', 'Party-Token': replayed }, body })
-    assert.equal((await post('/__invite__/partyline/count', '{"a":2}')).status, 404)
-    assert.equal((await post('/__invite__/partyline/echo', '{"a":1}')).status, 404)
+    assert.equal((await post('/__invite__/partyline/count', '{"a":2}')).status, 401)
+    assert.equal((await post('/__invite__/partyline/echo', '{"a":1}')).status, 401)
     assert.equal(calls, 0)
     assert.equal((await post('/__invite__/partyline/count', '{"a":1}')).status, 200)
     assert.ok(!all().includes(key))

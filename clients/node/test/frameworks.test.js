@@ -222,7 +222,7 @@ for (const version of ['fastify4', 'fastify']) {
       const url = `${prefix}/__invite__/partyline/echo`
       assert.deepEqual(JSON.parse((await invite(port, { url: `${prefix}/__invite__/` })).text), { urls: { page: `${prefix}/p` }, services: { echo: { href: url } } })
       assert.equal((await ask(port, 'echo', '7', { url })).text, '7')
-      for (const type of ['application/json', 'text/odd']) assert.equal((await ask(port, 'echo', '7', { url, sent: '{', headers: { 'Content-Type': type } })).status, 404)
+      for (const type of ['application/json', 'text/odd']) assert.equal((await ask(port, 'echo', '7', { url, sent: '{', headers: { 'Content-Type': type } })).status, 401)
       assert.equal((await fetchFrom(port, `${prefix}/__invite__/`)).status, 404)
       assert.deepEqual(said.filter((line) => !line.includes('refused')), ['info wsgi-party: tells the party 1 page and 1 service'])
     }
