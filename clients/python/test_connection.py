@@ -20,7 +20,6 @@ from test_wsgi_party import KEY, FakeCaddy, answers, running
 from wsgi_party import _connection
 from wsgi_party._address import Address
 from wsgi_party._caddy import Ask, Breaker, Caddy
-from wsgi_party._connection import Connections
 
 
 class Script:

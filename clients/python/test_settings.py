@@ -27,8 +27,8 @@ from test_wsgi_party import (
     ask,
     environment,
     invite,
-    make_token,
     not_found,
+    party,
     running,
     send,
     serving,
@@ -76,7 +76,7 @@ class Case(unittest.TestCase):
         self.contexts.enter_context(mock.patch.object(_settings, "time", clock))
 
 
-class SettingsTest(Case):
+class ArgumentsAndVariablesTest(Case):
     def test_arguments_come_before_variables(self):
         self.write(OTHER_KEY.encode())
         for variables, arguments, keys in (
@@ -111,6 +111,42 @@ class SettingsTest(Case):
         ):
             with self.subTest(url), self.assertRaises(ValueError):
                 WSGIParty(not_found, key=KEY, url=url)._guest.caddy
+
+
+class SettingsTest(unittest.TestCase):
+    def test_an_invite_that_is_refused_is_logged(self):
+        with self.assertLogs("wsgi_party", logging.WARNING) as logs:
+            party(not_found, invites=["/__invite__/"])
+        self.assertIn("invite /__invite__/: 404 Not Found", logs.output[0])
+        with self.assertLogs("wsgi_party", logging.WARNING) as logs:
+            party(lambda environ, start_response: [], invites=["/__invite__/"])
+        self.assertIn("invite /__invite__/: no status", logs.output[0])
+        with self.assertLogs("wsgi_party", logging.DEBUG) as logs:
+            party(Application(), invites=["/__invite__/"])
+            party(not_found, key="", invites=["/__invite__/"])
+        self.assertEqual([record.levelno for record in logs.records], [logging.DEBUG] * 2)
+
+    def test_a_short_key_is_refused_and_not_told(self):
+        for key in ("secret", KEY + " secret"):
+            with self.assertRaises(ValueError) as caught:
+                party(not_found, key=key)
+            self.assertNotIn("secret", str(caught.exception))
+        party(not_found, key=KEY[:32])
+
+    def test_empty_variables_are_as_good_as_unset(self):
+        with environment(WSGI_PARTY_KEY="", WSGI_PARTY_URL="", WSGI_PARTY_GUEST=""):
+            guest = WSGIParty(not_found)
+        with serving(guest) as port:
+            self.assertEqual(invite(port).status, 404)
+
+    def test_a_url_without_a_key_is_an_error(self):
+        with self.assertRaises(ValueError):
+            party(not_found, key="", url="http://127.0.0.1:2080")
+
+    def test_a_bad_url_is_an_error(self):
+        for url in ("127.0.0.1:2080", "ftp://host/", "http://", "http://host:port/", "unix:/x"):
+            with self.subTest(url), self.assertRaises(ValueError):
+                party(not_found, url=url)
 
 
 class KeyFileTest(Case):
