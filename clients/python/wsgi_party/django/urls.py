@@ -27,7 +27,8 @@ def invite(request: HttpRequest, service: str = "") -> HttpResponse:
     if call is None or call.service != service:
         raise Http404
     reply = Reply.error(413)
-    if int(request.META.get("CONTENT_LENGTH") or 0) <= MAX_BODY:
+    size = request.META.get("CONTENT_LENGTH") or "0"
+    if size.isdigit() and int(size) <= MAX_BODY:
         reply = guest().answer(call, request.body, _run)
     response = HttpResponse(reply.body, status=reply.status)
     del response["Content-Type"]
@@ -44,7 +45,8 @@ invite.login_required = False
 
 def _run(handler: Any, payload: Any) -> Any:
     if iscoroutinefunction(handler):
-        return async_to_sync(handler)(payload)  # type: ignore[no-untyped-call]
+        waiting: Any = async_to_sync  # which has types in some versions only
+        return waiting(handler)(payload)
     return handler(payload)
 
 
