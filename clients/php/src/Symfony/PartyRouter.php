@@ -52,7 +52,13 @@ final class PartyRouter implements RouterInterface, RequestMatcherInterface, War
             own: $this->ownUrl(...),
         );
         foreach ($serviceNames as $name) {
-            $this->party->service($name, static fn (mixed $payload, Party $party): mixed => $services?->get($name)($payload, $party));
+            $this->party->service($name, function (mixed $payload, Party $party) use ($services, $name): mixed {
+                if ($this->request !== null) { // routing, which would do this, comes later
+                    $this->mount($this->request);
+                    $this->getContext()->fromRequest($this->request);
+                }
+                return $services?->get($name)($payload, $party);
+            });
         }
     }
 
@@ -63,7 +69,10 @@ final class PartyRouter implements RouterInterface, RequestMatcherInterface, War
 
     public static function getSubscribedEvents(): array
     {
-        return [KernelEvents::REQUEST => ['onKernelRequest', 4096]]; // before anything asks for the base URL, or for a login
+        return [KernelEvents::REQUEST => [
+            ['onKernelRequest', 4096], // before anything asks for the base URL, or for a login
+            ['onRouted', 31], // after Symfony's RouterListener
+        ]];
     }
 
     public function onKernelRequest(RequestEvent $event): void
@@ -78,6 +87,13 @@ final class PartyRouter implements RouterInterface, RequestMatcherInterface, War
             $event->setResponse(new Response($body, $status, $headers));
         } elseif ($request->headers->has('X-Forwarded-Prefix')) {
             $this->mount($request);
+        }
+    }
+
+    public function onRouted(RequestEvent $event): void
+    {
+        if ($event->isMainRequest()) {
+            $this->party->endpoint((string) $event->getRequest()->attributes->get('_route'));
         }
     }
 
@@ -139,7 +155,6 @@ final class PartyRouter implements RouterInterface, RequestMatcherInterface, War
         }
         $fragment = (string) ($values['_fragment'] ?? '');
         unset($values['_fragment']);
-        $this->party->endpoint((string) $this->request?->attributes->get('_route'));
         try {
             $url = $this->party->urlFor($name, $values);
         } catch (\OutOfBoundsException|\InvalidArgumentException $error) {

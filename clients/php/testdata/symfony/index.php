@@ -86,7 +86,7 @@ final class User
         if (($payload['id'] ?? 0) === 13) {
             throw new LogicException('unlucky');
         }
-        return ($payload['id'] ?? 0) === 7 ? ['name' => 'Ann', 'cart' => $this->urls->generate('shop:cart')] : Party::HIGH_AND_DRY;
+        return ($payload['id'] ?? 0) === 7 ? ['name' => 'Ann', 'cart' => $this->urls->generate('shop:cart'), 'home' => $this->urls->generate('home')] : Party::HIGH_AND_DRY;
     }
 }
 
