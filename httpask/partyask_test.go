@@ -16,6 +16,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddyserver/caddy/v2"
 	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/wsgiparty/wsgiparty/internal/check"
@@ -194,6 +195,35 @@ func TestAddressesThatWouldMixUpPartiesFailTheLoad(t *testing.T) {
 		check.Fails(t, err, want)
 		partytest.Eventually(t, "a config that failed no longer listens", func() bool { return refused(c.Endpoint) })
 	}
+}
+
+// TestPlaceholdersInAddresses are replaced when the config loads, and what comes of that is checked.
+func TestPlaceholdersInAddresses(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	key := partytest.Key(t, "a")
+	app := partytest.NewApplication(t, "", nil)
+	config := "ADDRESS {\nwsgi_party main {\nask_on {env.ASK_LISTEN} {env.ASK_URL}\ninvite /a/__invite__/\n" + partytest.Mounted("a", "answer who a\nkey {env.a_PARTY_KEY}", app) + "}\n}"
+	t.Setenv("ASK_LISTEN", c.Endpoint)
+	for url, want := range map[string]string{
+		"http://x/\r\nSet-Cookie: a=b": `has the character '\r' in it`, "http://x/; mac=forged": "has the character ';' in it", "http://x/ y": "has the character ' ' in it", "": "ASK_URL",
+	} {
+		t.Setenv("ASK_URL", url)
+		check.Fails(t, c.TryLoad(config), want, "ask_on")
+	}
+	t.Setenv("ASK_URL", "http://guests.example/ask/")
+	c.Load(config)
+	c.Get("/a/")
+	check.Slices(t, lastPartyAsk(app), []string{partyAsk(key, "http://guests.example/ask/")})
+	check.Equal(t, c.Ask(partytest.Asking{Key: key, Path: "/"}).Status, 400)
+}
+
+// TestTheAdminAPIsAddressIsNoPartys has both at the address that is Caddy's default.
+func TestTheAdminAPIsAddressIsNoPartys(t *testing.T) {
+	c := partytest.NewCaddyWithAdmin(t)
+	before := caddy.DefaultAdminListen
+	caddy.DefaultAdminListen = c.Admin
+	t.Cleanup(func() { caddy.DefaultAdminListen = before })
+	check.Fails(t, c.TryLoad("ADDRESS {\nwsgi_party main {\nask_on "+c.Admin+"\n}\n}"), "is the address of Caddy's admin API: write another one")
 }
 
 // resolve has each name resolve to 127.0.0.1 until the test ends.

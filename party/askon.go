@@ -10,10 +10,12 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -24,7 +26,9 @@ import (
 )
 
 // AskOn says where the guests of a party ask. Who connects there needs the key of a guest, as by
-// `wsgi_party_ask`, whose endpoint this is.
+// `wsgi_party_ask`, whose endpoint this is. A client has 10 seconds to send the header of a request, and 30 each for its body
+// and to read the response. The address stays open, with all connections to it, from config to config; when the last one with it
+// ends, asks under way have 10 seconds to end.
 type AskOn struct {
 	// Required. The network address to listen on, such as `127.0.0.1:2080`, where every process of the machine can
 	// connect, or a unix socket with the mode that lets guests connect, `unix//run/party.sock|0660`; without a mode
@@ -84,8 +88,14 @@ type AskEndpoint func(*Entry, *zap.Logger) standing.Handler
 
 var askEndpoint AskEndpoint
 
-// RegisterAskEndpoint, in an init function, registers the handler of what ask_on listens for.
-func RegisterAskEndpoint(e AskEndpoint) { askEndpoint = e }
+// RegisterAskEndpoint, in an init function, registers what serves the addresses of ask_on. It
+// panics if there is one.
+func RegisterAskEndpoint(e AskEndpoint) {
+	if askEndpoint != nil {
+		panic("the endpoint of ask_on is registered already")
+	}
+	askEndpoint = e
+}
 
 // askServer is where the app listens for what guests ask, for a handler that says so.
 type askServer struct {
@@ -113,7 +123,7 @@ func (a *App) listen() (err error) {
 			}
 			server, err := standing.Serve(a.ctx, address, askEndpoint(h.entry, h.entry.logger))
 			if err != nil {
-				return fmt.Errorf("ask_on %s of party %q: %w", address, h.name, err)
+				return fmt.Errorf("ask_on %s of party %q: %w%s", address, h.name, err, whatToDo(err))
 			}
 			for _, other := range a.askServers {
 				if sameAddr(other.Addr(), server.Addr()) && other.host.name != h.name {
@@ -129,6 +139,19 @@ func (a *App) listen() (err error) {
 		}
 	}
 	return nil
+}
+
+// whatToDo says it about an address at which Caddy cannot listen, for an error.
+func whatToDo(err error) string {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return ": another process has it; write another address"
+	case errors.Is(err, fs.ErrNotExist):
+		return ": make the socket's directory first, as systemd does by RuntimeDirectory"
+	case errors.Is(err, fs.ErrPermission):
+		return ": write an address at which Caddy's user may listen"
+	}
+	return ""
 }
 
 // askingHosts returns the handlers with ask_on, by party, in an order that is the same for every
@@ -148,6 +171,10 @@ func (a *App) askingHosts() (hosts []*Host) {
 // conflictWithServers returns an error if a site is at the address of a party: Caddy's listeners share
 // one without complaint, and requests would come to either.
 func (a *App) conflictWithServers(h *Host, address caddy.NetworkAddress) error {
+	admin, err := caddy.ParseNetworkAddress(caddy.DefaultAdminListen)
+	if err == nil && askaddress.Overlap(admin, address) && caddy.ListenerUsage(admin.Network, admin.JoinHostPort(0)) > 0 {
+		return fmt.Errorf("ask_on %s of party %q is the address of Caddy's admin API: write another one", address, h.name)
+	}
 	app, err := a.config.AppIfConfigured("http")
 	if err != nil {
 		return nil
