@@ -36,6 +36,7 @@ type endpoint struct {
 	mu     sync.Mutex
 	answer http.HandlerFunc
 	asked  []asked
+	kept   int // bytes of their bodies
 }
 
 func newEndpoint() (*endpoint, error) {
@@ -49,13 +50,16 @@ func newEndpoint() (*endpoint, error) {
 	return e, nil
 }
 
-// maxAsked is how many requests are kept for one view of a page.
-const maxAsked = 1024
+// maxAsked is how many requests are kept for one view of a page, and maxKept how many bytes of them.
+const (
+	maxAsked = 1024
+	maxKept  = 16 << 20
+)
 
 func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
 	e.mu.Lock()
-	if len(e.asked) < maxAsked {
+	if e.kept += len(body); len(e.asked) < maxAsked && e.kept <= maxKept {
 		e.asked = append(e.asked, asked{r.Method, r.URL.EscapedPath(), r.Header, body})
 	}
 	answer := e.answer
@@ -69,7 +73,7 @@ func (e *endpoint) take() []asked {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	taken := e.asked
-	e.asked = nil
+	e.asked, e.kept = nil, 0
 	return taken
 }
 

@@ -240,6 +240,15 @@ var brokenApplications = []broken{
 	{id: "token.uri", result: Fail, change: without("uri"), seen: "another path"},
 	{id: "token.body", result: Fail, change: without("body"), seen: "another body"},
 	{id: "token.malformed", result: Fail, change: answers(func(r *http.Request, _ []byte) bool { return r.Header.Get("Party-Token") == ".." }, status(500)), seen: "500 to two dots"},
+	{id: "token.status", result: Warn, change: func(a *application) {
+		a.broken = func(w http.ResponseWriter, r *http.Request, body []byte, good http.Handler) {
+			if strings.HasPrefix(r.URL.Path, "/__invite__/") && a.verify(r, body) != nil {
+				http.NotFound(w, r)
+				return
+			}
+			good.ServeHTTP(w, r)
+		}
+	}, seen: "the invite: 404"},
 
 	{id: "complete", how: "hrefs", result: Warn, change: func(a *application) {
 		a.keys = nil

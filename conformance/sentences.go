@@ -88,6 +88,7 @@ var sentences = []sentence{
 	{"token.uri", inProof, "a token for another URI is refused", "compare htu with the request's path and query, with mnt at its beginning or without", ""},
 	{"token.body", inProof, "a token for another body is refused", "compare bsh with the SHA-256 of the body as it was read", ""},
 	{"token.malformed", inProof, "what is no token at all does no harm", "refuse what does not parse, also where its signature is right, as any other wrong token", ""},
+	{"token.status", inProof, "a wrong token is answered with 401", "answer 401, for which Caddy keeps the last good manifest and says in its log that the keys may differ", ""},
 
 	{"party-ask.forged", inAddress, "a forged Party-Ask gets no key", "believe a Party-Ask only if its mac is right under one of the keys, and send the key nowhere else", ""},
 

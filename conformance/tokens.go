@@ -71,6 +71,12 @@ func (c *checker) checkTokens() {
 			if a.status == 0 {
 				return
 			}
+			if result == OK && w.id != "token.missing" && w.id != "token.malformed" { // of which a server may refuse the header
+				if a.status != http.StatusUnauthorized {
+					result = Warn
+				}
+				c.see("token.status", result, fmt.Sprintf("%s: %s", p.name, a))
+			}
 		}
 	}
 }
