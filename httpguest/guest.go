@@ -35,9 +35,9 @@ func init() {
 // the config has started. It always calls the next handler, but for the invite while the config
 // loads, which it takes itself.
 //
-// Of every request it deletes the headers `Party-Token`, `Party-Ask` and
-// `Party-Forward-…`, and sets `X-Forwarded-Prefix`
-// to the path at which the application is mounted, the prefix of its invite's.
+// Of every request it deletes the headers `Party-Token`, `Party-Ask` and `Party-Forward-…`. It sets `X-Forwarded-Prefix`
+// to the path at which the application is mounted, the prefix of its invite's, and, for a guest with
+// a key in a party with `ask_on`, `Party-Ask` to where it can ask.
 type Guest struct {
 	// The guest's name. Default: that of the invite. Where several stand in front
 	// of one path, each takes the invite of its own name.

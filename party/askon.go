@@ -241,8 +241,8 @@ func (h *Host) askURL() string {
 	return ""
 }
 
-// askHeader is what a guest is told in Party-Ask.
-type askHeader struct {
+// partyAsk is what a guest is told in the header of that name.
+type partyAsk struct {
 	value string // empty for a guest that cannot ask
 	of    uint64 // the askChanges that it was made after
 }
@@ -253,7 +253,7 @@ func (i *Invitation) askHeader() string {
 	if made := i.ask.Load(); made != nil && made.of == changes {
 		return made.value
 	}
-	made := &askHeader{of: changes}
+	made := &partyAsk{of: changes}
 	if url := i.host.askURL(); url != "" {
 		if keys := i.Keys(); !keys.IsZero() {
 			made.value = url + "; mac=" + keys.SignAddress(url)

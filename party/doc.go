@@ -45,4 +45,10 @@
 // guest's handler has called [DeliveredTo]: what another route answers does not count. From outside,
 // the invite's path and all below it are hidden, by the host and, where a path may have been
 // rewritten since, by the guest's handler with [Host.PassOn].
+//
+// What guests ask comes from outside the process, with a key that [Entry.Identify] knows: to a handler, or
+// to an address that a host says ([AskOn]), of which each request that is passed on tells the guest. The app
+// listens there from its Start to its Stop, by what [RegisterAskEndpoint] was given. A guest's keys are given by [Invitation.SetKeys], or
+// made in Start, once for all Caddys that share a storage, by [Invitation.MakeKey]; their files are put in place when all of
+// the config has started, so that one that fails leaves them as they were.
 package party

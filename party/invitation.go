@@ -40,7 +40,7 @@ type Invitation struct {
 	advice   atomic.Pointer[string]
 	below    atomic.Pointer[basesBelow]
 	keys     atomic.Pointer[token.Keys]
-	ask      atomic.Pointer[askHeader]
+	ask      atomic.Pointer[partyAsk]
 	over     chan struct{} // closed when the invite itself is
 
 	mu       sync.Mutex
