@@ -91,6 +91,10 @@ func (c *checker) prepare(h *href) bool {
 		panic(err) // newChecker has looked
 	}
 	h.given, h.payload = given, compact.Bytes()
+	if h.Href.HasExpressions() && h.payload[0] != '{' && string(h.payload) != "null" {
+		c.see("ask.status", Skip, h.place+": its --payload is no object, for which Caddy asks nobody")
+		return false
+	}
 	target, err := h.Href.Expand(c.ctx, "", c.valuesOf(h))
 	if err != nil {
 		why := err.Error()

@@ -210,6 +210,17 @@ func TestAKeylessApplicationIsNotTestedByTokens(t *testing.T) {
 	}
 }
 
+func TestWhatCaddyWouldNotAskForIsNot(t *testing.T) {
+	for payload, want := range map[string]string{`[7]`: "users: its --payload is no object, for which Caddy asks nobody", `{"name": 7}`: `users: its --payload lacks one of ["id"], without which Caddy asks nobody`} {
+		a := newApplication()
+		a.manifest = `{"services": {"users": {"href": "/users/{id}"}}}`
+		o := a.start(t)
+		o.Payloads = map[string]string{"users": payload}
+		line := checked(t, o).Line("ask.status")
+		check.ErrorIf(t, line.Result != Skip || line.Seen != want, line)
+	}
+}
+
 func TestWhatIsWrongWithAStatusIsSaid(t *testing.T) {
 	for _, wrong := range []struct {
 		status int

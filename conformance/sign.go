@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"hash"
 	"maps"
 	"strings"
 	"time"
@@ -52,8 +53,12 @@ var joseHeader = map[string]any{"alg": "HS256", "typ": "JWT"}
 
 // sign returns a token. The key may be empty, and the header wrong.
 func sign(key string, header map[string]any, c claims) string {
+	return signWith(sha256.New, key, header, c)
+}
+
+func signWith(hash func() hash.Hash, key string, header map[string]any, c claims) string {
 	signed := encode(header) + "." + encode(c)
-	mac := hmac.New(sha256.New, []byte(key))
+	mac := hmac.New(hash, []byte(key))
 	mac.Write([]byte(signed))
 	return signed + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/base64"
 	"fmt"
 	"net/http"
@@ -56,7 +57,7 @@ func (c *checker) checkTokens() {
 		right := sign(c.keys[0], joseHeader, c.claimsOf(&p.right))
 		c.do(p.right.with("Party-Token", right)) // what is altered then may be remembered
 		for _, w := range c.wrongTokens(p.right, right) {
-			a := c.do(w.request)
+			a := c.do(w.request(p.right, c.claimsOf(&p.right)))
 			seen, result := fmt.Sprintf("%s: %s", p.name, a), OK
 			switch {
 			case p.served(a) && w.id == "token.guest":
@@ -110,66 +111,100 @@ func (c *checker) checkRightTokens(p place, isInvite bool) {
 	}
 }
 
-// wrong is a request whose token is to be refused.
+// wrong is a request whose token is to be refused. It is made when it is sent, as a token that has
+// expired would be refused for that.
 type wrong struct {
 	id, how string
-	request
+	token   func(right claims) string // "" is none
+	body    []byte                    // in the place of the right one, if it is not nil
 }
+
+// otherBody is one for which no token is.
+const otherBody = `{"wsgi_party_check":1}`
 
 // wrongTokens makes all of them for one request, some of a right one.
 func (c *checker) wrongTokens(q request, token string) (all []wrong) {
-	key, right := c.keys[0], c.claimsOf(&q)
-	add := func(id, how, token string) { all = append(all, wrong{id, how, q.with("Party-Token", token)}) }
-	claim := func(id, how string, pairs ...any) { add(id, how, sign(key, joseHeader, right.with(pairs...))) }
-	signed, signature := unsigned(token)
-	now := time.Now().Unix()
+	key := c.keys[0]
+	add := func(id, how string, make func(right claims) string) { all = append(all, wrong{id, how, make, nil}) }
+	text := func(id, how, text string) { add(id, how, func(claims) string { return text }) }
+	signedBy := func(id, how, key string, header map[string]any) {
+		add(id, how, func(right claims) string { return sign(key, header, right) })
+	}
+	claim := func(id, how string, pairs ...any) {
+		add(id, how, func(right claims) string { return sign(key, joseHeader, right.with(pairs...)) })
+	}
 
-	all = append(all, wrong{"token.missing", "", q})
-	add("token.key", "", sign(rand.Text()+rand.Text(), joseHeader, right))
-	add("token.empty-key", "", sign("", joseHeader, right))
+	text("token.missing", "", "")
+	signedBy("token.key", "", rand.Text()+rand.Text(), joseHeader)
+	signedBy("token.empty-key", "", "", joseHeader)
 	for _, alg := range []any{"none", "None", "nOnE", nil} {
 		header := map[string]any{"alg": alg, "typ": "JWT"}
 		what := fmt.Sprintf("alg %v", alg)
-		add("token.none", what, encode(header)+"."+encode(right)+".")
-		add("token.none", what+" and a signature of no key", sign("", header, right))
+		add("token.none", what, func(right claims) string { return encode(header) + "." + encode(right) + "." })
+		signedBy("token.none", what+" and a signature of no key", "", header)
 	}
-	add("token.none", "no third part", signed)
-	add("token.header", "alg HS512", sign(key, map[string]any{"alg": "HS512", "typ": "JWT"}, right))
-	add("token.header", "crit", sign(key, map[string]any{"alg": "HS256", "typ": "JWT", "crit": []string{"exp"}}, right))
+	signed, signature := unsigned(token)
+	text("token.none", "no third part", signed)
+	signedBy("token.header", "alg HS512 for HS256", key, map[string]any{"alg": "HS512", "typ": "JWT"})
+	add("token.header", "HS512", func(right claims) string {
+		return signWith(sha512.New, key, map[string]any{"alg": "HS512", "typ": "JWT"}, right)
+	})
+	signedBy("token.header", "crit", key, map[string]any{"alg": "HS256", "typ": "JWT", "crit": []string{"exp"}})
 
 	flipped := []byte(signature)
 	flipped[0] ^= 1 // another letter or digit, or none of base64url
-	add("token.signature", "another first character", signed+"."+string(flipped))
-	add("token.signature", "the first half", signed+"."+signature[:len(signature)/2])
-	add("token.signature", "none", signed+".")
+	text("token.signature", "another first character", signed+"."+string(flipped))
+	text("token.signature", "the first half", signed+"."+signature[:len(signature)/2])
+	text("token.signature", "none", signed+".")
 	header, _, _ := strings.Cut(signed, ".")
-	add("token.claim", "another jti", header+"."+encode(right.with("jti", "x"))+"."+signature)
-	add("token.claim", "a later exp", header+"."+encode(right.with("exp", now+59))+"."+signature)
+	altered := func(how string, change func(claims) claims) {
+		add("token.claim", how, func(right claims) string { return header + "." + encode(change(right)) + "." + signature })
+	}
+	altered("another jti", func(right claims) claims { return right.with("jti", "x") })
+	altered("a later exp", func(right claims) claims { return right.with("exp", right["iat"].(int64)+59) })
 
-	add("token.expired", "one of 5 minutes ago", sign(key, joseHeader, right.at(-5*time.Minute)))
-	add("token.early", "one of 5 minutes from now", sign(key, joseHeader, right.at(5*time.Minute)))
-	claim("token.lifetime", "an hour", "exp", now+3600)
-	claim("token.lifetime", "less than none", "iat", now+20, "exp", now-20)
+	shifted := func(id, how string, by time.Duration) {
+		add(id, how, func(right claims) string { return sign(key, joseHeader, right.at(by)) })
+	}
+	shifted("token.expired", "one of 5 minutes ago", -5*time.Minute)
+	shifted("token.early", "one of 5 minutes from now", 5*time.Minute)
+	lasting := func(how string, from, to time.Duration) {
+		add("token.lifetime", how, func(right claims) string {
+			now := right["iat"].(int64)
+			return sign(key, joseHeader, right.with("iat", now+int64(from/time.Second), "exp", now+int64(to/time.Second)))
+		})
+	}
+	lasting("an hour", 0, time.Hour)
+	lasting("less than none", 20*time.Second, -20*time.Second)
 	claim("token.guest", "one for wsgi-party-check", "aud", "wsgi-party-check")
 	claim("token.method", "one for DELETE", "htm", http.MethodDelete)
 	claim("token.uri", "one for another path", "htu", c.mount+"/wsgi-party-check")
 	claim("token.uri", "one for another query", "htu", c.mount+pathOf(q.target)+"?wsgi-party-check")
 	claim("token.uri", "one for a path that only ends alike", "htu", c.mount+"/wsgi-party-check"+q.target)
-	hash := sha256.Sum256([]byte(`{"wsgi_party_check":1}`))
+	hash := sha256.Sum256([]byte(otherBody))
 	claim("token.body", "one for another body", "bsh", base64.RawURLEncoding.EncodeToString(hash[:]))
 	if q.body != nil {
-		replayed := q.with("Party-Token", sign(key, joseHeader, right))
-		replayed.body = []byte(`{"wsgi_party_check":1}`)
-		all = append(all, wrong{"token.body", "another body", replayed})
+		all = append(all, wrong{"token.body", "another body", func(right claims) string { return sign(key, joseHeader, right) }, []byte(otherBody)})
 	}
 	claim("token.malformed", "iat that is text", "iat", "x")
 	claim("token.malformed", "exp that is null", "exp", nil)
 	claim("token.malformed", "htu that is a number", "htu", 1)
 	claim("token.malformed", "mnt that is a list", "mnt", []string{})
-	for how, text := range map[string]string{
-		"a word": "x", "two dots": "..", "nine dots": ".........", "no base64": "é.é.é", "no JSON": "e30.eA.eA", "9 KiB": strings.Repeat("x", 9<<10), "an unsigned list": "W10.W10.W10",
+	for _, malformed := range [][2]string{
+		{"a word", "x"}, {"two dots", ".."}, {"nine dots", "........."}, {"no base64", "é.é.é"}, {"no JSON", "e30.eA.eA"}, {"an unsigned list", "W10.W10.W10"}, {"9 KiB", strings.Repeat("x", 9<<10)},
 	} {
-		add("token.malformed", how, text)
+		text("token.malformed", malformed[0], malformed[1])
 	}
 	return all
+}
+
+// request returns what is to be refused in the place of the right request.
+func (w *wrong) request(q request, right claims) request {
+	if token := w.token(right); token != "" {
+		q = q.with("Party-Token", token)
+	}
+	if w.body != nil {
+		q.body = w.body
+	}
+	return q
 }
