@@ -17,7 +17,10 @@ const KEEP_ALIVE = 150_000
  */
 export function answer(guest, request, incoming, outgoing) {
   guest.answer(request, incoming).then(
-    ({ status, headers, body }) => outgoing.writeHead(status, headers).end(body),
+    ({ status, headers, body }) => {
+      outgoing.writeHead(status, headers).end(body)
+      incoming.resume() // the rest of a body that is too long: unread, it would hold up the connection's next request
+    },
     (error) => {
       guest.log.error(`a request of Caddy's is not answered: ${error.message}`)
       outgoing.destroy()

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import assert from 'node:assert/strict'
-import { createServer } from 'node:http'
+import { Agent, createServer } from 'node:http'
 import { createServer as createNetServer } from 'node:net'
 import { test } from 'node:test'
 
@@ -10,6 +10,24 @@ import { party } from '../index.js'
 import { MANIFEST, applications, ask, clock, endpoint, fetchFrom, framework, invite, key, listen, notes, partyAsk, token } from './helper.js'
 
 const now = () => Math.floor(Date.now() / 1000)
+
+// The server of Hono closes such a connection.
+for (const [name, application] of Object.entries(applications).filter(([name]) => name !== 'hono')) {
+  test(`${name} has a connection's next request answered after a body that is too long`, { timeout: 30_000 }, async (t) => {
+    const { port } = await application(t, { key })
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+    t.after(() => agent.destroy())
+    const url = '/__invite__/partyline/echo'
+    const body = JSON.stringify('x'.repeat(4 << 20))
+    for (let i = 0; i < 3; i++) {
+      const headers = { 'Content-Type': 'application/json', 'Party-Token': token('POST', url, body) }
+      const long = await fetchFrom(port, url, { method: 'POST', headers, body, agent })
+      assert.equal(long.status, 413)
+      const next = await fetchFrom(port, '/__invite__/', { headers: { Accept: MANIFEST, 'Party-Token': token('GET', '/__invite__/') }, agent })
+      assert.equal(next.status, 200)
+    }
+  })
+}
 
 for (const [name, application] of Object.entries(applications)) {
   test(`${name} refuses tokens that are not Caddy's for this request`, async (t) => {
