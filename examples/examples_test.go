@@ -8,15 +8,10 @@ package examples
 import (
 	"bytes"
 	"context"
-	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"maps"
@@ -34,32 +29,37 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wsgiparty/wsgiparty/conformance"
+	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/debian"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
 	"github.com/wsgiparty/wsgiparty/internal/token"
 )
 
+// applications are all of the examples; those that are no processes have no keys.
+var (
+	processes    = []string{"django", "express", "fastapi", "flask", "node", "php"}
+	applications = append([]string{"gopher", "legacy"}, processes...)
+)
+
 // running is examples/run at work.
 type running struct {
 	*testing.T
-	dir    string            // for its sockets
-	keys   map[string]string // by application
-	site   string
-	log    *syncBuffer
-	client *http.Client
+	examples string            // the folder
+	dir      string            // for its sockets and keys
+	keys     map[string]string // by application
+	site     string
+	log      *syncBuffer
+	client   *http.Client
 }
 
 // run starts all examples, as a newcomer does. They end with the test, as they should.
 func run(t *testing.T) *running {
 	t.Helper()
-	debian.Install(t, "gunicorn", "python3-flask", "python3-django", "php-fpm", "nodejs", "chromium")
-	dir, err := os.MkdirTemp("", "examples") // short enough for a socket
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	debian.Install(t, "gunicorn", "python3-flask", "python3-django", "uvicorn", "python3-fastapi", "python3-jinja2", "php-fpm", "php-cli", "nodejs", "npm", "chromium")
+	dir := clone(t, "examples", "clients")
 	caddy := filepath.Join(dir, "caddy.exe")
-	arguments := []string{"build", "-o", caddy}
+	arguments := []string{"build", "-ldflags=-w", "-o", caddy}
 	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
 		arguments = append(arguments, "-race")
 	}
@@ -67,31 +67,22 @@ func run(t *testing.T) *running {
 		t.Fatalf("%v\n%s", err, output)
 	}
 
-	r := &running{T: t, dir: filepath.Join(dir, "run"), log: new(syncBuffer), keys: make(map[string]string)}
-	if err := os.Mkdir(r.dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
+	r := &running{T: t, examples: filepath.Join(dir, "examples"), dir: filepath.Join(dir, "run"), log: new(syncBuffer), keys: make(map[string]string)}
+	check.Must(t, os.Mkdir(r.dir, 0o700))
 	portOf := func(address string) string {
 		_, port, _ := net.SplitHostPort(address)
 		return port
 	}
 	port, legacy, admin := portOf(testport.Address(t)), testport.Address(t), testport.Address(t)
 	r.site = "https://localhost:" + port
-	c, end, err := command("bash", "./run")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.Env = append(c.Env, "CADDY="+caddy, "RUN="+r.dir, "PORT="+port, "LEGACY_PORT="+portOf(legacy),
-		"ASK_PORT="+portOf(testport.Address(t)), "ADMIN="+admin,
-		"HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
-	for _, application := range []string{"django", "flask", "node", "php"} {
-		r.keys[application] = rand.Text() + rand.Text()
-		c.Env = append(c.Env, strings.ToUpper(application)+"_PARTY_KEY="+r.keys[application])
-	}
+	environment := []string{"CADDY=" + caddy, "RUN=" + r.dir, "PORT=" + port, "LEGACY_PORT=" + portOf(legacy), "ADMIN=" + admin,
+		"HOME=" + dir, "XDG_DATA_HOME=" + dir, "XDG_CONFIG_HOME=" + dir}
+	r.testNeeds(environment)
+	c, end, err := command("bash", filepath.Join(r.examples, "run"))
+	check.Must(t, err)
+	c.Env = append(c.Env, environment...)
 	c.Stdout, c.Stderr = r.log, r.log
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, c.Start())
 	watchdog := time.AfterFunc(3*time.Minute, end)
 	t.Cleanup(func() {
 		watchdog.Stop()
@@ -146,7 +137,32 @@ func run(t *testing.T) *running {
 		_, err := r.get(r.site + "/")
 		return err == nil
 	})
+	for _, application := range processes {
+		key, err := os.ReadFile(filepath.Join(r.dir, application+".key"))
+		check.Must(t, err)
+		r.keys[application] = strings.TrimSpace(string(key))
+	}
 	return r
+}
+
+// testNeeds installs what the examples need, after they have said so.
+func (r *running) testNeeds(environment []string) {
+	r.Helper()
+	for want, arguments := range map[string][]string{
+		"express needs what `npm install --prefix examples/express` installs":                        {"flask", "express"},
+		"there is no application gophers: it is one of django express fastapi flask legacy node php": {"gophers"},
+	} {
+		c := exec.Command(filepath.Join(r.examples, "run"), arguments...)
+		c.Env = append(os.Environ(), environment...)
+		if output, err := c.CombinedOutput(); err == nil || !strings.Contains(string(output), want) {
+			r.Errorf("run %v: %v, want %q\n%s", arguments, err, want, output)
+		}
+	}
+	c := exec.Command("npm", "install", "--no-audit", "--no-fund", "--prefix", "examples/express")
+	c.Dir = filepath.Dir(r.examples)
+	if output, err := c.CombinedOutput(); err != nil {
+		r.Fatalf("npm install: %v\n%s", err, output)
+	}
 }
 
 func (r *running) eventually(what string, condition func() bool) {
@@ -163,48 +179,39 @@ func (r *running) get(address string) (page, error) {
 	return get(r.client, address)
 }
 
-// browse visits a URL with a browser that was never used before.
-func (r *running) browse(address string) (page, error) {
-	profile, err := os.MkdirTemp(filepath.Dir(r.dir), "profile")
-	if err != nil {
-		return page{}, err
-	}
-	c, end, err := command("chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
-		"--user-data-dir="+profile, "--ignore-certificate-errors", "--dump-dom", address)
-	if err != nil {
-		return page{}, err
-	}
-	var dom, log bytes.Buffer
-	c.Stdout, c.Stderr = &dom, &log
-	watchdog := time.AfterFunc(30*time.Second, end)
-	defer watchdog.Stop()
-	defer end()
-	if err := c.Run(); err != nil && c.ProcessState.ExitCode() != leftBehind { // it may leave a helper
-		return page{}, fmt.Errorf("%s: chromium: %w\n%s", address, err, log.Bytes())
-	}
-	return parse(address, dom.String())
+// TestTheExamples runs what a newcomer runs, once for all it has to show.
+func TestTheExamples(t *testing.T) {
+	r := run(t)
+	t.Run("every application links to every other", r.testLinks)
+	t.Run("also in a browser", r.testBrowser)
+	t.Run("every worker process knows the others", r.testWorkers)
+	t.Run("visitors do not reach what is the party's", r.testPrivate)
+	t.Run("every application is a good guest", r.testConformance)
+	t.Run("Django is as strict as in production", r.testDjango)
+	t.Run("keys are told to nobody", r.testKeys)
 }
 
-var applications = []string{"django", "flask", "gopher", "legacy", "node", "php"}
-
-// crawl follows all links from the first page on. The pages of each application have
+// testLinks follows all links from the first page on. The pages of each application have
 // to lead to those of every other.
-func (r *running) crawl(t *testing.T, visit func(string) (page, error)) {
-	pages := crawl(t, r.site+"/", visit)
+func (r *running) testLinks(t *testing.T) {
+	pages := crawl(t, r.site+"/", r.get)
 	seen := map[string]bool{}
 	for address, p := range pages {
 		seen[p.title] = true
 		own, _, _ := strings.Cut(p.title, ":")
 		linked := map[string]bool{own: true}
-		for link := range p.links {
-			application, _, _ := strings.Cut(pages[link].title, ":")
+		for link, text := range p.links {
+			application, page, _ := strings.Cut(pages[link].title, ":")
 			linked[application] = true
+			if own == application && !strings.HasSuffix(text, page) {
+				t.Errorf("%s calls %s %q", address, link, text)
+			}
 		}
 		delete(linked, "home")
-		if got := slices.Sorted(maps.Keys(linked)); !slices.Equal(got, applications) {
+		if got := slices.Sorted(maps.Keys(linked)); !slices.Equal(got, slices.Sorted(slices.Values(applications))) {
 			t.Errorf("%s, at %s, links to %v, want %v", p.title, address, got, applications)
 		}
-		said := "Others who answer: 5"
+		said := "Others who answer: 7"
 		switch own {
 		case "home":
 			said = "Open on monday: 9 to 5"
@@ -225,16 +232,27 @@ func (r *running) crawl(t *testing.T, visit func(string) (page, error)) {
 	}
 }
 
-// TestTheExamples runs what a newcomer runs, once for all it has to show.
-func TestTheExamples(t *testing.T) {
-	r := run(t)
-	t.Run("every application links to every other", func(t *testing.T) { r.crawl(t, r.get) })
-	t.Run("also in a browser", func(t *testing.T) { r.crawl(t, r.browse) })
-	t.Run("every worker process knows the others", r.testWorkers)
-	t.Run("visitors do not reach what is the party's", r.testPrivate)
-	t.Run("applications verify who asks", r.testTokens)
-	t.Run("Django is as strict as in production", r.testDjango)
-	t.Run("keys are told to nobody", r.testKeys)
+// testBrowser clicks through all applications. The last one knows nobody: its pages have moved to
+// the others.
+func (r *running) testBrowser(t *testing.T) {
+	b := openBrowser(t)
+	b.visit(r.site + "/")
+	b.sees("home")
+	var names []string
+	for _, application := range processes {
+		names = append(names, application+":index", application+":about")
+	}
+	for _, name := range append(names, "gopher:about", "legacy:index") {
+		_, short, _ := strings.Cut(name, ":") // what an application calls its own
+		b.click(name, short)
+		b.sees(name)
+	}
+	for _, moved := range [][2]string{{"Shop", "django"}, {"Prices", "express"}, {"Search", "fastapi"}, {"News", "flask"}, {"Team", "gopher"}, {"Status", "node"}, {"Guestbook", "php"}} {
+		b.click(moved[0])
+		b.sees(moved[1] + ":index")
+		b.click("legacy:index")
+		b.sees("legacy:index")
+	}
 }
 
 // testWorkers has every application serve a visitor at once, who often comes again, so
@@ -245,7 +263,7 @@ func (r *running) testWorkers(t *testing.T) {
 		visitors.Go(func() {
 			for range 12 {
 				p, err := r.get(r.site + "/" + application + "/")
-				if err != nil || application != "legacy" && (!strings.Contains(p.body, "Others who answer: 5") || strings.Contains(p.body, "nobody knows")) {
+				if err != nil || application != "legacy" && (!strings.Contains(p.body, "Others who answer: 7") || strings.Contains(p.body, "nobody knows")) {
 					t.Errorf("%s: %v %s", application, err, p.body)
 				}
 			}
@@ -258,9 +276,7 @@ func (r *running) testWorkers(t *testing.T) {
 func send(t *testing.T, client *http.Client, method, address string, header ...string) (int, string) {
 	t.Helper()
 	request, err := http.NewRequest(method, address, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, err)
 	for i := 0; i < len(header); i += 2 {
 		request.Header.Set(header[i], header[i+1])
 	}
@@ -268,148 +284,81 @@ func send(t *testing.T, client *http.Client, method, address string, header ...s
 		request.Host = host
 	}
 	response, err := client.Transport.RoundTrip(request)
-	if err != nil {
-		t.Fatal(err)
-	}
+	check.Must(t, err)
 	defer response.Body.Close()
 	return response.StatusCode, response.Header.Get("Location")
 }
 
-// signed returns a Party-Token for a request without a body.
-func signed(t *testing.T, key string, t0 token.Token, at time.Time) string {
-	t.Helper()
-	keys, err := token.NewKeys([]string{key})
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := keys.Sign(t0, at)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return text
-}
-
-// forged returns a token whose header and claims are changed and which is signed again
-// with the key; null deletes a claim.
-func forged(t *testing.T, key, token string, header, claims map[string]any) string {
-	t.Helper()
-	parts := strings.Split(token, ".")
-	for i, changes := range []map[string]any{header, claims} {
-		var members map[string]any
-		text, err := base64.RawURLEncoding.DecodeString(parts[i])
-		if err == nil {
-			decoder := json.NewDecoder(bytes.NewReader(text))
-			decoder.UseNumber()
-			err = decoder.Decode(&members)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		maps.Copy(members, changes)
-		maps.DeleteFunc(members, func(_ string, value any) bool { return value == nil })
-		if text, err = json.Marshal(members); err != nil {
-			t.Fatal(err)
-		}
-		parts[i] = base64.RawURLEncoding.EncodeToString(text)
-	}
-	text := parts[0] + "." + parts[1]
-	mac := hmac.New(sha256.New, []byte(key))
-	mac.Write([]byte(text))
-	return text + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
-}
-
-// tokenFor returns what the token of a GET says.
-func tokenFor(application, path string) token.Token {
-	return token.Token{Guest: application, Method: "GET", URI: "/" + application + path, Mount: "/" + application, BodyHash: sha256.Sum256(nil)}
-}
-
-const manifestType = "application/vnd.wsgi-party+json"
-
 func (r *running) testPrivate(t *testing.T) {
 	for _, application := range applications {
-		for _, path := range []string{"/__invite__/", "/__invite__/ping", "/__INVITE__/", "//__invite__/"} {
-			status, _ := send(t, r.client, "GET", r.site+"/"+application+path, "Accept", manifestType, "Party-Token", signed(t, rand.Text()+rand.Text(), tokenFor(application, path), time.Now()))
-			if status != http.StatusNotFound {
+		for _, path := range []string{"/__invite__/", "/__invite__/partyline/ping", "/__INVITE__/", "//__invite__/"} {
+			header := []string{"Accept", "application/vnd.wsgi-party+json"}
+			if key := r.keys[application]; key != "" { // not even with its key
+				keys, err := token.NewKeys([]string{key})
+				check.Must(t, err)
+				signed, err := keys.Sign(token.Token{Guest: application, Method: "GET", URI: "/" + application + path, Mount: "/" + application, BodyHash: sha256.Sum256(nil)}, time.Now())
+				check.Must(t, err)
+				header = append(header, "Party-Token", signed)
+			}
+			if status, _ := send(t, r.client, "GET", r.site+"/"+application+path, header...); status != http.StatusNotFound {
 				t.Errorf("%s%s: %d", application, path, status)
 			}
 		}
 	}
 }
 
-// direct returns a client whose requests come to an application's socket, past Caddy.
-func (r *running) direct(t *testing.T, application string) *http.Client {
-	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(r.dir, application+".sock"))
-	}}
-	t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: transport}
+// testConformance checks the applications past Caddy, as `caddy wsgi-party check` does.
+func (r *running) testConformance(t *testing.T) {
+	for _, application := range processes {
+		t.Run(application, func(t *testing.T) {
+			t.Parallel()
+			address := "unix/" + filepath.Join(r.dir, application+".sock")
+			if application == "php" {
+				address = r.servePHP(t)
+			}
+			report, err := conformance.Check(t.Context(), conformance.Options{
+				URL: address + "/__invite__/", Origin: r.site, Mount: "/" + application, Guest: application, Keys: []string{r.keys[application]},
+			})
+			check.Must(t, err)
+			for _, line := range report.Lines {
+				// They are told nothing but their key, so not the name that tokens are for.
+				if line.Result == conformance.Fail || line.Result == conformance.Warn && line.ID != "token.guest" {
+					t.Errorf("%+v", line)
+				}
+			}
+		})
+	}
 }
 
-// testTokens sends requests past Caddy to the applications that verify tokens.
-func (r *running) testTokens(t *testing.T) {
-	now, other := time.Now(), rand.Text()+rand.Text()
-	for application, asked := range map[string]string{
-		"django": "/__invite__/ping/",
-		"flask":  "/__invite__/partyline/ping.0",
-		"node":   "/__invite__/ping",
-	} {
-		client := r.direct(t, application)
-		key := r.keys[application]
-		for _, path := range []string{"/__invite__/", asked} {
-			right := tokenFor(application, path)
-			with := func(change func(*token.Token)) string {
-				changed := right
-				change(&changed)
-				return signed(t, key, changed, now)
-			}
-			claiming := func(header, claims map[string]any) string {
-				return forged(t, key, signed(t, key, right, now), header, claims)
-			}
-			ok, refused := http.StatusOK, http.StatusUnauthorized
-			without := refused
-			if application == "flask" {
-				without = http.StatusNotFound // is then the application's own path
-				if path == asked {
-					ok = http.StatusMethodNotAllowed
-				}
-			}
-			for name, test := range map[string]struct {
-				token string
-				want  int
-			}{
-				"the right token":          {with(func(*token.Token) {}), ok},
-				"no token":                 {"", without},
-				"no JWT":                   {"a.b.c", refused},
-				"another key's":            {signed(t, other, right, now), refused},
-				"one for another guest":    {with(func(t *token.Token) { t.Guest = "php" }), refused},
-				"one for another method":   {with(func(t *token.Token) { t.Method = "POST" }), refused},
-				"one for another path":     {with(func(t *token.Token) { t.URI += "x" }), refused},
-				"one for another body":     {with(func(t *token.Token) { t.BodyHash[0]++ }), refused},
-				"one of two minutes ago":   {signed(t, key, right, now.Add(-2*time.Minute)), refused},
-				"one of the last minute's": {signed(t, key, right, now.Add(-70*time.Second)), ok}, // for clocks that differ
-				"one of two minutes hence": {signed(t, key, right, now.Add(2*time.Minute)), refused},
-				"one of a quarter's hence": {signed(t, key, right, now.Add(15*time.Second)), ok},
-				"the same, as JSON has it": {claiming(nil, nil), ok},
-				"one with other claims":    {claiming(nil, map[string]any{"root": "x", "mac": "y", "new": []int{1}}), ok},
-				"one of another algorithm": {claiming(map[string]any{"alg": "none"}, nil), refused},
-				"one without an algorithm": {claiming(map[string]any{"alg": nil}, nil), refused},
-				"one that is critical":     {claiming(map[string]any{"crit": []string{"b64"}}, nil), refused},
-				"one good for an hour":     {claiming(nil, map[string]any{"exp": now.Add(time.Hour).Unix()}), refused},
-				"one good for less than 0": {claiming(nil, map[string]any{"iat": now.Unix(), "exp": now.Unix() - 1}), refused},
-				"one without a beginning":  {claiming(nil, map[string]any{"iat": nil}), refused},
-			} {
-				header := []string{"Host", "localhost", "X-Forwarded-Proto", "https", "Accept", manifestType, "Party-Token", test.token}
-				if status, _ := send(t, client, "GET", "http://localhost"+path, header...); status != test.want {
-					t.Errorf("%s%s with %s: %d, want %d", application, path, name, status, test.want)
-				}
-			}
+// servePHP serves the example for PHP over HTTP, instead of FastCGI, and returns where.
+func (r *running) servePHP(t *testing.T) string {
+	address := testport.Address(t)
+	// It leaves its workers alone when it ends.
+	c, end, err := command("bash", "-c", `trap "kill 0" TERM; php -S "$0" -t "$1" & wait`, address, filepath.Join(r.examples, "php/public"))
+	check.Must(t, err)
+	c.Env = append(c.Env, "PHP_CLI_SERVER_WORKERS=4", "WSGI_PARTY_KEY="+r.keys["php"])
+	check.Must(t, c.Start())
+	t.Cleanup(func() {
+		end()
+		c.Wait()
+	})
+	r.eventually("PHP listens", func() bool {
+		c, err := net.Dial("tcp", address)
+		if err == nil {
+			c.Close()
 		}
-	}
+		return err == nil
+	})
+	return "http://" + address
 }
 
 // testDjango shows that nothing was switched off so that the party gets through.
 func (r *running) testDjango(t *testing.T) {
-	direct := r.direct(t, "django")
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(r.dir, "django.sock"))
+	}}
+	defer transport.CloseIdleConnections()
+	direct := &http.Client{Transport: transport}
 	if status, to := send(t, direct, "GET", "http://localhost/", "Host", "localhost"); status != http.StatusMovedPermanently || !strings.HasPrefix(to, "https:") {
 		t.Errorf("without TLS: %d to %q", status, to)
 	}
@@ -424,45 +373,26 @@ func (r *running) testDjango(t *testing.T) {
 	}
 }
 
-// testKeys looks for keys in what was logged and in the examples' files. (These are
-// read besides so that go test knows that the result depends on them.)
+// testKeys looks for keys in what was logged and in the examples' files.
 func (r *running) testKeys(t *testing.T) {
 	for application, key := range r.keys {
-		if strings.Contains(r.log.String(), key) {
-			t.Errorf("the key of %s was logged", application)
+		if len(key) < 32 || strings.Contains(r.log.String(), key) {
+			t.Errorf("the key of %s was logged, or is none", application)
+		}
+		info, err := os.Stat(filepath.Join(r.dir, application+".key"))
+		if check.Must(t, err); info.Mode() != 0o600 {
+			t.Errorf("the key of %s has the mode %v", application, info.Mode())
 		}
 	}
-	for _, root := range []string{".", "../clients/python/wsgi_party"} {
-		err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
-			if entry.Name() == "__pycache__" {
-				return fs.SkipDir
-			}
-			if err != nil || entry.IsDir() {
-				return err
-			}
-			text, err := os.ReadFile(path)
-			if key := regexp.MustCompile(`[0-9a-fA-F]{32}`).Find(text); key != nil {
-				t.Errorf("%s: %s", path, key)
-			}
+	secret := regexp.MustCompile(`[0-9a-fA-F]{32}`)
+	check.Must(t, filepath.WalkDir(clone(t, "examples", "clients/python/wsgi_party", "clients/node/lib", "clients/php/src"), func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
 			return err
-		})
-		if err != nil {
-			t.Error(err)
 		}
-	}
-}
-
-// TestNodeDoesNotStartWithoutAKey starts it with what is no key: with that of a variable
-// which is not set, everybody could sign.
-func TestNodeDoesNotStartWithoutAKey(t *testing.T) {
-	debian.Install(t, "nodejs")
-	for _, key := range []string{"", strings.Repeat("k", 31)} {
-		// Without a directory for its socket, one that did start ends, too.
-		c := exec.Command("node", "server.mjs", "/nowhere/node.sock")
-		c.Dir, c.Env = "node", append(os.Environ(), "WSGI_PARTY_KEY="+key)
-		output, err := c.CombinedOutput()
-		if err == nil || !strings.Contains(string(output), "WSGI_PARTY_KEY has to be a key of 32 bytes or more") {
-			t.Errorf("with the key %q: %v\n%s", key, err, output)
+		text, err := os.ReadFile(path)
+		if key := secret.Find(text); key != nil {
+			t.Errorf("%s: %s", path, key)
 		}
-	}
+		return err
+	}))
 }

@@ -35,6 +35,9 @@ func TestMain(m *testing.M) {
 // started would be left to answer for others.
 const watched = "WSGIPARTY_TEST_WATCH"
 
+// withPipes is its value where the command has file descriptors 3 and 4, too.
+const withPipes = "with pipes"
+
 // leftBehind is the exit status where processes had to be killed.
 const leftBehind = 97
 
@@ -49,6 +52,9 @@ func watch() {
 	}
 	c := exec.Command(os.Args[1], os.Args[2:]...)
 	c.Stdout, c.Stderr = os.Stdout, os.Stderr
+	if os.Getenv(watched) == withPipes {
+		c.ExtraFiles = []*os.File{os.NewFile(3, "pipe"), os.NewFile(4, "pipe")}
+	}
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := c.Start(); err != nil {
 		log.Fatal(err)

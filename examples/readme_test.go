@@ -199,3 +199,44 @@ func visit(address string) string {
 	}
 	return string(body)
 }
+
+// TestTheLinesOfTheReadme finds what it says of each framework in the files that it names, which
+// tests run. There may be more arguments, and the pages have other names.
+func TestTheLinesOfTheReadme(t *testing.T) {
+	_, table, _ := strings.Cut(string(readReadme(t)), "\n|---|---|---|\n")
+	table, _, _ = strings.Cut(table, "\n\n")
+	code, target := regexp.MustCompile("`([^`]+)`"), regexp.MustCompile(`\]\(([^)]+)\)`)
+	rows := strings.Split(table, "\n")
+	for _, row := range rows {
+		cells := strings.Split(strings.Trim(row, "| "), " | ")
+		if len(cells) != 3 {
+			t.Fatalf("%q has %d cells", row, len(cells))
+		}
+		files := target.FindAllStringSubmatch(cells[0], -1)
+		for _, cell := range cells[1:] {
+			lines := code.FindAllStringSubmatch(cell, -1)
+			if other := target.FindAllStringSubmatch(cell, -1); other != nil {
+				files = other
+			}
+			if len(lines) == 0 || len(files) == 0 {
+				t.Errorf("%q says no line, or no file", row)
+			}
+			for _, file := range files {
+				text := check.Value(os.ReadFile(filepath.Join("..", file[1])))(t)
+				for _, line := range lines {
+					pattern := regexp.QuoteMeta(line[1])
+					pattern = regexp.MustCompile(`(['"])shop:cart['"]`).ReplaceAllString(pattern, "${1}[^'\"]+$1")
+					if before, ok := strings.CutSuffix(pattern, `\)`); ok {
+						pattern = before + `[,)]`
+					}
+					if !regexp.MustCompile(pattern).Match(text) {
+						t.Errorf("%s has no %s", file[1], line[1])
+					}
+				}
+			}
+		}
+	}
+	if len(rows) < 8 {
+		t.Errorf("there are %d lines", len(rows))
+	}
+}
