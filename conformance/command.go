@@ -30,29 +30,30 @@ func newCommand() *cobra.Command {
 		Use:   "check <url>",
 		Short: "Checks whether a running application is a good guest, by each sentence of docs/guests.md",
 		Long: `
-Asks a running application what Caddy would ask it, and what nobody should be
-answered, and prints a line for each sentence of docs/guests.md: ok, FAIL, warn
-or skip, the sentence, what was seen, and, if that is not right, what to write.
+Asks a running application what Caddy would ask it, and what it should refuse,
+and prints a line for each sentence of docs/guests.md: ok, FAIL, warn or skip,
+the sentence, what was seen and, where something is wrong, what to write.
 
 The URL is that of the invite as the application sees it, without the mount:
 http://localhost:8000/__invite__/, https://… or unix//run/blog.sock/__invite__/.
 Without a path it is asked at /__invite__/. There is no Caddy in between. An
 application behind FastCGI speaks no HTTP: run it by ` + "`php -S`" + `, or put a Caddy
-with php_fastcgi, and without wsgi_party, in front of it.
+with php_fastcgi, and without wsgi_party, in front of it and check that.
 
 Keys are placeholders, {env.BLOG_PARTY_KEY} or {file./run/secrets/blog}, and
 never the key itself, which would stay in the shell's history.
 
-Asks are sent many times, with --payload or else null; variables without which
-an href has no path are 1. An ask is to change nothing.
+The command asks each service many times, with its --payload or else null, and
+with 1 for each variable that the path of an href needs. Asking is to change
+nothing.
 
-With --page, of a page that asks the party, it is checked how the application
-asks: it is told to ask this command, as Caddy does, by a Party-Ask that is
-signed with its key. It goes on to ask here until Caddy tells it otherwise, with
-the next request that comes through it, so do not do that to one that is in use.
+With --page, the path of a page that asks the party, the command also checks how
+the application asks: it tells it to ask here, as Caddy does, by a Party-Ask
+signed with the application's key. The application goes on asking here until the
+next request that comes through Caddy, so leave one alone that is in use.
 
 The exit status is 0 if no line failed, 1 if one did, and 2 if the application
-is not reached or this command is not used as it is to be.`,
+is not reached or the command not understood.`,
 		Example: `  caddy wsgi-party check http://localhost:8000 --mount /blog --key {env.BLOG_PARTY_KEY}
   caddy wsgi-party check unix//run/blog.sock --payload user='{"id": 7}' --json`,
 	}
