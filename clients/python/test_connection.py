@@ -20,6 +20,7 @@ from test_wsgi_party import KEY, FakeCaddy, answers, running
 from wsgi_party import _connection
 from wsgi_party._address import Address
 from wsgi_party._caddy import Ask, Breaker, Caddy
+from wsgi_party._settings import Keys
 
 
 class Script:
@@ -125,7 +126,7 @@ class Case(unittest.TestCase):
         return self.contexts.enter_context(Script(*connections))
 
     def ask(self, caddy, asks=1, timeout=5.0):
-        results = caddy.ask([Ask("x", b"1")] * asks, KEY.encode(), {}, timeout)
+        results = caddy.ask([Ask("x", b"1")] * asks, Keys(KEY), {}, timeout)
         return [result.get("answers") for result in results]
 
 
@@ -220,7 +221,7 @@ class KeptTest(Case):
         def run(n):
             for i in range(50):
                 ask = Ask("x", json.dumps([n, i]).encode())
-                got, = client.ask([ask], KEY.encode(), {}, 5.0)
+                got, = client.ask([ask], Keys(KEY), {}, 5.0)
                 if got["answers"] != [[n, i]]:
                     wrong.append(got)
 

@@ -177,6 +177,23 @@ class KeyFileTest(Case):
             self.assertEqual(invite(port, key=KEY).status, 200)
             self.assertEqual(invite(port, key=OTHER_KEY).status, 200)
 
+    def test_one_that_changes_is_asked_by(self):
+        def respond(request):
+            known = request["headers"]["Authorization"] == "Bearer " + OTHER_KEY
+            return answers(1) if known else (401, "application/problem+json", {})
+
+        caddy = FakeCaddy()
+        caddy.respond = respond
+        self.write(KEY.encode())
+        with running(caddy):
+            guest = WSGIParty(Application(), key_file=self.path, url=caddy.url)
+            with self.says("status 401"):
+                self.assertEqual(guest.ask_around("x", None), [])
+            self.write(OTHER_KEY.encode())
+            self.pass_time()
+            self.assertEqual(guest.ask_around("x", None), [1])
+        self.assertEqual(len(caddy.requests), 3)
+
     def test_it_is_not_read_again_for_what_is_signed(self):
         self.write(KEY.encode())
         keys = Keys(path=self.path)

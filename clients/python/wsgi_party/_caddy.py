@@ -16,6 +16,7 @@ from urllib.parse import quote
 from ._address import Address
 from ._common import MAX_BODY, is_utf8, logger
 from ._connection import UNREACHED, Connections, Headers
+from ._settings import Keys
 
 MAX_BATCH = 256  # questions that Caddy takes in one request
 
@@ -79,6 +80,10 @@ class Breaker:
             logger.info("Caddy is reached again")
 
 
+class _UnknownKey(ValueError):
+    """Caddy's answer to a key that no guest has."""
+
+
 class Caddy:
     """Caddy's ``wsgi_party_ask`` at one address. May be used from any thread."""
 
@@ -86,30 +91,37 @@ class Caddy:
         self.breaker = breaker or Breaker()
         self._connections = Connections(address)
 
-    def ask(self, asks: Sequence[Ask], key: bytes, headers: Headers, timeout: float) -> List[Any]:
+    def ask(self, asks: Sequence[Ask], keys: Keys, headers: Headers, timeout: float) -> List[Any]:
         """Returns a result of Caddy's for each ask; see answers_in. What fails is
         logged, and without answers.
 
-        :param key: says who asks.
+        :param keys: the first says who asks. Where Caddy does not know it, and there are others
+            meanwhile, the first of those does.
         :param timeout: seconds that all of it may take.
         """
-        headers = {
-            "Authorization": b"Bearer " + key, "Content-Type": "application/json", **headers,
-        }
+        headers = {"Content-Type": "application/json", **headers}
         deadline = time.monotonic() + timeout
         results: List[Any] = []
         for part in _parts(asks):
             if self.breaker.is_open():
                 break
             try:
-                results += self._ask(part, headers, deadline)
+                try:
+                    results += self._ask(part, keys, headers, deadline)
+                except _UnknownKey:
+                    if not keys.look_again():
+                        raise
+                    results += self._ask(part, keys, headers, deadline)
             except (*UNREACHED, ValueError, RecursionError) as error:
                 level = logging.DEBUG if self.breaker.is_known else logging.WARNING
                 logger.log(level, "asking the other guests for %s failed: %r", _names(asks), error)
                 break
         return results + [{"answers": []}] * (len(asks) - len(results))
 
-    def _ask(self, asks: Sequence[Ask], headers: Headers, deadline: float) -> List[Any]:
+    def _ask(
+        self, asks: Sequence[Ask], keys: Keys, headers: Headers, deadline: float
+    ) -> List[Any]:
+        headers = {"Authorization": b"Bearer " + keys.get()[0], **headers}
         if len(asks) == 1:
             ask, = asks
             path = "/" + quote(ask.service, safe="") + ("?first" if ask.first else "")
@@ -127,7 +139,7 @@ class Caddy:
         if status == 404 and media_type == "application/problem+json" and len(asks) == 1:
             return [{"status": 404}]
         if status != 200:
-            raise ValueError(f"status {status}: {content[:200]!r}")
+            raise (_UnknownKey if status == 401 else ValueError)(f"status {status}: {content[:200]!r}")
         results = json.loads(content)
         if len(asks) == 1:
             return [results]

@@ -274,7 +274,7 @@ class Guest(Line):
             )
         if caddy is None or not keys or not asks:
             return [None] * len(asks)
-        results = caddy.ask(asks, keys[0], current.get().headers(self), self.timeout)
+        results = caddy.ask(asks, self.keys, current.get().headers(self), self.timeout)
         said: Set[str] = set()
         return [answers_in(result, ask.service, said) for ask, result in zip(asks, results)]
 

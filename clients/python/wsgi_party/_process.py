@@ -255,7 +255,7 @@ class ProcessGuest(Line):
                     " with the few texts and numbers that matter, in lists and dicts",
                     service_name, error,
                 )
-        results = caddy.ask(asks, keys[0], handled.headers(self), self.party.ask_timeout)
+        results = caddy.ask(asks, self.keys, handled.headers(self), self.party.ask_timeout)
         given = _given.get()
         for i, ask, result in zip(places, asks, results):
             found = answers[i] = answers_in(result, ask.service)
