@@ -130,7 +130,7 @@ export class Guest {
     } catch (error) {
       if (!(error instanceof InvalidTokenError)) throw error
       this.log.once('warn', `a Party-Token is refused: ${error.message}`)
-      return plain(401) // of which Caddy's log says that the keys may differ
+      return plain(401, { 'WWW-Authenticate': 'Party-Token' }) // of which Caddy's log says that the keys may differ
     }
   }
 

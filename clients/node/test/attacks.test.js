@@ -49,6 +49,7 @@ for (const [name, application] of Object.entries(applications)) {
     const get = (value) => fetchFrom(port, url, { headers: { Accept: MANIFEST, 'Party-Token': value } })
     const right = token('GET', url)
     for (const value of [none(url), '', '.', '..', 'x', '....', right.slice(0, -1), `${right}A`, right.toUpperCase(), `${right}, ${right}`, 'x'.repeat(8000), '\u00ff.\u00ff.\u00ff']) assert.equal((await get(value)).status, 401, value.slice(0, 30))
+    assert.equal((await get('x')).headers['www-authenticate'], 'Party-Token')
     assert.equal((await get(right)).status, 200)
     // Replayed, with another body and at another service.
     const replayed = token('POST', '/__invite__/partyline/count', '{"a":1}')
