@@ -64,7 +64,7 @@ func TestCaddyIsAskedAnywhere(t *testing.T) {
 	want := `{"shop:cart":"/shop/cart"}`
 
 	t.Run("unix", func(t *testing.T) {
-		f := startFPM(t, map[string]string{"WSGI_PARTY_KEY_FILE": keyFile}, "-n")
+		f := partytest.StartFPM(t, map[string]string{"WSGI_PARTY_KEY_FILE": keyFile}, "-n")
 		c := partytest.NewCaddy(t)
 		p := &party{Caddy: c}
 		p.Site(fmt.Sprintf("wsgi_party main {\nask_on unix/%s/ask\ninvite /php/__invite__/ /shop/__invite__/\n%s\nhandle_path /php/* {\nwsgi_party_guest {\nkey auto %s\n}\n%s\n}\n}", dir, shop, keyFile, plain(t, f)))

@@ -10,13 +10,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -24,7 +22,6 @@ import (
 	"testing"
 
 	"github.com/wsgiparty/wsgiparty"
-	"github.com/wsgiparty/wsgiparty/internal/debian"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
 )
@@ -35,65 +32,6 @@ func TestMain(m *testing.M) {
 
 // apcu are arguments of php that load nothing else but APCu.
 var apcu = []string{"-n", "-d", "extension=apcu"}
-
-// fpm is a php-fpm.
-type fpm struct{ socket, log string }
-
-// startFPM starts one whose pool has that environment, and no other. With -n, PHP has
-// only what it was built with.
-func startFPM(t testing.TB, environment map[string]string, arguments ...string) fpm {
-	t.Helper()
-	debian.Install(t, "php-fpm")
-	binaries, err := filepath.Glob("/usr/sbin/php-fpm*")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir, err := os.MkdirTemp("", "fpm") // short enough for a socket
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	f := fpm{filepath.Join(dir, "s"), filepath.Join(dir, "log")}
-	config := fmt.Sprintf("[global]\ndaemonize = no\nerror_log = %s\n[www]\nlisten = %s\npm = static\npm.max_children = 3\nphp_admin_value[error_log] = %[1]s\nphp_admin_flag[log_errors] = on\nphp_admin_flag[display_errors] = off\n", f.log, f.socket)
-	if os.Getuid() == 0 {
-		config += "user = root\ngroup = root\n"
-		arguments = append(arguments, "--allow-to-run-as-root")
-	}
-	for name, value := range environment {
-		config += fmt.Sprintf("env[%s] = %q\n", name, value)
-	}
-	if err := os.WriteFile(dir+"/conf", []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	command := exec.Command(binaries[len(binaries)-1], append([]string{"--nodaemonize", "--fpm-config", dir + "/conf"}, arguments...)...)
-	output := new(bytes.Buffer)
-	command.Stdout, command.Stderr = output, output
-	if err := command.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = command.Process.Signal(os.Interrupt)
-		_ = command.Wait()
-		if t.Failed() {
-			text, _ := os.ReadFile(f.log)
-			t.Logf("php-fpm: %s%s", output, text)
-		}
-	})
-	partytest.Eventually(t, "php-fpm listens", func() bool {
-		conn, err := net.Dial("unix", f.socket)
-		return err == nil && conn.Close() == nil
-	})
-	return f
-}
-
-func (f fpm) logged(t testing.TB) string {
-	t.Helper()
-	text, err := os.ReadFile(f.log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
-}
 
 // asking is where guests ask: in front of Caddy's own endpoint, to see what they send, or
 // in its place.

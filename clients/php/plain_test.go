@@ -12,14 +12,14 @@ import (
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
 
-func plain(t testing.TB, f fpm) string {
-	return fmt.Sprintf("root %s\nphp_fastcgi unix/%s {\nindex plain.php\n}", here(t, "testdata"), f.socket)
+func plain(t testing.TB, f partytest.FPM) string {
+	return fmt.Sprintf("root %s\nphp_fastcgi unix/%s {\nindex plain.php\n}", here(t, "testdata"), f.Socket)
 }
 
 // startPlain starts a plain application at /php that has only its key.
-func startPlain(t *testing.T, arguments ...string) (*party, fpm) {
+func startPlain(t *testing.T, arguments ...string) (*party, partytest.FPM) {
 	t.Helper()
-	f := startFPM(t, map[string]string{"WSGI_PARTY_KEY": partytest.Key(t, "php")}, arguments...)
+	f := partytest.StartFPM(t, map[string]string{"WSGI_PARTY_KEY": partytest.Key(t, "php")}, arguments...)
 	p := newParty(t, "php", plain(t, f))
 	p.joined("php")
 	return p, f
@@ -58,11 +58,11 @@ func TestAPlainApplicationIsAGuest(t *testing.T) {
 		"wsgi_party error: the service user failed: LogicException: unlucky in ",
 		"wsgi_party error: the service user failed: InvalidArgumentException: the answer is nothing that JSON can carry: Inf and NaN",
 	} {
-		if !strings.Contains(f.logged(t), want) {
+		if !strings.Contains(f.Logged(t), want) {
 			t.Errorf("not in the log: %s", want)
 		}
 	}
-	if n := strings.Count(f.logged(t), "Caddy is told of"); n != 1 {
+	if n := strings.Count(f.Logged(t), "Caddy is told of"); n != 1 {
 		t.Errorf("%d times", n)
 	}
 }
@@ -124,8 +124,8 @@ func TestOwnPagesHaveOneURL(t *testing.T) {
 	if err := os.WriteFile(dir+"/cases.json", cases, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	f := startFPM(t, map[string]string{"WSGI_PARTY_KEY": partytest.Key(t, "php")}, "-n")
-	p := newParty(t, "php", fmt.Sprintf("root %s\nphp_fastcgi unix/%s", dir, f.socket))
+	f := partytest.StartFPM(t, map[string]string{"WSGI_PARTY_KEY": partytest.Key(t, "php")}, "-n")
+	p := newParty(t, "php", fmt.Sprintf("root %s\nphp_fastcgi unix/%s", dir, f.Socket))
 	p.joined("php")
 	lines := strings.Split(p.page("/php/"), "\n")
 	made := 0

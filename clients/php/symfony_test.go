@@ -16,13 +16,13 @@ import (
 )
 
 // startSymfony starts a Symfony application at /sf, with that environment besides its key.
-func startSymfony(t *testing.T, environment map[string]string) (*party, fpm) {
+func startSymfony(t *testing.T, environment map[string]string) (*party, partytest.FPM) {
 	t.Helper()
 	debian.Install(t, "php-fpm", "php-symfony-framework-bundle", "php-symfony-twig-bundle", "php-apcu")
 	all := map[string]string{"CACHE": cache(environment["MISSING"]), "WSGI_PARTY_KEY": partytest.Key(t, "sf")}
 	maps.Copy(all, environment)
-	f := startFPM(t, all)
-	p := newParty(t, "sf", fmt.Sprintf("root %s\nphp_fastcgi unix/%s", here(t, "testdata/symfony"), f.socket))
+	f := partytest.StartFPM(t, all)
+	p := newParty(t, "sf", fmt.Sprintf("root %s\nphp_fastcgi unix/%s", here(t, "testdata/symfony"), f.Socket))
 	return p, f
 }
 
@@ -86,7 +86,7 @@ func TestASymfonyApplicationIsAGuest(t *testing.T) {
 		`"dots" (its path has`, `"double" (its path has`, `"bad name\"</script>" (its name is`,
 		"unlucky",
 	} {
-		if !strings.Contains(f.logged(t), want) {
+		if !strings.Contains(f.Logged(t), want) {
 			t.Errorf("not in the log: %s", want)
 		}
 	}
@@ -128,13 +128,13 @@ func TestSymfonyGetsTheMountOnce(t *testing.T) {
 			debian.Install(t, "php-fpm", "php-symfony-framework-bundle", "php-symfony-twig-bundle", "php-apcu")
 			all := map[string]string{"CACHE": cache(test.environment["TRUSTED_PROXIES"]), "WSGI_PARTY_KEY": partytest.Key(t, "sf")}
 			maps.Copy(all, test.environment)
-			f := startFPM(t, all)
+			f := partytest.StartFPM(t, all)
 			rewritten := ""
 			if strings.Contains(test.options, "{uri}") {
 				rewritten = "vars seen {uri}\n"
 				test.options = strings.ReplaceAll(test.options, "{uri}", "{vars.seen}")
 			}
-			p := newParty(t, "sf", fmt.Sprintf("%sroot %s\nphp_fastcgi unix/%s {\n%s\n}", rewritten, here(t, "testdata/symfony"), f.socket, test.options))
+			p := newParty(t, "sf", fmt.Sprintf("%sroot %s\nphp_fastcgi unix/%s {\n%s\n}", rewritten, here(t, "testdata/symfony"), f.Socket, test.options))
 			p.joined("sf")
 			origin := "http:\\/\\/" + p.Address
 			for path, seen := range map[string]string{"/sf/": `\/`, "/sf/posts/x": `\/posts\/x`, "/sf/sf/links": `\/sf\/links`} {
@@ -164,11 +164,11 @@ func TestSymfonyMayGoWithoutALink(t *testing.T) {
 
 func TestSymfonyWithoutAKeyIsAsWithoutTheBundle(t *testing.T) {
 	debian.Install(t, "php-fpm", "php-symfony-framework-bundle", "php-symfony-twig-bundle")
-	f := startFPM(t, map[string]string{"CACHE": cache()})
-	p := newParty(t, "sf", fmt.Sprintf("root %s\nphp_fastcgi unix/%s", here(t, "testdata/symfony"), f.socket))
+	f := partytest.StartFPM(t, map[string]string{"CACHE": cache()})
+	p := newParty(t, "sf", fmt.Sprintf("root %s\nphp_fastcgi unix/%s", here(t, "testdata/symfony"), f.Socket))
 	if status, _ := p.Get("/sf/"); status != http.StatusNotFound {
 		t.Errorf("%d, though nobody has set the base URL", status)
 	}
-	p.Site(fmt.Sprintf("root %s\nphp_fastcgi unix/%s", here(t, "testdata/symfony"), f.socket))
+	p.Site(fmt.Sprintf("root %s\nphp_fastcgi unix/%s", here(t, "testdata/symfony"), f.Socket))
 	p.ExpectSoon(links("", "", "none"), http.StatusOK, `{"none":"Symfony\\Component\\Routing\\Exception\\RouteNotFoundException: Unable to generate a URL for the named route \u0022none\u0022 as such route does not exist."}`)
 }
