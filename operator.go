@@ -139,6 +139,15 @@ const URLService = party.URLService
 // URLRequest is the payload of URLService. See [party.URLRequest].
 type URLRequest = party.URLRequest
 
+// ClaimsService is the service that guests connect to say which requests are theirs.
+const ClaimsService = party.ClaimsService
+
+// ClaimRequest is the payload of ClaimsService. See [party.ClaimRequest].
+type ClaimRequest = party.ClaimRequest
+
+// HostsService is the service that guests connect to say which hosts are theirs.
+const HostsService = party.HostsService
+
 // URLFor asks around for the URL of a page, and returns the first one that is safe to
 // link to. See [party.URLFor].
 func URLFor(ctx context.Context, o *Operator, name string, values map[string]any) (string, error) {
