@@ -158,5 +158,9 @@ func TestAFlaskPageWithFiftyLinks(t *testing.T) {
 	own, others := took("/blog/own/50"), took("/blog/links/50")
 	own()
 	others() // the first time with a request for each link
-	measure.TakesAtMost(t, 3, own, others)
+	most := 3.0
+	if measure.UnderRaceDetector() {
+		most = 6 // only the other links have Caddy, which it slows, ask around
+	}
+	measure.TakesAtMost(t, most, own, others)
 }
