@@ -6,6 +6,10 @@
 package party
 
 import (
+	"net/http"
+	"slices"
+	"sync"
+
 	"github.com/wsgiparty/wsgiparty/partyline"
 )
 
@@ -34,12 +38,87 @@ type ClaimRequest struct {
 
 	// RawQuery is what follows the question mark, as it came.
 	RawQuery string `json:"query,omitempty"`
+
+	claim *Claim // that it was asked with; nil if nobody wants to know why
 }
 
 // ClaimRequestOf is PayloadAs[ClaimRequest], quicker for payloads that came as JSON.
 func ClaimRequestOf(payload any) (ClaimRequest, error) {
-	if r, ok := payload.(ClaimRequest); ok {
+	switch payload := payload.(type) {
+	case ClaimRequest:
+		return payload, nil
+	case *Claim:
+		r := payload.ClaimRequest
+		r.claim = payload
 		return r, nil
 	}
 	return partyline.PayloadAs[ClaimRequest](payload)
+}
+
+// By tells whoever asks by which pattern, or what else, the request is claimed. A handler calls it
+// before it answers true.
+func (r ClaimRequest) By(pattern string) {
+	if r.claim == nil {
+		return
+	}
+	r.claim.mu.Lock()
+	defer r.claim.mu.Unlock()
+	if r.claim.by == "" {
+		r.claim.by = pattern
+	}
+}
+
+// Because tells whoever asks why a handler does not claim the request.
+func (r ClaimRequest) Because(why string) {
+	if !r.WantsReasons() {
+		return
+	}
+	r.claim.mu.Lock()
+	defer r.claim.mu.Unlock()
+	if len(r.claim.reasons) < maxReasons && !slices.Contains(r.claim.reasons, why) {
+		r.claim.reasons = append(r.claim.reasons, why)
+	}
+}
+
+// WantsReasons reports whether anybody listens to Because, for a reason that is expensive to say.
+func (r ClaimRequest) WantsReasons() bool { return r.claim != nil && r.claim.Explain }
+
+// maxReasons is how many a guest may give for one request.
+const maxReasons = 32
+
+// Claim is a ClaimRequest to ask with: a pointer to it is a payload of ClaimsService which
+// keeps what handlers say of why.
+type Claim struct {
+	ClaimRequest
+	Explain bool `json:"-"` // whether to keep why a handler does not claim it
+
+	mu      sync.Mutex
+	by      string
+	reasons []string
+}
+
+// ClaimedBy returns by what a handler that answered claims the request, empty if it has not said.
+func (c *Claim) ClaimedBy() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.by
+}
+
+// Reasons returns why handlers do not claim the request.
+func (c *Claim) Reasons() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.reasons)
+}
+
+// AddressedTo returns whom an invite or an ask is addressed to that comes by as a request: the
+// guest and its party. It returns nil for an ordinary request, whatever that contains.
+func AddressedTo(r *http.Request) (e *Entry, guest string) {
+	if i := PeekInvitation(r); i != nil {
+		return i.host.entry, i.invited.guest
+	}
+	if d := deliveryOf(r); d != nil {
+		return d.entry, d.guest
+	}
+	return nil, ""
 }
