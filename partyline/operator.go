@@ -105,7 +105,7 @@ func (o *Operator) connect(name string, c connection) error {
 		return ErrLeft
 	}
 	replies, asks := p.options.Counts.of(o.Guest(), name)
-	c.guest, c.counter, c.shards = o.guest, replies, replies.shards
+	c.guest, c.counter = o.guest, replies
 	s := p.service(name)
 	if s == nil {
 		s = &service{partyline: p, name: name, counter: asks, memberships: make(map[unique.Handle[string]][]*membership)}

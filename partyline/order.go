@@ -50,7 +50,6 @@ type connection struct {
 	guest   unique.Handle[string]
 	handler Handler
 	counter *counter
-	shards  // the counter's, one load nearer
 	remote  bool
 	forAll  bool // called whomever an ask is addressed to
 	rank    int32

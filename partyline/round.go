@@ -200,7 +200,7 @@ func (r *round) count(c *connection, came figure) {
 		r.agreed[came]++
 		return
 	}
-	c.add(r.shard, came)
+	c.counter.add(r.shard, came)
 }
 
 // countAgreed counts the ask and the handlers that agreed, all together if nobody did otherwise.
@@ -211,7 +211,7 @@ func (r *round) countAgreed() {
 			return
 		}
 		for i := range agreed {
-			r.connections[i].add(r.shard, figure(came))
+			r.connections[i].counter.add(r.shard, figure(came))
 		}
 	}
 	asks.add(r.shard, asked)
