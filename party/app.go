@@ -86,6 +86,8 @@ type App struct {
 	prefixHeaders headerList // that some party's prefix is in
 	prefixWarned  atomic.Bool
 
+	sites sites
+
 	storage     Storage
 	holds       kept.Holds
 	pathKey     atomic.Pointer[token.PathKey] // nil until it has come from the storage
@@ -114,6 +116,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 
 // Start makes keys, listens for what guests ask, and warns about what only the whole config shows.
 func (a *App) Start() error {
+	if app, err := a.config.AppIfConfigured("http"); err == nil {
+		a.sites.see([]caddy.Module{app.(caddy.Module)})
+	}
 	if err := a.makeKeys(); err != nil {
 		return err
 	}
@@ -235,12 +240,14 @@ func AppOf(ctx caddy.Context) (_ *App, err error) {
 	if err != nil {
 		return nil, err
 	}
+	a := app.(*App)
+	a.sites.see(ctx.Modules())
 	for _, provision := range provisioners {
 		if err := provision(ctx); err != nil {
 			return nil, err
 		}
 	}
-	return app.(*App), nil
+	return a, nil
 }
 
 // WarnAtStart makes Start call a function that may warn of what only the whole config shows.
