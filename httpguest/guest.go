@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/wsgiparty/wsgiparty/internal/caddytokens"
 	"github.com/wsgiparty/wsgiparty/internal/invitepath"
 	"github.com/wsgiparty/wsgiparty/internal/kept"
@@ -187,25 +186,6 @@ func (g *Guest) fetches() bool {
 	return !g.declares()
 }
 
-// ServeHTTP takes the guest's invite, and passes everything else on.
-func (g *Guest) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	if i := party.PeekInvitation(r); i != nil {
-		if passOn, err := g.offer(i, w, r); !passOn {
-			return err
-		}
-		return next.ServeHTTP(w, r)
-	}
-	var i *party.Invitation
-	if a := g.speaksFor.Load(); a != nil {
-		i = a.invitation
-	}
-	if status := g.host.PassOn(r, i); status != 0 {
-		w.WriteHeader(status) // an error might lead to other asks, or by handle_errors back to the guest
-		return nil
-	}
-	return next.ServeHTTP(w, r)
-}
-
 // offer is called with each invite that comes to the handler:
 //
 //	the invite is                       answered  passOn
@@ -342,7 +322,6 @@ func (g *Guest) warn() {
 
 // Interface guards
 var (
-	_ caddy.Provisioner           = (*Guest)(nil)
-	_ caddy.CleanerUpper          = (*Guest)(nil)
-	_ caddyhttp.MiddlewareHandler = (*Guest)(nil)
+	_ caddy.Provisioner  = (*Guest)(nil)
+	_ caddy.CleanerUpper = (*Guest)(nil)
 )

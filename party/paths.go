@@ -52,17 +52,18 @@ func (i *Invitation) MountFor(ctx context.Context) string { return i.mount.pathF
 // PassOn readies a request, which is no invite, to be passed on to an application by the handler
 // in the party's routes that speaks for it: a client can say nothing that is the party's to say,
 // and the application learns its mount, and where it can ask. The invitation is the application's, nil as long as it has
-// not come. If the request is to be answered instead, PassOn returns the status, else 0.
-func (h *Host) PassOn(r *http.Request, i *Invitation) (status int) {
+// not come. If the request is to be answered instead, PassOn returns the status, else 0. Ordinary requests are those that
+// a client makes, and not the party.
+func (h *Host) PassOn(r *http.Request, i *Invitation) (ordinary bool, status int) {
 	d := deliveryOf(r)
 	delivered := i != nil && d != nil && d.entry == i.host.entry && d.reach(i.invited.guest)
 	switch {
 	case !delivered && h.hidesBehind(r, d, i):
-		return http.StatusNotFound
+		return d == nil, http.StatusNotFound
 	case !delivered && d != nil: // it is another guest's
-		return 0
+		return false, 0
 	case CheckLoops(r.Header) != nil:
-		return http.StatusLoopDetected
+		return d == nil, http.StatusLoopDetected
 	}
 	mount := ""
 	if i != nil { // what is asked in the request later has the prefix that it has now
@@ -76,7 +77,7 @@ func (h *Host) PassOn(r *http.Request, i *Invitation) (status int) {
 	if delivered && d.prepare != nil {
 		d.prepare(r)
 	}
-	return 0
+	return d == nil, 0
 }
 
 // hidesBehind reports whether a request has a private path at a handler that speaks for a guest, to which it
