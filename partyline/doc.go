@@ -19,7 +19,8 @@
 // that [Partyline.SetOrder] names, then those of all others in the order in which they connected.
 // Handlers that wait for something outside this process, connected by [Operator.ConnectRemote], are
 // all started when an ask reaches the first of them; their answers still come in order. An ask sees
-// the connections as they were when it began, and takes no lock.
+// the connections as they were when it began, and takes no lock. By a [Preference] one answer of a
+// service comes before all others; [Operator.Only] asks one guest.
 //
 // # Replicas
 //

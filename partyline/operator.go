@@ -26,6 +26,7 @@ type Handler func(ctx context.Context, payload any) (answer any, err error)
 type Operator struct {
 	partyline *Partyline
 	guest     unique.Handle[string] // noGuest for a caller that is none
+	only      unique.Handle[string] // whom alone it asks; noGuest for all
 
 	// Guarded by partyline.mu:
 	memberships map[string]*membership // by service
@@ -64,6 +65,15 @@ func (o *Operator) Partyline() *Partyline {
 	return o.partyline
 }
 
+// Only returns an operator by which the same guest, or caller that is none, asks one guest alone,
+// whomever a payload is addressed to. It cannot connect. It is experimental.
+func (o *Operator) Only(guest string) *Operator {
+	if o == nil {
+		return nil
+	}
+	return &Operator{partyline: o.partyline, guest: o.guest, only: unique.Make(guest)}
+}
+
 // Connect connects a handler under a service. A service can have many handlers, of one guest or of
 // several. Guests named in [Partyline.SetOrder], as those that are invited are, are asked in that
 // order, whenever they connect, and after them all others in the order in which they connect.
@@ -93,6 +103,8 @@ func (o *Operator) connect(name string, c connection) error {
 		return errNoOperator
 	case o.guest == noGuest:
 		return &partylineError{"connecting needs a guest name: this operator can only ask"}
+	case o.only != noGuest:
+		return &partylineError{fmt.Sprintf("an operator that asks only guest %q cannot connect: connect with the one it was made of", o.only.Value())}
 	case name == "":
 		return &partylineError{fmt.Sprintf("guest %q connects a handler under a service without a name", o.Guest())}
 	case c.handler == nil:
@@ -112,6 +124,9 @@ func (o *Operator) connect(name string, c connection) error {
 		s.order.Store(new(order))
 		if p.options.Addressee != nil {
 			s.addressee = p.options.Addressee(name)
+		}
+		if p.options.Preference != nil {
+			s.prefers = p.options.Preference(name)
 		}
 		p.services.Store(name, s)
 	}

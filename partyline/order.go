@@ -18,6 +18,7 @@ package partyline
 
 import (
 	"cmp"
+	"context"
 	"math"
 	"slices"
 	"sort"
@@ -30,7 +31,8 @@ type service struct {
 	partyline *Partyline
 	name      string
 	counter   *counter
-	addressee func(payload any) (guest string) // may be nil
+	addressee func(payload any) (guest string)      // may be nil
+	prefers   func(context.Context, any) Preference // may be nil
 
 	order atomic.Pointer[order]
 

@@ -49,6 +49,12 @@ type Options struct {
 	// call the function at once.
 	Addressee func(service string) func(payload any) (guest string)
 
+	// Preference, if not nil, is called when a service gets its first handler, and must not call the
+	// partyline. It returns nil, or a function that is called when an ask begins, with the context
+	// it is made in. That returns nil, or says which answer is to come first. Several goroutines
+	// may call the function at once.
+	Preference func(service string) func(ctx context.Context, payload any) Preference
+
 	// Counts is where asks are counted. Partylines that follow each other may share it. Default:
 	// one of the partyline's own.
 	Counts *Counts

@@ -54,6 +54,7 @@ type round struct {
 	self     unique.Handle[string]   // the ask's guest, one load nearer
 	above    []unique.Handle[string] // the guests further up that ask for this service, too
 	only     unique.Handle[string]   // the one guest to ask; noGuest for all
+	alone    bool                    // that one, even if others are called whomever an ask is addressed to
 	picky    bool                    // above or only says whom to skip
 	spending *spending               // nil up to the second level
 
@@ -63,16 +64,30 @@ type round struct {
 	agreed [declined + 1]int // how many, from the first on, all answered, or all declined; counted at the end
 }
 
-// around calls the handlers in order. It appends their answers to answers, if that is not nil, and
-// yields all other replies. The error is that of the ask as a whole.
-func (a *ask) around(order *order, payload any, answers *[]any, yield yieldFunc) error {
+// around calls the handlers in order, those of one guest alone if only names one. It appends their
+// answers to answers, if that is not nil, and yields all other replies. The error is that of the
+// ask as a whole.
+func (a *ask) around(only unique.Handle[string], order *order, payload any, answers *[]any, yield yieldFunc) error {
 	a.up = askOf(a.Context)
-	r := round{ask: a, order: order, connections: order.connections, payload: payload, shard: rand.Uint32(), self: a.guest, only: a.service.only(payload)}
+	r := round{ask: a, order: order, connections: order.connections, payload: payload, shard: rand.Uint32(), self: a.guest, only: only, alone: only != noGuest}
+	if !r.alone {
+		r.only = a.service.only(payload)
+	}
 	if a.up != nil && !r.nest() {
 		r.connections, r.ended = nil, ErrLoop
 	}
 	r.picky = r.only != noGuest || len(r.above) > 0
-	if observer := a.service.partyline.observing(); observer != nil {
+	if a.service.prefers != nil && !r.alone {
+		if preference := a.service.prefers(a.Context, payload); preference != nil {
+			return r.preferring(preference, answers, yield)
+		}
+	}
+	return r.observed(answers, yield)
+}
+
+// observed is all, telling the observer, if there is one.
+func (r *round) observed(answers *[]any, yield yieldFunc) error {
+	if observer := r.service.partyline.observing(); observer != nil {
 		return r.observe(observer, answers, yield)
 	}
 	return r.all(answers, yield)
@@ -223,7 +238,7 @@ func (r *round) skips(c *connection) bool {
 }
 
 func (r *round) skipsOther(c *connection) bool {
-	return slices.Contains(r.above, c.guest) || r.only != noGuest && r.only != c.guest && !c.forAll
+	return slices.Contains(r.above, c.guest) || r.only != noGuest && r.only != c.guest && (r.alone || !c.forAll)
 }
 
 // collect appends an answer. If there is no room, it makes room for those of all.
