@@ -162,7 +162,7 @@ func (o *Operator) each(ctx context.Context, service string, payload any, answer
 		a = new(ask)
 	}
 	a.Context, a.guest, a.service = ctx, o.guest, s
-	return a.around(o.only, order, payload, answers, yield)
+	return a.around(o, order, payload, answers, yield)
 }
 
 // newAsk returns an ask, allocated together with room for some answers: for those of up to 16

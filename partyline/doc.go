@@ -20,7 +20,8 @@
 // Handlers that wait for something outside this process, connected by [Operator.ConnectRemote], are
 // all started when an ask reaches the first of them; their answers still come in order. An ask sees
 // the connections as they were when it began, and takes no lock. By a [Preference] one answer of a
-// service comes before all others; [Operator.Only] asks one guest.
+// service comes before all others; [Operator.Only] asks one guest, [Operator.Local] nobody outside this
+// process.
 //
 // # Replicas
 //

@@ -27,6 +27,7 @@ type Operator struct {
 	partyline *Partyline
 	guest     unique.Handle[string] // noGuest for a caller that is none
 	only      unique.Handle[string] // whom alone it asks; noGuest for all
+	local     bool                  // whether it asks no remote handlers
 
 	// Guarded by partyline.mu:
 	memberships map[string]*membership // by service
@@ -71,7 +72,16 @@ func (o *Operator) Only(guest string) *Operator {
 	if o == nil {
 		return nil
 	}
-	return &Operator{partyline: o.partyline, guest: o.guest, only: unique.Make(guest)}
+	return &Operator{partyline: o.partyline, guest: o.guest, only: unique.Make(guest), local: o.local}
+}
+
+// Local returns an operator by which the same guest, or caller that is none, asks handlers of this
+// process alone, and so waits for nothing outside of it. It cannot connect. It is experimental.
+func (o *Operator) Local() *Operator {
+	if o == nil {
+		return nil
+	}
+	return &Operator{partyline: o.partyline, guest: o.guest, only: o.only, local: true}
 }
 
 // Connect connects a handler under a service. A service can have many handlers, of one guest or of
@@ -105,6 +115,8 @@ func (o *Operator) connect(name string, c connection) error {
 		return &partylineError{"connecting needs a guest name: this operator can only ask"}
 	case o.only != noGuest:
 		return &partylineError{fmt.Sprintf("an operator that asks only guest %q cannot connect: connect with the one it was made of", o.only.Value())}
+	case o.local:
+		return &partylineError{fmt.Sprintf("an operator of guest %q that asks no remote handlers cannot connect: connect with the one it was made of", o.Guest())}
 	case name == "":
 		return &partylineError{fmt.Sprintf("guest %q connects a handler under a service without a name", o.Guest())}
 	case c.handler == nil:

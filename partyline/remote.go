@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"runtime/debug"
+	"slices"
 	"time"
 )
 
@@ -117,4 +118,29 @@ func (p *Partyline) RemoteHandlers(service string, payload any) (n int) {
 		}
 	}
 	return n
+}
+
+// RemoteGuests returns the guests that have remote handlers under the service, in order. It is
+// experimental.
+func (p *Partyline) RemoteGuests(service string) (guests []string) {
+	s := p.service(service)
+	if s == nil {
+		return nil
+	}
+	for _, c := range s.connections() {
+		if guest := c.guest.Value(); c.remote && !slices.Contains(guests, guest) {
+			guests = append(guests, guest)
+		}
+	}
+	return guests
+}
+
+// Generation returns a number that is another one after handlers have been connected under the
+// service, or have left it: what was answered before may be out of date. It is experimental.
+func (p *Partyline) Generation(service string) uint32 {
+	s := p.service(service)
+	if s == nil {
+		return 0
+	}
+	return s.order.Load().number
 }

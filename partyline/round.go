@@ -55,7 +55,8 @@ type round struct {
 	above    []unique.Handle[string] // the guests further up that ask for this service, too
 	only     unique.Handle[string]   // the one guest to ask; noGuest for all
 	alone    bool                    // that one, even if others are called whomever an ask is addressed to
-	picky    bool                    // above or only says whom to skip
+	local    bool                    // no remote handlers
+	picky    bool                    // above, only or local says whom to skip
 	spending *spending               // nil up to the second level
 
 	next   int               // the connection to call next
@@ -64,19 +65,18 @@ type round struct {
 	agreed [declined + 1]int // how many, from the first on, all answered, or all declined; counted at the end
 }
 
-// around calls the handlers in order, those of one guest alone if only names one. It appends their
-// answers to answers, if that is not nil, and yields all other replies. The error is that of the
-// ask as a whole.
-func (a *ask) around(only unique.Handle[string], order *order, payload any, answers *[]any, yield yieldFunc) error {
+// around calls the handlers that the operator asks, in order. It appends their answers to answers,
+// if that is not nil, and yields all other replies. The error is that of the ask as a whole.
+func (a *ask) around(o *Operator, order *order, payload any, answers *[]any, yield yieldFunc) error {
 	a.up = askOf(a.Context)
-	r := round{ask: a, order: order, connections: order.connections, payload: payload, shard: rand.Uint32(), self: a.guest, only: only, alone: only != noGuest}
+	r := round{ask: a, order: order, connections: order.connections, payload: payload, shard: rand.Uint32(), self: a.guest, only: o.only, alone: o.only != noGuest, local: o.local}
 	if !r.alone {
 		r.only = a.service.only(payload)
 	}
 	if a.up != nil && !r.nest() {
 		r.connections, r.ended = nil, ErrLoop
 	}
-	r.picky = r.only != noGuest || len(r.above) > 0
+	r.picky = r.only != noGuest || r.local || len(r.above) > 0
 	if a.service.prefers != nil && !r.alone {
 		if preference := a.service.prefers(a.Context, payload); preference != nil {
 			return r.preferring(preference, answers, yield)
@@ -238,7 +238,7 @@ func (r *round) skips(c *connection) bool {
 }
 
 func (r *round) skipsOther(c *connection) bool {
-	return slices.Contains(r.above, c.guest) || r.only != noGuest && r.only != c.guest && (r.alone || !c.forAll)
+	return r.local && c.remote || slices.Contains(r.above, c.guest) || r.only != noGuest && r.only != c.guest && (r.alone || !c.forAll)
 }
 
 // collect appends an answer. If there is no room, it makes room for those of all.
