@@ -31,7 +31,11 @@ func ParseHosts(names []string) (*Hosts, error) {
 		parent, isWildcard := strings.CutPrefix(name, "*.")
 		normal, err := Host(parent)
 		if err != nil {
-			return nil, &Error{i, fmt.Sprintf("%s: %s", quote(name), err)}
+			what := err.Error()
+			if isWildcard {
+				what = quote(name) + ": " + what
+			}
+			return nil, &Error{i, what}
 		}
 		if isWildcard {
 			h.below["."+normal] = "*." + normal

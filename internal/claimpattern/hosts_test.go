@@ -39,7 +39,7 @@ func TestHosts(t *testing.T) {
 
 func TestHostsThatAreRefused(t *testing.T) {
 	for name, want := range map[string]string{
-		"":                              `"": "" is no name of a host, for it is empty: write a name such as shop.example.com`,
+		"":                              `"" is no name of a host, for it is empty: write a name such as shop.example.com`,
 		"*.":                            `"*.": "" is no name`,
 		"https://example.com":           `for it has a scheme: write the host alone`,
 		"example.com/x":                 `for it has a path: write the host alone`,

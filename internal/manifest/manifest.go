@@ -1,12 +1,13 @@
 // Copyright 2026 The wsgi_party Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package manifest reads what a guest says of itself: where its pages are, and which
-// services it has.
+// Package manifest reads what a guest says of itself: where its pages are, which services
+// it has, and which requests and hosts are its own.
 package manifest
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -26,14 +27,20 @@ const (
 	maxSteps    = 8 // of a path in an error
 )
 
-// urlService is the service that a manifest's URLs answer.
-const urlService = "url"
+// The services that other members of a manifest answer.
+const (
+	urlService    = "url"
+	claimsService = "claims"
+	hostsService  = "hosts"
+)
 
-// Manifest says where a guest's pages are and which services it has. It is not to be
-// changed once parsed.
+// Manifest says where a guest's pages are, which services it has, and what it claims. It is
+// not to be changed once parsed.
 type Manifest struct {
 	URLs     map[string]*urltemplate.Template
 	Services map[string][]Handler // each with one handler at least
+	Claims   *Claims              // nil if it says nothing of it
+	Hosts    *Hosts               // likewise
 
 	unknown []string // warnings of members that are not known
 }
@@ -70,10 +77,14 @@ func Parse(body []byte) (*Manifest, error) {
 
 // Merge returns a manifest of what is declared and, name by name, of what is fetched
 // where nothing is declared: of that only the services in allow, unless it is nil.
-// The fetched URLs are the service "url". Either manifest may be nil.
+// The fetched URLs are the service "url", and what is claimed the services "claims" and "hosts".
+// Where one of these two is declared, as a service or otherwise, nothing fetched adds to it.
+// Either manifest may be nil.
 func Merge(declared, fetched *Manifest, allow []string) *Manifest {
 	merged := &Manifest{URLs: make(map[string]*urltemplate.Template), Services: make(map[string][]Handler)}
-	allowed := func(service string) bool { return allow == nil || slices.Contains(allow, service) }
+	allowed := func(service string) bool {
+		return (allow == nil || slices.Contains(allow, service)) && (declared == nil || !declared.claims(service))
+	}
 	if fetched != nil {
 		if allowed(urlService) {
 			maps.Copy(merged.URLs, fetched.URLs)
@@ -83,12 +94,31 @@ func Merge(declared, fetched *Manifest, allow []string) *Manifest {
 				merged.Services[service] = handlers
 			}
 		}
+		if allowed(claimsService) {
+			merged.Claims = fetched.Claims
+		}
+		if allowed(hostsService) {
+			merged.Hosts = fetched.Hosts
+		}
 	}
 	if declared != nil {
+		merged.Claims = cmp.Or(declared.Claims, merged.Claims)
+		merged.Hosts = cmp.Or(declared.Hosts, merged.Hosts)
 		maps.Copy(merged.URLs, declared.URLs)
 		maps.Copy(merged.Services, declared.Services)
 	}
 	return merged
+}
+
+// claims reports whether the manifest says what the guest claims, by one of the two services.
+func (m *Manifest) claims(service string) bool {
+	switch service {
+	case claimsService:
+		return m.Claims != nil || m.Services[service] != nil
+	case hostsService:
+		return m.Hosts != nil || m.Services[service] != nil
+	}
+	return false
 }
 
 // MarshalJSON returns the manifest in a form that is always the same and that, if the
@@ -103,6 +133,14 @@ func (m Manifest) MarshalJSON() ([]byte, error) {
 	var form struct {
 		URLs     map[string]string `json:"urls,omitempty"`
 		Services map[string]any    `json:"services,omitempty"`
+		Claims   []string          `json:"claims,omitzero"`
+		Hosts    []string          `json:"hosts,omitzero"`
+	}
+	if m.Claims != nil {
+		form.Claims = m.Claims.list()
+	}
+	if m.Hosts != nil {
+		form.Hosts = m.Hosts.Texts
 	}
 	form.URLs = make(map[string]string, len(m.URLs))
 	for name, template := range m.URLs {

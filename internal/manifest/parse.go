@@ -37,6 +37,16 @@ func parse(body []byte) (*Manifest, error) {
 			return nil, err
 		}
 	}
+	if raw, ok := top["claims"]; ok {
+		if m.Claims, err = parseClaims(path{"claims"}, raw); err != nil {
+			return nil, err
+		}
+	}
+	if raw, ok := top["hosts"]; ok {
+		if m.Hosts, err = parseHosts(path{"hosts"}, raw); err != nil {
+			return nil, err
+		}
+	}
 	return m, nil
 }
 

@@ -12,7 +12,6 @@ import (
 	"strings"
 
 	"github.com/wsgiparty/wsgiparty/internal/nearest"
-	"github.com/wsgiparty/wsgiparty/internal/urltemplate"
 )
 
 // otherVariable is how frameworks write a variable of a path that RFC 6570 takes for
@@ -23,33 +22,40 @@ var otherVariable = regexp.MustCompile(`/(?:[:*$]([A-Za-z_]\w*)|\[\.{0,3}([A-Za-
 // the guest may take for its own, as the beginning of links to it.
 func (m *Manifest) Warnings(mounts ...string) []string {
 	warnings := slices.Clone(m.unknown)
-	templates := make(map[string]*urltemplate.Template)
+	texts := make(map[string]string)
 	for name, t := range m.URLs {
-		templates["urls."+name] = t
+		texts["urls."+name] = t.String()
 	}
-	urls := slices.Sorted(maps.Keys(templates))
+	urls := slices.Sorted(maps.Keys(texts))
+	var hrefs, claims []string
 	for service, handlers := range m.Services {
 		for i, h := range handlers {
 			if h.Href != nil {
-				templates[path{"services", service, i}.String()] = h.Href
+				name := path{"services", service, i}.String()
+				texts[name], hrefs = h.Href.String(), append(hrefs, name)
 			}
 		}
 	}
-	hrefs := slices.DeleteFunc(slices.Sorted(maps.Keys(templates)), func(name string) bool { return slices.Contains(urls, name) })
-	for _, name := range append(slices.Clip(urls), hrefs...) {
-		text := templates[name].String()
-		if found := otherVariable.FindStringSubmatch(text); found != nil {
+	slices.Sort(hrefs)
+	if m.Claims != nil {
+		for i, pattern := range m.Claims.Texts {
+			name := path{"claims", i}.String()
+			texts[name], claims = pattern[strings.IndexByte(pattern, '/'):], append(claims, name)
+		}
+	}
+	for _, name := range slices.Concat(urls, hrefs, claims) {
+		if found := otherVariable.FindStringSubmatch(texts[name]); found != nil {
 			variable := "{" + found[1] + found[2] + "}"
-			warnings = append(warnings, fmt.Sprintf("%s is %q, in which %s is text and no variable: write %s", name, text, found[0][1:], variable))
+			warnings = append(warnings, fmt.Sprintf("%s is %q, in which %s is text and no variable: write %s", name, texts[name], found[0][1:], variable))
 			break // the others are no other mistake
 		}
 	}
 	for _, mount := range mounts {
-		for _, names := range [][]string{urls, hrefs} {
-			if len(names) == 0 || mount == "" || slices.ContainsFunc(names, func(name string) bool { return !isBelow(mount, templates[name].String()) }) {
+		for _, names := range [][]string{urls, hrefs, claims} {
+			if len(names) == 0 || mount == "" || slices.ContainsFunc(names, func(name string) bool { return !isBelow(mount, texts[name]) }) {
 				continue
 			}
-			text := templates[names[0]].String()
+			text := texts[names[0]]
 			warnings = append(warnings, fmt.Sprintf("%s is %q, which is %q to visitors, since all is relative to the mount, %s: leave that out, as in %q",
 				names[0], text, mount+text, mount, "/"+strings.TrimPrefix(strings.TrimPrefix(text, mount), "/")))
 		}
@@ -66,14 +72,14 @@ func isBelow(mount, text string) bool {
 // whether none are there that count.
 func unknownMembers(top map[string]json.RawMessage) []string {
 	var warnings []string
-	_, urls := top["urls"]
-	_, services := top["services"]
+	members := []string{"urls", "services", "claims", "hosts"}
+	says := slices.ContainsFunc(members, func(name string) bool { return top[name] != nil })
 	for _, name := range slices.Sorted(maps.Keys(top)) {
-		if known := nearest.Word(name, "urls", "services"); known != "" && known != name {
+		if known := nearest.Word(name, members...); known != "" && known != name {
 			warnings = append(warnings, fmt.Sprintf("the member %s is not known, and is ignored: did you mean %s?", quoteName(name), known))
 		}
 	}
-	if !urls && !services && len(warnings) == 0 {
+	if !says && len(warnings) == 0 {
 		warnings = append(warnings, `it has neither urls nor services, so that nobody can link to the guest or ask it: write {"urls": {"home": "/"}, "services": {…}}`)
 	}
 	return warnings[:min(len(warnings), maxWarnings)]

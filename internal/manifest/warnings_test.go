@@ -26,9 +26,15 @@ func TestWarnings(t *testing.T) {
 		`{"urls": {"home": "/apps/blog/"}}`:                                                        `urls.home is "/apps/blog/", which is "/apps/blog/apps/blog/" to visitors`,
 		`{"url": {"home": "/"}}`:                                                                   `the member "url" is not known, and is ignored: did you mean urls?`,
 		`{"urls": {"home": "/"}, "Service": {}}`:                                                   `the member "Service" is not known, and is ignored: did you mean services?`,
-		`{}`:                                                                                       `neither urls nor services`,
-		`{"title": "Blog"}`:                                                                        `neither urls nor services`,
-		`{"url": {}, "uris": {}, "urs": {}, "link": {}, "URL": {}, "URLS": {}}`:                    `"URL" is not known, and is ignored: did you mean urls?; the member "URLS"`,
+		`{"claims": "urls"}`:                                                                       "",
+		`{"hosts": ["example.com"], "claims": ["GET /blogs/", "/x/{blog}"]}`:                       "",
+		`{"claims": ["/x/{$}", "GET example.com/posts/:slug"]}`:                                    `claims[1] is "/posts/:slug", in which :slug is text and no variable: write {slug}`,
+		`{"claims": ["urls", "GET /blog/{id}", "/blog/"]}`:                                         `claims[0] is "/blog/{id}", which is "/blog/blog/{id}" to visitors, since all is relative to the mount, /blog: leave that out, as in "/{id}"`,
+		`{"claim": ["/"]}`:            `the member "claim" is not known, and is ignored: did you mean claims?`,
+		`{"urls": {}, "host": ["a"]}`: `the member "host" is not known, and is ignored: did you mean hosts?`,
+		`{}`:                          `neither urls nor services`,
+		`{"title": "Blog"}`:           `neither urls nor services`,
+		`{"url": {}, "uris": {}, "urs": {}, "link": {}, "URL": {}, "URLS": {}}`: `"URL" is not known, and is ignored: did you mean urls?; the member "URLS"`,
 	} {
 		m, err := Parse([]byte(body))
 		if err != nil {
