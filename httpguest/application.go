@@ -30,6 +30,7 @@ import (
 type application struct {
 	*Guest
 	invitation *party.Invitation
+	meter      *party.Meter
 	logger     *zap.Logger // says whose messages they are
 	path       string      // where the application is mounted in the party, escaped
 	mount      string      // the same with the party's prefix, where that is the same for all requests
@@ -46,7 +47,7 @@ type application struct {
 }
 
 func newApplication(g *Guest, i *party.Invitation, path string) *application {
-	a := &application{Guest: g, invitation: i, path: path, mount: invitepath.Escape(i.Prefix) + path, origin: i.Origin(), wake: make(chan struct{}, 1)}
+	a := &application{Guest: g, invitation: i, meter: i.Meter(), path: path, mount: invitepath.Escape(i.Prefix) + path, origin: i.Origin(), wake: make(chan struct{}, 1)}
 	a.logger = g.logger.With(zap.String("party", i.Party()), zap.String("guest", a.guest()))
 	a.ctx, a.end = context.WithCancel(i.Context())
 	a.slots = newSlots(g.MaxAsks, time.Duration(g.Timeout), &overload{application: a})

@@ -43,8 +43,12 @@ func (g *Guest) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 // passOn passes an ordinary request on to the application.
 func (a *application) passOn(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) (err error) {
 	response := &responseWriter{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}}
-	panics := true
-	defer func() { a.returned(response.statusOf(err, panics), err) }()
+	passing, panics := a.meter.Begin(r), true
+	defer func() {
+		status := response.statusOf(err, panics)
+		passing.End(status)
+		a.returned(status, err)
+	}()
 	err = next.ServeHTTP(response, r)
 	panics = false
 	return err
@@ -52,8 +56,7 @@ func (a *application) passOn(w http.ResponseWriter, r *http.Request, next caddyh
 
 // returned is called with what came of each ordinary request to the application: the status that
 // the client gets, and the error that the handlers returned.
-func (a *application) returned(status int, err error) {
-}
+func (a *application) returned(status int, err error) {}
 
 // responseWriter learns the status of a response. Each response has one of its own: a handler that keeps
 // it for longer than it may is not to write into another visitor's response.

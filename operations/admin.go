@@ -145,6 +145,7 @@ type (
 		Guests   []guestJSON   `json:"guests"`
 		Services []serviceJSON `json:"services"`
 		Counts   []countJSON   `json:"counts"`
+		Traffic  trafficJSON   `json:"traffic"`
 		AskURLs  []string      `json:"ask_urls,omitempty"`
 	}
 	inviteJSON struct {
@@ -200,7 +201,7 @@ func toJSON(p party.PartyInfo) partyJSON {
 	}
 	slices.SortFunc(services, func(a, b serviceJSON) int { return strings.Compare(a.Service, b.Service) })
 	_, replies := p.Partyline.Counts()
-	return partyJSON{p.Partyline.Name(), each(p.Invites, inviteToJSON), each(p.Partyline.Guests(), guestToJSON), services, each(replies, countToJSON), p.AskURLs}
+	return partyJSON{p.Partyline.Name(), each(p.Invites, inviteToJSON), each(p.Partyline.Guests(), guestToJSON), services, each(replies, countToJSON), trafficToJSON(trafficOf(p)), p.AskURLs}
 }
 
 func guestToJSON(g partyline.GuestInfo) guestJSON {

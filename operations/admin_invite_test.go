@@ -440,7 +440,7 @@ func TestRemoteGuestsAreCountedLikeAnyOther(t *testing.T) {
 	invitesOf(t, m.party, true)
 	replies := func(user partytest.Figures) []partytest.Figures {
 		return []partytest.Figures{countedGuests(1), countedReplies("blog", "ping", 0, 0, 0), countedReplies("blog", "url", 0, 0, 0), user,
-			countedAsks("ping", 0), countedAsks("url", 0)}
+			countedAsks("ping", 0), countedAsks("url", 0), countedRequests("blog", nil), countedRequests("none", nil)}
 	}
 	m.expect(append(replies(countedReplies("blog", "user", 0, 0, 0)), countedAsks("user", 0), countedInvites(1, 1, 0, 0))...)
 	m.ask("", "user")

@@ -226,7 +226,8 @@ func TestTheAdminAPIShowsWhoIsOnTheLineAndWhatCameOfIt(t *testing.T) {
 			{"guest": "one", "service": "zebra", "asked": 0, "answered": 0, "declined": 0, "failed": 0, "refused": 0, "last_error": ""},
 			{"guest": "teller", "service": "time", "asked": 0, "answered": 0, "declined": 0, "failed": 0, "refused": 0, "last_error": ""},
 			{"guest": "two", "service": "number", "asked": 4, "answered": 1, "declined": 3, "failed": 0, "refused": 0, "last_error": ""}
-		]
+		],
+		"traffic": {"guests": []}
 	}`
 	c.expectJSON("GET", "/wsgi_party/"+party, "", want)
 	c.expectJSON("GET", "/wsgi_party/"+party+"/", "", want)
@@ -263,7 +264,7 @@ func TestTheAdminAPIShowsNothingAsEmptyLists(t *testing.T) {
 		_, err := wsgiparty.Join(ctx, "joined only", "")
 		return err
 	})
-	const empty = `{"party": %q, "invites": [], "guests": [], "services": [], "counts": []}`
+	const empty = `{"party": %q, "invites": [], "guests": [], "services": [], "counts": [], "traffic": {"guests": []}}`
 	for name, test := range map[string]struct {
 		directives string
 		parties    []string

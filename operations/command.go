@@ -65,7 +65,7 @@ failed or did not join.`,
 				return added
 			}
 			add("list", "Lists the parties", cobra.NoArgs, commandList)
-			add("show <party>", "Shows the invites, guests and services of a party, and what was asked", cobra.ExactArgs(1), commandShow)
+			add("show <party>", "Shows the invites, guests and services of a party, what was asked, and which guests the requests go to", cobra.ExactArgs(1), commandShow)
 			ask := add("ask <party> <service> [<payload>]", "Asks the guests of a party for a service, with a payload of JSON", cobra.RangeArgs(2, 3), commandAsk)
 			ask.Flags().Bool("first", false, "Stop at the first answer")
 			add("invite <party> [<guest>]", "Invites again the guests that are not on the line, or that one", cobra.RangeArgs(1, 2), commandInvite)
@@ -190,7 +190,7 @@ func commandShow(fl caddycmd.Flags) error {
 	for _, c := range p.Counts {
 		counts.row(c.Guest, c.Service, c.Asked, c.Answered, c.Declined, c.Failed, c.Refused, firstLine(c.LastError))
 	}
-	tables := []*table{invites, guests, services, counts}
+	tables := append([]*table{invites, guests, services, counts}, p.Traffic.tables()...)
 	if len(p.AskURLs) > 0 {
 		tables = append(tables, newTable("GUESTS ASK AT", strings.Join(p.AskURLs, ", ")))
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/wsgiparty/wsgiparty/internal/traffic"
 	"github.com/wsgiparty/wsgiparty/party"
 )
 
@@ -26,6 +27,7 @@ var (
 	repliesDesc   = desc("replies_total", "Counter of what guests made of asks for a service.", "party", "guest", "service", "outcome")
 	guestsDesc    = desc("guests", "Number of guests on the partyline.", "party")
 	invitesDesc   = desc("invites_total", "Counter of invites by what became of them.", "party", "outcome")
+	requestsDesc  = desc("requests_total", "Counter of requests to guests by the class of their status.", "party", "guest", "class")
 	durationsDesc = desc("reply_duration_seconds", "Histogram of how long remote handlers took to reply.", "party", "guest", "service")
 )
 
@@ -48,7 +50,7 @@ func registerMetrics(ctx caddy.Context) error {
 
 // Describe describes the metrics.
 func (metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{asksDesc, repliesDesc, guestsDesc, invitesDesc, durationsDesc} {
+	for _, desc := range []*prometheus.Desc{asksDesc, repliesDesc, guestsDesc, invitesDesc, requestsDesc, durationsDesc} {
 		ch <- desc
 	}
 }
@@ -63,6 +65,11 @@ func (metrics) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(guestsDesc, prometheus.GaugeValue, float64(len(info.Partyline.Guests())), party)
 		for result, n := range info.InvitesSent {
 			count(invitesDesc, n, party, string(result))
+		}
+		for _, g := range trafficOf(info).Guests {
+			for i, class := range traffic.Classes {
+				count(requestsDesc, g.All[i], party, label(g.Guest), class)
+			}
 		}
 		asks, replies := info.Partyline.Counts()
 		for _, c := range asks {

@@ -30,6 +30,15 @@ func countedReplies(guest, service string, answered, declined, failed float64) p
 	return f
 }
 
+// countedRequests are the figures of requests to a guest, by the first digit of their status.
+func countedRequests(guest string, classes map[int]float64) partytest.Figures {
+	f := make(partytest.Figures)
+	for class := 1; class <= 5; class++ {
+		f["requests_total"+partytest.Labels(map[string]string{"guest": guest, "class": fmt.Sprintf("%dxx", class)})] = classes[class]
+	}
+	return f
+}
+
 func countedAsks(service string, n float64) partytest.Figures {
 	return partytest.Figures{"asks_total" + partytest.Labels(map[string]string{"service": service}): n}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/wsgiparty/wsgiparty/internal/guestname"
 	"github.com/wsgiparty/wsgiparty/internal/kept"
 	"github.com/wsgiparty/wsgiparty/internal/token"
+	"github.com/wsgiparty/wsgiparty/internal/traffic"
 	"github.com/wsgiparty/wsgiparty/partyline"
 	"go.uber.org/zap"
 )
@@ -45,6 +46,7 @@ type Entry struct {
 // history is what is counted of all partylines of one name, from config to config.
 type history struct {
 	asks    partyline.Counts
+	traffic traffic.Meter
 	invites [len(inviteResults)]atomic.Uint64
 }
 
@@ -56,6 +58,7 @@ type guestIn struct{ party, guest string }
 var guestsKept = kept.New(func(guestIn) struct{} { return struct{}{} }, func(k guestIn, _ struct{}) {
 	if h, ok := histories.Lookup(k.party); ok {
 		h.asks.Forget(k.guest)
+		h.traffic.Forget(k.guest)
 	}
 })
 
