@@ -69,6 +69,7 @@ func InvitationFrom(r *http.Request) (*Invitation, bool) {
 	i := PeekInvitation(r)
 	if i != nil {
 		i.Accept()
+		i.claimBelow(r)
 	}
 	return i, i != nil
 }

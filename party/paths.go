@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/wsgiparty/wsgiparty/internal/claimpath"
 	"github.com/wsgiparty/wsgiparty/internal/invitepath"
 	"github.com/wsgiparty/wsgiparty/internal/privatepath"
 	"github.com/wsgiparty/wsgiparty/internal/reservedheader"
@@ -23,6 +24,8 @@ type mount struct {
 	path       string // in the party, escaped
 	stripped   string // the same, unescaped
 	allPrivate bool   // what is below it
+	unseen     string // what the guest does not see of the path, as claimpath.Clean has it
+	taken      bool   // whether that is by the invite as the guest took it
 }
 
 // pathFor returns where the guest is mounted for whoever asks in that context, escaped.
@@ -40,9 +43,25 @@ func (e *Entry) MountFor(ctx context.Context, guest string) string {
 // Mount says, before the invite is answered, where the guest is mounted: the escaped path in
 // the party that is stripped before requests reach it.
 func (i *Invitation) Mount(path string) {
+	i.setMount(path, cleanMount(path), true)
+}
+
+func (i *Invitation) setMount(path, unseen string, taken bool) {
 	stripped, _ := url.PathUnescape(path) // it is a part of a URL's escaped path
-	i.mount = &mount{i.host, path, stripped, i.host.guests.private.Contains(stripped)}
+	i.mount = &mount{i.host, path, stripped, i.host.guests.private.Contains(stripped), unseen, taken}
 	i.host.entry.mounts.Store(i.invited.guest, i.mount)
+}
+
+// cleanMount returns an escaped path in the form in which requests are claimed, without a slash at its end.
+func cleanMount(escaped string) string {
+	unescaped, _ := url.PathUnescape(escaped)
+	return strings.TrimSuffix(claimpath.Clean(&url.URL{Path: unescaped, RawPath: escaped}), "/")
+}
+
+// strippedBefore returns what has been stripped of the path of the invite where it comes by as r.
+func (i *Invitation) strippedBefore(r *http.Request) (escaped string, ok bool) {
+	escaped, ok = strings.CutSuffix(i.URI.EscapedPath(), r.URL.EscapedPath())
+	return strings.TrimSuffix(escaped, "/"), ok
 }
 
 // MountFor returns the path at which the guest is mounted for whoever asks in that context,

@@ -69,7 +69,12 @@ func (i *invited) newInvitation() *Invitation {
 	invitation := &Invitation{Operator: operator, URI: &uri, Prefix: h.prefixFor(h.ctx), Again: i.last.Load() != nil,
 		host: h, invited: i, over: make(chan struct{}), operator: operator}
 	base, _ := invitepath.Cut(uri.EscapedPath())
-	invitation.Mount(strings.TrimSuffix(base, "/"))
+	base = strings.TrimSuffix(base, "/")
+	unseen, taken := cleanMount(base), false
+	if last, ok := h.entry.mounts.Load(i.guest); ok && last.(*mount).taken { // by a replica, or before
+		unseen, taken = last.(*mount).unseen, true
+	}
+	invitation.setMount(base, unseen, taken)
 	return invitation
 }
 

@@ -186,6 +186,16 @@ func (p *Partyline) Services() map[string][]string {
 	return services
 }
 
+// IsConnected reports whether the guest, or anybody for an empty name, is connected under the
+// service. It takes no lock, and is experimental.
+func (p *Partyline) IsConnected(guest, service string) bool {
+	s := p.service(service)
+	if s == nil || guest == "" {
+		return s != nil
+	}
+	return slices.ContainsFunc(s.connections(), func(c connection) bool { return c.guest.Value() == guest })
+}
+
 // service returns the service of that name, nil if nobody is connected under it.
 func (p *Partyline) service(name string) *service {
 	loaded, _ := p.services.Load(name)
