@@ -76,7 +76,11 @@ func (t trafficJSON) tables() []*table {
 	kinds, some := newTable("GUEST", "MOST REQUESTED", "CLAIMED", "REQUESTS", "OF THE GUEST'S"), false
 	for _, g := range t.Guests {
 		n := g.sum()
-		row := []any{g.Guest, percent(g.Share), n}
+		share := "-"
+		if !t.Since.IsZero() {
+			share = percent(g.Share)
+		}
+		row := []any{g.Guest, share, n}
 		for _, class := range traffic.Classes {
 			row = append(row, g.Requests[class])
 		}

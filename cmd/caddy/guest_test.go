@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -76,6 +77,30 @@ func twoApplications(t *testing.T) (caddyfile string, open func(), invited *atom
 	return strings.NewReplacer("BLOG", blog.Listener.Addr().String(), "SHOP", testport.Address(t)).Replace(httpGuests), func() { isOpen.Store(true) }, invited
 }
 
+// expectTraffic makes requests to guests, and fails the test unless the command shows them: of paths that move
+// a terminal's cursor, too.
+func expectTraffic(t *testing.T, site, admin string) {
+	t.Helper()
+	for _, path := range []string{"/old/api/user?id=1", "/old/api/user?id=2", "/old/api/user?id=3", "/old/%1b%5b2J/%00%ff/x", "/old", "/blog/posts/1", "/shop/", "/old/", "/map"} {
+		response, err := http.Get("http://" + site + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+	}
+	text := expectCommand(t, 0, nil, "show", "main", "--address", admin)
+	for _, want := range []string{
+		`\nGUEST +TRAFFIC +REQUESTS SINCE \d{4}-\d\d-\d\d \d\d:\d\d:\d\d +1XX +2XX +3XX +4XX +5XX\n` +
+			`blog +14.3 % +1 +0 +0 +0 +1 +0\nold +71.4 % +5 +0 +5 +0 +0 +0\nshop +14.3 % +1 +0 +0 +0 +0 +1\n`,
+		`\nGUEST +MOST REQUESTED +CLAIMED +REQUESTS +OF THE GUEST'S\n` +
+			`blog +/posts/1 +no +1 +100.0 %\nold +/api/user +no +3 +60.0 %\nold +/ +no +1 +20.0 %\nold +/%1B%5B2J/%00%FF +no +1 +20.0 %\nshop +/ +no +1 +100.0 %\n`,
+	} {
+		if !regexp.MustCompile(want).MatchString(text) {
+			t.Errorf("there is no %s in\n%s", want, text)
+		}
+	}
+}
+
 func TestTheCommandShowsAndInvitesApplications(t *testing.T) {
 	caddyfile, open, invited := twoApplications(t)
 	admin, site, _ := startCaddy(t, caddyfile)
@@ -84,14 +109,14 @@ func TestTheCommandShowsAndInvitesApplications(t *testing.T) {
 	text := ""
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) { // both are asked when Caddy has started
 		text = expectCommand(t, 0, nil, at("show", "main")...)
-		if all = tables(t, text); len(all) == 4 && column(all[0], "STATUS") == "404|502|204" {
+		if all = tables(t, text); len(all) == 5 && column(all[0], "STATUS") == "404|502|204" {
 			break
 		}
 		if time.Now().After(deadline) {
 			t.Fatal(text)
 		}
 	}
-	invites, guests, services, counts := all[0], all[1], all[2], all[3]
+	invites, guests, services, counts, traffic := all[0], all[1], all[2], all[3], all[4]
 	if column(invites, "GUEST") != "blog|shop|old" || column(invites, "RESULT") != "not answered|failed|joined" || !strings.Contains(invites[1]["ERROR"], "connect") ||
 		column(invites, "OLD MANIFEST") != "-|-|-" || !strings.Contains(invites[0]["HINT"], "no manifest") || !strings.Contains(invites[1]["HINT"], "running") || invites[2]["HINT"] != "-" {
 		t.Error(text)
@@ -99,10 +124,14 @@ func TestTheCommandShowsAndInvitesApplications(t *testing.T) {
 	if column(guests, "GUEST") != "old" || column(guests, "SERVICES") != "ping, url, user" || column(services, "SERVICE") != "ping|url|user" || column(counts, "SERVICE") != "ping|url|user" {
 		t.Error(text)
 	}
+	if column(traffic, "GUEST") != "blog|old|shop" || column(traffic, "TRAFFIC") != "-|-|-" || column(traffic, "REQUESTS") != "0|0|0" {
+		t.Error(text)
+	}
 	rows := tables(t, expectCommand(t, 0, nil, at("ask", "main", "user", `{"id": 7}`)...))[0]
 	if column(rows, "GUEST") != "old" || column(rows, "STATUS") != "answered" || column(rows, "ANSWER") != "[7]" {
 		t.Error(rows)
 	}
+	expectTraffic(t, site, admin)
 
 	open()
 	rows = tables(t, expectCommand(t, 0, nil, at("invite", "main", "blog")...))[0]
