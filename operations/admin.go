@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/wsgiparty/wsgiparty/internal/admincommand"
 	"github.com/wsgiparty/wsgiparty/internal/budget"
 	"github.com/wsgiparty/wsgiparty/internal/nearest"
 	"github.com/wsgiparty/wsgiparty/internal/wire"
@@ -42,11 +43,9 @@ func (*adminAPI) CaddyModule() caddy.ModuleInfo {
 // after a failed reload is that of the config that failed.
 func (*adminAPI) Provision(ctx caddy.Context) error { return registerMetrics(ctx) }
 
-const adminPath = "/wsgi_party/"
-
 // Routes returns the routes of the endpoints.
 func (*adminAPI) Routes() []caddy.AdminRoute {
-	return []caddy.AdminRoute{{Pattern: adminPath, Handler: caddy.AdminHandlerFunc(serve)}}
+	return []caddy.AdminRoute{{Pattern: admincommand.Path, Handler: caddy.AdminHandlerFunc(serve)}}
 }
 
 func serve(w http.ResponseWriter, r *http.Request) error {
@@ -102,9 +101,9 @@ func encode(value any) ([][]byte, error) {
 
 var errNoEndpoint = errors.New("there is nothing at this path: write /wsgi_party/, /wsgi_party/{party}, /wsgi_party/{party}/invite or /wsgi_party/{party}/ask/{service}")
 
-// splitAdminPath returns the parts of an escaped path below adminPath, unescaped.
+// splitAdminPath returns the parts of an escaped path below that, unescaped.
 func splitAdminPath(escaped string) (parts []string, _ error) {
-	rest := strings.TrimSuffix(strings.TrimPrefix(escaped, adminPath), "/")
+	rest := strings.TrimSuffix(strings.TrimPrefix(escaped, admincommand.Path), "/")
 	if rest == "" {
 		return nil, nil
 	}

@@ -500,7 +500,7 @@ func FuzzSplitAdminPath(f *testing.F) {
 		names := slices.DeleteFunc([]string{a, b, c}, func(name string) bool { return name == "" })
 		for _, slash := range []string{"", "/"} {
 			if slash != "" && len(names) == 0 {
-				continue // adminPath ends with one
+				continue // a path ends with one
 			}
 			u := check.Value(url.ParseRequestURI(join(names) + slash))(t)
 			check.Slices(t, check.Value(operations.SplitAdminPath(u.EscapedPath()))(t), names, u)

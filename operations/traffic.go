@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/wsgiparty/wsgiparty/internal/admincommand"
 	"github.com/wsgiparty/wsgiparty/internal/traffic"
 	"github.com/wsgiparty/wsgiparty/party"
 )
@@ -64,7 +65,7 @@ func (g guestTrafficJSON) sum() (n uint64) {
 const shownKinds = 10
 
 // tables are the traffic as text, none for a party whose guests have no handlers that count.
-func (t trafficJSON) tables() []*table {
+func (t trafficJSON) tables() []*admincommand.Table {
 	if len(t.Guests) == 0 {
 		return nil
 	}
@@ -72,8 +73,8 @@ func (t trafficJSON) tables() []*table {
 	if !t.Since.IsZero() {
 		since += " SINCE " + t.Since.Local().Format(time.DateTime)
 	}
-	shares := newTable("GUEST", "TRAFFIC", since, "1XX", "2XX", "3XX", "4XX", "5XX")
-	kinds, some := newTable("GUEST", "MOST REQUESTED", "CLAIMED", "REQUESTS", "OF THE GUEST'S"), false
+	shares := admincommand.NewTable("GUEST", "TRAFFIC", since, "1XX", "2XX", "3XX", "4XX", "5XX")
+	kinds, some := admincommand.NewTable("GUEST", "MOST REQUESTED", "CLAIMED", "REQUESTS", "OF THE GUEST'S"), false
 	for _, g := range t.Guests {
 		n := g.sum()
 		share := "-"
@@ -84,7 +85,7 @@ func (t trafficJSON) tables() []*table {
 		for _, class := range traffic.Classes {
 			row = append(row, g.Requests[class])
 		}
-		shares.row(row...)
+		shares.Row(row...)
 		rest := n
 		for i, k := range g.Kinds {
 			if i == shownKinds {
@@ -95,18 +96,18 @@ func (t trafficJSON) tables() []*table {
 			if k.Claimed {
 				claimed = "yes"
 			}
-			kinds.row(g.Guest, k.Name, claimed, k.Requests, percent(float64(k.Requests)/float64(max(n, 1))))
+			kinds.Row(g.Guest, k.Name, claimed, k.Requests, percent(float64(k.Requests)/float64(max(n, 1))))
 			rest -= min(rest, k.Requests)
 		}
 		if rest > 0 {
 			some = true
-			kinds.row(g.Guest, "all others", "", rest, percent(float64(rest)/float64(n)))
+			kinds.Row(g.Guest, "all others", "", rest, percent(float64(rest)/float64(n)))
 		}
 	}
 	if !some {
-		return []*table{shares}
+		return []*admincommand.Table{shares}
 	}
-	return []*table{shares, kinds}
+	return []*admincommand.Table{shares, kinds}
 }
 
 // percent writes a share so that a little is not taken for nothing, or nearly all for all.

@@ -1,0 +1,147 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package admincommand has what commands share that ask the admin API of a running Caddy, and show
+// people what it says.
+package admincommand
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"unicode"
+
+	"github.com/caddyserver/caddy/v2"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+)
+
+// Path is where the admin API shows parties.
+const Path = "/wsgi_party/"
+
+// Run makes a command of the function. The errors may have in them what guests say.
+func Run(f func(caddycmd.Flags) error) func(*cobra.Command, []string) error {
+	return caddycmd.WrapCommandFuncForCobra(func(fl caddycmd.Flags) (int, error) {
+		if slices.Contains(fl.Args()[:min(2, fl.NArg())], "") { // else it would be another path
+			return caddy.ExitCodeFailedStartup, errors.New("a name is empty: write it, or leave it out")
+		}
+		err := f(fl)
+		if err == nil {
+			return caddy.ExitCodeSuccess, nil
+		}
+		status := caddy.ExitCodeFailedStartup
+		if _, ok := errors.AsType[unreachableError](err); ok {
+			status = exitUnreachable
+		}
+		return status, errors.New(strings.Map(printable, err.Error()))
+	})
+}
+
+// exitUnreachable is the exit status when no Caddy answers.
+const exitUnreachable = 2
+
+type unreachableError struct{ error }
+
+// Call makes a request below Path to the running Caddy's admin API, and returns the decoded
+// response; with --json it is printed, too.
+func Call[T any](fl caddycmd.Flags, method, path string, body []byte) (response T, err error) {
+	address, err := caddycmd.DetermineAdminAPIAddress(fl.String("address"), nil, fl.String("config"), fl.String("adapter"))
+	if err != nil {
+		return response, fmt.Errorf("couldn't determine admin API address: %w", err)
+	}
+	r, err := request(address, method, path, body)
+	if _, ok := errors.AsType[unreachableError](err); ok && method == http.MethodGet {
+		r, err = request(address, method, path, body) // a reload ends connections
+	}
+	if err != nil {
+		return response, err
+	}
+	defer r.Body.Close()
+	encoded, err := io.ReadAll(r.Body)
+	if err != nil {
+		return response, unreachableError{fmt.Errorf("the admin API at %s broke off: %w", address, err)}
+	}
+	if err := json.Unmarshal(encoded, &response); err != nil {
+		return response, fmt.Errorf("the admin API at %s answers with something else: %w", address, err)
+	}
+	if fl.Bool("json") {
+		_, err = os.Stdout.Write(encoded)
+	}
+	return response, err
+}
+
+func request(address, method, path string, body []byte) (*http.Response, error) {
+	r, err := caddycmd.AdminAPIRequest(address, method, Path+path, nil, bytes.NewReader(body))
+	if err == nil {
+		return r, nil
+	}
+	_, answer, answered := strings.Cut(err.Error(), "caddy responded with error: HTTP ")
+	if !answered {
+		return nil, unreachableError{fmt.Errorf("no Caddy answers at the admin address %s: is it running? --address says where: %w", address, err)}
+	}
+	_, answer, _ = strings.Cut(answer, ": ")
+	var apiError struct{ Error string }
+	if json.Unmarshal([]byte(answer), &apiError) == nil && apiError.Error != "" {
+		err = errors.New(apiError.Error)
+	}
+	return nil, err
+}
+
+// EscapeSegment escapes a name for a path, of which dots alone would be no part.
+func EscapeSegment(name string) string { return strings.ReplaceAll(url.PathEscape(name), ".", "%2E") }
+
+// Table is rows of cells with tabs between them.
+type Table struct{ strings.Builder }
+
+// NewTable returns a table with these titles of its columns.
+func NewTable(titles ...any) *Table {
+	t := new(Table)
+	t.Row(titles...)
+	return t
+}
+
+// Row adds a row.
+func (t *Table) Row(cells ...any) {
+	for i, cell := range cells {
+		if i > 0 {
+			t.WriteByte('\t')
+		}
+		t.WriteString(cmp.Or(strings.Map(printable, fmt.Sprint(cell)), "-"))
+	}
+	t.WriteByte('\n')
+}
+
+// printable keeps what guests say from moving the terminal's cursor.
+func printable(r rune) rune {
+	if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
+		return ' '
+	}
+	return r
+}
+
+// Print prints the tables in aligned columns, unless --json has printed what is in them.
+func Print(fl caddycmd.Flags, tables ...*Table) error {
+	if fl.Bool("json") {
+		return nil
+	}
+	var text bytes.Buffer
+	aligned := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	for i, t := range tables {
+		if i > 0 {
+			fmt.Fprintln(aligned)
+		}
+		fmt.Fprint(aligned, t.String())
+	}
+	aligned.Flush()
+	_, err := text.WriteTo(os.Stdout)
+	return err
+}
