@@ -10,8 +10,10 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 
+	"github.com/wsgiparty/wsgiparty/internal/claimpattern"
 	"github.com/wsgiparty/wsgiparty/internal/invitepath"
 	"github.com/wsgiparty/wsgiparty/internal/manifest"
 	"github.com/wsgiparty/wsgiparty/party"
@@ -77,7 +79,8 @@ func (a *application) warnOf(m *manifest.Manifest, before string) string {
 // hardlyMeant returns what is warned of while the guest is on the line: in what is
 // declared, and in the application's manifest.
 func (a *application) hardlyMeant(fetched string) string {
-	return strings.TrimPrefix(strings.TrimSuffix(a.warningsOf(a.declared)+"; "+fetched, "; "), "; ")
+	hints := []string{a.warningsOf(a.declared), fetched, a.noClaims()}
+	return strings.Join(slices.DeleteFunc(hints, func(hint string) bool { return hint == "" }), "; ")
 }
 
 func (a *application) warningsOf(m *manifest.Manifest) string {
@@ -85,7 +88,52 @@ func (a *application) warningsOf(m *manifest.Manifest) string {
 	if a.mount != a.path {
 		mounts = append(mounts, a.mount)
 	}
-	return strings.Join(m.Warnings(mounts...), "; ")
+	warnings := m.Warnings(mounts...)
+	if m != a.declared && m.Claims != nil && m.Claims.URLs && len(m.URLs)+len(a.declared.URLs) == 0 {
+		warnings = append(warnings, "it claims all requests to its pages, and has none: write urls, or list patterns as claims")
+	}
+	return strings.Join(warnings, "; ")
+}
+
+// noClaims says what of what it is connected to claims nothing, and why. Before the config has
+// started, nobody knows.
+func (a *application) noClaims() string {
+	m := a.connected.Load()
+	if !a.started.Load() || m == nil {
+		return ""
+	}
+	var hints []string
+	if m.Claims != nil {
+		for _, text := range m.Claims.Texts {
+			host, start := claimpattern.Start(text)
+			if err := a.checkURL(a.path + start); err != nil && a.declared.Claims == nil {
+				hints = append(hints, fmt.Sprintf("the claim %.200q counts for nothing: %v; only the operator may claim that, by `claim` in wsgi_party_guest", text, err))
+			} else if host != "" && !a.app.HasHost(host) {
+				hints = append(hints, fmt.Sprintf("the claim %.200q counts for nothing: no site of this Caddy has its host", text))
+			}
+		}
+	}
+	if m.Hosts != nil {
+		for _, text := range m.Hosts.Texts {
+			if host, err := claimpattern.Host(text); err == nil && !a.app.HasHost(host) {
+				hints = append(hints, fmt.Sprintf("the host %.200q counts for nothing: no site of this Caddy has it", text))
+			}
+		}
+	}
+	if more := len(hints) - maxNoClaims; more > 0 {
+		hints = append(hints[:maxNoClaims], fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(hints, "; ")
+}
+
+// maxNoClaims bounds what is told.
+const maxNoClaims = 4
+
+// sayWhatIsNoClaim warns of that.
+func (a *application) sayWhatIsNoClaim() {
+	if hint := a.noClaims(); hint != "" {
+		a.logger.Warn("a guest claims what it cannot", zap.String("uri", a.invitation.URI.String()), zap.String("hint", hint))
+	}
 }
 
 // askedFor is the path of the manifest as the application sees it.
@@ -173,4 +221,41 @@ func (f *fetcher) invitationTo(location *url.URL) string {
 		as = " as " + f.guest()
 	}
 	return "`invite " + origin + path + as + "`" + note
+}
+
+// warn warns of a handler that no invite reached, unless its invite has told why, and
+// of what it declares but hardly means.
+func (g *Guest) warn() {
+	if a := g.speaksFor.Load(); a != nil {
+		a.warnOf(g.declared, "")
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	invites := g.host.Invites()
+	if g.rewritten || slices.ContainsFunc(invites, func(i party.InviteInfo) bool { return !i.Accepted && slices.Contains(g.passed, i.Guest) }) {
+		return
+	}
+	as := ""
+	if g.Name != "" {
+		as = " as " + g.Name
+	}
+	hint := "write `invite <mount>/" + invitepath.Segment + "/" + as + "` in the wsgi_party block; <mount> is what the paths of the application's pages begin with"
+	if len(g.passed) > 0 {
+		hint = fmt.Sprintf("the invites that come here are for %q: write `invite <uri> as %s` in the wsgi_party block, or leave out the name in wsgi_party_guest", g.passed, g.Name)
+	} else {
+		for _, i := range invites {
+			if i.Accepted || i.Status == 0 && i.Err == nil || g.Name != "" && g.Name != i.Guest {
+				continue
+			}
+			became := fmt.Sprintf("was answered with status %d", i.Status)
+			if i.Status == 0 {
+				became = "ended with the error: " + i.Err.Error()
+			}
+			hint = fmt.Sprintf("is it the application of the invite to %s, which %s before it came here? Then: %s. Otherwise %s", i.URI, became, i.Hint, hint)
+			break
+		}
+	}
+	g.logger.Warn("no invite reached a wsgi_party_guest handler: its application is not on the line",
+		zap.String("party", g.host.Name()), zap.String("guest", g.Name), zap.String("hint", hint))
 }

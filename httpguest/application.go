@@ -19,6 +19,7 @@ import (
 
 	"github.com/wsgiparty/wsgiparty/internal/excerpt"
 	"github.com/wsgiparty/wsgiparty/internal/invitepath"
+	"github.com/wsgiparty/wsgiparty/internal/kept"
 	"github.com/wsgiparty/wsgiparty/internal/manifest"
 	"github.com/wsgiparty/wsgiparty/internal/urltemplate"
 	"github.com/wsgiparty/wsgiparty/party"
@@ -36,12 +37,14 @@ type application struct {
 	mount      string      // the same with the party's prefix, where that is the same for all requests
 	origin     string      // what comes before the mount in links; empty for an invite without one
 	slots      *slots
+	claimed    *claimState
 
 	ctx  context.Context // ended by end
 	end  context.CancelFunc
 	wake chan struct{} // to ask for the manifest again
 
-	urls      atomic.Pointer[map[string]*urltemplate.Template]
+	connected atomic.Pointer[manifest.Manifest] // to what
+	started   atomic.Bool
 	breakers  sync.Map // of service to *breaker
 	upstreams upstreams
 }
@@ -50,6 +53,10 @@ func newApplication(g *Guest, i *party.Invitation, path string) *application {
 	a := &application{Guest: g, invitation: i, meter: i.Meter(), path: path, mount: invitepath.Escape(i.Prefix) + path, origin: i.Origin(), wake: make(chan struct{}, 1)}
 	a.logger = g.logger.With(zap.String("party", i.Party()), zap.String("guest", a.guest()))
 	a.ctx, a.end = context.WithCancel(i.Context())
+	a.claimed = kept.Hold(&g.holds, claimStates, manifestKey{i.Party(), a.guest(), i.URI.String()})
+	if i.Again {
+		a.claimed.round.Add(1)
+	}
 	a.slots = newSlots(g.MaxAsks, time.Duration(g.Timeout), &overload{application: a})
 	return a
 }
@@ -60,76 +67,6 @@ func (a *application) guest() string { return a.invitation.Operator.Guest() }
 func (a *application) isAnothers(page string) bool {
 	guest, _, named := strings.Cut(page, ":")
 	return named && guest != a.guest() && a.invitation.Operator.Partyline().IsInOrder(guest)
-}
-
-// connectDeclared connects what is declared, for an application that is asked for no manifest.
-func (a *application) connectDeclared() error {
-	a.invitation.Advise(a.hardlyMeant(""))
-	return a.connect(a.invitation.Operator, a.withDeclared(nil))
-}
-
-// withDeclared returns what the guest answers for by a manifest of its application, nil if
-// that has none.
-func (a *application) withDeclared(m *manifest.Manifest) *manifest.Manifest {
-	return manifest.Merge(a.declared, m, a.Allow)
-}
-
-// adopt replaces what the guest is connected to, unless it has been invited anew meanwhile.
-func (a *application) adopt(m *manifest.Manifest) error {
-	if err := a.checkManifest(m); err != nil {
-		return err
-	}
-	if err := a.invitation.Replace(a.ctx, func(o *partyline.Operator) error { return a.connect(o, m) }); err != nil {
-		return err
-	}
-	a.breakers.Range(func(service, _ any) bool {
-		if m.Services[service.(string)] == nil {
-			a.breakers.Delete(service)
-		}
-		return true
-	})
-	return nil
-}
-
-func (a *application) connect(o *partyline.Operator, m *manifest.Manifest) error {
-	a.urls.Store(&m.URLs)
-	a.invitation.OnStart(func() { a.sayWhatIsCalledAsAnothers(m) }) // when all invites are known
-	if len(m.URLs) > 0 {
-		connect := o.Connect
-		if len(a.declared.URLs) > 0 { // which may be called as those of another guest
-			connect = o.ConnectForAll
-		}
-		if err := connect(party.URLService, a.answerURL); err != nil {
-			return err
-		}
-	}
-	for _, service := range slices.Sorted(maps.Keys(m.Services)) {
-		for _, h := range m.Services[service] {
-			if err := a.connectHandler(o, service, h); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func (a *application) connectHandler(o *partyline.Operator, service string, h manifest.Handler) error {
-	if h.Href != nil {
-		return o.ConnectRemote(service, func(ctx context.Context, payload any) (any, error) {
-			return a.askApplication(ctx, service, h, payload)
-		})
-	}
-	return o.Connect(service, func(ctx context.Context, _ any) (any, error) {
-		if service != party.URLService {
-			return h.Answer, nil
-		}
-		mount := a.invitation.MountFor(ctx)
-		link, err := a.linkOf(mount, h.Answer)
-		if err == nil && !a.declaresService(service) {
-			err = a.checkConstant(mount, link)
-		}
-		return link, err
-	})
 }
 
 func (a *application) fetchSoon() {
@@ -163,7 +100,7 @@ func (a *application) answerURL(ctx context.Context, payload any) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	name, urls := request.Name, *a.urls.Load()
+	name, urls := request.Name, a.connected.Load().URLs
 	if a.isAnothers(name) {
 		urls = a.declared.URLs // it is another guest's page, but for what the operator declares
 	}

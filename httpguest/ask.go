@@ -101,7 +101,11 @@ func (a *application) request(ctx context.Context, service string, h manifest.Ha
 		return nil, &abandonedError{gobreaker.ErrOpenState}
 	}
 	party.AddForwarded(ctx, r.Header, party.TraceHeaders)
-	response, err := a.send(r.WithContext(requestCtx), party.SendOptions{Limit: int(a.MaxAnswer), Done: release}, body, path)
+	options := party.SendOptions{Limit: int(a.MaxAnswer), Done: release}
+	if service != party.ClaimsService { // whose answer is for everybody
+		options.Prepare = func(r *http.Request) { party.AddForwarded(r.Context(), r.Header, a.Forward) }
+	}
+	response, err := a.send(r.WithContext(requestCtx), options, body, path)
 	if err != nil && waited > 0 && requestCtx.Err() == context.DeadlineExceeded {
 		return nil, &abandonedError{a.slots.late(waited)}
 	}
@@ -233,11 +237,14 @@ func (a *application) send(r *http.Request, options party.SendOptions, body []by
 			return nil, err
 		}
 	}
+	prepare := options.Prepare
 	options.Prepare = func(r *http.Request) { // where nobody else can get them
 		if signed != "" {
 			r.Header[reservedheader.Token] = []string{signed}
 		}
-		party.AddForwarded(r.Context(), r.Header, a.Forward)
+		if prepare != nil {
+			prepare(r)
+		}
 	}
 	response, err := a.invitation.SendWith(r, options)
 	if handlerErr, ok := errors.AsType[caddyhttp.HandlerError](err); ok && handlerErr.StatusCode != 0 {

@@ -19,6 +19,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/wsgiparty/wsgiparty/internal/caddytokens"
+	"github.com/wsgiparty/wsgiparty/internal/claimpattern"
 	"github.com/wsgiparty/wsgiparty/internal/manifest"
 	"github.com/wsgiparty/wsgiparty/internal/nearest"
 	"github.com/wsgiparty/wsgiparty/internal/reservedheader"
@@ -40,6 +41,10 @@ func init() {
 //		url            <name> <template>
 //		answer         <service> <json>
 //		service        <service> [GET|POST] <href>
+//		claim          <pattern>...|urls
+//		claim_cache    <duration>
+//		unavailable    pass
+//		host           <name>...
 //		fetch_manifest [on|off]
 //		hrefs          <path>...
 //		allow          <service>...
@@ -49,8 +54,9 @@ func init() {
 //		forward        <header>...
 //	}
 //
-// Of these, url, answer, service, key, hrefs, allow and forward may be repeated: several
-// answers and hrefs of one service are handlers of their own.
+// Of these, url, answer, service, claim, host, key, hrefs, allow and forward may be repeated: several
+// answers and hrefs of one service are handlers of their own. A pattern with a method is quoted,
+// as in claim "GET /users/{id}".
 func (g *Guest) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume directive name
 	if d.NextArg() {
@@ -146,6 +152,33 @@ var guestOptions = map[string]struct {
 		}
 		return o.addHandler(args[0], handler)
 	}},
+	"claim": {1, -1, true, func(o options, args []string) error {
+		for i, arg := range args[1:] {
+			if method := args[i]; claimpattern.IsMethod(method) && strings.Contains(arg, "/") {
+				return fmt.Errorf("claim %s %s: a pattern with a method is one argument: write `claim \"%[1]s %[2]s\"`", method, arg)
+			}
+		}
+		o.Claims = append(o.Claims, args...)
+		return checkMember("claims", o.Claims)
+	}},
+	"claim_cache": {1, 1, false, func(o options, args []string) error {
+		during, err := caddy.ParseDuration(args[0])
+		if err != nil || during <= 0 || during > maxClaimCache {
+			return fmt.Errorf("claim_cache is %s: write a duration above zero and up to 24h, such as 5s", args[0])
+		}
+		o.ClaimCache = caddy.Duration(during)
+		return nil
+	}},
+	"unavailable": {1, 1, false, func(o options, args []string) error {
+		if o.Unavailable = args[0]; !o.passes() {
+			return errors.New("unavailable is " + args[0] + ": write pass, or leave it out")
+		}
+		return nil
+	}},
+	"host": {1, -1, true, func(o options, args []string) error {
+		o.Hosts = append(o.Hosts, args...)
+		return checkMember("hosts", o.Hosts)
+	}},
 	"fetch_manifest": {0, 1, false, func(o options, args []string) error {
 		on := len(args) == 0 || args[0] == "on"
 		if !on && args[0] != "off" {
@@ -230,7 +263,11 @@ func digitsOf(number string) string {
 // checkDeclared checks one line by itself, which Provision would do without saying
 // which line it is.
 func checkDeclared(member, name string, value any) error {
-	encoded, err := json.Marshal(map[string]any{member: map[string]any{name: value}})
+	return checkMember(member, map[string]any{name: value})
+}
+
+func checkMember(member string, value any) error {
+	encoded, err := json.Marshal(map[string]any{member: value})
 	if err != nil {
 		return err
 	}

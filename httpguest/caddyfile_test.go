@@ -72,6 +72,10 @@ var guestLines = []struct{ lines, want string }{
 	{"service user /api/user", `{"services": {"user": [{"href": "/api/user"}]}}`},
 	{"service health GET /healthz\nservice edit POST /edit/{id}", `{"services": {"health": [{"href": "/healthz", "method": "GET"}], "edit": [{"href": "/edit/{id}", "method": "POST"}]}}`},
 	{"service url /links{?name}\nurl home /", `{"urls": {"home": "/"}, "services": {"url": [{"href": "/links{?name}"}]}}`},
+	{"claim /reports/ \"GET /users/{id}\"\nclaim urls Shop.example.com/cart/{$} /files/{path...}", `{"claims": ["/reports/", "GET /users/{id}", "urls", "Shop.example.com/cart/{$}", "/files/{path...}"]}`},
+	{"claim_cache 1m30s", `{"claim_cache": 90000000000}`},
+	{"unavailable pass", `{"unavailable": "pass"}`},
+	{"host shop.example.com *.example.org\nhost bücher.example", `{"hosts": ["shop.example.com", "*.example.org", "bücher.example"]}`},
 	{"fetch_manifest", `{"fetch_manifest": true}`},
 	{"fetch_manifest on", `{"fetch_manifest": true}`},
 	{"fetch_manifest off", `{"fetch_manifest": false}`},
@@ -132,7 +136,7 @@ func TestTheJSONHasTheDocumentedMembers(t *testing.T) {
 		handler any
 		want    []string
 	}{
-		{wsgiparty.Guest{}, []string{"name", "keys", "key_auto", "urls", "services", "fetch_manifest", "hrefs", "allow", "timeout", "max_asks", "max_answer", "forward"}},
+		{wsgiparty.Guest{}, []string{"name", "keys", "key_auto", "urls", "services", "claims", "hosts", "claim_cache", "unavailable", "fetch_manifest", "hrefs", "allow", "timeout", "max_asks", "max_answer", "forward"}},
 		{wsgiparty.Ask{}, []string{"party", "max_response"}},
 	} {
 		var got []string
@@ -195,7 +199,7 @@ var wrongGuestLines = []struct {
 }{
 	{`wsgi_party_guest ""`, 2, []string{"the guest's name is empty: write that of its invite, or leave it out"}},
 	{"wsgi_party_guest a b", 2, []string{"wrong argument count", "'b'"}},
-	{"wsgi_party_guest a {\nping pong\n}", 3, []string{`unrecognized subdirective "ping" of wsgi_party_guest; it has allow, answer, fetch_manifest, forward, hrefs, key, max_answer, max_asks,`}},
+	{"wsgi_party_guest a {\nping pong\n}", 3, []string{`unrecognized subdirective "ping" of wsgi_party_guest; it has allow, answer, claim, claim_cache, fetch_manifest, forward, host, hrefs, key, max_answer, max_asks,`}},
 	{"wsgi_party_guest {\nanswer a b\nkeys {env.A}\n}", 4, []string{`unrecognized subdirective "keys" of wsgi_party_guest: did you mean key?; it has allow, answer`}},
 	{"wsgi_party_guest {\nreverse_proxy localhost:1\n}", 3, []string{`unrecognized subdirective "reverse_proxy" of wsgi_party_guest`}},
 	{"wsgi_party_guest {\nurl a /a\n\nurl b /b {\n}\n}", 5, []string{"url takes no block"}},
@@ -261,6 +265,23 @@ var wrongGuestLines = []struct {
 	{"wsgi_party_guest {\nservice user /user/{host}\n}", 3, []string{`"http.request.host"`, "write another name"}},
 	{"wsgi_party_guest {\nservice user http://localhost:8000/user\n}", 3, []string{"absolute"}},
 	{"wsgi_party_guest {\nservice user /user#top\n}", 3, []string{"fragment", "leave out what begins with #"}},
+
+	{"wsgi_party_guest {\nclaim\n}", 3, []string{"wrong argument count"}},
+	{"wsgi_party_guest {\nclaim GET /users/{id}\n}", 3, []string{"claim GET /users/{id}: a pattern with a method is one argument: write `claim \"GET /users/{id}\"`"}},
+	{"wsgi_party_guest {\nclaim /a POST\n}", 3, []string{`claims[1]: "POST": it is a method without a path`, `"POST /users/{id}" (in a Caddyfile with the quotes)`}},
+	{"wsgi_party_guest {\nclaim \"GET /users/{uuid}\"\n}", 3, []string{"it has a placeholder of Caddy's, {http.…}, which in a Caddyfile {uuid}, {path}", "such as {the_uuid}"}},
+	{"wsgi_party_guest {\nclaim /users/{path}/x\n}", 3, []string{"such as {the_path}"}},
+	{"wsgi_party_guest {\nclaim /a/{x}\nclaim /{y}/b\n}", 4, []string{`claims[1]: "/{y}/b" conflicts with "/a/{x}"`, "leave one out"}},
+	{"wsgi_party_guest {\nclaim urls urls\n}", 3, []string{`claims[1]: "urls" is there twice`}},
+	{"wsgi_party_guest {\nclaim reports\n}", 3, []string{`claims[0]: "reports": it has no path: write one, which begins with a slash`}},
+	{"wsgi_party_guest {\nclaim_cache 0\n}", 3, []string{"claim_cache is 0: write a duration above zero and up to 24h, such as 5s"}},
+	{"wsgi_party_guest {\nclaim_cache 25h\n}", 3, []string{"claim_cache is 25h: write a duration"}},
+	{"wsgi_party_guest {\nclaim_cache 1s\nclaim_cache 1s\n}", 4, []string{"claim_cache already specified"}},
+	{"wsgi_party_guest {\nunavailable fail\n}", 3, []string{"unavailable is fail: write pass, or leave it out"}},
+	{"wsgi_party_guest {\nunavailable\n}", 3, []string{"wrong argument count"}},
+	{"wsgi_party_guest {\nhost\n}", 3, []string{"wrong argument count"}},
+	{"wsgi_party_guest {\nhost a.example https://b.example/\n}", 3, []string{`hosts[1]: "https://b.example/" is no name of a host, for it has a scheme: write the host alone`}},
+	{"wsgi_party_guest {\nhost {host}\n}", 3, []string{"is no name of a host"}},
 
 	{"wsgi_party_guest {\nfetch_manifest yes\n}", 3, []string{"fetch_manifest is yes: write on or off"}},
 	{"wsgi_party_guest {\nfetch_manifest on off\n}", 3, []string{"wrong argument count"}},

@@ -87,7 +87,7 @@ func (f *fetcher) begin() error {
 			zap.String("hint", "leave hrefs out; an href elsewhere is written as `service <service> <href>`"))
 	}
 	soFar := party.InviteInfo{Result: party.InviteJoined, Hint: f.hint()}
-	if f.last.manifest == nil && !f.declares() {
+	if f.last.manifest == nil && !f.declaresSomething() {
 		soFar = f.waiting()
 	} else if err := f.connect(f.invitation.Operator, f.withDeclared(f.last.manifest)); err != nil {
 		return err

@@ -17,7 +17,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/wsgiparty/wsgiparty/internal/caddytokens"
-	"github.com/wsgiparty/wsgiparty/internal/invitepath"
 	"github.com/wsgiparty/wsgiparty/internal/kept"
 	"github.com/wsgiparty/wsgiparty/internal/manifest"
 	"github.com/wsgiparty/wsgiparty/party"
@@ -61,8 +60,26 @@ type Guest struct {
 	// POST; `method` next to `href` says `GET` or `POST` itself.
 	Services json.RawMessage `json:"services,omitempty"`
 
+	// The requests that the application claims, as in a manifest: patterns of Go's `net/http.ServeMux`, such as
+	// `/reports/`, `GET /users/{id}` or `shop.example.com/cart/`, of paths without the mount, and `urls` for all
+	// requests to its pages. Up to 4,096. Default: what the application's manifest says.
+	Claims []string `json:"claims,omitempty"`
+
+	// The hosts that the application claims, such as `shop.example.com`, or `*.example.com` for all
+	// that have one label more. Up to 1,000. Default: what the application's manifest says.
+	Hosts []string `json:"hosts,omitempty"`
+
+	// How long to keep what the application answers to the service `claims`, where that has an href, for
+	// the same method, host and path: up to 24 hours. Default: `5s`.
+	ClaimCache caddy.Duration `json:"claim_cache,omitempty"`
+
+	// What becomes of the requests that the application claims while it is down: `pass` leaves them to others, as if
+	// it did not claim them. It is down when there is nothing to connect to, or it does not answer when it is asked for its
+	// manifest. Default: it gets them all the same, and they fail.
+	Unavailable string `json:"unavailable,omitempty"`
+
 	// Whether to ask the application for a manifest. What is declared here wins over
-	// what that says. Default: if nothing is declared here.
+	// what that says. Default: if neither `urls` nor `services` are declared here.
 	FetchManifest *bool `json:"fetch_manifest,omitempty"`
 
 	// The paths below which hrefs of the application's manifest may lead, besides
@@ -71,7 +88,8 @@ type Guest struct {
 	// that. Default: none. What is declared here may lead anywhere.
 	Hrefs []string `json:"hrefs,omitempty"`
 
-	// The only services to take from the application's manifest. Default: all.
+	// The only services to take from the application's manifest, of which `url`, `claims` and `hosts`
+	// are also the members `urls`, `claims` and `hosts`. Default: all.
 	Allow []string `json:"allow,omitempty"`
 
 	// How long one ask may take, waiting for its turn included. Default: `2s`.
@@ -128,6 +146,13 @@ func (g *Guest) Provision(ctx caddy.Context) error {
 	if g.MaxAnswer < 0 || g.MaxAnswer > caddytokens.MaxSize {
 		return fmt.Errorf("max_answer is %d bytes: write a size above zero and up to 1 GiB", g.MaxAnswer)
 	}
+	g.ClaimCache = cmp.Or(g.ClaimCache, caddy.Duration(5*time.Second))
+	if g.ClaimCache < 0 || g.ClaimCache > caddy.Duration(maxClaimCache) {
+		return fmt.Errorf("claim_cache is %v: write a duration above zero and up to %v, such as 5s", time.Duration(g.ClaimCache), maxClaimCache)
+	}
+	if g.Unavailable != "" && !g.passes() {
+		return fmt.Errorf("unavailable is %q: write pass, or leave it out", g.Unavailable)
+	}
 	if g.host = party.Around(ctx); g.host == nil {
 		return errors.New("wsgi_party_guest stands in no party's routes: put it in a wsgi_party block, in front of the application")
 	}
@@ -166,17 +191,23 @@ func (g *Guest) Cleanup() error {
 
 // parseDeclared returns the manifest that the config declares, a zero one if it does not.
 func (g *Guest) parseDeclared() (*manifest.Manifest, error) {
-	if !g.declares() {
+	if !g.declares() && len(g.Claims) == 0 && len(g.Hosts) == 0 {
 		return new(manifest.Manifest), nil
 	}
-	encoded, err := json.Marshal(&Guest{URLs: g.URLs, Services: g.Services})
+	encoded, err := json.Marshal(&Guest{URLs: g.URLs, Services: g.Services, Claims: g.Claims, Hosts: g.Hosts})
 	if err != nil {
 		return nil, err
 	}
 	return manifest.Parse(encoded)
 }
 
+// declares reports whether the config says what the application answers for, and not only what it claims.
 func (g *Guest) declares() bool { return len(g.URLs) > 0 || len(g.Services) > 0 }
+
+// declaresSomething reports whether the config says anything that holds without the application's manifest.
+func (g *Guest) declaresSomething() bool {
+	return g.declares() || len(g.Hosts) > 0 || slices.ContainsFunc(g.Claims, func(claim string) bool { return claim != manifest.AllURLs })
+}
 
 // fetches reports whether the application is asked for its manifest.
 func (g *Guest) fetches() bool {
@@ -281,43 +312,6 @@ func (s *speaker) Check() error {
 		return fmt.Errorf("wsgi_party_guest %q: %w", s.Name, s.keysErr)
 	}
 	return nil
-}
-
-// warn warns of a handler that no invite reached, unless its invite has told why, and
-// of what it declares but hardly means.
-func (g *Guest) warn() {
-	if a := g.speaksFor.Load(); a != nil {
-		a.warnOf(g.declared, "")
-		return
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	invites := g.host.Invites()
-	if g.rewritten || slices.ContainsFunc(invites, func(i party.InviteInfo) bool { return !i.Accepted && slices.Contains(g.passed, i.Guest) }) {
-		return
-	}
-	as := ""
-	if g.Name != "" {
-		as = " as " + g.Name
-	}
-	hint := "write `invite <mount>/" + invitepath.Segment + "/" + as + "` in the wsgi_party block; <mount> is what the paths of the application's pages begin with"
-	if len(g.passed) > 0 {
-		hint = fmt.Sprintf("the invites that come here are for %q: write `invite <uri> as %s` in the wsgi_party block, or leave out the name in wsgi_party_guest", g.passed, g.Name)
-	} else {
-		for _, i := range invites {
-			if i.Accepted || i.Status == 0 && i.Err == nil || g.Name != "" && g.Name != i.Guest {
-				continue
-			}
-			became := fmt.Sprintf("was answered with status %d", i.Status)
-			if i.Status == 0 {
-				became = "ended with the error: " + i.Err.Error()
-			}
-			hint = fmt.Sprintf("is it the application of the invite to %s, which %s before it came here? Then: %s. Otherwise %s", i.URI, became, i.Hint, hint)
-			break
-		}
-	}
-	g.logger.Warn("no invite reached a wsgi_party_guest handler: its application is not on the line",
-		zap.String("party", g.host.Name()), zap.String("guest", g.Name), zap.String("hint", hint))
 }
 
 // Interface guards

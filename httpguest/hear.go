@@ -54,7 +54,7 @@ func (f *fetcher) act(a answer) party.InviteInfo {
 	info.Result = resultOf[v]
 	info.Starting = f.mayBeStarting(info)
 	f.standing = f.standing.after(v, f.countDenial(v, a.time))
-	wait := f.waitAfter(v, a, info.Err)
+	wait := f.noteAnswer(a, f.waitAfter(v, a, info.Err))
 	info.AskedAgain = max(wait, f.interval)
 	if v.joins() {
 		info.Hint = f.hint()
@@ -162,7 +162,7 @@ func (f *fetcher) parse(body []byte) (*manifest.Manifest, error) {
 
 // withdraw leaves the guest on the line with what is declared, or not at all.
 func (f *fetcher) withdraw() error {
-	if f.declares() {
+	if f.declaresSomething() {
 		return f.adopt(f.withDeclared(nil))
 	}
 	f.invitation.Leave()

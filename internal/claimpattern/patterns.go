@@ -158,6 +158,18 @@ func (p pattern) String() string {
 	return text
 }
 
+// Start returns the host of a pattern, "" for all, and the beginning of its path that has no wildcards.
+func Start(text string) (host, path string) {
+	p, err := parse(text)
+	if err != nil {
+		return "", "/"
+	}
+	if i := strings.IndexByte(p.path, '{'); i >= 0 {
+		p.path = p.path[:i]
+	}
+	return p.host, p.path
+}
+
 // segments are those of the path, which a mux has taken.
 func (p pattern) segments() []urltemplate.Segment {
 	var segments []urltemplate.Segment
@@ -196,7 +208,7 @@ func parse(text string) (p pattern, err error) {
 		return p, fmt.Errorf("it begins with white space: write a method there, as in \"GET /users/{id}\", or nothing")
 	case strings.Contains(text, "{http."):
 		return p, placeholderError(text)
-	case slash < 0 && isMethod(text):
+	case slash < 0 && IsMethod(text):
 		return p, fmt.Errorf("it is a method without a path: write both as one pattern, as in \"%s /users/{id}\" (in a Caddyfile with the quotes)", text)
 	case slash < 0:
 		return p, fmt.Errorf("it has no path: write one, which begins with a slash, as in %s", examples)
@@ -240,7 +252,8 @@ func placeholderError(text string) error {
 	return fmt.Errorf("it has a placeholder of Caddy's, {http.…}, which in a Caddyfile {uuid}, {path}, {file}, {host} and others become: write another name for the wildcard, such as {the_%s}", shorten(strings.TrimRight(name, "."), 32))
 }
 
-func isMethod(text string) bool {
+// IsMethod reports whether a pattern is the name of a method alone.
+func IsMethod(text string) bool {
 	return text != "" && !strings.ContainsFunc(text, func(r rune) bool { return r < 'A' || r > 'Z' })
 }
 

@@ -25,8 +25,8 @@ type Hosts struct {
 	Texts []string // as they are written
 }
 
-// allURLs stands for the guest's pages, in the place of a pattern or of all of them.
-const allURLs = "urls"
+// AllURLs stands for all requests to the guest's pages, in the place of a pattern or of all patterns.
+const AllURLs = "urls"
 
 func parseClaims(at path, raw json.RawMessage) (*Claims, error) {
 	const example = `patterns, ["/reports/", "GET /users/{id}"], or "urls" for all pages`
@@ -34,7 +34,7 @@ func parseClaims(at path, raw json.RawMessage) (*Claims, error) {
 	var texts []string
 	if kind(raw) == "a string" {
 		var text string
-		if err := json.Unmarshal(raw, &text); err != nil || text != allURLs {
+		if err := json.Unmarshal(raw, &text); err != nil || text != AllURLs {
 			return nil, at.errorf("it is %s: write a list of %s, or leave it out", shorten(raw), example)
 		}
 		texts = []string{text}
@@ -47,11 +47,11 @@ func parseClaims(at path, raw json.RawMessage) (*Claims, error) {
 	var places []int // of the patterns
 	for i, text := range texts {
 		switch {
-		case text != allURLs:
+		case text != AllURLs:
 			c.Texts = append(c.Texts, text)
 			places = append(places, i)
 		case c.URLs:
-			return nil, append(at, i).errorf("%q is there twice: write it once", allURLs)
+			return nil, append(at, i).errorf("%q is there twice: write it once", AllURLs)
 		default:
 			c.URLs = true
 		}
@@ -116,7 +116,7 @@ func stringsIn(at path, raw json.RawMessage, example string, most int, plural st
 func (c *Claims) list() []string {
 	list := append([]string{}, c.Texts...)
 	if c.URLs {
-		list = append(list, allURLs)
+		list = append(list, AllURLs)
 	}
 	return list
 }

@@ -1,0 +1,122 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Asking an application over HTTP which requests it claims, and keeping what it says.
+
+package httpguest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/wsgiparty/wsgiparty/internal/kept"
+	"github.com/wsgiparty/wsgiparty/internal/lru"
+	"github.com/wsgiparty/wsgiparty/internal/manifest"
+	"github.com/wsgiparty/wsgiparty/party"
+	"github.com/wsgiparty/wsgiparty/partyline"
+	"go.uber.org/zap"
+	"golang.org/x/sync/singleflight"
+)
+
+const (
+	maxClaimAnswers = 4096
+	maxClaimKey     = 1 << 10 // bytes; what is longer is not kept
+	maxClaimAsks    = 256     // in a second
+	claimErrorKept  = 500 * time.Millisecond
+	maxClaimCache   = 24 * time.Hour
+)
+
+// errManyClaims says that an application is not asked so often.
+var errManyClaims = fmt.Errorf("%w: it was asked %d times in a second which requests it claims: have it answer the same for more of them, write a longer claim_cache, or have its manifest list what it claims", partyline.ErrRefused, maxClaimAsks)
+
+// claimState is what each config tells the next of an application's claims.
+type claimState struct {
+	answers *lru.Cache[string, claimAnswer]
+	asks    singleflight.Group
+	pace    pace
+	round   atomic.Uint32 // one more when nothing counts that has been answered before
+	down    downTime
+}
+
+type claimAnswer struct {
+	claims bool
+	err    error
+}
+
+var claimStates = kept.New(func(manifestKey) *claimState {
+	return &claimState{answers: lru.New[string, claimAnswer](maxClaimAnswers)}
+}, nil)
+
+// askWhetherClaimed asks the application, unless it has been asked the same lately or is just
+// being asked.
+func (a *application) askWhetherClaimed(ctx context.Context, h manifest.Handler, r party.ClaimRequest) (bool, error) {
+	key := r.Method + " " + r.Host + r.Path + " " + h.Method + " " + h.Href.String() + " " + strconv.FormatUint(uint64(a.claimed.round.Load()), 10)
+	if answer, ok := a.claimed.answers.Get(key); ok {
+		return answer.claims, answer.err
+	}
+	asked := a.claimed.asks.DoChan(key, func() (any, error) { // which others wait for, too
+		return a.askWhetherClaimedNow(context.WithoutCancel(ctx), key, h, r), nil
+	})
+	select {
+	case result := <-asked:
+		answer := result.Val.(claimAnswer)
+		return answer.claims, answer.err
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+}
+
+func (a *application) askWhetherClaimedNow(ctx context.Context, key string, h manifest.Handler, r party.ClaimRequest) (answer claimAnswer) {
+	defer func() { // or singleflight would end the process
+		if value := recover(); value != nil {
+			a.logger.Error("asking an application what it claims panicked", zap.Any("error", value), zap.ByteString("stack", debug.Stack()))
+			answer = claimAnswer{err: fmt.Errorf("a panic: %v", value)}
+		}
+	}()
+	if answer, ok := a.claimed.answers.Get(key); ok { // since it was looked for
+		return answer
+	}
+	if !a.claimed.pace.allows(time.Now()) {
+		return claimAnswer{err: errManyClaims}
+	}
+	r.RawQuery = "" // by which answers are not kept
+	said, err := a.askApplication(ctx, party.ClaimsService, h, r)
+	during := time.Duration(a.ClaimCache)
+	switch {
+	case errors.Is(err, partyline.ErrHighAndDry):
+	case err != nil:
+		answer.err, during = err, min(during, claimErrorKept)
+	default:
+		raw, _ := said.(json.RawMessage)
+		answer.claims = string(raw) == "true"
+	}
+	if len(key) <= maxClaimKey {
+		a.claimed.answers.Put(key, answer, during)
+	}
+	return answer
+}
+
+// pace bounds how often something is done in a second.
+type pace struct {
+	mu   sync.Mutex
+	last [maxClaimAsks]time.Time
+	next int // the one longest ago
+}
+
+func (p *pace) allows(now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if now.Sub(p.last[p.next]) < time.Second {
+		return false
+	}
+	p.last[p.next] = now
+	p.next = (p.next + 1) % len(p.last)
+	return true
+}

@@ -1,0 +1,161 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Which requests, and hosts, are the application's.
+
+package httpguest
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/wsgiparty/wsgiparty/internal/claimpath"
+	"github.com/wsgiparty/wsgiparty/internal/claimpattern"
+	"github.com/wsgiparty/wsgiparty/internal/manifest"
+	"github.com/wsgiparty/wsgiparty/party"
+	"github.com/wsgiparty/wsgiparty/partyline"
+)
+
+// claimer says by what a request is the application's. It declines by ErrHighAndDry.
+type claimer func(ctx context.Context, r party.ClaimRequest) (by string, err error)
+
+// claimsOf returns what claims by the patterns of a manifest, and by its pages.
+func (a *application) claimsOf(m *manifest.Manifest) claimer {
+	patterns, declared, pages := m.Claims.Patterns, a.declared.Claims != nil, new(claimpattern.Pages)
+	if m.Claims.URLs {
+		pages = claimpattern.NewPages(slices.Collect(maps.Values(m.URLs)))
+	}
+	return func(_ context.Context, r party.ClaimRequest) (string, error) {
+		host := r.Host
+		if host != "" && patterns.HasHosts() && !a.app.HasHost(host) {
+			host = ""
+			r.Because("no site of this Caddy has its host, so that patterns for that claim nothing")
+		}
+		by, ok := patterns.Match(r.Method, host, r.Path)
+		declared := declared
+		if !ok {
+			by, ok = pages.Match(r.Path)
+			declared = false // the manifest says where most pages are
+		}
+		switch {
+		case !ok && m.Claims.URLs:
+			r.Because("none of its patterns is for it, and none of its pages is there")
+		case !ok:
+			r.Because("none of its patterns is for it")
+		case declared || a.mayClaim(r):
+			return by, nil
+		}
+		return "", partyline.ErrHighAndDry
+	}
+}
+
+// constantClaim is for a service claims that is a constant.
+func (a *application) constantClaim(answer string) claimer {
+	declared := a.declaresService(party.ClaimsService)
+	return func(_ context.Context, r party.ClaimRequest) (string, error) {
+		if answer == "true" && (declared || a.mayClaim(r)) {
+			return "its answer true to all", nil
+		}
+		return "", partyline.ErrHighAndDry
+	}
+}
+
+// claimOverHTTP is for a service claims that is an href.
+func (a *application) claimOverHTTP(h manifest.Handler) claimer {
+	declared, by := a.declaresService(party.ClaimsService), "its answer to "+h.Href.String()
+	return func(ctx context.Context, r party.ClaimRequest) (string, error) {
+		if !declared && !a.mayClaim(r) {
+			return "", partyline.ErrHighAndDry
+		}
+		claims, err := a.askWhetherClaimed(ctx, h, r)
+		switch {
+		case err != nil && a.passes() && ctx.Err() == nil:
+			r.Because("its application did not say, and `unavailable pass` leaves its requests to others: " + err.Error())
+		case err != nil:
+			return "", err
+		case claims:
+			return by, nil
+		default:
+			r.Because("its application says no, asked by " + h.Href.String())
+		}
+		return "", partyline.ErrHighAndDry
+	}
+}
+
+// answerClaims returns a handler of the service claims.
+func (a *application) answerClaims(claim claimer) partyline.Handler {
+	return func(ctx context.Context, payload any) (any, error) {
+		r, err := party.ClaimRequestOf(payload)
+		if err == nil {
+			r.Path, err = cleanPath(r.Path)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if a.isDown() {
+			r.Because("its application is down, and `unavailable pass` leaves its requests to others")
+			return nil, partyline.ErrHighAndDry
+		}
+		by, err := claim(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		r.By(by)
+		return true, nil
+	}
+}
+
+// cleanPath returns an escaped path in the form in which it is claimed, whoever wrote it.
+func cleanPath(escaped string) (string, error) {
+	u := url.URL{Path: escaped}
+	if strings.IndexByte(escaped, '%') >= 0 {
+		var err error
+		if u.Path, err = url.PathUnescape(escaped); err != nil {
+			return "", fmt.Errorf("the path is not escaped as in a URL: %w", err)
+		}
+		u.RawPath = escaped
+	}
+	return claimpath.Clean(&u), nil
+}
+
+// mayClaim reports whether a request is one that the application's manifest may claim.
+func (a *application) mayClaim(r party.ClaimRequest) bool {
+	target, base := a.path+r.Path, a.invitation.Base()
+	if base == "" || isUnder(target, base) {
+		if _, _, isOthers := a.invitation.OtherGuestAt(target); !isOthers {
+			return true
+		}
+	}
+	if r.WantsReasons() {
+		r.Because("its manifest may not claim it: " + a.checkURL(target).Error())
+	}
+	return false
+}
+
+// answerHosts returns a handler of the service hosts, for which claim is called only with
+// hosts that a site has.
+func (a *application) answerHosts(claim partyline.Handler) partyline.Handler {
+	return func(ctx context.Context, payload any) (any, error) {
+		host, err := partyline.PayloadAs[string](payload)
+		if err != nil {
+			return nil, err
+		}
+		if !a.app.HasHost(host) {
+			return nil, partyline.ErrHighAndDry
+		}
+		return claim(ctx, host)
+	}
+}
+
+func hostOf(h *manifest.Hosts) partyline.Handler {
+	return func(_ context.Context, payload any) (any, error) {
+		if _, ok := h.Match(payload.(string)); !ok {
+			return nil, partyline.ErrHighAndDry
+		}
+		return true, nil
+	}
+}
