@@ -7,6 +7,7 @@ package wsgiparty
 
 import (
 	_ "github.com/wsgiparty/wsgiparty/conformance"    // caddy wsgi-party check
+	_ "github.com/wsgiparty/wsgiparty/hosts"          // on_demand_tls
 	_ "github.com/wsgiparty/wsgiparty/httpask"        // wsgi_party_ask
 	_ "github.com/wsgiparty/wsgiparty/httpguest"      // wsgi_party_guest
 	_ "github.com/wsgiparty/wsgiparty/operations"     // admin API, command, metrics

@@ -26,6 +26,7 @@ var rules = map[string]struct {
 	"partyline":      {nil, false},
 	"internal":       {[]string{"internal"}, true},
 	"party":          {[]string{"partyline", "internal"}, true},
+	"hosts":          {[]string{"party", "partyline", "internal"}, true},
 	"httpguest":      {[]string{"party", "partyline", "internal"}, true},
 	"httpask":        {[]string{"party", "partyline", "internal"}, true},
 	"operations":     {[]string{"party", "partyline", "internal"}, true},
