@@ -33,8 +33,9 @@ func NewHTTPS(t testing.TB) *HTTPS {
 // Adapt returns the JSON of a Caddyfile, with these global options beside those of all.
 func (c *HTTPS) Adapt(options, config string) []byte {
 	c.Helper()
-	all := strings.Replace(GlobalOptions, "auto_https off", "http_port "+c.HTTPPort+"\nhttps_port "+c.Port+"\ndefault_bind 127.0.0.1\n"+options, 1)
-	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(all+config), map[string]any{"filename": "Caddyfile"})
+	all := strings.TrimSuffix(strings.Replace(GlobalOptions, "auto_https off", "default_bind 127.0.0.1", 1), "}\n")
+	all += "http_port " + c.HTTPPort + "\nhttps_port " + c.Port + "\n" + options + "\n}\n" + config
+	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(all), map[string]any{"filename": "Caddyfile"})
 	if err != nil {
 		c.Fatal(err)
 	}
