@@ -96,6 +96,7 @@ func (a *application) answerClaims(claim claimer) partyline.Handler {
 		if err != nil {
 			return nil, err
 		}
+		r.Host = strings.ToLower(r.Host)
 		if a.isDown() {
 			r.Because("its application is down, and `unavailable pass` leaves its requests to others")
 			return nil, partyline.ErrHighAndDry

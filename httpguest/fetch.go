@@ -4,10 +4,12 @@
 package httpguest
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"runtime/debug"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/wsgiparty/wsgiparty/internal/kept"
@@ -49,6 +51,9 @@ type fetcher struct {
 	retries  retries
 	denials  int // in a row that it is a guest
 	denied   time.Time
+
+	mu        sync.Mutex
+	refreshes []chan struct{} // to close when the application has been asked
 
 	// What has been told already:
 	warned   string // of the manifest; "" if there was nothing
@@ -98,6 +103,7 @@ func (f *fetcher) begin() error {
 		soFar.OldManifest = f.last.fetched
 		f.invitation.Defer(soFar)
 	}
+	f.invitation.OnRefresh(f.refresh)
 	f.invitation.OnStart(func() {
 		f.recheck()
 		f.run()
@@ -149,8 +155,36 @@ func (f *fetcher) run() {
 		if !f.beginAsking(f.ctx) {
 			return
 		}
+		refreshed := f.takeRefreshes()
 		timer.Reset(max(f.fetch(), f.interval))
+		for _, done := range refreshed {
+			close(done)
+		}
 	}
+}
+
+// refresh has the application asked, and waits for that.
+func (f *fetcher) refresh(ctx context.Context) {
+	done := make(chan struct{})
+	f.mu.Lock()
+	f.refreshes = append(f.refreshes, done)
+	f.mu.Unlock()
+	f.claimed.round.Add(1) // it may say something else of requests, too
+	f.paused.Store(nil)
+	f.fetchSoon()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	case <-f.ctx.Done():
+	}
+}
+
+func (f *fetcher) takeRefreshes() []chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	taken := f.refreshes
+	f.refreshes = nil
+	return taken
 }
 
 // fetch asks once, after beginAsking, and returns when to ask again.

@@ -388,9 +388,10 @@ func TestAnInviteSentAgainWaitsForTheApplication(t *testing.T) {
 	blog := partytest.NewInvited(t, partytest.Status(404))
 	c.Site("wsgi_party " + party + " {\ninvite /blog/__invite__/\n" + partytest.Mounted("blog", "", blog) + "}")
 	check.Equal(t, invitesOf(t, party, true)["blog"].Result, wsgiparty.InviteNotAnswered)
+	guest := "?guest=blog"
 	invite := func(want string) {
 		t.Helper()
-		c.expectJSON("POST", "/wsgi_party/"+party+"/invite?guest=blog", "", `{"invites": [{"server": "srv0", "uri": "/blog/__invite__/", "guest": "blog", `+want+`, "time": "TIME", "duration": "DURATION"}]}`)
+		c.expectJSON("POST", "/wsgi_party/"+party+"/invite"+guest, "", `{"invites": [{"server": "srv0", "uri": "/blog/__invite__/", "guest": "blog", `+want+`, "time": "TIME", "duration": "DURATION"}]}`)
 	}
 	blog.OnInvite(slow(partytest.Status(403)))
 	invite(`"result": "refused", "status": 403, "error": "", "hint": "HINT", "sent": true`)
@@ -398,8 +399,19 @@ func TestAnInviteSentAgainWaitsForTheApplication(t *testing.T) {
 	invite(`"result": "joined", "status": 200, "error": "", "sent": true`)
 	c.ExpectJSONAnswers(party, "ping", `"pong"`)
 	invited := blog.Invites()
+	guest = ""
 	invite(`"result": "joined", "status": 200, "error": "", "sent": false`)
 	check.Equal(t, blog.Invites(), invited, "who is on the line is invited again")
+
+	// A guest that is named is asked what it answers for now, and keeps answering.
+	guest = "?guest=blog"
+	blog.OnInvite(slow(partytest.Manifest(`{"services": {"ping": {"answer": "pang"}, "gone": {"href": "/gone"}}}`)))
+	invite(`"result": "joined", "status": 200, "error": "", "sent": true`)
+	c.ExpectJSONAnswers(party, "ping", `"pang"`)
+	blog.OnInvite(slow(manifest))
+	invite(`"result": "joined", "status": 200, "error": "", "sent": true`)
+	check.Equal(t, blog.Invites(), invited+2, "invites of a guest on the line")
+	c.ExpectJSONAnswers(party, "ping", `"pong"`)
 
 	// A guest whose last manifest counts is asked, too, and keeps answering.
 	blog.OnInvite(slow(partytest.Status(500)))

@@ -61,7 +61,7 @@ failed or did not join.`,
 			add("show <party>", "Shows the invites, guests and services of a party, what was asked, and which guests the requests go to", cobra.ExactArgs(1), commandShow)
 			ask := add("ask <party> <service> [<payload>]", "Asks the guests of a party for a service, with a payload of JSON", cobra.RangeArgs(2, 3), commandAsk)
 			ask.Flags().Bool("first", false, "Stop at the first answer")
-			add("invite <party> [<guest>]", "Invites again the guests that are not on the line, or that one", cobra.RangeArgs(1, 2), commandInvite)
+			add("invite <party> [<guest>]", "Invites again the guests that are not on the line, or asks that one what it answers for now", cobra.RangeArgs(1, 2), commandInvite)
 			for _, make := range party.RegisteredCommands() {
 				added := make()
 				if slices.ContainsFunc(command.Commands(), func(c *cobra.Command) bool { return c.Name() == added.Name() }) {

@@ -41,6 +41,7 @@ type Invitation struct {
 	below    atomic.Pointer[basesBelow]
 	keys     atomic.Pointer[token.Keys]
 	ask      atomic.Pointer[partyAsk]
+	refresh  atomic.Pointer[func(context.Context)]
 	over     chan struct{} // closed when the invite itself is
 
 	mu       sync.Mutex
@@ -158,6 +159,10 @@ func (i *Invitation) OnStart(f func()) {
 		f()
 	})
 }
+
+// OnRefresh has f called when somebody wants this guest, which is on the line, to look at once what it
+// answers for now. When f returns, or its context ends, what came of that has been reported.
+func (i *Invitation) OnRefresh(f func(ctx context.Context)) { i.refresh.Store(&f) }
 
 // settle adds to what came of the invite what the guest said of that.
 func (i *Invitation) settle(info *InviteInfo) {

@@ -52,8 +52,8 @@ type InviteInfo struct {
 	// Starting is whether the application may just be starting, so that a failure is not worth a warning yet.
 	Starting bool
 
-	// Sent is whether SendInvites has sent it, or waited for it while it was being sent. A guest
-	// that is on the line has had its invite.
+	// Sent is whether SendInvites has sent it, or waited for it while it was being sent, or has had the guest
+	// look what it answers for now. Any other guest on the line has had its invite.
 	Sent bool
 
 	invitation *Invitation // that was sent
@@ -67,7 +67,7 @@ func (info *InviteInfo) SetAnswer(header http.Header, body []byte) {
 	mediaType, _, _ := mime.ParseMediaType(header.Get("Content-Type"))
 	info.MediaType = excerpt.Of(mediaType)
 	m, err := manifest.Parse(body)
-	info.IsManifest = err == nil && len(m.URLs)+len(m.Services) > 0
+	info.IsManifest = err == nil && (len(m.URLs)+len(m.Services) > 0 || m.Claims != nil || m.Hosts != nil)
 }
 
 // InviteResult is what became of an invite.

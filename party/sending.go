@@ -100,7 +100,8 @@ func SendInvites(party, guest string) []InviteInfo {
 }
 
 // SendInvitesContext sends the invites of a party of the running config again, or only the one
-// of that guest, if it is not empty, to the guests that are not on the line. Each gets a new
+// of that guest, if it is not empty, to the guests that are not on the line. A guest that is named and on
+// the line is asked what it answers for now, if it is one that can be (see OnRefresh). Each other gets a new
 // operator; what it had connected with one before is disconnected. It returns all these guests'
 // invites, and waits for them, each up to its invite_timeout, also for applications that are
 // invited over HTTP. A guest is not to call it while it is being invited.
@@ -130,8 +131,9 @@ func SendInvitesContext(ctx context.Context, party, guest string) ([]InviteInfo,
 		if err := await(ctx, s.done); err != nil {
 			return nil, err
 		}
+		refreshed := s.needless && guest != "" && s.refresh(ctx)
 		info := s.info()
-		info.Sent = !s.needless
+		info.Sent = !s.needless || refreshed
 		infos = append(infos, info)
 	}
 	return infos, nil
@@ -181,6 +183,20 @@ func (i *invited) sendAgain() *sending {
 		go s.run(ctx, last.invitation)
 	}
 	return s
+}
+
+// refresh has the guest look what it answers for, for as long as an invite may take. It returns false for
+// one that does not do that.
+func (i *invited) refresh(ctx context.Context) bool {
+	invitation := i.last.Load().invitation
+	refresh := invitation.refresh.Load()
+	if refresh == nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, invitation.Timeout())
+	defer cancel()
+	(*refresh)(ctx)
+	return true
 }
 
 // run sends the invite. If somebody still waits for it, the guest leaves the line by the invitation before.
