@@ -6,6 +6,7 @@
 package wsgiparty
 
 import (
+	_ "github.com/wsgiparty/wsgiparty/claims"         // the matcher wsgi_party
 	_ "github.com/wsgiparty/wsgiparty/conformance"    // caddy wsgi-party check
 	_ "github.com/wsgiparty/wsgiparty/hosts"          // on_demand_tls
 	_ "github.com/wsgiparty/wsgiparty/httpask"        // wsgi_party_ask

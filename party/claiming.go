@@ -10,8 +10,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -169,4 +171,22 @@ func HostOf(hostport string) string {
 		host = host[1 : len(host)-1]
 	}
 	return strings.ToLower(host)
+}
+
+// Expected returns the names of the guests that the party is to have: those that are invited, in
+// order, and those that modules joined as. It returns false if no handler names the party.
+func (e *Entry) Expected() (guests []string, hosted bool) {
+	e.app.mu.RLock()
+	defer e.app.mu.RUnlock()
+	for _, i := range e.invites() {
+		if !slices.Contains(guests, i.guest) {
+			guests = append(guests, i.guest)
+		}
+	}
+	for _, guest := range slices.Sorted(maps.Keys(e.joinedAs)) {
+		if !slices.Contains(guests, guest) {
+			guests = append(guests, guest)
+		}
+	}
+	return guests, len(e.hosts) > 0
 }

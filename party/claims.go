@@ -104,6 +104,9 @@ func (c *Claim) ClaimedBy() string {
 	return c.by
 }
 
+// String is ClaimedBy, so that Caddy prints the request variable that holds a Claim as that.
+func (c *Claim) String() string { return c.ClaimedBy() }
+
 // Reasons returns why handlers do not claim the request.
 func (c *Claim) Reasons() []string {
 	c.mu.Lock()

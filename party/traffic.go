@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// ClaimVar is the request variable with the pattern by which a guest claims the request, also where
-	// the request then goes to another guest.
+	// ClaimVar is the request variable with the Claim by which a guest claims the request, also where
+	// the request then goes to another guest. It prints as the pattern.
 	ClaimVar = "wsgi_party.claim"
 
 	guestPlaceholder = "http.wsgi_party.guest"
@@ -46,7 +46,10 @@ func (m *Meter) Begin(r *http.Request) Passing {
 	if placeholders, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		placeholders.Set(guestPlaceholder, m.name)
 	}
-	claim, _ := caddyhttp.GetVar(r.Context(), ClaimVar).(string)
+	claim := ""
+	if c, ok := caddyhttp.GetVar(r.Context(), ClaimVar).(*Claim); ok {
+		claim = c.ClaimedBy()
+	}
 	path := ""
 	if claim == "" {
 		path = claimpath.Clean(r.URL) // now: handlers may rewrite it

@@ -30,6 +30,7 @@ var rules = map[string]struct {
 	"httpguest":      {[]string{"party", "partyline", "internal"}, true},
 	"httpask":        {[]string{"party", "partyline", "internal"}, true},
 	"operations":     {[]string{"party", "partyline", "internal"}, true},
+	"claims":         {[]string{"party", "partyline", "internal"}, true},
 	"conformance":    {[]string{"party", "partyline", "internal"}, true},
 	"partytemplates": {[]string{"party", "partyline", "internal"}, true},
 }

@@ -1,0 +1,104 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// The commands `caddy wsgi-party route` and `caddy wsgi-party share`.
+
+package claims
+
+import (
+	"cmp"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+	"github.com/wsgiparty/wsgiparty/internal/admincommand"
+	"github.com/wsgiparty/wsgiparty/party"
+)
+
+func init() {
+	party.RegisterCommand(func() *cobra.Command {
+		return &cobra.Command{
+			Use:   "route <party> <method> <path>",
+			Short: "Says who claims a request, by what, and why others do not",
+			Long: `
+Says which guest of a party claims a request, by which pattern, who else would,
+and why all others do not get it. In place of the path you may write a URL, so
+that the host counts, too. The path is as outside of the party, and with the
+mounts of the guests.
+
+The guests come in the order in which the matchers of the config are. What else
+a matcher stands beside, or behind, it does not know.`,
+			Example: "  caddy wsgi-party route main GET /invoices/7",
+			Args:    cobra.ExactArgs(3),
+			RunE:    admincommand.Run(commandRoute),
+		}
+	})
+	party.RegisterCommand(func() *cobra.Command {
+		return &cobra.Command{
+			Use:   "share <party> [<guest> [<n>%]]",
+			Short: "Shows which share of the visitors matchers let through, or sets it until the config is loaded again",
+			Long: `
+Shows which share of the visitors the matchers let through that say
+'claimed_by <guest>', or sets it, in all of these matchers, until the config is
+loaded again: write it in the config, too, if it is to stay. A larger share only
+adds visitors.`,
+			Example: "  caddy wsgi-party share main new 25%",
+			Args:    cobra.RangeArgs(1, 3),
+			RunE:    admincommand.Run(commandShare),
+		}
+	})
+}
+
+func commandRoute(fl caddycmd.Flags) error {
+	query := url.Values{"method": {fl.Arg(1)}, "path": {fl.Arg(2)}}
+	if u, err := url.Parse(fl.Arg(2)); err == nil && u.Scheme != "" && u.Host != "" {
+		query.Set("host", u.Host)
+		query.Set("path", u.RequestURI())
+	}
+	r, err := admincommand.Call[routeJSON](fl, http.MethodGet, admincommand.EscapeSegment(fl.Arg(0))+"/route?"+query.Encode(), nil)
+	if err != nil {
+		return err
+	}
+	t := admincommand.NewTable("GUEST", "CLAIMS IT", "BY", "SEES", "WHY")
+	for _, g := range r.Guests {
+		claims := "no"
+		switch {
+		case g.Claims:
+			claims = "yes"
+		case g.Error != "":
+			claims = "not known"
+		}
+		t.Row(g.Guest, claims, g.Pattern, g.Path, strings.Join(g.Why, "; "))
+	}
+	verdict := admincommand.NewTable(fmt.Sprintf("%s %s%s goes to %s", r.Method, r.Host, r.Path, cmp.Or(r.Guest, "what stands behind the matchers: no guest claims it that has one")))
+	return admincommand.Print(fl, verdict, t)
+}
+
+func commandShare(fl caddycmd.Flags) error {
+	query, method := url.Values{}, http.MethodGet
+	if guest := fl.Arg(1); guest != "" {
+		query.Set("guest", guest)
+	}
+	if share := fl.Arg(2); share != "" {
+		query.Set("share", share)
+		method = http.MethodPost
+	}
+	path := admincommand.EscapeSegment(fl.Arg(0)) + "/share"
+	if len(query) > 0 {
+		path += "?" + query.Encode()
+	}
+	r, err := admincommand.Call[sharesJSON](fl, method, path, nil)
+	if err != nil {
+		return err
+	}
+	t := admincommand.NewTable("GUEST", "SHARE", "IN THE CONFIG", "BY", "SERVER", "UNTIL")
+	for _, s := range r.Shares {
+		for _, m := range s.Matchers {
+			t.Row(s.Guest, m.Share, m.Configured, m.By, m.Server, s.Until)
+		}
+	}
+	return admincommand.Print(fl, t)
+}

@@ -1,0 +1,222 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package claims
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/wsgiparty/wsgiparty/internal/guestname"
+	"github.com/wsgiparty/wsgiparty/internal/nearest"
+	"github.com/wsgiparty/wsgiparty/internal/subrequest"
+	"github.com/wsgiparty/wsgiparty/party"
+	"go.uber.org/zap"
+)
+
+func init() {
+	caddy.RegisterModule(new(Matcher))
+}
+
+// Matcher is an HTTP request matcher for what an application says is its own. It matches a request
+// that a guest of a party claims, and every invite and ask that is addressed to this guest, so that
+// two applications can share one mount: a page moves from one to the other when the other one claims
+// it, with no change to Caddy's config.
+//
+//	wsgi_party main {
+//		invite /__invite__/ as new
+//		invite /__invite__/ as legacy
+//		@new wsgi_party claimed_by new
+//		handle @new {
+//			wsgi_party_guest new
+//			reverse_proxy localhost:9000
+//		}
+//		handle {
+//			wsgi_party_guest legacy
+//			reverse_proxy localhost:8000
+//		}
+//	}
+//
+// How a guest claims requests is said where the guest is: in its manifest, in `wsgi_party_guest`, or
+// by a handler that it connects under the service `claims`. It is asked with the method, the host, the
+// query, and the path that it would see, without its mount: with empty and dot segments resolved,
+// whether they are escaped or not, as Caddy's `path` matcher does, but with its case kept.
+//
+// Only what the guest says counts. Nothing in a request, which anybody can make, has it taken for an
+// invite or an ask. If the guest fails to say whether a request is its own, the request gets
+// status 503: neither application is to have it by accident.
+//
+// With `share` a part of the visitors goes to the guest first. They are always the same ones, chosen by a
+// hash of the guest's name and `by`, so that a larger share only adds to them. `caddy wsgi-party share
+// <party> <guest> <n>%` changes it until the config is loaded again. `caddy wsgi-party route <party>
+// <method> <path>` says who claims a request, and why others do not.
+//
+// The request variable `{http.vars.wsgi_party.claim}` is what the guest claims the request by, such as
+// the pattern `GET /users/{id}`, also where the share leaves the visitor to another application.
+//
+// In an `expression` it is a function: `wsgi_party({'claimed_by': 'new', 'share': '10%'})`.
+type Matcher struct {
+	// Required. The name of the guest, in which global placeholders such as `{env.NEW}` are replaced when
+	// the config loads.
+	ClaimedBy string `json:"claimed_by,omitempty"`
+
+	// The name of the party. Default: the party in whose routes the matcher is. Required elsewhere: the
+	// paths of requests then are as outside of the party, with the guest's mount.
+	Party string `json:"party,omitempty"`
+
+	// The share of the visitors whose requests match, if they are claimed, from `0%` to `100%`; decimals
+	// are allowed. Invites and asks always match. Default: `100%`.
+	Share string `json:"share,omitempty"`
+
+	// What makes requests those of one visitor: a text with placeholders, such as
+	// `{http.request.cookie.session}`. Requests for which it is empty are in no share but `100%`.
+	// Default: `{http.vars.client_ip}`.
+	By string `json:"by,omitempty"`
+
+	logger   *zap.Logger
+	entry    *party.Entry
+	state    *state
+	claimant *party.Claimant
+	server   string
+	share    share
+	stripped atomic.Pointer[string] // of the path before the request comes here; nil if no invite has come
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Matcher) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.matchers.wsgi_party", New: func() caddy.Module { return new(Matcher) }}
+}
+
+// Provision finds the party.
+func (m *Matcher) Provision(ctx caddy.Context) error {
+	m.logger = ctx.Logger()
+	if err := m.check(); err != nil {
+		return fmt.Errorf("wsgi_party: %w", err)
+	}
+	if h := party.Around(ctx); m.Party == "" && h != nil {
+		m.Party = h.Name()
+	}
+	if m.Party == "" {
+		return fmt.Errorf("this wsgi_party matcher is in no party's routes: say whose guest %s is, as in `wsgi_party claimed_by %[1]s party <party>`; %s", m.ClaimedBy, party.WhichParties(ctx))
+	}
+	operator, err := party.Join(ctx, m.Party, "")
+	if err != nil {
+		return err
+	}
+	m.entry = operator.Partyline().Owner().(*party.Entry)
+	m.claimant = m.entry.Claimant(m.ClaimedBy)
+	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
+		m.server = server.Name()
+	}
+	m.state = party.StateOf[state](m.entry)
+	m.state.add(m)
+	app, err := party.AppOf(ctx)
+	if err == nil {
+		app.WarnAtStart(m.warn)
+	}
+	return err
+}
+
+// Cleanup forgets the matcher.
+func (m *Matcher) Cleanup() error {
+	if m.state != nil {
+		m.state.remove(m)
+	}
+	return nil
+}
+
+// check sets the defaults, and returns what is wrong with the settings.
+func (m *Matcher) check() (err error) {
+	if m.ClaimedBy == "" {
+		return errors.New("claimed_by is missing: write whose requests it is to match, as in `wsgi_party claimed_by new`")
+	}
+	if m.ClaimedBy, err = caddy.NewReplacer().ReplaceOrErr(m.ClaimedBy, true, true); err != nil {
+		return fmt.Errorf("claimed_by: %w", err)
+	}
+	if err := guestname.Check(m.ClaimedBy); err != nil {
+		return fmt.Errorf("claimed_by %q can be no guest: %w", m.ClaimedBy, err)
+	}
+	if m.share, err = parseShare(cmp.Or(m.Share, "100%")); err != nil {
+		return err
+	}
+	m.By = cmp.Or(m.By, byClientIP)
+	if open := strings.IndexByte(m.By, '{'); open < 0 || !strings.Contains(m.By[open:], "}") {
+		return fmt.Errorf("by %q is the same for all visitors: write a placeholder, such as {client_ip} or {http.request.cookie.session}", m.By)
+	}
+	return nil
+}
+
+// warn warns of a guest that the party does not have.
+func (m *Matcher) warn() {
+	guests, hosted := m.entry.Expected()
+	if !hosted || slices.Contains(guests, m.ClaimedBy) { // of a party that is not there the app warns
+		return
+	}
+	m.logger.Warn("a matcher is for a guest that the party does not have: it matches nothing", zap.String("party", m.Party), zap.String("claimed_by", m.ClaimedBy),
+		zap.String("hint", fmt.Sprintf("no guest of party %s is called %q%s; %s; correct the name, or write `invite <uri> as %s` in the wsgi_party block", m.Party, m.ClaimedBy, nearest.DidYouMean(m.ClaimedBy, guests...), nearest.ThereAre("guest", guests), m.ClaimedBy)))
+}
+
+// Match is MatchWithError for whoever takes no error, which then is kept for the server.
+func (m *Matcher) Match(r *http.Request) bool {
+	matches, err := m.MatchWithError(r)
+	if err != nil {
+		caddyhttp.SetVar(r.Context(), caddyhttp.MatcherErrorVarKey, err)
+	}
+	return matches
+}
+
+// MatchWithError reports whether the guest claims the request, or is to have it since it is an
+// invite or an ask that is addressed to this guest.
+func (m *Matcher) MatchWithError(r *http.Request) (bool, error) {
+	if e, guest := party.AddressedTo(r); e != nil {
+		m.learnPlace(r)
+		return e == m.entry && guest == m.ClaimedBy, nil
+	}
+	stripped := ""
+	if s := m.stripped.Load(); s != nil {
+		stripped = *s
+	}
+	seen, ok := m.claimant.See(r.URL, stripped)
+	if !ok {
+		return false, nil
+	}
+	claim := &party.Claim{ClaimRequest: Request{Method: r.Method, Host: party.HostOf(r.Host), Path: seen, RawQuery: r.URL.RawQuery}}
+	claims, err := m.claimant.Claims(r.Context(), claim)
+	if err != nil {
+		if r.Context().Err() != nil { // the client has gone
+			return false, caddyhttp.Error(subrequest.StatusClientClosedRequest, err)
+		}
+		return false, caddyhttp.Error(http.StatusServiceUnavailable, fmt.Errorf("whether guest %q of party %q claims the request is not known: %w", m.ClaimedBy, m.Party, err))
+	}
+	if !claims {
+		return false, nil
+	}
+	caddyhttp.SetVar(r.Context(), party.ClaimVar, claim)
+	return m.sharedBy(r), nil
+}
+
+// learnPlace notes what is stripped of paths before they come to the matcher: invites of the party
+// show it while the config loads. That of the guest itself knows best, but none other shows anything else.
+func (m *Matcher) learnPlace(r *http.Request) {
+	if stripped, ok := m.entry.StrippedFrom(r); ok {
+		if known := m.stripped.Load(); known == nil || *known != stripped {
+			m.stripped.Store(&stripped)
+		}
+	}
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner                 = (*Matcher)(nil)
+	_ caddy.CleanerUpper                = (*Matcher)(nil)
+	_ caddyhttp.RequestMatcher          = (*Matcher)(nil)
+	_ caddyhttp.RequestMatcherWithError = (*Matcher)(nil)
+	_ caddyhttp.CELLibraryProducer      = (*Matcher)(nil)
+)
