@@ -99,3 +99,16 @@ func (f *fetcher) Hear(response *http.Response, err error, asked time.Time) time
 
 // HasManifest reports whether a last manifest counts.
 func (f *fetcher) HasManifest() bool { return f.last.manifest != nil }
+
+// ClaimsKept is how many answers to the service claims are kept.
+func (a *application) ClaimsKept() int { return a.claimed.answers.Len() }
+
+// SetDownFor sets, until the test ends, how long an application counts as down after a request that says so.
+func SetDownFor(t testing.TB, d time.Duration) {
+	before := downFor
+	t.Cleanup(func() { downFor = before })
+	downFor = d
+}
+
+// Pace returns a new pace's function.
+func Pace() (allows func(now time.Time) bool) { return new(pace).allows }

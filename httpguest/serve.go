@@ -45,18 +45,13 @@ func (a *application) passOn(w http.ResponseWriter, r *http.Request, next caddyh
 	response := &responseWriter{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}}
 	passing, panics := a.meter.Begin(r), true
 	defer func() {
-		status := response.statusOf(err, panics)
-		passing.End(status)
-		a.returned(status, err)
+		passing.End(response.statusOf(err, panics))
+		a.noteRequest(err)
 	}()
 	err = next.ServeHTTP(response, r)
 	panics = false
 	return err
 }
-
-// returned is called with what came of each ordinary request to the application: the status that
-// the client gets, and the error that the handlers returned.
-func (a *application) returned(status int, err error) {}
 
 // responseWriter learns the status of a response. Each response has one of its own: a handler that keeps
 // it for longer than it may is not to write into another visitor's response.

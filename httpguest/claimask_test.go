@@ -1,0 +1,277 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package httpguest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/httpguest"
+	"github.com/wsgiparty/wsgiparty/internal/check"
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
+	"github.com/wsgiparty/wsgiparty/internal/testbackend"
+	"github.com/wsgiparty/wsgiparty/party"
+)
+
+const asksClaims = `{"services": {"claims": {"href": "/__invite__/claims{?method,host,path,query}"}}}`
+
+// newClaimTest is a guest that is asked which requests it claims.
+func newClaimTest(t *testing.T, options ...string) (*guestTest, *testbackend.Backend) {
+	c, b := newBlogTest(t)
+	b.On("/__invite__/", manifestOf(asksClaims))
+	b.On("/__invite__/claims", jsonOf("true"))
+	c.load(blogAt(b, options...))
+	c.await("claims")
+	return c, b
+}
+
+// asked is how often it was.
+func asked(b *testbackend.Backend) int { return len(b.Requests("/__invite__/claims")) }
+
+func (c *guestTest) expectAsked(b *testbackend.Backend, n int, what string) {
+	c.Helper()
+	check.Equal(c, asked(b), n, "asked %s", what)
+}
+
+func TestWhatIsClaimedByAnHrefIsKept(t *testing.T) {
+	c, b := newClaimTest(t, "claim_cache 500ms", "forward Cookie")
+	const by = "its answer to /__invite__/claims{?method,host,path,query}"
+	yes := map[string]string{"GET example.com/a/./b?x=1": by}
+	c.expectClaims("blog", yes)
+	r := b.Requests("/__invite__/claims")[0]
+	check.Equal(t, r.URI, "/__invite__/claims?method=GET&host=example.com&path=%2Fa%2Fb", "it is asked with")
+	check.ErrorIf(t, r.Header["Cookie"] != nil || r.Header["Authorization"] != nil, "%v", r.Header)
+	c.expectClaims("blog", map[string]string{"GET example.com/a/b?y=2": by})
+	c.expectAsked(b, 1, "twice the same")
+	c.expectClaims("blog", map[string]string{"HEAD example.com/a/b": by, "GET example.org/a/b": by, "GET example.com/A/b": by, "GET example.com/a%2Fb": by, "GET example.com/a/b/": by})
+	c.expectAsked(b, 6, "others")
+	b.On("/__invite__/claims", jsonOf("false"))
+	c.expectClaims("blog", yes)
+	time.Sleep(500 * time.Millisecond)
+	c.expectClaims("blog", map[string]string{"GET example.com/a/b": "(its application says no, asked by /__invite__/claims"})
+	c.expectAsked(b, 7, "again after a while")
+	b.On("/__invite__/claims", jsonOf("true"))
+	c.expectClaims("blog", map[string]string{"GET example.com/a/b": "(its application says no"})
+	c.load(blogAt(b, "claim_cache 10s"))
+	c.expectClaims("blog", map[string]string{"GET example.com/a/b": "(its application says no"})
+	c.expectAsked(b, 7, "after a reload")
+	wsgiparty.SendInvites(c.party, "blog") // who wants to know now
+	c.expectClaims("blog", yes)
+	c.expectAsked(b, 8, "after an invite")
+	for what, response := range map[string]testbackend.Response{"another type": jsonOf(`"true"`), "a list": jsonOf(`[true]`), "204": {Status: 204}} {
+		b.On("/__invite__/claims", response)
+		c.expectClaims("blog", map[string]string{"GET /" + strings.ReplaceAll(what, " ", ""): "(its application says no"})
+	}
+}
+
+func TestThoseThatWaitForTheSameClaimAreOneRequest(t *testing.T) {
+	c, b := newClaimTest(t)
+	b.On("/__invite__/claims", testbackend.Response{Hold: true, Header: map[string]string{"Content-Type": "application/json"}, Body: "true"})
+	var wait sync.WaitGroup
+	answered := make(chan string, 50)
+	for range 50 {
+		wait.Go(func() {
+			got, err := c.askClaim("blog", "GET /x")
+			answered <- fmt.Sprint(strings.HasPrefix(got, "its answer"), err)
+		})
+	}
+	awaitRequests(t, b, "/__invite__/claims", 1)
+	time.Sleep(50 * time.Millisecond)
+	b.Release()
+	wait.Wait()
+	close(answered)
+	for got := range answered {
+		check.Equal(t, got, "true <nil>", "one of them is told")
+	}
+	c.expectAsked(b, 1, "by 50")
+}
+
+// TestWhoDoesNotWaitForAClaimEndsItForNobody has the first of two go.
+func TestWhoDoesNotWaitForAClaimEndsItForNobody(t *testing.T) {
+	c, b := newClaimTest(t)
+	b.On("/__invite__/claims", testbackend.Response{Hold: true, Header: map[string]string{"Content-Type": "application/json"}, Body: "true"})
+	first, second := make(chan error, 1), make(chan string, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		_, err := operatorOf(t, c.party).AskAround(ctx, party.ClaimsService, party.ClaimRequest{Method: "GET", Path: "/x"})
+		first <- err
+	}()
+	awaitRequests(t, b, "/__invite__/claims", 1)
+	go func() {
+		got, err := c.askClaim("blog", "GET /x")
+		second <- fmt.Sprint(strings.HasPrefix(got, "its answer"), err)
+	}()
+	time.Sleep(50 * time.Millisecond)
+	cancel()
+	check.ErrorIf(t, !errors.Is(<-first, ctx.Err()), "the first does not go")
+	b.Release()
+	check.Equal(t, <-second, "true <nil>", "the second is told")
+	c.expectAsked(b, 1, "by two")
+}
+
+// TestAFloodOfClaims has each path once: what is kept is bounded, and so is how often the application is asked.
+func TestAFloodOfClaims(t *testing.T) {
+	c, b := newClaimTest(t, "timeout 10s")
+	b.On("/__invite__/claims", jsonOf("false"))
+	refused, began := 0, time.Now()
+	var mu sync.Mutex
+	var wait sync.WaitGroup
+	for worker := range 4 {
+		wait.Go(func() {
+			for i := range 500 {
+				_, err := c.askClaim("blog", fmt.Sprintf("GET /%d/%d/%s", worker, i, strings.Repeat("x", i%2*1100)))
+				if err != nil {
+					check.Has(t, err.Error(), "it was asked 256 times in a second which requests it claims: have it answer the same for more of them, write a longer claim_cache")
+					mu.Lock()
+					refused++
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	wait.Wait()
+	requests := b.Requests("/__invite__/claims")
+	most := 256 * (1 + int(time.Since(began)/time.Second))
+	check.ErrorIf(t, len(requests) > most, "%d asked in %v", len(requests), time.Since(began))
+	check.ErrorIf(t, refused == 0 || refused+len(requests) != 2000, "%d refused, %d asked in %v", refused, len(requests), time.Since(began))
+	kept := applicationOf(t, "blog").ClaimsKept()
+	check.ErrorIf(t, kept == 0 || kept > len(requests)/2+1, "%d are kept of %d", kept, len(requests)) // not the long ones
+	_, stats := c.partyline().Counts()
+	for _, s := range stats {
+		check.ErrorIf(t, s.Service == "claims" && int(s.Refused) != refused, "counted as refused: %d of %d", s.Refused, refused)
+	}
+}
+
+// TestAnApplicationThatDoesNotSay is neither a yes nor a no.
+func TestAnApplicationThatDoesNotSay(t *testing.T) {
+	for _, passes := range []bool{false, true} {
+		options := "timeout 200ms"
+		if passes {
+			options += "\nunavailable pass"
+		}
+		t.Run(options, func(t *testing.T) {
+			c, b := newClaimTest(t, options)
+			expect := func(path, want string) {
+				t.Helper()
+				got, err := c.askClaim("blog", "GET "+path)
+				if passes {
+					check.ErrorIf(t, err != nil, "%v", err)
+					check.Has(t, got, "its application did not say, and `unavailable pass` leaves its requests to others: ")
+					check.Has(t, got, want)
+				} else {
+					check.Fails(t, err, want)
+				}
+			}
+			b.On("/__invite__/claims", testbackend.Response{Status: 500})
+			for range 20 {
+				expect("/a", "status 500")
+			}
+			c.expectAsked(b, 1, "by each request")
+			b.On("/__invite__/claims", jsonOf("true"))
+			time.Sleep(500 * time.Millisecond)
+			c.expectClaims("blog", map[string]string{"GET /a": "its answer to"})
+			b.On("/__invite__/claims", ofType("text/html", "true"))
+			expect("/b", "no JSON")
+			b.On("/__invite__/claims", testbackend.Response{Hold: true})
+			expect("/c", "200ms")
+			b.Kill()
+			for i := range 40 {
+				expect(fmt.Sprint("/d/", i), "")
+			}
+		})
+	}
+}
+
+// TestAnApplicationThatIsDown leaves its requests to others, if that is wanted, until it is up again.
+func TestAnApplicationThatIsDown(t *testing.T) {
+	for _, fetches := range []bool{true, false} {
+		t.Run(fmt.Sprint(fetches), func(t *testing.T) {
+			httpguest.Waits{Apart: 10 * time.Millisecond}.Set(t)
+			httpguest.SetDownFor(t, 2*time.Second)
+			c, b := newBlogTest(t)
+			b.On("/__invite__/", manifestOf(`{"claims": ["/a/"], "services": {"claims": {"href": "/__invite__/claims"}}}`))
+			b.On("/__invite__/claims", jsonOf("true"))
+			b.On("/a/", testbackend.Response{Body: "hello"})
+			options := "unavailable pass"
+			if !fetches {
+				options += "\nclaim /a/\nservice claims /__invite__/claims\nfetch_manifest off"
+			}
+			c.load(blogAt(b, options))
+			c.await("claims")
+			up, down := map[string]string{"GET /a/": "/a/", "GET /b": "its answer to"}, map[string]string{"GET /a/": "(its application is down, and `unavailable pass` leaves its requests to others", "GET /b": "(its application is down"}
+			isUp := func() bool { got, _ := c.askClaim("blog", "GET /a/"); return got == "/a/" }
+			c.expectClaims("blog", up)
+			c.Expect("/blog/a/", 200, "hello")
+			c.expectClaims("blog", up)
+
+			b.Kill()
+			status, _ := c.Get("/blog/a/")
+			check.Equal(t, status, http.StatusBadGateway, "the first request that finds it down")
+			c.expectClaims("blog", down)
+			check.Equal(t, len(partytest.LogEntries(t, "an application is down: its requests are left to others")), 1, "told")
+			c.load(blogAt(b, options, "timeout 3s"))
+			c.expectClaims("blog", down)
+			if fetches {
+				time.Sleep(2500 * time.Millisecond) // in which it is asked again
+				c.expectClaims("blog", down)
+				b.Start()
+				partytest.Eventually(t, "it is up again", isUp)
+			} else {
+				b.Start()
+				status, _ = c.Get("/blog/a/") // as one that another route sends there
+				check.Equal(t, status, 200)
+			}
+			c.expectClaims("blog", up)
+			check.Equal(t, len(partytest.LogEntries(t, "an application is up again: it gets its requests")), 1, "told")
+
+			b.Kill()
+			c.Get("/blog/a/")
+			c.expectClaims("blog", down)
+			if !fetches {
+				partytest.Eventually(t, "it is tried again", isUp)
+			}
+		})
+	}
+}
+
+// TestWhatIsNoSignOfAnApplicationThatIsDown are its own answers, and errors that a visitor can choose.
+func TestWhatIsNoSignOfAnApplicationThatIsDown(t *testing.T) {
+	httpguest.Waits{Apart: time.Minute}.Set(t)
+	c, b := newBlogTest(t)
+	b.On("/__invite__/", manifestOf(`{"claims": ["/"]}`))
+	c.load(strings.Replace(blogAt(b, "unavailable pass"), "reverse_proxy "+b.Upstream(), "reverse_proxy "+b.Upstream()+" {\ntransport http {\nresponse_header_timeout 100ms\n}\n}", 1))
+	c.await("claims")
+	for status, response := range map[int]testbackend.Response{503: {Status: 503}, 404: {Status: 404}, 504: {Hold: true}, 502: {Reset: true}} {
+		b.On("/x", response)
+		got, _ := c.Get("/blog/x")
+		check.Equal(t, got, status, "the status")
+		c.expectClaims("blog", map[string]string{"GET /x": "/"})
+	}
+	b.Kill()
+	c.Get("/blog/x")
+	c.expectClaims("blog", map[string]string{"GET /x": "(its application is down"})
+}
+
+// TestThePaceOfClaims is for every second, wherever it begins.
+func TestThePaceOfClaims(t *testing.T) {
+	allows, now := httpguest.Pace(), time.Now()
+	var allowed []time.Time
+	for i := range 5000 {
+		now = now.Add(time.Duration(i%7) * time.Millisecond / 4)
+		if allows(now) {
+			allowed = append(allowed, now)
+		}
+	}
+	for i := 256; i < len(allowed); i++ {
+		check.ErrorIf(t, allowed[i].Sub(allowed[i-256]) < time.Second, "257 in %v", allowed[i].Sub(allowed[i-256]))
+	}
+	check.ErrorIf(t, len(allowed) < 3*256, "%d allowed in %v", len(allowed), allowed[len(allowed)-1].Sub(allowed[0]))
+}
