@@ -6,6 +6,7 @@ package hosts
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -15,10 +16,14 @@ type untilContext struct {
 	context.Context
 	deadline time.Time
 
-	mu     sync.Mutex
-	timed  context.Context // nil until somebody waits
+	mu    sync.Mutex
+	timed atomic.Pointer[timedContext] // nil until somebody waits
+	over  bool
+}
+
+type timedContext struct {
+	context.Context
 	cancel context.CancelFunc
-	over   bool
 }
 
 func (c *untilContext) Deadline() (time.Time, bool) {
@@ -31,20 +36,20 @@ func (c *untilContext) Deadline() (time.Time, bool) {
 func (c *untilContext) Done() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.timed == nil {
-		c.timed, c.cancel = context.WithDeadline(c.Context, c.deadline)
-		if c.over {
-			c.cancel()
+	timed := c.timed.Load()
+	if timed == nil {
+		ctx, cancel := context.WithDeadline(c.Context, c.deadline)
+		if timed = (&timedContext{ctx, cancel}); c.over {
+			cancel()
 		}
+		c.timed.Store(timed)
 	}
-	return c.timed.Done()
+	return timed.Done()
 }
 
 func (c *untilContext) Err() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.timed != nil {
-		return c.timed.Err()
+	if timed := c.timed.Load(); timed != nil {
+		return timed.Err()
 	}
 	return c.Context.Err()
 }
@@ -54,7 +59,7 @@ func (c *untilContext) end() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.over = true
-	if c.cancel != nil {
-		c.cancel()
+	if timed := c.timed.Load(); timed != nil {
+		timed.cancel()
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/wsgiparty/wsgiparty"
 	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
@@ -121,6 +122,36 @@ func TestHostsOfApplications(t *testing.T) {
 			check.Equal(t, strings.Count(requests, "POST "+at+" \""+name+"\"\n"), 1, "requests to %s for %s", at, name)
 		}
 	}
+}
+
+// TestHostsThatAreListed has them be in a manifest, which changes, and in the Caddyfile.
+func TestHostsThatAreListed(t *testing.T) {
+	c := partytest.NewHTTPS(t)
+	a := partytest.NewApplication(t, `{"hosts": ["shop.example.com", "*.example.org", "bücher.example"], "services": {"gone": {"href": "/__invite__/gone"}}}`, http.NotFound)
+	b := partytest.NewApplication(t, "", nil)
+	c.Load("on_demand_tls {\npermission wsgi_party main\n}", internal+"wsgi_party main {\ninvite /a/__invite__/ /b/__invite__/\n"+
+		partytest.Mounted("a", "", a)+partytest.Mounted("b", "host blog.example.com *.blog.example.com\nfetch_manifest off", b)+"}\n}")
+	partytest.Eventually(t, "the application has joined", func() bool {
+		return len(partytest.LogEntries(t, "guest joined")) == 2
+	})
+	for _, name := range []string{"shop.example.com", "any.example.org", "blog.example.com", "a.blog.example.com", "xn--bcher-kva.example"} {
+		certified(c, name)
+	}
+	uncertified(c, "new.example.com", "www.shop.example.com", "example.org", "a.b.example.org", "b.a.blog.example.com")
+
+	a.OnInvite(partytest.Manifest(`{"hosts": ["new.example.com"]}`))
+	invites := a.Invites()
+	operator, _ := wsgiparty.Lookup("main")
+	_, err := operator.AskAround(t.Context(), "gone", nil) // is not found, so that Caddy asks for the manifest again
+	check.Fails(t, err, "404")
+	partytest.Eventually(t, "the application is asked again", func() bool { return a.Invites() > invites })
+	partytest.Eventually(t, "its new host is known", func() bool {
+		_, err := c.Handshake("new.example.com")
+		return err == nil
+	})
+	certified(c, "new.example.com")
+	uncertified(c, "other.example.org")
+	check.Equal(t, sent(t, a.Requests())+sent(t, b.Requests()), "POST /__invite__/gone null\n", "requests")
 }
 
 // sent is what these requests were.

@@ -181,9 +181,10 @@ func (p *Permission) hear(replies iter.Seq[partyline.Reply]) (s said) {
 			}
 			s.yes = true
 			return s
+		case r.Err == nil || r.Err == partyline.ErrHighAndDry:
 		case is[*partyline.NoSuchServiceError](r.Err):
 			s.missing = true
-		case r.Err != nil && r.Err != partyline.ErrHighAndDry:
+		default:
 			s.failures = append(s.failures, r.Err)
 		}
 	}
