@@ -19,6 +19,7 @@ import (
 	"github.com/wsgiparty/wsgiparty/internal/manifest"
 	"github.com/wsgiparty/wsgiparty/internal/strictjson"
 	"github.com/wsgiparty/wsgiparty/internal/urltemplate"
+	"github.com/wsgiparty/wsgiparty/party"
 )
 
 const (
@@ -26,6 +27,13 @@ const (
 	urlService = "url"
 	noPage     = "wsgi-party-check" // is the name of no page and of no service
 )
+
+// nothings are payloads for which no application should have an answer.
+var nothings = map[string]string{
+	urlService:          fmt.Sprintf(`{"name": %q, "values": {}}`, noPage),
+	party.ClaimsService: fmt.Sprintf(`{"method": "GET", "host": "%s.invalid", "path": "/%[1]s"}`, noPage),
+	party.HostsService:  fmt.Sprintf(`"%s.invalid"`, noPage),
+}
 
 // href is one of the manifest, and what came when it was asked.
 type href struct {
@@ -82,8 +90,8 @@ func (c *checker) prepare(h *href) bool {
 	payload, given := c.payloads[h.service]
 	if !given {
 		payload = "null"
-		if h.service == urlService {
-			payload = fmt.Sprintf(`{"name": %q, "values": {}}`, noPage)
+		if nothing, ok := nothings[h.service]; ok {
+			payload = nothing
 		}
 	}
 	var compact bytes.Buffer
@@ -119,7 +127,7 @@ func (c *checker) isPrivate(target string) bool {
 // valuesOf returns the variables of the href: the payload's members, or else what the path needs.
 func (c *checker) valuesOf(h *href) map[string]any {
 	values := make(map[string]any)
-	if h.given {
+	if h.given || h.service == party.ClaimsService {
 		decoder := json.NewDecoder(bytes.NewReader(h.payload))
 		decoder.UseNumber()
 		var members map[string]any
@@ -230,6 +238,10 @@ func (c *checker) checkAnswer(h *href) {
 		return
 	}
 	c.see("ask.json", OK, h.place)
+	if h.service == party.ClaimsService || h.service == party.HostsService {
+		said := string(bytes.TrimSpace(a.body))
+		c.expect("ask.claims", said == "true" || said == "false", fmt.Sprintf("%s: %.100s", h.place, said))
+	}
 }
 
 func adviceIn(err error, otherwise string) string {

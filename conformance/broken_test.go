@@ -110,6 +110,17 @@ func sleeps(is func(r *http.Request, body []byte) bool) func(*application) {
 
 func withoutMount(o *Options) { o.Mount, o.Guest = "", "blog" }
 
+// inShop has it at /shop, of which it knows nothing.
+func inShop(a *application) {
+	answers(func(r *http.Request, _ []byte) bool { return strings.HasPrefix(r.URL.Path, "/shop/") }, func(w http.ResponseWriter, r *http.Request) {
+		r.URL.Path = strings.TrimPrefix(r.URL.Path, "/shop")
+		body, _ := io.ReadAll(r.Body)
+		a.serve(w, r, body)
+	})(a)
+}
+
+func ofShop(o *Options) { o.URL, o.Guest = o.URL+"/shop/__invite__/", "blog" }
+
 var brokenApplications = []broken{
 	{id: "manifest.status", how: "500", result: Fail, change: answers(isInvite, status(500)), seen: "500"},
 	{id: "manifest.status", how: "redirect", result: Fail, change: answers(isInvite, func(w http.ResponseWriter, r *http.Request) {
@@ -131,13 +142,11 @@ var brokenApplications = []broken{
 	{id: "manifest.form", how: "type", result: Fail, change: manifests(`{"services": {"s": "pong"}}`), seen: "it is a string"},
 	{id: "manifest.meant", result: Warn, change: manifests(strings.Replace(goodManifest, "/posts/{slug}", "/posts/:slug", 1)), seen: ":slug"},
 	{id: "manifest.base", how: "href elsewhere", result: Warn, change: manifests(goodManifest), options: withoutMount, seen: "/users/"},
-	{id: "manifest.base", how: "urls elsewhere", result: Fail, change: func(a *application) {
-		answers(func(r *http.Request, _ []byte) bool { return strings.HasPrefix(r.URL.Path, "/shop/") }, func(w http.ResponseWriter, r *http.Request) {
-			r.URL.Path = strings.TrimPrefix(r.URL.Path, "/shop")
-			body, _ := io.ReadAll(r.Body)
-			a.serve(w, r, body)
-		})(a)
-	}, options: func(o *Options) { o.URL, o.Guest = o.URL+"/shop/__invite__/", "blog" }, seen: "not under /blog/shop"},
+	{id: "manifest.base", how: "urls elsewhere", result: Fail, change: inShop, options: ofShop, seen: "not under /blog/shop"},
+	{id: "manifest.base", how: "claims elsewhere", result: Warn, change: func(a *application) {
+		a.manifest = `{"claims": ["/shop/x", "GET /users/{id}"]}`
+		inShop(a)
+	}, options: ofShop, seen: "the claim GET /users/{id} counts for nothing, for it is not under /blog/shop"},
 	{id: "manifest.relative", how: "with the mount", result: Fail, change: func(a *application) {
 		a.broken = func(w http.ResponseWriter, r *http.Request, body []byte, good http.Handler) {
 			other := *a
@@ -204,6 +213,7 @@ var brokenApplications = []broken{
 	{id: "ask.url-forms", how: "fails", result: Fail, change: answers(asksList, status(500)), seen: "500 to [name, values]"},
 	{id: "ask.url-forms", how: "declines", result: Warn, change: answers(asksList, status(204)), seen: "204 to [name, values]"},
 	{id: "ask.url-guest", result: Warn, change: answers(func(_ *http.Request, body []byte) bool { return bytes.Contains(body, []byte("blog:")) }, status(204)), seen: "204 to blog:old-about"},
+	{id: "ask.claims", result: Fail, change: alters(isAsk("claims"), says(`{"claimed": true}`)), seen: `claims: {"claimed": true}`},
 	{id: "ask.declines", result: Fail, change: answers(func(_ *http.Request, body []byte) bool { return bytes.Contains(body, []byte(noPage)) }, http.NotFound), options: func(o *Options) { delete(o.Payloads, "url") }, seen: "404"},
 	{id: "ask.payload", result: Fail, change: answers(func(r *http.Request, body []byte) bool { return bytes.HasPrefix(body, []byte("no JSON")) }, status(500)), seen: `500 to "no JSON"`},
 	{id: "ask.unknown", result: Fail, change: answers(func(r *http.Request, _ []byte) bool { return strings.HasSuffix(r.URL.Path, "/"+noPage) }, func(w http.ResponseWriter, _ *http.Request) { answer(w, 200, "pong") }), seen: ": 200"},

@@ -45,8 +45,11 @@ const goodManifest = `{
 		"ping": {"answer": "pong"},
 		"count": {"href": "/__invite__/party/count"},
 		"user": [{"href": "/__invite__/party/user{?id}"}, {"href": "/users/{id}"}],
-		"url": {"href": "/__invite__/party/url"}
+		"url": {"href": "/__invite__/party/url"},
+		"claims": {"href": "/__invite__/party/claims{?method,host,path}"}
 	},
+	"claims": ["urls", "GET /users/{id}"],
+	"hosts": ["shop.example.com"],
 	"later": {"members": "are ignored"}
 }`
 
@@ -114,6 +117,8 @@ func (a *application) serveParty(w http.ResponseWriter, r *http.Request, body []
 			return
 		}
 		answer(w, http.StatusOK, map[string]any{"name": "Ann"})
+	case below == "party/claims" && r.Method == http.MethodGet:
+		answer(w, http.StatusOK, strings.HasPrefix(r.FormValue("path"), "/drafts/"))
 	case below == "party/count" && r.Method == http.MethodPost:
 		if !json.Valid(body) {
 			http.Error(w, "no JSON", http.StatusBadRequest)

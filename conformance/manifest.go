@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/wsgiparty/wsgiparty/internal/claimpattern"
 	"github.com/wsgiparty/wsgiparty/internal/invitepath"
 	"github.com/wsgiparty/wsgiparty/internal/manifest"
 	"github.com/wsgiparty/wsgiparty/internal/strictjson"
@@ -161,7 +162,7 @@ func (c *checker) parse(a response) bool {
 		c.see("manifest.form", Fail, problem, cmp.Or(advice, "say less"))
 		return false
 	}
-	c.see("manifest.form", OK, fmt.Sprintf("%d urls, %d services", len(m.URLs), len(m.Services)))
+	c.see("manifest.form", OK, contentOf(m))
 	c.manifest = m
 	if warnings := m.Warnings(c.mount); len(warnings) > 0 {
 		for _, warning := range warnings {
@@ -173,6 +174,21 @@ func (c *checker) parse(a response) bool {
 	}
 	c.checkBase()
 	return true
+}
+
+// contentOf says how much is in a manifest.
+func contentOf(m *manifest.Manifest) string {
+	content := fmt.Sprintf("%d urls, %d services", len(m.URLs), len(m.Services))
+	if m.Claims != nil {
+		content += fmt.Sprintf(", %d claims", len(m.Claims.Texts))
+		if m.Claims.URLs {
+			content += " and those of its urls"
+		}
+	}
+	if m.Hosts != nil {
+		content += fmt.Sprintf(", %d hosts", len(m.Hosts.Texts))
+	}
+	return content
 }
 
 // checkBase tests that what the manifest names is the guest's to name.
@@ -189,6 +205,13 @@ func (c *checker) checkBase() {
 	for _, name := range slices.Sorted(maps.Keys(c.manifest.URLs)) {
 		if start := c.manifest.URLs[name].Start(); base != "" && !isUnder(start, base) {
 			c.see("manifest.base", Fail, fmt.Sprintf("url %s is %s, not under %s", name, start, base), ownPaths(base))
+		}
+	}
+	if claims := c.manifest.Claims; claims != nil && base != "" {
+		for _, pattern := range claims.Texts {
+			if _, start := claimpattern.Start(pattern); !isUnder(start, base) {
+				c.see("manifest.base", Warn, fmt.Sprintf("the claim %s counts for nothing, for it is not under %s", pattern, base), ownPaths(base))
+			}
 		}
 	}
 	for _, service := range slices.Sorted(maps.Keys(c.manifest.Services)) {

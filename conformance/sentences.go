@@ -19,6 +19,7 @@ const (
 	inAsks     = "2-asks"
 	inJSON     = "json"
 	inURL      = "the-service-url"
+	inClaimed  = "what-is-claimed"
 	inProof    = "proof"
 	inAsking   = "3-asking"
 	inAddress  = "where-to-ask"
@@ -35,7 +36,7 @@ var sentences = []sentence{
 	{"manifest.json", inJSON, "the manifest is JSON that every parser takes", "", ""},
 	{"manifest.form", inManifest, "its names, templates and types are as they are to be", "", ""},
 	{"manifest.meant", inManifest, "what is valid in it seems to be meant", "", ""},
-	{"manifest.base", inWhose, "its urls and hrefs are the guest's own", "", ""},
+	{"manifest.base", inWhose, "its urls, hrefs and claims are the guest's own", "", ""},
 	{"manifest.relative", inManifest, "its urls and hrefs are relative to the mount", "write all paths as the application sees them, without what X-Forwarded-Prefix says", ""},
 	{"manifest.alike", inCaddy, "all processes answer alike", "make the manifest of what is the same in each process, in each before its first request", ""},
 	{"manifest.etag", inCaddy, "it has an ETag, to which the answer is 304", "send a hash of the manifest as its ETag, and answer 304, without a body, where If-None-Match has it", ""},
@@ -60,6 +61,7 @@ var sentences = []sentence{
 	{"ask.url", inURL, "the service url answers with a path or a URL of its own", "answer a string, a path with one slash first, relative to the mount or with the whole mount once", "it gave no answer: --payload url='{\"name\": …}' asks for a page"},
 	{"ask.url-forms", inURL, "the service url takes a question in all three forms", "take [name, values] and {\"name\", \"kwargs\", \"query\"} as {\"name\", \"values\"}", "no href of the service url takes a POST"},
 	{"ask.url-guest", inURL, "the service url takes a name with the guest's before it", "leave out the guest's own name and the colon, if a page's name begins with that", "it gave no answer: --payload url='{\"name\": …}' asks for a page"},
+	{"ask.claims", inClaimed, "the services claims and hosts answer true, or false, or decline", "answer true for what is the application's, and decline with 204 what is not", "no href of the services claims and hosts gave an answer"},
 	{"ask.declines", inAsks, "what it has no answer to is declined with 204", "answer 204, without a body, where there is no answer", "only the application knows what it has no answer to"},
 	{"ask.payload", inJSON, "a payload that is no JSON is a 4xx", "answer 400 where the body does not parse, before anything else is done with it", "no href takes a POST"},
 	{"ask.unknown", inList, "a service that is not there is a 404", "answer 404 below the invite's path where there is no such service", "no href lies below the invite's path"},
