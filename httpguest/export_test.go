@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"testing"
 	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
 // What the tests of package httpguest_test need beyond the API: they load Caddyfiles, and
@@ -112,3 +114,8 @@ func SetDownFor(t testing.TB, d time.Duration) {
 
 // Pace returns a new pace's function.
 func Pace() (allows func(now time.Time) bool) { return new(pace).allows }
+
+// NewResponseWriter returns what an application gets that writes to w.
+func NewResponseWriter(w http.ResponseWriter) http.ResponseWriter {
+	return &responseWriter{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}}
+}
