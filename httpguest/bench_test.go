@@ -18,12 +18,14 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/wsgiparty/wsgiparty"
 	"github.com/wsgiparty/wsgiparty/httpguest"
 	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/measure"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
+	"github.com/wsgiparty/wsgiparty/party"
 )
 
 // benchGuests is a party of applications behind unix sockets.
@@ -190,6 +192,33 @@ func BenchmarkGuest(b *testing.B) {
 		measure.Contender{Metric: "without-ns/op", Against: 0, Do: without.Serve},
 		measure.Contender{Metric: "guest", Do: with.Serve, Minus: without.Serve},
 		measure.Contender{Metric: "ns/op", Against: 2, Do: with.Serve},
+	)
+}
+
+// BenchmarkMeter passes requests on to an application that are counted, claimed and not, and such that are not counted.
+func BenchmarkMeter(b *testing.B) {
+	c := newGuestTest(b)
+	c.load("invite /app/__invite__/\nhandle_path /app/* {\nwsgi_party_guest {\nurl home /\n}\n}")
+	a, w := applicationOf(b, "app"), http.ResponseWriter(partytest.Discard{})
+	next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+		w.WriteHeader(http.StatusOK)
+		return nil
+	})
+	request := func(claim any) *http.Request {
+		r := check.Value(http.NewRequest("GET", "http://localhost/invoices/7/lines", nil))(b)
+		r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, new(caddyhttp.Server))
+		caddyhttp.SetVar(r.Context(), party.ClaimVar, claim)
+		return r
+	}
+	passOn := func(r *http.Request) func() {
+		return func() { a.PassOn(w, r, next) }
+	}
+	unclaimed, claimed := request(nil), request("GET /invoices/{id}/lines")
+	without := func() { next.ServeHTTP(w, unclaimed) }
+	measure.SideBySide(b,
+		measure.Contender{Metric: "claimed", Do: passOn(claimed), Minus: without},
+		measure.Contender{Metric: "unclaimed", Do: passOn(unclaimed), Minus: without},
+		measure.Contender{Metric: "ns/op", Against: 2, Do: passOn(unclaimed)},
 	)
 }
 

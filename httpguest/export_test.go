@@ -119,3 +119,8 @@ func Pace() (allows func(now time.Time) bool) { return new(pace).allows }
 func NewResponseWriter(w http.ResponseWriter) http.ResponseWriter {
 	return &responseWriter{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}}
 }
+
+// PassOn passes an ordinary request on.
+func (a *application) PassOn(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	return a.passOn(w, r, next)
+}
