@@ -36,6 +36,10 @@ func init() {
 // Of every request it deletes the headers `Party-Token`, `Party-Ask` and `Party-Forward-…`. It sets `X-Forwarded-Prefix`
 // to the path at which the application is mounted, the prefix of its invite's, and, for a guest with
 // a key in a party with `ask_on`, `Party-Ask` to where it can ask.
+//
+// It sets the placeholder `{http.wsgi_party.guest}` to the guest's name, for access logs, and counts the requests that it
+// passes on by the status that the client gets, and by what they are for: the pattern that claims them, or the first two
+// segments of their path. No more of a path is kept, and nothing of a query.
 type Guest struct {
 	// The guest's name. Default: that of the invite. Where several stand in front
 	// of one path, each takes the invite of its own name.

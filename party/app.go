@@ -66,6 +66,7 @@ func init() {
 // `caddy_wsgi_party_replies_total` | `party`, `guest`, `service`, `outcome` | handlers that `answered`, `declined` or `failed`, or remote ones that `refused`, being asked more than they can answer
 // `caddy_wsgi_party_guests` | `party` | guests on the line
 // `caddy_wsgi_party_invites_total` | `party`, `outcome` | invites that `joined`, were `not_answered` or `refused`, or `failed`
+// `caddy_wsgi_party_requests_total` | `party`, `guest`, `class` | requests that a `wsgi_party_guest` passed on, by the class of their status, `1xx` to `5xx`
 // `caddy_wsgi_party_reply_duration_seconds` | `party`, `guest`, `service` | how long remote handlers took; others are not timed
 type App struct {
 	ctx    context.Context

@@ -1,8 +1,10 @@
 // Copyright 2026 The wsgi_party Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// What requests are for, in bounded memory: the space-saving algorithm (Metwally, Agrawal and El Abbadi, 2005)
-// behind a doorkeeper, as TinyLFU has one, so that what comes only once takes nobody's place.
+// What requests are for, in bounded memory: the space-saving algorithm (Metwally, Agrawal and El Abbadi, 2005) behind a
+// doorkeeper, as TinyLFU has one. What does not come twice lately takes nobody's place; what does takes that of the kind
+// with the fewest requests, which has at most 2 % of the window's, since each counts for one kind and once more for that of
+// its first segment. A kind is shown with those counted since it is listed, and so never with too many.
 
 package traffic
 
