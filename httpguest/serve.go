@@ -75,7 +75,7 @@ func (w *responseWriter) statusOf(err error, panics bool) int {
 	return http.StatusInternalServerError
 }
 
-// note keeps the first final status. Others may be written by several goroutines.
+// note keeps the first final status. Others, of hints say, may be written by other goroutines.
 func (w *responseWriter) note(status int) {
 	if (status >= 200 || status == http.StatusSwitchingProtocols) && w.status == 0 {
 		w.status = status
