@@ -6,7 +6,6 @@
 package claims
 
 import (
-	"cmp"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -73,7 +72,11 @@ func commandRoute(fl caddycmd.Flags) error {
 		}
 		t.Row(g.Guest, claims, g.Pattern, g.Path, strings.Join(g.Why, "; "))
 	}
-	verdict := admincommand.NewTable(fmt.Sprintf("%s %s%s goes to %s", r.Method, r.Host, r.Path, cmp.Or(r.Guest, "what stands behind the matchers: no guest claims it that has one")))
+	where := "on behind the matchers: none of their guests claims it"
+	if r.Guest != "" {
+		where = "to " + r.Guest
+	}
+	verdict := admincommand.NewTable(fmt.Sprintf("%s %s%s goes %s", r.Method, r.Host, r.Path, where))
 	return admincommand.Print(fl, verdict, t)
 }
 
