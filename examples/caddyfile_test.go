@@ -122,7 +122,7 @@ func crawl(t *testing.T, first string, visit func(string) (page, error)) map[str
 }
 
 func TestCaddyfileExampleIsFormatted(t *testing.T) {
-	for _, name := range []string{"../Caddyfile.example", "Caddyfile", "gopher/Caddyfile"} {
+	for _, name := range []string{"../Caddyfile.example", "Caddyfile", "gopher/Caddyfile", "graft/Caddyfile", "graft/Caddyfile.after"} {
 		config, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)

@@ -21,7 +21,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -58,15 +57,6 @@ func run(t *testing.T) *running {
 	t.Helper()
 	debian.Install(t, "gunicorn", "python3-flask", "python3-django", "uvicorn", "python3-fastapi", "python3-jinja2", "php-fpm", "php-cli", "nodejs", "npm", "chromium")
 	dir := clone(t, "examples", "clients")
-	caddy := filepath.Join(dir, "caddy.exe")
-	arguments := []string{"build", "-ldflags=-w", "-o", caddy}
-	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
-		arguments = append(arguments, "-race")
-	}
-	if output, err := exec.Command("go", append(arguments, "../cmd/caddy")...).CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, output)
-	}
-
 	r := &running{T: t, examples: filepath.Join(dir, "examples"), dir: filepath.Join(dir, "run"), log: new(syncBuffer), keys: make(map[string]string)}
 	check.Must(t, os.Mkdir(r.dir, 0o700))
 	portOf := func(address string) string {
@@ -75,7 +65,7 @@ func run(t *testing.T) *running {
 	}
 	port, legacy, admin := portOf(testport.Address(t)), testport.Address(t), testport.Address(t)
 	r.site = "https://localhost:" + port
-	environment := []string{"CADDY=" + caddy, "RUN=" + r.dir, "PORT=" + port, "LEGACY_PORT=" + portOf(legacy), "ADMIN=" + admin,
+	environment := []string{"CADDY=" + builtCaddy(t), "RUN=" + r.dir, "PORT=" + port, "LEGACY_PORT=" + portOf(legacy), "ADMIN=" + admin,
 		"HOME=" + dir, "XDG_DATA_HOME=" + dir, "XDG_CONFIG_HOME=" + dir}
 	r.testNeeds(environment)
 	c, end, err := command("bash", filepath.Join(r.examples, "run"))

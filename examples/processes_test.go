@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,13 +22,41 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/wsgiparty/wsgiparty/internal/check"
 )
 
 func TestMain(m *testing.M) {
 	if os.Getenv(watched) != "" {
 		watch()
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if built != "" {
+		os.RemoveAll(filepath.Dir(built))
+	}
+	os.Exit(code)
+}
+
+// built is the Caddy that tests share, once it is there.
+var built string
+
+// builtCaddy builds cmd/caddy, as the tests were: with -race, if so.
+func builtCaddy(t *testing.T) string {
+	t.Helper()
+	if built != "" {
+		return built
+	}
+	caddy := filepath.Join(check.Value(os.MkdirTemp("", "caddy"))(t), "caddy")
+	arguments := []string{"build", "-ldflags=-w", "-o", caddy}
+	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+		arguments = append(arguments, "-race")
+	}
+	if output, err := exec.Command("go", append(arguments, "../cmd/caddy")...).CombinedOutput(); err != nil {
+		os.RemoveAll(filepath.Dir(caddy))
+		t.Fatalf("%v\n%s", err, output)
+	}
+	built = caddy
+	return built
 }
 
 // watched is the environment variable that makes this program run a command until its
