@@ -17,6 +17,7 @@ import (
 var there = map[string][]string{
 	"chromium":           {"chromium", "--version"},
 	"composer":           {"composer", "--version"},
+	"curl":               {"curl", "--version"},
 	"gunicorn":           {"gunicorn", "--version"},
 	"mypy":               {"/usr/bin/mypy", "--version"},
 	"nodejs":             {"node", "-e", "fetch"},
