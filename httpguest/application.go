@@ -34,6 +34,7 @@ type application struct {
 	meter      *party.Meter
 	logger     *zap.Logger // says whose messages they are
 	path       string      // where the application is mounted in the party, escaped
+	stripped   string      // the same, unescaped
 	mount      string      // the same with the party's prefix, where that is the same for all requests
 	origin     string      // what comes before the mount in links; empty for an invite without one
 	slots      *slots
@@ -52,6 +53,7 @@ type application struct {
 func newApplication(g *Guest, i *party.Invitation, path string) *application {
 	a := &application{Guest: g, invitation: i, meter: i.Meter(), path: path, mount: invitepath.Escape(i.Prefix) + path, origin: i.Origin(), wake: make(chan struct{}, 1)}
 	a.logger = g.logger.With(zap.String("party", i.Party()), zap.String("guest", a.guest()))
+	a.stripped, _ = url.PathUnescape(path) // it is a part of a URL's escaped path
 	a.ctx, a.end = context.WithCancel(i.Context())
 	a.claimed = kept.Hold(&g.holds, claimStates, manifestKey{i.Party(), a.guest(), i.URI.String()})
 	if i.Again {

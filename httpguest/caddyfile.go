@@ -93,6 +93,9 @@ func (g *Guest) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return d.WrapErr(err)
 		}
 	}
+	if _, err := g.parseDeclared(); err != nil && len(g.Claims)+len(g.Hosts) > 0 { // as of claims that conflict
+		return d.WrapErr(err)
+	}
 	var err error
 	if len(parsed.services) > 0 {
 		g.Services, err = json.Marshal(parsed.services)
@@ -159,7 +162,7 @@ var guestOptions = map[string]struct {
 			}
 		}
 		o.Claims = append(o.Claims, args...)
-		return checkMember("claims", o.Claims)
+		return checkMember("claims", args)
 	}},
 	"claim_cache": {1, 1, false, func(o options, args []string) error {
 		during, err := caddy.ParseDuration(args[0])
@@ -177,7 +180,7 @@ var guestOptions = map[string]struct {
 	}},
 	"host": {1, -1, true, func(o options, args []string) error {
 		o.Hosts = append(o.Hosts, args...)
-		return checkMember("hosts", o.Hosts)
+		return checkMember("hosts", args)
 	}},
 	"fetch_manifest": {0, 1, false, func(o options, args []string) error {
 		on := len(args) == 0 || args[0] == "on"

@@ -271,7 +271,7 @@ var wrongGuestLines = []struct {
 	{"wsgi_party_guest {\nclaim /a POST\n}", 3, []string{`claims[1]: "POST": it is a method without a path`, `"POST /users/{id}" (in a Caddyfile with the quotes)`}},
 	{"wsgi_party_guest {\nclaim \"GET /users/{uuid}\"\n}", 3, []string{"it has a placeholder of Caddy's, {http.…}, which in a Caddyfile {uuid}, {path}", "such as {the_uuid}"}},
 	{"wsgi_party_guest {\nclaim /users/{path}/x\n}", 3, []string{"such as {the_path}"}},
-	{"wsgi_party_guest {\nclaim /a/{x}\nclaim /{y}/b\n}", 4, []string{`claims[1]: "/{y}/b" conflicts with "/a/{x}"`, "leave one out"}},
+	{"wsgi_party_guest {\nclaim /a/{x}\nclaim /{y}/b\n}", 5, []string{`claims[1]: "/{y}/b" conflicts with "/a/{x}"`, "leave one out"}},
 	{"wsgi_party_guest {\nclaim urls urls\n}", 3, []string{`claims[1]: "urls" is there twice`}},
 	{"wsgi_party_guest {\nclaim reports\n}", 3, []string{`claims[0]: "reports": it has no path: write one, which begins with a slash`}},
 	{"wsgi_party_guest {\nclaim_cache 0\n}", 3, []string{"claim_cache is 0: write a duration above zero and up to 24h, such as 5s"}},

@@ -29,18 +29,20 @@ const (
 	maxClaimAnswers = 4096
 	maxClaimKey     = 1 << 10 // bytes; what is longer is not kept
 	maxClaimAsks    = 256     // in a second
+	maxGuestClaims  = 64      // of them by guests
 	claimErrorKept  = 500 * time.Millisecond
 	maxClaimCache   = 24 * time.Hour
 )
 
 // errManyClaims says that an application is not asked so often.
-var errManyClaims = fmt.Errorf("%w: it was asked %d times in a second which requests it claims: have it answer the same for more of them, write a longer claim_cache, or have its manifest list what it claims", partyline.ErrRefused, maxClaimAsks)
+var errManyClaims = fmt.Errorf("%w: it is asked %d times in a second at most which requests it claims, and %d times by guests: have it answer the same for more of them, write a longer claim_cache, or have its manifest list what it claims", partyline.ErrRefused, maxClaimAsks, maxGuestClaims)
 
 // claimState is what each config tells the next of an application's claims.
 type claimState struct {
 	answers *lru.Cache[string, claimAnswer]
 	asks    singleflight.Group
-	pace    pace
+	pace    *pace         // of all asks
+	guests  *pace         // of those by guests, which are to leave visitors their turn
 	round   atomic.Uint32 // one more when nothing counts that has been answered before
 	down    downTime
 }
@@ -51,7 +53,7 @@ type claimAnswer struct {
 }
 
 var claimStates = kept.New(func(manifestKey) *claimState {
-	return &claimState{answers: lru.New[string, claimAnswer](maxClaimAnswers)}
+	return &claimState{answers: lru.New[string, claimAnswer](maxClaimAnswers), pace: newPace(maxClaimAsks), guests: newPace(maxGuestClaims)}
 }, nil)
 
 // askWhetherClaimed asks the application, unless it has been asked the same lately or is just
@@ -83,7 +85,8 @@ func (a *application) askWhetherClaimedNow(ctx context.Context, key string, h ma
 	if answer, ok := a.claimed.answers.Get(key); ok { // since it was looked for
 		return answer
 	}
-	if !a.claimed.pace.allows(time.Now()) {
+	now, path := time.Now(), partyline.PathOf(ctx, a.invitation.Operator.Partyline())
+	if path[len(path)-1].Guest != "" && !a.claimed.guests.allows(now) || !a.claimed.pace.allows(now) {
 		return claimAnswer{err: errManyClaims}
 	}
 	r.RawQuery = "" // by which answers are not kept
@@ -106,9 +109,11 @@ func (a *application) askWhetherClaimedNow(ctx context.Context, key string, h ma
 // pace bounds how often something is done in a second.
 type pace struct {
 	mu   sync.Mutex
-	last [maxClaimAsks]time.Time
-	next int // the one longest ago
+	last []time.Time // as many as may be
+	next int         // the one longest ago
 }
+
+func newPace(most int) *pace { return &pace{last: make([]time.Time, most)} }
 
 func (p *pace) allows(now time.Time) bool {
 	p.mu.Lock()

@@ -129,7 +129,7 @@ func TestAFloodOfClaims(t *testing.T) {
 			for i := range 500 {
 				_, err := c.askClaim("blog", fmt.Sprintf("GET /%d/%d/%s", worker, i, strings.Repeat("x", i%2*1100)))
 				if err != nil {
-					check.Has(t, err.Error(), "it was asked 256 times in a second which requests it claims: have it answer the same for more of them, write a longer claim_cache")
+					check.Has(t, err.Error(), "it is asked 256 times in a second at most which requests it claims, and 64 times by guests: have it answer the same for more of them, write a longer claim_cache")
 					mu.Lock()
 					refused++
 					mu.Unlock()
@@ -258,6 +258,60 @@ func TestWhatIsNoSignOfAnApplicationThatIsDown(t *testing.T) {
 	b.Kill()
 	c.Get("/blog/x")
 	c.expectClaims("blog", map[string]string{"GET /x": "(its application is down"})
+}
+
+// TestGuestsLeaveVisitorsTheirTurn has one ask as often as it can.
+func TestGuestsLeaveVisitorsTheirTurn(t *testing.T) {
+	c, b := newClaimTest(t)
+	guest := c.partyline().Operator("other")
+	refused := 0
+	for i := range 200 {
+		if _, err := guest.AskAround(t.Context(), party.ClaimsService, party.ClaimRequest{Method: "GET", Path: fmt.Sprint("/", i)}); err != nil {
+			refused++
+		}
+	}
+	check.ErrorIf(t, refused == 0 || asked(b)+refused != 200, "%d are refused, %d asked", refused, asked(b))
+	c.expectClaims("blog", map[string]string{"GET /visitor": "its answer to"})
+}
+
+// TestRequestsGoWhereTheyAreClaimed with an application that is asked, and one at the same mount that gets the rest.
+func TestRequestsGoWhereTheyAreClaimed(t *testing.T) {
+	for _, passes := range []bool{false, true} {
+		t.Run(fmt.Sprint(passes), func(t *testing.T) {
+			c, b := newBlogTest(t)
+			legacy := testbackend.Start(t, "")
+			legacy.On("", testbackend.Response{Body: "legacy"})
+			b.On("", testbackend.Response{Body: "new"})
+			b.On("/__invite__/", manifestOf(asksClaims))
+			b.On("/__invite__/claims", jsonOf("true"), jsonOf("false"))
+			options := "claim_cache 10s"
+			if passes {
+				options += "\nunavailable pass"
+			}
+			config := "invite /__invite__/ as new\ninvite /__invite__/ as legacy\n@new wsgi_party claimed_by new\nhandle @new {\nwsgi_party_guest new {\n" + options + "\n}\nreverse_proxy " + b.Upstream() +
+				"\n}\nhandle {\nwsgi_party_guest legacy {\nfetch_manifest off\n}\nreverse_proxy " + legacy.Upstream() + "\n}\n"
+			c.load(config)
+			c.await("claims")
+			for range 3 {
+				c.Expect("/a", 200, "new")
+				c.Expect("/b", 200, "legacy")
+			}
+			c.expectAsked(b, 2, "for both")
+			c.load(config + "# again")
+			c.Expect("/a", 200, "new")
+			c.expectAsked(b, 2, "after a reload")
+			b.Kill()
+			kept, other := 502, 503 // what is known to be its own fails, and what is not known is nobody's
+			if passes {
+				kept, other = 200, 200
+				c.Get("/a") // finds that it is down
+			}
+			status, body := c.Get("/a")
+			check.ErrorIf(t, status != kept || passes && body != "legacy", "%d %s", status, body)
+			status, body = c.Get("/c")
+			check.ErrorIf(t, status != other || passes && body != "legacy", "%d %s", status, body)
+		})
+	}
 }
 
 // TestThePaceOfClaims is for every second, wherever it begins.

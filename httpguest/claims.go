@@ -66,7 +66,8 @@ func (a *application) constantClaim(answer string) claimer {
 
 // claimOverHTTP is for a service claims that is an href.
 func (a *application) claimOverHTTP(h manifest.Handler) claimer {
-	declared, by := a.declaresService(party.ClaimsService), "its answer to "+h.Href.String()
+	declared := a.declaresService(party.ClaimsService)
+	by, no := "its answer to "+h.Href.String(), "its application says no, asked by "+h.Href.String()
 	return func(ctx context.Context, r party.ClaimRequest) (string, error) {
 		if !declared && !a.mayClaim(r) {
 			return "", partyline.ErrHighAndDry
@@ -74,13 +75,15 @@ func (a *application) claimOverHTTP(h manifest.Handler) claimer {
 		claims, err := a.askWhetherClaimed(ctx, h, r)
 		switch {
 		case err != nil && a.passes() && ctx.Err() == nil:
-			r.Because("its application did not say, and `unavailable pass` leaves its requests to others: " + err.Error())
+			if r.WantsReasons() {
+				r.Because("its application did not say, and `unavailable pass` leaves its requests to others: " + err.Error())
+			}
 		case err != nil:
 			return "", err
 		case claims:
 			return by, nil
 		default:
-			r.Because("its application says no, asked by " + h.Href.String())
+			r.Because(no)
 		}
 		return "", partyline.ErrHighAndDry
 	}
@@ -125,8 +128,13 @@ func cleanPath(escaped string) (string, error) {
 
 // mayClaim reports whether a request is one that the application's manifest may claim.
 func (a *application) mayClaim(r party.ClaimRequest) bool {
-	target, base := a.path+r.Path, a.invitation.Base()
-	if base == "" || isUnder(target, base) {
+	base := a.invitation.Base()
+	isBase := base == "" || base == a.stripped
+	if isBase && !a.invitation.OthersBelow() {
+		return true
+	}
+	target := a.path + r.Path
+	if isBase || isUnder(target, base) {
 		if _, _, isOthers := a.invitation.OtherGuestAt(target); !isOthers {
 			return true
 		}

@@ -51,6 +51,7 @@ func (c *guestTest) expectClaims(guest string, requests map[string]string) {
 
 // TestTheWaysToClaim has the same requests claimed in each way there is.
 func TestTheWaysToClaim(t *testing.T) {
+	httpguest.Waits{Apart: time.Millisecond}.Set(t)
 	byPattern := map[string]string{
 		"GET /reports":         "/reports/",
 		"PUT /reports/x":       "/reports/",
@@ -251,6 +252,7 @@ func TestWhatIsClaimedHolds(t *testing.T) {
 
 // TestADeclaredClaimIsThereBeforeTheApplication is for one that does not run yet.
 func TestADeclaredClaimIsThereBeforeTheApplication(t *testing.T) {
+	httpguest.Waits{Apart: time.Millisecond}.Set(t)
 	c := newGuestTest(t)
 	b := testbackend.New(t, "")
 	c.load(guestAt("blog", b, "claim /a/") + guestAt("two", b, "claim urls"))

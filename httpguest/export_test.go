@@ -113,7 +113,7 @@ func SetDownFor(t testing.TB, d time.Duration) {
 }
 
 // Pace returns a new pace's function.
-func Pace() (allows func(now time.Time) bool) { return new(pace).allows }
+func Pace() (allows func(now time.Time) bool) { return newPace(maxClaimAsks).allows }
 
 // NewResponseWriter returns what an application gets that writes to w.
 func NewResponseWriter(w http.ResponseWriter) http.ResponseWriter {

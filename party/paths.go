@@ -152,6 +152,9 @@ func (i *Invitation) OtherGuestAt(target string) (guest, base string, ok bool) {
 	return "", "", false
 }
 
+// OthersBelow reports whether OtherGuestAt returns true for any path.
+func (i *Invitation) OthersBelow() bool { return len(i.basesBelow()) > 0 }
+
 func (i *Invitation) basesBelow() map[string]string {
 	all := i.host.entry.invited.Load()
 	if known := i.below.Load(); known != nil && known.of == all {
