@@ -166,19 +166,41 @@ func TestOnlyOrdinaryRequestsAreCounted(t *testing.T) {
 	c.expectCounted("other", map[string]int{"2xx": 1})
 }
 
-// TestTheKindOfARequestIsItsClaim counts by the pattern that a matcher has left, as the application's handlers got
-// the request, and not as they rewrite it.
+// TestTheKindOfARequestIsItsClaim has requests that one guest claims, and the other one still gets: they count as the
+// latter gets them, and not as its handlers rewrite them.
 func TestTheKindOfARequestIsItsClaim(t *testing.T) {
 	c := newMeteredTest(t)
-	c.load(inProcess(t, "app", "uri replace /secret /public\nrewrite * /rewritten/by/them", func(http.ResponseWriter, *http.Request, caddyhttp.Handler) error { return nil }) +
-		"@claimed path /app/users/*\nvars @claimed wsgi_party.claim `GET /users/\\{id\\}`\n")
-	for _, path := range []string{"/app/users/7", "/app/users/8?token=secret", "/app//a/./b/c", "/app/a/%62/c", "/app/%1b%5b31m/%e2%80%ae%ff", "/app/a%2Fb/c/d", "/app/" + strings.Repeat("%00", 2700) + "/x"} {
+	nothing := func(http.ResponseWriter, *http.Request, caddyhttp.Handler) error { return nil }
+	partytest.App(t, "new", nothing)
+	partytest.App(t, "legacy", nothing)
+	c.load(`
+		invite /__invite__/ as new
+		invite /__invite__/ as legacy
+		@new wsgi_party claimed_by new share 0%
+		handle @new {
+			wsgi_party_guest new {
+				claim "GET /users/{id}" /reports/
+			}
+			test_app new
+		}
+		handle {
+			route {
+				wsgi_party_guest legacy {
+					url home /
+				}
+				rewrite * /rewritten/by/them
+				test_app legacy
+			}
+		}`)
+	for _, path := range []string{"/users/7", "/users/8?token=secret", "/reports/daily/paper", "//a/./b/c", "/a/%62/c", "/%1b%5b31m/%e2%80%ae%ff", "/a%2Fb/c/d", "/" + strings.Repeat("%00", 2700) + "/x"} {
 		status, _ := c.Do("GET", path, "", http.Header{"Wsgi_party.claim": {"forged"}})
 		check.Equal(t, status, 200, path)
 	}
 	response := c.Call("GET", "/wsgi_party/"+c.party, "")
-	want := `"kinds":[{"kind":"/a/b","claimed":false,"requests":2},{"kind":"GET /users/{id}","claimed":true,"requests":2},{"kind":"/%1B%5B31m/%E2%80%AE%FF","claimed":false,"requests":1},{"kind":"/a%2Fb/c","claimed":false,"requests":1}]`
+	want := `"kinds":[{"kind":"/a/b","claimed":false,"requests":2},{"kind":"GET /users/{id}","claimed":true,"requests":2},{"kind":"/%1B%5B31m/%E2%80%AE%FF","claimed":false,"requests":1},` +
+		`{"kind":"/a%2Fb/c","claimed":false,"requests":1},{"kind":"/reports/","claimed":true,"requests":1}]`
 	check.ErrorIf(t, !strings.Contains(response.Body, want) || strings.Contains(response.Body, "secret"), "%s is not in %s", want, response.Body)
+	c.expectCounted("new", nil)
 }
 
 // TestTheAccessLogSaysTheGuest has a log as an operator writes it.
