@@ -270,6 +270,46 @@ func TestADeclaredClaimIsThereBeforeTheApplication(t *testing.T) {
 	check.Has(t, invitesOf(t, c.party, true)["blog"].Hint, "it claims all requests to its pages, and has none")
 }
 
+// TestAsMuchAsMayBeClaimed is claimed, also by a Caddy that was started again, and no more.
+func TestAsMuchAsMayBeClaimed(t *testing.T) {
+	httpguest.Waits{Apart: time.Millisecond}.Set(t)
+	c, b := newBlogTest(t)
+	list := func(format string, n int) string {
+		var all []string
+		for i := range n {
+			all = append(all, fmt.Sprintf(format, i))
+		}
+		return strings.Join(all, ",")
+	}
+	manifest := func(claims, hosts int) testbackend.Response {
+		return manifestOf(`{"claims": [` + list(`"/%x/"`, claims) + `], "hosts": [` + list(`"h%d.localhost"`, hosts) + `]}`)
+	}
+	b.On("/__invite__/", manifest(4096, 1000))
+	site := strings.Replace(c.inParty(blogAt(b)), "ADDRESS {", "ADDRESS, http://h999.localhost"+c.Address[strings.LastIndexByte(c.Address, ':'):]+" {", 1)
+	c.Caddy.Load(site)
+	c.await("claims", "hosts")
+	expect := func() {
+		t.Helper()
+		c.expectClaims("blog", map[string]string{"GET /fff/x": "/fff/", "GET /1000/x": "(none"})
+		c.expectAsk("hosts", "h999.localhost", "true")
+	}
+	expect()
+	awaitFile(t, c.stored("blog"))
+	b.Kill()
+	c.restart(site)
+	expect()
+	b.Start()
+	for want, more := range map[string]testbackend.Response{
+		"claims: 4097 patterns: no more than 4096 may be":          manifest(4097, 0),
+		"hosts: the list has 1001 hosts: no more than 1000 may be": manifest(0, 1001),
+	} {
+		b.On("/__invite__/", more)
+		wsgiparty.SendInvites(c.party, "blog")
+		check.Has(t, fmt.Sprint(invitesOf(t, c.party, true)["blog"].Err), want)
+		expect()
+	}
+}
+
 // TestClaimsOfTheConfigThatAreWrong fail the load.
 func TestClaimsOfTheConfigThatAreWrong(t *testing.T) {
 	c := newGuestTest(t)

@@ -32,7 +32,7 @@ func (f *fetcher) hear(a answer) time.Duration {
 	if !isNews && info.Result == party.InviteJoined && f.last.manifest != before {
 		services := f.invitation.Services()
 		f.logger.Info("manifest changed", zap.String("uri", f.key.URI),
-			zap.Int("services", len(services)), zap.Int("urls", len(f.last.manifest.URLs)), zap.Strings("first", services[:min(len(services), 5)]))
+			zap.Int("services", len(services)), zap.Int("urls", len(f.last.manifest.URLs)), zap.Int("claims", f.last.manifest.Claims.Len()), zap.Strings("first", services[:min(len(services), 5)]))
 	}
 	return info.AskedAgain
 }

@@ -30,7 +30,8 @@
 // answer for something else, it calls [Invitation.Replace].
 //
 // [SendInvites] sends the invites again, as new invitations, to guests that are not on the line, and
-// waits for what comes of that. A guest that accepts a new invitation lets go of the one before.
+// waits for what comes of that; one that it names and that is on the line is asked by
+// [Invitation.OnRefresh]. A guest that accepts a new invitation lets go of the one before.
 //
 // [Invitation.Context] ends with the config, or with a host that failed to load. Operators leave
 // with such a host, but not with the config: requests in flight may still ask. [Host.Close] lets

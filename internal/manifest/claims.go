@@ -112,6 +112,17 @@ func stringsIn(at path, raw json.RawMessage, example string, most int, plural st
 	return texts, nil
 }
 
+// Len returns how many patterns there are, and one more for all URLs. Nil has none.
+func (c *Claims) Len() int {
+	switch {
+	case c == nil:
+		return 0
+	case c.URLs:
+		return len(c.Texts) + 1
+	}
+	return len(c.Texts)
+}
+
 // list returns the member as it can be written, which is not nil.
 func (c *Claims) list() []string {
 	list := append([]string{}, c.Texts...)
