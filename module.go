@@ -185,6 +185,9 @@ func (p *Party) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 	} else {
 		delete(vars, p.nextKey)
 	}
+	if err != nil {
+		err = party.WithStatus(err)
+	}
 	return err
 }
 

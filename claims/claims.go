@@ -14,3 +14,6 @@ const Service = party.ClaimsService
 
 // Request is the payload of Service. See [party.ClaimRequest].
 type Request = party.ClaimRequest
+
+// RequestOf returns the payload of Service as a Request. See [party.ClaimRequestOf].
+func RequestOf(payload any) (Request, error) { return party.ClaimRequestOf(payload) }

@@ -51,7 +51,8 @@ func init() {
 //
 // Only what the guest says counts. Nothing in a request, which anybody can make, has it taken for an
 // invite or an ask. If the guest fails to say whether a request is its own, the request gets
-// status 503: neither application is to have it by accident.
+// status 503: neither application is to have it by accident. (In an `expression` outside of the party
+// it is 500, Caddy's status for errors there.)
 //
 // With `share` a part of the visitors goes to the guest first. They are always the same ones, chosen by a
 // hash of the guest's name and `by`, so that a larger share only adds to them. `caddy wsgi-party share
@@ -193,7 +194,7 @@ func (m *Matcher) MatchWithError(r *http.Request) (bool, error) {
 		if r.Context().Err() != nil { // the client has gone
 			return false, caddyhttp.Error(subrequest.StatusClientClosedRequest, err)
 		}
-		return false, caddyhttp.Error(http.StatusServiceUnavailable, fmt.Errorf("whether guest %q of party %q claims the request is not known: %w", m.ClaimedBy, m.Party, err))
+		return false, caddyhttp.Error(http.StatusServiceUnavailable, err)
 	}
 	if !claims {
 		return false, nil

@@ -10,6 +10,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
@@ -58,16 +59,21 @@ func (c *Claimant) See(u *url.URL, stripped string) (seen string, ok bool) {
 	if !strings.HasPrefix(u.Path, "/") && u.Path != "" { // it is no path, but * or what is left of a prefix
 		return "", false
 	}
-	seen, unseen := claimpath.Clean(u), ""
+	unseen := ""
 	if m, ok := c.entry.mounts.Load(c.guest); ok {
 		unseen = m.(*mount).unseen
 	}
-	if rest, ok := strings.CutPrefix(unseen, stripped); ok {
-		unseen = rest
-	} else {
-		seen = stripped + seen
+	rest, ok := strings.CutPrefix(unseen, stripped)
+	if !ok { // the guest sees more of it than is left
+		u, rest = withPrefix(stripped, u), unseen
 	}
-	return claimpath.Below(seen, unseen)
+	return claimpath.Below(u, rest)
+}
+
+// withPrefix returns the URL with something escaped before its path.
+func withPrefix(escaped string, u *url.URL) *url.URL {
+	unescaped, _ := url.PathUnescape(escaped) // it is a part of a URL's
+	return &url.URL{Path: unescaped + u.Path, RawPath: escaped + u.EscapedPath()}
 }
 
 // Claims reports whether the guest claims a request. It returns an error if the guest has failed to
@@ -83,7 +89,34 @@ func (c *Claimant) Claims(ctx context.Context, claim *Claim) (bool, error) {
 			failed = firstError(failed, r.Err)
 		}
 	}
+	if failed != nil {
+		failed = &UnknownClaimError{c.entry.Name(), c.guest, failed}
+	}
 	return false, failed
+}
+
+// UnknownClaimError is why it is not known whether a guest claims a request.
+type UnknownClaimError struct {
+	Party, Guest string
+	Err          error
+}
+
+func (e *UnknownClaimError) Error() string {
+	return fmt.Sprintf("whether guest %q of party %q claims the request is not known: %v", e.Guest, e.Party, e.Err)
+}
+
+func (e *UnknownClaimError) Unwrap() error { return e.Err }
+
+// WithStatus returns the error of a handler with its status, where it is an UnknownClaimError and
+// Caddy's servers would not see that: expressions wrap what matchers return.
+func WithStatus(err error) error {
+	if _, ok := err.(caddyhttp.HandlerError); ok {
+		return err
+	}
+	if unknown, ok := errors.AsType[*UnknownClaimError](err); ok {
+		return caddyhttp.Error(http.StatusServiceUnavailable, unknown)
+	}
+	return err
 }
 
 // firstError returns the first of two errors that says more than that nobody claims anything.
@@ -140,10 +173,9 @@ func (p linkPreference) Prefers(guest string, answer any) bool {
 	}
 	m, _ := p.entry.mounts.Load(guest)
 	if m, ok := m.(*mount); ok {
-		if u.Path, ok = claimpath.Below(claimpath.Clean(u), cleanMount(m.host.escapedPrefixFor(p.ctx))); !ok {
+		if u.RawPath, ok = claimpath.Below(u, cleanMount(m.host.escapedPrefixFor(p.ctx))); !ok {
 			return false
 		}
-		u.RawPath = u.Path
 		if u.Path, err = url.PathUnescape(u.RawPath); err != nil {
 			return false
 		}

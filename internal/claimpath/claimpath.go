@@ -31,20 +31,58 @@ func Clean(u *url.URL) string {
 	return clean(strings.Join(segments, "/"))
 }
 
-// Below returns what is left of a path when that of a mount is stripped from its beginning, as Caddy
-// does without regard to case, and false for a path that is not below it. Both are as Clean returns
-// them, but the mount has no slash at its end, and may be empty.
-func Below(p, mount string) (string, bool) {
+// Below returns what Clean has of a path when that of a mount, with no slash at its end, is stripped
+// from its beginning. It strips as Caddy does, and returns false for a path from which Caddy strips
+// nothing, or which its path matcher does not have below the mount.
+func Below(u *url.URL, mount string) (below string, ok bool) {
+	switch {
+	case mount == "":
+		return Clean(u), true
+	case u.RawPath == "" && isClean(u.Path):
+		return cut(u.Path, mount)
+	}
+	unescaped, err := url.PathUnescape(mount)
+	if _, ok := cut(clean(u.Path), unescaped); err != nil || !ok {
+		return "", false
+	}
+	escaped := canonical(clean(u.EscapedPath()))
+	left, ok := cut(escaped, mount)
+	if !ok {
+		return "", false
+	}
+	if unescaped, err = url.PathUnescape(left); err != nil {
+		return "", false
+	}
+	if len(left) < len(escaped)-len(mount) { // the slash behind it is escaped, and then Caddy unescapes all
+		left = ""
+	}
+	return Clean(&url.URL{Path: unescaped, RawPath: left}), true
+}
+
+// cut cuts a mount, in any case, from the beginning of a path. The slash behind it may be escaped.
+func cut(p, mount string) (string, bool) {
 	if len(p) < len(mount) || !strings.EqualFold(p[:len(mount)], mount) {
 		return "", false
 	}
-	switch rest := p[len(mount):]; {
-	case rest == "":
-		return "/", true
-	case rest[0] == '/':
-		return rest, true
+	rest := p[len(mount):]
+	if behind, ok := strings.CutPrefix(rest, "%2F"); ok {
+		return "/" + behind, true
 	}
-	return "", false
+	if rest == "" {
+		return "/", true
+	}
+	return rest, rest[0] == '/'
+}
+
+// canonical returns an escaped path in which only what has to be is escaped, but for dots.
+func canonical(escaped string) string {
+	segments := strings.Split(escaped, "/")
+	for i, segment := range segments {
+		if unescaped, err := url.PathUnescape(segment); err == nil && unescaped != "." && unescaped != ".." {
+			segments[i] = escape(unescaped, 0)
+		}
+	}
+	return strings.Join(segments, "/")
 }
 
 // isClean reports whether Clean has nothing to do.

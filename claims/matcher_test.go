@@ -1,0 +1,256 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package claims_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/wsgiparty/wsgiparty/claims"
+	"github.com/wsgiparty/wsgiparty/internal/check"
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
+)
+
+func TestARequestGoesToTheGuestThatClaimsIt(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	fresh := newGuest(t, "new", "GET /invoices/7")
+	legacy := newGuest(t, "legacy", "GET /invoices/7", "GET /old")
+	c.Site(shared(""))
+	for range 3 {
+		expect(c, map[string]string{"/invoices/7": "new /invoices/7", "/invoices/8": "legacy /invoices/8", "/old": "legacy /old", "/INVOICES/7": "legacy /INVOICES/7"})
+		fresh.set("GET /invoices/8")
+		expect(c, map[string]string{"/invoices/7": "legacy /invoices/7", "/invoices/8": "new /invoices/8"})
+		fresh.set("GET /invoices/7")
+	}
+	check.Equal(t, legacy.asked.Load(), 0, "asks of a guest that no matcher names")
+}
+
+// forms are configs in which new has /claimed, and all else is somebody else's.
+var forms = map[string]string{
+	"on one line":                         shared("party main share 100% by {client_ip}"),
+	"as a block":                          strings.Replace(shared(""), "@new wsgi_party claimed_by new", "@new wsgi_party {\nshare 100%\nclaimed_by new\nby {client_ip}\nparty main\n}", 1),
+	"as a block in the block of the name": strings.Replace(shared(""), "@new wsgi_party claimed_by new", "@new {\npath /*\nwsgi_party {\nclaimed_by new\n}\n}", 1),
+	"in an expression":                    strings.Replace(shared(""), "@new wsgi_party claimed_by new", "@new `wsgi_party({'claimed_by': 'new'}) && path('/*')`", 1),
+	"in an expression with all options":   strings.Replace(shared(""), "@new wsgi_party claimed_by new", "@new expression `wsgi_party({'claimed_by': 'new', 'party': 'main', 'share': '100%', 'by': {client_ip}})`", 1),
+	"in an expression, by a literal":      strings.Replace(shared(""), "@new wsgi_party claimed_by new", "@new expression `wsgi_party({'claimed_by': 'new', 'by': '{client_ip}{http.request.host}'})`", 1),
+	"in not": `wsgi_party main {
+		invite /__invite__/ as new
+		invite /__invite__/ as legacy
+		@others not wsgi_party claimed_by new
+		handle @others {
+			test_app legacy
+		}
+		test_app new
+	}`,
+	"outside of the party": `@outside wsgi_party claimed_by new party main
+	header @outside Claimed new
+	wsgi_party main {
+		invite /__invite__/ as new
+		invite /__invite__/ as legacy
+		handle {
+			@it wsgi_party claimed_by new
+			test_app @it new
+			test_app legacy
+		}
+	}`,
+}
+
+func TestTheMatcherHasManyForms(t *testing.T) {
+	for name, config := range forms {
+		t.Run(name, func(t *testing.T) {
+			c := partytest.NewCaddy(t)
+			newGuest(t, "new", "GET /claimed")
+			newGuest(t, "legacy", "GET /claimed")
+			c.Site(config)
+			expect(c, map[string]string{"/claimed": "new /claimed", "/other": "legacy /other"})
+			for _, path := range []string{"/claimed", "/other"} {
+				response := c.Raw("GET " + path + " HTTP/1.1\r\nHost: " + c.Address + "\r\nConnection: close\r\n\r\n")
+				check.Equal(t, response.Header.Get("Claimed") == "new", name == "outside of the party" && path == "/claimed", "header")
+			}
+			got := partytest.LogEntries(t, "guest joined")
+			check.ErrorIf(t, len(got) != 2 || got[0]["guest"] != "new" || got[1]["guest"] != "legacy", "joined: %v", got)
+		})
+	}
+}
+
+func TestItsJSONIsThatOfItsFields(t *testing.T) {
+	config, _, err := partytest.AdaptCaddyfile(":80 {\n" + shared("party main share 12.5% by {cookie.session}") + "\n}")
+	check.Must(t, err)
+	check.Has(t, string(config), `{"wsgi_party":{"by":"{http.request.cookie.session}","claimed_by":"new","party":"main","share":"12.5%"}}`)
+	var m claims.Matcher
+	check.Fails(t, caddy.StrictUnmarshalJSON([]byte(`{"claimed_by": "new", "guest": "new"}`), &m), "guest")
+	encoded, err := json.Marshal(&claims.Matcher{ClaimedBy: "new"})
+	check.ErrorIf(t, err != nil || string(encoded) != `{"claimed_by":"new"}`, "%s %v", encoded, err)
+}
+
+func TestItsMistakesAreNamed(t *testing.T) {
+	for matcher, want := range map[string][]string{
+		"wsgi_party":                                                         {"claimed_by is missing", "wsgi_party claimed_by new"},
+		"wsgi_party new":                                                     {`unrecognized option "new"`, "claimed_by, party, share and by"},
+		"wsgi_party claimedby new":                                           {`unrecognized option "claimedby"`, "did you mean claimed_by?"},
+		"wsgi_party claimed_by":                                              {"wrong argument count"},
+		`wsgi_party claimed_by ""`:                                           {"claimed_by is empty"},
+		"wsgi_party claimed_by new claimed_by old":                           {"claimed_by already specified"},
+		"wsgi_party claimed_by new share":                                    {"wrong argument count"},
+		"wsgi_party claimed_by new share 10":                                 {`share "10"`, "0% to 100%"},
+		"wsgi_party claimed_by new share 101%":                               {`share "101%"`},
+		"wsgi_party claimed_by new share -1%":                                {`share "-1%"`},
+		"wsgi_party claimed_by new share NaN%":                               {`share "NaN%"`},
+		"wsgi_party claimed_by new share 1e1%":                               {`share "1e1%"`},
+		"wsgi_party claimed_by new share %":                                  {`share "%"`},
+		"wsgi_party claimed_by new by everybody":                             {`by "everybody"`, "the same for all visitors", "{client_ip}"},
+		"wsgi_party claimed_by n*w":                                          {`claimed_by "n*w"`},
+		"wsgi_party claimed_by {env.NOBODY_SETS_THIS}":                       {"claimed_by", "NOBODY_SETS_THIS"},
+		"wsgi_party {\nclaimed_by new old\n}":                                {"wrong argument count"},
+		"wsgi_party {\nclaimed_by new\n}\nwsgi_party {\nclaimed_by new\n}":   {"claimed_by already specified"},
+		"expression `wsgi_party()`":                                          {"wsgi_party"},
+		"expression `wsgi_party('new')`":                                     {"a map literal"},
+		"expression `wsgi_party({'claimed': 'new'})`":                        {"'claimed_by', 'party', 'share' and 'by'"},
+		"expression `wsgi_party({'claimed_by': 'new', 'claimed_by': 'x'})`":  {"each once"},
+		"expression `wsgi_party({'claimed_by': ['new']})`":                   {"claimed_by of wsgi_party is to be a string literal"},
+		"expression `wsgi_party({'claimed_by': 'ne' + 'w'})`":                {"string literal"},
+		"expression `wsgi_party({'claimed_by': {http.request.header.Who}})`": {"claimed_by", "http.request.header.Who"},
+		"expression `wsgi_party({'claimed_by': 'new', 'share': '10'})`":      {`share "10"`},
+		"expression `wsgi_party({'share': '10%'})`":                          {"claimed_by is missing"},
+	} {
+		c := partytest.NewCaddy(t)
+		config := "ADDRESS {\nwsgi_party main {\n@it {\n" + matcher + "\n}\nrespond @it it\n}\n}"
+		adapted, _, err := c.TryAdapt(config)
+		if err == nil {
+			err = c.TryLoadJSON(adapted)
+		}
+		if err == nil {
+			t.Errorf("%s: no error", matcher)
+			continue
+		}
+		check.Contains(t, err.Error(), want, matcher)
+	}
+}
+
+func TestOutsideOfAPartyItHasToBeNamed(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	err := c.TryLoad("ADDRESS {\n@new wsgi_party claimed_by new\nrespond @new new\nwsgi_party {\n}\n}")
+	check.Fails(t, err, "in no party's routes", "wsgi_party claimed_by new party <party>", "the only party is default")
+	for party, warned := range map[string]string{"default": "", "defualt": "no wsgi_party handler names the party that was joined"} {
+		partytest.ResetLog()
+		newGuest(t, "new", "GET /claimed")
+		c.Site("@new wsgi_party claimed_by new party " + party + "\nroute {\nrespond @new outside\nwsgi_party {\ninvite /__invite__/ as new\ntest_app new\n}\n}")
+		status, body := c.Get("/claimed")
+		check.ErrorIf(t, status != 200 || body == "outside" != (warned == ""), "%s: %d %s", party, status, body)
+		check.ErrorIf(t, warned != "" && len(partytest.LogEntries(t, warned)) == 0, "%s: not warned of", party)
+	}
+}
+
+func TestAGuestThatThePartyDoesNotHaveIsWarnedOf(t *testing.T) {
+	newGuest(t, "blog")
+	partytest.OnProvision(t, "joins", partytest.Joins("main", "menu", "menu", "soup"))
+	for guest, want := range map[string]string{"blgo": "did you mean blog?", "shop": "the guests are blog, menu", "blog": "", "menu": ""} {
+		c := partytest.NewCaddy(t)
+		c.Site("wsgi_party main {\ninvite /blog/__invite__/\n@it wsgi_party claimed_by " + guest + "\nrespond @it it\ntest_app blog\n}\ntest_app joins")
+		logged := partytest.LogEntries(t, "a matcher is for a guest that the party does not have: it matches nothing")
+		check.FatalIf(t, len(logged) > 0 != (want != ""), "%s: warned %d times", guest, len(logged))
+		if want != "" {
+			check.Has(t, logged[0]["hint"].(string), want, guest)
+			check.Equal(t, logged[0]["claimed_by"].(string), guest)
+		}
+		expect(c, map[string]string{"/claimed": "blog /claimed"})
+	}
+}
+
+func TestAGuestThatFailsToSayIsAnsweredFor(t *testing.T) {
+	for name, c := range map[string][3]string{
+		"itself":           {"wsgi_party claimed_by new", "new", "legacy"},
+		"in not":           {"not wsgi_party claimed_by new", "legacy", "new"},
+		"in an expression": {"expression `wsgi_party({'claimed_by': 'new'})`", "new", "legacy"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			matcher, first, second := c[0], c[1], c[2]
+			c := partytest.NewCaddy(t)
+			newGuest(t, "legacy")
+			partytest.GuestWith(t, "new", map[string]partytest.Handler{"claims": func(_ context.Context, payload any) (any, error) {
+				switch r, _ := claims.RequestOf(payload); r.Path {
+				case "/panics":
+					panic("oh no")
+				case "/fails":
+					return nil, errors.New("oh no")
+				}
+				return false, nil
+			}})
+			c.Site("wsgi_party main {\ninvite /__invite__/ as new\ninvite /__invite__/ as legacy\n@it " + matcher + "\nhandle @it {\ntest_app " + first + "\n}\ntest_app " + second + "\n}\nhandle_errors {\nrespond \"{err.status_code} {err.message}\" {err.status_code}\n}")
+			for _, path := range []string{"/fails", "/panics"} {
+				status, body := c.Get(path)
+				check.ErrorIf(t, status != http.StatusServiceUnavailable, "%s: %d %s", path, status, body)
+				check.Contains(t, body, []string{`guest "new" of party "main"`, "oh no"}, path)
+			}
+			status, _ := c.Get("/fine")
+			check.Equal(t, status, 200, "status where it does not fail")
+		})
+	}
+}
+
+func TestInvitesAndAsksReachTheirGuestsWhateverIsClaimed(t *testing.T) {
+	const all = "claim /"
+	for _, claimed := range [][2]string{{all, ""}, {"", all}, {all, all}, {"", ""}} {
+		t.Run(fmt.Sprint(claimed), func(t *testing.T) {
+			c := partytest.NewCaddy(t)
+			fresh, legacy := partytest.NewApplication(t, "", partytest.JSON(`"new"`)), partytest.NewApplication(t, "", partytest.JSON(`"legacy"`))
+			c.Site(fmt.Sprintf(`wsgi_party main {
+			invite /__invite__/ as new
+			invite /__invite__/ as legacy
+			@new wsgi_party claimed_by new
+			handle @new {
+				wsgi_party_guest new {
+					service who /who
+					%s
+				}
+				reverse_proxy %s
+			}
+			@legacy wsgi_party claimed_by legacy
+			handle @legacy {
+				wsgi_party_guest legacy {
+					service who /who
+					%s
+				}
+				reverse_proxy %s
+			}
+			respond nobody
+		}`, claimed[0], fresh.Address(), claimed[1], legacy.Address()))
+			c.ExpectJSONAnswers("main", "who", `"new"`, `"legacy"`)
+			want := "nobody"
+			for i, name := range []string{`"new"`, `"legacy"`} {
+				if claimed[i] != "" && want == "nobody" {
+					want = name
+				}
+			}
+			expect(c, map[string]string{"/who": want, "/": want})
+		})
+	}
+}
+
+func TestTheRequestVariableSaysByWhatARequestIsClaimed(t *testing.T) {
+	newGuest(t, "new", "GET /claimed")
+	for share, wants := range map[string][2]string{"100%": {"new GET /claimed", "legacy "}, "0%": {"legacy GET /claimed", "legacy "}} {
+		c := partytest.NewCaddy(t)
+		c.Site(`wsgi_party main {
+			invite /__invite__/ as new
+			@new wsgi_party claimed_by new share ` + share + `
+			handle /__invite__/ {
+				test_app new
+			}
+			handle @new {
+				respond "new {http.vars.wsgi_party.claim}"
+			}
+			handle {
+				respond "legacy {http.vars.wsgi_party.claim}"
+			}
+		}`)
+		expect(c, map[string]string{"/claimed": wants[0], "/other": wants[1]})
+	}
+}
