@@ -59,7 +59,7 @@ var claimStates = kept.New(func(manifestKey) *claimState {
 // askWhetherClaimed asks the application, unless it has been asked the same lately or is just
 // being asked.
 func (a *application) askWhetherClaimed(ctx context.Context, h manifest.Handler, r party.ClaimRequest) (bool, error) {
-	key := r.Method + " " + r.Host + r.Path + " " + h.Method + " " + h.Href.String() + " " + strconv.FormatUint(uint64(a.claimed.round.Load()), 10)
+	key := r.Method + " " + r.Host + " " + r.Path + " " + h.Method + " " + h.Href.String() + " " + strconv.FormatUint(uint64(a.claimed.round.Load()), 10)
 	if answer, ok := a.claimed.answers.Get(key); ok {
 		return answer.claims, answer.err
 	}

@@ -5,6 +5,7 @@ package httpguest_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -70,6 +71,18 @@ func TestWhatIsClaimedByAnHrefIsKept(t *testing.T) {
 		b.On("/__invite__/claims", response)
 		c.expectClaims("blog", map[string]string{"GET /" + strings.ReplaceAll(what, " ", ""): "(its application says no"})
 	}
+}
+
+// TestAnAnswerIsForNoOtherHost has a guest ask for a host that ends with the beginning of a path.
+func TestAnAnswerIsForNoOtherHost(t *testing.T) {
+	c, b := newClaimTest(t)
+	b.On("/__invite__/claims", jsonOf("false"))
+	for _, payload := range []string{`{"method": "GET", "host": "example.com/a", "path": "/b"}`, `{"method": "GET ", "host": "example.com", "path": "/a/b"}`, `{"method": "GET", "host": "example.com /a", "path": "/b"}`} {
+		_, err := operatorOf(t, c.party).AskAround(t.Context(), party.ClaimsService, json.RawMessage(payload))
+		check.ErrorIf(t, err != nil, "%v", err)
+	}
+	b.On("/__invite__/claims", jsonOf("true"))
+	c.expectClaims("blog", map[string]string{"GET example.com/a/b": "its answer to"})
 }
 
 func TestThoseThatWaitForTheSameClaimAreOneRequest(t *testing.T) {
