@@ -226,6 +226,7 @@ func TestAnApplicationThatIsDown(t *testing.T) {
 			c.expectClaims("blog", up)
 
 			b.Kill()
+			time.Sleep(50 * time.Millisecond) // in which its connections are seen to be closed
 			status, _ := c.Get("/blog/a/")
 			check.Equal(t, status, http.StatusBadGateway, "the first request that finds it down")
 			c.expectClaims("blog", down)
@@ -246,6 +247,7 @@ func TestAnApplicationThatIsDown(t *testing.T) {
 			check.Equal(t, len(partytest.LogEntries(t, "an application is up again: it gets its requests")), 1, "told")
 
 			b.Kill()
+			time.Sleep(50 * time.Millisecond) // in which its connections are seen to be closed
 			c.Get("/blog/a/")
 			c.expectClaims("blog", down)
 			if !fetches {
@@ -257,20 +259,25 @@ func TestAnApplicationThatIsDown(t *testing.T) {
 
 // TestWhatIsNoSignOfAnApplicationThatIsDown are its own answers, and errors that a visitor can choose.
 func TestWhatIsNoSignOfAnApplicationThatIsDown(t *testing.T) {
-	httpguest.Waits{Apart: time.Minute}.Set(t)
-	c, b := newBlogTest(t)
-	b.On("/__invite__/", manifestOf(`{"claims": ["/"]}`))
-	c.load(strings.Replace(blogAt(b, "unavailable pass"), "reverse_proxy "+b.Upstream(), "reverse_proxy "+b.Upstream()+" {\ntransport http {\nresponse_header_timeout 100ms\n}\n}", 1))
-	c.await("claims")
-	for status, response := range map[int]testbackend.Response{503: {Status: 503}, 404: {Status: 404}, 504: {Hold: true}, 502: {Reset: true}} {
-		b.On("/x", response)
-		got, _ := c.Get("/blog/x")
-		check.Equal(t, got, status, "the status")
-		c.expectClaims("blog", map[string]string{"GET /x": "/"})
+	for _, options := range []string{"", "\nclaim /\nfetch_manifest off"} {
+		t.Run(options, func(t *testing.T) {
+			httpguest.Waits{Apart: time.Minute}.Set(t)
+			c, b := newBlogTest(t)
+			b.On("/__invite__/", manifestOf(`{"claims": ["/"]}`))
+			c.load(strings.Replace(blogAt(b, "unavailable pass"+options), "reverse_proxy "+b.Upstream(), "reverse_proxy "+b.Upstream()+" {\ntransport http {\nresponse_header_timeout 100ms\n}\n}", 1))
+			c.await("claims")
+			for status, response := range map[int]testbackend.Response{503: {Status: 503}, 404: {Status: 404}, 504: {Hold: true}, 502: {Reset: true}} {
+				b.On("/x", response)
+				got, _ := c.Get("/blog/x")
+				check.Equal(t, got, status, "the status")
+				c.expectClaims("blog", map[string]string{"GET /x": "/"})
+			}
+			b.Kill()
+			time.Sleep(50 * time.Millisecond) // in which its connections are seen to be closed
+			c.Get("/blog/x")
+			c.expectClaims("blog", map[string]string{"GET /x": "(its application is down"})
+		})
 	}
-	b.Kill()
-	c.Get("/blog/x")
-	c.expectClaims("blog", map[string]string{"GET /x": "(its application is down"})
 }
 
 // TestGuestsLeaveVisitorsTheirTurn has one ask as often as it can.

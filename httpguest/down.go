@@ -64,7 +64,7 @@ func (a *application) noteRequest(err error) {
 	failed, ok := errors.AsType[caddyhttp.HandlerError](err)
 	isGateways := ok && slices.Contains(unreachableStatuses, failed.StatusCode)
 	switch {
-	case isGateways && (!a.fetches() || failed.StatusCode == http.StatusServiceUnavailable || is[reverseproxy.DialError](err)):
+	case isGateways && (failed.StatusCode == http.StatusServiceUnavailable || is[reverseproxy.DialError](err)):
 		a.goesDown(downFor, err)
 		a.fetchSoon()
 	case isGateways:
