@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
@@ -73,8 +74,11 @@ func commandRoute(fl caddycmd.Flags) error {
 		t.Row(g.Guest, claims, g.Pattern, g.Path, strings.Join(g.Why, "; "))
 	}
 	where := "on behind the matchers: none of their guests claims it"
-	if r.Guest != "" {
+	switch {
+	case r.Guest != "":
 		where = "to " + r.Guest
+	case slices.ContainsFunc(r.Guests, func(g claimantJSON) bool { return g.Claims }):
+		where = "on behind the matchers: whoever claims it does not get it"
 	}
 	verdict := admincommand.NewTable(fmt.Sprintf("%s %s%s goes %s", r.Method, r.Host, r.Path, where))
 	return admincommand.Print(fl, verdict, t)
