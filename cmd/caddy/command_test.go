@@ -394,7 +394,7 @@ func TestTheCommandRefusesWrongArguments(t *testing.T) {
 		want      string
 	}{
 		{[]string{"list", "main"}, "unknown command"},
-		{[]string{"shwo", "main"}, `"shwo" is none of ask, check, invite, list, show`},
+		{[]string{"shwo", "main"}, `"shwo" is none of ask, check, invite, list, route, share, show`},
 		{[]string{"show", ""}, "a name is empty"},
 		{[]string{"invite", "main", ""}, "a name is empty"},
 		{[]string{"show"}, "accepts 1 arg(s), received 0"},

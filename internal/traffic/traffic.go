@@ -1,7 +1,7 @@
 // Copyright 2026 The wsgi_party Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package traffic counts requests: to whom they went, what came of them, and what for they mostly were.
+// Package traffic counts requests: to whom they went, what came of them, and what most of them were for.
 package traffic
 
 import (
