@@ -16,6 +16,7 @@ import (
 	"github.com/wsgiparty/wsgiparty/internal/claimpath"
 	"github.com/wsgiparty/wsgiparty/internal/claimpattern"
 	"github.com/wsgiparty/wsgiparty/internal/manifest"
+	"github.com/wsgiparty/wsgiparty/internal/urltemplate"
 	"github.com/wsgiparty/wsgiparty/party"
 	"github.com/wsgiparty/wsgiparty/partyline"
 )
@@ -25,9 +26,13 @@ type claimer func(ctx context.Context, r party.ClaimRequest) (by string, err err
 
 // claimsOf returns what claims by the patterns of a manifest, and by its pages.
 func (a *application) claimsOf(m *manifest.Manifest) claimer {
-	patterns, declared, pages := m.Claims.Patterns, a.declared.Claims != nil, new(claimpattern.Pages)
+	patterns, declared := m.Claims.Patterns, a.declared.Claims != nil
+	pages, declaredPages := new(claimpattern.Pages), new(claimpattern.Pages)
 	if m.Claims.URLs {
-		pages = claimpattern.NewPages(slices.Collect(maps.Values(m.URLs)))
+		pages = pagesOf(m)
+	}
+	if m.Claims.URLs && declared {
+		declaredPages = pagesOf(a.declared)
 	}
 	return func(_ context.Context, r party.ClaimRequest) (string, error) {
 		host := r.Host
@@ -35,22 +40,34 @@ func (a *application) claimsOf(m *manifest.Manifest) claimer {
 			host = ""
 			r.Because("no site of this Caddy has its host, so that patterns for that claim nothing")
 		}
+		isOperators := declared
 		by, ok := patterns.Match(r.Method, host, r.Path)
-		declared := declared
+		if !ok {
+			by, ok = declaredPages.Match(r.Path)
+		}
 		if !ok {
 			by, ok = pages.Match(r.Path)
-			declared = false // the manifest says where most pages are
+			isOperators = false
 		}
 		switch {
 		case !ok && m.Claims.URLs:
 			r.Because("none of its patterns is for it, and none of its pages is there")
 		case !ok:
 			r.Because("none of its patterns is for it")
-		case declared || a.mayClaim(r):
+		case isOperators || a.mayClaim(r):
 			return by, nil
 		}
 		return "", partyline.ErrHighAndDry
 	}
+}
+
+// pagesOf returns the pages of a manifest, always in the same order.
+func pagesOf(m *manifest.Manifest) *claimpattern.Pages {
+	var templates []*urltemplate.Template
+	for _, name := range slices.Sorted(maps.Keys(m.URLs)) {
+		templates = append(templates, m.URLs[name])
+	}
+	return claimpattern.NewPages(templates)
 }
 
 // constantClaim is for a service claims that is a constant.

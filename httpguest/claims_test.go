@@ -140,6 +140,8 @@ func TestAManifestClaimsNothingOfOthers(t *testing.T) {
 	c.load(fmt.Sprintf(two, "claim /shop/ urls\nfetch_manifest")) // the operator's word, but for the pages
 	partytest.Eventually(t, "its pages are claimed", func() bool { got, _ := c.askClaim("site", "GET /x/y"); return got == "/{a}/{b}" })
 	c.expectClaims("site", map[string]string{"GET /shop/x": "/shop/", "GET /x": "(none of its pages"})
+	c.load(fmt.Sprintf(two, "claim urls\nurl cart /shop/{cart}/x\nfetch_manifest")) // also where it says itself where the pages are
+	c.expectClaims("site", map[string]string{"GET /shop/1/x": "/shop/{cart}/x", "GET /shop/y": "(lies under /shop"})
 	c.load(fmt.Sprintf(two, "claim urls\nfetch_manifest"))
 	partytest.Eventually(t, "its pages are claimed", func() bool { got, _ := c.askClaim("site", "GET /x/y"); return got == "/{a}/{b}" })
 	c.expectClaims("site", map[string]string{"GET /shop/x": "(lies under /shop"})

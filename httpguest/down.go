@@ -40,7 +40,8 @@ func (a *application) isDown() bool {
 }
 
 func (a *application) goesDown(during time.Duration, err error) {
-	if a.claimed.down.Swap(time.Now().Add(during).UnixNano()) == 0 {
+	now := time.Now()
+	if before := a.claimed.down.Swap(now.Add(during).UnixNano()); before == 0 || now.Sub(time.Unix(0, before)) > time.Minute {
 		a.logger.Warn("an application is down: its requests are left to others", zap.Error(err))
 	}
 }
@@ -69,7 +70,7 @@ func (a *application) noteRequest(err error) {
 		a.fetchSoon()
 	case isGateways:
 		a.fetchSoon()
-	case !a.fetches():
+	case err == nil && !a.fetches():
 		a.isUp()
 	}
 }

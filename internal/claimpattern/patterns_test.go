@@ -78,6 +78,7 @@ func TestPatternsThatAreRefused(t *testing.T) {
 		"GET":                      `"GET": it is a method without a path: write both as one pattern, as in "GET /users/{id}" (in a Caddyfile with the quotes)`,
 		"/a,/b,PUT":                `[2] "PUT": it is a method`,
 		"users":                    `"users": it has no path: write one, which begins with a slash`,
+		"get /users":               `its method is get, and methods are in capitals: write GET`,
 		"GET users":                `"GET users": it has no path`,
 		" /x":                      `it begins with white space`,
 		"/x/{http.request.uuid}":   `it has a placeholder of Caddy's, {http.…}, which in a Caddyfile {uuid}, {path}, {file}, {host} and others become: write another name for the wildcard, such as {the_uuid}`,
@@ -144,7 +145,7 @@ func TestTheCostOfPatterns(t *testing.T) {
 	wild, methods := []string{}, []string{}
 	for i := range MaxPatterns {
 		wild = append(wild, fmt.Sprintf("/{a}/%x", i))
-		methods = append(methods, fmt.Sprintf("M%x /{a}", i))
+		methods = append(methods, fmt.Sprintf("M%X /{a}", i))
 	}
 	for name, patterns := range map[string][]string{"wildcards": wild, "methods": methods} {
 		began := time.Now()
