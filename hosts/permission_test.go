@@ -115,7 +115,7 @@ func TestDenialsAreKept(t *testing.T) {
 
 // TestAGuestThatHangsHarmsNobodyElse has one not answer that is asked first.
 func TestAGuestThatHangsHarmsNobodyElse(t *testing.T) {
-	guest(t, "hanging", true, func(ctx context.Context, _ any) (any, error) {
+	hanging := guest(t, "hanging", true, func(ctx context.Context, _ any) (any, error) {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	})
@@ -129,6 +129,7 @@ func TestAGuestThatHangsHarmsNobodyElse(t *testing.T) {
 			go func() { flood <- p.CertificateAllowed(t.Context(), fmt.Sprintf("flood%d.example.com", i)) }()
 		}
 		synctest.Wait()
+		check.Equal(t, hanging.count(), hosts.NamesAtOnce, "names the guest is asked for at once")
 		time.Sleep(time.Second) // the guest that is fine may be asked again
 		before := time.Now()
 		expect(t, p, "fine.example.com")
