@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/wsgiparty/wsgiparty/hosts"
 	"github.com/wsgiparty/wsgiparty/httpask"
 	"github.com/wsgiparty/wsgiparty/httpguest"
 	"github.com/wsgiparty/wsgiparty/party"
@@ -155,10 +156,12 @@ func URLFor(ctx context.Context, o *Operator, name string, values map[string]any
 }
 
 // The other modules: an application over HTTP as a guest, the way such applications ask
-// around, functions for pages, and the app that holds a config's parties.
+// around, the permission for certificates, functions for pages, and the app that holds a
+// config's parties.
 type (
 	Guest             = httpguest.Guest
 	Ask               = httpask.Ask
+	Permission        = hosts.Permission
 	TemplateFunctions = partytemplates.TemplateFunctions
 	App               = party.App
 )
