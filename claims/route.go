@@ -92,15 +92,15 @@ func route(ctx context.Context, e *party.Entry, r routed) routeJSON {
 		case len(own) == 0:
 			c.Why = append(c.Why, "but no matcher of the config says `claimed_by "+guest+"`")
 		case left == 0:
-			c.Why = append(c.Why, "but "+strings.Join(before, " and ")+" comes first")
+			c.Why = append(c.Why, "but "+all(before, "comes", "come")+" first")
 		default:
 			share := own[0].shareNow()
 			who := "all visitors"
 			if !share.all() {
-				who = fmt.Sprintf("%v of the visitors, by %s", share, own[0].By)
+				who = fmt.Sprintf("%v of the visitors (by %s)", share, own[0].By)
 			}
 			if len(before) > 0 {
-				who = fmt.Sprintf("of those that %s leaves over, %s", strings.Join(before, " and "), who)
+				who += " that " + all(before, "leaves", "leave") + " over"
 			}
 			c.Why = append(c.Why, "its matcher matches for "+who)
 			if j.Guest == "" && share.percent > 0 {
@@ -113,6 +113,14 @@ func route(ctx context.Context, e *party.Entry, r routed) routeJSON {
 		j.Guests = append(j.Guests, c)
 	}
 	return j
+}
+
+// all returns what several guests do, or one.
+func all(guests []string, does, do string) string {
+	if len(guests) == 1 {
+		do = does
+	}
+	return strings.Join(guests, " and ") + " " + do
 }
 
 // guestsOf returns the guests of a party, those first for whom matchers are, in the order of these.
