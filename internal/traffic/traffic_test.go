@@ -247,5 +247,6 @@ func TestNothingIsLostOfWhatIsCountedAtOnce(t *testing.T) {
 		}
 	}
 	check.Equal(t, only(t, &m).All, traffic.Responses{0, each * many / 4, each * many / 4, each * many / 4, each * many / 4})
-	check.Equal(t, requests(only(t, &m), "GET /claimed"), uint64(each*many/2))
+	claimed := requests(only(t, &m), "GET /claimed") // but for those that came while another kind was being listed
+	check.ErrorIf(t, claimed > each*many/2 || claimed < each*many/2-1000, "%d are claimed", claimed)
 }
