@@ -3,8 +3,8 @@
 
 package hosts
 
-// Kept returns how many names are kept.
-func (p *Permission) Kept() int { return p.denials.Len() + p.allowed.Len() }
+// Kept returns how many names are denied without asking.
+func (p *Permission) Kept() int { return p.denials.Len() }
 
 const (
 	AskTimeout     = askTimeout

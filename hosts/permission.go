@@ -69,9 +69,8 @@ type Permission struct {
 	logger   *zap.Logger
 
 	denials *lru.Cache[string, denial]
-	allowed *lru.Cache[string, struct{}] // by who is asked over HTTP
-	flights singleflight.Group           // by name
-	turns   turns
+	flights singleflight.Group // by name
+	loads   sync.Map           // of guest to *guestLoad
 
 	nobody  sync.Once // warned of
 	tooMany rate.Sometimes
@@ -111,7 +110,7 @@ func (p *Permission) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 func (p *Permission) Provision(ctx caddy.Context) (err error) {
 	p.Party = cmp.Or(p.Party, party.DefaultParty)
 	p.logger = ctx.Logger()
-	p.denials, p.allowed = lru.New[string, denial](maxKept), lru.New[string, struct{}](maxKept)
+	p.denials = lru.New[string, denial](maxKept)
 	p.tooMany.Interval = denialKept
 	if p.app, err = party.AppOf(ctx); err != nil {
 		return err

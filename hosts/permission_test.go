@@ -269,6 +269,26 @@ func TestAFloodOfNamesNobodyHas(t *testing.T) {
 	})
 }
 
+// TestAGuestThatClaimsEverythingHarmsNobodyElse has one claim all names of a flood.
+func TestAGuestThatClaimsEverythingHarmsNobodyElse(t *testing.T) {
+	guest(t, "greedy", true, func(_ context.Context, payload any) (any, error) {
+		return strings.HasPrefix(payload.(string), "flood"), nil
+	})
+	guest(t, "fine", true, claims("fine.example.com"))
+	c := partytest.NewCaddy(t)
+	p := permission(c, "main", "http:// {\n"+party("main", "greedy", "fine")+"}")
+	synctest.Test(t, func(t *testing.T) {
+		expect(t, p, "fine.example.com")
+		for i := range 2000 {
+			_ = p.CertificateAllowed(t.Context(), fmt.Sprintf("flood%d.example.com", i%40))
+			if i%500 == 0 {
+				expect(t, p, "fine.example.com")
+			}
+			time.Sleep(time.Second / 500)
+		}
+	})
+}
+
 func TestDenialsThatAreKeptAreBounded(t *testing.T) {
 	one := guest(t, "one", false, partytest.Declines)
 	c := partytest.NewCaddy(t)

@@ -12,9 +12,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
+	"github.com/wsgiparty/wsgiparty/internal/lru"
 	"github.com/wsgiparty/wsgiparty/party"
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
@@ -34,65 +34,76 @@ func (p *Permission) askRemote(deadline time.Time, host string, generation uint3
 	}()
 	ctx, cancel := context.WithDeadline(context.Background(), deadline)
 	defer cancel()
-	_, known := p.allowed.Get(host)
 	replies := make(chan said, len(guests)) // so that nobody has to wait
 	for _, guest := range guests {
-		go func() { replies <- p.askGuest(ctx, turnsKey{guest, known}, host) }()
+		go func() { replies <- p.askGuest(ctx, guest, host) }()
 	}
 	for range guests {
 		if s.add(<-replies); s.yes {
-			p.allowed.Put(host, struct{}{}, allowedKept)
 			return nil
 		}
 	}
 	return p.judge(host, generation, s)
 }
 
-func (p *Permission) askGuest(ctx context.Context, key turnsKey, host string) (s said) {
+func (p *Permission) askGuest(ctx context.Context, guest, host string) (s said) {
 	defer func() {
 		if value := recover(); value != nil {
-			s.failures = append(s.failures, fmt.Errorf("guest %q: panic: %v", key.guest, value))
+			s.failures = append(s.failures, fmt.Errorf("guest %q: panic: %v", guest, value))
 		}
 	}()
-	done, ok := p.turns.take(ctx, key)
+	load, found := p.loads.Load(guest)
+	if !found {
+		load, _ = p.loads.LoadOrStore(guest, newLoad())
+	}
+	l := load.(*guestLoad)
+	done, ok := l.take(ctx, host)
 	if !ok {
 		return said{tooMany: true}
 	}
 	defer done()
-	s = p.hear(p.everyone.Only(key.guest).Replies(ctx, party.HostsService, host))
+	s = p.hear(p.everyone.Only(guest).Replies(ctx, party.HostsService, host))
+	if s.yes {
+		l.allowed.Put(host, struct{}{}, allowedKept)
+	}
 	for i, err := range s.failures {
 		if ctx.Err() != nil && errors.Is(err, context.DeadlineExceeded) {
-			s.failures[i] = fmt.Errorf("guest %q did not answer in %v", key.guest, askTimeout)
+			s.failures[i] = fmt.Errorf("guest %q did not answer in %v", guest, askTimeout)
 		}
 	}
 	return s
 }
 
-// turns bound how much each guest is asked. A flood of names that nobody has leaves alone those that
-// were allowed before, and are to be renewed.
-type turns struct{ of sync.Map } // of turnsKey to *turn
-
-type turnsKey struct {
-	guest string
-	known bool // names, that were allowed before
+// guestLoad bounds how much a guest is asked. A flood of names that it does not have leaves alone
+// those that it has allowed before, and that are to be renewed.
+type guestLoad struct {
+	allowed    *lru.Cache[string, struct{}]
+	known, new turns
 }
 
-type turn struct {
+func newLoad() *guestLoad {
+	return &guestLoad{lru.New[string, struct{}](maxKept), newTurns(), newTurns()}
+}
+
+// take waits for a turn until ctx ends.
+func (l *guestLoad) take(ctx context.Context, host string) (done func(), ok bool) {
+	t := &l.new
+	if _, known := l.allowed.Get(host); known {
+		t = &l.known
+	}
+	if !t.rate.Allow() || t.atOnce.Acquire(ctx, 1) != nil {
+		return nil, false
+	}
+	return func() { t.atOnce.Release(1) }, true
+}
+
+type turns struct {
 	rate   *rate.Limiter
 	atOnce *semaphore.Weighted
 }
 
-// take waits for a turn until ctx ends.
-func (t *turns) take(ctx context.Context, key turnsKey) (done func(), ok bool) {
-	loaded, found := t.of.Load(key)
-	if !found {
-		loaded, _ = t.of.LoadOrStore(key, &turn{rate.NewLimiter(namesPerSecond, namesPerSecond), semaphore.NewWeighted(namesAtOnce)})
-	}
-	mine := loaded.(*turn)
-	if !mine.rate.Allow() || mine.atOnce.Acquire(ctx, 1) != nil {
-		return nil, false
-	}
-	return func() { mine.atOnce.Release(1) }, true
+func newTurns() turns {
+	return turns{rate.NewLimiter(namesPerSecond, namesPerSecond), semaphore.NewWeighted(namesAtOnce)}
 }
 
 func isTrue(answer any) bool {
