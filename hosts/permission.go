@@ -51,13 +51,13 @@ const (
 // Nobody is asked for what is no DNS name, such as an IP address, or for a host that no site of this Caddy has. A
 // site without a host has every host. Names that guests deny are denied for 10 seconds without being asked for
 // again, unless other guests, or new manifests, have come; so are, for 1 second, names for which a guest failed.
-// Each guest that is asked over HTTP is asked for at most 64 names a second, and 8 at once, that it has not
-// allowed before; when more come, they are denied. What is listed in a manifest or the Caddyfile is not
-// asked for, and always known.
+// Each guest that is asked over HTTP is asked for at most 64 names a second, and 8 at once, and for as many again
+// that it has allowed before; when more come, they are denied. What a manifest or the Caddyfile lists is known
+// without asking. So is what a Go module answers, for whatever name comes, unless it has connected its handler as
+// a remote one.
 //
-// A guest can claim any name that is not another's in DNS alone: whoever is let into the party is trusted to
-// say which certificates this Caddy obtains, and serves. Serving them is what the sites do, not the guest
-// that claimed the name.
+// A guest is believed: it can claim any name, also another guest's. Whoever is let into the party is trusted to
+// say which certificates this Caddy obtains; who then serves a name is what the routes of its sites say.
 type Permission struct {
 	// The name of the party whose guests are asked. Default: `default`.
 	Party string `json:"party,omitempty"`
@@ -141,8 +141,8 @@ func (p *Permission) CertificateAllowed(ctx context.Context, name string) error 
 	switch {
 	case said.yes:
 		return nil
-	case ctx.Err() != nil: // whoever wanted the certificate has gone
-		return fmt.Errorf("%s: %w", host, ctx.Err())
+	case ctx.Err() != nil:
+		return gone(ctx, host)
 	}
 	guests := p.line.RemoteGuests(party.HostsService)
 	if len(guests) == 0 {
@@ -153,7 +153,7 @@ func (p *Permission) CertificateAllowed(ctx context.Context, name string) error 
 	case result := <-p.flights.DoChan(host, func() (any, error) { return nil, p.askRemote(until.deadline, host, generation, guests, said) }):
 		return result.Err
 	case <-ctx.Done():
-		return fmt.Errorf("%s: %w", host, ctx.Err())
+		return gone(ctx, host)
 	}
 }
 
@@ -217,6 +217,11 @@ func (p *Permission) judge(host string, generation uint32, s said) error {
 
 func denied(host, why string) error {
 	return fmt.Errorf("%s: %w: %s", host, caddytls.ErrPermissionDenied, why)
+}
+
+// gone is what whoever wanted the certificate gets who did not wait. That is no error for Caddy's log.
+func gone(ctx context.Context, host string) error {
+	return fmt.Errorf("%s: %w: %w", host, caddytls.ErrPermissionDenied, ctx.Err())
 }
 
 // Interface guards
