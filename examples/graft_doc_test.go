@@ -53,7 +53,7 @@ func TestTheTutorialOnGrafting(t *testing.T) {
 	r := &reader{
 		T: t, dir: dir,
 		environment: append(os.Environ(), "CADDY_ADMIN="+admin, "ADMIN="+admin, "PATH="+dir+":"+os.Getenv("PATH"), "RUN="+dir+"/graft", "HOME="+dir,
-			"PYTHONPATH="+dir+"/clients/python", "XDG_DATA_HOME="+dir+"/data", "XDG_CONFIG_HOME="+dir+"/data", "PYTHONDONTWRITEBYTECODE=1"),
+			"PYTHONPATH="+dir+"/clients/python", "XDG_DATA_HOME="+dir+"/data", "XDG_CONFIG_HOME="+dir+"/data"),
 		replaced: strings.NewReplacer("localhost:8080", strings.Replace(site, "127.0.0.1", "localhost", 1), "127.0.0.1:2080", asked).Replace,
 	}
 	check.Must(t, filepath.WalkDir(filepath.Join(dir, "examples/graft"), func(path string, entry fs.DirEntry, err error) error {

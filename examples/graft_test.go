@@ -66,7 +66,7 @@ func TestGraft(t *testing.T) {
 	check.Must(t, os.Mkdir(rooms, 0o700))
 	c, end, err := command("bash", filepath.Join(dir, "examples/graft/run"))
 	check.Must(t, err)
-	c.Env = append(c.Env, "CADDY="+builtCaddy(t), "RUN="+rooms, "PORT="+port, "ADMIN="+admin, "RATE=80")
+	c.Env = append(c.Env, "CADDY="+builtCaddy(t), "RUN="+rooms, "PORT="+port, "ADMIN="+admin, "RATE=50")
 	output := new(syncBuffer)
 	c.Stdout, c.Stderr = output, output
 	started := time.Now()

@@ -34,7 +34,7 @@ import (
 const (
 	visitors = 100 // with a session each
 	workers  = 6   // visitors at a time
-	settled  = 5   // requests for each page after a line
+	settled  = 3   // requests for each page after a line
 )
 
 func main() {
