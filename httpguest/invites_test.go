@@ -126,7 +126,11 @@ func TestInvitesOfApplicationsAreSentAgain(t *testing.T) {
 	b.On("/__invite__/", manifestOf(`{"services": {"ping": {"answer": 1}}}`))
 	again(wsgiparty.InviteJoined, 200, true)
 	c.expectAsk("ping", nil, "1")
-	again(wsgiparty.InviteJoined, 200, false)
+	again(wsgiparty.InviteJoined, 200, true) // it is asked what it answers for now
+	check.Equal(t, len(b.Requests("/__invite__/")), 4, "requests for its manifest")
+	c.expectAsk("ping", nil, "1")
+	infos := wsgiparty.SendInvites(c.party, "")
+	check.ErrorIf(t, len(infos) != 1 || infos[0].Sent, "%+v", infos)
 	guests := c.partyline().Guests()
 	check.ErrorIf(t, len(guests) != 1 || guests[0].Replicas != 1, "%+v", guests)
 }
