@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/wsgiparty/wsgiparty/claims"
 	"github.com/wsgiparty/wsgiparty/hosts"
 	"github.com/wsgiparty/wsgiparty/httpask"
 	"github.com/wsgiparty/wsgiparty/httpguest"
@@ -146,6 +147,9 @@ const ClaimsService = party.ClaimsService
 // ClaimRequest is the payload of ClaimsService. See [party.ClaimRequest].
 type ClaimRequest = party.ClaimRequest
 
+// ClaimRequestOf returns the payload of ClaimsService as a ClaimRequest. See [party.ClaimRequestOf].
+func ClaimRequestOf(payload any) (ClaimRequest, error) { return party.ClaimRequestOf(payload) }
+
 // HostsService is the service that guests connect to say which hosts are theirs.
 const HostsService = party.HostsService
 
@@ -156,11 +160,12 @@ func URLFor(ctx context.Context, o *Operator, name string, values map[string]any
 }
 
 // The other modules: an application over HTTP as a guest, the way such applications ask
-// around, the permission for certificates, functions for pages, and the app that holds a
+// around, the matcher for what guests claim, the permission for certificates, functions for pages, and the app that holds a
 // config's parties.
 type (
 	Guest             = httpguest.Guest
 	Ask               = httpask.Ask
+	ClaimsMatcher     = claims.Matcher
 	Permission        = hosts.Permission
 	TemplateFunctions = partytemplates.TemplateFunctions
 	App               = party.App

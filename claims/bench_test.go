@@ -114,6 +114,9 @@ func BenchmarkMatch(b *testing.B) {
 func BenchmarkServe(b *testing.B) {
 	claim, path := newRoutes(b, byClaim), newRoutes(b, byPath)
 	for visit := range visits {
+		if visit == "/section50/other/7" { // which the path matcher sends to the other application
+			continue
+		}
 		b.Run(strings.ReplaceAll(visit, "/", "|"), func(b *testing.B) {
 			serve := func(t *routes) func() { return func() { t.serve(request(b, visit)) } }
 			measure.SideBySide(b,

@@ -101,12 +101,7 @@ func shared(options string) string {
 	}`
 }
 
-// matcherOf is a site whose requests tell whether the matcher matches.
-func matcherOf(matcher string) string {
-	return "@it " + matcher + "\nrespond @it yes\nrespond no\n"
-}
-
-// expectSites wants these answers to GET, of whom it is followed by the path that they see.
+// expect wants these answers to GETs, by path.
 func expect(c *partytest.Caddy, want map[string]string) {
 	c.Helper()
 	for path, body := range want {

@@ -164,15 +164,6 @@ func (m *Matcher) warn() {
 		zap.String("hint", fmt.Sprintf("no guest of party %s is called %q%s; %s; correct the name, or write `invite <uri> as %s` in the wsgi_party block", m.Party, m.ClaimedBy, nearest.DidYouMean(m.ClaimedBy, guests...), nearest.ThereAre("guest", guests), m.ClaimedBy)))
 }
 
-// Match is MatchWithError for whoever takes no error, which then is kept for the server.
-func (m *Matcher) Match(r *http.Request) bool {
-	matches, err := m.MatchWithError(r)
-	if err != nil {
-		caddyhttp.SetVar(r.Context(), caddyhttp.MatcherErrorVarKey, err)
-	}
-	return matches
-}
-
 // MatchWithError reports whether the guest claims the request, or is to have it since it is an
 // invite or an ask that is addressed to this guest.
 func (m *Matcher) MatchWithError(r *http.Request) (bool, error) {
@@ -217,7 +208,6 @@ func (m *Matcher) learnPlace(r *http.Request) {
 var (
 	_ caddy.Provisioner                 = (*Matcher)(nil)
 	_ caddy.CleanerUpper                = (*Matcher)(nil)
-	_ caddyhttp.RequestMatcher          = (*Matcher)(nil)
 	_ caddyhttp.RequestMatcherWithError = (*Matcher)(nil)
 	_ caddyhttp.CELLibraryProducer      = (*Matcher)(nil)
 )
