@@ -222,10 +222,17 @@ func parse(text string) (p pattern, err error) {
 	if i := strings.IndexAny(p.path, "?#"); i >= 0 {
 		return p, fmt.Errorf("it has a %q, and patterns are of paths: leave out what begins with that, or write %%%02X", p.path[i], p.path[i])
 	}
+	if before, _, found := strings.Cut(p.path, "*"); found && strings.Count(before, "{") == strings.Count(before, "}") {
+		folder := quote(before[:strings.LastIndexByte(before, '/')+1])
+		return p, fmt.Errorf("it has a *, which is no wildcard here: write %s for all that begins so, {name} for one segment, or %%2A for a * itself", folder)
+	}
 	if clean := cleaned(p.path); clean != p.path {
 		return p, fmt.Errorf("no path is like that when it has been cleaned: write %s", quote(clean))
 	}
 	if p.host != "" {
+		if noHosts[p.host] {
+			return p, fmt.Errorf("%s is taken for a host: write a space between method and path, %s", p.host, quote(p.host+" "+p.path))
+		}
 		if strings.HasPrefix(p.host, "*") {
 			return p, fmt.Errorf("a pattern has a whole host, and no wildcard in it: write each host, or no host for all")
 		}
@@ -253,6 +260,9 @@ func placeholderError(text string) error {
 	}
 	return fmt.Errorf("it has a placeholder of Caddy's, {http.…}, which in a Caddyfile {uuid}, {path}, {file}, {host} and others become: write another name for the wildcard, such as {the_%s}", shorten(strings.TrimRight(name, "."), 32))
 }
+
+// noHosts are methods that stand where a host would, for want of a space.
+var noHosts = map[string]bool{"GET": true, "HEAD": true, "POST": true, "PUT": true, "PATCH": true, "DELETE": true, "OPTIONS": true}
 
 // IsMethod reports whether a pattern is the name of a method alone.
 func IsMethod(text string) bool {
