@@ -77,7 +77,7 @@ func TestMistakesAreToldWhenTheConfigLoads(t *testing.T) {
 		"forward_auth in front of wsgi_party_guest": {inParty("invite /blog/__invite__/\nforward_auth 127.0.0.1:1 {\nuri /auth\n}\nhandle_path /blog/* {\nwsgi_party_guest blog\n}"), "invite not answered",
 			[]string{"forward_auth", "`not vars partyline blog`"}},
 		"wsgi_party_guest of another name": {inParty("invite /blog/__invite__/\nhandle_path /blog/* {\nwsgi_party_guest log\n}"), "invite not answered",
-			[]string{"guest:blog", "`wsgi_party_guest log`", "write `invite /blog/__invite__/ as log`", "leave out the name"}},
+			[]string{"guest:blog", "`wsgi_party_guest log`", "write `invite /blog/__invite__/ as log`", "leave out the name", "`wsgi_party claimed_by blog`"}},
 		"the same in front of an application": {inParty("invite /blog/__invite__/\nhandle_path /blog/* {\nwsgi_party_guest log\nreverse_proxy 127.0.0.1:1\n}\nhandle_path /more/* {\nwsgi_party_guest {\nanswer a b\n}\n}\ninvite /more/__invite__/"), "invite not answered",
 			[]string{"guest:blog", "write `invite /blog/__invite__/ as log`"}},
 		"two invites for one wsgi_party_guest": {inParty("invite /blog/__invite__/\ninvite /blog/__invite__/2 as two\nhandle_path /blog/* {\nwsgi_party_guest {\nanswer a b\n}\n}"), "invite not answered",

@@ -263,7 +263,7 @@ func (g *Guest) notFor(i *party.Invitation) string {
 	case a != nil && (a.guest() != guest || a.invitation.Operator.Partyline() != i.Operator.Partyline()):
 		return fmt.Sprintf("it comes to the wsgi_party_guest that speaks for %q already: give %q a wsgi_party_guest of its own, or its name to one more", a.guest(), guest)
 	case g.Name != "" && g.Name != guest:
-		return fmt.Sprintf("it comes to `wsgi_party_guest %s`, which takes the invite of its own name only: write `invite %s as %[1]s`, or leave out the name in wsgi_party_guest", g.Name, i.URI)
+		return fmt.Sprintf("it comes to `wsgi_party_guest %s`, which takes the invite of its own name only: write `invite %s as %[1]s`, or leave out the name in wsgi_party_guest. If `wsgi_party_guest %[3]s` stands behind a matcher, let that match this invite, as `wsgi_party claimed_by %[3]s` does", g.Name, i.URI, guest)
 	}
 	return ""
 }
