@@ -73,15 +73,25 @@ func commandRoute(fl caddycmd.Flags) error {
 		}
 		t.Row(g.Guest, claims, g.Pattern, g.Path, strings.Join(g.Why, "; "))
 	}
-	where := "on behind the matchers: none of their guests claims it"
-	switch {
-	case r.Guest != "":
-		where = "to " + r.Guest
-	case slices.ContainsFunc(r.Guests, func(g claimantJSON) bool { return g.Claims }):
-		where = "on behind the matchers: whoever claims it does not get it"
-	}
-	verdict := admincommand.NewTable(fmt.Sprintf("%s %s%s goes %s", r.Method, r.Host, r.Path, where))
+	verdict := admincommand.NewTable(fmt.Sprintf("%s %s%s goes %s", r.Method, r.Host, r.Path, r.where()))
 	return admincommand.Print(fl, verdict, t)
+}
+
+// where says where the request goes, which for a share of the visitors is not all.
+func (r routeJSON) where() string {
+	for _, g := range r.Guests {
+		switch {
+		case g.Guest != r.Guest:
+		case g.Matchers[0].Share == "100%":
+			return "to " + g.Guest
+		default:
+			return fmt.Sprintf("to %s for %s of the visitors", g.Guest, g.Matchers[0].Share)
+		}
+	}
+	if slices.ContainsFunc(r.Guests, func(g claimantJSON) bool { return g.Claims }) {
+		return "to the routes after the matchers: whoever claims it does not get it"
+	}
+	return "to the routes after the matchers: none of their guests claims it"
 }
 
 func commandShare(fl caddycmd.Flags) error {

@@ -164,6 +164,17 @@ func TestAGuestThatThePartyDoesNotHaveIsWarnedOf(t *testing.T) {
 	}
 }
 
+func TestWhyAGuestHasNothingIsSaidOfOneThatThePartyDoesNotHave(t *testing.T) {
+	newGuest(t, "new", "GET /x")
+	newGuest(t, "legacy")
+	c := partytest.NewCaddyWithAdmin(t)
+	c.Site(strings.NewReplacer("claimed_by new", "claimed_by nwe", "as legacy\n", "as legacy\ninvite /gone/__invite__/\nhandle /gone/* {\nrespond 404\n}\n").Replace(shared("")))
+	answer := c.Call("GET", "/wsgi_party/main/route?method=GET&path=/gone/x", "").Body
+	check.Has(t, answer, `"guest":"nwe"`)
+	check.Has(t, answer, "the party has no guest of this name: did you mean new?")
+	check.Has(t, answer, "it is not on the line: `caddy wsgi-party show main` says why")
+}
+
 func TestAGuestThatFailsToSayIsAnsweredFor(t *testing.T) {
 	for name, c := range map[string][3]string{
 		"itself":           {"wsgi_party claimed_by new", "new", "legacy"},

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/wsgiparty/wsgiparty/internal/nearest"
 	"github.com/wsgiparty/wsgiparty/internal/wire"
 	"github.com/wsgiparty/wsgiparty/party"
 )
@@ -177,7 +178,10 @@ func claimant(ctx context.Context, e *party.Entry, guest string, r routed) claim
 
 func notConnected(e *party.Entry, guest string) string {
 	if _, ok := e.Guest(guest); !ok {
-		return "it is not on the line"
+		if expected, _ := e.Expected(); !slices.Contains(expected, guest) {
+			return "the party has no guest of this name" + nearest.DidYouMean(guest, expected...)
+		}
+		return "it is not on the line: `caddy wsgi-party show " + e.Name() + "` says why"
 	}
 	return "it claims nothing: it has no patterns, and answers for no service " + Service
 }
