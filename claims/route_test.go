@@ -94,7 +94,7 @@ func TestTheRouteOfARequestIsTold(t *testing.T) {
 		"new":       "it claims the request; its matcher matches for 10% of the visitors (by {http.vars.client_ip})",
 		"third":     "it claims the request; its matcher matches for all visitors that new leaves over",
 		"legacy":    "it claims the request; but new and third come first",
-		"noew":      "it is not on the line",
+		"noew":      "the party has no guest of this name: did you mean new?",
 		"elsewhere": "the path is not below the guest's mount, /elsewhere",
 		"unmatched": "it claims the request; but no matcher of the config says `claimed_by unmatched`",
 		"silent":    "it claims nothing: it has no patterns, and answers for no service claims",
@@ -113,7 +113,7 @@ func TestTheRouteOfARequestIsTold(t *testing.T) {
 	said := command(c, "route", "main", "GET", "/invoices/7")
 	check.Contains(t, said, []string{"GET /invoices/7 goes to new", "GUEST", "GET /invoices/{id}", "10% of the visitors", "not below the guest's mount"}, said)
 	check.Contains(t, command(c, "route", "main", "GET", "/nobody", "--json"), []string{`"guest":""`, `"guests":[`})
-	check.Contains(t, command(c, "route", "main", "GET", "https://shop.example.com/cart/?a=b"), []string{"GET shop.example.com/cart/?a=b goes on behind the matchers: none of their guests claims it"})
+	check.Contains(t, command(c, "route", "main", "GET", "https://shop.example.com/cart/?a=b"), []string{"GET shop.example.com/cart/?a=b goes to the routes after the matchers: none of their guests claims it"})
 	check.Contains(t, command(c, "route", "main", "GET", "invoices"), []string{"begins with a slash", "exit status 1"})
 
 	command(c, "share", "main", "new", "0%")
