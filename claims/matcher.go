@@ -87,6 +87,7 @@ type Matcher struct {
 	claimant *party.Claimant
 	server   string
 	share    share
+	several  atomic.Bool            // whether there are other matchers for the guest
 	stripped atomic.Pointer[string] // of the path before the request comes here; nil if no invite has come
 }
 
@@ -179,19 +180,18 @@ func (m *Matcher) MatchWithError(r *http.Request) (bool, error) {
 	if !ok {
 		return false, nil
 	}
-	claim := &party.Claim{ClaimRequest: Request{Method: r.Method, Host: party.HostOf(r.Host), Path: seen, RawQuery: r.URL.RawQuery}}
-	claims, err := m.claimant.Claims(r.Context(), claim)
+	d, err := m.decide(r, Request{Method: r.Method, Host: party.HostOf(r.Host), Path: seen, RawQuery: r.URL.RawQuery})
 	if err != nil {
 		if r.Context().Err() != nil { // the client has gone
 			return false, caddyhttp.Error(subrequest.StatusClientClosedRequest, err)
 		}
 		return false, caddyhttp.Error(http.StatusServiceUnavailable, err)
 	}
-	if !claims {
+	if !d.claims {
 		return false, nil
 	}
-	caddyhttp.SetVar(r.Context(), party.ClaimVar, claim)
-	return m.sharedBy(r), nil
+	caddyhttp.SetVar(r.Context(), party.ClaimVar, &d.claim)
+	return m.sharedBy(r, d.shares), nil
 }
 
 // learnPlace notes what is stripped of paths before they come to the matcher: invites of the party

@@ -71,6 +71,12 @@ type state struct {
 func (s *state) add(m *Matcher) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for _, other := range s.matchers {
+		if other.ClaimedBy == m.ClaimedBy {
+			other.several.Store(true)
+			m.several.Store(true)
+		}
+	}
 	s.matchers = append(s.matchers, m)
 }
 
@@ -108,16 +114,19 @@ func (s *state) setShares() map[string]share {
 }
 
 // shareNow returns the share of the visitors whose requests match.
-func (m *Matcher) shareNow() share {
-	if set, ok := m.state.setShares()[m.ClaimedBy]; ok {
+func (m *Matcher) shareNow() share { return m.shareIn(m.state.setShares()) }
+
+// shareIn is shareNow when these have been set.
+func (m *Matcher) shareIn(shares map[string]share) share {
+	if set, ok := shares[m.ClaimedBy]; ok {
 		return set
 	}
 	return m.share
 }
 
-// sharedBy reports whether the visitor who makes the request is in the share.
-func (m *Matcher) sharedBy(r *http.Request) bool {
-	s := m.shareNow()
+// sharedBy reports whether the visitor who makes the request is in the share, when these have been set.
+func (m *Matcher) sharedBy(r *http.Request, shares map[string]share) bool {
+	s := m.shareIn(shares)
 	if s.all() {
 		return true
 	}

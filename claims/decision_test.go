@@ -1,0 +1,61 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package claims_test
+
+import (
+	"net/http"
+	"sync/atomic"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/wsgiparty/wsgiparty/internal/check"
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
+)
+
+// TestOneOfTwoThatComplementEachOtherMatches has what a guest claims, or its share, change between the two.
+func TestOneOfTwoThatComplementEachOtherMatches(t *testing.T) {
+	c := partytest.NewCaddyWithAdmin(t)
+	var change atomic.Pointer[func()]
+	change.Store(new(func()))
+	partytest.App(t, "between", func(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+		if f := *change.Load(); f != nil {
+			f()
+		}
+		return next.ServeHTTP(w, r)
+	})
+	fresh := newGuest(t, "new", "GET /a")
+	c.Site(`wsgi_party main {
+		invite /__invite__/ as new
+		route {
+			@new wsgi_party claimed_by new share 0%
+			test_app @new new
+			test_app between
+			@old not wsgi_party claimed_by new share 0%
+			respond @old legacy
+			@rewritten path /rewritten
+			rewrite @rewritten /b
+			@again not wsgi_party claimed_by new share 0%
+			respond @again again
+			respond nobody
+		}
+	}`)
+	share := func(n string) func() {
+		return func() { command(c, "share", "main", "new", n) }
+	}
+	setClaims := func(claims ...string) func() { return func() { fresh.set(claims...) } }
+	get := func(path, want string, then func()) {
+		t.Helper()
+		change.Store(&then)
+		expect(c, map[string]string{path: want})
+	}
+	get("/a", "legacy", share("100%"))
+	get("/a", "new /a", nil)
+	get("/b", "legacy", setClaims("GET /a", "GET /b"))
+	get("/b", "new /b", nil)
+	fresh.set()
+	get("/b", "legacy", setClaims("GET /b"))
+	asked := fresh.asked.Load()
+	get("/c", "legacy", nil)
+	check.Equal(t, fresh.asked.Load(), asked+1, "asked")
+}
