@@ -23,6 +23,7 @@ type decision struct {
 	entry  *party.Entry
 	guest  string
 	claims bool
+	inFull bool // whether an application may have been asked
 	shares map[string]share
 	before *decision // nil if none is
 }
@@ -30,26 +31,32 @@ type decision struct {
 // String keeps the variable from showing what is decided, which is nobody else's.
 func (*decision) String() string { return "" }
 
-// decide returns what has been decided of the request, or else has the guest say. For a guest with one
-// matcher nothing is kept.
-func (m *Matcher) decide(r *http.Request, asked Request) (*decision, error) {
-	if !m.several.Load() {
-		d := &decision{claim: party.Claim{ClaimRequest: asked}, shares: m.state.setShares()}
-		var err error
-		d.claims, err = m.claimant.Claims(r.Context(), &d.claim)
-		return d, err
-	}
-	last, _ := caddyhttp.GetVar(r.Context(), decisionsVar).(*decision)
-	for d := last; d != nil; d = d.before {
-		if d.entry == m.entry && d.guest == m.ClaimedBy && d.claim.ClaimRequest == asked {
-			return d, nil
+// decide returns what has been decided of the request, or else has the guest say, and whether the visitor
+// who makes it is in the share. For a guest with one matcher nothing is kept.
+func (m *Matcher) decide(r *http.Request, asked Request) (d *decision, shared bool, err error) {
+	shares, last := m.state.setShares(), (*decision)(nil)
+	if m.several.Load() {
+		last, _ = caddyhttp.GetVar(r.Context(), decisionsVar).(*decision)
+		for d := last; d != nil; d = d.before {
+			if d.entry != m.entry || d.guest != m.ClaimedBy || d.claim.ClaimRequest != asked {
+				continue
+			}
+			shares = d.shares
+			if shared = m.sharedBy(r, shares); d.claims || d.inFull || !shared {
+				return d, shared, nil
+			}
+			break
 		}
 	}
-	d := &decision{claim: party.Claim{ClaimRequest: asked}, entry: m.entry, guest: m.ClaimedBy, shares: m.state.setShares(), before: last}
-	var err error
-	if d.claims, err = m.claimant.Claims(r.Context(), &d.claim); err != nil {
-		return nil, err
+	shared = m.sharedBy(r, shares)
+	d = &decision{claim: party.Claim{ClaimRequest: asked}, entry: m.entry, guest: m.ClaimedBy, inFull: shared, shares: shares, before: last}
+	if shared {
+		d.claims, err = m.claimant.Claims(r.Context(), &d.claim)
+	} else { // whatever it fails to say is no matter to this visitor
+		d.claims, _ = m.claimant.ClaimsHere(r.Context(), &d.claim)
 	}
-	caddyhttp.SetVar(r.Context(), decisionsVar, d)
-	return d, nil
+	if err == nil && m.several.Load() {
+		caddyhttp.SetVar(r.Context(), decisionsVar, d)
+	}
+	return d, shared, err
 }

@@ -55,7 +55,8 @@ func init() {
 // it is 500, Caddy's status for errors there.)
 //
 // With `share` a part of the visitors goes to the guest first. They are always the same ones, chosen by a
-// hash of the guest's name and `by`, so that a larger share only adds to them. `caddy wsgi-party share
+// hash of the guest's name and `by`, so that a larger share only adds to them. What the guest fails to
+// say is no matter to others, nor is its application asked about their requests. `caddy wsgi-party share
 // <party> <guest> <n>%` changes it until the config is loaded again. `caddy wsgi-party route <party>
 // <method> <path>` says who claims a request, and why others do not.
 //
@@ -87,8 +88,14 @@ type Matcher struct {
 	claimant *party.Claimant
 	server   string
 	share    share
-	several  atomic.Bool            // whether there are other matchers for the guest
-	stripped atomic.Pointer[string] // of the path before the request comes here; nil if no invite has come
+	several  atomic.Bool           // whether there are other matchers for the guest
+	place    atomic.Pointer[place] // nil if no invite has come
+}
+
+// place is where a matcher stands.
+type place struct {
+	stripped string // of the path before a request comes there
+	own      bool   // as the invite of the matcher's own guest has it
 }
 
 // CaddyModule returns the Caddy module information.
@@ -169,37 +176,38 @@ func (m *Matcher) warn() {
 // invite or an ask that is addressed to this guest.
 func (m *Matcher) MatchWithError(r *http.Request) (bool, error) {
 	if e, guest := party.AddressedTo(r); e != nil {
-		m.learnPlace(r)
-		return e == m.entry && guest == m.ClaimedBy, nil
+		own := e == m.entry && guest == m.ClaimedBy
+		m.learnPlace(r, own)
+		return own, nil
 	}
 	stripped := ""
-	if s := m.stripped.Load(); s != nil {
-		stripped = *s
+	if p := m.place.Load(); p != nil {
+		stripped = p.stripped
 	}
 	seen, ok := m.claimant.See(r.URL, stripped)
 	if !ok {
 		return false, nil
 	}
-	d, err := m.decide(r, Request{Method: r.Method, Host: party.HostOf(r.Host), Path: seen, RawQuery: r.URL.RawQuery})
+	d, shared, err := m.decide(r, Request{Method: r.Method, Host: party.HostOf(r.Host), Path: seen, RawQuery: r.URL.RawQuery})
 	if err != nil {
+		status := http.StatusServiceUnavailable
 		if r.Context().Err() != nil { // the client has gone
-			return false, caddyhttp.Error(subrequest.StatusClientClosedRequest, err)
+			status = subrequest.StatusClientClosedRequest
 		}
-		return false, caddyhttp.Error(http.StatusServiceUnavailable, err)
+		return false, caddyhttp.Error(status, err)
 	}
-	if !d.claims {
-		return false, nil
+	if d.claims {
+		caddyhttp.SetVar(r.Context(), party.ClaimVar, &d.claim)
 	}
-	caddyhttp.SetVar(r.Context(), party.ClaimVar, &d.claim)
-	return m.sharedBy(r, d.shares), nil
+	return d.claims && shared, nil
 }
 
-// learnPlace notes what is stripped of paths before they come to the matcher: invites of the party
-// show it while the config loads. That of the guest itself knows best, but none other shows anything else.
-func (m *Matcher) learnPlace(r *http.Request) {
+// learnPlace notes what is stripped of paths before they come to the matcher, which invites show while the
+// config loads. Those of other guests may be stripped of something else.
+func (m *Matcher) learnPlace(r *http.Request, own bool) {
 	if stripped, ok := m.entry.StrippedFrom(r); ok {
-		if known := m.stripped.Load(); known == nil || *known != stripped {
-			m.stripped.Store(&stripped)
+		if known := m.place.Load(); known == nil || own || !known.own {
+			m.place.Store(&place{stripped, own})
 		}
 	}
 }

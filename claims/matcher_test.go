@@ -265,3 +265,41 @@ func TestTheRequestVariableSaysByWhatARequestIsClaimed(t *testing.T) {
 		expect(c, map[string]string{"/claimed": wants[0], "/other": wants[1]})
 	}
 }
+
+// TestAShareOfNobodyDependsOnNobody has the new application hang, which is asked about each request, and its
+// share be taken back.
+func TestAShareOfNobodyDependsOnNobody(t *testing.T) {
+	c := partytest.NewCaddyWithAdmin(t)
+	fresh, legacy := partytest.NewApplication(t, "", nil), partytest.NewApplication(t, "", says("legacy"))
+	fresh.On(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	c.Site(strings.Replace(example(fresh, legacy), "wsgi_party_guest new", "wsgi_party_guest new {\ntimeout 200ms\nservice claims /claims{?method,host,path}\n}", 1))
+	status, _ := c.Get("/invoices/7")
+	check.Equal(t, status, http.StatusServiceUnavailable, "status of a request of which it is not known whose it is")
+	asked := len(fresh.Requests())
+	command(c, "share", "main", "new", "0%")
+	for n := range 20 {
+		expect(c, map[string]string{fmt.Sprint("/invoices/", n): fmt.Sprint("legacy GET /invoices/", n)})
+	}
+	check.Equal(t, len(fresh.Requests()), asked, "requests to the new application")
+}
+
+// TestAMatcherStandsWhereItsOwnGuestsInviteComesBy has invites be stripped of different mounts.
+func TestAMatcherStandsWhereItsOwnGuestsInviteComesBy(t *testing.T) {
+	for _, invites := range []string{"invite /a/__invite__/ as new\ninvite /long/b/__invite__/ as legacy", "invite /long/b/__invite__/ as legacy\ninvite /a/__invite__/ as new"} {
+		c := partytest.NewCaddy(t)
+		newGuest(t, "new", "GET /claimed")
+		newGuest(t, "legacy")
+		c.Site("wsgi_party main {\n" + invites + `
+			@a path_regexp mount ^(/a|/long/b)/
+			handle @a {
+				route {
+					uri strip_prefix {re.mount.1}
+					@new wsgi_party claimed_by new
+					test_app @new new
+					test_app legacy
+				}
+			}
+		}`)
+		expect(c, map[string]string{"/a/claimed": "new /claimed", "/long/b/other": "legacy /other", "/a/other": "legacy /other"})
+	}
+}

@@ -76,8 +76,8 @@ func parseRouted(query url.Values) (routed, error) {
 func route(ctx context.Context, e *party.Entry, r routed) routeJSON {
 	j := routeJSON{Party: e.Name(), Method: r.method, Host: r.host, Path: r.url.RequestURI(), Guests: []claimantJSON{}}
 	matchers := party.StateOf[state](e).all()
-	left := float64(100) // of the visitors, for whom no matcher has matched so far
-	var before []string  // whose matchers have matched for some
+	var before []string // whose matchers have matched for some visitors
+	nobodyLeft := false
 	for _, guest := range guestsOf(e, matchers) {
 		c := claimant(ctx, e, guest, r)
 		own := slices.DeleteFunc(slices.Clone(matchers), func(m *Matcher) bool { return m.ClaimedBy != guest })
@@ -85,14 +85,10 @@ func route(ctx context.Context, e *party.Entry, r routed) routeJSON {
 			c.Matchers = append(c.Matchers, toJSON(m))
 		}
 		switch {
-		case c.Error != "" && len(own) > 0 && left > 0:
-			c.Why = append(c.Why, "as long as it does, visitors get status 503")
-			left = 0
-			before = append(before, guest)
-		case !c.Claims:
+		case !c.Claims && c.Error == "":
 		case len(own) == 0:
 			c.Why = append(c.Why, "but no matcher of the config says `claimed_by "+guest+"`")
-		case left == 0:
+		case nobodyLeft:
 			c.Why = append(c.Why, "but "+all(before, "comes", "come")+" first")
 		default:
 			share := own[0].shareNow()
@@ -103,13 +99,15 @@ func route(ctx context.Context, e *party.Entry, r routed) routeJSON {
 			if len(before) > 0 {
 				who += " that " + all(before, "leaves", "leave") + " over"
 			}
-			c.Why = append(c.Why, "its matcher matches for "+who)
-			if j.Guest == "" && share.percent > 0 {
+			if c.Claims {
+				c.Why = append(c.Why, "its matcher matches for "+who)
+			} else {
+				c.Why = append(c.Why, who+" get status 503")
+			}
+			if c.Claims && j.Guest == "" && share.percent > 0 {
 				j.Guest, j.Pattern = guest, c.Pattern
 			}
-			if before = append(before, guest); share.all() {
-				left = 0
-			}
+			before, nobodyLeft = append(before, guest), share.all()
 		}
 		j.Guests = append(j.Guests, c)
 	}

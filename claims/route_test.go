@@ -129,7 +129,13 @@ func TestTheRouteOfARequestThatNobodyKnowsOfIsTold(t *testing.T) {
 	c.Site(strings.Replace(shared(""), "test_app legacy", "@legacy wsgi_party claimed_by legacy\nhandle @legacy {\ntest_app legacy\n}", 1))
 	r, why := routeOf(c, "", "", "/")
 	check.ErrorIf(t, r.Guest != "" || r.Guests[0].Error == "" || r.Guests[0].Claims, "%+v", r)
-	check.Contains(t, why["new"], []string{"oh no", "status 503"})
+	check.Contains(t, why["new"], []string{"oh no", "all visitors get status 503"})
 	check.Has(t, why["legacy"], "but new comes first")
 	check.Contains(t, command(c, "route", "main", "GET", "/"), []string{"not known", "503"})
+
+	command(c, "share", "main", "new", "0%")
+	r, why = routeOf(c, "", "", "/")
+	check.Equal(t, r.Guest, "legacy")
+	check.Has(t, why["new"], "0% of the visitors")
+	expect(c, map[string]string{"/": "legacy /"})
 }

@@ -43,14 +43,15 @@ func (e *Entry) StrippedFrom(r *http.Request) (stripped string, ok bool) {
 
 // Claimant asks one guest whether requests are its own.
 type Claimant struct {
-	entry *Entry
-	guest string
-	ask   *partyline.Operator
+	entry      *Entry
+	guest      string
+	ask, local *partyline.Operator
 }
 
 // Claimant returns that of a guest, whether it is on the line or not.
 func (e *Entry) Claimant(guest string) *Claimant {
-	return &Claimant{e, guest, e.anyone.Only(guest)}
+	ask := e.anyone.Only(guest)
+	return &Claimant{e, guest, ask, ask.Local()}
 }
 
 // See returns what the guest sees of the path of a request, which has come to where so much of it
@@ -79,8 +80,18 @@ func withPrefix(escaped string, u *url.URL) *url.URL {
 // Claims reports whether the guest claims a request. It returns an error if the guest has failed to
 // say so, which is neither yes nor no.
 func (c *Claimant) Claims(ctx context.Context, claim *Claim) (bool, error) {
+	return c.claims(ctx, c.ask, claim)
+}
+
+// ClaimsHere is Claims by what is known in this process: where only the guest's application could
+// say, it does not claim the request.
+func (c *Claimant) ClaimsHere(ctx context.Context, claim *Claim) (bool, error) {
+	return c.claims(ctx, c.local, claim)
+}
+
+func (c *Claimant) claims(ctx context.Context, asks *partyline.Operator, claim *Claim) (bool, error) {
 	var failed error
-	for r := range c.ask.Replies(ctx, ClaimsService, claim) {
+	for r := range asks.Replies(ctx, ClaimsService, claim) {
 		switch {
 		case r.Err == nil && isTrue(r.Answer):
 			return true, nil
@@ -196,7 +207,7 @@ func (p linkPreference) Prefers(guest string, answer any) bool {
 // HostOf returns the host that a request's Host names, as a ClaimRequest has it.
 func HostOf(hostport string) string {
 	host := hostport
-	if end := strings.LastIndexByte(host, ':'); end > strings.LastIndexByte(host, ']') {
+	if end := strings.LastIndexByte(host, ':'); end > strings.LastIndexByte(host, ']') && (host[0] == '[' || strings.IndexByte(host, ':') == end) {
 		host = host[:end]
 	}
 	if strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]") {
