@@ -31,6 +31,7 @@ const (
 	maxClaimAsks    = 256     // in a second
 	maxGuestClaims  = 64      // of them by guests
 	claimErrorKept  = 500 * time.Millisecond
+	claimOutdated   = time.Minute // how much longer an answer is kept for when the application may not be asked
 	maxClaimCache   = 24 * time.Hour
 )
 
@@ -50,6 +51,22 @@ type claimState struct {
 type claimAnswer struct {
 	claims bool
 	err    error
+	until  time.Time // when to ask again
+}
+
+// answered returns what the application has said lately.
+func (s *claimState) answered(key string) (claimAnswer, bool) {
+	answer, ok := s.answers.Get(key)
+	return answer, ok && time.Now().Before(answer.until)
+}
+
+// outdated returns what it has said before, for when it may not be asked: others who make it be
+// asked too much are not to have the requests fail that it has known.
+func (s *claimState) outdated(key string) claimAnswer {
+	if answer, ok := s.answers.Get(key); ok && answer.err == nil {
+		return answer
+	}
+	return claimAnswer{err: errManyClaims}
 }
 
 var claimStates = kept.New(func(manifestKey) *claimState {
@@ -60,7 +77,7 @@ var claimStates = kept.New(func(manifestKey) *claimState {
 // being asked.
 func (a *application) askWhetherClaimed(ctx context.Context, h manifest.Handler, r party.ClaimRequest) (bool, error) {
 	key := r.Method + " " + r.Host + " " + r.Path + " " + h.Method + " " + h.Href.String() + " " + strconv.FormatUint(uint64(a.claimed.round.Load()), 10)
-	if answer, ok := a.claimed.answers.Get(key); ok {
+	if answer, ok := a.claimed.answered(key); ok {
 		return answer.claims, answer.err
 	}
 	asked := a.claimed.asks.DoChan(key, func() (any, error) { // which others wait for, too
@@ -82,12 +99,12 @@ func (a *application) askWhetherClaimedNow(ctx context.Context, key string, h ma
 			answer = claimAnswer{err: fmt.Errorf("a panic: %v", value)}
 		}
 	}()
-	if answer, ok := a.claimed.answers.Get(key); ok { // since it was looked for
+	if answer, ok := a.claimed.answered(key); ok { // since it was looked for
 		return answer
 	}
 	now, path := time.Now(), partyline.PathOf(ctx, a.invitation.Operator.Partyline())
 	if path[len(path)-1].Guest != "" && !a.claimed.guests.allows(now) || !a.claimed.pace.allows(now) {
-		return claimAnswer{err: errManyClaims}
+		return a.claimed.outdated(key)
 	}
 	r.RawQuery = "" // by which answers are not kept
 	said, err := a.askApplication(ctx, party.ClaimsService, h, r)
@@ -101,7 +118,8 @@ func (a *application) askWhetherClaimedNow(ctx context.Context, key string, h ma
 		answer.claims = string(raw) == "true"
 	}
 	if len(key) <= maxClaimKey {
-		a.claimed.answers.Put(key, answer, during)
+		answer.until = time.Now().Add(during)
+		a.claimed.answers.Put(key, answer, during+claimOutdated)
 	}
 	return answer
 }

@@ -163,6 +163,26 @@ func TestAFloodOfClaims(t *testing.T) {
 	}
 }
 
+// TestAFloodOfClaimsLeavesThoseThatAreKnown has the application asked as often as it may be.
+func TestAFloodOfClaimsLeavesThoseThatAreKnown(t *testing.T) {
+	c, b := newClaimTest(t, "claim_cache 500ms", "timeout 10s")
+	known := map[string]string{"GET /known": "its answer to"}
+	c.expectClaims("blog", known)
+	b.On("/__invite__/claims", jsonOf("false"))
+	time.Sleep(500 * time.Millisecond)
+	for began, i := time.Now(), 0; ; i++ {
+		check.FatalIf(t, time.Since(began) > 20*time.Second, "it is asked as often as anybody wants")
+		if _, err := c.askClaim("blog", fmt.Sprint("GET /unknown/", i)); err != nil {
+			break
+		}
+	}
+	c.expectClaims("blog", known)
+	partytest.Eventually(t, "it is asked again", func() bool {
+		got, _ := c.askClaim("blog", "GET /known")
+		return strings.HasPrefix(got, "(its application says no")
+	})
+}
+
 // TestAnApplicationThatDoesNotSay is neither a yes nor a no.
 func TestAnApplicationThatDoesNotSay(t *testing.T) {
 	for _, passes := range []bool{false, true} {
