@@ -338,7 +338,7 @@ func TestRequestsGoWhereTheyAreClaimed(t *testing.T) {
 			}
 			c.expectAsked(b, 2, "for both")
 			c.load(config + "# again")
-			c.Expect("/a", 200, "new")
+			c.ExpectSoon("/a", 200, "new")
 			c.expectAsked(b, 2, "after a reload")
 			b.Kill()
 			kept, other := 502, 503 // what is known to be its own fails, and what is not known is nobody's
