@@ -8,12 +8,12 @@ package claims
 
 import "github.com/wsgiparty/wsgiparty/party"
 
-// Service is the service that guests connect to say which requests are theirs. See
+// ClaimsService is the service that guests connect to say which requests are theirs. See
 // [party.ClaimsService].
-const Service = party.ClaimsService
+const ClaimsService = party.ClaimsService
 
-// Request is the payload of Service. See [party.ClaimRequest].
-type Request = party.ClaimRequest
+// ClaimRequest is the payload of ClaimsService. See [party.ClaimRequest].
+type ClaimRequest = party.ClaimRequest
 
-// RequestOf returns the payload of Service as a Request. See [party.ClaimRequestOf].
-func RequestOf(payload any) (Request, error) { return party.ClaimRequestOf(payload) }
+// ClaimRequestOf returns the payload of ClaimsService as a ClaimRequest. See [party.ClaimRequestOf].
+func ClaimRequestOf(payload any) (ClaimRequest, error) { return party.ClaimRequestOf(payload) }

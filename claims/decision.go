@@ -33,7 +33,7 @@ func (*decision) String() string { return "" }
 
 // decide returns what has been decided of the request, or else has the guest say, and whether the visitor
 // who makes it is in the share. For a guest with one matcher nothing is kept.
-func (m *Matcher) decide(r *http.Request, asked Request) (d *decision, shared bool, err error) {
+func (m *Matcher) decide(r *http.Request, asked ClaimRequest) (d *decision, shared bool, err error) {
 	shares, last := m.state.setShares(), (*decision)(nil)
 	if m.several.Load() {
 		last, _ = caddyhttp.GetVar(r.Context(), decisionsVar).(*decision)

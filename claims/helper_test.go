@@ -62,7 +62,7 @@ func newGuest(t testing.TB, name string, claimed ...string) *guest {
 	g.set(claimed...)
 	partytest.App(t, name, func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 		if operator, ok := party.OperatorFrom(r); ok {
-			return operator.Connect(claims.Service, g.claim)
+			return operator.Connect(claims.ClaimsService, g.claim)
 		}
 		_, err := io.WriteString(w, name+" "+r.URL.EscapedPath())
 		return err

@@ -188,7 +188,7 @@ func (m *Matcher) MatchWithError(r *http.Request) (bool, error) {
 	if !ok {
 		return false, nil
 	}
-	d, shared, err := m.decide(r, Request{Method: r.Method, Host: party.HostOf(r.Host), Path: seen, RawQuery: r.URL.RawQuery})
+	d, shared, err := m.decide(r, ClaimRequest{Method: r.Method, Host: party.HostOf(r.Host), Path: seen, RawQuery: r.URL.RawQuery})
 	if err != nil {
 		status := http.StatusServiceUnavailable
 		if r.Context().Err() != nil { // the client has gone

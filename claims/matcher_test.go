@@ -186,7 +186,7 @@ func TestAGuestThatFailsToSayIsAnsweredFor(t *testing.T) {
 			c := partytest.NewCaddy(t)
 			newGuest(t, "legacy")
 			partytest.GuestWith(t, "new", map[string]partytest.Handler{"claims": func(_ context.Context, payload any) (any, error) {
-				switch r, _ := claims.RequestOf(payload); r.Path {
+				switch r, _ := claims.ClaimRequestOf(payload); r.Path {
 				case "/panics":
 					panic("oh no")
 				case "/fails":

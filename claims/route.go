@@ -151,12 +151,12 @@ func claimant(ctx context.Context, e *party.Entry, guest string, r routed) claim
 	case !ok:
 		c.Why = append(c.Why, "the path is not below the guest's mount, "+e.MountFor(ctx, guest))
 		return c
-	case !e.IsConnected(guest, Service):
+	case !e.IsConnected(guest, ClaimsService):
 		c.Path = seen
 		c.Why = append(c.Why, notConnected(e, guest))
 		return c
 	}
-	claim := &party.Claim{ClaimRequest: Request{Method: r.method, Host: r.host, Path: seen, RawQuery: r.url.RawQuery}, Explain: true}
+	claim := &party.Claim{ClaimRequest: ClaimRequest{Method: r.method, Host: r.host, Path: seen, RawQuery: r.url.RawQuery}, Explain: true}
 	claims, err := asked.Claims(ctx, claim)
 	c.Path, c.Claims = seen, claims
 	switch {
@@ -181,7 +181,7 @@ func notConnected(e *party.Entry, guest string) string {
 		}
 		return "it is not on the line: `caddy wsgi-party show " + e.Name() + "` says why"
 	}
-	return "it claims nothing: it has no patterns, and answers for no service " + Service
+	return "it claims nothing: it has no patterns, and answers for no service " + ClaimsService
 }
 
 func toJSON(m *Matcher) matcherJSON {
