@@ -180,10 +180,8 @@ func (p *Party) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 	outer, nested := vars[p.nextKey]
 	vars[p.nextKey] = next
 	err := p.chain.ServeHTTP(w, r)
-	if nested {
+	if nested { // else it stays: a proxy that connects in the background may be reading the variables now
 		vars[p.nextKey] = outer
-	} else {
-		delete(vars, p.nextKey)
 	}
 	if err != nil {
 		err = party.WithStatus(err)

@@ -23,7 +23,7 @@ import (
 type load struct {
 	requests, failed atomic.Int64
 	first            atomic.Value // what failed
-	changed          [visitors]atomic.Int64
+	visits, changed  [visitors]atomic.Int64
 	end              func() time.Duration
 }
 
@@ -62,6 +62,7 @@ func visiting(c *partytest.Caddy, path string) *load {
 					l.changed[visitor].Add(1)
 				}
 				last[visitor] = name
+				l.visits[visitor].Add(1)
 			}
 		})
 	}
@@ -75,12 +76,18 @@ func visiting(c *partytest.Caddy, path string) *load {
 	return l
 }
 
-// after returns how many visitors have changed sides, when some more requests have been made, and wants none
-// to have changed more often than that.
+// after returns how many visitors have changed sides so often, when each has come again, and wants none to have
+// changed more often than that.
 func (l *load) after(t testing.TB, changes int64) (changed int) {
 	t.Helper()
-	for n := l.requests.Load() + 10*visitors; l.requests.Load() < n; time.Sleep(time.Millisecond) {
-		check.FatalIf(t, l.failed.Load() > 0, "failed: %v", l.first.Load())
+	var until [visitors]int64
+	for visitor := range l.visits {
+		until[visitor] = l.visits[visitor].Load() + 2 // one may be under way
+	}
+	for visitor := range l.visits {
+		for ; l.visits[visitor].Load() < until[visitor]; time.Sleep(time.Millisecond) {
+			check.FatalIf(t, l.failed.Load() > 0, "failed: %v", l.first.Load())
+		}
 	}
 	for visitor := range l.changed {
 		n := l.changed[visitor].Load()

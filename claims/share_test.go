@@ -51,9 +51,15 @@ func TestAShareOfTheVisitorsIsThatLarge(t *testing.T) {
 	}
 	counts, r := make([]int, len(shares)), visit(t, 0)
 	for n := range visitors {
+		if n == visitors/10 { // of these that is enough
+			all = []*claims.Matcher{nil, nil, all[2], nil, nil, nil}
+		}
 		caddyhttp.SetVar(r.Context(), caddyhttp.ClientIPVarKey, fmt.Sprintf("10.%d.%d.%d", n>>16, n>>8&255, n&255))
 		before := false
 		for i, m := range all {
+			if m == nil {
+				continue
+			}
 			matched := matches(t, m, r)
 			if matched {
 				counts[i]++
@@ -69,8 +75,8 @@ func TestAShareOfTheVisitorsIsThatLarge(t *testing.T) {
 		}
 	}
 	t.Log(shares, counts)
-	for i, want := range [][2]int{{0, 0}, {400, 600}, {9_500, 10_500}, {24_500, 25_500}, {98_500, 99_500}, {visitors, visitors}} {
-		check.ErrorIf(t, counts[i] < want[0] || counts[i] > want[1], "%d of %d visitors are %s", counts[i], visitors, shares[i])
+	for i, want := range [][2]int{{0, 0}, {20, 80}, {9_500, 10_500}, {2_300, 2_700}, {9_850, 9_950}, {visitors / 10, visitors / 10}} {
+		check.ErrorIf(t, counts[i] < want[0] || counts[i] > want[1], "%d visitors are %s, want %d to %d", counts[i], shares[i], want[0], want[1])
 	}
 }
 
