@@ -130,7 +130,7 @@ func FuzzClean(f *testing.F) {
 	f.Fuzz(func(t *testing.T, requested string) {
 		u, err := url.ParseRequestURI("/" + requested)
 		if err != nil {
-			t.Skip()
+			return
 		}
 		got := claimpath.Clean(u)
 		again, err := url.ParseRequestURI(got)
