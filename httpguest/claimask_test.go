@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/wsgiparty/wsgiparty"
 	"github.com/wsgiparty/wsgiparty/httpguest"
 	"github.com/wsgiparty/wsgiparty/internal/check"
@@ -298,6 +299,32 @@ func TestWhatIsNoSignOfAnApplicationThatIsDown(t *testing.T) {
 			c.expectClaims("blog", map[string]string{"GET /x": "(its application is down"})
 		})
 	}
+}
+
+// TestWhatIsNoSignOfAnApplicationThatIsUp are panics, and visitors who have not waited: of those reverse_proxy
+// returns no error, but writes status 499.
+func TestWhatIsNoSignOfAnApplicationThatIsUp(t *testing.T) {
+	httpguest.SetDownFor(t, time.Hour)
+	c := newGuestTest(t)
+	partytest.App(t, "app", func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+		switch r.URL.Path {
+		case "/down":
+			return caddyhttp.Error(http.StatusServiceUnavailable, errors.New("no upstreams available"))
+		case "/panics":
+			panic(http.ErrAbortHandler)
+		case "/gone":
+			w.WriteHeader(499)
+		}
+		return nil
+	})
+	c.load("invite /__invite__/ as app\nroute {\nwsgi_party_guest app {\nclaim /\nunavailable pass\nfetch_manifest off\n}\ntest_app app\n}")
+	down := map[string]string{"GET /": "(its application is down"}
+	for _, path := range []string{"/down", "/panics", "/gone"} {
+		_, _, _ = c.TryGet(path)
+		c.expectClaims("app", down)
+	}
+	c.Expect("/", http.StatusOK, "")
+	c.expectClaims("app", map[string]string{"GET /": "/"})
 }
 
 // TestGuestsLeaveVisitorsTheirTurn has one ask as often as it can.

@@ -13,6 +13,7 @@ import (
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/wsgiparty/wsgiparty/internal/subrequest"
 	"github.com/wsgiparty/wsgiparty/party"
 )
 
@@ -45,8 +46,11 @@ func (a *application) passOn(w http.ResponseWriter, r *http.Request, next caddyh
 	response := &responseWriter{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}}
 	passing, panics := a.meter.Begin(r), true
 	defer func() {
-		passing.End(response.statusOf(err, panics))
-		a.noteRequest(err)
+		status := response.statusOf(err, panics)
+		passing.End(status)
+		if !panics && status != subrequest.StatusClientClosedRequest { // else it says nothing of the application
+			a.noteRequest(err)
+		}
 	}()
 	err = next.ServeHTTP(response, r)
 	panics = false
