@@ -9,6 +9,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -115,6 +117,9 @@ func (c *Caddy) Adapt(config string) []byte {
 func (c *Caddy) TryLoadJSON(config []byte) error {
 	c.Helper()
 	err := caddy.Load(config, true)
+	Eventually(c, "the listeners of the config before are closed", func() bool { // a connection that they have not accepted is reset
+		return listeners(c.Address) <= 1 && listeners(c.Endpoint) <= 1
+	})
 	if c.Admin == "" {
 		return err
 	}
@@ -133,6 +138,14 @@ func (c *Caddy) TryLoadJSON(config []byte) error {
 		return err == nil
 	})
 	return err
+}
+
+// listeners is how many sockets listen on an address, which Caddy's share. Only Linux tells; elsewhere it is 0.
+func listeners(address string) int {
+	_, port, _ := strings.Cut(address, ":")
+	number, _ := strconv.Atoi(port)
+	sockets, _ := os.ReadFile("/proc/net/tcp")
+	return bytes.Count(sockets, fmt.Appendf(nil, "0100007F:%04X 00000000:0000 0A", number))
 }
 
 // LoadJSON is TryLoadJSON for a config that loads.
