@@ -17,7 +17,8 @@ import (
 
 // HasHost reports whether a site of the config has that host, which has no port: whether a
 // route of a server, not of what lies within, is for it by a host matcher, as Caddy matches, or for
-// every host, having none. Caddy's own redirects to https are no sites.
+// every host, having none. An expression, `not`, or a matcher of a header is none, whatever it says of
+// hosts, as Caddy takes no names for certificates from these. Caddy's own redirects to https are no sites.
 //
 // Once the config has been provisioned, the answer is always the same.
 func (a *App) HasHost(host string) bool {

@@ -66,6 +66,26 @@ func TestHasHost(t *testing.T) {
 	}
 }
 
+// TestHasHostOfRoutesWithoutAHostMatcher has what else may tell hosts apart not count, unless a host matcher is beside it.
+func TestHasHostOfRoutesWithoutAHostMatcher(t *testing.T) {
+	for match, every := range map[string]bool{
+		`{"expression": "host('shop.localhost')"}`:                               true,
+		`{"not": [{"host": ["shop.localhost"]}]}`:                                true,
+		`{"header": {"Host": ["shop.localhost"]}}`:                               true,
+		`{"host": ["shop.localhost"], "not": [{"host": ["blog.localhost"]}]}`:    false,
+		`{"host": ["shop.localhost"], "expression": "host('www.localhost')"}`:    false,
+		`{"host": ["shop.localhost"]}, {"expression": "host('shop.localhost')"}`: true,
+	} {
+		c := partytest.NewCaddy(t)
+		c.LoadJSON([]byte(`{"admin": {"disabled": true}, "apps": {"http": {"servers": {"site": {"listen": ["` + c.Address + `"], "automatic_https": {"disable": true}, "routes": [
+			{"match": [` + match + `], "handle": [{"handler": "wsgi_party"}]}]}}}}}`))
+		app, _ := party.Running()
+		check.Equal(t, app.HasHost("shop.localhost"), true, match)
+		check.Equal(t, app.HasHost("blog.localhost"), every, match)
+		check.Equal(t, app.HasHost(""), every, match)
+	}
+}
+
 // TestHasHostWithoutSites has a config of no site, and one that has not been provisioned.
 func TestHasHostWithoutSites(t *testing.T) {
 	c := partytest.NewCaddy(t)
