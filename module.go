@@ -177,17 +177,30 @@ func (p *Party) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 	// The next handler travels in the request's variables because neither the
 	// request nor the routes need to be made anew for that.
 	vars := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
-	outer, nested := vars[p.nextKey]
-	vars[p.nextKey] = next
+	outer, entered := vars[p.nextKey].(caddyhttp.Handler)
+	again, _ := outer.(*enteredAgain)
+	switch {
+	case !entered:
+		vars[p.nextKey] = next
+	case again == nil:
+		again = &enteredAgain{next}
+		vars[p.nextKey] = again
+	default:
+		outer, again.Handler = again.Handler, next
+	}
 	err := p.chain.ServeHTTP(w, r)
-	if nested { // else it stays: a proxy that connects in the background may be reading the variables now
-		vars[p.nextKey] = outer
+	if entered {
+		again.Handler = outer
 	}
 	if err != nil {
 		err = party.WithStatus(err)
 	}
 	return err
 }
+
+// enteredAgain is the next handler of routes that a request has entered again, from within or from behind them. It
+// changes when they return, as the variables must not then: a proxy that connects in the background may be reading them.
+type enteredAgain struct{ caddyhttp.Handler }
 
 // serveNext is the end of the routes.
 func (p *Party) serveNext(w http.ResponseWriter, r *http.Request) error {
