@@ -47,7 +47,8 @@ func init() {
 // How a guest claims requests is said where the guest is: in its manifest, in `wsgi_party_guest`, or
 // by a handler that it connects under the service `claims`. It is asked with the method, the host, the
 // query, and the path that it would see, without its mount: with empty and dot segments resolved,
-// whether they are escaped or not, as Caddy's `path` matcher does, but with its case kept.
+// whether they are escaped or not, as Caddy's `path` matcher does, but with its case kept. A WebSocket
+// is a GET request, also over HTTP/2 and HTTP/3: `reverse_proxy` makes one of its CONNECT.
 //
 // Only what the guest says counts. Nothing in a request, which anybody can make, has it taken for an
 // invite or an ask. If the guest fails to say whether a request is its own, the request gets
@@ -188,7 +189,7 @@ func (m *Matcher) MatchWithError(r *http.Request) (bool, error) {
 	if !ok {
 		return false, nil
 	}
-	d, shared, err := m.decide(r, ClaimRequest{Method: r.Method, Host: party.HostOf(r.Host), Path: seen, RawQuery: r.URL.RawQuery})
+	d, shared, err := m.decide(r, ClaimRequest{Method: methodOf(r), Host: party.HostOf(r.Host), Path: seen, RawQuery: r.URL.RawQuery})
 	if err != nil {
 		status := http.StatusServiceUnavailable
 		if r.Context().Err() != nil { // the client has gone
@@ -200,6 +201,15 @@ func (m *Matcher) MatchWithError(r *http.Request) (bool, error) {
 		caddyhttp.SetVar(r.Context(), party.ClaimVar, &d.claim)
 	}
 	return d.claims && shared, nil
+}
+
+// methodOf returns the request's method as the application gets it from reverse_proxy, which makes a GET request
+// with an Upgrade of the extended CONNECT that opens a WebSocket over HTTP/2 or HTTP/3.
+func methodOf(r *http.Request) string {
+	if r.Method == http.MethodConnect && (r.ProtoMajor == 2 && r.Header.Get(":protocol") == "websocket" || r.ProtoMajor == 3 && r.Proto == "websocket") {
+		return http.MethodGet
+	}
+	return r.Method
 }
 
 // learnPlace notes what is stripped of paths before they come to the matcher, which invites show while the
