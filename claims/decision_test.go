@@ -4,6 +4,7 @@
 package claims_test
 
 import (
+	"fmt"
 	"net/http"
 	"sync/atomic"
 	"testing"
@@ -58,4 +59,36 @@ func TestOneOfTwoThatComplementEachOtherMatches(t *testing.T) {
 	asked := fresh.asked.Load()
 	get("/c", "legacy", nil)
 	check.Equal(t, fresh.asked.Load(), asked+1, "asked")
+}
+
+// TestAVisitorStaysTheSameForAllMatchers has what a visitor is told apart by change between matchers, of which one tells
+// them apart by something else.
+func TestAVisitorStaysTheSameForAllMatchers(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	newGuest(t, "new", "GET /a")
+	c.Site(`wsgi_party main {
+		invite /__invite__/ as new
+		route {
+			@visitor wsgi_party claimed_by new share 50% by {header.Visitor}
+			header @visitor Visitor new
+			@device wsgi_party claimed_by new share 50% by {header.Device}
+			header @device Device new
+			request_header Visitor {header.Later}
+			request_header Device {header.Later}
+			@visitor_legacy not wsgi_party claimed_by new share 50% by {header.Visitor}
+			header @visitor_legacy Visitor legacy
+			@device_legacy not wsgi_party claimed_by new share 50% by {header.Device}
+			header @device_legacy Device legacy
+			@more wsgi_party claimed_by new share 100% by {header.Later}
+			test_app @more new
+		}
+	}`)
+	sides := make(map[string]int)
+	for n := range 60 {
+		got := raw(c, "/a", fmt.Sprint("Visitor: v", n%20), fmt.Sprint("Device: d", n%7), fmt.Sprint("Later: ", n))
+		visitor, device := got.Header.Values("Visitor"), got.Header.Values("Device")
+		check.FatalIf(t, len(visitor) != 1 || len(device) != 1 || got.Body != "new /a", "request %d: visitor %v, device %v, %q", n, visitor, device, got.Body)
+		sides[visitor[0]+device[0]]++
+	}
+	check.ErrorIf(t, len(sides) != 4, "%v", sides)
 }

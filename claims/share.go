@@ -124,17 +124,12 @@ func (m *Matcher) shareIn(shares map[string]share) share {
 	return m.share
 }
 
-// sharedBy reports whether the visitor who makes the request is in the share, when these have been set.
-func (m *Matcher) sharedBy(r *http.Request, shares map[string]share) bool {
-	s := m.shareIn(shares)
-	if s.all() {
-		return true
-	}
-	visitor := ""
+// visitor returns who makes the request, by what visitors are told apart by.
+func (m *Matcher) visitor(r *http.Request) (visitor string) {
 	if m.By == byClientIP { // mostly
 		visitor, _ = caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
 	} else if placeholders, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		visitor = placeholders.ReplaceAll(m.By, "")
 	}
-	return s.has(m.ClaimedBy, visitor)
+	return visitor
 }
