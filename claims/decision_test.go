@@ -85,7 +85,7 @@ func TestAVisitorStaysTheSameForAllMatchers(t *testing.T) {
 	}`)
 	sides := make(map[string]int)
 	for n := range 60 {
-		got := raw(c, "/a", fmt.Sprint("Visitor: v", n%20), fmt.Sprint("Device: d", n%7), fmt.Sprint("Later: ", n))
+		got := raw(c, "/a", fmt.Sprint("Visitor: v", n%20), fmt.Sprint("Device: d", n%8+100), fmt.Sprint("Later: ", n))
 		visitor, device := got.Header.Values("Visitor"), got.Header.Values("Device")
 		check.FatalIf(t, len(visitor) != 1 || len(device) != 1 || got.Body != "new /a", "request %d: visitor %v, device %v, %q", n, visitor, device, got.Body)
 		sides[visitor[0]+device[0]]++
