@@ -56,7 +56,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 			return nil, d.Err("the party's name has a line break: write it on one line")
 		}
 		if d.NextArg() {
-			return nil, d.ArgErr()
+			return nil, caddytokens.ArgErr(d, "wsgi_party [<name>]")
 		}
 		d.Delete()
 	}
@@ -77,7 +77,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 			return nil, d.Errf("%s takes no block", name)
 		}
 		if !option.takes(len(args)) {
-			return nil, d.ArgErr()
+			return nil, caddytokens.ArgErr(d, name+" "+option.usage)
 		}
 		if err := option.set(p, args); err != nil {
 			return nil, d.WrapErr(err)
@@ -123,8 +123,9 @@ var partyDirectives = []string{"wsgi_party_guest", "wsgi_party_ask"}
 
 // option is one of the party's own subdirectives. Only invite may be repeated.
 type option struct {
-	args int // how many
-	set  func(p *Party, args []string) error
+	args  int // how many
+	usage string
+	set   func(p *Party, args []string) error
 }
 
 const (
@@ -143,16 +144,16 @@ func (o option) takes(args int) bool {
 }
 
 var options = map[string]option{
-	"invite": {atLeastOne, setInvites},
-	"ignore_missing_services": {0, func(p *Party, _ []string) error {
+	"invite": {atLeastOne, "<uri> [as <guest>]", setInvites},
+	"ignore_missing_services": {0, "", func(p *Party, _ []string) error {
 		p.IgnoreMissingServices = true
 		return nil
 	}},
-	"strict_invites": {0, func(p *Party, _ []string) error {
+	"strict_invites": {0, "", func(p *Party, _ []string) error {
 		p.StrictInvites = true
 		return nil
 	}},
-	"invite_timeout": {1, func(p *Party, args []string) error {
+	"invite_timeout": {1, "<duration>", func(p *Party, args []string) error {
 		timeout, err := caddy.ParseDuration(args[0])
 		if err != nil {
 			return fmt.Errorf("invite_timeout %q is no duration: write one such as 5s", args[0])
@@ -163,20 +164,20 @@ var options = map[string]option{
 		p.InviteTimeout = caddy.Duration(timeout)
 		return nil
 	}},
-	"partyline_key": {1, func(p *Party, args []string) error {
+	"partyline_key": {1, "<name>", func(p *Party, args []string) error {
 		if p.PartylineKey = args[0]; p.PartylineKey == "" {
 			return errors.New("partyline_key is empty: write the name of a request variable, or leave it out")
 		}
 		return checkPartylineKey(p.PartylineKey)
 	}},
-	"prefix": {1, func(p *Party, args []string) error {
+	"prefix": {1, "<path>", func(p *Party, args []string) error {
 		if p.Prefix = args[0]; p.Prefix == "" {
 			return errors.New("prefix is empty: write the path that was stripped, or leave it out")
 		}
 		_, err := party.CheckPrefix(p.Prefix)
 		return err
 	}},
-	"ask_on": {oneOrTwo, func(p *Party, args []string) error {
+	"ask_on": {oneOrTwo, "<address> [<address as guests reach it>]", func(p *Party, args []string) error {
 		p.AskOn = &party.AskOn{Listen: args[0]}
 		if len(args) == 2 {
 			if p.AskOn.URL = args[1]; p.AskOn.URL == "" {

@@ -5,11 +5,14 @@ package claims
 
 import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/wsgiparty/wsgiparty/internal/caddytokens"
 	"github.com/wsgiparty/wsgiparty/internal/nearest"
 )
 
 // options are those of the matcher.
 var options = []string{"claimed_by", "party", "share", "by"}
+
+var usages = map[string]string{"claimed_by": "<guest>", "party": "<party>", "share": "<n>%", "by": "<placeholder>"}
 
 // UnmarshalCaddyfile sets up the matcher from Caddyfile tokens. Syntax:
 //
@@ -31,11 +34,12 @@ func (m *Matcher) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			}
 		}
 		for d.NextBlock(0) {
+			name := d.Val()
 			if err := m.unmarshalOption(d); err != nil {
 				return err
 			}
 			if d.NextArg() {
-				return d.ArgErr()
+				return caddytokens.ArgErr(d, name+" "+usages[name])
 			}
 		}
 	}
@@ -58,7 +62,7 @@ func (m *Matcher) unmarshalOption(d *caddyfile.Dispenser) error {
 	case *value != "":
 		return d.Errf("%s already specified", name)
 	case !d.NextArg():
-		return d.ArgErr()
+		return caddytokens.ArgErr(d, name+" "+usages[name])
 	case d.Val() == "":
 		return d.Errf("%s is empty: write what it is to be, or leave it out", name)
 	}

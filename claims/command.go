@@ -32,7 +32,7 @@ mounts of the guests.
 The guests come in the order in which the matchers of the config are. What else
 a matcher stands beside, or behind, it does not know.`,
 			Example: "  caddy wsgi-party route main GET /invoices/7",
-			Args:    cobra.ExactArgs(3),
+			Args:    admincommand.Args(cobra.ExactArgs(3)),
 			RunE:    admincommand.Run(commandRoute),
 		}
 	})
@@ -46,7 +46,7 @@ Shows which share of the visitors the matchers let through that say
 loaded again: write it in the config, too, if it is to stay. A larger share only
 adds visitors.`,
 			Example: "  caddy wsgi-party share main new 25%",
-			Args:    cobra.RangeArgs(1, 3),
+			Args:    admincommand.Args(cobra.RangeArgs(1, 3)),
 			RunE:    admincommand.Run(commandShare),
 		}
 	})

@@ -24,7 +24,7 @@ func TestCaddyfile(t *testing.T) {
 		check.ErrorIf(t, !bytes.Contains(config, []byte(`"on_demand":{"permission":`+want+`}`)), "%s: %s", text, config)
 	}
 	for text, want := range map[string]string{
-		"wsgi_party main new":     "wrong argument count",
+		"wsgi_party main new":     "wrong argument count or unexpected line ending after 'new': write `permission wsgi_party [<party>]`",
 		`wsgi_party ""`:           "the party's name is empty: write a name, or leave it out",
 		"wsgi_party main {\nx\n}": "permission wsgi_party takes no block",
 		"wsgi_party {\nmain\n}":   "permission wsgi_party takes no block",

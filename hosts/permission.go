@@ -98,7 +98,7 @@ func (p *Permission) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		}
 	}
 	if d.NextArg() {
-		return d.ArgErr()
+		return caddytokens.ArgErr(d, "permission wsgi_party [<party>]")
 	}
 	if caddytokens.OpensBlock(d) {
 		return d.Err("permission wsgi_party takes no block")

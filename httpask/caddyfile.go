@@ -27,7 +27,7 @@ func (a *Ask) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return d.Err("the party's name is empty: write a name, or leave it out")
 		}
 		if d.NextArg() {
-			return d.ArgErr()
+			return caddytokens.ArgErr(d, "wsgi_party_ask [<party>]")
 		}
 	}
 	for d.NextBlock(0) {
@@ -42,7 +42,7 @@ func (a *Ask) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return d.Err("max_response takes no block")
 		}
 		if len(args) != 1 {
-			return d.ArgErr()
+			return caddytokens.ArgErr(d, "max_response <size>")
 		}
 		var err error
 		if a.MaxResponse, err = caddytokens.ParseSize("max_response", args[0], "8MiB"); err != nil {

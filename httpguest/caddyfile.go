@@ -64,7 +64,7 @@ func (g *Guest) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return d.Err("the guest's name is empty: write that of its invite, or leave it out")
 		}
 		if d.NextArg() {
-			return d.ArgErr()
+			return caddytokens.ArgErr(d, "wsgi_party_guest [<name>]")
 		}
 	}
 	parsed := options{g, make(map[string][]map[string]any)}
@@ -87,7 +87,7 @@ func (g *Guest) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return d.Err("key is empty: if it is written {$VARIABLE}, that variable is unset in the environment of Caddy; write {env.VARIABLE}, which stays out of the config, and set it")
 		}
 		if len(args) < option.least || option.most >= 0 && len(args) > option.most {
-			return d.ArgErr()
+			return caddytokens.ArgErr(d, name+" "+option.usage)
 		}
 		if err := option.set(parsed, args); err != nil {
 			return d.WrapErr(err)
@@ -112,16 +112,17 @@ type options struct {
 var guestOptions = map[string]struct {
 	least, most int // arguments; any number if most is negative
 	repeatable  bool
+	usage       string
 	set         func(o options, args []string) error
 }{
-	"key": {1, -1, true, func(o options, args []string) error {
+	"key": {1, -1, true, "<secret>...", func(o options, args []string) error {
 		if args[0] == "auto" || o.KeyAuto != nil {
 			return o.setKeyAuto(args)
 		}
 		o.Keys = append(o.Keys, args...)
 		return checkKeys(o.Keys)
 	}},
-	"url": {2, 2, true, func(o options, args []string) error {
+	"url": {2, 2, true, "<name> <template>", func(o options, args []string) error {
 		if _, ok := o.URLs[args[0]]; ok {
 			return errors.New("url " + args[0] + " already specified")
 		}
@@ -131,7 +132,7 @@ var guestOptions = map[string]struct {
 		o.URLs[args[0]] = args[1]
 		return checkDeclared("urls", args[0], args[1])
 	}},
-	"answer": {2, 2, true, func(o options, args []string) error {
+	"answer": {2, 2, true, "<service> <json>", func(o options, args []string) error {
 		var answer any = args[1]
 		if text := []byte(args[1]); json.Valid(text) {
 			if err := checkAnswer(text); err != nil {
@@ -141,7 +142,7 @@ var guestOptions = map[string]struct {
 		}
 		return o.addHandler(args[0], map[string]any{"answer": answer})
 	}},
-	"service": {2, 3, true, func(o options, args []string) error {
+	"service": {2, 3, true, "<service> [GET|POST] <href>", func(o options, args []string) error {
 		href := args[len(args)-1]
 		if strings.ContainsAny(href[:min(1, len(href))], `{["`) && json.Valid([]byte(href)) {
 			return fmt.Errorf("service %s has JSON for its href: a constant is written `answer %[1]s …`", args[0])
@@ -155,7 +156,7 @@ var guestOptions = map[string]struct {
 		}
 		return o.addHandler(args[0], handler)
 	}},
-	"claim": {1, -1, true, func(o options, args []string) error {
+	"claim": {1, -1, true, "<pattern>...|urls", func(o options, args []string) error {
 		for i, arg := range args[1:] {
 			if method := args[i]; claimpattern.IsMethod(method) && strings.Contains(arg, "/") {
 				return fmt.Errorf("claim %s %s: a pattern with a method is one argument: write `claim \"%[1]s %[2]s\"`", method, arg)
@@ -164,7 +165,7 @@ var guestOptions = map[string]struct {
 		o.Claims = append(o.Claims, args...)
 		return checkMember("claims", args)
 	}},
-	"claim_cache": {1, 1, false, func(o options, args []string) error {
+	"claim_cache": {1, 1, false, "<duration>", func(o options, args []string) error {
 		during, err := caddy.ParseDuration(args[0])
 		if err != nil || during <= 0 || during > maxClaimCache {
 			return fmt.Errorf("claim_cache is %s: write a duration above zero and up to 24h, such as 5s", args[0])
@@ -172,17 +173,17 @@ var guestOptions = map[string]struct {
 		o.ClaimCache = caddy.Duration(during)
 		return nil
 	}},
-	"unavailable": {1, 1, false, func(o options, args []string) error {
+	"unavailable": {1, 1, false, "pass", func(o options, args []string) error {
 		if o.Unavailable = args[0]; !o.passes() {
 			return errors.New("unavailable is " + args[0] + ": write pass, or leave it out")
 		}
 		return nil
 	}},
-	"host": {1, -1, true, func(o options, args []string) error {
+	"host": {1, -1, true, "<name>...", func(o options, args []string) error {
 		o.Hosts = append(o.Hosts, args...)
 		return checkMember("hosts", args)
 	}},
-	"fetch_manifest": {0, 1, false, func(o options, args []string) error {
+	"fetch_manifest": {0, 1, false, "[on|off]", func(o options, args []string) error {
 		on := len(args) == 0 || args[0] == "on"
 		if !on && args[0] != "off" {
 			return errors.New("fetch_manifest is " + args[0] + ": write on or off")
@@ -190,12 +191,12 @@ var guestOptions = map[string]struct {
 		o.FetchManifest = &on
 		return nil
 	}},
-	"hrefs": {1, -1, true, func(o options, args []string) error {
+	"hrefs": {1, -1, true, "<path>...", func(o options, args []string) error {
 		o.Hrefs = append(o.Hrefs, args...)
 		_, err := parseHrefs(args)
 		return err
 	}},
-	"allow": {1, -1, true, func(o options, args []string) error {
+	"allow": {1, -1, true, "<service>...", func(o options, args []string) error {
 		o.Allow = append(o.Allow, args...)
 		for _, service := range args {
 			if err := checkDeclared("services", service, map[string]any{"answer": nil}); err != nil {
@@ -204,7 +205,7 @@ var guestOptions = map[string]struct {
 		}
 		return nil
 	}},
-	"timeout": {1, 1, false, func(o options, args []string) error {
+	"timeout": {1, 1, false, "<duration>", func(o options, args []string) error {
 		timeout, err := caddy.ParseDuration(args[0])
 		if err != nil || timeout <= 0 {
 			return errors.New("timeout is " + args[0] + ": write a duration above zero, such as 2s")
@@ -212,17 +213,17 @@ var guestOptions = map[string]struct {
 		o.Timeout = caddy.Duration(timeout)
 		return nil
 	}},
-	"max_asks": {1, 1, false, func(o options, args []string) (err error) {
+	"max_asks": {1, 1, false, "<n>", func(o options, args []string) (err error) {
 		if o.MaxAsks, err = strconv.Atoi(args[0]); err != nil || o.MaxAsks < 1 || o.MaxAsks > maxMaxAsks {
 			return fmt.Errorf("max_asks is %s: write a number from 1 to %d", args[0], maxMaxAsks)
 		}
 		return nil
 	}},
-	"max_answer": {1, 1, false, func(o options, args []string) (err error) {
+	"max_answer": {1, 1, false, "<size>", func(o options, args []string) (err error) {
 		o.MaxAnswer, err = caddytokens.ParseSize("max_answer", args[0], "1MiB")
 		return err
 	}},
-	"forward": {1, -1, true, func(o options, args []string) error {
+	"forward": {1, -1, true, "<header>...", func(o options, args []string) error {
 		o.Forward = append(o.Forward, args...)
 		return checkForwarded(args)
 	}},

@@ -53,7 +53,7 @@ failed or did not join.`,
 				return command.Help()
 			}
 			add := func(use, short string, args cobra.PositionalArgs, f func(caddycmd.Flags) error) *cobra.Command {
-				added := &cobra.Command{Use: use, Short: short, Args: args, RunE: admincommand.Run(f)}
+				added := &cobra.Command{Use: use, Short: short, Args: admincommand.Args(args), RunE: admincommand.Run(f)}
 				command.AddCommand(added)
 				return added
 			}

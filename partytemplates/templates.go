@@ -143,7 +143,7 @@ func (f *TemplateFunctions) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		}
 	}
 	if d.NextArg() {
-		return d.ArgErr()
+		return caddytokens.ArgErr(d, "wsgi_party [<party>]")
 	}
 	if caddytokens.OpensBlock(d) {
 		return d.Err("wsgi_party takes no block here")

@@ -351,7 +351,7 @@ func TestTheTemplatesExtensionInACaddyfile(t *testing.T) {
 		check.ErrorIf(t, err != nil || !strings.Contains(string(adapted), `{"handler":"templates","match":`+want+`,"mime_types":["text/html"]}`), "%s: %s %v, want %s", config, adapted, err, want)
 	}
 	for config, want := range map[string]string{
-		"wsgi_party one two":         "wrong argument count or unexpected line ending after 'two', at Caddyfile:4",
+		"wsgi_party one two":         "wrong argument count or unexpected line ending after 'two': write `wsgi_party [<party>]`, at Caddyfile:4",
 		`wsgi_party ""`:              "the party's name is empty: write a name, or leave it out, at Caddyfile:4",
 		"wsgi_party {\nname main\n}": "wsgi_party takes no block here, at Caddyfile:4",
 		"wsgi_party main {\nx\n}":    "wsgi_party takes no block here, at Caddyfile:4",

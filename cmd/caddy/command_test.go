@@ -393,15 +393,17 @@ func TestTheCommandRefusesWrongArguments(t *testing.T) {
 		arguments []string
 		want      string
 	}{
-		{[]string{"list", "main"}, "unknown command"},
+		{[]string{"list", "main"}, "unknown command \"main\" for \"caddy wsgi-party list\": write `caddy wsgi-party list`"},
 		{[]string{"shwo", "main"}, `"shwo" is none of ask, check, invite, list, route, share, show`},
 		{[]string{"show", ""}, "a name is empty"},
 		{[]string{"invite", "main", ""}, "a name is empty"},
-		{[]string{"show"}, "accepts 1 arg(s), received 0"},
+		{[]string{"show"}, "accepts 1 arg(s), received 0: write `caddy wsgi-party show <party>`"},
 		{[]string{"show", "main", "other"}, "accepts 1 arg(s), received 2"},
-		{[]string{"ask", "main"}, "accepts between 2 and 3 arg(s), received 1"},
+		{[]string{"ask", "main"}, "accepts between 2 and 3 arg(s), received 1: write `caddy wsgi-party ask <party> <service> [<payload>]`"},
 		{[]string{"ask", "main", "ping", "1", "2"}, "accepts between 2 and 3 arg(s), received 4"},
-		{[]string{"invite"}, "accepts between 1 and 2 arg(s), received 0"},
+		{[]string{"invite"}, "accepts between 1 and 2 arg(s), received 0: write `caddy wsgi-party invite <party> [<guest>]`"},
+		{[]string{"route", "main", "GET"}, "accepts 3 arg(s), received 2: write `caddy wsgi-party route <party> <method> <path>`"},
+		{[]string{"share"}, "accepts between 1 and 3 arg(s), received 0: write `caddy wsgi-party share <party> [<guest> [<n>%]]`"},
 		{[]string{"invite", "main", "one", "two"}, "accepts between 1 and 2 arg(s), received 3"},
 		{[]string{"list", "--first"}, "unknown flag: --first"},
 		{[]string{"ask", "main", "ping", "text"}, `the payload is no JSON: jsontext: invalid character 'e' in literal true (expecting 'r') after offset 1: write a string as '"text"'`},

@@ -46,6 +46,16 @@ func Run(f func(caddycmd.Flags) error) func(*cobra.Command, []string) error {
 	})
 }
 
+// Args returns the check of a command's arguments, whose error says what to write instead.
+func Args(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(command *cobra.Command, args []string) error {
+		if err := check(command, args); err != nil {
+			return fmt.Errorf("%w: write `%s %s`", err, command.Parent().CommandPath(), command.Use)
+		}
+		return nil
+	}
+}
+
 // exitUnreachable is the exit status when no Caddy answers.
 const exitUnreachable = 2
 

@@ -35,6 +35,12 @@ func OpensBlock(d *caddyfile.Dispenser) bool {
 	return false
 }
 
+// ArgErr returns the dispenser's error of the same name, for arguments that are missing or too many, and says
+// what to write instead.
+func ArgErr(d *caddyfile.Dispenser, write string) error {
+	return d.Errf("wrong argument count or unexpected line ending after '%s': write `%s`", d.Val(), strings.TrimSpace(write))
+}
+
 // ListOf lists what can be written.
 func ListOf[T any](known map[string]T) string {
 	return strings.Join(slices.Sorted(maps.Keys(known)), ", ")
