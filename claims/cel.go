@@ -6,6 +6,7 @@
 package claims
 
 import (
+	"net/http"
 	"regexp"
 	"slices"
 	"strings"
@@ -35,7 +36,7 @@ func (*Matcher) CELLibrary(ctx caddy.Context) (cel.Library, error) {
 		}
 		option := func(name string) string { return strings.Join(values[name], "") } // there is one, or none
 		m := &Matcher{ClaimedBy: option("claimed_by"), Party: option("party"), Share: option("share"), By: option("by")}
-		return m, m.Provision(ctx)
+		return inExpression{m}, m.Provision(ctx)
 	}
 	return caddyhttp.NewMatcherCELLibrary([]cel.EnvOption{
 		cel.Macros(parser.NewGlobalMacro("wsgi_party", 1, expandMacro)),
@@ -45,6 +46,18 @@ func (*Matcher) CELLibrary(ctx caddy.Context) (cel.Library, error) {
 	}, []cel.ProgramOption{
 		cel.CustomDecorator(caddyhttp.CELMatcherDecorator(celFunction, factory)),
 	}), nil
+}
+
+// inExpression sets the placeholders of an error, such as {err.status_code}. Caddy's servers, which do that for
+// error routes, look for the status in the error itself only, and expressions wrap it.
+type inExpression struct{ *Matcher }
+
+func (m inExpression) MatchWithError(r *http.Request) (bool, error) {
+	matches, err := m.Matcher.MatchWithError(r)
+	if err != nil {
+		new(caddyhttp.HTTPErrorConfig).WithError(r, err)
+	}
+	return matches, err
 }
 
 // expandMacro makes `wsgi_party({…})` a call with the request, and with constants: a matcher that

@@ -52,8 +52,7 @@ func init() {
 //
 // Only what the guest says counts. Nothing in a request, which anybody can make, has it taken for an
 // invite or an ask. If the guest fails to say whether a request is its own, the request gets
-// status 503: neither application is to have it by accident. (In an `expression` outside of the party
-// it is 500, Caddy's status for errors there.)
+// status 503: neither application is to have it by accident.
 //
 // With `share` a part of the visitors goes to the guest first. They are always the same ones, chosen by a
 // hash of the guest's name and `by`, so that a larger share only adds to them. What the guest fails to

@@ -206,6 +206,27 @@ func TestAGuestThatFailsToSayIsAnsweredFor(t *testing.T) {
 	}
 }
 
+func TestAGuestThatFailsToSayIsAnsweredForOutsideOfItsParty(t *testing.T) {
+	for name, matcher := range map[string]string{
+		"itself":           "wsgi_party claimed_by new party main",
+		"in an expression": "expression `path('/*') && wsgi_party({'claimed_by': 'new', 'party': 'main'})`",
+	} {
+		for handled, want := range map[string]string{
+			"": "",
+			"handle_errors {\nrespond \"{err.status_code} {err.message}\" {err.status_code}\n}": `503 whether guest "new" of party "main" claims the request is not known`,
+			"handle_errors 503 {\nrespond \"is {err.status_text}\" {err.status_code}\n}":        "is Service Unavailable",
+		} {
+			c := partytest.NewCaddy(t)
+			partytest.GuestWith(t, "new", map[string]partytest.Handler{"claims": func(context.Context, any) (any, error) {
+				return nil, errors.New("oh no")
+			}})
+			c.Site("route {\n@it " + matcher + "\nrespond @it it\nwsgi_party main {\ninvite /__invite__/ as new\ntest_app new\n}\n}\n" + handled)
+			status, body := c.Get("/x")
+			check.ErrorIf(t, status != http.StatusServiceUnavailable || !strings.HasPrefix(body, want), "%s, %s: %d %s", name, handled, status, body)
+		}
+	}
+}
+
 func TestInvitesAndAsksReachTheirGuestsWhateverIsClaimed(t *testing.T) {
 	const all = "claim /"
 	for _, claimed := range [][2]string{{all, ""}, {"", all}, {all, all}, {"", ""}} {
