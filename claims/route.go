@@ -8,6 +8,7 @@ package claims
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -17,6 +18,7 @@ import (
 	"github.com/wsgiparty/wsgiparty/internal/nearest"
 	"github.com/wsgiparty/wsgiparty/internal/wire"
 	"github.com/wsgiparty/wsgiparty/party"
+	"golang.org/x/net/http/httpguts"
 )
 
 // The JSON of the endpoint.
@@ -56,6 +58,9 @@ type routed struct {
 // parseRouted returns what the query of a request to the endpoint asks for.
 func parseRouted(query url.Values) (routed, error) {
 	r := routed{method: cmp.Or(strings.ToUpper(query.Get("method")), http.MethodGet), host: party.HostOf(query.Get("host"))}
+	if !httpguts.ValidHeaderFieldName(r.method) { // a token, too
+		return r, fmt.Errorf("method is %q: write one such as GET", r.method)
+	}
 	path := query.Get("path")
 	if !strings.HasPrefix(path, "/") {
 		return r, fmt.Errorf("path is %q: write that of a request, which begins with a slash, such as /invoices/7", path)
@@ -66,7 +71,10 @@ func parseRouted(query url.Values) (routed, error) {
 		u, err = new(url.URL).Parse("//host" + path)
 	}
 	if err != nil {
-		return r, fmt.Errorf("path: %w", err)
+		if urlError, ok := errors.AsType[*url.Error](err); ok {
+			err = urlError.Err // without the URL made of it
+		}
+		return r, fmt.Errorf("path is %q: %w: write that of a request, such as /invoices/7, and a %% in it as %%25", path, err)
 	}
 	r.url = u
 	return r, nil

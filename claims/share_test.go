@@ -196,7 +196,8 @@ func TestMistakesInASharesChangeAreNamed(t *testing.T) {
 		{"POST", "main/route?path=/", 405, "GET and HEAD"},
 		{"GET", "main/route", 400, `path is \"\"`},
 		{"GET", "main/route?path=a", 400, "begins with a slash"},
-		{"GET", "main/route?path=/%25zz", 400, "path"},
+		{"GET", "main/route?path=/%25zz", 400, `path is \"/%zz\": invalid URL escape \"%zz\": write that of a request, such as /invoices/7, and a % in it as %25`},
+		{"GET", "main/route?path=/&method=G%20T", 400, `method is \"G T\": write one such as GET`},
 		{"GET", "nobody/route?path=/", 404, "nobody"},
 	} {
 		got := c.Call(r.method, "/wsgi_party/"+r.path, "")

@@ -206,6 +206,8 @@ func parse(text string) (p pattern, err error) {
 		return p, fmt.Errorf("it has a character that cannot be seen: write it escaped, as in /%%20")
 	case hasMethod && p.method == "":
 		return p, fmt.Errorf("it begins with white space: write a method there, as in \"GET /users/{id}\", or nothing")
+	case strings.Contains(p.method, "/"):
+		return p, fmt.Errorf("it has white space in its path: write it as %%20, or make two patterns of it")
 	case p.method != strings.ToUpper(p.method):
 		return p, fmt.Errorf("its method is %s, and methods are in capitals: write %s", shorten(p.method, 32), shorten(strings.ToUpper(p.method), 32))
 	case strings.Contains(text, "{http."):

@@ -78,6 +78,7 @@ func TestPatternsThatAreRefused(t *testing.T) {
 		"GET":                      `"GET": it is a method without a path: write both as one pattern, as in "GET /users/{id}" (in a Caddyfile with the quotes)`,
 		"/a,/b,PUT":                `[2] "PUT": it is a method`,
 		"users":                    `"users": it has no path: write one, which begins with a slash`,
+		"/a b":                     `it has white space in its path: write it as %20, or make two patterns of it`,
 		"get /users":               `its method is get, and methods are in capitals: write GET`,
 		"GET users":                `"GET users": it has no path`,
 		" /x":                      `it begins with white space`,
