@@ -8,15 +8,24 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 	"unicode/utf8"
 
+	"github.com/wsgiparty/wsgiparty/internal/lru"
 	"golang.org/x/net/idna"
 )
 
 const (
 	maxName  = 253 // bytes of a name, in ASCII
 	maxLabel = 63
+
+	maxConverted  = 1000
+	convertedKept = 24 * time.Hour
 )
+
+// converted keeps internationalized names in ASCII. To convert one, or to check one that has been, takes longer
+// than to find out whose it is.
+var converted = lru.New[string, string](maxConverted)
 
 // hostOf returns the name as guests are asked for it, in lower case and ASCII. An error says why there can
 // be no certificate for it that browsers take.
@@ -27,14 +36,22 @@ func hostOf(name string) (string, error) {
 	if !utf8.ValidString(name) {
 		return "", errors.New("it is no UTF-8")
 	}
-	if !isPlain(name) {
-		ascii, err := idna.Lookup.ToASCII(name)
-		if err != nil {
-			return "", err
-		}
-		name = strings.ToLower(ascii)
+	if isPlain(name) {
+		return name, checkName(name)
 	}
-	return name, checkName(name)
+	if host, ok := converted.Get(name); ok {
+		return host, nil
+	}
+	ascii, err := idna.Lookup.ToASCII(name)
+	if err != nil {
+		return "", err
+	}
+	host := strings.ToLower(ascii)
+	if err := checkName(host); err != nil {
+		return "", err
+	}
+	converted.Put(name, host, convertedKept)
+	return host, nil
 }
 
 // isPlain reports whether the name is what idna would make of it.

@@ -4,6 +4,7 @@
 package hosts
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -64,6 +65,20 @@ func TestNames(t *testing.T) {
 	}
 }
 
+// TestAnInternationalizedNameIsConvertedOnce floods what is kept with other names.
+func TestAnInternationalizedNameIsConvertedOnce(t *testing.T) {
+	for _, name := range []string{"xn--bcher-kva.example", "bücher.example", "Bücher.example"} {
+		for range 2 {
+			check.Equal(t, check.Value(hostOf(name))(t), "xn--bcher-kva.example", name)
+		}
+		check.Equal(t, testing.AllocsPerRun(100, func() { _, _ = hostOf(name) }), 0, "allocations for %s", name)
+	}
+	for i := range 2 * maxConverted {
+		check.Value(hostOf(fmt.Sprintf("ü%d.example", i)))(t)
+	}
+	check.Equal(t, converted.Len(), maxConverted, "names kept")
+}
+
 // FuzzNames has no name pass that a guest would not expect.
 func FuzzNames(f *testing.F) {
 	for _, name := range []string{"shop.example.com", "bücher.example", "127.0.0.1", "*.example.com", longest} {
@@ -81,7 +96,7 @@ func FuzzNames(f *testing.F) {
 }
 
 func BenchmarkName(b *testing.B) {
-	for _, name := range []string{"shop.example.com", "xn--bcher-kva.example"} {
+	for _, name := range []string{"shop.example.com", "xn--bcher-kva.example", "xn--mgbh0fb.xn--kgbechtv", "bücher.example"} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
