@@ -105,6 +105,31 @@ func TestAdminAskFirst(t *testing.T) {
 	}
 }
 
+// TestLinksOfAnAdminAskFollowClaims has two applications know a page, of which the one that was invited
+// last claims it, and then does not.
+func TestLinksOfAnAdminAskFollowClaims(t *testing.T) {
+	c := newAdminTest(t)
+	const legacy, fresh = "/legacy/invoices/7", "/new/invoices/7"
+	for _, test := range []struct{ claim, all, first string }{
+		{"claim \"GET /invoices/{id}\"", "[" + fresh + " " + legacy + "]; new answered; legacy answered", "[" + fresh + "]; new answered"},
+		{"claim urls", "[" + fresh + " " + legacy + "]; new answered; legacy answered", "[" + fresh + "]; new answered"},
+		{"claim \"POST /invoices/{id}\"", "[" + legacy + " " + fresh + "]; legacy answered; new answered", "[" + legacy + "]; legacy answered"},
+		{"", "[" + legacy + " " + fresh + "]; legacy answered; new answered", "[" + legacy + "]; legacy answered"},
+	} {
+		c.Site("wsgi_party main {\n" + mounted("legacy", "") + mounted("new", test.claim) + "}")
+		for _, payload := range []string{`["invoice", {"id": 7}]`, `{"name": "invoice", "values": {"id": 7}}`} {
+			check.Equal(t, c.ask("main/ask/url", payload).String(), test.all, "%s: %s", test.claim, payload)
+			check.Equal(t, c.ask("main/ask/url?first", payload).String(), test.first, "%s: %s, the first", test.claim, payload)
+		}
+		check.Equal(t, c.ask("main/ask/url?first", `["legacy:invoice", {"id": 7}]`).String(), "["+legacy+"]; legacy answered", test.claim)
+	}
+}
+
+// mounted are the directives of a guest that has a page, with this option.
+func mounted(guest, option string) string {
+	return "invite /" + guest + "/__invite__/\nhandle_path /" + guest + "/* {\nwsgi_party_guest {\nurl invoice /invoices/{id}\n" + option + "\n}\nrespond " + guest + "\n}\n"
+}
+
 func TestAdminAskDurationsAreThoseOfTheHandlers(t *testing.T) {
 	c := newAdminTest(t, "wsgi_party main")
 	const pause = 20 * time.Millisecond
