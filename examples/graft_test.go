@@ -103,6 +103,7 @@ mkdir -p "$3" && cp "`+builtCaddy(t)+`" "$3/caddy"
 	if requests < 500 || lost != 0 {
 		t.Errorf("%d requests, %d of them lost", requests, lost)
 	}
+	check.ErrorIf(t, !regexp.MustCompile(`(?m)^[1-9]\d+ invoices, 0 made twice$`).MatchString(output.String()), "it does not show that each form made one invoice")
 	want := []struct {
 		moved  int    // so many pages are the new application's, or become so;
 		moving string // these change sides in this step,
