@@ -118,7 +118,11 @@ func byHTTP3(c *partytest.HTTPS, r *http.Request) (*http.Response, error) {
 	}
 	c.Cleanup(func() { _ = conn.CloseWithError(0, "") })
 	client := new(http3.Transport).NewClientConn(conn)
-	<-client.ReceivedSettings()
+	select {
+	case <-client.ReceivedSettings():
+	case <-r.Context().Done():
+		return nil, r.Context().Err()
+	}
 	stream, err := client.OpenRequestStream(r.Context())
 	if err != nil {
 		return nil, err
