@@ -69,8 +69,9 @@ type Matcher struct {
 	// the config loads.
 	ClaimedBy string `json:"claimed_by,omitempty"`
 
-	// The name of the party. Default: the party in whose routes the matcher is. Required elsewhere: the
-	// paths of requests then are as outside of the party, with the guest's mount.
+	// The name of the party. Default: the party in whose routes the matcher is. Required elsewhere, as in a
+	// named route, also where a party invokes that: the paths of requests then have to come with the
+	// guest's mount, which nothing is to have stripped.
 	Party string `json:"party,omitempty"`
 
 	// The share of the visitors whose requests match, if they are claimed, from `0%` to `100%`; decimals
@@ -113,7 +114,7 @@ func (m *Matcher) Provision(ctx caddy.Context) error {
 		m.Party = h.Name()
 	}
 	if m.Party == "" {
-		return fmt.Errorf("this wsgi_party matcher is in no party's routes: say whose guest %s is, as in `wsgi_party claimed_by %[1]s party <party>`; %s", m.ClaimedBy, party.WhichParties(ctx))
+		return fmt.Errorf("this wsgi_party matcher is in no party's routes, as in a named route it never is: say whose guest %s is, as in `wsgi_party claimed_by %[1]s party <party>`; %s", m.ClaimedBy, party.WhichParties(ctx))
 	}
 	operator, err := party.Join(ctx, m.Party, "")
 	if err != nil {

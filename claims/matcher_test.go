@@ -148,6 +148,17 @@ func TestOutsideOfAPartyItHasToBeNamed(t *testing.T) {
 	}
 }
 
+// TestANamedRouteIsOutsideOfTheParty has one be invoked in the party, and in front of it and behind what strips the mount.
+func TestANamedRouteIsOutsideOfTheParty(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	newGuest(t, "new", "GET /claimed")
+	const config = "&(named) {\n@new wsgi_party claimed_by new%s\nrespond @new new\nrespond other\n}\nADDRESS {\nroute {\nroute /out/* {\nuri strip_prefix /out\ninvoke named\n}\n" +
+		"wsgi_party main {\ninvite /shop/__invite__/ as new\nhandle_path /shop/in/* {\ninvoke named\n}\nhandle_path /shop/* {\ntest_app new\n}\nhandle {\ninvoke named\n}\n}\n}\n}"
+	check.Fails(t, c.TryLoad(fmt.Sprintf(config, "")), "a named route", "wsgi_party claimed_by new party <party>")
+	c.Load(fmt.Sprintf(config, " party main"))
+	expect(c, map[string]string{"/out/shop/claimed": "new", "/out/claimed": "other", "/shop/in/claimed": "other", "/shop/in/shop/claimed": "new", "/claimed": "other", "/shop/claimed": "new /claimed"})
+}
+
 func TestAGuestThatThePartyDoesNotHaveIsWarnedOf(t *testing.T) {
 	newGuest(t, "blog")
 	partytest.OnProvision(t, "joins", partytest.Joins("main", "menu", "menu", "soup"))
