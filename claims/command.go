@@ -43,8 +43,9 @@ a matcher stands beside, or behind, it does not know.`,
 			Long: `
 Shows which share of the visitors the matchers let through that say
 'claimed_by <guest>', or sets it, in all of these matchers, until the config is
-loaded again: write it in the config, too, if it is to stay. A larger share only
-adds visitors.`,
+loaded again: write it in the config, too, if it is to stay. Caddy loads an
+unchanged config only by 'caddy reload --force'. A larger share only adds
+visitors.`,
 			Example: "  caddy wsgi-party share main new 25%",
 			Args:    admincommand.Args(cobra.RangeArgs(1, 3)),
 			RunE:    admincommand.Run(commandShare),

@@ -63,7 +63,9 @@ func init() {
 // The request variable `{http.vars.wsgi_party.claim}` is what the guest claims the request by, such as
 // the pattern `GET /users/{id}`, also where the share leaves the visitor to another application.
 //
-// In an `expression` it is a function: `wsgi_party({'claimed_by': 'new', 'share': '10%'})`.
+// In an `expression` it is a function: `wsgi_party({'claimed_by': 'new', 'share': '10%'})`. Outside of the party,
+// say the status in `handle_errors` then, as in `respond "Sorry" {err.status_code}`: Caddy's default there does not
+// see that of an error in an expression, and is 200.
 type Matcher struct {
 	// Required. The name of the guest, in which global placeholders such as `{env.NEW}` are replaced when
 	// the config loads.

@@ -27,9 +27,10 @@ func fenced(t testing.TB, page, language string) string {
 
 // TestThePageOnDomains runs what docs/domains.md says, with Caddy's internal issuer.
 func TestThePageOnDomains(t *testing.T) {
-	page, err := os.ReadFile("../docs/domains.md")
+	text, err := os.ReadFile("../docs/domains.md")
 	check.Must(t, err)
-	config := fenced(t, string(page), "caddyfile")
+	page := string(text)
+	config := fenced(t, page, "caddyfile")
 	_, warnings, err := partytest.AdaptCaddyfile(config)
 	check.ErrorIf(t, err != nil || len(warnings) > 0, "%v, %v", warnings, err)
 
@@ -37,7 +38,7 @@ func TestThePageOnDomains(t *testing.T) {
 	says := func(text string) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, text) }
 	}
-	shops := partytest.NewApplication(t, fenced(t, string(page), "json"), says("shops"))
+	shops := partytest.NewApplication(t, strings.Replace(fenced(t, page, "json"), `"hosts":  [`, `"hosts":  ["*.shops.example.com", `, 1), says("shops"))
 	blogs := partytest.NewApplication(t, `{"hosts": ["bobs-diary.example"], "claims": ["bobs-diary.example/"]}`, says("blogs"))
 	options, site, ok := strings.Cut(strings.TrimPrefix(config, "{\n"), "\n}\n")
 	check.FatalIf(t, !ok, "the Caddyfile has no options")
@@ -50,6 +51,11 @@ func TestThePageOnDomains(t *testing.T) {
 		check.Equal(t, visit(c, name), who, "who serves %s", name)
 	}
 	uncertified(c, "others.example", "example.com")
+
+	_, rest, _ := strings.Cut(page, "\n```json\n")
+	c.Load(options, strings.Replace(site, "@shops wsgi_party claimed_by shops\n", fenced(t, rest, "caddyfile"), 1))
+	certified(c, "hats.shops.example.com")
+	check.Equal(t, visit(c, "hats.shops.example.com"), "shops", "who serves a name with a wildcard")
 }
 
 // visit returns what the site of that name answers.
