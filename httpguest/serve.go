@@ -47,8 +47,8 @@ func (a *application) passOn(w http.ResponseWriter, r *http.Request, next caddyh
 	passing, panics := a.meter.Begin(r), true
 	defer func() {
 		status := response.statusOf(err, panics)
-		passing.End(status)
-		if !panics && status != subrequest.StatusClientClosedRequest { // else it says nothing of the application
+		own := passing.End(status)
+		if own && !panics && status != subrequest.StatusClientClosedRequest { // else it says nothing of the application
 			a.noteRequest(err)
 		}
 	}()

@@ -204,6 +204,53 @@ func TestTheKindOfARequestIsItsClaim(t *testing.T) {
 }
 
 // TestTheAccessLogSaysTheGuest has a log as an operator writes it.
+// TestARequestIsOneGuestsOfAParty has the handler of legacy stand in front of the routes of new, as it does where it is in no
+// `handle`: Caddy sorts directives. What is new's is neither counted for legacy, nor has legacy be down.
+func TestARequestIsOneGuestsOfAParty(t *testing.T) {
+	c := newMeteredTest(t)
+	partytest.App(t, "new", func(_ http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+		if r.URL.Path == "/new/down" {
+			return caddyhttp.Error(http.StatusServiceUnavailable, errors.New("no upstreams available"))
+		}
+		return nil
+	})
+	partytest.App(t, "legacy", func(http.ResponseWriter, *http.Request, caddyhttp.Handler) error { return nil })
+	inner := partytest.FreshParty()
+	c.load(`
+		invite /__invite__/ as new
+		invite /__invite__/ as legacy
+		@new wsgi_party claimed_by new
+		handle @new {
+			wsgi_party_guest new {
+				claim /new/
+				fetch_manifest off
+			}
+			handle /new/nested/* {
+				wsgi_party ` + inner + ` {
+					invite /new/nested/__invite__/ as other
+					wsgi_party_guest other {
+						url home /
+					}
+					test_app legacy
+				}
+			}
+			test_app new
+		}
+		wsgi_party_guest legacy {
+			claim /
+			fetch_manifest off
+			unavailable pass
+		}
+		test_app legacy`)
+	for path, status := range map[string]int{"/new/": 200, "/new/down": 503, "/old": 200, "/new/nested/x": 200} {
+		c.Expect(path, status, "")
+	}
+	c.expectCounted("new", map[string]int{"2xx": 2, "5xx": 1})
+	c.expectCounted("legacy", map[string]int{"2xx": 1})
+	c.expectClaims("legacy", map[string]string{"GET /old": "/"})
+	(&guestTest{c.Caddy, inner}).expectCounted("other", map[string]int{"2xx": 1})
+}
+
 func TestTheAccessLogSaysTheGuest(t *testing.T) {
 	c := newGuestTest(t)
 	answers := func(w http.ResponseWriter, _ *http.Request, _ caddyhttp.Handler) error {
