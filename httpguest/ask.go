@@ -246,6 +246,9 @@ func (a *application) send(r *http.Request, options party.SendOptions, body []by
 			prepare(r)
 		}
 	}
+	if a.Direct != nil {
+		options.RoundTripper = pastRoutes{a}
+	}
 	response, err := a.invitation.SendWith(r, options)
 	if handlerErr, ok := errors.AsType[caddyhttp.HandlerError](err); ok && handlerErr.StatusCode != 0 {
 		return nil, &statusError{handlerErr.StatusCode, handlerErr.Err}

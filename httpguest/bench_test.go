@@ -32,6 +32,7 @@ import (
 type benchGuests struct {
 	*partytest.Caddy
 	askAddress string
+	plain      string // the address of one of the applications
 }
 
 // benchKey is the environment variable of the applications' keys, by number.
@@ -43,15 +44,21 @@ func benchKey(b *testing.B, n int) string {
 
 // newBenchGuests runs a party of so many applications that answer for ping, of which
 // the first n hang.
-func newBenchGuests(b *testing.B, guests, hanging int, timeout string) *benchGuests {
+func newBenchGuests(b *testing.B, guests, hanging int, timeout string, options ...string) *benchGuests {
 	b.Helper()
-	c := &benchGuests{partytest.NewCaddy(b), testport.Address(b)}
+	c := &benchGuests{partytest.NewCaddy(b), testport.Address(b), testport.Address(b)}
 	serve := func(name string, h http.HandlerFunc) string {
 		socket := filepath.Join(b.TempDir(), name)
 		l := check.Value(net.Listen("unix", socket))(b)
 		server := &http.Server{Handler: h}
 		go server.Serve(l)
-		b.Cleanup(func() { server.Close() })
+		if name == "well" {
+			go server.Serve(check.Value(net.Listen("tcp", c.plain))(b))
+		}
+		b.Cleanup(func() {
+			server.Close()
+			benchClient.CloseIdleConnections()
+		})
 		return socket
 	}
 	well := serve("well", func(w http.ResponseWriter, r *http.Request) {
@@ -84,10 +91,11 @@ func newBenchGuests(b *testing.B, guests, hanging int, timeout string) *benchGue
 				service query%[1]d /query
 				url page%[1]d /pages/{id}{?q}
 				timeout %[4]s
+				%[6]s
 			}
 			reverse_proxy unix/%[5]s
 		}
-		`, g, benchKey(b, g), state, timeout, socket)
+		`, g, benchKey(b, g), state, timeout, socket, strings.ReplaceAll(strings.Join(options, "\n"), "UPSTREAM", "unix/"+socket))
 	}
 	fmt.Fprintf(&config, "}\nreverse_proxy unix/%s\n}\nhttp://%s {\nwsgi_party_ask main\n}\n", well, c.askAddress)
 	check.Must(b, caddy.Load(bytes.ReplaceAll(c.Adapt(config.String()), []byte(`"DEBUG"`), []byte(`"ERROR"`)), true))

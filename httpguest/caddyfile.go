@@ -79,6 +79,12 @@ func (g *Guest) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return d.Errf("%s already specified", name)
 		}
 		given[name] = true
+		if name == "direct" {
+			if err := g.unmarshalDirect(d.NewFromNextSegment()); err != nil {
+				return err
+			}
+			continue
+		}
 		args := d.RemainingArgs()
 		if caddytokens.OpensBlock(d) {
 			return d.Errf("%s takes no block", name)
@@ -183,6 +189,7 @@ var guestOptions = map[string]struct {
 		o.Hosts = append(o.Hosts, args...)
 		return checkMember("hosts", args)
 	}},
+	"direct": {}, // which unmarshalDirect parses
 	"fetch_manifest": {0, 1, false, "[on|off]", func(o options, args []string) error {
 		on := len(args) == 0 || args[0] == "on"
 		if !on && args[0] != "off" {

@@ -199,7 +199,7 @@ var wrongGuestLines = []struct {
 }{
 	{`wsgi_party_guest ""`, 2, []string{"the guest's name is empty: write that of its invite, or leave it out"}},
 	{"wsgi_party_guest a b", 2, []string{"wrong argument count", "'b': write `wsgi_party_guest [<name>]`"}},
-	{"wsgi_party_guest a {\nping pong\n}", 3, []string{`unrecognized subdirective "ping" of wsgi_party_guest; it has allow, answer, claim, claim_cache, fetch_manifest, forward, host, hrefs, key, max_answer, max_asks,`}},
+	{"wsgi_party_guest a {\nping pong\n}", 3, []string{`unrecognized subdirective "ping" of wsgi_party_guest; it has allow, answer, claim, claim_cache, direct, fetch_manifest, forward, host, hrefs, key, max_answer, max_asks,`}},
 	{"wsgi_party_guest {\nanswer a b\nkeys {env.A}\n}", 4, []string{`unrecognized subdirective "keys" of wsgi_party_guest: did you mean key?; it has allow, answer`}},
 	{"wsgi_party_guest {\nreverse_proxy localhost:1\n}", 3, []string{`unrecognized subdirective "reverse_proxy" of wsgi_party_guest`}},
 	{"wsgi_party_guest {\nurl a /a\n\nurl b /b {\n}\n}", 5, []string{"url takes no block"}},

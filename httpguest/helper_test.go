@@ -44,8 +44,14 @@ func newGuestTest(t testing.TB) *guestTest {
 	return &guestTest{partytest.NewCaddy(t), partytest.FreshParty()}
 }
 
+// directly is whether the guests ask by connections of their own.
+var directly bool
+
 // inParty returns the config of one site with the party.
 func (c *guestTest) inParty(directives string) string {
+	if directly {
+		directives = strings.ReplaceAll(directives, "wsgi_party_guest {", "wsgi_party_guest {\ndirect")
+	}
 	return "ADDRESS {\nwsgi_party " + c.party + " {\n" + directives + "\n}\n}"
 }
 

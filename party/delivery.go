@@ -86,6 +86,10 @@ type SendOptions struct {
 	Limit   int                 // of the response's length, in bytes; 1 MiB if it is 0
 	Prepare func(*http.Request) // before the guest's handler passes the request on: nobody in front of it sees what this adds
 	Done    func()              // when the handlers have returned, which may be after SendWith: not all heed the end of a context
+
+	// Sends the request by connections of the guest's own, and not through the party's routes. Its URL is that of the
+	// party; an error is treated as that of a handler. Nil for the party's routes.
+	RoundTripper http.RoundTripper
 }
 
 func (o SendOptions) done() func() {
@@ -97,6 +101,9 @@ func (o SendOptions) done() func() {
 
 // SendWith is Send with options.
 func (i *Invitation) SendWith(r *http.Request, options SendOptions) (*http.Response, error) {
+	if options.RoundTripper != nil {
+		return i.roundTrip(r, options)
+	}
 	h, limit, done := i.host, cmp.Or(options.Limit, maxResponse), options.done()
 	if h.guests.private.ContainsURL(r.URL) && !i.invited.private.ContainsURL(r.URL) {
 		done()

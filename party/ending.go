@@ -207,6 +207,34 @@ func proxiesBehind(routes caddyhttp.RouteList, behind caddyhttp.MiddlewareHandle
 	return nil, false
 }
 
+// Behind returns the handler that stands right behind one in the party's routes, nil if there is none, and whether that
+// has a matcher.
+func (h *Host) Behind(handler caddyhttp.MiddlewareHandler) (behind caddyhttp.MiddlewareHandler, matched bool) {
+	behind, matched, _ = handlerBehind(h.routes, handler)
+	return behind, matched
+}
+
+func handlerBehind(routes caddyhttp.RouteList, handler caddyhttp.MiddlewareHandler) (behind caddyhttp.MiddlewareHandler, matched, found bool) {
+	for i, route := range routes {
+		for j, other := range route.Handlers {
+			if other != handler {
+				if behind, matched, found = handlerBehind(innerRoutes(other), handler); found {
+					return behind, matched, true
+				}
+				continue
+			}
+			if j+1 < len(route.Handlers) {
+				return route.Handlers[j+1], false, true
+			}
+			if i+1 < len(routes) && len(routes[i+1].Handlers) > 0 {
+				return routes[i+1].Handlers[0], len(routes[i+1].MatcherSets) > 0, true
+			}
+			return nil, false, true
+		}
+	}
+	return nil, false, false
+}
+
 // cancelableFastCGI is Caddy's transport, but says that a request was canceled. That one
 // says that it could not connect, which reverse_proxy counts.
 type cancelableFastCGI struct{ *fastcgi.Transport }

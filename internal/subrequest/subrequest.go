@@ -28,7 +28,8 @@ import (
 // The addresses of a subrequest are from 192.0.2.0/24, which is nobody's (RFC
 // 5737): no remote_ip rule takes them for local.
 const (
-	remoteAddr = "192.0.2.1:49152"
+	remoteIP   = "192.0.2.1"
+	remoteAddr = remoteIP + ":49152"
 	localIP    = "192.0.2.2"
 )
 
@@ -38,38 +39,10 @@ const (
 // its Host; one with the scheme https makes it count as having come over TLS. The
 // prefix is what counts as stripped from the beginning of its original path.
 func New(r *http.Request, server *caddyhttp.Server, origin *url.URL, prefix string, w *ResponseWriter) *http.Request {
-	host, port := "localhost", 80
-	if origin.Host != "" {
-		host = origin.Host
-	}
-	ctx := r.Context()
-	r = &http.Request{
-		Method:        r.Method,
-		URL:           &url.URL{Path: cmp.Or(r.URL.Path, "/"), RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery, ForceQuery: r.URL.ForceQuery},
-		Proto:         "HTTP/1.1",
-		ProtoMajor:    1,
-		ProtoMinor:    1,
-		Header:        r.Header.Clone(),
-		Body:          r.Body,
-		GetBody:       r.GetBody,
-		ContentLength: r.ContentLength,
-		Host:          host,
-		RemoteAddr:    remoteAddr,
-	}
-	if r.Header == nil {
-		r.Header = make(http.Header)
-	}
-	if r.Body == nil {
-		r.Body = http.NoBody
-	}
-	if origin.Scheme == "https" {
+	ctx, port := r.Context(), 80
+	r = arriving(r.WithContext(ctx), origin)
+	if r.TLS != nil {
 		port = 443
-		r.TLS = &tls.ConnectionState{
-			Version:           tls.VersionTLS13,
-			HandshakeComplete: true,
-			CipherSuite:       tls.TLS_AES_128_GCM_SHA256,
-			ServerName:        origin.Hostname(),
-		}
 	}
 	if p, err := strconv.Atoi(origin.Port()); err == nil {
 		port = p
@@ -89,6 +62,46 @@ func New(r *http.Request, server *caddyhttp.Server, origin *url.URL, prefix stri
 	r = caddyhttp.PrepareRequest(r.WithContext(ctx), caddy.NewReplacer(), w, server)
 	r.URL = stripped
 	r.RequestURI = stripped.RequestURI()
+	return r
+}
+
+// Direct returns a request like r for a transport, of which the caller gives it the context of its own.
+func Direct(ctx context.Context, r *http.Request, origin *url.URL) *http.Request {
+	return arriving(r.WithContext(ctx), origin)
+}
+
+// Forward completes the headers of a request that Direct returned, as a reverse_proxy does.
+func Forward(r *http.Request) {
+	values := [...]string{remoteIP, "http", r.Host, "1.1 Caddy", ""} // one allocation, of which handlers may change each
+	if r.TLS != nil {
+		values[1] = "https"
+	}
+	for i, name := range [...]string{"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Via", "User-Agent"} {
+		if _, given := r.Header[name]; !given || i < 4 {
+			r.Header[name] = values[i : i+1 : i+1]
+		}
+	}
+}
+
+// arriving makes of a copy of a request what a server has of it.
+func arriving(r *http.Request, origin *url.URL) *http.Request {
+	r.URL = &url.URL{Path: cmp.Or(r.URL.Path, "/"), RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery, ForceQuery: r.URL.ForceQuery}
+	r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/1.1", 1, 1
+	r.Host, r.RemoteAddr = cmp.Or(origin.Host, "localhost"), remoteAddr
+	if r.Header = r.Header.Clone(); r.Header == nil {
+		r.Header = make(http.Header)
+	}
+	if r.Body == nil {
+		r.Body = http.NoBody
+	}
+	if origin.Scheme == "https" {
+		r.TLS = &tls.ConnectionState{
+			Version:           tls.VersionTLS13,
+			HandshakeComplete: true,
+			CipherSuite:       tls.TLS_AES_128_GCM_SHA256,
+			ServerName:        origin.Hostname(),
+		}
+	}
 	return r
 }
 
