@@ -48,6 +48,7 @@ type application struct {
 	started   atomic.Bool
 	breakers  sync.Map // of service to *breaker
 	upstreams upstreams
+	gathered  atomic.Int64 // asks that wait for a batch that is under way
 }
 
 func newApplication(g *Guest, i *party.Invitation, path string) *application {

@@ -29,14 +29,27 @@ import (
 	"github.com/wsgiparty/wsgiparty/partyline"
 )
 
-// askApplication asks the application over HTTP, through the party's routes.
-func (a *application) askApplication(ctx context.Context, service string, h manifest.Handler, payload any) (any, error) {
+// asker returns what asks the application over HTTP for a service, in the way of the handler.
+func (a *application) asker(service string, h manifest.Handler) partyline.Handler {
+	if h.Batch {
+		return (&batcher{application: a, service: service, handler: h}).ask
+	}
+	return func(ctx context.Context, payload any) (any, error) {
+		return a.guarded(service, func() (any, error) {
+			answer, err := a.request(ctx, service, h, payload)
+			if err != nil && ctx.Err() != nil {
+				err = &abandonedError{err}
+			}
+			return answer, err
+		})
+	}
+}
+
+// guarded makes a request for a service, unless that is left alone for a while.
+func (a *application) guarded(service string, request func() (any, error)) (any, error) {
 	b := a.breaker(service)
 	answer, err := b.Execute(func() (any, error) {
-		answer, err := a.request(ctx, service, h, payload)
-		if err != nil && ctx.Err() != nil {
-			err = &abandonedError{err}
-		}
+		answer, err := request()
 		if unreachable, ok := errors.AsType[*unreachableError](err); ok {
 			b.last.Store(unreachable)
 		}
@@ -150,6 +163,11 @@ func (a *application) answerIn(ctx context.Context, response *http.Response, ser
 	if !isJSON(response.Header) {
 		return nil, errors.New("the answer is no JSON (application/json)")
 	}
+	return a.checkAnswer(ctx, answer, service)
+}
+
+// checkAnswer returns the answer that JSON is, which is not copied.
+func (a *application) checkAnswer(ctx context.Context, answer []byte, service string) (any, error) {
 	if err := strictjson.Check(answer); err != nil {
 		return nil, fmt.Errorf("the answer is %w", err)
 	}

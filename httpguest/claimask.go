@@ -75,13 +75,13 @@ var claimStates = kept.New(func(manifestKey) *claimState {
 
 // askWhetherClaimed asks the application, unless it has been asked the same lately or is just
 // being asked.
-func (a *application) askWhetherClaimed(ctx context.Context, h manifest.Handler, r party.ClaimRequest) (bool, error) {
+func (a *application) askWhetherClaimed(ctx context.Context, h manifest.Handler, ask partyline.Handler, r party.ClaimRequest) (bool, error) {
 	key := r.Method + " " + r.Host + " " + r.Path + " " + h.Method + " " + h.Href.String() + " " + strconv.FormatUint(uint64(a.claimed.round.Load()), 10)
 	if answer, ok := a.claimed.answered(key); ok {
 		return answer.claims, answer.err
 	}
 	asked := a.claimed.asks.DoChan(key, func() (any, error) { // which others wait for, too
-		return a.askWhetherClaimedNow(context.WithoutCancel(ctx), key, h, r), nil
+		return a.askWhetherClaimedNow(context.WithoutCancel(ctx), key, ask, r), nil
 	})
 	select {
 	case result := <-asked:
@@ -92,7 +92,7 @@ func (a *application) askWhetherClaimed(ctx context.Context, h manifest.Handler,
 	}
 }
 
-func (a *application) askWhetherClaimedNow(ctx context.Context, key string, h manifest.Handler, r party.ClaimRequest) (answer claimAnswer) {
+func (a *application) askWhetherClaimedNow(ctx context.Context, key string, ask partyline.Handler, r party.ClaimRequest) (answer claimAnswer) {
 	defer func() { // or singleflight would end the process
 		if value := recover(); value != nil {
 			a.logger.Error("asking an application what it claims panicked", zap.Any("error", value), zap.ByteString("stack", debug.Stack()))
@@ -107,7 +107,7 @@ func (a *application) askWhetherClaimedNow(ctx context.Context, key string, h ma
 		return a.claimed.outdated(key)
 	}
 	r.RawQuery = "" // by which answers are not kept
-	said, err := a.askApplication(ctx, party.ClaimsService, h, r)
+	said, err := ask(ctx, r)
 	during := time.Duration(a.ClaimCache)
 	switch {
 	case errors.Is(err, partyline.ErrHighAndDry):

@@ -85,11 +85,12 @@ func (a *application) constantClaim(answer string) claimer {
 func (a *application) claimOverHTTP(h manifest.Handler) claimer {
 	declared := a.declaresService(party.ClaimsService)
 	by, no := "its answer to "+h.Href.String(), "its application says no, asked by "+h.Href.String()
+	ask := a.asker(party.ClaimsService, h)
 	return func(ctx context.Context, r party.ClaimRequest) (string, error) {
 		if !declared && !a.mayClaim(r) {
 			return "", partyline.ErrHighAndDry
 		}
-		claims, err := a.askWhetherClaimed(ctx, h, r)
+		claims, err := a.askWhetherClaimed(ctx, h, ask, r)
 		switch {
 		case err != nil && a.passes() && ctx.Err() == nil:
 			if r.WantsReasons() {

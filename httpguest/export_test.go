@@ -124,3 +124,18 @@ func NewResponseWriter(w http.ResponseWriter) http.ResponseWriter {
 func (a *application) PassOn(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	return a.passOn(w, r, next)
 }
+
+// SetGatherFor sets, until the test ends, how long asks wait for a batch that is under way.
+func SetGatherFor(t testing.TB, d time.Duration) {
+	before := gatherFor
+	t.Cleanup(func() { gatherFor = before })
+	gatherFor = d
+}
+
+// Gathered is how many asks wait for a batch that is under way.
+func (a *application) Gathered() int { return int(a.gathered.Load()) }
+
+const (
+	MaxBatch    = maxBatch
+	MaxGathered = maxGathered
+)

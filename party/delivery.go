@@ -222,3 +222,20 @@ func (c *collecting) charges(guest string, most int) []subrequest.Charge {
 		return fmt.Errorf("what all answer to one ask, or one batch of asks, is longer than %d bytes together: ask for less at a time", c.all.Total())
 	}}}
 }
+
+// TakeAnswer counts what the guest answers to the ask whose context is ctx, and is at most limit bytes long, as SendWith does.
+func (i *Invitation) TakeAnswer(ctx context.Context, answer []byte, limit int) error {
+	if len(answer) > limit {
+		return fmt.Errorf("the answer is longer than %d bytes", limit)
+	}
+	charges := collectingOf(ctx).charges(i.invited.guest, limit)
+	for n, c := range charges {
+		if !c.Take(len(answer)) {
+			for _, c := range charges[:n] {
+				c.Give(len(answer))
+			}
+			return c.Exceeded()
+		}
+	}
+	return nil
+}

@@ -51,6 +51,7 @@ type Handler struct {
 	Answer json.RawMessage
 	Href   *urltemplate.Template
 	Method string // http.MethodGet or http.MethodPost
+	Batch  bool   // whether a request is for several asks
 }
 
 // methodOf returns the method of requests to a href that does not say it.
@@ -129,6 +130,7 @@ func (m Manifest) MarshalJSON() ([]byte, error) {
 		Answer json.RawMessage `json:"answer,omitempty"`
 		Href   string          `json:"href,omitempty"`
 		Method string          `json:"method,omitempty"`
+		Batch  bool            `json:"batch,omitempty"`
 	}
 	var form struct {
 		URLs     map[string]string `json:"urls,omitempty"`
@@ -151,7 +153,7 @@ func (m Manifest) MarshalJSON() ([]byte, error) {
 		list := make([]handler, len(handlers))
 		for i, h := range handlers {
 			if h.Href != nil {
-				list[i].Href = h.Href.String()
+				list[i].Href, list[i].Batch = h.Href.String(), h.Batch
 				if h.Method != methodOf(h.Href) {
 					list[i].Method = h.Method
 				}

@@ -145,6 +145,15 @@ func parseHandler(at path, raw json.RawMessage) (Handler, error) {
 			return h, append(at, "method").errorf(`it is %s: write "GET" or "POST", or leave it out: then a href with expressions is a GET, and any other a POST`, shorten(raw))
 		}
 	}
+	if raw, ok := members["batch"]; ok {
+		if k := kind(raw); k != "a boolean" {
+			return h, append(at, "batch").errorf("it is %s: write true, or leave it out", k)
+		}
+		h.Batch = bytes.Equal(bytes.TrimSpace(raw), []byte("true"))
+		if h.Batch && (h.Method != http.MethodPost || h.Href.HasExpressions()) {
+			return h, append(at, "batch").errorf("asks are put together in a POST of their payloads: leave it out, or write a href without expressions and without another method")
+		}
+	}
 	return h, nil
 }
 
