@@ -33,6 +33,7 @@ type Keys struct {
 type secrets struct {
 	verifying jwt.VerificationKeySet // of []byte
 	digests   [][sha256.Size]byte
+	signing   *macs // under the first key
 }
 
 // KeyError says what is wrong with a key, never what it is.
@@ -74,6 +75,7 @@ func NewKeys(keys []string) (Keys, error) {
 	if len(s.digests) == 0 {
 		return Keys{}, nil
 	}
+	s.signing = newMACs(s.verifying.Keys[0].([]byte))
 	return Keys{func() *secrets { return &s }}, nil
 }
 

@@ -23,7 +23,6 @@
 package token
 
 import (
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -127,45 +126,6 @@ func (t Token) IsFor(method, uri string, body []byte) bool {
 		below = "/" + below
 	}
 	return ok && below[0] == '/' && uri == below
-}
-
-// Sign returns the token as it is sent, signed with the first key.
-func (k Keys) Sign(t Token, now time.Time) (string, error) {
-	if k.IsZero() {
-		return "", errNoKey
-	}
-	t.begin(now)
-	if err := t.check(); err != nil {
-		return "", err
-	}
-	text, err := jwt.NewWithClaims(jwt.SigningMethodHS256, &claims{
-		Guest:    t.Guest,
-		IssuedAt: t.issuedAt,
-		Expires:  t.expires,
-		ID:       t.ID,
-		Method:   t.Method,
-		URI:      t.URI,
-		BodyHash: encode(t.BodyHash),
-		Mount:    t.Mount,
-		Path:     append([]Ask{}, t.Path...), // [], never null
-		Root:     t.Root,
-		MAC:      t.MAC,
-	}).SignedString(k.secrets().verifying.Keys[0])
-	if err != nil {
-		return "", err
-	}
-	if len(text) > MaxLength {
-		return "", errTooLong
-	}
-	return text, nil
-}
-
-// begin sets what differs in each token.
-func (t *Token) begin(now time.Time) {
-	if t.ID == "" {
-		t.ID = rand.Text()
-	}
-	t.issuedAt, t.expires = now.Unix(), now.Add(Lifetime).Unix()
 }
 
 // Verify returns what a token says that was signed for the guest with one of the
