@@ -76,7 +76,7 @@ func (a *application) connect(o *partyline.Operator, m *manifest.Manifest) error
 func (a *application) connectHandler(o *partyline.Operator, service string, h manifest.Handler) error {
 	connect, answer := o.Connect, a.answerConstant(service, h)
 	if h.Href != nil {
-		connect, answer = o.ConnectRemote, a.asker(service, h)
+		connect, answer = o.ConnectPrompt, a.asker(service, h)
 	}
 	switch {
 	case service == party.HostsService:

@@ -101,6 +101,13 @@ func (o *Operator) ConnectRemote(service string, h Handler) error {
 	return o.connect(service, connection{handler: h, remote: true})
 }
 
+// ConnectPrompt is ConnectRemote for a handler that returns as soon as its context has ended, whatever
+// it is waiting for. An ask that calls no other remote handler calls this one in the asker's goroutine,
+// which takes less time. It is experimental.
+func (o *Operator) ConnectPrompt(service string, h Handler) error {
+	return o.connect(service, connection{handler: h, remote: true, prompt: true})
+}
+
 // ConnectForAll is Connect for a handler that is also called in asks that are addressed to another
 // guest. It is experimental: see Options.Addressee.
 func (o *Operator) ConnectForAll(service string, h Handler) error {

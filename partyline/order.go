@@ -53,6 +53,7 @@ type connection struct {
 	handler Handler
 	counter *counter
 	remote  bool
+	prompt  bool // a remote one that returns as soon as its context ends
 	forAll  bool // called whomever an ask is addressed to
 	rank    int32
 	place   uint64

@@ -24,11 +24,27 @@ type remoteCalls struct {
 // await waits for the reply of the next connection, a remote one, and says whether to go on. Once
 // the context has ended, it takes only a reply that has come already.
 func (r *round) await(answers *[]any, yield yieldFunc) (more bool) {
-	if r.remote == nil {
-		if ended := r.Err(); ended != nil {
+	var reply Reply
+	switch {
+	case r.remote != nil:
+	case r.Err() != nil:
+		r.ended = r.Err()
+		return true
+	case r.connections[r.next].prompt && !r.awaitsMore():
+		if r.spending != nil && !r.spending.spend() {
+			r.ended = ErrLoop
+			return true
+		}
+		before := r.ended
+		r.ended = errExited // if it ends this goroutine
+		r.ask.callRemote(r.remoteContext(), &r.connections[r.next], r.payload, r.shard, &reply)
+		r.ended = before
+		if ended := r.Err(); ended != nil && reply.failed() {
 			r.ended = ended
 			return true
 		}
+		return r.take(&reply, answers, yield)
+	default:
 		r.callRemote()
 	}
 	replied := r.remote.replies[r.next-r.remote.first]
@@ -36,7 +52,6 @@ func (r *round) await(answers *[]any, yield yieldFunc) (more bool) {
 		r.ended = ErrLoop
 		return true
 	}
-	var reply Reply
 	select {
 	case reply = <-replied:
 	case <-r.Done():
@@ -47,24 +62,43 @@ func (r *round) await(answers *[]any, yield yieldFunc) (more bool) {
 			return true
 		}
 	}
-	switch {
-	case reply.failed() && r.Err() == context.Canceled:
+	if reply.failed() && r.Err() == context.Canceled {
 		r.ended = context.Canceled // which is why it failed, for all that is known
 		return true
-	case reply.Err == nil && answers != nil:
+	}
+	return r.take(&reply, answers, yield)
+}
+
+// take collects an answer, or yields another reply, and says whether to go on.
+func (r *round) take(reply *Reply, answers *[]any, yield yieldFunc) (more bool) {
+	if reply.Err == nil && answers != nil {
 		r.collect(reply.Answer, answers)
 		return true
 	}
 	return yield(reply.Guest, reply.Answer, reply.Err, reply.Duration)
 }
 
+// awaitsMore reports whether there are remote handlers to call behind the next connection.
+func (r *round) awaitsMore() bool {
+	rest := r.connections[r.next+1:]
+	for i := range rest {
+		if rest[i].remote && !r.skips(&rest[i]) {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *round) remoteContext() context.Context {
+	if remoteContext := r.service.partyline.options.RemoteContext; remoteContext != nil {
+		return remoteContext(r.ask)
+	}
+	return r.ask
+}
+
 // callRemote begins the calls of the next connection and all remote ones behind it.
 func (r *round) callRemote() {
-	ctx := context.Context(r.ask)
-	if remoteContext := r.service.partyline.options.RemoteContext; remoteContext != nil {
-		ctx = remoteContext(ctx)
-	}
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancel(r.remoteContext())
 	r.remote = &remoteCalls{r.next, make([]chan Reply, len(r.connections)-r.next), cancel}
 	for i := range r.remote.replies {
 		c := &r.connections[r.next+i]
@@ -73,23 +107,30 @@ func (r *round) callRemote() {
 		}
 		replied := make(chan Reply, 1) // so that nobody need wait for it
 		r.remote.replies[i] = replied
-		go r.ask.callRemote(ctx, c, r.payload, r.shard, replied)
+		go func(a *ask, payload any, shard uint32) {
+			var reply Reply
+			defer func() { replied <- reply }() // also if the handler ends its goroutine
+			a.callRemote(ctx, c, payload, shard, &reply)
+		}(r.ask, r.payload, r.shard)
 	}
 }
 
-func (a *ask) callRemote(ctx context.Context, c *connection, payload any, shard uint32, replied chan<- Reply) {
+// callRemote calls a remote handler, and sets the reply, which is there also if the handler ends its goroutine.
+func (a *ask) callRemote(ctx context.Context, c *connection, payload any, shard uint32, reply *Reply) {
 	c.counter.add(shard, called)
 	began := time.Now()
-	reply, came := Reply{Guest: c.guest.Value(), Err: a.failure(c, errExited)}, remoteFailed
+	*reply = Reply{Guest: c.guest.Value(), Err: errExited}
+	came := remoteFailed
 	defer func() {
 		if value := recover(); value != nil { // maybe of methods of an error
 			reply.Err, came = a.failure(c, &panicError{value, debug.Stack()}), remoteFailed
+		} else if reply.Err == errExited {
+			reply.Err = a.failure(c, errExited)
 		}
 		reply.Duration = time.Since(began)
 		if !reply.failed() || ctx.Err() != context.Canceled { // else the asker has gone: nobody's failure
-			c.counter.addRemote(shard, came, &reply)
+			c.counter.addRemote(shard, came, reply)
 		}
-		replied <- reply
 	}()
 	switch answer, err := c.handler(ctx, payload); {
 	case err == nil:
