@@ -18,6 +18,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"github.com/wsgiparty/wsgiparty"
 	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testbackend"
@@ -195,6 +196,16 @@ func TestADirectAskGoesToTheLeastBusyAddressThatCanBeReached(t *testing.T) {
 	c.expectFailure("who", nil, "status 502", "connection refused")
 	one.Start()
 	c.expectAsk("who", nil, `"one"`) // though it could not be reached lately
+}
+
+// TestTheManifestIsAskedForAtEachAddress until one answers.
+func TestTheManifestIsAskedForAtEachAddress(t *testing.T) {
+	c := newGuestTest(t)
+	b := testbackend.Start(t, testport.Address(t))
+	b.On("/__invite__/", manifestOf(`{"urls": {"home": "/"}}`))
+	c.load(blogAt(b, "direct "+strings.Repeat(testport.Address(t)+" ", 8)+b.Upstream()))
+	partytest.Eventually(t, "it has joined", func() bool { return invitesOf(t, c.party, true)["blog"].Result == wsgiparty.InviteJoined })
+	check.Equal(t, len(b.Requests("/__invite__/")), 1, "requests")
 }
 
 // TestWhatDirectCannotTakeOver has proxies, and what else stands behind a guest.

@@ -130,6 +130,9 @@ func (u *upstreams) note(logger *zap.Logger, err error) {
 // attempts returns with how many upstreams a request for the guest may be tried: with all that
 // are not down if the proxy tries others. So none is taken for down that is the last.
 func (g *Guest) attempts() int {
+	if g.Direct != nil {
+		return len(g.Direct.way.addresses)
+	}
 	most := 1
 	for _, proxy := range g.host.ProxiesBehind(g) {
 		if lb := proxy.LoadBalancing; lb == nil || lb.Retries == 0 && lb.TryDuration == 0 {
