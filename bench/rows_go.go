@@ -7,9 +7,11 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -157,29 +159,12 @@ func goRows(s *stage) ([]row, error) {
 			return err
 		}
 	}
-	var batch strings.Builder
-	for i := range 50 {
-		fmt.Fprintf(&batch, `,{"service": "one-batch", "payload": {"id": %d}, "first": true}`, i)
-	}
-	fifty := []byte("[" + batch.String()[1:] + "]")
-	ask50 := func() error {
-		answer, err := question.Plain.Post("http://"+ask+"/", askerKey, fifty)
-		if err != nil {
-			return err
+	together := func(n int) func() error {
+		asked := batchOf(n, "one-batch")
+		return func() error {
+			answer, err := question.Plain.Post("http://"+ask+"/", askerKey, asked)
+			return results(answer, err, n)
 		}
-		var results []json.RawMessage
-		if err := json.Unmarshal(answer, &results); err != nil {
-			return err
-		}
-		if len(results) != 50 {
-			return fmt.Errorf("%d results", len(results))
-		}
-		for _, result := range results {
-			if err := answered(result, nil, 1); err != nil {
-				return err
-			}
-		}
-		return nil
 	}
 
 	const withHop = "a server in Go with plain parallel requests"
@@ -226,11 +211,72 @@ func goRows(s *stage) ([]row, error) {
 			},
 		})
 	}
-	return append(rows, row{
-		"50 questions to one application in one request",
-		[]contender{by(1, ours, ask50), by(1, "one question", party("one-batch", 1))},
-		[]comparison{{ours, "one question", 3}},
-	}), nil
+	return append(rows,
+		row{
+			"16 questions at once to one application, in one request with `batch`",
+			[]contender{
+				by(1, ours, together(16)), by(1, "NATS, 16 requests at once", atOnce(16, byNATS)),
+				by(1, "16 plain requests at once", atOnce(16, plain)),
+			},
+			[]comparison{{ours, "NATS, 16 requests at once", 1}, {ours, "16 plain requests at once", 1}},
+		},
+		row{
+			"50 questions to one application in one request",
+			[]contender{by(1, ours, together(50)), by(1, "one question", party("one-batch", 1))},
+			[]comparison{{ours, "one question", 3}},
+		},
+	), nil
+}
+
+// batchOf returns so many asks of a service in one list.
+func batchOf(n int, service string) []byte {
+	type ask struct {
+		Service string         `json:"service"`
+		Payload map[string]int `json:"payload"`
+		First   bool           `json:"first"`
+	}
+	asks := make([]ask, n)
+	for i := range asks {
+		asks[i] = ask{service, map[string]int{"id": i}, true}
+	}
+	text, err := json.Marshal(asks)
+	if err != nil {
+		panic(err)
+	}
+	return text
+}
+
+// results says what is wrong with the answer to so many asks in one list.
+func results(answer []byte, err error, n int) error {
+	if err != nil {
+		return err
+	}
+	var results []json.RawMessage
+	if err := json.Unmarshal(answer, &results); err != nil {
+		return err
+	}
+	if len(results) != n {
+		return fmt.Errorf("%d results", len(results))
+	}
+	for _, result := range results {
+		if err := answered(result, nil, 1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// atOnce does something so many times at the same time.
+func atOnce(n int, do func() error) func() error {
+	return func() error {
+		errs := make([]error, n)
+		var all sync.WaitGroup
+		for i := range errs {
+			all.Go(func() { errs[i] = do() })
+		}
+		all.Wait()
+		return errors.Join(errs...)
+	}
 }
 
 func counted(askers int) string {
