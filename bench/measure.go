@@ -34,6 +34,8 @@ type row struct {
 	work        string
 	contenders  []contender
 	comparisons []comparison
+	// remark says what else there is to see when all are warm, if it is not nil.
+	remark func() (string, error)
 }
 
 // A figure is how many times as long as its peer a contender takes.
@@ -42,6 +44,7 @@ type figure struct {
 	comparison
 	median, least, most float64
 	each                time.Duration // what the contender takes, of use only beside others of this run
+	seen                string        // the row's remark
 }
 
 type settings struct {
@@ -79,6 +82,13 @@ func (s settings) measure(r row) ([]figure, error) {
 			took[c.name] = append(took[c.name], float64(totals[i])/float64(s.turns*times[i]))
 		}
 	}
+	var remark string
+	if r.remark != nil {
+		var err error
+		if remark, err = r.remark(); err != nil {
+			return nil, fmt.Errorf("%s: %w", r.work, err)
+		}
+	}
 	var figures []figure
 	for _, c := range r.comparisons {
 		of, with := took[c.of], took[c.with]
@@ -90,7 +100,7 @@ func (s settings) measure(r row) ([]figure, error) {
 			ratios[i] = of[i] / with[i]
 		}
 		slices.Sort(ratios)
-		figures = append(figures, figure{r, c, median(ratios), ratios[0], ratios[len(ratios)-1], time.Duration(median(of))})
+		figures = append(figures, figure{r, c, median(ratios), ratios[0], ratios[len(ratios)-1], time.Duration(median(of)), remark})
 	}
 	return figures, nil
 }

@@ -6,6 +6,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 
@@ -57,4 +58,27 @@ func (s *stage) profile(c contender, path string) error {
 		default:
 		}
 	}
+}
+
+// asked returns how often a guest has been asked for a service.
+func (s *stage) asked(guest, service string) (int, error) {
+	text, err := question.Plain.Get("http://" + s.admin + "/wsgi_party/main")
+	if err != nil {
+		return 0, err
+	}
+	var party struct {
+		Counts []struct {
+			Guest, Service string
+			Asked          int
+		}
+	}
+	if err := json.Unmarshal(text, &party); err != nil {
+		return 0, err
+	}
+	for _, count := range party.Counts {
+		if count.Guest == guest && count.Service == service {
+			return count.Asked, nil
+		}
+	}
+	return 0, nil
 }

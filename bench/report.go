@@ -33,6 +33,11 @@ func report(figures []figure, where string) string {
 		}
 		fmt.Fprintf(&out, "| %s | %s | %s | %s | %s to %s | %s | %s |\n", f.work, f.of, f.with, figureText(f.median), figureText(f.least), figureText(f.most), goal, reached)
 	}
+	for i, f := range figures {
+		if f.seen != "" && (i == 0 || figures[i-1].work != f.work) {
+			fmt.Fprintf(&out, "\n%s: %s.\n", f.work, f.seen)
+		}
+	}
 	return out.String()
 }
 

@@ -172,13 +172,13 @@ func goRows(s *stage) ([]row, error) {
 	for _, askers := range []int{1, 16} {
 		goal := map[int]float64{1: 1, 16: 1.5}[askers]
 		rows = append(rows, row{
-			fmt.Sprintf("one question through `wsgi_party_ask`, %s", counted(askers)),
-			[]contender{
+			work: fmt.Sprintf("one question through `wsgi_party_ask`, %s", counted(askers)),
+			contenders: []contender{
 				by(askers, ours, party("one", 1)), by(askers, "with `batch`", party("one-batch", 1)),
 				by(askers, "with tokens that are verified", party("proving", 1)), by(askers, "a plain request", plain), by(askers, "NATS", byNATS),
 				by(askers, "a server in Go that asks by a plain request", hopped("/one", 1)),
 			},
-			[]comparison{
+			comparisons: []comparison{
 				{ours, "a plain request", 2.5}, {ours, "NATS", goal}, {"with `batch`", "NATS", 1},
 				{"with tokens that are verified", "a plain request", 0}, {ours, "a server in Go that asks by a plain request", 0},
 			},
@@ -190,22 +190,22 @@ func goRows(s *stage) ([]row, error) {
 	fromGo := []contender{inCaddy("party"), inCaddy("plain")}
 	fromGo[0].name, fromGo[1].name = ours, "plain parallel requests"
 	rows = append(rows,
-		row{"16 applications, from a module in Go", fromGo, []comparison{{ours, "plain parallel requests", 1.3}}},
+		row{work: "16 applications, from a module in Go", contenders: fromGo, comparisons: []comparison{{ours, "plain parallel requests", 1.3}}},
 		row{
-			"16 applications, from a page of a template",
-			[]contender{by(1, ours, page("http://"+site+"/page.html")), by(1, withHop, page("http://"+hop+"/page"))},
-			[]comparison{{ours, withHop, 1.3}},
+			work:        "16 applications, from a page of a template",
+			contenders:  []contender{by(1, ours, page("http://"+site+"/page.html")), by(1, withHop, page("http://"+hop+"/page"))},
+			comparisons: []comparison{{ours, withHop, 1.3}},
 		},
 	)
 	for _, askers := range []int{1, 16} {
 		goals := map[int][3]float64{1: {1, 1, 0}, 16: {0, 1, 1.5}}[askers]
 		rows = append(rows, row{
-			fmt.Sprintf("16 applications through `wsgi_party_ask`, %s", counted(askers)),
-			[]contender{
+			work: fmt.Sprintf("16 applications through `wsgi_party_ask`, %s", counted(askers)),
+			contenders: []contender{
 				by(askers, ours, party("all", 16)), by(askers, "with `batch`", party("all-batch", 16)),
 				by(askers, "NATS", gather), by(askers, withHop, hopped("/all", 16)),
 			},
-			[]comparison{
+			comparisons: []comparison{
 				{ours, "NATS", goals[0]}, {"with `batch`", "NATS", goals[1]},
 				{ours, withHop, goals[2]},
 			},
@@ -213,17 +213,17 @@ func goRows(s *stage) ([]row, error) {
 	}
 	return append(rows,
 		row{
-			"16 questions at once to one application, in one request with `batch`",
-			[]contender{
+			work: "16 questions at once to one application, in one request with `batch`",
+			contenders: []contender{
 				by(1, ours, together(16)), by(1, "NATS, 16 requests at once", atOnce(16, byNATS)),
 				by(1, "16 plain requests at once", atOnce(16, plain)),
 			},
-			[]comparison{{ours, "NATS, 16 requests at once", 1}, {ours, "16 plain requests at once", 1}},
+			comparisons: []comparison{{ours, "NATS, 16 requests at once", 1}, {ours, "16 plain requests at once", 1}},
 		},
 		row{
-			"50 questions to one application in one request",
-			[]contender{by(1, ours, together(50)), by(1, "one question", party("one-batch", 1))},
-			[]comparison{{ours, "one question", 3}},
+			work:        "50 questions to one application in one request",
+			contenders:  []contender{by(1, ours, together(50)), by(1, "one question", party("one-batch", 1))},
+			comparisons: []comparison{{ours, "one question", 3}},
 		},
 	), nil
 }

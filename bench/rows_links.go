@@ -44,8 +44,8 @@ func linkRows(s *stage) ([]row, error) {
 		return c
 	}
 	return []row{{
-		"a link to a page of the 100th guest",
-		[]contender{link(ours, "page99"), link("one to a page of the first", "page0")},
-		[]comparison{{ours, "one to a page of the first", 1.1}},
+		work:        "a link to a page of the 100th guest",
+		contenders:  []contender{link(ours, "page99"), link("one to a page of the first", "page0")},
+		comparisons: []comparison{{ours, "one to a page of the first", 1.1}},
 	}}, nil
 }

@@ -100,9 +100,9 @@ func nodeRows(s *stage) ([]row, error) {
 			}
 		}
 		rows = append(rows, row{
-			fmt.Sprintf("a page of %d fragments", n),
-			[]contender{by(1, ours, mine), by(1, "Podium", theirs)},
-			[]comparison{{ours, "Podium", 0.5}},
+			work:        fmt.Sprintf("a page of %d fragments", n),
+			contenders:  []contender{by(1, ours, mine), by(1, "Podium", theirs)},
+			comparisons: []comparison{{ours, "Podium", 0.5}},
 		})
 	}
 	return rows, nil

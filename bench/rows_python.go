@@ -96,14 +96,27 @@ func pythonRows(s *stage) ([]row, error) {
 	}
 	rows := []row{
 		{
-			"one question, from Python to Python",
-			[]contender{asker(ours, "party"), asker("uWSGI RPC", "rpc"), asker("a plain request", "plain")},
-			[]comparison{{ours, "uWSGI RPC", 2}, {ours, "a plain request", 0}},
+			work:        "one question, from Python to Python",
+			contenders:  []contender{asker(ours, "party"), asker("uWSGI RPC", "rpc"), asker("a plain request", "plain")},
+			comparisons: []comparison{{ours, "uWSGI RPC", 2}, {ours, "a plain request", 0}},
 		},
 		{
-			"50 links to another application's pages on a page of Flask",
-			[]contender{links(ours, "others"), links("Flask's `url_for`, to its own pages", "own")},
-			[]comparison{{ours, "Flask's `url_for`, to its own pages", 1}},
+			work:        "50 links to another application's pages on a page of Flask",
+			contenders:  []contender{links(ours, "others"), links("Flask's `url_for`, to its own pages", "own")},
+			comparisons: []comparison{{ours, "Flask's `url_for`, to its own pages", 1}},
+			remark: func() (string, error) {
+				before, err := s.asked("shop", "url")
+				if err != nil {
+					return "", err
+				}
+				for range 100 {
+					if _, err := question.Plain.Get(at + "/links/others"); err != nil {
+						return "", err
+					}
+				}
+				after, err := s.asked("shop", "url")
+				return fmt.Sprintf("for 100 more such pages, Caddy was asked for %d links", after-before), err
+			},
 		},
 	}
 	alone, err := inProcess(s, path)
@@ -141,9 +154,9 @@ func inProcess(s *stage, env string) ([]row, error) {
 	var rows []row
 	for _, handlers := range []int{1, 64} {
 		rows = append(rows, row{
-			fmt.Sprintf("asking around in one process of Python, %d handlers", handlers),
-			[]contender{asker(ours, "ours", handlers), asker(peer, "original", handlers)},
-			[]comparison{{ours, peer, 1.2}},
+			work:        fmt.Sprintf("asking around in one process of Python, %d handlers", handlers),
+			contenders:  []contender{asker(ours, "ours", handlers), asker(peer, "original", handlers)},
+			comparisons: []comparison{{ours, peer, 1.2}},
 		})
 	}
 	rows[0].work = strings.Replace(rows[0].work, "1 handlers", "1 handler", 1)
