@@ -103,16 +103,8 @@ func (a *application) answerURL(ctx context.Context, payload any) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	name, urls := request.Name, a.connected.Load().URLs
-	if a.isAnothers(name) {
-		urls = a.declared.URLs // it is another guest's page, but for what the operator declares
-	}
-	template, ok := urls[name]
-	if guest, page, _ := strings.Cut(name, ":"); !ok && guest == a.guest() {
-		name = page
-		template, ok = urls[name]
-	}
-	if !ok {
+	name, template := a.pageOf(a.connected.Load(), request.Name)
+	if template == nil {
 		return nil, partyline.ErrHighAndDry
 	}
 	mount := a.invitation.MountFor(ctx)
@@ -127,6 +119,20 @@ func (a *application) answerURL(ctx context.Context, payload any) (any, error) {
 		return nil, err
 	}
 	return a.origin + expanded, nil
+}
+
+// pageOf returns the page that is asked for by that name, and its template, nil if it is none of the
+// application's.
+func (a *application) pageOf(m *manifest.Manifest, name string) (page string, template *urltemplate.Template) {
+	if a.isAnothers(name) {
+		return name, a.declared.URLs[name] // it is another guest's, but for what the operator declares
+	}
+	if template = m.URLs[name]; template == nil {
+		if guest, page, named := strings.Cut(name, ":"); named && guest == a.guest() {
+			return page, m.URLs[page]
+		}
+	}
+	return name, template
 }
 
 // linkIn returns what the application answered to the service url in a call as a link. One

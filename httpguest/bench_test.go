@@ -193,6 +193,38 @@ func BenchmarkURLFor(b *testing.B) {
 	}})
 }
 
+// BenchmarkLinkOfManyGuests asks for links to the first of 100 guests, and to the 33rd and the last: as
+// nobody, as a guest by what the page is called behind the guest's name, and from outside the process.
+func BenchmarkLinkOfManyGuests(b *testing.B) {
+	c := newBenchGuests(b, 100, 0, "10s")
+	values := map[string]any{"id": json.Number("7")}
+	key := fmt.Sprintf("%032d", 1)
+	for name, asker := range map[string]string{"plain": "", "named": "g50", "endpoint": ""} {
+		operator := operatorOf(c, "main").Partyline().Operator(asker)
+		link := func(guest int) func() {
+			page, want := fmt.Sprint("page", guest), fmt.Sprintf("/g%d/pages/7", guest)
+			if name == "endpoint" {
+				return post("http://"+c.askAddress+"/url?first", key, fmt.Sprintf(`{"name":%q,"values":{"id":7}}`, page))
+			}
+			if name == "named" {
+				page = fmt.Sprintf("g%d:%s", guest, page)
+			}
+			return func() {
+				if link, err := wsgiparty.URLFor(context.Background(), operator, page, values); err != nil || link != want {
+					panic(fmt.Sprint(link, err))
+				}
+			}
+		}
+		b.Run(name, func(b *testing.B) {
+			measure.SideBySide(b,
+				measure.Contender{Metric: "ns/op", Against: 0, Do: link(0)},
+				measure.Contender{Metric: "x-33rd", Against: 0, Do: link(32)},
+				measure.Contender{Metric: "x-100th", Against: 0, Do: link(99)},
+			)
+		})
+	}
+}
+
 // BenchmarkGuest passes requests through a party with a guest handler, and without.
 func BenchmarkGuest(b *testing.B) {
 	without, with := partytest.NewBenchChain(b, 1, true), partytest.NewBenchChain(b, 1, true, `{"handler": "wsgi_party_guest", "urls": {"home": "/"}}`)

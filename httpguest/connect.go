@@ -52,11 +52,11 @@ func (a *application) connect(o *partyline.Operator, m *manifest.Manifest) error
 		a.sayWhatIsNoClaim()
 	})
 	if len(m.URLs) > 0 {
-		connect := o.Connect
-		if len(a.declared.URLs) > 0 { // which may be called as those of another guest
-			connect = o.ConnectForAll
+		has := func(name string) bool {
+			_, template := a.pageOf(m, name)
+			return template != nil
 		}
-		if err := connect(party.URLService, a.answerURL); err != nil {
+		if err := o.ConnectKeyed(party.URLService, has, a.answerURL); err != nil {
 			return err
 		}
 	}
@@ -111,7 +111,11 @@ func (a *application) connectClaims(o *partyline.Operator, m *manifest.Manifest)
 		}
 	}
 	if m.Hosts != nil {
-		return o.Connect(party.HostsService, a.answerHosts(hostOf(m.Hosts)))
+		has := func(host string) bool {
+			_, ok := m.Hosts.Match(host)
+			return ok
+		}
+		return o.ConnectKeyed(party.HostsService, has, a.answerHosts(hostOf(m.Hosts)))
 	}
 	return nil
 }

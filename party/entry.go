@@ -68,7 +68,7 @@ func (a *App) entry(name string) *Entry {
 	if !ok {
 		e = &Entry{app: a, logger: a.logger.With(zap.String("party", name)), history: kept.Hold(&a.holds, histories, name),
 			joinedAs: make(map[string]bool), joinedBy: make(map[string]bool)}
-		e.Partyline = partyline.NewPartyline(name, partyline.Options{Observer: observer{e}, RemoteContext: a.remoteContext, Addressee: addressee, Preference: e.preference, Counts: &e.history.asks, Owner: e})
+		e.Partyline = partyline.NewPartyline(name, partyline.Options{Observer: observer{e}, RemoteContext: a.remoteContext, Addressee: addressee, Key: askKey, Preference: e.preference, Counts: &e.history.asks, Owner: e})
 		e.anyone = e.Operator("")
 		e.invited.Store(new([]*invited))
 		a.entries[name] = e

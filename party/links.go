@@ -60,12 +60,12 @@ func addressee(service string) func(payload any) (guest string) {
 		return nil
 	}
 	return func(payload any) string {
-		if request, err := URLRequestOf(payload); err == nil {
-			if guest, _, ok := strings.Cut(request.Name, ":"); ok {
-				return guest
-			}
+		name, _ := pageIn(payload)
+		guest, _, named := strings.Cut(name, ":")
+		if !named {
+			return ""
 		}
-		return ""
+		return guest
 	}
 }
 

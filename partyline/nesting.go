@@ -159,7 +159,7 @@ func (r *round) nest() bool {
 	if level > 1 && call.looped.Load() { // else a circle of many goes on for ever
 		return false
 	}
-	if spending := call.spendingOn(r.service, level, len(r.connections)); r.guest != noGuest {
+	if spending := call.spendingOn(r.service, level, len(r.order.connections)); r.guest != noGuest {
 		r.spending = spending // others skip nobody and go in circles, which the depth ends
 	}
 	return true

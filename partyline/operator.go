@@ -144,6 +144,9 @@ func (o *Operator) connect(name string, c connection) error {
 		if p.options.Addressee != nil {
 			s.addressee = p.options.Addressee(name)
 		}
+		if p.options.Key != nil {
+			s.key = p.options.Key(name)
+		}
 		if p.options.Preference != nil {
 			s.prefers = p.options.Preference(name)
 		}

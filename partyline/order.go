@@ -32,7 +32,9 @@ type service struct {
 	name      string
 	counter   *counter
 	addressee func(payload any) (guest string)      // may be nil
+	key       func(payload any) (string, bool)      // may be nil
 	prefers   func(context.Context, any) Preference // may be nil
+	keyed     bool                                  // a handler that has keys has been connected; guarded by Partyline.mu
 
 	order atomic.Pointer[order]
 
@@ -45,12 +47,14 @@ type order struct {
 	connections []connection
 	counters    []*counter // the connections', in any order
 	number      uint32     // of the service's orders
+	index       *index     // nil if all are called with every payload
 }
 
 // connection is a handler that is connected.
 type connection struct {
 	guest   unique.Handle[string]
 	handler Handler
+	has     func(key string) bool // nil: called by every key
 	counter *counter
 	remote  bool
 	prompt  bool // a remote one that returns as soon as its context ends
@@ -81,7 +85,11 @@ func (s *service) setOrder(connections []connection, counters []*counter) {
 	s.counter.order++ // for whoever asks in the order before, each handler is counted from now on
 	s.counter.settle()
 	s.counter.all = counters
-	s.order.Store(&order{connections, counters, s.counter.order})
+	next := &order{connections: connections, counters: counters, number: s.counter.order}
+	if s.keyed {
+		next.index = newIndex()
+	}
+	s.order.Store(next)
 }
 
 // add connects c as part of m. The partyline must be locked.
@@ -92,6 +100,7 @@ func (s *service) add(m *membership, c connection) {
 	}
 	c.rank, c.place = s.partyline.rankOf(c.guest), place
 	m.connections = append(m.connections, c)
+	s.keyed = s.keyed || c.has != nil
 	if s.memberships[c.guest][0] != m {
 		return
 	}

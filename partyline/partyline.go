@@ -49,6 +49,11 @@ type Options struct {
 	// call the function at once.
 	Addressee func(service string) func(payload any) (guest string)
 
+	// Key, if not nil, is called when a service gets its first handler, and must not call the
+	// partyline. It returns nil, or a function that says by which key an ask with that payload is
+	// made, if by any. Several goroutines may call the function at once. See Operator.ConnectKeyed.
+	Key func(service string) func(payload any) (key string, ok bool)
+
 	// Preference, if not nil, is called when a service gets its first handler, and must not call the
 	// partyline. It returns nil, or a function that is called when an ask begins, with the context
 	// it is made in. That returns nil, or says which answer is to come first. Several goroutines

@@ -47,7 +47,7 @@ func askOf(ctx context.Context) *ask {
 type round struct {
 	*ask
 	order       *order
-	connections []connection // in the order; none in a loop
+	connections []connection // those of the order that may answer; none in a loop
 	payload     any
 	shard       uint32 // where the ask is counted
 
@@ -70,6 +70,9 @@ type round struct {
 func (a *ask) around(o *Operator, order *order, payload any, answers *[]any, yield yieldFunc) error {
 	a.up = askOf(a.Context)
 	r := round{ask: a, order: order, connections: order.connections, payload: payload, shard: rand.Uint32(), self: a.guest, only: o.only, alone: o.only != noGuest, local: o.local}
+	if order.index != nil {
+		r.connections = a.service.whoMayAnswer(order, payload)
+	}
 	if !r.alone {
 		r.only = a.service.only(payload)
 	}
