@@ -36,7 +36,7 @@ type benchGuests struct {
 }
 
 // benchKey is the environment variable of the applications' keys, by number.
-func benchKey(b *testing.B, n int) string {
+func benchKey(b testing.TB, n int) string {
 	name := fmt.Sprint("WSGI_PARTY_BENCH_KEY_", n)
 	b.Setenv(name, fmt.Sprintf("%032d", n))
 	return "{env." + name + "}"
@@ -44,7 +44,7 @@ func benchKey(b *testing.B, n int) string {
 
 // newBenchGuests runs a party of so many applications that answer for ping, of which
 // the first n hang.
-func newBenchGuests(b *testing.B, guests, hanging int, timeout string, options ...string) *benchGuests {
+func newBenchGuests(b testing.TB, guests, hanging int, timeout string, options ...string) *benchGuests {
 	b.Helper()
 	c := &benchGuests{partytest.NewCaddy(b), testport.Address(b), testport.Address(b)}
 	serve := func(name string, h http.HandlerFunc) string {
@@ -193,35 +193,65 @@ func BenchmarkURLFor(b *testing.B) {
 	}})
 }
 
-// BenchmarkLinkOfManyGuests asks for links to the first of 100 guests, and to the 33rd and the last: as
-// nobody, as a guest by what the page is called behind the guest's name, and from outside the process.
-func BenchmarkLinkOfManyGuests(b *testing.B) {
-	c := newBenchGuests(b, 100, 0, "10s")
+// linksOfMany are ways to ask for a link to one of 100 guests.
+var linksOfMany = []string{"plain", "named", "claimed", "endpoint"}
+
+// linkOfMany asks as nobody, or as a guest by what the page is called behind its guest's name, or where
+// guests claim their pages, or from outside the process.
+func linkOfMany(t testing.TB, way string) func(guest int) (ask func()) {
+	claims, asker, name := "", "", "page%d"
+	switch way {
+	case "claimed":
+		claims = "claim urls"
+	case "named":
+		asker, name = "g50", "g%d:page%[1]d"
+	}
+	c := newBenchGuests(t, 100, 0, "10s", claims)
+	operator := operatorOf(c, "main").Partyline().Operator(asker)
 	values := map[string]any{"id": json.Number("7")}
-	key := fmt.Sprintf("%032d", 1)
-	for name, asker := range map[string]string{"plain": "", "named": "g50", "endpoint": ""} {
-		operator := operatorOf(c, "main").Partyline().Operator(asker)
-		link := func(guest int) func() {
-			page, want := fmt.Sprint("page", guest), fmt.Sprintf("/g%d/pages/7", guest)
-			if name == "endpoint" {
-				return post("http://"+c.askAddress+"/url?first", key, fmt.Sprintf(`{"name":%q,"values":{"id":7}}`, page))
-			}
-			if name == "named" {
-				page = fmt.Sprintf("g%d:%s", guest, page)
-			}
-			return func() {
-				if link, err := wsgiparty.URLFor(context.Background(), operator, page, values); err != nil || link != want {
-					panic(fmt.Sprint(link, err))
-				}
+	return func(guest int) func() {
+		page, want := fmt.Sprintf(name, guest), fmt.Sprintf("/g%d/pages/7", guest)
+		if way == "endpoint" {
+			return post("http://"+c.askAddress+"/url?first", fmt.Sprintf("%032d", 1), fmt.Sprintf(`{"name":%q,"values":{"id":7}}`, page))
+		}
+		return func() {
+			if link, err := wsgiparty.URLFor(context.Background(), operator, page, values); err != nil || link != want {
+				panic(fmt.Sprint(link, err))
 			}
 		}
-		b.Run(name, func(b *testing.B) {
+	}
+}
+
+// BenchmarkLinkOfManyGuests asks for links to the first of 100 guests, and to the 33rd and the last.
+func BenchmarkLinkOfManyGuests(b *testing.B) {
+	for _, way := range linksOfMany {
+		b.Run(way, func(b *testing.B) {
+			link := linkOfMany(b, way)
 			measure.SideBySide(b,
 				measure.Contender{Metric: "ns/op", Against: 0, Do: link(0)},
 				measure.Contender{Metric: "x-33rd", Against: 0, Do: link(32)},
 				measure.Contender{Metric: "x-100th", Against: 0, Do: link(99)},
 			)
 		})
+	}
+}
+
+// TestALinkOfTheLastGuestTakesNoLonger compares it with one of the first of 100.
+func TestALinkOfTheLastGuestTakesNoLonger(t *testing.T) {
+	for _, way := range linksOfMany {
+		link := linkOfMany(t, way)
+		take := func(ask func()) func() time.Duration {
+			return func() time.Duration {
+				began := time.Now()
+				for range 100 {
+					ask()
+				}
+				return time.Since(began)
+			}
+		}
+		first, last := take(link(0)), take(link(99))
+		first() // opens connections, and finds whom to ask
+		measure.TakesAtMost(t, 1.1, first, last)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -197,7 +198,12 @@ func TestKeysChangeNothingButWhoIsCalled(t *testing.T) {
 					answers, err := p.Operator(asker).AskAround(t.Context(), "s", payload)
 					first, firstErr := First[string](t.Context(), p.Operator(asker), "s", payload)
 					local, _ := p.Operator(asker).Local().AskAround(t.Context(), "s", payload)
-					said = append(said, fmt.Sprint(answers, err, first, firstErr, local))
+					only, _ := p.Operator(asker).Only("b").AskAround(t.Context(), "s", payload)
+					said = append(said, fmt.Sprint(answers, err, first, firstErr, local, only))
+					check.Equal(t, p.IsConnected("b", "s"), slices.Contains(p.Services()["s"], "b"), "whether b is connected")
+					for _, answer := range only {
+						check.ErrorIf(t, answer.(string)[0] != 'b', "only b is asked, and answers %v", only)
+					}
 				}
 				check.FatalIf(t, said[0] != said[1], "step %d: %q asks for %v: with keys %s, without %s", step, asker, payload, said[0], said[1])
 			}

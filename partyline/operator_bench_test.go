@@ -100,6 +100,36 @@ func BenchmarkAskAround(b *testing.B) {
 	}
 }
 
+// BenchmarkKeyed takes the only answer, by a key, of the first and the last of 100 guests that have 50 keys
+// each. It is compared with that of a guest that is alone, and has none.
+func BenchmarkKeyed(b *testing.B) {
+	line, alone := keyedLine(), keyedLine()
+	connect(b, alone.Operator("guest0"), "s", pong)
+	for g := range 100 {
+		keys := make(map[string]bool)
+		for k := range 50 {
+			keys[fmt.Sprint("guest", g, ":page", k)] = true
+		}
+		if err := line.Operator(fmt.Sprint("guest", g)).ConnectKeyed("s", func(key string) bool { return keys[key] }, pong); err != nil {
+			b.Fatal(err)
+		}
+	}
+	first := func(p *Partyline, key string) func() {
+		operator := p.Operator("asker")
+		return func() {
+			if _, err := First[string](context.Background(), operator, "s", key); err != nil {
+				panic(err)
+			}
+		}
+	}
+	measure.SideBySide(b,
+		measure.Contender{Metric: "alone-ns/op", Against: 0, Do: first(alone, "guest0:page7")},
+		measure.Contender{Metric: "ns/op", Against: 1, Do: first(line, "guest0:page7")},
+		measure.Contender{Metric: "x-alone", Against: 0, Do: first(line, "guest0:page7")},
+		measure.Contender{Metric: "x-100th", Against: 1, Do: first(line, "guest99:page7")},
+	)
+}
+
 // BenchmarkFirst takes the first of 16 answers, asked for by somebody else and by
 // the first of the guests, and the only one, of the last.
 func BenchmarkFirst(b *testing.B) {

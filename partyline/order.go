@@ -48,6 +48,33 @@ type order struct {
 	counters    []*counter // the connections', in any order
 	number      uint32     // of the service's orders
 	index       *index     // nil if all are called with every payload
+
+	guests atomic.Pointer[map[string][]connection] // the connections of each; nil until one is looked for
+}
+
+// fewConnections are no more than are looked through as fast as one is looked up.
+const fewConnections = 8
+
+// of returns the connections of that guest, and maybe others.
+func (o *order) of(guest string) []connection {
+	if len(o.connections) <= fewConnections {
+		return o.connections
+	}
+	guests := o.guests.Load()
+	if guests == nil {
+		all := make(map[string][]connection)
+		for i, c := range o.connections {
+			name := c.guest.Value()
+			if own, ok := all[name]; ok {
+				all[name] = append(own, c)
+			} else {
+				all[name] = o.connections[i : i+1 : i+1]
+			}
+		}
+		guests = &all
+		o.guests.Store(guests)
+	}
+	return (*guests)[guest]
 }
 
 // connection is a handler that is connected.

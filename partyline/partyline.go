@@ -198,7 +198,7 @@ func (p *Partyline) IsConnected(guest, service string) bool {
 	if s == nil || guest == "" {
 		return s != nil
 	}
-	return slices.ContainsFunc(s.connections(), func(c connection) bool { return c.guest.Value() == guest })
+	return slices.ContainsFunc(s.order.Load().of(guest), func(c connection) bool { return c.guest.Value() == guest })
 }
 
 // service returns the service of that name, nil if nobody is connected under it.

@@ -72,6 +72,8 @@ func (a *ask) around(o *Operator, order *order, payload any, answers *[]any, yie
 	r := round{ask: a, order: order, connections: order.connections, payload: payload, shard: rand.Uint32(), self: a.guest, only: o.only, alone: o.only != noGuest, local: o.local}
 	if order.index != nil {
 		r.connections = a.service.whoMayAnswer(order, payload)
+	} else if r.alone {
+		r.connections = order.of(r.only.Value())
 	}
 	if !r.alone {
 		r.only = a.service.only(payload)
