@@ -25,7 +25,8 @@ type AskCount struct {
 	Asks    uint64
 }
 
-// ReplyCount is how often a guest was asked for a service, and what came of it.
+// ReplyCount is how often a guest was asked for a service, and what came of it. A guest that an ask
+// passed over, since its handler does not have the key, was not asked.
 type ReplyCount struct {
 	Guest, Service string
 

@@ -23,6 +23,12 @@
 // service comes before all others; [Operator.Only] asks one guest, [Operator.Local] nobody outside this
 // process.
 //
+// # Keys
+//
+// Many guests may each have an answer to some asks only, such as for the links to their own pages. By
+// [Operator.ConnectKeyed] they say which, and an ask calls only those who have its key, however many
+// others there are. Those are not asked: they are among no replies, and not counted.
+//
 // # Replicas
 //
 // Several operators may carry one guest's name: the same application twice, or before and after it
