@@ -12,6 +12,7 @@ var (
 	LoopID          = loopID
 	LoopOf          = loopOf
 	LoopsIn         = loopsIn
+	PageIn          = pageIn
 	ProcessID       = processID
 	Roots           = &roots
 	StorageDo       = (*Storage).do
