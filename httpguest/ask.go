@@ -275,6 +275,10 @@ func (a *application) send(r *http.Request, options party.SendOptions, body []by
 }
 
 func isJSON(header http.Header) bool {
-	mediaType, _, err := mime.ParseMediaType(header.Get("Content-Type"))
+	given := header.Get("Content-Type")
+	if given == "application/json" { // as it mostly is
+		return true
+	}
+	mediaType, _, err := mime.ParseMediaType(given)
 	return err == nil && (mediaType == "application/json" || strings.HasSuffix(mediaType, "+json"))
 }

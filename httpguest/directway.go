@@ -139,7 +139,7 @@ func (w *directWay) RoundTrip(r *http.Request) (response *http.Response, err err
 		if a == nil {
 			return nil, caddyhttp.Error(statusOf(err), err)
 		}
-		response, err = w.roundTrip(a, r)
+		response, err = w.roundTrip(a, r, len(tried) > 0)
 		if _, unreached := errors.AsType[reverseproxy.DialError](err); !unreached || len(w.addresses) == 1 || r.Context().Err() != nil {
 			if err != nil {
 				err = caddyhttp.Error(statusOf(err), err)
@@ -170,7 +170,7 @@ func (w *directWay) leastBusy(tried []*directAddress) (least *directAddress) {
 	return least
 }
 
-func (w *directWay) roundTrip(a *directAddress, r *http.Request) (*http.Response, error) {
+func (w *directWay) roundTrip(a *directAddress, r *http.Request, again bool) (*http.Response, error) {
 	sent := r
 	if len(w.headers) > 0 || w.rewrite != nil {
 		sent = w.change(a, r)
@@ -179,7 +179,7 @@ func (w *directWay) roundTrip(a *directAddress, r *http.Request) (*http.Response
 	}
 	if sent.ContentLength == 0 {
 		sent.Body = nil
-	} else if r.GetBody != nil {
+	} else if again && r.GetBody != nil {
 		var err error
 		if sent.Body, err = r.GetBody(); err != nil {
 			return nil, err

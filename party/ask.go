@@ -140,7 +140,7 @@ func rootOf(ctx context.Context) *root {
 		return nil
 	}
 	attached, _ := c.Attach(func() (any, func()) {
-		id := processID + "." + strconv.FormatUint(rootCount.Add(1), 10)
+		id := string(strconv.AppendUint(append(append(make([]byte, 0, 64), processID...), '.'), rootCount.Add(1), 10))
 		forget := func(id string) { roots.Delete(id) }
 		roots.Store(id, weak.Make(c))
 		runtime.AddCleanup(c, forget, id) // handlers may still ask when the call has ended

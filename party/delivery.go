@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -136,8 +137,12 @@ func (i *Invitation) SendWith(r *http.Request, options SendOptions) (*http.Respo
 		return nil, err
 	}
 	body := w.Body()
+	status := "200 OK"
+	if w.Status() != http.StatusOK {
+		status = fmt.Sprintf("%d %s", w.Status(), http.StatusText(w.Status()))
+	}
 	return &http.Response{
-		Status: fmt.Sprintf("%d %s", w.Status(), http.StatusText(w.Status())), StatusCode: w.Status(),
+		Status: status, StatusCode: w.Status(),
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: w.Header(),
 		Body: &responseBody{bytes.NewReader(body), w}, ContentLength: int64(len(body)), Request: sent,
 	}, nil
@@ -166,7 +171,13 @@ type collecting struct {
 	all *budget.Budget // shared by a batch
 
 	mu     sync.Mutex
-	guests map[string]*budget.Budget
+	guests []collectedOf
+}
+
+// collectedOf bounds what an ask collects from one guest.
+type collectedOf struct {
+	guest string
+	*budget.Budget
 }
 
 type collectingKey struct{}
@@ -187,7 +198,7 @@ func WithBatch(ctx context.Context) context.Context {
 
 // withCollecting returns the context of an ask's remote handlers, for an ask's.
 func withCollecting(ctx context.Context) context.Context {
-	c := &collecting{guests: make(map[string]*budget.Budget)}
+	c := new(collecting)
 	if b, ok := ctx.Value(batchKey{}).(batch); ok && partyline.Depth(ctx) == partyline.Depth(b.ctx)+1 {
 		c.all = b.all
 	} else {
@@ -211,16 +222,16 @@ func (c *collecting) charges(guest string, most int) []subrequest.Charge {
 	c.all.Raise(int64(most))
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	own, ok := c.guests[guest]
-	if !ok {
-		own = budget.New(int64(most))
-		c.guests[guest] = own
+	i := slices.IndexFunc(c.guests, func(of collectedOf) bool { return of.guest == guest })
+	if i < 0 {
+		i = len(c.guests)
+		c.guests = append(c.guests, collectedOf{guest, budget.New(int64(most))})
 	}
-	return []subrequest.Charge{{Budget: own, Exceeded: func() error {
-		return fmt.Errorf("what it answers to one ask is longer than %d bytes (max_answer)", most)
-	}}, {Budget: c.all, Exceeded: func() error {
-		return fmt.Errorf("what all answer to one ask, or one batch of asks, is longer than %d bytes together: ask for less at a time", c.all.Total())
-	}}}
+	own := c.guests[i].Budget
+	return []subrequest.Charge{
+		{Budget: own, TooLong: "what it answers to one ask is longer than %d bytes (max_answer)"},
+		{Budget: c.all, TooLong: "what all answer to one ask, or one batch of asks, is longer than %d bytes together: ask for less at a time"},
+	}
 }
 
 // TakeAnswer counts what the guest answers to the ask whose context is ctx, and is at most limit bytes long, as SendWith does.

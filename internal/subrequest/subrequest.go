@@ -11,6 +11,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -30,7 +31,6 @@ import (
 const (
 	remoteIP   = "192.0.2.1"
 	remoteAddr = remoteIP + ":49152"
-	localIP    = "192.0.2.2"
 )
 
 // New returns a request like r, with its method, path, query, headers, body and
@@ -39,15 +39,17 @@ const (
 // its Host; one with the scheme https makes it count as having come over TLS. The
 // prefix is what counts as stripped from the beginning of its original path.
 func New(r *http.Request, server *caddyhttp.Server, origin *url.URL, prefix string, w *ResponseWriter) *http.Request {
-	ctx, port := r.Context(), 80
-	r = arriving(r.WithContext(ctx), origin)
-	if r.TLS != nil {
+	port := 80
+	if origin.Scheme == "https" {
 		port = 443
 	}
-	if p, err := strconv.Atoi(origin.Port()); err == nil {
-		port = p
+	if text := origin.Port(); text != "" {
+		if p, err := strconv.Atoi(text); err == nil {
+			port = p
+		}
 	}
-	ctx = context.WithValue(ctx, http.LocalAddrContextKey, &net.TCPAddr{IP: net.ParseIP(localIP), Port: port})
+	ctx := context.WithValue(r.Context(), http.LocalAddrContextKey, &net.TCPAddr{IP: net.IPv4(192, 0, 2, 2), Port: port})
+	r = arriving(r.WithContext(ctx), r.Header.Clone(), origin)
 	if server == nil {
 		server = new(caddyhttp.Server) // handlers assert the type and then use it
 	}
@@ -59,16 +61,22 @@ func New(r *http.Request, server *caddyhttp.Server, origin *url.URL, prefix stri
 		r.URL = &original
 	}
 	r.RequestURI = r.URL.RequestURI()
-	r = caddyhttp.PrepareRequest(r.WithContext(ctx), caddy.NewReplacer(), w, server)
+	r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, server)
 	r.URL = stripped
 	r.RequestURI = stripped.RequestURI()
 	return r
 }
 
-// Direct returns a request like r for a transport, of which the caller gives it the context of its own.
+// Direct returns a request like r for a transport, of which the caller gives it the context of its own. It has room for
+// headers to be set, and the values of r's.
 func Direct(ctx context.Context, r *http.Request, origin *url.URL) *http.Request {
-	return arriving(r.WithContext(ctx), origin)
+	header := make(http.Header, directHeaders)
+	maps.Copy(header, r.Header)
+	return arriving(r.WithContext(ctx), header, origin)
 }
+
+// directHeaders is how many headers an ask commonly has in the end. A map that grows takes a multiple of the time.
+const directHeaders = 16
 
 // Forward completes the headers of a request that Direct returned, as a reverse_proxy does.
 func Forward(r *http.Request) {
@@ -84,11 +92,11 @@ func Forward(r *http.Request) {
 }
 
 // arriving makes of a copy of a request what a server has of it.
-func arriving(r *http.Request, origin *url.URL) *http.Request {
+func arriving(r *http.Request, header http.Header, origin *url.URL) *http.Request {
 	r.URL = &url.URL{Path: cmp.Or(r.URL.Path, "/"), RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery, ForceQuery: r.URL.ForceQuery}
 	r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/1.1", 1, 1
 	r.Host, r.RemoteAddr = cmp.Or(origin.Host, "localhost"), remoteAddr
-	if r.Header = r.Header.Clone(); r.Header == nil {
+	if r.Header = header; header == nil {
 		r.Header = make(http.Header)
 	}
 	if r.Body == nil {
@@ -183,23 +191,30 @@ type ResponseWriter struct {
 	err    error // what further writes return
 }
 
-// Charge is a budget that a response's body is charged to, and the error for one that
-// exceeds it.
+// Charge is a budget that a response's body is charged to.
 type Charge struct {
 	*budget.Budget
-	Exceeded func() error
+	TooLong string // what is said of one that exceeds it, with %d for the bytes
 }
+
+// Exceeded returns the error for a body that exceeds the budget.
+func (c Charge) Exceeded() error { return fmt.Errorf(c.TooLong, c.Total()) }
 
 // NewResponseWriter returns a ResponseWriter that takes up to limit bytes of
 // body, all of which are charged; writing more is an error, for the handler and of
 // Send.
 func NewResponseWriter(limit int, charges ...Charge) *ResponseWriter {
-	return &ResponseWriter{limit: limit, charges: charges, header: make(http.Header)}
+	return &ResponseWriter{limit: limit, charges: charges}
 }
 
 // Header returns the response's header. Once Send has abandoned the handler, that
 // may be changing it: it is not to be read then.
-func (w *ResponseWriter) Header() http.Header { return w.header }
+func (w *ResponseWriter) Header() http.Header {
+	if w.header == nil {
+		w.header = make(http.Header)
+	}
+	return w.header
+}
 
 // WriteHeader takes the first status that is not informational. It never panics.
 func (w *ResponseWriter) WriteHeader(status int) {

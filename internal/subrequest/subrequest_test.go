@@ -127,9 +127,9 @@ func TestBodyIsBounded(t *testing.T) {
 // TestBodiesAreCharged has two responses charged to a budget of both, and each to one
 // of its own.
 func TestBodiesAreCharged(t *testing.T) {
-	both := Charge{budget.New(12), func() error { return errors.New("together too long") }}
+	both := Charge{budget.New(12), "longer than %d together"}
 	newWriter := func() *ResponseWriter {
-		return NewResponseWriter(limit, Charge{budget.New(8), func() error { return errors.New("too long") }}, both)
+		return NewResponseWriter(limit, Charge{budget.New(8), "too long: %d"}, both)
 	}
 	a, b := newWriter(), newWriter()
 	for _, step := range []struct {
@@ -138,7 +138,7 @@ func TestBodiesAreCharged(t *testing.T) {
 		want string
 	}{
 		{a, "12345", ""}, {b, "12345", ""},
-		{b, "678", "together too long"}, {b, "6", "together too long"}, // and gives back what it had
+		{b, "678", "longer than 12 together"}, {b, "6", "longer than 12 together"}, // and gives back what it had
 		{a, "678", ""},
 	} {
 		if _, err := io.WriteString(step.w, step.text); err != nil && err.Error() != step.want || err == nil && step.want != "" {
@@ -153,7 +153,7 @@ func TestBodiesAreCharged(t *testing.T) {
 		t.Errorf("%q is kept", a.Body())
 	}
 	both.Give(12)
-	if _, err := io.WriteString(newWriter(), "123456789"); err == nil || err.Error() != "too long" || !both.Take(12) {
+	if _, err := io.WriteString(newWriter(), "123456789"); err == nil || err.Error() != "too long: 8" || !both.Take(12) {
 		t.Errorf("%v, want that it is too long", err)
 	}
 	c := newWriter()

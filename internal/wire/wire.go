@@ -48,6 +48,9 @@ func Query(r *http.Request) (url.Values, error) {
 
 // First reports whether a request has the query parameter first; it may say true or false.
 func First(r *http.Request) (bool, error) {
+	if r.URL.RawQuery == "" {
+		return false, nil
+	}
 	query, err := Query(r)
 	value := query.Get("first")
 	if err != nil || value == "" {
@@ -77,7 +80,7 @@ func ParsePayload(body []byte) (any, error) {
 // Its numbers are json.Number.
 func ParseJSON(text []byte) (any, error) {
 	var value any
-	if err := parse(text, &value); err != nil {
+	if err := parse(text, &value, anys); err != nil {
 		return nil, cmp.Or(strictjson.Check(text), err) // which says better what it is
 	}
 	return value, nil
@@ -99,7 +102,7 @@ func ParseAsks(text []byte) ([]Ask, error) {
 		return nil, errors.New("it is no list")
 	}
 	var asks []Ask
-	err := parse(text, &asks)
+	err := parse(text, &asks, json.WithUnmarshalers(json.UnmarshalFromFunc(make(anyDecoder).decode)))
 	if err == nil {
 		return asks, nil
 	}
@@ -115,8 +118,7 @@ func ParseAsks(text []byte) ([]Ask, error) {
 }
 
 // parse decodes JSON that every parser takes.
-func parse(text []byte, value any) error {
-	anys := json.WithUnmarshalers(json.UnmarshalFromFunc(make(anyDecoder).decode))
+func parse(text []byte, value any, anys json.Options) error {
 	if err := json.Unmarshal(text, value, anys); err != nil {
 		return err
 	}
@@ -126,6 +128,11 @@ func parse(text []byte, value any) error {
 // anyDecoder decodes an any, with numbers as json.Number. It has the names of members, which
 // are often the same, by their JSON.
 type anyDecoder map[string]string
+
+// anys are for text that is one value. What comes of making some, once for each text, is more than most take to decode.
+var anys = json.WithUnmarshalers(json.UnmarshalFromFunc(func(d *jsontext.Decoder, value *any) error {
+	return make(anyDecoder).decode(d, value)
+}))
 
 func (a anyDecoder) decode(d *jsontext.Decoder, value *any) (err error) {
 	*value, err = a.value(d)
