@@ -39,7 +39,8 @@ func init() {
 //     at the first answer.
 //   - `POST /`, with a list of up to 256 objects with `service`, `payload` and `first`,
 //     asks for each of them.
-//   - `GET /` shows the services with their guests, and the guests with their services.
+//   - `GET /` shows the services with their guests, and the guests with their services; 304 for the
+//     `If-None-Match` of who knows them.
 //
 // The key is in the header `Authorization: Bearer <key>`. A guest that asks while it is
 // being asked hands back the `Party-Token` it was asked with. Headers for the guests that
@@ -94,6 +95,11 @@ func (a *Ask) Provision(ctx caddy.Context) error {
 func (a *Ask) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	response, err := a.serve(w, r)
 	status, mediaType := http.StatusOK, "application/json"
+	if err == errNotModified {
+		w.Header().Set("Cache-Control", "no-store")
+		w.WriteHeader(http.StatusNotModified)
+		return nil
+	}
 	if problem, ok := errors.AsType[*problem](err); ok {
 		status, mediaType = problem.Status, "application/problem+json"
 		response, err = onePart(problem)
@@ -133,8 +139,15 @@ func (a *Ask) serve(w http.ResponseWriter, r *http.Request) ([][]byte, error) {
 		w.Header().Set("WWW-Authenticate", "Bearer")
 		return nil, newProblem(http.StatusUnauthorized, "no guest of party %q has this key, or none was sent: write the key of the guest's wsgi_party_guest in the header Authorization, as Bearer <key>; it counts once the guest's invite has reached that", a.Party)
 	}
+	version := a.entry.LineVersion() // which is no newer than what is answered
+	w.Header().Set(party.LineHeader, version)
 	service := strings.TrimPrefix(r.URL.Path, "/")
 	if service == "" && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+		etag := `"` + version + `"`
+		w.Header().Set("ETag", etag)
+		if matches(r.Header.Values("If-None-Match"), etag) {
+			return nil, errNotModified
+		}
 		return onePart(whoIsThere(a.entry))
 	}
 	if r.Method != http.MethodPost {
@@ -184,7 +197,16 @@ func (a *Ask) ask(ctx context.Context, w *wire.Writer, o *partyline.Operator, as
 	if err := w.Begin(ask.First); err != nil {
 		return nil, a.problemOf(err)
 	}
+	var lasting *party.Lasting
+	if ask.Service == party.URLService {
+		if lasting = party.WithLasting(ctx); lasting != nil {
+			ctx = lasting
+		}
+	}
 	for r := range o.Replies(ctx, ask.Service, ask.Payload) {
+		if lasting != nil {
+			lasting.Replied(r.Guest, r.Err)
+		}
 		answered, err := w.Reply(wire.Reply{
 			Guest: r.Guest, Mount: a.entry.MountFor(ctx, r.Guest), Answer: r.Answer, Err: r.Err, Declined: r.Err == partyline.ErrHighAndDry, Duration: r.Duration,
 		})
@@ -198,7 +220,23 @@ func (a *Ask) ask(ctx context.Context, w *wire.Writer, o *partyline.Operator, as
 			break
 		}
 	}
+	w.Lasting = lasting != nil && lasting.Holds()
 	return w.End(), nil
+}
+
+// errNotModified says that who asks knows already who is there.
+var errNotModified = errors.New("not modified")
+
+// matches reports whether the ETag is one of those in If-None-Match.
+func matches(header []string, etag string) bool {
+	for _, list := range header {
+		for one := range strings.SplitSeq(list, ",") {
+			if one = strings.TrimPrefix(strings.Trim(one, " \t"), "W/"); one == etag || one == "*" {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // whoIsThere returns the guests of each service, in the order in which they are asked, and

@@ -99,6 +99,7 @@ func (a *application) sayWhatIsCalledAsAnothers(m *manifest.Manifest) {
 
 // answerURL answers where the application's pages are.
 func (a *application) answerURL(ctx context.Context, payload any) (any, error) {
+	party.SayLasting(ctx, a.guest())
 	request, err := party.URLRequestOf(payload)
 	if err != nil {
 		return nil, err

@@ -107,6 +107,18 @@ func (a *application) claimOverHTTP(h manifest.Handler) claimer {
 	}
 }
 
+// lastingClaims is answerClaims for what the manifest says itself.
+func (a *application) lastingClaims(claim claimer) partyline.Handler {
+	answer := a.answerClaims(claim)
+	if a.passes() { // which depends on whether the application is up
+		return answer
+	}
+	return func(ctx context.Context, payload any) (any, error) {
+		party.SayLasting(ctx, a.guest())
+		return answer(ctx, payload)
+	}
+}
+
 // answerClaims returns a handler of the service claims.
 func (a *application) answerClaims(claim claimer) partyline.Handler {
 	return func(ctx context.Context, payload any) (any, error) {

@@ -84,7 +84,7 @@ func (a *application) connectHandler(o *partyline.Operator, service string, h ma
 	case service == party.ClaimsService && h.Href != nil:
 		answer = a.answerClaims(a.claimOverHTTP(h))
 	case service == party.ClaimsService:
-		answer = a.answerClaims(a.constantClaim(string(h.Answer)))
+		answer = a.lastingClaims(a.constantClaim(string(h.Answer)))
 	}
 	return connect(service, answer)
 }
@@ -94,6 +94,7 @@ func (a *application) answerConstant(service string, h manifest.Handler) partyli
 		if service != party.URLService {
 			return h.Answer, nil
 		}
+		party.SayLasting(ctx, a.guest())
 		mount := a.invitation.MountFor(ctx)
 		link, err := a.linkOf(mount, h.Answer)
 		if err == nil && !a.declaresService(service) {
@@ -106,7 +107,7 @@ func (a *application) answerConstant(service string, h manifest.Handler) partyli
 // connectClaims connects what answers by the manifest's claims and hosts.
 func (a *application) connectClaims(o *partyline.Operator, m *manifest.Manifest) error {
 	if m.Claims != nil {
-		if err := o.Connect(party.ClaimsService, a.answerClaims(a.claimsOf(m))); err != nil {
+		if err := o.Connect(party.ClaimsService, a.lastingClaims(a.claimsOf(m))); err != nil {
 			return err
 		}
 	}

@@ -245,18 +245,20 @@ func (h *Host) askURL() string {
 type partyAsk struct {
 	value string // empty for a guest that cannot ask
 	of    uint64 // the askChanges that it was made after
+	line  string // the version that it says
 }
 
-// askHeader returns the Party-Ask of the guest. It is made anew only while the config loads.
+// askHeader returns the Party-Ask of the guest. It is made anew while the config loads, and when the line changes. There
+// are two MACs because clients that know nothing of the line compare the first with the address alone.
 func (i *Invitation) askHeader() string {
-	changes := i.host.app.askChanges.Load()
-	if made := i.ask.Load(); made != nil && made.of == changes {
+	changes, line := i.host.app.askChanges.Load(), i.host.entry.LineVersion()
+	if made := i.ask.Load(); made != nil && made.of == changes && made.line == line {
 		return made.value
 	}
-	made := &partyAsk{of: changes}
+	made := &partyAsk{of: changes, line: line}
 	if url := i.host.askURL(); url != "" {
 		if keys := i.Keys(); !keys.IsZero() {
-			made.value = url + "; mac=" + keys.SignAddress(url)
+			made.value = url + "; mac=" + keys.SignAddress(url) + "; line=" + line + "; line-mac=" + keys.SignLine(url, line)
 		}
 	}
 	i.ask.Store(made)

@@ -91,7 +91,10 @@ func (c *Claimant) ClaimsHere(ctx context.Context, claim *Claim) (bool, error) {
 
 func (c *Claimant) claims(ctx context.Context, asks *partyline.Operator, claim *Claim) (bool, error) {
 	var failed error
+	ctx, replied, end := within(ctx)
+	defer end()
 	for r := range asks.Replies(ctx, ClaimsService, claim) {
+		replied(r.Guest, r.Err)
 		switch {
 		case r.Err == nil && isTrue(r.Answer):
 			return true, nil

@@ -38,6 +38,9 @@ type Entry struct {
 
 	joinedAs, joinedBy map[string]bool // the guests that modules joined as, and these modules
 
+	lineID string
+	line   atomic.Pointer[lineVersion]
+
 	origins sync.Map // of scheme and host, to nil: where guests' URLs may lead
 	mounts  sync.Map // of guest to *mount
 	values  sync.Map // that packages keep for it
@@ -67,7 +70,7 @@ func (a *App) entry(name string) *Entry {
 	e, ok := a.entries[name]
 	if !ok {
 		e = &Entry{app: a, logger: a.logger.With(zap.String("party", name)), history: kept.Hold(&a.holds, histories, name),
-			joinedAs: make(map[string]bool), joinedBy: make(map[string]bool)}
+			lineID: newLineID(), joinedAs: make(map[string]bool), joinedBy: make(map[string]bool)}
 		e.Partyline = partyline.NewPartyline(name, partyline.Options{Observer: observer{e}, RemoteContext: a.remoteContext, Addressee: addressee, Key: askKey, Preference: e.preference, Counts: &e.history.asks, Owner: e})
 		e.anyone = e.Operator("")
 		e.invited.Store(new([]*invited))

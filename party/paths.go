@@ -50,6 +50,7 @@ func (i *Invitation) setMount(path, unseen string, taken bool) {
 	stripped, _ := url.PathUnescape(path) // it is a part of a URL's escaped path
 	i.mount = &mount{i.host, path, stripped, i.host.guests.private.Contains(stripped), unseen, taken}
 	i.host.entry.mounts.Store(i.invited.guest, i.mount)
+	i.host.entry.Changed()
 }
 
 // cleanMount returns an escaped path in the form in which requests are claimed, without a slash at its end.

@@ -160,6 +160,7 @@ func (o *Operator) connect(name string, c connection) error {
 	}
 	s.add(own, c)
 	o.arrive()
+	p.changes.Add(1)
 	return nil
 }
 
@@ -192,6 +193,7 @@ func (o *Operator) Join() {
 		return
 	}
 	guest := o.arrive()
+	o.partyline.changes.Add(1)
 	if observer := o.partyline.options.Observer; !guest.announced && observer != nil {
 		observer.GuestJoined(o.Guest())
 	}
@@ -252,6 +254,7 @@ func (o *Operator) leave() (onLeave []func()) {
 		return nil
 	}
 	o.left = true
+	defer p.changes.Add(1) // when it is seen to have left
 	onLeave, o.onLeave = o.onLeave, nil
 	services := slices.Sorted(maps.Keys(o.memberships))
 	for name, own := range o.memberships {

@@ -208,6 +208,7 @@ func (p *Partyline) SetOrder(guests []string) {
 		s.(*service).rebuild()
 		return true
 	})
+	p.changes.Add(1)
 }
 
 // IsInOrder reports whether the guest is one of those in SetOrder. It is experimental.

@@ -22,6 +22,7 @@ type Partyline struct {
 	options               Options
 	ignoreMissingServices atomic.Bool
 	ranks                 atomic.Pointer[map[string]ranked] // by guest, as SetOrder says
+	changes               atomic.Uint64                     // of who is on the line, and what for; added to when one has been made
 
 	mu        sync.Mutex // serializes connecting and leaving; asking never takes it
 	services  sync.Map   // of service name to *service; written with mu held
@@ -93,6 +94,15 @@ func NewPartyline(name string, opts Options) *Partyline {
 	p.SetIgnoreMissingServices(opts.IgnoreMissingServices)
 	return p
 }
+
+// Changes returns a number that is a greater one after a guest has come or gone, or has connected or
+// disconnected anything, and after SetOrder: what was asked before may be out of date. Who reads it, and
+// then asks, gets answers that are no older. It takes no lock, and is experimental.
+func (p *Partyline) Changes() uint64 { return p.changes.Load() }
+
+// Changed has Changes return a greater number, for what the partyline knows nothing of. It is
+// experimental.
+func (p *Partyline) Changed() { p.changes.Add(1) }
 
 // SetIgnoreMissingServices changes the option of that name, for asks that begin from now on.
 func (p *Partyline) SetIgnoreMissingServices(ignore bool) { p.ignoreMissingServices.Store(ignore) }

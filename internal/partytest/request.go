@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -267,3 +268,8 @@ func (c *Caddy) AskAs(key, service, payload, partyToken string) (int, wire.Asked
 	}
 	return status, answer
 }
+
+var lineInPartyAsk = regexp.MustCompile(`; line=[\w-]{16}\.[0-9]+; line-mac=[\w-]{43}$`)
+
+// WithoutLine returns a Party-Ask without the version of the line that it has behind the rest.
+func WithoutLine(header string) string { return lineInPartyAsk.ReplaceAllString(header, "") }

@@ -92,9 +92,17 @@ func (k Keys) IsZero() bool { return k.secrets == nil }
 
 // SignAddress returns what shows the guest that it was Caddy who said where to ask: an
 // HMAC-SHA256 under its first key, in base64url.
-func (k Keys) SignAddress(address string) string {
+func (k Keys) SignAddress(address string) string { return k.sign("wsgi_party ask v1\x00" + address) }
+
+// SignLine returns what shows the guest that it was Caddy who said, with an address, which version the line
+// there has.
+func (k Keys) SignLine(address, version string) string {
+	return k.sign("wsgi_party line v1\x00" + address + "\x00" + version)
+}
+
+func (k Keys) sign(text string) string {
 	mac := hmac.New(sha256.New, k.secrets().verifying.Keys[0].([]byte))
-	_, _ = io.WriteString(mac, "wsgi_party ask v1\x00"+address)
+	_, _ = io.WriteString(mac, text)
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 

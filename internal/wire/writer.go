@@ -24,6 +24,7 @@ type Asked struct {
 	Answers  []json.RawMessage `json:"answers"`
 	Replies  []Replied         `json:"replies"`
 	Duration float64           `json:"duration"` // 0 if not timed
+	Lasting  bool              `json:"lasting"`
 }
 
 // Replied is what came of an ask with one guest.
@@ -76,6 +77,8 @@ type Writer struct {
 	Whole bool           // an answer for which there is no room refuses all others, too
 	Timed bool           // write durations, too
 
+	Lasting bool // set before End: the answers hold until the version of the line changes
+
 	json    []byte
 	encoded []byte // an answer that was a string
 
@@ -102,7 +105,7 @@ func (w *Writer) Begin(first bool) error {
 	w.first, w.answered, w.began = first, 0, time.Now()
 	w.replied = w.began
 	w.json = append(w.json, `{"answers":[`...)
-	return w.take(len(`{"answers":[],"replies":[],"duration":123456789.123456789},`))
+	return w.take(len(`{"answers":[],"replies":[],"lasting":true,"duration":123456789.123456789},`))
 }
 
 // Reply writes a reply, and reports whether that is an answer. An error, as that of a reply
@@ -146,6 +149,9 @@ func (w *Writer) Reply(r Reply) (answered bool, err error) {
 // End returns what came of the ask, in parts.
 func (w *Writer) End() [][]byte {
 	w.json = append(append(append(w.json, `],"replies":[`...), w.replies...), ']')
+	if w.Lasting {
+		w.json = append(w.json, `,"lasting":true`...)
+	}
 	w.duration(&w.json, time.Since(w.began))
 	w.json = append(w.json, '}')
 	return append(w.parts, w.json[w.begun:])
