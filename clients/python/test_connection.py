@@ -202,10 +202,10 @@ class KeptTest(Case):
 
     def test_not_more_than_some(self):
         caddy = self.contexts.enter_context(running(FakeCaddy()))
-        start = threading.Barrier(20)
+        start = threading.Barrier(40)
         caddy.respond = lambda request: (start.wait(60), answers(1))[1]
         client = Caddy(Address.parse(caddy.url))
-        threads = [threading.Thread(target=self.ask, args=(client, 1, 60)) for _ in range(20)]
+        threads = [threading.Thread(target=self.ask, args=(client, 1, 60)) for _ in range(40)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -358,14 +358,14 @@ class BreakerTest(Case):
         self.quiet.close()
         with self.assertLogs("wsgi_party", logging.DEBUG) as logs:
             caddy = Caddy(Address("127.0.0.1", 1, ""))
-            with mock.patch.object(caddy._connections, "post", side_effect=ConnectionError):
+            with mock.patch.object(caddy._connections, "send", side_effect=ConnectionError):
                 for _ in range(5):
                     self.ask(caddy)
                     self.now += 31
             post = mock.Mock(
-                return_value=_connection.Response(200, "application/json", b'{"answers":[]}')
+                return_value=_connection.Response(200, "application/json", b'{"answers":[]}', "")
             )
-            with mock.patch.object(caddy._connections, "post", post):
+            with mock.patch.object(caddy._connections, "send", post):
                 self.ask(caddy)
         self.assertEqual([record.levelname for record in logs.records], [
             "WARNING", "WARNING", "DEBUG", "DEBUG", "DEBUG", "DEBUG", "INFO",

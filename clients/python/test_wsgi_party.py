@@ -194,6 +194,7 @@ class FakeCaddy(http.server.ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128  # many may come at once
     keeps_alive = True
+    line = ""  # its version
 
     def __init__(self, *answers, address=("127.0.0.1", 0)):
         if isinstance(address, str):
@@ -217,6 +218,14 @@ class FakeCaddyHandler(http.server.BaseHTTPRequestHandler):
         self.disable_nagle_algorithm = self.request.family == socket.AF_INET
         super().setup()
 
+    def do_HEAD(self):
+        known = self.headers["If-None-Match"] == '"%s"' % self.server.line
+        self.server.requests.append({"path": self.path, "headers": self.headers, "json": None})
+        with contextlib.suppress(OSError):
+            self.send_response(304 if known else 200)
+            self.send_header("Party-Line", self.server.line)
+            self.end_headers()
+
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         request = {"path": self.path, "headers": self.headers, "json": json.loads(body)}
@@ -231,6 +240,8 @@ class FakeCaddyHandler(http.server.BaseHTTPRequestHandler):
             self.send_response(status)
             self.send_header("Content-Type", media_type)
             self.send_header("Content-Length", str(len(content)))
+            if self.server.line:
+                self.send_header("Party-Line", self.server.line)
             if not self.server.keeps_alive:
                 self.send_header("Connection", "close")
             if 300 <= status < 400:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from typing import NamedTuple, Optional
+from typing import Dict, NamedTuple, Optional, Tuple
 from urllib.parse import urlsplit
 
 from ._common import Once
@@ -17,7 +17,10 @@ from ._token import base64url
 
 MAX_HEADER = 1 << 10  # bytes of a Party-Ask
 
+MAX_HEADERS = 16  # that are remembered
+
 _PURPOSE = b"wsgi_party ask v1\0"  # of the MAC, for which the key is used, too
+_OF_LINE = b"wsgi_party line v1\0"
 _ADDRESS = re.compile(r"[!-:<-~]+")  # ASCII without whitespace and ;
 
 
@@ -58,48 +61,66 @@ class Whereabouts:
         self._keys = keys
         self._given = Address.parse(url) if url else None
         self._told: Optional[Address] = None
-        self._header = ""  # that was looked at last, whatever came of it
+        # What headers have said that were believed: several Caddys may be in front of this.
+        self._heard: Dict[str, Tuple[Optional[Address], str]] = {}
         self._once = Once(1)
 
     @property
     def address(self) -> Optional[Address]:
         return self._given or self._told
 
-    def hear(self, header: str) -> None:
-        """Takes the header of a request, "" if it has none."""
-        if not header or header == self._header or self._given is not None:
-            return
+    def hear(self, header: str) -> str:
+        """Takes the header of a request, "" if it has none, and returns the version of the line
+        that it says, "" if it says none.
+        """
+        if not header:
+            return ""
+        heard = self._heard.get(header)
+        if heard is not None:
+            self._told = heard[0]
+            return heard[1]
         try:
-            self._told = self._believed(header)
+            self._told, line = self._believed(header)
         except ValueError as error:
+            if self._given is not None:
+                return ""
             # What is at fault may be a visitor, so that it is not said again and again.
             self._once.warn(
                 "header", "a header Party-Ask is not believed: %s. If no visitor can send"
                 " requests past Caddy, the keys here and there differ", error,
             )
-            return  # for the file of keys may change
-        self._header = header
+            return ""  # for the file of keys may change
+        if len(self._heard) >= MAX_HEADERS:
+            self._heard = {}
+        self._heard[header] = (self._told, line)
+        return line
 
-    def _believed(self, header: str) -> Address:
+    def _believed(self, header: str) -> Tuple[Address, str]:
         if len(header) > MAX_HEADER:
             raise ValueError(f"it has more than {MAX_HEADER} bytes")
         text, *parameters = [part.strip(" \t") for part in header.split(";")]
-        macs = [
-            value for name, _, value in (part.partition("=") for part in parameters)
-            if name.strip(" \t").lower() == "mac"
-        ]
-        if len(macs) != 1 or not _ADDRESS.fullmatch(text):
+        said: Dict[str, str] = {}
+        for part in parameters:
+            name, _, value = part.partition("=")
+            name = name.strip(" \t").lower()
+            said[name] = "" if name in said else value.strip(" \t")  # one of two is nobody's word
+        address, mac = text.encode("utf-8", "replace"), said.get("mac", "")
+        if not mac or not _ADDRESS.fullmatch(text):
             raise ValueError("it is not an address and its mac")
-        mac = macs[0].strip(" \t").encode("utf-8", "replace")
-        if not self._is_mac(mac, text.encode()):
-            if not (self._keys.look_again() and self._is_mac(mac, text.encode())):
+        if not self._is_mac(mac, _PURPOSE + address):
+            if not (self._keys.look_again() and self._is_mac(mac, _PURPOSE + address)):
                 raise ValueError("its mac is not made with the key")
-        return Address.parse(text)
+        line = said.get("line", "")
+        signed = b"%s%s\0%s" % (_OF_LINE, address, line.encode("utf-8", "replace"))
+        if not line or not self._is_mac(said.get("line-mac", ""), signed):
+            line = ""
+        return Address.parse(text), line
 
-    def _is_mac(self, mac: bytes, address: bytes) -> bool:
+    def _is_mac(self, mac: str, signed: bytes) -> bool:
         return any([
             hmac.compare_digest(
-                base64url(hmac.new(key, _PURPOSE + address, hashlib.sha256).digest()), mac
+                base64url(hmac.new(key, signed, hashlib.sha256).digest()),
+                mac.encode("utf-8", "replace"),
             )
             for key in self._keys.get()
         ])

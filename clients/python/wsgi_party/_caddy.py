@@ -15,7 +15,8 @@ from urllib.parse import quote
 
 from ._address import Address
 from ._common import MAX_BODY, is_utf8, logger
-from ._connection import UNREACHED, Connections, Headers
+from ._connection import UNREACHED, Connections, Headers, Response
+from ._kept import Kept
 from ._settings import Keys
 
 MAX_BATCH = 256  # questions that Caddy takes in one request
@@ -90,10 +91,46 @@ class Caddy:
     def __init__(self, address: Address, breaker: Optional[Breaker] = None) -> None:
         self.breaker = breaker or Breaker()
         self._connections = Connections(address)
+        self.kept = Kept()
+
+    def known(
+        self, line: str, prefix: str, keys: Keys, timeout: float
+    ) -> Optional[Dict[Any, Any]]:
+        """As :meth:`Kept.known`, but asks Caddy, with a request that is short, whether it is still
+        so; None if Caddy does not say. While one thread does so, the others take it for granted.
+        """
+        kept = self.kept
+        known = kept.known(line, prefix)
+        if known is not None or not kept.version or self.breaker.is_open():
+            return known
+        if not kept.is_to_be_checked():
+            return kept.now(prefix)
+        self._check(keys, time.monotonic() + timeout)
+        return kept.known("", prefix)
+
+    def _check(self, keys: Keys, deadline: float) -> None:
+        try:
+            self._send("HEAD", "/", None, keys, {"If-None-Match": f'"{self.kept.version}"'}, deadline)
+        except (*UNREACHED, ValueError) as error:
+            logger.debug("asking Caddy who is there failed: %r", error)
+
+    def _send(
+        self, method: str, path: str, body: Optional[bytes], keys: Keys, headers: Headers,
+        deadline: float,
+    ) -> Response:
+        headers = {"Authorization": b"Bearer " + keys.get()[0], **headers}
+        try:
+            response = self._connections.send(method, path, body, headers, deadline)
+        except UNREACHED:
+            self.breaker.note(reached=False)
+            raise
+        self.breaker.note(reached=True)
+        self.kept.hear(response.line)
+        return response
 
     def ask(self, asks: Sequence[Ask], keys: Keys, headers: Headers, timeout: float) -> List[Any]:
         """Returns a result of Caddy's for each ask; see answers_in. What fails is
-        logged, and without answers.
+        logged, and without answers. A result that lasts has the version of the line so long.
 
         :param keys: the first says who asks. Where Caddy does not know it, and there are others
             meanwhile, the first of those does.
@@ -121,7 +158,6 @@ class Caddy:
     def _ask(
         self, asks: Sequence[Ask], keys: Keys, headers: Headers, deadline: float
     ) -> List[Any]:
-        headers = {"Authorization": b"Bearer " + keys.get()[0], **headers}
         if len(asks) == 1:
             ask, = asks
             path = "/" + quote(ask.service, safe="") + ("?first" if ask.first else "")
@@ -129,23 +165,28 @@ class Caddy:
         else:
             path = "/"
             body = b"[%s]" % b",".join([_one_of_several(ask) for ask in asks])
-        try:
-            response = self._connections.post(path, body, headers, deadline)
-        except UNREACHED:
-            self.breaker.note(reached=False)
-            raise
-        self.breaker.note(reached=True)
-        status, media_type, content = response
+        status, media_type, content, line = self._send("POST", path, body, keys, headers, deadline)
         if status == 404 and media_type == "application/problem+json" and len(asks) == 1:
             return [{"status": 404}]
         if status != 200:
             raise (_UnknownKey if status == 401 else ValueError)(f"status {status}: {content[:200]!r}")
-        results = json.loads(content)
+        results: List[Any] = json.loads(content)
         if len(asks) == 1:
-            return [results]
-        if not isinstance(results, list) or len(results) != len(asks):
+            results = [results]
+        elif not isinstance(results, list) or len(results) != len(asks):
             raise ValueError("not one result for each question")
+        for result in results:
+            if isinstance(result, dict):
+                result["line"] = line if result.get("lasting") is True else ""
         return results
+
+
+def line_of(result: Any) -> str:
+    """Returns how long a result is so: until the line has another version, "" if not even
+    so long.
+    """
+    line: str = result.get("line", "") if isinstance(result, dict) else ""
+    return line
 
 
 def answers_in(

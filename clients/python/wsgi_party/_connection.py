@@ -1,7 +1,7 @@
 # Copyright 2026 The wsgi_party Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""One request to Caddy, with an end to all its waiting together, over a connection
+"""Requests to Caddy, each with an end to all its waiting together, over a connection
 that is kept.
 """
 
@@ -19,7 +19,7 @@ from typing import Any, Deque, Dict, List, NamedTuple, Optional, Tuple, Union
 from ._address import Address
 
 MAX_ANSWER = (8 << 20) + (1 << 16)  # bytes: Caddy's max_response, and some slack
-MAX_IDLE = 8  # connections
+MAX_IDLE = 32  # connections
 IDLE = 60.0  # seconds that one is kept, fewer than Caddy keeps it
 
 #: Not reached or cut off; no HTTP.
@@ -32,10 +32,11 @@ class Response(NamedTuple):
     status: int
     media_type: str
     content: bytes
+    line: str  # the version of the line, as Party-Line says
 
 
 class Connections:
-    """Posts to one address. May be used from any thread."""
+    """Sends requests to one address. May be used from any thread."""
 
     def __init__(self, address: Address) -> None:
         # Each with the process that opened it, since a fork copies this, and when it was
@@ -52,36 +53,44 @@ class Connections:
         while self._idle:
             self._idle.pop()[2].close()
 
-    def post(self, path: str, body: bytes, headers: Headers, deadline: float) -> Response:
+    def send(
+        self, method: str, path: str, body: Optional[bytes], headers: Headers, deadline: float
+    ) -> Response:
         """:raises OSError, http.client.HTTPException: see UNREACHED.
         :raises ValueError: if the answer is too long.
         """
         kept = self._take()
         if kept is not None:
+            wire = _Wire(kept, deadline)
             try:
-                return self._post(kept, path, body, headers, deadline)
+                return self._send(wire, method, path, body, headers)
             except ConnectionError:
-                pass  # it was closed as it was used; to ask twice changes nothing
-        return self._post(self._connect(deadline), path, body, headers, deadline)
+                # It was closed as it was used; to ask twice changes nothing.
+                if wire.has_received:
+                    raise
+        wire = _Wire(self._connect(deadline), deadline)
+        return self._send(wire, method, path, body, headers)
 
-    def _post(
-        self, connected: socket.socket, path: str, body: bytes, headers: Headers, deadline: float
+    def _send(
+        self, wire: _Wire, method: str, path: str, body: Optional[bytes], headers: Headers
     ) -> Response:
         keep = False
         try:
-            wire = _Wire(connected, deadline)
             connection = http.client.HTTPConnection(self.address.host, self.address.port)
             connection.sock = wire
-            connection.request("POST", self.address.prefix + path, body, headers)  # type: ignore[arg-type]
+            connection.request(method, self.address.prefix + path, body, headers)  # type: ignore[arg-type]
             response = connection.getresponse()
             content = _read(response)
             keep = not response.will_close and wire.is_in_step()
-            return Response(response.status, response.headers.get_content_type(), content)
+            return Response(
+                response.status, response.headers.get_content_type(), content,
+                response.headers.get("Party-Line", ""),
+            )
         finally:
             if keep:
-                self._keep(connected)
+                self._keep(wire.connected)
             else:
-                connected.close()
+                wire.connected.close()
 
     def _take(self) -> Optional[socket.socket]:
         """Returns a connection that is open, as far as one can see."""
@@ -171,6 +180,7 @@ class _Wire(io.RawIOBase):
         self.unsent: List[bytes] = []
         self.buffer: Optional[_Buffer] = None
         self.ended = False
+        self.has_received = False
 
     def sendall(self, data: bytes) -> None:
         self.unsent.append(data)  # head and body, to go together
@@ -186,7 +196,9 @@ class _Wire(io.RawIOBase):
         if self.ended:
             return 0
         self.connected.settimeout(until(self.deadline))
-        return self.connected.recv_into(buffer)
+        count = self.connected.recv_into(buffer)
+        self.has_received |= count > 0
+        return count
 
     def readable(self) -> bool:
         return True

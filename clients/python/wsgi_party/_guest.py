@@ -42,7 +42,7 @@ import threading
 from typing import Any, Callable, Iterable, List, Mapping, NamedTuple, Optional, Set, Tuple, Union
 from urllib.parse import quote, unquote_to_bytes
 
-from ._caddy import Ask, answers_in, can_be_asked
+from ._caddy import Ask, answers_in, can_be_asked, line_of
 from ._common import MAX_BODY, HighAndDry, InvalidToken, logger
 from ._json import NoJSON, decode, encode
 from ._line import Line
@@ -56,7 +56,6 @@ from ._token import Claims, below, check_body, check_request
 _HREF = re.compile(rb"/partyline/([A-Za-z0-9._:-]{1,64})\Z")
 
 NO_DEFAULT: Any = object()
-
 
 
 class Call(NamedTuple):
@@ -118,7 +117,7 @@ class Guest(Line):
         self.services = services
         self._pages = pages
         self._application = application
-        self._links = Links(self, self._answers)
+        self._links = Links(self, self._results)
         self._started = False
         self._lock = threading.Lock()
 
@@ -260,11 +259,12 @@ class Guest(Line):
                     "%s is not asked for, since %s: ask with the few texts and numbers that"
                     " matter, in lists and dicts", service, error,
                 )
-        for i, found in zip(places, self._answers(asks)):
+        for i, (found, _) in zip(places, self._results(asks)):
             answers[i] = found or []
         return answers
 
-    def _answers(self, asks: List[Ask]) -> List[Optional[List[Any]]]:
+    def _results(self, asks: List[Ask]) -> List[Tuple[Optional[List[Any]], str]]:
+        """Returns the answers to each ask, and the version of the line until which they are so."""
         caddy, keys = self.caddy, self.keys.get()
         if caddy is None and keys:
             self.once.warn(
@@ -273,10 +273,13 @@ class Guest(Line):
                 " or set WSGI_PARTY_URL",
             )
         if caddy is None or not keys or not asks:
-            return [None] * len(asks)
+            return [(None, "")] * len(asks)
         results = caddy.ask(asks, self.keys, current.get().headers(self), self.timeout)
         said: Set[str] = set()
-        return [answers_in(result, ask.service, said) for ask, result in zip(asks, results)]
+        return [
+            (answers_in(result, ask.service, said), line_of(result))
+            for ask, result in zip(asks, results)
+        ]
 
     def _manifest(self, invite_path: str, root: str = "") -> Manifest:
         pages = Pages(root)

@@ -18,6 +18,7 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
 from ._caddy import Ask
 from ._common import MAX_BODY, Once
 from ._json import NoJSON, encode
+from ._line import Line
 from ._request import Handled, current
 
 MAX_LINKS = 256  # of an endpoint that are remembered
@@ -43,11 +44,12 @@ class Links:
     """Asks for links. May be used from any thread.
 
     :param guest: whose; a request that another guest is handling is none here.
-    :param ask: returns the answers to each ask.
+    :param ask: returns the answers to each ask, and the version of the line until which
+        they are so.
     """
 
     def __init__(
-        self, guest: object, ask: Callable[[List[Ask]], List[Optional[List[Any]]]]
+        self, guest: Line, ask: Callable[[List[Ask]], List[Tuple[Optional[List[Any]], str]]]
     ) -> None:
         self._guest = guest
         self._ask = ask
@@ -67,21 +69,36 @@ class Links:
         key = _key(name, values)
         link: Optional[Link] = handled.links.get(key)
         if link is None:
+            handled.endpoint = handled.endpoint or endpoint
+            known = handled.kept
+            if known is None:
+                known = self._guest.known(handled, self._guest.timeout)
+            if key in known:
+                return self._use(handled, key, known[key])
             payload = self._payload(name, values)
             if payload is None:
                 return None
             key = key or payload
             if key not in handled.links:
-                self._fetch(handled, {key: payload}, endpoint)
+                if key in known:
+                    return self._use(handled, key, known[key])
+                self._fetch(handled, known, {key: payload}, endpoint)
             link = handled.links[key]
             assert link is not None
         link.used = True
         return link.url
 
+    def _use(self, handled: Handled, key: Any, link: Link) -> Optional[str]:
+        handled.links[key] = link
+        return link.url
+
     def knows(self, name: str, values: Mapping[str, Any]) -> bool:
         """Whether there is nothing to ask for, and so to wait for, before url returns."""
         handled = current.get()
-        return handled.guest is self._guest and _key(name, values) in handled.links
+        if handled.guest is not self._guest:
+            return False
+        key = _key(name, values)
+        return key in handled.links or key in self._guest.known(handled, 0)
 
     def fetch(
         self, links: Iterable[Tuple[str, Mapping[str, Any]]], endpoint: str = ""
@@ -92,13 +109,16 @@ class Links:
         handled = current.get()
         if handled.guest is not self._guest:
             return
+        known = self._guest.known(handled, self._guest.timeout)
         wanted: Dict[Any, bytes] = {}
         for name, values in links:
             key, payload = _key(name, values), self._payload(name, values)
-            if payload is not None and (key or payload) not in handled.links:
-                wanted[key or payload] = payload
+            key = key or payload
+            if payload is not None and key not in handled.links and key not in known:
+                wanted[key] = payload
         if wanted:
-            self._fetch(handled, wanted, endpoint)
+            handled.endpoint = handled.endpoint or endpoint
+            self._fetch(handled, known, wanted, endpoint)
 
     def remember(self, handled: Handled) -> None:
         """Remembers, when a page is done, which links it had."""
@@ -117,16 +137,33 @@ class Links:
                 if len(self._learned) > MAX_ENDPOINTS:
                     self._learned.popitem(last=False)
 
-    def _fetch(self, handled: Handled, wanted: Dict[Any, bytes], endpoint: str) -> None:
-        """Asks for the links that are wanted, and, if they are the page's first, for those
-        that it had the last time.
+    def _fetch(
+        self, handled: Handled, known: Dict[Any, Any], wanted: Dict[Any, bytes], endpoint: str
+    ) -> None:
+        """Asks for the links that are wanted, and, if they are the first that are not known,
+        for those that the page had the last time.
         """
-        if not handled.links and endpoint:
-            handled.endpoint = endpoint
-            wanted = {**self._learned.get(endpoint, {}), **wanted}
+        if not handled.has_fetched and endpoint:
+            handled.has_fetched = True
+            learned = self._learned.get(endpoint, {}).items()
+            wanted = {
+                **{key: payload for key, payload in learned if key not in known}, **wanted,
+            }
         answers = self._ask([Ask("url", payload, True) for payload in wanted.values()])
-        for (key, payload), urls in zip(wanted.items(), answers):
+        for (key, payload), (urls, line) in zip(wanted.items(), answers):
             handled.links[key] = Link(payload, self._checked(urls))
+            if line and len(payload) <= MAX_PAYLOAD and urls is not None:
+                self._keep(handled, line, key, payload, urls)
+
+    def _keep(
+        self, handled: Handled, line: str, key: Any, payload: bytes, urls: List[Any]
+    ) -> None:
+        url = self._checked(urls)
+        if url is None and urls or url is not None and len(url) > MAX_PAYLOAD:
+            return
+        link = Link(payload, url)
+        link.used = True  # wherever it is
+        self._guest.keep(handled, line, key, link)
 
     def _payload(self, name: str, values: Mapping[str, Any]) -> Optional[bytes]:
         try:

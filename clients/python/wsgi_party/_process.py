@@ -16,12 +16,12 @@ from typing import (
 )
 from urllib.parse import quote, unquote_to_bytes
 
-from ._caddy import Ask, Breaker, answers_in, can_be_asked
+from ._caddy import Ask, Breaker, answers_in, can_be_asked, line_of
 from ._common import MANIFEST_TYPE, MAX_BODY, HighAndDry, InvalidToken, is_name, logger, within
 from ._json import NoJSON, decode, encode
 from ._line import Line
 from ._manifest import MAX_MANIFEST, MAX_SERVICES
-from ._request import UNPROVEN, Received, Reply, current
+from ._request import UNPROVEN, Handled, Received, Reply, current
 from ._settings import PathLike, Settings
 from ._token import below, check_body, check_request
 from ._wsgi import (
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from ._party import PartylineOperator, WSGIParty
 
 MAX_HREFS = 16  # of one service
+MAX_PAYLOAD = 1 << 10  # bytes, of a question for links whose answers are kept
+MAX_LINK = 1 << 10  # characters of these
 
 _INVITE_ORIGIN = "http://localhost"
 
@@ -99,6 +101,8 @@ class ProcessGuest(Line):
         settings = Settings.read(key=key, key_file=key_file, url=url, guest=name)
         super().__init__(settings, functools.partial(Breaker, 2, 5.0, 5.0))
         self.party = party
+        #: Whether it is the original, since there are no keys, nor will be.
+        self.is_alone = not settings.keys
 
     def handle(
         self, application: Application, environ: Environ, start_response: StartResponse
@@ -241,12 +245,20 @@ class ProcessGuest(Line):
         if caddy is None or not keys or handled.inviting:
             return answers
         places, asks = [], []
+        given = _given.get()
         for i, (service_name, payload) in enumerate(questions):
             if not can_be_asked(service_name):
                 continue
             try:
-                asks.append(Ask(service_name, encode("payload", payload, MAX_BODY), first))
-                places.append(i)
+                ask = Ask(service_name, encode("payload", payload, MAX_BODY), first)
+                known = self._known(handled, ask) if service_name == "url" else None
+                if known is None:
+                    asks.append(ask)
+                    places.append(i)
+                    continue
+                answers[i] = list(known)
+                if given is not None:
+                    given.update(url for url in known if isinstance(url, str))
             except NoJSON as error:
                 answers[i] = []
                 self.once.warn(
@@ -255,13 +267,21 @@ class ProcessGuest(Line):
                     " with the few texts and numbers that matter, in lists and dicts",
                     service_name, error,
                 )
+        if not asks:
+            return answers
         results = caddy.ask(asks, self.keys, handled.headers(self), self.party.ask_timeout)
-        given = _given.get()
         for i, ask, result in zip(places, asks, results):
             found = answers[i] = answers_in(result, ask.service)
+            if found is not None and len(ask.payload) <= MAX_PAYLOAD and len(repr(found)) <= MAX_LINK:
+                self.keep(handled, line_of(result), ask, tuple(found))
             if given is not None and ask.service == "url":
                 given.update(url for url in found or () if isinstance(url, str))
         return answers
+
+
+    def _known(self, handled: Handled, ask: Ask) -> Optional[Tuple[Any, ...]]:
+        known: Optional[Tuple[Any, ...]] = self.known(handled, self.party.ask_timeout).get(ask)
+        return known
 
 
 def _call(handlers: Iterable[Callable[[Any], Any]], payload: Any, first: bool) -> List[Any]:

@@ -72,6 +72,7 @@ class Handled:
         received: Optional[Received] = None,
         claims: Optional[Claims] = None,
         inviting: bool = False,
+        line: str = "",
     ) -> None:
         self.guest = guest
         prefix = received.prefix if received else ""
@@ -87,12 +88,17 @@ class Handled:
         #: What Links keeps while this lasts.
         self.links: Dict[Any, Any] = {}
         self.endpoint = ""
+        self.has_fetched = False
+        #: The version of the line that came with it.
+        self.line = line
+        #: What was known then, and is not asked for; None as long as nobody has looked.
+        self.kept: Optional[Dict[Any, Any]] = None
         #: The framework's own request, where its adapter keeps it.
         self.request: Any = None
 
     def __bool__(self) -> bool:
-        """Whether anything of it goes along with asks."""
-        return bool(self.prefix or self.token or self.cdn_loop)
+        """Whether anything of it counts when something is asked."""
+        return bool(self.prefix or self.token or self.cdn_loop or self.line)
 
     def end(self) -> None:
         """Ends the use of the token, also in threads and tasks that were
