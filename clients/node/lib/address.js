@@ -6,17 +6,22 @@ import { isSigned } from './token.js'
 const MAX_HEADER = 1024
 
 /**
- * Returns the address in a Party-Ask that Caddy has sent, `<address>; mac=<m>`, or undefined: whoever
- * believed another one would send its key there.
+ * Returns what a Party-Ask that Caddy has sent says, `<address>; mac=<m>; line=<version>; line-mac=<m>`, or
+ * undefined: whoever believed another one would send its key there. The version is '' if it says none.
  * @param {string} header several of that name are joined with a comma by Node
  * @param {Buffer[]} keys
+ * @returns {{address: string, line: string} | undefined}
  */
 export function believed(header, keys) {
   if (header.length > MAX_HEADER || /[^\x20-\x7e]|,\s/.test(header)) return
   const [address, ...parameters] = header.split(';').map((part) => part.trim())
-  const macs = parameters.filter((parameter) => parameter.startsWith('mac='))
-  if (macs.length !== 1 || !isSigned(`wsgi_party ask v1\0${address}`, macs[0].slice('mac='.length), keys)) return
-  return address
+  const said = (name) => {
+    const values = parameters.filter((parameter) => parameter.startsWith(`${name}=`))
+    return values.length === 1 ? values[0].slice(name.length + 1) : ''
+  }
+  if (!isSigned(`wsgi_party ask v1\0${address}`, said('mac'), keys)) return
+  const line = said('line')
+  return { address, line: line && isSigned(`wsgi_party line v1\0${address}\0${line}`, said('line-mac'), keys) ? line : '' }
 }
 
 /**

@@ -6,6 +6,7 @@ import https from 'node:https'
 
 import { parseAddress } from './address.js'
 import { MAX_BODY, decode, quote } from './json.js'
+import { Kept } from './kept.js'
 
 const MAX_BATCH = 256 // asks that Caddy takes in one request
 const MAX_RESPONSE = 9 << 20 // bytes: Caddy's max_response, and some more
@@ -19,6 +20,8 @@ class UnreachedError extends Error {}
 
 /** What asks a Caddy at one address. */
 export class Client {
+  /** Links that are so until the line changes. */
+  kept = new Kept()
   #target
   #agent
   #timeout
@@ -42,8 +45,19 @@ export class Client {
     return performance.now() >= this.#askedAgain
   }
 
+  /** Asks whether the version of the line is still that of what is kept, with a request that is short. */
+  async check(key) {
+    if (!this.isUp) return
+    try {
+      await this.#send('HEAD', '/', undefined, key, { 'If-None-Match': `"${this.kept.version}"` }, performance.now() + this.#timeout)
+    } catch {
+      // Then it is not known, and links are asked for, which says what is wrong.
+    }
+  }
+
   /**
-   * Asks, with as few requests as Caddy lets, and returns a result for each ask: undefined for what failed.
+   * Asks, with as few requests as Caddy lets, and returns a result for each ask: undefined for what failed. One that
+   * lasts has the version of the line until which it is so.
    * @param {{service: string, payload: string, first: boolean}[]} asks with payloads as JSON
    * @param {string} key
    * @param {Record<string, string>} headers
@@ -61,7 +75,7 @@ export class Client {
     if (this.#pause > 0) this.#askedAgain = performance.now() + this.#pause
     const failures = this.#failures
     try {
-      const { status, type, body } = await this.#post(...requestFor(batch), key, headers, deadline)
+      const { status, type, body, line } = await this.#send('POST', ...requestFor(batch), key, headers, deadline)
       this.#reached()
       const problem = type.startsWith('application/problem+json') ? decode(body) : undefined
       if (problem) return batch.map(() => ({ status, detail: problem.detail }))
@@ -69,6 +83,7 @@ export class Client {
       const decoded = decode(body)
       const results = isList(batch) ? decoded : [decoded]
       if (!Array.isArray(results) || results.length !== batch.length) throw new Error('not one result for each ask')
+      for (const result of results) if (result?.lasting === true) result.line = line
       return results
     } catch (error) {
       if (error instanceof UnreachedError) this.#unreached(error, failures)
@@ -77,27 +92,29 @@ export class Client {
     }
   }
 
-  /** Posts again on another connection if one that was kept open turns out to be closed: asking changes nothing. */
-  async #post(path, body, key, headers, deadline) {
+  /** Sends again on another connection if one that was kept open turns out to be closed: asking changes nothing. */
+  async #send(method, path, body, key, headers, deadline) {
     for (let tries = 1; ; tries++) {
       const sent = {}
       try {
-        return await this.#postOnce(path, body, key, headers, deadline, sent)
+        const response = await this.#sendOnce(method, path, body, key, headers, deadline, sent)
+        this.kept.hear(response.line)
+        return response
       } catch (error) {
         if (!sent.isReused || tries === MAX_TRIES || performance.now() >= deadline) throw error
       }
     }
   }
 
-  #postOnce(path, body, key, headers, deadline, sent) {
+  #sendOnce(method, path, body, key, headers, deadline, sent) {
     const { promise, resolve, reject } = withResolvers()
     const { tls, path: prefix, ...target } = this.#target
     const request = (tls ? https : http).request({
       ...target,
       agent: this.#agent,
-      method: 'POST',
+      method,
       path: prefix + path,
-      headers: { ...headers, Authorization: `Bearer ${key}`, 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(body) },
+      headers: { ...headers, Authorization: `Bearer ${key}`, ...(body !== undefined && { 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(body) }) },
     })
     const fail = (error) => {
       sent.isReused = request.reusedSocket && !sent.isAnswered && !(error instanceof UnreachedError)
@@ -117,7 +134,7 @@ export class Client {
         else chunks.push(chunk)
       })
       response.on('error', fail)
-      response.on('end', () => resolve({ status: response.statusCode, type: response.headers['content-type'] ?? '', body: Buffer.concat(chunks) }))
+      response.on('end', () => resolve({ status: response.statusCode, type: response.headers['content-type'] ?? '', body: Buffer.concat(chunks), line: response.headers['party-line'] ?? '' }))
     })
     request.end(body)
     return promise.finally(() => clearTimeout(timer))

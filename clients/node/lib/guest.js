@@ -14,9 +14,12 @@ import { below, checkBody, checkRequest, InvalidTokenError, verifySignature } fr
 
 const MANIFEST = 'application/vnd.wsgi-party+json'
 const MAX_SERVICES = 256
+const MAX_HEARD = 16 // headers that are remembered
 const MAX_CLIENTS = 8 // several Caddys in front of an application each have an address of their own
 // The end of the path at which a service is asked, below the invite's.
 const HREF = /\/partyline\/([A-Za-z0-9._:-]{1,64})$/
+
+const NONE = new Map()
 
 /** A link to a page that nobody has, or to which values are missing. */
 export class LinkError extends Error {
@@ -29,7 +32,7 @@ export class Guest {
   #client
   #clients = new Map() // by the addresses that Caddys have named, the least recently used one first
   #isTold // whether the address to ask at is the operator's word
-  #believed // the header Party-Ask that the address is from
+  #heard = new Map() // from headers Party-Ask that were believed to what they say
   #links = new Links(this)
   #services = new Map()
   #declared = new Map()
@@ -71,29 +74,46 @@ export class Guest {
 
   /** Returns the request that begins, for whatever handles it to run in. */
   begin(method, url, headers, route, atEnd) {
+    const request = new Request(this, method, url, headers, route, atEnd)
     const ask = headers['party-ask']
-    if (ask !== undefined && ask !== this.#believed && !this.#isTold) this.#believe(ask)
-    return new Request(this, method, url, headers, route, atEnd)
+    if (ask !== undefined) request.line = this.#hear(ask)
+    return request
+  }
+
+  /** Returns the version of the line that a Party-Ask says, '' for none. */
+  #hear(header) {
+    let heard = this.#heard.get(header)
+    if (heard === undefined) {
+      heard = this.#believe(header)
+      if (heard === undefined) return ''
+      if (this.#heard.size === MAX_HEARD) this.#heard.clear()
+      this.#heard.set(header, heard)
+    }
+    if (!this.#isTold) this.#client = heard.client
+    return heard.line
   }
 
   #believe(header) {
-    const address = believed(header, this.keys.all) ?? (this.keys.refresh() ? believed(header, this.keys.all) : undefined)
-    if (address === undefined) {
-      if (this.keys.all.length === 0) return // which the keys have said
+    const said = believed(header, this.keys.all) ?? (this.keys.refresh() ? believed(header, this.keys.all) : undefined)
+    if (said === undefined) {
+      if (this.keys.all.length === 0 || this.#isTold) return // which the keys have said, or does not matter
       if (!this.#hasRefused) this.log.warn('a Party-Ask that is not signed with the key (WSGI_PARTY_KEY) is ignored: the key is another one than that of wsgi_party_guest in the Caddyfile, or a visitor has sent it')
       this.#hasRefused = true
       return
     }
+    if (this.#isTold) return said
+    const { address, line } = said
+    let client
     try {
-      this.#client = this.#clients.get(address) ?? new Client(address, this.log, this.timeout)
+      client = this.#clients.get(address) ?? new Client(address, this.log, this.timeout)
     } catch (error) {
       this.log.once('warn', `a Party-Ask is ignored: ${error.message}`)
       return
     }
-    this.#believed = header
     this.#clients.delete(address)
-    this.#clients.set(address, this.#client)
+    this.#clients.set(address, client)
     if (this.#clients.size > MAX_CLIENTS) this.#clients.delete(this.#clients.keys().next().value)
+    return { client, line }
   }
 
   /** Whether a request may be one of Caddy's own, which answer has to see first. */
@@ -240,10 +260,39 @@ export class Guest {
    * @param {{service: string, payload: string, first: boolean}[]} asks
    */
   async ask(asks, request = this.request) {
+    return (await this.results(asks, request)).map(({ answers }) => answers)
+  }
+
+  /** Returns the answers to each ask, and the version of the line until which they are so, '' if not even so long. */
+  async results(asks, request) {
     let results = await this.#ask(asks, request)
     // The keys may have been changed in their file.
     if (results.some((result) => result?.status === 401) && this.keys.refresh()) results = await this.#ask(asks, request)
-    return asks.map(({ service }, i) => this.#answers(service, results[i]))
+    return asks.map(({ service }, i) => ({ answers: this.#answers(service, results[i]), line: results[i]?.line ?? '' }))
+  }
+
+  /**
+   * Returns links that need not be asked for, by what would be asked; undefined if Caddy has to say first whether they
+   * are still so. In an ask it counts who was asked before, so that there are none.
+   */
+  known(request) {
+    if (!this.#client || request?.claims) return NONE
+    return this.#client.kept.known(request?.line ?? '', request?.prefix ?? '')
+  }
+
+  /** Is known when Caddy has said so. One request asks it; to all others it is so meanwhile. */
+  async checked(request) {
+    const { kept } = this.#client
+    const [key] = this.keys.all
+    if (!kept.version || !key || !this.#client.isUp) return NONE
+    if (!kept.isToBeChecked()) return kept.now(request?.prefix ?? '')
+    await this.#client.check(key.toString('latin1'))
+    return kept.known('', request?.prefix ?? '') ?? NONE
+  }
+
+  /** Keeps a link. */
+  keep(request, line, payload, url) {
+    if (line && !request?.claims) this.#client?.kept.keep(line, request?.prefix ?? '', payload, url)
   }
 
   async #ask(asks, request) {

@@ -32,13 +32,17 @@ export class Links {
     const payload = encode(`the link to ${quote(name)}`, { name, values }, digits)
     const view = this.#viewOf(request)
     if (view.used.size < MAX_LINKS && payload.length <= MAX_LENGTH) view.used.add(payload)
+    if (!view.found.has(payload) && view.known?.has(payload)) return view.known.get(payload)
     return view.found.get(payload) ?? this.#enqueue(view, payload)
   }
 
   #viewOf(request) {
     if (request && !request.links && !request.hasEnded) request.atEnd(() => this.#end(request))
-    if (!request || request.hasEnded) return (this.#outside ??= newView())
-    const view = (request.links ??= newView(request))
+    if (!request || request.hasEnded) {
+      if (!this.#outside?.queue.length) this.#outside = this.#newView()
+      return this.#outside
+    }
+    const view = (request.links ??= this.#newView(request))
     // Middleware of Express makes its links, the same on every page, before there is a route.
     if (!view.hasRoute) {
       const route = request.route()
@@ -51,7 +55,11 @@ export class Links {
   #enter(view, route) {
     if (view.usedBy.has(route)) return
     view.usedBy.set(route, (view.used = new Set()))
-    for (const payload of this.#known.get(route) ?? []) if (!view.found.has(payload)) this.#enqueue(view, payload)
+    for (const payload of this.#known.get(route) ?? []) if (!view.found.has(payload) && !view.known?.has(payload)) this.#enqueue(view, payload)
+  }
+
+  #newView(request) {
+    return { request, found: new Map(), queue: [], used: new Set(), usedBy: new Map(), hasRoute: false, known: this.#guest.known(request) }
   }
 
   /** Learns, and lets go of, what a request has used. What goes on after the response is of no request. */
@@ -75,11 +83,26 @@ export class Links {
   }
 
   async #ask(view) {
-    const { queue, request } = view
+    const { request } = view
+    let { queue } = view
     view.queue = []
     if (view === this.#outside) this.#outside = undefined // it may be another link the next time
-    const answers = await this.#guest.ask(queue.map(({ payload }) => ({ service: 'url', payload, first: true })), request)
-    for (const [i, { payload, resolve }] of queue.entries()) resolve(this.#checked(answers[i]?.[0], payload))
+    if (view.known === undefined) {
+      view.known = await this.#guest.checked(request)
+      const { known } = view
+      for (const { payload, resolve } of queue) if (known.has(payload)) resolve(known.get(payload))
+      queue = queue.filter(({ payload }) => !known.has(payload))
+      if (queue.length === 0) return
+    }
+    const results = await this.#guest.results(queue.map(({ payload }) => ({ service: 'url', payload, first: true })), request)
+    for (const [i, { payload, resolve }] of queue.entries()) {
+      const { answers, line } = results[i]
+      const url = this.#checked(answers[0], payload)
+      if ((url !== undefined ? url.length : payload.length) <= MAX_LENGTH && payload.length <= MAX_LENGTH && (url !== undefined || answers.length === 0)) {
+        this.#guest.keep(request, line, payload, url)
+      }
+      resolve(url)
+    }
   }
 
   #checked(url, payload) {
@@ -87,10 +110,6 @@ export class Links {
     if (isURL(url)) return url
     this.#guest.log.once('warn', `the answer to ${quote(decode(Buffer.from(payload)).name)} is no link: ${quote(JSON.stringify(url))}`)
   }
-}
-
-function newView(request) {
-  return { request, found: new Map(), queue: [], used: new Set(), usedBy: new Map(), hasRoute: false }
 }
 
 /** JSON has no integers of any size, but links do. */

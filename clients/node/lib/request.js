@@ -17,6 +17,8 @@ export class Request {
   links = undefined
   /** Whether it has been handled, as far as anything asked for that. */
   hasEnded = false
+  /** The version of the line that came with it, '' if none did. */
+  line = ''
   #claims
 
   /**

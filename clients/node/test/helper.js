@@ -31,9 +31,10 @@ export function token(method, url, body = '', { header = {}, signedWith = key, .
   return `${signed}.${createHmac('sha256', signedWith).update(signed).digest('base64url')}`
 }
 
-/** Returns a Party-Ask as Caddy sends it. */
-export function partyAsk(address, signedWith = key) {
-  return `${address}; mac=${createHmac('sha256', signedWith).update(`wsgi_party ask v1\0${address}`).digest('base64url')}`
+/** Returns a Party-Ask as Caddy sends it, with the version of the line if there is one. */
+export function partyAsk(address, signedWith = key, line = '') {
+  const mac = (text) => createHmac('sha256', signedWith).update(text).digest('base64url')
+  return `${address}; mac=${mac(`wsgi_party ask v1\0${address}`)}` + (line && `; line=${line}; line-mac=${mac(`wsgi_party line v1\0${address}\0${line}`)}`)
 }
 
 /** Sends a request, and returns what comes. */
@@ -82,16 +83,23 @@ export function socketPath(t) {
  */
 export async function endpoint(t, answersTo, at) {
   const requests = []
+  const line = { version: '', lasting: () => false }
   const server = createServer(async (request, response) => {
+    if (line.version) response.setHeader('Party-Line', line.version)
+    if (request.method === 'HEAD') {
+      requests.push({ url: request.url, headers: request.headers })
+      response.writeHead(request.headers['if-none-match'] === `"${line.version}"` ? 304 : 200).end()
+      return
+    }
     const body = JSON.parse(Buffer.concat(await request.toArray()))
     requests.push({ url: request.url, headers: request.headers, body })
-    const resultOf = async (service, payload) => ({ answers: await answersTo(payload, service), replies: [] })
+    const resultOf = async (service, payload) => ({ answers: await answersTo(payload, service), replies: [], lasting: line.lasting(payload) })
     const [path] = request.url.split('?')
     const result = await (path === '/' ? Promise.all(body.map(({ service, payload }) => resultOf(service, payload))) : resultOf(path.slice(1), body))
     response.setHeader('Content-Type', 'application/json').end(JSON.stringify(result))
   })
   const port = await listen(t, server, at)
-  return { url: typeof port === 'string' ? `unix/${port}` : `http://127.0.0.1:${port}`, requests, server }
+  return { url: typeof port === 'string' ? `unix/${port}` : `http://127.0.0.1:${port}`, requests, server, line }
 }
 
 /** Answers for pages of a guest "shop" that has a page for each name. */
