@@ -46,7 +46,7 @@ func TestABatchOfAsksHasAResultForEachInOrder(t *testing.T) {
 	}
 	for i, want := range map[int]string{
 		0: answered(`"slow"`, "slow"), 1: answered(`"two", "keyless"`, "two /two", "keyless /keyless"), 2: answered(`"two"`, "two /two"),
-		3: answered(`{"n": 12345678901234567890}`, "echo"), 4: answered("null", "echo"), 5: answered("null", "echo"), 10: answered(`"/two/"`, "two /two"),
+		3: answered(`{"n": 12345678901234567890}`, "echo"), 4: answered("null", "echo"), 5: answered("null", "echo"), 10: lasting(answered(`"/two/"`, "two /two")),
 	} {
 		check.Equal(t, partytest.CompactJSON(t, string(results[i])), partytest.CompactJSON(t, want), "result ", i)
 	}

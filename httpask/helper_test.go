@@ -37,6 +37,9 @@ func answered(answers string, guests ...string) string {
 	return `{"answers": [` + answers + `], "replies": [` + strings.Join(replies, ",") + "]}"
 }
 
+// lasting is a result that holds until the version of the line changes.
+func lasting(result string) string { return strings.TrimSuffix(result, "}") + `, "lasting": true}` }
+
 // asked returns the results of a request for a list, or for one service.
 func asked(t testing.TB, r partytest.Response) (results []wire.Asked) {
 	t.Helper()

@@ -82,7 +82,9 @@ func TestPartyAskSaysTheLinesVersion(t *testing.T) {
 		check.ErrorIf(t, !ok || mac != keys.SignLine(address, version) || rest != address+"; mac="+keys.SignAddress(address), "%s", header)
 		return version
 	}
-	asked := func() string { return versionOf(t, c.Ask(partytest.Asking{Key: key, Path: "/url", Body: `{"name": "y"}`})) }
+	asked := func() string {
+		return versionOf(t, c.Ask(partytest.Asking{Key: key, Path: "/url", Body: `{"name": "y"}`}))
+	}
 	seen := make(map[string]bool)
 	expectNew := func(after string) {
 		t.Helper()
@@ -139,4 +141,24 @@ func TestLinksThatLastSaySo(t *testing.T) {
 	check.Equal(t, lasts("app:x", `{"id": ".."}`, true), false, "a failure")
 	c.ExpectAsk(partytest.Asking{Key: one.Key, Path: "/url?first", Body: `{"name": "app:x", "values": {"id": 1}}`},
 		`{"answers": ["/app/x/1"], "replies": [{"guest": "app", "mount": "/app", "status": "answered"}], "lasting": true}`)
+}
+
+// TestLinksThatFollowClaimsLastWhereTheseDo has two guests answer for one page, the second of which claims it: by what
+// its manifest says, or as its application says when it is asked.
+func TestLinksThatFollowClaimsLastWhereTheseDo(t *testing.T) {
+	for claim, lasting := range map[string]bool{"claim /x/": true, "service claims /claims": false, "claim /x/\nunavailable pass": false} {
+		c := partytest.NewCaddy(t)
+		one := c.NewGuest("one", func(*partytest.Application, *http.Request, string) partytest.Reply {
+			return partytest.Answer(200, true)
+		})
+		c.Around(one.Directives() + "invite /old/__invite__/ /new/__invite__/\n" +
+			partytest.Mounted("old", "url x /x/{id}", one) + partytest.Mounted("new", "url x /x/{id}\n"+claim, one))
+		for range 2 {
+			r := c.Ask(partytest.Asking{Key: one.Key, Path: "/url?first", Body: `{"name": "x", "values": {"id": 7}}`})
+			if lasting {
+				check.Has(t, r.Body, `"answers":["/new/x/7"]`, claim)
+			}
+			check.Equal(t, asked(t, r)[0].Lasting, lasting, "%s: %s", claim, r.Body)
+		}
+	}
 }

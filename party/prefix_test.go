@@ -199,7 +199,7 @@ func TestAGuestsAskHasThePrefixThatItHandsBack(t *testing.T) {
 		"/pre/asker": "/pre", "/caf%C3%A9/asker": "/caf%C3%A9", "/asker": "", "": "", "/pre": "", "/pre/one": "", "asker": "", "/preasker": "", "/a/../b/asker": "", "//evil.example/asker": "", "/pre/asker/": "",
 	} {
 		header := http.Header{"X-Forwarded-Prefix": {value}}
-		want := fmt.Sprintf(`{"answers": [%q], "replies": [{"guest": "two", "mount": %q, "status": "answered"}]}`, prefix+"/two/page", prefix+"/two")
+		want := fmt.Sprintf(`{"answers": [%q], "replies": [{"guest": "two", "mount": %q, "status": "answered"}], "lasting": true}`, prefix+"/two/page", prefix+"/two")
 		c.ExpectAsk(partytest.Asking{Key: c.key, Path: "/url", Body: `{"name": "two:page"}`, Header: header}, want)
 		c.ExpectAsk(partytest.Asking{Key: c.key, Path: "/", Body: `[{"service": "url", "payload": {"name": "two:page"}}]`, Header: header}, "["+want+"]")
 		c.ExpectAsk(partytest.Asking{Key: c.key, Path: "/remote", Header: header}, fmt.Sprintf(`{"answers": ["by-href"], "replies": [{"guest": "two", "mount": %q, "status": "answered"}]}`, prefix+"/two"))
