@@ -19,9 +19,10 @@ const (
 )
 
 // ConnectKeyed is ConnectForAll for a handler that can answer only asks by a key that it has. An ask by
-// another key passes the handler over: that is no call and no reply, and is not counted. So the cost of
-// an answer does not grow with the guests that do not have it. Options.Key says what the key of an ask
-// is; an ask without one calls all handlers.
+// another key passes the handler over: that is no call and no reply, and is not counted. Who has a key is
+// looked up, and found once, by the first ask for it after somebody has connected or left; for a key
+// that nobody has, by each ask. Options.Key says what the key of an ask is; an ask without one calls all
+// handlers.
 //
 // For a key, the function returns the same as long as the handler is connected. It may be called from
 // several goroutines at once, and must not call the partyline. If it panics, the handler is called. It
