@@ -4,6 +4,7 @@
 package conformance
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -147,7 +148,7 @@ func (c *checker) checkAsking() {
 		right := c.signed(h.right).with("Party-Ask", told)
 		c.do(right)
 		for _, ask := range e.take() {
-			c.checkHandedBack(h, ask.header["Party-Token"], right.header.Get("Party-Token"))
+			c.checkHandedBack(h, ask.header["Party-Token"], cmp.Or(h.token, right.header.Get("Party-Token")))
 		}
 	}
 	c.checkBadAnswers(e, q)

@@ -41,6 +41,7 @@ type href struct {
 	place    string // the service, with an index if that has several handlers
 	service  string
 	private  bool   // below the invite's path
+	token    string // of the elements of a batch
 	given    bool   // there is a --payload
 	payload  []byte // JSON
 	right    request
@@ -69,6 +70,9 @@ func (c *checker) checkHrefs() {
 				continue
 			}
 			h := &href{Handler: handler, place: service, service: service}
+			if h.Batch {
+				h.token = c.elementToken()
+			}
 			if len(handlers) > 1 {
 				h.place = fmt.Sprintf("%s[%d]", service, i)
 			}
@@ -149,6 +153,9 @@ func (c *checker) requestFor(h *href, target string, payload []byte) request {
 	q := request{method: h.Method, target: target, timeout: patient(c.timeout), header: http.Header{"Accept": {"application/json"}, "Cache-Control": {"no-store"}}}
 	if h.Method == http.MethodPost {
 		q.body = payload
+		if h.Batch {
+			q.body, q.most = h.batchOf(payload), maxBody+maxBesides
+		}
 		q.header.Set("Content-Type", "application/json")
 	}
 	return c.asCaddy(q)
@@ -156,6 +163,14 @@ func (c *checker) requestFor(h *href, target string, payload []byte) request {
 
 func (c *checker) checkHref(h *href) {
 	a := c.do(c.signed(h.right))
+	if h.Batch {
+		outcomes, problem := outcomesIn(a, 1)
+		if problem != "" {
+			c.see("batch.form", Fail, h.place+": "+problem)
+			return
+		}
+		a = outcomes[0]
+	}
 	h.answered = a
 	seen := h.place + ": " + a.String()
 	if a.err == nil && a.status/100 == 3 {
@@ -174,6 +189,9 @@ func (c *checker) checkHref(h *href) {
 	}
 	if result, advice := h.judge(); result != "" {
 		c.see("ask.status", result, seen, advice)
+	}
+	if h.Batch && (h.served() || a.element != "") {
+		c.checkBatch(h)
 	}
 	if !h.served() {
 		c.checkPayloads(h)
@@ -251,94 +269,4 @@ func adviceIn(err error, otherwise string) string {
 		}
 	}
 	return otherwise
-}
-
-// probe is the href's payload with a member that no application knows, so that it has so many
-// bytes. What is given as no object, or not at all, is that member alone.
-func (h *href) probe(size int) []byte {
-	before := `{"wsgi_party_check":"`
-	after := `"}`
-	if members, ok := bytes.CutPrefix(h.payload, []byte("{")); ok && h.given && len(members) > len("}") {
-		after = `",` + string(members)
-	}
-	return []byte(before + strings.Repeat("x", max(1, size-len(before)-len(after))) + after)
-}
-
-// checkPayloads asks with what nobody should send, and with much.
-func (c *checker) checkPayloads(h *href) {
-	a := h.answered
-	if a.status == 0 || a.status == http.StatusUnauthorized || a.status == http.StatusForbidden || a.status == http.StatusMethodNotAllowed {
-		return
-	}
-	ask := func(payload []byte) response { return c.do(c.signed(c.requestFor(h, h.right.target, payload))) }
-	for _, method := range []string{http.MethodHead, http.MethodOptions} {
-		if a.crashed() {
-			break
-		}
-		q := h.right
-		q.method, q.body, q.fresh = method, nil, true // some servers send HEAD a body, which would be taken for the next response
-		a := c.do(q)
-		c.expect("ask.methods", a.isHarmless(), fmt.Sprintf("%s: %s %s", h.place, method, a))
-	}
-	c.checkUnknown(h)
-	if h.Href.HasExpressions() {
-		c.checkLongValues(h)
-	}
-	if h.Method != http.MethodPost || a.status == http.StatusNotFound {
-		return
-	}
-	for _, payload := range []string{`{"id":`, "{\"id\": \"\xff\"}", "no JSON"} {
-		a := ask([]byte(payload))
-		c.expect("ask.payload", !a.crashed(), fmt.Sprintf("%s: %s to %q", h.place, a, payload))
-	}
-	if ask(h.probe(0)).crashed() {
-		return // it fails for what it does not know, which is its right
-	}
-	switch a := ask(h.probe(c.limits.body)); {
-	case a.crashed():
-		c.see("ask.large", Fail, h.place+": "+a.String())
-	case a.status == http.StatusRequestEntityTooLarge:
-		c.see("ask.large", Warn, h.place+": "+a.String())
-	default:
-		c.see("ask.large", OK, h.place+": "+a.String())
-	}
-	switch a := ask(h.probe(c.limits.body + 64<<10)); {
-	case a.status >= 500, a.timedOut():
-		c.see("ask.too-large", Fail, h.place+": "+a.String())
-	case a.status == 0: // it has closed the connection without reading all
-		c.see("ask.too-large", OK, h.place+": the connection was closed")
-	case a.status/100 == 2:
-		c.see("ask.too-large", Warn, h.place+": "+a.String())
-	default:
-		c.see("ask.too-large", OK, h.place+": "+a.String())
-	}
-}
-
-// checkUnknown asks for a service that is not there, beside the href.
-func (c *checker) checkUnknown(h *href) {
-	start := strings.TrimSuffix(h.Href.Start(), "/")
-	beside := start[:strings.LastIndexByte(start, '/')+1] + noPage
-	if !c.isPrivate(beside) {
-		return
-	}
-	q := h.right
-	q.target = beside
-	a := c.do(c.signed(q))
-	answers := a.status == http.StatusNoContent || a.status == http.StatusOK && a.isJSON()
-	c.expect("ask.unknown", !a.crashed() && !answers, fmt.Sprintf("%s %s: %s", q.method, q.target, a))
-}
-
-// checkLongValues asks with a value that is no name of anything.
-func (c *checker) checkLongValues(h *href) {
-	if h.answered.crashed() {
-		return
-	}
-	values := c.valuesOf(h)
-	values[h.Href.Variables()[0]] = strings.Repeat("x", 4<<10)
-	target, err := h.Href.Expand(c.ctx, "", values)
-	if err != nil {
-		return
-	}
-	a := c.do(c.signed(c.requestFor(h, target, h.payload)))
-	c.expect("ask.long", !a.crashed(), fmt.Sprintf("%s: %s to 4 KiB", h.place, a))
 }

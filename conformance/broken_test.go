@@ -225,9 +225,21 @@ var brokenApplications = []broken{
 	{id: "ask.too-large", how: "taken", result: Warn, change: func(a *application) { a.most = 10 << 20 }, seen: "count: 200"},
 	{id: "ask.too-large", how: "500", result: Fail, change: func(a *application) {
 		a.most = 10 << 20
-		answers(func(_ *http.Request, body []byte) bool { return len(body) > testBody }, status(500))(a)
+		answers(func(_ *http.Request, body []byte) bool { return len(body) > testBody+8<<10 }, status(500))(a)
 	}, seen: "count: 500"},
 	{id: "ask.long", result: Fail, change: answers(func(r *http.Request, _ []byte) bool { return len(r.RequestURI) > 1000 }, status(500)), seen: "500 to 4 KiB"},
+
+	{id: "batch.form", how: "two", result: Fail, change: alters(isBatch(3), says(`[{"answer": 8}, {"declined": true}]`)), seen: "a list of 2 to 3 asks"},
+	{id: "batch.form", how: "alone", result: Fail, change: alters(isAsk("stock"), says(`{"answer": 8}`)), seen: "no list"},
+	{id: "batch.form", how: "none of the three", result: Fail, change: alters(isBatch(3), says(`[{"answer": 8}, {"declined": false}, {"answer": 8}]`)), seen: `{"declined": false}`},
+	{id: "batch.form", how: "two of the three", result: Fail, change: alters(isBatch(3), says(`[{"answer": 8}, {"declined": true, "error": "x"}, {"answer": 8}]`)), seen: `"error": "x"`},
+	{id: "batch.order", how: "reversed", result: Fail, change: alters(isBatch(3), says(`[{"declined": true}, {"answer": 8}, {"answer": 8}]`)), seen: `{"declined": true}, 200, 200`},
+	{id: "batch.alone", how: "204", result: Fail, change: answers(isBatch(3), status(204)), seen: "204 to all of three"},
+	{id: "batch.alone", how: "500", result: Fail, change: answers(isBatch(3), status(500)), seen: "500 to all of three"},
+	{id: "batch.refused", how: "taken", result: Warn, change: answers(isBatch(65), func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, []int{}) }), seen: "200 to"},
+	{id: "batch.refused", how: "500", result: Fail, change: answers(isBatch(65), status(500)), seen: "500 to"},
+	{id: "batch.time", how: "slow", result: Fail, change: alters(isBatch(64), func(*httptest.ResponseRecorder) { time.Sleep(sleeping) }), options: func(o *Options) { o.Timeout = tooLong }, seen: "gives up after"},
+	{id: "batch.time", how: "400", result: Fail, change: answers(isBatch(64), status(400)), seen: "400 to 64 asks"},
 
 	{id: "token.right", result: Fail, change: answers(isAsk("count"), status(403)), seen: "count: 403"},
 	{id: "token.path", result: Fail, change: without("any path"), seen: "count: 401"},
@@ -277,7 +289,16 @@ func isCount(r *http.Request, body []byte) bool {
 	return isAsk("count")(r, nil) && r.Header.Get("Party-Token") != "" && slices.Contains([]string{"null", "1"}, string(body))
 }
 
-func isLarge(_ *http.Request, body []byte) bool { return len(body) > testBody/2 }
+func isLarge(r *http.Request, body []byte) bool {
+	return isAsk("count")(r, nil) && len(body) > testBody/2
+}
+
+// isBatch is a batch of so many asks.
+func isBatch(asks int) func(r *http.Request, body []byte) bool {
+	return func(r *http.Request, body []byte) bool {
+		return isAsk("stock")(r, nil) && bytes.Count(body, []byte(`"payload"`)) == asks
+	}
+}
 
 func asksList(r *http.Request, body []byte) bool {
 	return isAsk("url")(r, nil) && bytes.HasPrefix(body, []byte("["))

@@ -289,6 +289,8 @@ func (c *checker) whyUntested(s sentence) string {
 		return "there is no manifest"
 	case strings.HasPrefix(s.id, "ask.") && len(c.hrefs) == 0:
 		return "the manifest has no hrefs"
+	case strings.HasPrefix(s.id, "batch.") && !slices.ContainsFunc(c.hrefs, func(h *href) bool { return h.Batch }):
+		return "no href has batch"
 	case strings.HasPrefix(s.id, "ask.url") && !slices.ContainsFunc(c.hrefs, func(h *href) bool { return h.service == urlService }):
 		return "the manifest has no href of the service url"
 	}

@@ -18,6 +18,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/wsgiparty/wsgiparty/internal/excerpt"
 )
 
 // client makes requests to one application. All it reads and all it waits for has an end.
@@ -87,6 +89,8 @@ type response struct {
 	closed bool // the connection is not kept
 	took   time.Duration
 	err    error
+
+	element string // of a batch, if it is one that is no answer
 }
 
 // do makes the request. It follows no redirect and stores no cookie.
@@ -148,6 +152,9 @@ func (a response) String() string {
 		return a.problem()
 	case a.err != nil:
 		return fmt.Sprintf("%d, and then %s", a.status, a.problem())
+	}
+	if a.element != "" {
+		return excerpt.Of(a.element)
 	}
 	return fmt.Sprint(a.status)
 }

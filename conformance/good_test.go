@@ -13,6 +13,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -44,6 +45,7 @@ const goodManifest = `{
 	"services": {
 		"ping": {"answer": "pong"},
 		"count": {"href": "/__invite__/party/count"},
+		"stock": {"href": "/__invite__/party/stock", "batch": true},
 		"user": [{"href": "/__invite__/party/user{?id}"}, {"href": "/users/{id}"}],
 		"url": {"href": "/__invite__/party/url"},
 		"claims": {"href": "/__invite__/party/claims{?method,host,path}"}
@@ -54,7 +56,7 @@ const goodManifest = `{
 }`
 
 func newApplication() *application {
-	return &application{keys: []string{testKey, secondKey}, manifest: goodManifest, etag: `"1"`, most: testBody, leeway: 30, without: make(map[string]bool), seen: make(map[string]bool)}
+	return &application{keys: []string{testKey, secondKey}, manifest: goodManifest, etag: `"1"`, most: testBody + 8<<10, leeway: 30, without: make(map[string]bool), seen: make(map[string]bool)}
 }
 
 // start starts it and returns the options to check it.
@@ -62,7 +64,7 @@ func (a *application) start(t testing.TB) Options {
 	t.Helper()
 	server := httptest.NewServer(a)
 	t.Cleanup(server.Close)
-	return Options{URL: server.URL, Mount: "/blog", Keys: a.keys, Payloads: map[string]string{"url": `{"name": "old-about", "values": {}}`, "user": `{"id": 7}`}, limits: unhurried}
+	return Options{URL: server.URL, Mount: "/blog", Keys: a.keys, Payloads: map[string]string{"url": `{"name": "old-about", "values": {}}`, "user": `{"id": 7}`, "stock": `{"id": 7}`}, limits: unhurried}
 }
 
 func (a *application) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -125,6 +127,8 @@ func (a *application) serveParty(w http.ResponseWriter, r *http.Request, body []
 			return
 		}
 		answer(w, http.StatusOK, len(body))
+	case below == "party/stock" && r.Method == http.MethodPost:
+		a.serveBatch(w, body)
 	case below == "party/url" && r.Method == http.MethodPost:
 		if name, err := pageIn(body); err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
@@ -136,6 +140,23 @@ func (a *application) serveParty(w http.ResponseWriter, r *http.Request, body []
 	default:
 		http.NotFound(w, r)
 	}
+}
+
+// serveBatch answers each ask with how long its payload is, and declines null.
+func (a *application) serveBatch(w http.ResponseWriter, body []byte) {
+	var batch []struct{ Payload json.RawMessage }
+	if json.Unmarshal(body, &batch) != nil || len(batch) == 0 || len(batch) > 64 || slices.ContainsFunc(batch, func(e struct{ Payload json.RawMessage }) bool { return e.Payload == nil }) {
+		http.Error(w, "no batch", http.StatusBadRequest)
+		return
+	}
+	elements := make([]any, len(batch))
+	for i, e := range batch {
+		elements[i] = map[string]any{"answer": len(e.Payload)}
+		if string(e.Payload) == "null" {
+			elements[i] = map[string]any{"declined": true}
+		}
+	}
+	answer(w, http.StatusOK, elements)
 }
 
 // pageIn returns the name in a question for a page, in any of its forms.

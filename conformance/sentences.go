@@ -26,6 +26,7 @@ const (
 	inMount    = "the-caddyfile"
 	inCheck    = "check-it"
 	inList     = "a-clients-checklist"
+	inBatch    = "several-asks-in-one-request"
 )
 
 // sentences are in the order of the report.
@@ -69,6 +70,12 @@ var sentences = []sentence{
 	{"ask.large", inAsks, "a payload of 1 MiB is taken", "let the server and the framework take bodies of 1 MiB", "no href takes a POST"},
 	{"ask.too-large", inAsks, "a body of more than 1 MiB is not", "read no more than 1 MiB, and answer 413", "no href takes a POST"},
 	{"ask.long", inAsks, "a long value does no harm", "answer 204, 400 or 414 to a value that cannot be one", "no href has variables"},
+
+	{"batch.form", inBatch, "a batch is answered with as many objects of the right form", "answer 200 with a list that has, for each ask, {\"answer\": …}, {\"declined\": true} or {\"error\": \"…\"}", ""},
+	{"batch.order", inBatch, "they are in the order of the asks", "put what becomes of the n-th ask at the n-th place, whatever is done first", "nothing was found to which an href with batch says something else than to its payload"},
+	{"batch.alone", inBatch, "an ask that is declined or fails leaves the others alone", "say {\"declined\": true} or {\"error\": \"…\"} in the place of that ask, and answer the others", "nothing was found that an href with batch declines"},
+	{"batch.refused", inBatch, "what is no list of 1 to 64 asks is a 4xx", "answer 400, before any of them is answered", ""},
+	{"batch.time", inBatch, "64 asks are answered in time", "answer them at the same time, or leave out \"batch\" where each takes long", ""},
 
 	{"token.right", inProof, "what comes with a right token is answered", "", ""},
 	{"token.path", inProof, "a token may have a path, and what only Caddy reads", "take any path, and ignore claims that are not known", "no href lies below the invite's path"},

@@ -119,8 +119,11 @@ type wrong struct {
 	body    []byte                    // in the place of the right one, if it is not nil
 }
 
-// otherBody is one for which no token is.
-const otherBody = `{"wsgi_party_check":1}`
+// otherBody is one for which no token is; as a batch it is one, too.
+const (
+	otherBody  = `{"wsgi_party_check":1}`
+	otherBatch = `[{"payload":` + otherBody + `}]`
+)
 
 // wrongTokens makes all of them for one request, some of a right one.
 func (c *checker) wrongTokens(q request, token string) (all []wrong) {
@@ -181,10 +184,14 @@ func (c *checker) wrongTokens(q request, token string) (all []wrong) {
 	claim("token.uri", "one for another path", "htu", c.mount+"/wsgi-party-check")
 	claim("token.uri", "one for another query", "htu", c.mount+pathOf(q.target)+"?wsgi-party-check")
 	claim("token.uri", "one for a path that only ends alike", "htu", c.mount+"/wsgi-party-check"+q.target)
-	hash := sha256.Sum256([]byte(otherBody))
+	other := otherBody
+	if bytes.HasPrefix(q.body, []byte("[")) {
+		other = otherBatch
+	}
+	hash := sha256.Sum256([]byte(other))
 	claim("token.body", "one for another body", "bsh", base64.RawURLEncoding.EncodeToString(hash[:]))
 	if q.body != nil {
-		all = append(all, wrong{"token.body", "another body", func(right claims) string { return sign(key, joseHeader, right) }, []byte(otherBody)})
+		all = append(all, wrong{"token.body", "another body", func(right claims) string { return sign(key, joseHeader, right) }, []byte(other)})
 	}
 	claim("token.malformed", "iat that is text", "iat", "x")
 	claim("token.malformed", "exp that is null", "exp", nil)

@@ -40,7 +40,7 @@ func (c *checker) checkURLs(h *href) {
 		if err != nil {
 			return response{err: err}, false
 		}
-		got := c.do(c.signed(c.requestFor(h, h.right.target, payload)))
+		got := c.ask(h, c.signed(c.requestFor(h, h.right.target, payload)))
 		return got, got.err == nil && got.status == a.status && bytes.Equal(bytes.TrimSpace(got.body), bytes.TrimSpace(a.body))
 	}
 	for _, form := range []struct {
