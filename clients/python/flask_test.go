@@ -65,7 +65,7 @@ func TestFlaskApplicationsAreGuestsOfOneParty(t *testing.T) {
 				t.Errorf("%s: %s, want %s", service, got, want)
 			}
 		}
-		if got := f.asked("", "fail", nil); !strings.Contains(got, "status 500") || strings.Contains(got, "on purpose") {
+		if got := f.asked("", "fail", nil); !strings.Contains(got, "see its log") || strings.Contains(got, "on purpose") {
 			t.Error(got)
 		}
 		eventually(t, "the request of an ask is torn down, and what failed is logged", func() bool {

@@ -97,7 +97,7 @@ func TestApplicationsInPythonAnswerAndAskThroughCaddy(t *testing.T) {
 		if got := c.asked("", "decline", nil); got != "[]" {
 			t.Errorf("who declines gives %s", got)
 		}
-		if got := c.asked("two", "fail", nil); !strings.Contains(got, "status 500") || strings.Contains(got, "on purpose") {
+		if got := c.asked("two", "fail", nil); !strings.Contains(got, "see its log") || strings.Contains(got, "on purpose") {
 			t.Errorf("who fails gives %s", got)
 		}
 	})

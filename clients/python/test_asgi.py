@@ -17,7 +17,7 @@ import tempfile
 import unittest
 from unittest import mock
 
-from test_wsgi_party import KEY, MANIFEST, OTHER_KEY, FakeCaddy, b64, environment, make_token, running
+from test_wsgi_party import KEY, MANIFEST, OTHER_KEY, FakeCaddy, b64, batch_of, environment, make_token, running
 
 from wsgi_party.asgi import HighAndDry, Party
 
@@ -59,7 +59,7 @@ def requested(app, path, method="GET", body=b"", headers=(), **scope):
 
 
 def asked(party, service, payload, key=KEY):
-    href, body = "/__invite__/partyline/" + service, json.dumps(payload).encode()
+    href, body = "/__invite__/partyline/" + service, batch_of(json.dumps(payload).encode())
     token = make_token(htu=href, body=body, key=key)
     return requested(party, href, "POST", body, [("Party-Token", token)])
 
@@ -94,11 +94,12 @@ class Case(unittest.TestCase):
             raise RuntimeError("on purpose")
 
         start, body = asked(self.party, "wait", {"a": 1})
-        self.assertEqual((start["status"], json.loads(body["body"])), (200, [{"a": 1}]))
-        self.assertEqual(asked(self.party, "decline", None)[0]["status"], 204)
+        self.assertEqual((start["status"], json.loads(body["body"])), (200, [{"answer": [{"a": 1}]}]))
+        self.assertEqual(json.loads(asked(self.party, "decline", None)[1]["body"]), [{"declined": True}])
         with self.assertLogs("wsgi_party", "ERROR"):
             start, body = asked(self.party, "fail", None)
-        self.assertEqual(start["status"], 500)
+        self.assertEqual(start["status"], 200)
+        self.assertIn(b'[{"error":"the handler failed', body["body"])
         self.assertNotIn(b"purpose", body["body"])
         self.assertEqual(asked(self.party, "nothing", None)[0]["status"], 404)
 

@@ -317,12 +317,11 @@ class AskElsewhereTest(unittest.TestCase):
         app.pages["/"] = app.pages["/api"] = lambda environ: app.operator.ask_around("x", None)
         with serving(self.guest(caddy.url, app, invites=["/__invite__/"])) as port:
             href = "/__invite__/partyline/relay.0"
-            body = json.dumps(7).encode()
-            token = make_token(htu=href, body=body, path=[["shop", "relay"]])
-            self.assertEqual(ask(port, href, body=body, token=token).json(), [0])
+            token = make_token(htu=href, path=[["shop", "relay"]])
+            self.assertEqual(ask(port, href, 7, element={"token": token}).json(), [0])
             self.assertEqual(send(port, "GET", "/").json(), [1])
             # An href that the Caddyfile declares: the application's to verify.
-            self.assertEqual(ask(port, "/api", method="GET", token=token).json(), [2])
+            self.assertEqual(send(port, "GET", "/api", headers={"Party-Token": token}).json(), [2])
             self.assertEqual(send(port, "GET", "/").json(), [3])
         app.operator.ask_around("x", None)
         got = [request["headers"]["Party-Token"] for request in caddy.requests]
@@ -369,8 +368,8 @@ class AskElsewhereTest(unittest.TestCase):
 
             def work(n):
                 href = "/__invite__/partyline/relay.0"
-                token = make_token(htu=href, body=b"1", jti=str(n))
-                got[token] = ask(port, href, body=b"1", token=token).json()
+                token = make_token(htu=href, jti=str(n))
+                got[token] = ask(port, href, 1, element={"token": token}).json()
 
             threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
             for thread in threads:

@@ -93,7 +93,7 @@ class SubclassTest(Case):
         self.assertNotIn("wsgi.version", logs.output[0])
 
         self.assertEqual(invite(port).json()["services"]["can_handle_request"], [
-            {"href": "/__invite__/partyline/can_handle_request.%d" % n} for n in range(2)
+            {"href": "/__invite__/partyline/can_handle_request.%d" % n, "batch": True} for n in range(2)
         ])
         payload = {"PATH_INFO": "/about"}
         href = "/__invite__/partyline/can_handle_request."

@@ -48,12 +48,12 @@ class InviteTest(unittest.TestCase):
         self.assertEqual(response.headers["Content-Type"], MANIFEST)
         self.assertEqual(response.json(), {"services": {
             "ping": [
-                {"href": "/__invite__/partyline/ping.0"},
-                {"href": "/__invite__/partyline/ping.1"},
+                {"href": "/__invite__/partyline/ping.0", "batch": True},
+                {"href": "/__invite__/partyline/ping.1", "batch": True},
             ],
             "url": [
-                {"href": "/__invite__/partyline/url.0"},
-                {"href": "/__invite__/partyline/url.1"},
+                {"href": "/__invite__/partyline/url.0", "batch": True},
+                {"href": "/__invite__/partyline/url.1", "batch": True},
             ],
         }})
         self.assertEqual(self.root.seen, [])

@@ -181,8 +181,46 @@ def invite(port, path="/__invite__/", headers=None, token=None, **claims):
     })
 
 
-def ask(port, href, payload=None, body=None, method="POST", token=None, headers=None, **claims):
-    body = json.dumps(payload).encode() if body is None else body
+def batch_of(*elements):
+    """The body of a batch, of payloads in JSON, or pairs with what else is in an element."""
+    pairs = [e if isinstance(e, tuple) else (e, {}) for e in elements]
+    return b"[%b]" % b",".join(
+        b"{%b}" % b",".join(
+            [b'"payload":' + payload]
+            + [b'"%b":%b' % (name.encode(), json.dumps(value).encode()) for name, value in more.items()]
+        )
+        for payload, more in pairs
+    )
+
+
+class Alone:
+    """What came of the only ask of a batch, as if it had come alone."""
+
+    def __init__(self, response):
+        self.status, self.headers, self.body = response.status, response.headers, response.body
+        if response.status == 200:
+            element, = response.json()
+            (kind, value), = element.items()
+            self.status = {"answer": 200, "declined": 204, "error": 500}[kind]
+            self.body = b"" if kind == "declined" else response.body[len('[{"answer":'):-2]
+            if kind == "error":
+                self.body = value.encode()
+
+    def json(self):
+        return json.loads(self.body)
+
+
+def ask(
+    port, href, payload=None, body=None, method="POST", token=None, headers=None, element=None,
+    **claims,
+):
+    """Asks one thing, which is a batch of one."""
+    payload = json.dumps(payload).encode() if body is None else body
+    batch = batch_of((payload, element or {}))
+    return Alone(ask_batch(port, href, batch, method, token, headers, **claims))
+
+
+def ask_batch(port, href, body, method="POST", token=None, headers=None, **claims):
     claims.setdefault("htu", href)
     token = make_token(method, body=body, **claims) if token is None else token
     return send(port, method, href, body, {"Party-Token": token, **(headers or {})})

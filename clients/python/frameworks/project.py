@@ -22,6 +22,9 @@ settings.configure(
         "BACKEND": "django.template.backends.django.DjangoTemplates",
         "OPTIONS": {"builtins": ["wsgi_party.django.templatetags.wsgi_party"]},
     }],
+    DATABASES={"default": {
+        "ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:",
+    }},
     USE_I18N=True,
     WSGI_PARTY_KEY=KEY,
     WSGI_PARTY_GUEST="blog",
@@ -29,6 +32,7 @@ settings.configure(
 )
 django.setup()
 
+from django.db import connection, transaction  # noqa: E402
 from django.http import HttpResponse, JsonResponse, StreamingHttpResponse  # noqa: E402
 from django.template import engines  # noqa: E402
 from django.urls import include, path, reverse  # noqa: E402
@@ -109,6 +113,26 @@ def decline(payload):
 @service("fail")
 def fail(payload):
     raise RuntimeError("on purpose")
+
+
+@service("relay")
+def relay(payload):
+    if payload == "fail":
+        raise RuntimeError("on purpose")
+    if payload == "none":
+        raise HighAndDry
+    return [ask("x")[0], payload, reverse("item", kwargs={"pk": 1})]
+
+
+@service("database")
+def database(payload):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 3" if payload == 3 else "SELECT 1")
+        answer, = cursor.fetchone()
+        if payload == "fail":
+            with transaction.atomic(savepoint=False):  # of which the error breaks the one around
+                raise RuntimeError("on purpose")
+        return answer
 
 
 page("search", "/search/{?q}")

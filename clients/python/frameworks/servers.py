@@ -21,7 +21,7 @@ def send_too_much(port, path, token):
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     connection.putrequest("POST", path)
     connection.putheader("Party-Token", token)
-    connection.putheader("Content-Length", str((1 << 20) + 1))
+    connection.putheader("Content-Length", str((1 << 20) + (1 << 14) + 1))
     connection.endheaders(b"1" * 1000)
     with contextlib.closing(connection):
         return connection.getresponse().status

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import unittest
+from unittest import mock
 from urllib.parse import quote
 
 import project
@@ -17,11 +18,12 @@ from django.conf import settings
 from django.core.checks import run_checks
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
+from django.db import connections
 from django.test import override_settings
 from django.urls import path
 from servers import Links, from_caddy, party_ask, send_too_much, serving_asgi
 from test_wsgi_party import (
-    MANIFEST, OTHER_KEY, FakeCaddy, ask, invite, make_token, running, send, serving,
+    MANIFEST, OTHER_KEY, FakeCaddy, ask, ask_batch, batch_of, invite, make_token, running, send, serving,
 )
 
 from wsgi_party._address import Whereabouts
@@ -114,7 +116,7 @@ class InviteTest(Case):
                 "home": "/", "item": "/item/{pk}/", "search": "/search/{?q}",
             })
             self.assertEqual(
-                manifest["services"]["name"], {"href": "/party/__invite__/partyline/name"}
+                manifest["services"]["name"], {"href": "/party/__invite__/partyline/name", "batch": True}
             )
             etag = response.headers["ETag"]
             again = invite(port, "/party/__invite__/", headers={"If-None-Match": etag})
@@ -140,12 +142,36 @@ class InviteTest(Case):
             self.assertEqual(ask(port, href + "nothing").status, 404)
             self.assertEqual(ask(port, href + "name", body=b"{").status, 400)
 
+    def test_several_asks_in_one_request(self):
+        self.caddy.respond = lambda request: {"answers": [request["headers"]["Party-Token"]], "replies": []}
+        href = "/party/__invite__/partyline/relay"
+        body = batch_of((b"1", {"token": "a.b.c"}), b'"fail"', b"3", b'"none"', (b"4", {"token": "d.e.f"}))
+        for port in self.both():
+            headers = from_caddy(self.caddy, "/blog")
+            response = ask_batch(port, href, body, headers=headers, htu="/blog" + href, mnt="/blog")
+            self.assertEqual(response.json(), [
+                {"answer": ["a.b.c", 1, "/blog/item/1/"]}, {"error": "the handler failed: see its log"},
+                {"answer": [None, 3, "/blog/item/1/"]}, {"declined": True},
+                {"answer": ["d.e.f", 4, "/blog/item/1/"]},
+            ])
+            self.assertEqual(ask_batch(port, href, b"1").status, 400)
+
+    def test_one_ask_that_fails_leaves_the_others_their_transactions(self):
+        href = "/party/__invite__/partyline/database"
+        patched = mock.patch.dict(connections.settings["default"], ATOMIC_REQUESTS=True)
+        self.contexts.enter_context(patched)
+        for port in self.both():
+            response = ask_batch(port, href, batch_of(b"1", b'"fail"', b"3"))
+            self.assertEqual(response.json(), [
+                {"answer": 1}, {"error": "the handler failed: see its log"}, {"answer": 3},
+            ])
+
     def test_a_body_that_is_too_long(self):
         href = "/party/__invite__/partyline/name"
         wsgi, asgi = self.both()
         self.assertEqual(send_too_much(wsgi, href, make_token(htu=href)), 413)
         # Under ASGI Django takes all of it first.
-        self.assertEqual(ask(asgi, href, body=b"1" * ((1 << 20) + 1)).status, 413)
+        self.assertEqual(ask(asgi, href, body=b"1" * ((1 << 20) + (1 << 14))).status, 413)
 
     def test_without_a_valid_token_nothing_is_here(self):
         href = "/party/__invite__/partyline/name"
@@ -164,7 +190,7 @@ class InviteTest(Case):
                 invite(port, "/party/__invite__/", aud="shop"),
                 ask(port, href, key=OTHER_KEY),
                 ask(port, href, htu="/party/__invite__/partyline/fail"),
-                ask(port, href, body=b"1", token=make_token(htu=href, body=b"2")),
+                ask(port, href, body=b"1", token=make_token(htu=href, body=batch_of(b"2"))),
             ):
                 self.assertEqual((response.status, response.headers["WWW-Authenticate"]), (401, "Party-Token"))
             self.assertEqual(send(port, "POST", "/", b"a=b").status, 403)  # CSRF

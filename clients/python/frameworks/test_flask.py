@@ -19,7 +19,7 @@ import flask
 from flask import Flask, jsonify, render_template_string, url_for
 from servers import Links, from_caddy, party_ask, send_too_much
 from test_wsgi_party import (
-    KEY, MANIFEST, OTHER_KEY, FakeCaddy, ask, environment, invite, make_token, running, send,
+    KEY, MANIFEST, OTHER_KEY, FakeCaddy, ask, ask_batch, batch_of, environment, invite, make_token, running, send,
     serving,
 )
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
@@ -179,13 +179,13 @@ class InviteTest(Case):
         self.assertEqual(response.headers["Cache-Control"], "max-age=60")
         self.assertEqual(response.json()["urls"]["page"], "/page")
         self.assertEqual(
-            response.json()["services"]["name"], {"href": "/__invite__/partyline/name"}
+            response.json()["services"]["name"], {"href": "/__invite__/partyline/name", "batch": True}
         )
         again = invite(port, headers={"If-None-Match": response.headers["ETag"]})
         self.assertEqual((again.status, again.body), (304, b""))
         elsewhere = invite(port, "/a b/x/".replace(" ", "%20"))
         self.assertEqual(
-            elsewhere.json()["services"]["name"], {"href": "/a%20b/x/partyline/name"}
+            elsewhere.json()["services"]["name"], {"href": "/a%20b/x/partyline/name", "batch": True}
         )
 
     def test_services(self):
@@ -207,6 +207,35 @@ class InviteTest(Case):
             self.assertEqual(ask(port, href + "name", body=body).status, 400)
         with self.assertRaises(ValueError):
             self.party.service("name")(lambda payload: None)
+
+    def test_several_asks_in_one_request(self):
+        self.caddy.respond = lambda request: {"answers": [request["headers"]["Party-Token"]], "replies": []}
+
+        @self.party.service("relay")
+        def relay(payload):
+            alone = flask.request.get_json(force=True) == payload
+            if payload == 2:
+                flask.g.failed = True
+                raise RuntimeError("on purpose")
+            return [self.party.ask("x")[0], payload, url_for("page"), "failed" in flask.g, alone]
+
+        port, href = self.serve(), "/__invite__/partyline/relay"
+        body = batch_of((b"1", {"token": "a.b.c"}), b"2", b"3", (b"4", {"token": "d.e.f"}))
+        headers = from_caddy(self.caddy, "/blog")
+        response = ask_batch(port, href, body, headers=headers)
+        self.assertEqual(response.json(), [
+            {"answer": ["a.b.c", 1, "/blog/page", False, True]}, {"error": "the handler failed: see its log"},
+            {"answer": [None, 3, "/blog/page", False, True]}, {"answer": ["d.e.f", 4, "/blog/page", False, True]},
+        ])
+        self.assertEqual(ask_batch(port, href, b"1").status, 400)
+
+        @self.party.service("alone", batch=False)
+        def alone(payload):
+            return payload
+
+        href = "/__invite__/partyline/alone"
+        self.assertEqual(invite(port).json()["services"]["alone"], {"href": href})
+        self.assertEqual(ask_batch(port, href, b"[1]").json(), [1])
 
     def test_a_coroutine_as_views_may_be(self):
         got = ask(self.serve(), "/__invite__/partyline/coroutine").json()
@@ -241,7 +270,7 @@ class InviteTest(Case):
                 if "htu" not in wrong:
                     self.assertEqual(ask(port, href, **wrong).status, 401)
         # Replayed with another body, or to another service.
-        token = make_token("POST", href, b"1")
+        token = make_token("POST", href, batch_of(b"1"))
         self.assertEqual(ask(port, href, body=b"1", token=token).status, 200)
         for path, body in ((href, b"2"), (href + "s", b"1"), ("/__invite__/partyline/fail", b"1")):
             self.assertEqual(ask(port, path, body=body, token=token).status, 401)
@@ -447,7 +476,7 @@ class PartyTest(Case):
         self.caddy.respond = lambda request: {"answers": [], "replies": []}
         port, href = self.serve(), "/__invite__/partyline/relay"
         headers = from_caddy(self.caddy, "/blog", **{"CDN-Loop": "caddy"})
-        ask(port, href, headers=headers)
+        ask(port, href, headers=headers, element={"token": "a.b.c"})
         for token in ("", "x.y.z", make_token("GET", "/", key=OTHER_KEY)):
             send(port, "GET", "/", headers={**headers, "Party-Token": token})
         tokens = [r["headers"]["Party-Token"] for r in self.caddy.requests]

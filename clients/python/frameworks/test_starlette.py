@@ -201,12 +201,12 @@ class InviteTest(Case):
             "fail": "/fail", "body": "/__invite__/partyline/name", "sub": "/sub{/path*}",
             "sub:y": "/sub/y",
         })
-        self.assertEqual(manifest["services"]["echo"], {"href": "/__invite__/partyline/echo"})
+        self.assertEqual(manifest["services"]["echo"], {"href": "/__invite__/partyline/echo", "batch": True})
         again = invite(self.port, headers={"If-None-Match": response.headers["ETag"]})
         self.assertEqual((again.status, again.body), (304, b""))
         elsewhere = invite(self.port, "/a/__invite__/", htu="/blog/a/__invite__/", mnt="/blog")
         self.assertEqual(
-            elsewhere.json()["services"]["echo"], {"href": "/a/__invite__/partyline/echo"}
+            elsewhere.json()["services"]["echo"], {"href": "/a/__invite__/partyline/echo", "batch": True}
         )
 
     def test_services(self):
@@ -220,7 +220,7 @@ class InviteTest(Case):
             self.assertNotIn(b"purpose", failed.body)
         self.assertEqual(ask(self.port, href + "nothing").status, 404)
         self.assertEqual(ask(self.port, href + "echo", body=b"{").status, 400)
-        self.assertEqual(ask(self.port, href + "echo", body=b"1" * ((1 << 20) + 1)).status, 413)
+        self.assertEqual(ask(self.port, href + "echo", body=b"1" * ((1 << 20) + (1 << 14))).status, 413)
 
     def test_without_a_token_it_is_the_applications(self):
         href = "/__invite__/partyline/name"
@@ -249,7 +249,7 @@ class InviteTest(Case):
         response = invite(port, "/in/__invite__/", htu="/blog/in/__invite__/", mnt="/blog")
         self.assertEqual(response.json()["urls"]["sub:y"], "/in/sub/y")
         self.assertEqual(
-            response.json()["services"]["name"], {"href": "/in/__invite__/partyline/name"}
+            response.json()["services"]["name"], {"href": "/in/__invite__/partyline/name", "batch": True}
         )
         href = "/in/__invite__/partyline/name"
         self.assertEqual(ask(port, href, htu="/blog" + href, mnt="/blog").json(), "starlette")

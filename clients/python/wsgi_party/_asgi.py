@@ -11,7 +11,7 @@ from asyncio import Future
 from typing import Any, Awaitable, Callable, List, Mapping, MutableMapping, Optional, Tuple
 from urllib.parse import quote, unquote
 
-from ._common import MAX_BODY
+from ._common import MAX_REQUEST
 from ._request import Received, Reply
 
 Scope = MutableMapping[str, Any]
@@ -115,7 +115,7 @@ def _is_since(version: str) -> bool:
 async def read(receive: Receive) -> bytes:
     """Returns the body, as far as it is no longer than can be."""
     body = b""
-    while len(body) <= MAX_BODY:
+    while len(body) <= MAX_REQUEST:
         message = await receive()
         body += message.get("body", b"")
         if not message.get("more_body", False):

@@ -18,6 +18,7 @@ logger = logging.getLogger("wsgi_party")
 
 MANIFEST_TYPE = "application/vnd.wsgi-party+json"
 MAX_BODY = 1 << 20  # bytes of a payload or an answer
+MAX_REQUEST = MAX_BODY + (1 << 14)  # bytes of a request: a payload, and the token beside it
 
 # What Caddy takes for the name of a service or a page in a manifest.
 _NAME = re.compile(r"[A-Za-z0-9._:-]{1,64}")

@@ -12,7 +12,7 @@ that tells the application's pages (see :class:`Pages`), and for every request d
     received = Received(…)                  # for WSGI: received_from(environ)
     call = guest.call(received)             # hears Party-Ask; None: not Caddy's own
     if call is not None:
-        body = …                            # at most MAX_BODY; if it has more: answer 413
+        body = …                            # at most MAX_REQUEST; if it has more: answer 413
         return guest.answer(call, body)     # Reply(status, headers, body) to send
     handled = guest.handled(received)       # what asks need of this request
     set_mount(environ, handled.prefix)      # the framework's own root path, once
@@ -22,12 +22,19 @@ that tells the application's pages (see :class:`Pages`), and for every request d
 
 Where services may be coroutines, instead of ``answer``::
 
-    question = guest.question(call, body)   # a Reply or a Question
-    if isinstance(question, Question):
-        try:
-            reply = question.answered(await question.handler(question.payload))
-        except Exception as error:
-            reply = question.failed(error)
+    asked = guest.asked(call, body)         # a Reply or an Asked
+    if isinstance(asked, Asked):
+        outcomes = []
+        for question in asked.questions:
+            handled = guest.handled_for(question)
+            try:
+                with within(current, handled):
+                    outcomes.append(question.answered(await question.handler(question.payload)))
+            except Exception as error:
+                outcomes.append(question.failed(error))
+            finally:
+                guest.done(handled)
+        reply = asked.reply(outcomes)
 
 While a request is ``current``: ``guest.url(name, values, endpoint)``, ``guest.ask(…)``,
 ``guest.ask_first(…)``, ``guest.ask_many(…)``, which wait for Caddy, at most ``timeout``
@@ -42,9 +49,10 @@ import threading
 from typing import Any, Callable, Iterable, List, Mapping, NamedTuple, Optional, Set, Tuple, Union
 from urllib.parse import quote, unquote_to_bytes
 
+from ._batch import Outcome, ask_in, asks_in, reply_to_batch, reply_to_one
 from ._caddy import Ask, answers_in, can_be_asked, line_of
-from ._common import MAX_BODY, HighAndDry, InvalidToken, logger
-from ._json import NoJSON, decode, encode
+from ._common import MAX_BODY, HighAndDry, InvalidToken, logger, within
+from ._json import NoJSON, encode
 from ._line import Line
 from ._links import Links
 from ._manifest import Manifest, Pages
@@ -71,22 +79,25 @@ class Call(NamedTuple):
 class Question(NamedTuple):
     """A question of Caddy's, to be answered by a handler."""
 
-    service: str
+    call: Call
     handler: Handler
     payload: Any
+    token: str
+    traceparent: str
 
-    def answered(self, answer: Any) -> Reply:
-        try:
-            return Reply.content(200, "application/json", encode("answer", answer))
-        except NoJSON as error:
-            logger.error("a handler of the service %s failed: %s", self.service, error)
-            return Reply.error(500)
+    def answered(self, answer: Any) -> Outcome:
+        return Outcome.of(self.call.service, answer)
 
-    def failed(self, error: BaseException) -> Reply:
-        if isinstance(error, HighAndDry):
-            return Reply(204, [])
-        logger.error("a handler of the service %s failed", self.service, exc_info=error)
-        return Reply.error(500)
+    def failed(self, error: BaseException) -> Outcome:
+        return Outcome.failed(self.call.service, error)
+
+
+class Asked(NamedTuple):
+    """All the questions of one request."""
+
+    questions: List[Question]
+    #: Makes the reply of what became of each, in their order.
+    reply: Callable[[List[Outcome]], Reply]
 
 
 def _call(handler: Handler, payload: Any) -> Any:
@@ -156,8 +167,8 @@ class Guest(Line):
             claims = None
         return Call(received, claims, href.group(1).decode() if href else "")
 
-    def question(self, call: Call, body: bytes) -> Union[Reply, Question]:
-        """Returns the reply to Caddy, or a question to be answered before there is one."""
+    def asked(self, call: Call, body: bytes) -> Union[Reply, Asked]:
+        """Returns the reply to Caddy, or questions to be answered before there is one."""
         if call.claims is None:
             return UNPROVEN
         try:
@@ -175,10 +186,13 @@ class Guest(Line):
         handler = self.services.get(call.service)
         if handler is None:
             return Reply.error(404)  # Caddy then asks for the manifest again.
+        alone = call.service in self.services.asked_alone
         try:
-            return Question(call.service, handler, decode(body))
+            asks = [ask_in(body, call.received.token)] if alone else asks_in(body)
         except ValueError:
             return Reply.error(400)
+        questions = [Question(call, handler, *ask) for ask in asks]
+        return Asked(questions, reply_to_one if alone else reply_to_batch)
 
     def answer(
         self, call: Call, body: bytes, run: Callable[[Handler, Any], Any] = _call
@@ -187,13 +201,29 @@ class Guest(Line):
 
         :param run: calls a handler with a payload, as the framework would have it.
         """
-        question = self.question(call, body)
-        if not isinstance(question, Question):
-            return question
+        asked = self.asked(call, body)
+        if not isinstance(asked, Asked):
+            return asked
+        return asked.reply([self._outcome(question, run) for question in asked.questions])
+
+    def _outcome(self, question: Question, run: Callable[[Handler, Any], Any]) -> Outcome:
+        handled = self.handled_for(question)
         try:
-            return question.answered(run(question.handler, question.payload))
+            with within(current, handled):
+                return question.answered(run(question.handler, question.payload))
         except Exception as error:
             return question.failed(error)
+        finally:
+            self.done(handled)
+
+    def handled_for(self, question: Question) -> Handled:
+        """Returns what is to be current while a question is answered."""
+        handled = self.handled(question.call.received, question.call.claims)
+        handled.token, handled.traceparent = question.token, question.traceparent
+        outer = current.get()
+        if outer.guest is self:
+            handled.request = outer.request
+        return handled
 
     def done(self, handled: Handled) -> None:
         """Ends what :meth:`Line.handled` began."""
@@ -284,7 +314,9 @@ class Guest(Line):
     def _manifest(self, invite_path: str, root: str = "") -> Manifest:
         pages = Pages(root)
         self._pages(pages)
-        return Manifest.build(invite_path, pages, self.services.names())
+        return Manifest.build(
+            invite_path, pages, self.services.names(), self.services.asked_alone
+        )
 
     def _say_refused(self, received: Received, error: InvalidToken) -> None:
         # A visitor past Caddy can send any number of them.

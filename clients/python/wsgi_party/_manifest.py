@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Callable, Dict, Iterable, List, NamedTuple, Tuple
+from typing import Any, Callable, Container, Dict, Iterable, List, NamedTuple, Tuple
 
 from ._common import MANIFEST_TYPE, is_name, logger
 from ._request import Reply
@@ -68,16 +68,22 @@ class Manifest(NamedTuple):
     left_out: List[Tuple[str, str]]
 
     @classmethod
-    def build(cls, invite_path: str, pages: Pages, services: Iterable[str]) -> Manifest:
+    def build(
+        cls, invite_path: str, pages: Pages, services: Iterable[str],
+        asked_alone: Container[str] = (),
+    ) -> Manifest:
         """Makes a manifest of no more than Caddy takes.
 
         :param invite_path: escaped, without a slash at its end.
+        :param asked_alone: services whose asks are not to come in lists.
         """
         left_out = pages.left_out[:]
         size = len('{"urls":{},"services":{}}')
-        hrefs: Dict[str, Dict[str, str]] = {}
+        hrefs: Dict[str, Dict[str, Any]] = {}
         for service in services:
-            href = {"href": f"{invite_path}/partyline/{service}"}
+            href: Dict[str, Any] = {"href": f"{invite_path}/partyline/{service}"}
+            if service not in asked_alone:
+                href["batch"] = True
             size += len(_dumps({service: href})) - 1
             if len(hrefs) == MAX_SERVICES or size > MAX_MANIFEST:
                 left_out.append((f"the service {service}", "there are too many"))

@@ -103,6 +103,10 @@ class WSGIParty:
     #: everybody else is given up. (Looking up a host's name is not bounded by it.)
     ask_timeout = 5.0
 
+    #: Whether Caddy may ask for up to 64 answers of a handler with one request, in which
+    #: they are made one after the other.
+    batch = True
+
     def __init__(
         self,
         application: Application,

@@ -16,14 +16,15 @@ from typing import (
 )
 from urllib.parse import quote, unquote_to_bytes
 
+from ._batch import Outcome, ask_in, asks_in, reply_to_batch, reply_to_one
 from ._caddy import Ask, Breaker, answers_in, can_be_asked, line_of
 from ._common import MANIFEST_TYPE, MAX_BODY, HighAndDry, InvalidToken, is_name, logger, within
-from ._json import NoJSON, decode, encode
+from ._json import NoJSON, encode
 from ._line import Line
 from ._manifest import MAX_MANIFEST, MAX_SERVICES
 from ._request import UNPROVEN, Handled, Received, Reply, current
 from ._settings import PathLike, Settings
-from ._token import below, check_body, check_request
+from ._token import Claims, below, check_body, check_request
 from ._wsgi import (
     Application, BadBody, Environ, StartResponse, handle, read_body, received_from, send,
 )
@@ -135,12 +136,7 @@ class ProcessGuest(Line):
             check_request(claims, received.method, received.path, received.query)
             check_body(claims, body)
             if href:
-                handled = self.handled(received, claims)
-                try:
-                    with within(current, handled):
-                        return self._answer(received, href, body)
-                finally:
-                    handled.end()
+                return self._answer(received, claims, href, body)
             invite_path = below(unquote_to_bytes(claims["mnt"]), received.path).rstrip(b"/")
             logger.debug("guest %s invited at %r", claims["aud"], received.path)
             return self._manifest(quote(invite_path), received.if_none_match)
@@ -151,13 +147,14 @@ class ProcessGuest(Line):
             return Reply.error(error.args[0])
 
     def _manifest(self, invite_path: str, known: str) -> Reply:
-        services: Dict[str, List[Dict[str, str]]] = {}
+        services: Dict[str, List[Dict[str, Any]]] = {}
+        batch: Dict[str, Any] = {"batch": True} if self.party.batch else {}
         size = len('{"services": {}}')
         for service_name, handlers in self.party.handlers.copy().items():
             if not is_name(service_name):
                 continue
             hrefs = [
-                {"href": f"{invite_path}/partyline/{service_name}.{n}"}
+                {"href": f"{invite_path}/partyline/{service_name}.{n}", **batch}
                 for n in range(min(len(handlers), MAX_HREFS))
             ]
             size += len(json.dumps({service_name: hrefs}))
@@ -183,32 +180,33 @@ class ProcessGuest(Line):
             return Reply(304, [("ETag", etag)])
         return Reply.content(200, MANIFEST_TYPE, body, ("ETag", etag))
 
-    def _answer(self, received: Received, href: Match[bytes], body: bytes) -> Reply:
+    def _answer(
+        self, received: Received, claims: Claims, href: Match[bytes], body: bytes
+    ) -> Reply:
         service_name, number = href.group(1).decode(), int(href.group(2))
         if received.method != "POST":
             return Reply.error(405, ("Allow", "POST"))
         handlers = self.party.handlers.get(service_name, [])
         if number >= len(handlers):
             return Reply.error(404)  # Caddy then asks for the manifest again.
+        batch = self.party.batch
         try:
-            payload = decode(body)
+            asks = asks_in(body) if batch else [ask_in(body, received.token)]
         except ValueError:
             return Reply.error(400)
-        try:
-            if service_name == "url":
-                nothing: Optional[Set[str]] = set()
-                with within(_given, nothing):  # Caddy adds the mount.
-                    answer = _mounted(handlers[number](URLPayload.wrap(payload)), "")
-            else:
-                answer = handlers[number](payload)
-            return Reply.content(200, "application/json", encode("answer", answer))
-        except HighAndDry:
-            return Reply(204, [])
-        except NoJSON as error:
-            logger.error("a handler of the service %s failed: %s", service_name, error)
-        except Exception:
-            logger.exception("a handler of the service %s failed", service_name)
-        return Reply.error(500)
+        outcomes = []
+        for ask in asks:
+            handled = self.handled(received, claims)
+            handled.token, handled.traceparent = ask.token, ask.traceparent
+            try:
+                with within(current, handled):
+                    answer = _called(service_name, handlers[number], ask.payload)
+                    outcomes.append(Outcome.of(service_name, answer))
+            except Exception as error:
+                outcomes.append(Outcome.failed(service_name, error))
+            finally:
+                handled.end()
+        return reply_to_batch(outcomes) if batch else reply_to_one(outcomes)
 
     def ask_here(
         self, service_name: Any, payload: Any, operator: Optional[PartylineOperator],
@@ -278,10 +276,18 @@ class ProcessGuest(Line):
                 given.update(url for url in found or () if isinstance(url, str))
         return answers
 
-
     def _known(self, handled: Handled, ask: Ask) -> Optional[Tuple[Any, ...]]:
         known: Optional[Tuple[Any, ...]] = self.known(handled, self.party.ask_timeout).get(ask)
         return known
+
+
+def _called(service_name: str, handler: Callable[[Any], Any], payload: Any) -> Any:
+    """Returns the answer of a handler to Caddy."""
+    if service_name != "url":
+        return handler(payload)
+    nothing: Optional[Set[str]] = set()
+    with within(_given, nothing):  # Caddy adds the mount.
+        return _mounted(handler(URLPayload.wrap(payload)), "")
 
 
 def _call(handlers: Iterable[Callable[[Any], Any]], payload: Any, first: bool) -> List[Any]:

@@ -82,6 +82,8 @@ class Handled:
         self.inviting = inviting
         self.token = received.token if received and claims is not None else ""
         self.expires = claims["exp"] if claims is not None else 0
+        #: Of an ask that came with others, each of which has another.
+        self.traceparent = ""
         # What a visitor put in must neither fail an ask nor rid it of what Caddy put in.
         loop = received.cdn_loop if received else ""
         self.cdn_loop = loop and re.sub(r"[^ -~]", "?", loop)
@@ -115,6 +117,8 @@ class Handled:
             headers["X-Forwarded-Prefix"] = self.prefix
         if self.token and self.guest is guest and time.time() < self.expires:
             headers["Party-Token"] = self.token
+        if self.traceparent and self.guest is guest:
+            headers["traceparent"] = self.traceparent
         return headers
 
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, Callable, Dict, List, Optional, TypeVar
+from typing import Any, Callable, Dict, FrozenSet, List, Optional, TypeVar
 
 from ._common import is_name
 
@@ -21,12 +21,15 @@ class Services:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._handlers: Dict[str, Handler] = {}
+        #: Those whose asks do not come in lists.
+        self.asked_alone: FrozenSet[str] = frozenset()
 
-    def service(self, name: str) -> Callable[[H], H]:
+    def service(self, name: str, batch: bool = True) -> Callable[[H], H]:
         """Decorates a function that answers for a service: it takes the payload and
         returns the answer, both values of JSON, or raises :exc:`HighAndDry` if it has
         none.
 
+        :param batch: whether Caddy may ask for several answers with one request.
         :raises ValueError: if the name is none, or is taken.
         """
         if not is_name(name):
@@ -37,6 +40,8 @@ class Services:
                 if self._handlers.get(name, handler) is not handler:
                     raise ValueError(f"the service {name!r} has a handler already")
                 self._handlers[name] = handler
+                if not batch:
+                    self.asked_alone |= {name}
             return handler
 
         return decorate

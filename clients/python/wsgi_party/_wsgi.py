@@ -12,7 +12,7 @@ import sys
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional
 from urllib.parse import unquote_to_bytes
 
-from ._common import MAX_BODY, within
+from ._common import MAX_REQUEST, within
 from ._request import Handled, Received, Reply, current
 
 Environ = Dict[str, Any]
@@ -59,7 +59,7 @@ def set_mount(environ: Environ, mount: str) -> None:
 def read_body(environ: Environ) -> bytes:
     """:raises BadBody: if it is too long, or its length no number."""
     if environ.get("wsgi.input_terminated") and not environ.get("CONTENT_LENGTH"):
-        size = MAX_BODY + 1  # chunked
+        size = MAX_REQUEST + 1  # chunked
     else:
         try:
             size = int(environ.get("CONTENT_LENGTH") or 0)
@@ -67,10 +67,10 @@ def read_body(environ: Environ) -> bytes:
             raise BadBody(400) from None
         if size < 0:
             raise BadBody(400)
-        if size > MAX_BODY:
+        if size > MAX_REQUEST:
             raise BadBody(413)
     body: bytes = environ["wsgi.input"].read(size)
-    if len(body) > MAX_BODY:
+    if len(body) > MAX_REQUEST:
         raise BadBody(413)
     return body
 

@@ -53,8 +53,9 @@ from urllib.parse import quote
 from ._asgi import (
     Application, Page, Receive, Scope, Send, mounted, read, received_from, send_reply,
 )
-from ._common import MAX_BODY, HighAndDry, within
-from ._guest import NO_DEFAULT, Call, Guest, Question
+from ._batch import Outcome
+from ._common import MAX_REQUEST, HighAndDry, within
+from ._guest import NO_DEFAULT, Asked, Call, Guest, Question
 from ._manifest import Pages
 from ._request import Reply, current
 from ._services import H, Services
@@ -127,12 +128,15 @@ class Party:
         else:
             await self._handle(self.app, scope, receive, send)
 
-    def service(self, name: str) -> Callable[[H], H]:
+    def service(self, name: str, batch: bool = True) -> Callable[[H], H]:
         """Decorates a function, of either kind, that answers for a service: it takes the
         payload and returns the answer, both values of JSON, or raises
         :exc:`HighAndDry` if it has none.
+
+        :param batch: whether Caddy may ask for up to 64 answers with one request, in which
+            they are made at the same time.
         """
-        return self._services.service(name)
+        return self._services.service(name, batch)
 
     def page(self, name: str, template: Optional[str]) -> None:
         """Tells a page by its URL template (RFC 6570), relative to the application's root,
@@ -244,12 +248,15 @@ class Party:
             guest.done(handled)
 
     async def _reply(self, call: Call, body: bytes) -> Reply:
-        if len(body) > MAX_BODY:
+        if len(body) > MAX_REQUEST:
             return Reply.error(413)
-        question = self._guest.question(call, body)
-        if not isinstance(question, Question):
-            return question
-        handled = self._guest.handled(call.received, call.claims)
+        asked = self._guest.asked(call, body)
+        if not isinstance(asked, Asked):
+            return asked
+        return asked.reply(await asyncio.gather(*map(self._outcome, asked.questions)))
+
+    async def _outcome(self, question: Question) -> Outcome:
+        handled = self._guest.handled_for(question)
         try:
             with within(current, handled):
                 return question.answered(await _answer(question))

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import functools
 import io
+import json
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple, Union, cast
 from urllib.parse import quote
 
@@ -32,10 +33,9 @@ from flask import Flask, current_app, has_app_context, has_request_context, requ
 from werkzeug.routing import BuildError, PathConverter, Rule
 from werkzeug.routing.converters import DEFAULT_CONVERTERS
 
-from ._common import HighAndDry, within
+from ._common import HighAndDry
 from ._guest import NO_DEFAULT, Guest
 from ._manifest import Pages
-from ._request import current
 from ._services import H, Handler, Services
 from ._settings import PathLike, Settings
 from ._template import Template, Unsayable
@@ -96,13 +96,16 @@ class Party:
 
     # What Caddy is told
 
-    def service(self, name: str) -> Callable[[H], H]:
+    def service(self, name: str, batch: bool = True) -> Callable[[H], H]:
         """Decorates a function that answers for a service: it takes the payload and returns
         the answer, both values of JSON, or raises :exc:`HighAndDry` if it has none. It is
         called in the context of the request that asks, and may be a coroutine function
         where views may be.
+
+        :param batch: whether Caddy may ask for up to 64 answers with one request, in which
+            they are made one after the other: where each takes long, say False.
         """
-        return self._services.service(name)
+        return self._services.service(name, batch)
 
     def page(self, name: str, template: Optional[str]) -> None:
         """Tells a page by its URL template (RFC 6570), relative to the application's root,
@@ -217,22 +220,17 @@ class _Middleware:
                 body = read_body(environ)
             except BadBody as error:
                 return send_error(error, start_response)
-            environ["wsgi.input"] = io.BytesIO(body)
-            environ["CONTENT_LENGTH"] = str(len(body))
-            try:
-                with within(current, handled):
-                    reply = guest.answer(call, body, lambda *args: self.run(environ, *args))
-            finally:
-                if call.service:
-                    guest.done(handled)
-            return send(reply, start_response)
+
+            def run(handler: Handler, payload: Any) -> Any:
+                alone = json.dumps(payload).encode()  # what Flask's request has for a body
+                asked = {"wsgi.input": io.BytesIO(alone), "CONTENT_LENGTH": str(len(alone))}
+                with self.app.request_context({**environ, **asked}):
+                    return self.app.ensure_sync(handler)(payload)
+
+            return send(guest.answer(call, body, run), start_response)
         return handle(
             self.application, environ, start_response, handled, lambda: guest.done(handled)
         )
-
-    def run(self, environ: Environ, handler: Handler, payload: Any) -> Any:
-        with self.app.request_context(environ):
-            return self.app.ensure_sync(handler)(payload)
 
 
 # Converters of these write a value as a template does.

@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from asgiref.sync import async_to_sync
+from django.db import connections, transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import path
 from django.utils.cache import patch_vary_headers
 from django.views.decorators.csrf import csrf_exempt
 
-from .._common import MAX_BODY
+from .._common import MAX_REQUEST
 from .._request import Reply
 from ._party import guest, iscoroutinefunction
 from .middleware import received_from
@@ -28,7 +30,7 @@ def invite(request: HttpRequest, service: str = "") -> HttpResponse:
         raise Http404
     reply = Reply.error(413)
     size = request.META.get("CONTENT_LENGTH") or "0"
-    if size.isdigit() and int(size) <= MAX_BODY:
+    if size.isdigit() and int(size) <= MAX_REQUEST:
         reply = guest().answer(call, request.body, _run)
     response = HttpResponse(reply.body, status=reply.status)
     del response["Content-Type"]
@@ -44,10 +46,15 @@ invite.login_required = False
 
 
 def _run(handler: Any, payload: Any) -> Any:
-    if iscoroutinefunction(handler):
-        waiting: Any = async_to_sync  # which has types in some versions only
-        return waiting(handler)(payload)
-    return handler(payload)
+    with contextlib.ExitStack() as stack:
+        # Of several handlers in one request one that fails must not undo what others do.
+        for database in connections.all():
+            if database.settings_dict["ATOMIC_REQUESTS"]:
+                stack.enter_context(transaction.atomic(using=database.alias))
+        if iscoroutinefunction(handler):
+            waiting: Any = async_to_sync  # which has types in some versions only
+            return waiting(handler)(payload)
+        return handler(payload)
 
 
 urlpatterns = [
