@@ -49,8 +49,9 @@ export interface Party {
   /**
    * Answers for a service.
    * @param handler gets the payload; it returns the answer, or undefined to decline, or a promise of these
+   * @param options with `batch: false` Caddy asks for each answer by a request of its own, and not for up to 64 by one
    */
-  service<Payload = any>(name: string, handler: (payload: Payload) => unknown): this
+  service<Payload = any>(name: string, handler: (payload: Payload) => unknown, options?: { batch?: boolean | undefined }): this
   /**
    * Returns the URL of a page of this or any other application: `await party.urlFor('shop:cart', { id: 7 })`.
    * @throws LinkError if nobody can make it, unless there is a fallback

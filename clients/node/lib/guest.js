@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { believed } from './address.js'
+import { MAX_REQUEST, asksIn, elementOf } from './batch.js'
 import { Client } from './client.js'
 import { decode, encode, quote, read } from './json.js'
 import { Keys } from './keys.js'
@@ -142,11 +143,11 @@ export class Guest {
         checkBody(claims, '')
         return this.#manifest(below(claims.mnt, pathOf(url)).replace(/\/+$/, ''), headers['if-none-match'] ?? '')
       }
-      const bytes = await read(body)
+      const bytes = await read(body, MAX_REQUEST)
       if (bytes === undefined) return plain(413, { Connection: 'close' }) // for the rest of it is not read
       checkBody(claims, bytes)
       if (method !== 'POST') return plain(405, { Allow: 'POST' })
-      return await current.run(request, () => this.#serve(service, bytes))
+      return await this.#serve(service, request, bytes)
     } catch (error) {
       if (!(error instanceof InvalidTokenError)) throw error
       this.log.once('warn', `a Party-Token is refused: ${error.message}`)
@@ -176,7 +177,7 @@ export class Guest {
   }
 
   #tell(invite) {
-    const told = this.pages.manifest(this.#services.keys(), invite)
+    const told = this.pages.manifest(this.#services, invite)
     if (!this.#isSaid) this.log.info(summary(told, this.#services.size))
     this.#isSaid = true
     return told
@@ -187,33 +188,39 @@ export class Guest {
     if (!this.#isSaid && this.isEnabled) this.#tell('/__invite__')
   }
 
-  async #serve(service, bytes) {
-    const handler = this.#services.get(service)
+  async #serve(service, request, bytes) {
+    const { handler, isBatched } = this.#services.get(service) ?? {}
     if (!handler) return plain(404) // Caddy then asks for the manifest again.
-    let payload
+    let asks
     try {
-      payload = bytes.length > 0 ? decode(bytes) : null
+      asks = isBatched ? asksIn(bytes) : [{ payload: bytes.length > 0 ? decode(bytes) : null }]
     } catch {
       return plain(400)
     }
+    const outcomes = await Promise.all(asks.map((ask) => current.run(isBatched ? request.forAsk(ask) : request, () => this.#outcome(service, handler, ask.payload))))
+    if (isBatched) return json(`[${outcomes.map(elementOf).join(',')}]`)
+    const [{ status, body }] = outcomes
+    if (status === 200) return json(body)
+    return status === 204 ? { status, headers: {}, body } : plain(status)
+  }
+
+  async #outcome(service, handler, payload) {
     try {
       const answer = await handler(payload)
-      if (answer === undefined) return { status: 204, headers: {}, body: '' }
-      const body = Buffer.from(encode('the answer', answer))
-      return { status: 200, headers: { 'Content-Type': 'application/json', 'Content-Length': String(body.length) }, body }
+      return answer === undefined ? { status: 204, body: '' } : { status: 200, body: encode('the answer', answer) }
     } catch (error) {
       this.log.error(`the handler of the service ${quote(service)} failed: ${error?.stack ?? error}`)
-      return plain(500)
+      return { status: 500, body: 'the handler failed, or its answer cannot be JSON: see its log' }
     }
   }
 
   /** Adds a service. */
-  serve(name, handler) {
+  serve(name, handler, { batch = true } = {}) {
     if (!isName(name)) throw new TypeError(`the service ${quote(name)} needs a name of 1 to 64 letters, digits and ._:-`)
     if (typeof handler !== 'function') throw new TypeError(`the service ${name} needs a handler: write party.service('${name}', (payload) => …)`)
     if (this.#services.has(name)) throw new TypeError(`the service ${name} has a handler already`)
     if (this.#services.size === MAX_SERVICES) throw new RangeError(`a guest has at most ${MAX_SERVICES} services`)
-    this.#services.set(name, handler)
+    this.#services.set(name, { handler, isBatched: batch })
   }
 
   /** Adds a page. */
@@ -314,6 +321,11 @@ export class Guest {
 
 function plain(status, headers = {}) {
   return { status, headers: { ...headers, 'Content-Type': 'text/plain; charset=utf-8' }, body: `${status}\n` }
+}
+
+function json(text) {
+  const body = Buffer.from(text)
+  return { status: 200, headers: { 'Content-Type': 'application/json', 'Content-Length': String(body.length) }, body }
 }
 
 function acceptsManifest(accept) {

@@ -76,13 +76,13 @@ export class Pages {
 
   /**
    * Returns the manifest, and its ETag, and takes note of what there is no room for.
-   * @param {Iterable<string>} services
+   * @param {Iterable<[string, {isBatched: boolean}]>} services
    * @param {string} invite the path at which the guest was invited
    */
   manifest(services, invite) {
     // Without a prototype, for any name is one of theirs.
     const manifest = { urls: Object.create(null), services: Object.create(null) }
-    for (const service of services) manifest.services[service] = { href: `${invite}/partyline/${service}` }
+    for (const [service, { isBatched }] of services) manifest.services[service] = { href: `${invite}/partyline/${service}`, ...(isBatched && { batch: true }) }
     let size = Buffer.byteLength(JSON.stringify(manifest))
     let count = 0
     const noRoom = []

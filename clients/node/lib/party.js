@@ -33,9 +33,10 @@ export class Party {
    * Answers for a service. The handler gets the payload, and returns the answer, or undefined to decline.
    * @param {string} name 1 to 64 letters, digits and ._:-
    * @param {(payload: any) => unknown} handler may be async
+   * @param {{batch?: boolean}} [options] with `batch: false` Caddy asks for each answer by a request of its own
    */
-  service(name, handler) {
-    this.#guest.serve(name, handler)
+  service(name, handler, options) {
+    this.#guest.serve(name, handler, options)
     return this
   }
 

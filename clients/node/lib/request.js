@@ -20,6 +20,9 @@ export class Request {
   /** The version of the line that came with it, '' if none did. */
   line = ''
   #claims
+  #batch // the request in which this ask came with others
+  #ask
+  #ends // what the asks of this batch do when the response has ended
 
   /**
    * @param {import('./guest.js').Guest} guest
@@ -38,8 +41,33 @@ export class Request {
     this.atEnd = atEnd
   }
 
+  /**
+   * Returns one of the asks of a batch. Its token proves nothing: that of the batch does.
+   * @param {{token?: string, traceparent?: string}} ask
+   */
+  forAsk(ask) {
+    const one = new Request(this.guest, this.method, this.url, this.headers, this.route, (callback) => this.#atEndOfBatch(callback))
+    one.#batch = this
+    one.#ask = ask
+    return one
+  }
+
+  /** Listens once for all asks of a batch: Node warns of more than ten listeners. */
+  #atEndOfBatch(callback) {
+    if (!this.#ends) {
+      this.#ends = []
+      this.atEnd(() => {
+        this.hasEnded = true
+        for (const end of this.#ends.splice(0)) end()
+      })
+    }
+    if (this.hasEnded) callback()
+    else this.#ends.push(callback)
+  }
+
   /** The claims of a token that Caddy signed, whatever for; null if there is none. */
   get claims() {
+    if (this.#batch) return this.#batch.claims
     if (this.#claims === undefined) this.#claims = this.#verified()
     return this.#claims
   }
@@ -75,7 +103,10 @@ export class Request {
     const loop = this.headers['cdn-loop']
     // What a visitor put in must neither fail an ask nor rid it of what Caddy put in.
     if (loop) headers['CDN-Loop'] = loop.replace(/[^ -~]/g, '?')
-    if (Date.now() / 1000 < (this.claims?.exp ?? 0) && !this.hasEnded) headers['Party-Token'] = this.headers['party-token']
+    const { token, traceparent } = this.#ask ?? { token: this.headers['party-token'] }
+    const hasEnded = (this.#batch ?? this).hasEnded
+    if (token && Date.now() / 1000 < (this.claims?.exp ?? 0) && !hasEnded) headers['Party-Token'] = token
+    if (traceparent) headers.traceparent = traceparent
     return headers
   }
 }

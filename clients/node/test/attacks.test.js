@@ -52,12 +52,13 @@ for (const [name, application] of Object.entries(applications)) {
     assert.equal((await get('x')).headers['www-authenticate'], 'Party-Token')
     assert.equal((await get(right)).status, 200)
     // Replayed, with another body and at another service.
-    const replayed = token('POST', '/__invite__/partyline/count', '{"a":1}')
+    const batch = '[{"payload":{"a":1}}]'
+    const replayed = token('POST', '/__invite__/partyline/count', batch)
     const post = (path, body) => fetchFrom(port, path, { method: 'POST', headers: { 'Content-Type': 'application/json', 'Party-Token': replayed }, body })
-    assert.equal((await post('/__invite__/partyline/count', '{"a":2}')).status, 401)
-    assert.equal((await post('/__invite__/partyline/echo', '{"a":1}')).status, 401)
+    assert.equal((await post('/__invite__/partyline/count', batch.replace('1', '2'))).status, 401)
+    assert.equal((await post('/__invite__/partyline/echo', batch)).status, 401)
     assert.equal(calls, 0)
-    assert.equal((await post('/__invite__/partyline/count', '{"a":1}')).status, 200)
+    assert.equal((await post('/__invite__/partyline/count', batch)).status, 200)
     assert.ok(!all().includes(key))
   })
 

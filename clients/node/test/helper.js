@@ -54,8 +54,20 @@ export function invite(port, { url = '/__invite__/', headers = {}, ...claims } =
   return fetchFrom(port, url, { headers: { Accept: MANIFEST, 'X-Forwarded-Prefix': '/mount', 'Party-Token': token('GET', url, '', claims), ...headers } })
 }
 
+/** Returns a batch of payloads, which are JSON, or lists of one and of what else its element has. */
+export const batchOf = (...payloads) => `[${payloads.map((one) => { const [payload, more] = [one].flat(); return `{"payload":${payload}${Object.entries(more ?? {}).map(([name, value]) => `,"${name}":${JSON.stringify(value)}`).join('')}}` }).join(',')}]`
+
+/** Asks a service for one thing, which is a batch of one, and returns what came as if it had come alone. */
+export async function ask(port, service, payload, { element, sent, ...options } = {}) {
+  const response = await askBatch(port, service, batchOf([payload, element]), { sent, ...options })
+  if (response.status !== 200) return response
+  const [[kind]] = JSON.parse(response.text).map(Object.keys)
+  const status = { answer: 200, declined: 204, error: 500 }[kind]
+  return { ...response, status, text: status === 200 ? response.text.slice('[{"answer":'.length, -'}]'.length) : response.text }
+}
+
 /** Asks a service as Caddy does. */
-export function ask(port, service, body, { url = `/__invite__/partyline/${service}`, headers = {}, sent = body, agent, ...claims } = {}) {
+export function askBatch(port, service, body, { url = `/__invite__/partyline/${service}`, headers = {}, sent = body, agent, ...claims } = {}) {
   const all = { 'Content-Type': 'application/json', 'X-Forwarded-Prefix': '/mount', 'Party-Token': token('POST', url, body, claims), ...headers }
   return fetchFrom(port, url, { method: 'POST', headers: all, body: sent, agent })
 }

@@ -55,7 +55,7 @@ test('a path or a value of a visitor takes no longer than its length', () => {
 
 test('a manifest has room for so much', () => {
   const declared = new Map(Array.from({ length: 5000 }, (_, i) => [`p${i}`, new Path('/')]))
-  const { body, told, left } = new Pages(declared, []).manifest(['a'], '')
+  const { body, told, left } = new Pages(declared, []).manifest([['a', { isBatched: true }]], '')
   assert.deepEqual([told, left.length, Object.keys(JSON.parse(body).urls).length], [4096, 904, 4096])
   const long = new Pages(new Map(Array.from({ length: 300 }, (_, i) => [`p${i}`, new Path(`/${'x'.repeat(500)}`)])), []).manifest([], '')
   assert.ok(long.body.length <= 1 << 16 && long.body.length > 65000 && long.left.length > 0)
