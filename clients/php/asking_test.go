@@ -7,11 +7,13 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -148,6 +150,42 @@ func TestAProcessThatLives(t *testing.T) {
 	}
 	if got := strings.Join(asked, " "); got != "1 2 3 123 213 4 234 1 256 256 88" {
 		t.Errorf("asked for %s", got)
+	}
+}
+
+// TestEachAskOfABatchHandsBackItsOwn asks from handlers of several asks that came in one request.
+func TestEachAskOfABatchHandsBackItsOwn(t *testing.T) {
+	debian.Install(t, "php-cli")
+	p := newParty(t, "php", "respond hi")
+	script := partytest.Scripts(t, map[string]string{"worker.php": `
+		require '` + here(t, "src/Party.php") + `';
+		$party = new WsgiParty\Party([], ['relay' => fn ($id, $party) => [$party->askFirst('price', ['id' => $id]), $party->urlFor('shop:cart')]]);
+		$trace = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
+		$batch = json_encode([
+			['payload' => 1, 'token' => 'a.b.c', 'traceparent' => $trace], ['payload' => 2], ['payload' => 3, 'token' => 'd.e.f'],
+			['payload' => 4, 'token' => "g\r\nh: i", 'traceparent' => 'é'],
+		]);
+		$encode = WsgiParty\Keys::base64url(...);
+		$claims = ['aud' => 'php', 'iat' => time(), 'exp' => time() + 60, 'htm' => 'POST', 'htu' => '/php/i/partyline/relay', 'bsh' => $encode(hash('sha256', $batch, true)), 'mnt' => '/php'];
+		$signed = $encode('{"alg":"HS256"}') . '.' . $encode(json_encode($claims));
+		$token = $signed . '.' . $encode(hash_hmac('sha256', $signed, getenv('WSGI_PARTY_KEY'), true));
+		echo $party->handle(['REQUEST_METHOD' => 'POST', 'REQUEST_URI' => '/i/partyline/relay', 'HTTP_PARTY_TOKEN' => $token, 'HTTP_X_FORWARDED_PREFIX' => '/php', 'HTTP_CDN_LOOP' => 'caddy', 'HTTP_PARTY_ASK' => $argv[1]], fn () => $batch)[2];
+		$party->askFirst('price');`})
+	command := exec.Command("php", "-n", script+"/worker.php", p.asking.URL+"/; mac="+mac(p.key, p.asking.URL+"/"))
+	command.Env = []string{"WSGI_PARTY_KEY=" + p.key}
+	p.asking.do(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, `[{"answers":["/x"],"replies":[]}]`)
+	})
+	if output, err := command.Output(); err != nil || string(output) != "["+strings.Repeat(`{"answer":["/x","/x"]},`, 3)+`{"answer":["/x","/x"]}]` {
+		t.Errorf("%v %s", err, output)
+	}
+	requests, _ := p.asking.seen()
+	var got []string
+	for _, r := range requests {
+		got = append(got, fmt.Sprintf("%s %.5s %s %s", r.Header.Get("Party-Token"), r.Header.Get("Traceparent"), r.Header.Get("Cdn-Loop"), r.Header.Get("X-Forwarded-Prefix")))
+	}
+	if want := []string{"a.b.c 00-0a caddy /php", "a.b.c 00-0a caddy /php", "  caddy /php", "  caddy /php", "d.e.f  caddy /php", "d.e.f  caddy /php", "  caddy /php", "  caddy /php", "  caddy /php"}; !slices.Equal(got, want) {
+		t.Errorf("%q", got)
 	}
 }
 

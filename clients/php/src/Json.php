@@ -44,10 +44,12 @@ final class Json
     /**
      * Objects become arrays, and integers that PHP has not, texts.
      *
+     * @param int $around how many lists and objects are around what every parser takes
+     *
      * @throws \JsonException
      */
-    public static function decode(string $json): mixed
+    public static function decode(string $json, int $around = 0): mixed
     {
-        return json_decode($json, true, self::MAX_DEPTH + 1, JSON_THROW_ON_ERROR | JSON_BIGINT_AS_STRING);
+        return json_decode($json, true, self::MAX_DEPTH + 1 + $around, JSON_THROW_ON_ERROR | JSON_BIGINT_AS_STRING);
     }
 }

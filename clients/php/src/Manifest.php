@@ -27,13 +27,14 @@ final class Manifest
      * @param string $invite path of the invite, escaped, without a last slash
      * @param array<string, string> $pages their templates
      * @param list<string> $services
+     * @param array<string, true> $alone those of them whose asks are not to come in lists
      * @param array<string, string> $leftOut pages that are left out already, and why
      */
-    public function __construct(string $invite, array $pages, array $services, array $leftOut)
+    public function __construct(string $invite, array $pages, array $services, array $alone, array $leftOut)
     {
         $hrefs = [];
         foreach ($services as $service) {
-            $hrefs[$service] = ['href' => "$invite/partyline/$service"];
+            $hrefs[$service] = ['href' => "$invite/partyline/$service"] + (isset($alone[$service]) ? [] : ['batch' => true]);
         }
         $told = ['services' => [], 'urls' => []];
         $size = strlen('{"urls":{},"services":{}}');

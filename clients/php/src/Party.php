@@ -36,12 +36,13 @@ final class Party
     /** @internal */
     public const MOUNT = '~^(?:/(?:[A-Za-z0-9._\~!$&\'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)*$~D';
 
-    private const MAX_BODY = 1 << 20; // bytes
     private const MAX_LINKS = 256; // of an endpoint that are remembered
     private const MAX_LINK = 1 << 10; // bytes of one of them
 
     /** @var array<string, callable(mixed, Party): mixed> */
     private array $services = [];
+    /** @var array<string, true> services whose asks do not come in lists */
+    private array $alone = [];
     private Log $logger;
     private Keys $keys;
     private Memory $memory;
@@ -53,6 +54,8 @@ final class Party
     private array $server = [];
     private string $mount = '';
     private ?Token $token = null;
+    /** @var ?array{payload: mixed, token: string, traceparent: string} which of the asks of a batch it is */
+    private ?array $ask = null;
     private ?string $endpoint = null;
     /** @var array<string, ?string> URLs by the questions for them, in JSON */
     private array $links = [];
@@ -115,20 +118,25 @@ final class Party
      * @param callable(mixed, Party): mixed $handler gets the payload, in which objects are arrays, and this party, to
      *     ask in turn. It returns what JSON can carry, or HIGH_AND_DRY if it has no answer. An exception goes to the log,
      *     and nowhere else
+     * @param bool $batch whether Caddy may ask for up to 64 answers by one request, in which they are made one after the
+     *     other
      */
-    public function service(string $name, callable $handler): self
+    public function service(string $name, callable $handler, bool $batch = true): self
     {
         if (!Manifest::isName($name)) {
             throw new \InvalidArgumentException('the name of a service is 1 to 64 letters, digits and . _ : -, and not ' . Log::quote($name));
         }
         $this->services[$name] = $handler;
+        if (!$batch) {
+            $this->alone[$name] = true;
+        }
         return $this;
     }
 
     /** Answers the request and ends the script if it is Caddy's own, else does nothing. */
     public function join(): self
     {
-        $answer = $this->handle($_SERVER, static fn (): string => (string) file_get_contents('php://input', false, null, 0, self::MAX_BODY + 1));
+        $answer = $this->handle($_SERVER, static fn (): string => (string) file_get_contents('php://input', false, null, 0, Batch::MAX_BODY + 1));
         if ($answer === null) {
             return $this;
         }
@@ -147,7 +155,7 @@ final class Party
      * Begins with a request. If it is Caddy's own, the answer is returned, else null: then it is the application's.
      *
      * @param array<mixed> $server as $_SERVER
-     * @param callable(): string $body reads the body, of which no more is needed than 1 MiB and a byte
+     * @param callable(): string $body reads the body, of which no more is needed than 1 MiB, 16 KiB and a byte
      *
      * @return ?array{int, array<string, string>, string} status, headers and body
      */
@@ -172,8 +180,8 @@ final class Party
             if (!$isAsk && !$isInvite) {
                 return null;
             }
-            $text = (int) ($server['CONTENT_LENGTH'] ?? 0) > self::MAX_BODY ? null : $body();
-            if ($text === null || strlen($text) > self::MAX_BODY) {
+            $text = (int) ($server['CONTENT_LENGTH'] ?? 0) > Batch::MAX_BODY ? null : $body();
+            if ($text === null || strlen($text) > Batch::MAX_BODY) {
                 return self::status(413);
             }
             $this->token->verify($this->method(), (string) ($server['REQUEST_URI'] ?? ''), $text);
@@ -315,7 +323,7 @@ final class Party
     private function begin(array $server): void
     {
         $this->learn();
-        [$this->server, $this->token, $this->endpoint, $this->links] = [$server, null, null, []];
+        [$this->server, $this->token, $this->ask, $this->endpoint, $this->links] = [$server, null, null, null, []];
         $prefix = $this->header('X_FORWARDED_PREFIX');
         $this->mount = preg_match(self::MOUNT, $prefix) ? $prefix : '';
     }
@@ -354,20 +362,44 @@ final class Party
         if (!isset($this->services[$service])) {
             return self::status(404); // then Caddy asks for the manifest again
         }
+        $isAlone = isset($this->alone[$service]);
         try {
-            $payload = Json::decode($body);
-        } catch (\JsonException) {
+            $asks = $isAlone ? [['payload' => Json::decode($body)]] : Batch::asks($body);
+        } catch (\JsonException | \UnexpectedValueException) {
             return self::status(400);
         }
+        $outcomes = [];
+        foreach ($asks as $ask) {
+            $this->ask = $isAlone ? null : $ask;
+            $this->links = []; // an answer may depend on what has led to the ask
+            $outcomes[] = $this->outcome($service, $ask['payload']);
+        }
+        $this->ask = null;
+        if (!$isAlone) {
+            $this->token = null; // which led to none of these
+        }
+        $headers = ['Content-Type' => 'application/json', 'Cache-Control' => 'no-store'];
+        if (!$isAlone) {
+            return [200, $headers, '[' . implode(',', array_map(Batch::element(...), $outcomes)) . ']'];
+        }
+        [$status, $text] = $outcomes[0];
+        return match ($status) {
+            200 => [200, $headers, $text],
+            204 => [204, [], ''],
+            default => self::status($status),
+        };
+    }
+
+    /** @return array{int, string} the status of an ask, and its answer in JSON, or what others may know of its failure */
+    private function outcome(string $service, mixed $payload): array
+    {
         ob_start(); // what a handler prints is no part of its answer
         try {
             $answer = ($this->services[$service])($payload, $this);
-            return $answer === self::HIGH_AND_DRY
-                ? [204, [], '']
-                : [200, ['Content-Type' => 'application/json', 'Cache-Control' => 'no-store'], Json::encode('the answer', $answer)];
+            return $answer === self::HIGH_AND_DRY ? [204, ''] : [200, Json::encode('the answer', $answer)];
         } catch (\Throwable $error) {
             $this->logger->say('error', "the service $service failed: " . $error::class . ': ' . $error->getMessage() . " in {$error->getFile()}:{$error->getLine()}");
-            return self::status(500);
+            return [500, 'the handler failed, or its answer cannot be JSON: see its log'];
         } finally {
             ob_end_clean();
         }
@@ -385,7 +417,7 @@ final class Party
     private function manifest(string $invite): Manifest
     {
         [$pages, $leftOut] = is_array($this->pages) ? [$this->pages, []] : ($this->pages)();
-        return new Manifest($invite, $pages, array_keys($this->services), $leftOut);
+        return new Manifest($invite, $pages, array_keys($this->services), $this->alone, $leftOut);
     }
 
     /** @param array<mixed> $values */
@@ -439,8 +471,12 @@ final class Party
     private function questions(array $questions): array
     {
         $headers = [];
-        if ($this->token?->isGood()) {
-            $headers['Party-Token'] = $this->token->text;
+        $token = $this->ask === null ? (string) $this->token?->text : $this->ask['token'];
+        if ($token !== '' && $this->token?->isGood()) {
+            $headers['Party-Token'] = $token;
+        }
+        if (($this->ask['traceparent'] ?? '') !== '') {
+            $headers['traceparent'] = $this->ask['traceparent'];
         }
         if ($this->mount !== '') {
             $headers['X-Forwarded-Prefix'] = $this->mount;

@@ -20,8 +20,9 @@ use WsgiParty\Symfony\PartyRouter;
 /**
  * One line in config/bundles.php makes a Symfony application a guest. From then on path(), url() and generateUrl() know
  * the pages of all, and WsgiParty\Party can be autowired. Services that are callable and tagged
- * `{ name: wsgi_party.service, service: user }` answer for what they are named after. What the parameter
- * `wsgi_party.missing_link` says, if it is not null, is the URL of routes that nobody has.
+ * `{ name: wsgi_party.service, service: user }` answer for what they are named after, with
+ * `batch: false` one by one. What the parameter `wsgi_party.missing_link` says, if it is not null, is the URL of routes
+ * that nobody has.
  */
 final class WsgiPartyBundle extends Bundle implements CompilerPassInterface
 {
@@ -43,6 +44,7 @@ final class WsgiPartyBundle extends Bundle implements CompilerPassInterface
                 new Reference('logger', ContainerInterface::NULL_ON_INVALID_REFERENCE),
                 new Parameter('wsgi_party.missing_link'),
                 new Parameter('kernel.default_locale'),
+                [],
             ])
             ->addTag('kernel.event_subscriber')
             ->addTag('monolog.logger', ['channel' => 'wsgi_party']);
@@ -53,7 +55,7 @@ final class WsgiPartyBundle extends Bundle implements CompilerPassInterface
 
     public function process(ContainerBuilder $container): void
     {
-        $handlers = [];
+        $handlers = $alone = [];
         foreach ($container->findTaggedServiceIds('wsgi_party.service') as $id => $tags) {
             foreach ($tags as $tag) {
                 $service = $tag['service'] ?? throw new InvalidArgumentException("The tag wsgi_party.service of \"$id\" needs the service that it answers for: { name: wsgi_party.service, service: user }.");
@@ -61,10 +63,14 @@ final class WsgiPartyBundle extends Bundle implements CompilerPassInterface
                     throw new InvalidArgumentException("Both \"{$handlers[$service]}\" and \"$id\" answer for the service \"$service\" of wsgi_party.");
                 }
                 $handlers[$service] = new Reference($id);
+                if (!($tag['batch'] ?? true)) {
+                    $alone[] = $service;
+                }
             }
         }
         $container->getDefinition(PartyRouter::class)
             ->replaceArgument(1, ServiceLocatorTagPass::register($container, $handlers))
-            ->replaceArgument(2, array_keys($handlers));
+            ->replaceArgument(2, array_keys($handlers))
+            ->replaceArgument(6, $alone);
     }
 }

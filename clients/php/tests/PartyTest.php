@@ -173,7 +173,7 @@ final class PartyTest extends TestCase
         $pages = ['home' => '/', 'post' => '/posts/{slug}'];
         $party = new Party($pages, ['ping' => 'strval'], key: self::KEY, log: static fn () => null);
         [$status, $headers, $body] = $party->handle(self::invite(uri: '/blog/__invite__/'), static fn (): string => '');
-        $this->assertSame([200, Party::MANIFEST_TYPE, '{"services":{"ping":{"href":"/__invite__/partyline/ping"}},"urls":{"home":"/","post":"/posts/{slug}"}}'], [$status, $headers['Content-Type'], $body]);
+        $this->assertSame([200, Party::MANIFEST_TYPE, '{"services":{"ping":{"href":"/__invite__/partyline/ping","batch":true}},"urls":{"home":"/","post":"/posts/{slug}"}}'], [$status, $headers['Content-Type'], $body]);
         $this->assertSame(304, self::status($party, self::invite() + ['HTTP_IF_NONE_MATCH' => 'W/' . $headers['ETag']]));
         $this->assertSame(200, self::status($party, self::invite() + ['HTTP_IF_NONE_MATCH' => '"x"']));
         $this->assertSame('{}', (new Party(key: self::KEY, log: static fn () => null))->handle(self::invite(), static fn (): string => '')[2]);
@@ -196,9 +196,15 @@ final class PartyTest extends TestCase
     public function testServices(): void
     {
         $party = new Party([], ['same' => static fn (mixed $payload): mixed => $payload, 'none' => static fn (): string => Party::HIGH_AND_DRY, 'deep' => static fn (): array => ['a' => fopen('php://memory', 'r')]], key: self::KEY, log: static fn () => null);
-        $ask = static function (string $service, string $body) use ($party): array {
-            $claims = ['htm' => 'POST', 'htu' => "/blog/__invite__/partyline/$service", 'bsh' => Keys::base64url(hash('sha256', $body, true))];
-            return $party->handle(['REQUEST_METHOD' => 'POST', 'REQUEST_URI' => "/__invite__/partyline/$service", 'HTTP_PARTY_TOKEN' => self::token(self::KEY, $claims)], static fn (): string => $body) ?? [0];
+        $ask = static function (string $service, string $payload) use ($party): array {
+            [$status, $headers, $answer] = self::ask($party, $service, "[{\"payload\":$payload}]");
+            $element = $status === 200 ? json_decode($answer, true)[0] : [];
+            return match (array_key_first($element)) {
+                'answer' => [200, $headers, substr($answer, strlen('[{"answer":'), -strlen('}]'))],
+                'declined' => [204, $headers, ''],
+                'error' => [500, $headers, $element['error']],
+                default => [$status, $headers, $answer],
+            };
         };
         foreach (['null', '7', '0.5', '1.0', '"é/\u0000"', '[]', '{"a":[1,{"b":null}]}', '"12345678901234567890123"'] as $json) {
             [$status, $headers, $answer] = $ask('same', $json);
@@ -211,6 +217,58 @@ final class PartyTest extends TestCase
         $this->assertSame(500, $ask('deep', 'null')[0]);
         foreach (['', '{', 'NaN', "\"\xff\"", '"\ud800"', str_repeat('[', 100) . str_repeat(']', 100)] as $json) {
             $this->assertSame(400, $ask('same', $json)[0], $json);
+        }
+    }
+
+    /** @return array{int, array<string, string>, string} */
+    private static function ask(Party $party, string $service, string $body, array $claims = []): array
+    {
+        $claims += ['htm' => 'POST', 'htu' => "/blog/__invite__/partyline/$service", 'bsh' => Keys::base64url(hash('sha256', $body, true))];
+        return $party->handle(['REQUEST_METHOD' => 'POST', 'REQUEST_URI' => "/__invite__/partyline/$service", 'HTTP_PARTY_TOKEN' => self::token(self::KEY, $claims)], static fn (): string => $body) ?? [0];
+    }
+
+    public function testSeveralAsksInOneRequest(): void
+    {
+        $calls = 0;
+        $logged = [];
+        $some = static function (mixed $payload) use (&$calls): mixed {
+            $calls++;
+            return match ($payload) {
+                'none' => Party::HIGH_AND_DRY,
+                'fail' => throw new LogicException('the password is swordfish'),
+                'uncarried' => NAN,
+                'print' => print 'printed',
+                default => $payload,
+            };
+        };
+        $party = new Party([], ['some' => $some], key: self::KEY, log: static function (string $level, string $message) use (&$logged): void {
+            $logged[] = $message;
+        });
+        $party->service('alone', $some, batch: false);
+        $batch = static fn (string ...$payloads): string => '[' . implode(',', array_map(static fn (string $payload): string => "{\"payload\":$payload}", $payloads)) . ']';
+
+        $failed = ['error' => 'the handler failed, or its answer cannot be JSON: see its log'];
+        [$status, $headers, $body] = self::ask($party, 'some', $batch('"a"', '"none"', '"fail"', '{"b":[1.0]}', '"uncarried"', 'null', '"print"'));
+        $this->assertSame([200, 'application/json'], [$status, $headers['Content-Type']]);
+        $this->assertSame([['answer' => 'a'], ['declined' => true], $failed, ['answer' => ['b' => [1.0]]], $failed, ['answer' => null], ['answer' => 1]], json_decode($body, true));
+        $this->assertCount(2, $logged);
+        $this->assertStringContainsString('swordfish', $logged[0]);
+        $deep = str_repeat('[', 64) . str_repeat(']', 64);
+        $this->assertSame("[{\"answer\":$deep}]", self::ask($party, 'some', $batch($deep))[2]);
+        $this->assertSame(array_map(static fn (int $n): array => ['answer' => $n], range(1, 64)), json_decode(self::ask($party, 'some', $batch(...array_map(strval(...), range(1, 64))))[2], true));
+
+        $calls = 0;
+        foreach (['', '[', 'null', '7', '{"payload":1}', '{"0":{"payload":1}}', '[]', '[1]', '[null]', '[{}]', '[[]]', '[{"token":"x"}]', '[{"payload":1,"token":1}]', '[{"payload":1,"traceparent":null}]', '[{"payload":NaN}]', '[{"payload":1},[]]', $batch(...array_fill(0, 65, '1')), $batch("[$deep]")] as $body) {
+            $this->assertSame(400, self::ask($party, 'some', $body)[0], substr($body, 0, 30));
+        }
+        $this->assertSame(401, self::ask($party, 'some', $batch('1'), ['bsh' => 'x'])[0]);
+        $this->assertSame([413, 0], [self::ask($party, 'some', str_repeat(' ', (1 << 20) + (1 << 14)) . $batch('1'))[0], $calls]);
+
+        $services = json_decode($party->handle(self::invite(), static fn (): string => '')[2], true)['services'];
+        $this->assertSame([['href' => '/__invite__/partyline/some', 'batch' => true], ['href' => '/__invite__/partyline/alone']], [$services['some'], $services['alone']]);
+        foreach (['"a"' => [200, '"a"'], '[{"payload":1}]' => [200, '[{"payload":1}]'], '"none"' => [204, ''], '"fail"' => [500, "500\n"], '' => [400, "400\n"]] as $payload => $want) {
+            [$status, , $body] = self::ask($party, 'alone', $payload);
+            $this->assertSame($want, [$status, $body], $payload);
         }
     }
 

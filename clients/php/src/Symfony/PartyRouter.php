@@ -19,6 +19,7 @@ use Symfony\Component\Routing\Matcher\RequestMatcherInterface;
 use Symfony\Component\Routing\RequestContext;
 use Symfony\Component\Routing\RouteCollection;
 use Symfony\Component\Routing\RouterInterface;
+use WsgiParty\Batch;
 use WsgiParty\Party;
 
 /**
@@ -35,6 +36,7 @@ final class PartyRouter implements RouterInterface, RequestMatcherInterface, War
     /**
      * @param ?ContainerInterface $services has handlers, see Party::service(), by the names of services
      * @param iterable<string> $serviceNames those names
+     * @param list<string> $alone those of them that are asked one by one
      * @param ?string $missingLink the URL of a route that nobody has, rather than a RouteNotFoundException
      */
     public function __construct(
@@ -44,6 +46,7 @@ final class PartyRouter implements RouterInterface, RequestMatcherInterface, War
         ?LoggerInterface $logger = null,
         ?string $missingLink = null,
         private string $defaultLocale = 'en',
+        array $alone = [],
     ) {
         $this->party = new Party(
             pages: fn (): array => Routes::templates($this->getRouteCollection(), $this->request?->getHost() ?? 'localhost', $this->defaultLocale),
@@ -58,7 +61,7 @@ final class PartyRouter implements RouterInterface, RequestMatcherInterface, War
                     $this->getContext()->fromRequest($this->request);
                 }
                 return $services?->get($name)($payload, $party);
-            });
+            }, !in_array($name, $alone, true));
         }
     }
 
@@ -81,7 +84,7 @@ final class PartyRouter implements RouterInterface, RequestMatcherInterface, War
             return;
         }
         $this->request = $request = $event->getRequest();
-        $answer = $this->party->handle($request->server->all(), static fn (): string => (string) stream_get_contents($request->getContent(true), (1 << 20) + 1));
+        $answer = $this->party->handle($request->server->all(), static fn (): string => (string) stream_get_contents($request->getContent(true), Batch::MAX_BODY + 1));
         if ($answer !== null) {
             [$status, $headers, $body] = $answer;
             $event->setResponse(new Response($body, $status, $headers));
