@@ -236,6 +236,10 @@ class Guest(Line):
         """See :meth:`Links.url`."""
         return self._links.url(name, values, endpoint)
 
+    def url_at_hand(self, name: str, values: Mapping[str, Any]) -> Optional[str]:
+        """See :meth:`Links.url_at_hand`."""
+        return self._links.url_at_hand(name, values)
+
     def knows_url(self, name: str, values: Mapping[str, Any]) -> bool:
         """See :meth:`Links.knows`."""
         return self._links.knows(name, values)

@@ -88,6 +88,22 @@ class Links:
         link.used = True
         return link.url
 
+    def url_at_hand(self, name: str, values: Mapping[str, Any]) -> Optional[str]:
+        """Returns what url would, where that has been called in this request, and there is nothing
+        to ask for; else None.
+        """
+        handled = current.get()
+        if handled.guest is not self._guest:
+            return None
+        key = _key(name, values)
+        link: Optional[Link] = handled.links.get(key)
+        if link is None:
+            if not handled.kept or key not in handled.kept:
+                return None
+            link = handled.links[key] = handled.kept[key]
+        link.used = True
+        return link.url
+
     def _use(self, handled: Handled, key: Any, link: Link) -> Optional[str]:
         handled.links[key] = link
         return link.url

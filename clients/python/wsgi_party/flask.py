@@ -92,6 +92,8 @@ class Party:
         app.extensions[_EXTENSION] = self._guest = guest
         # Flask takes None for no link, though it does not say so.
         app.url_build_error_handlers.append(cast(Any, functools.partial(self._link, guest)))
+        if guest.keys and hasattr(app, "url_for"):  # which Flask has since 2.2
+            setattr(app, "url_for", _with_links_at_hand(app, guest, app.url_for))
         setattr(app, "wsgi_app", _Middleware(app, guest))
 
     # What Caddy is told
@@ -196,6 +198,32 @@ class Party:
         if url is None:
             return self._missing_link if guest.keys else None
         return _finished(url, error, values)
+
+
+def _with_links_at_hand(app: Flask, guest: Guest, url_for: Callable[..., str]) -> Callable[..., str]:
+    """Returns the application's url_for, which looks for others' links that are known before
+    Flask finds out at length that it has no such page.
+    """
+    pages, at_hand = app.view_functions, guest.url_at_hand
+
+    @functools.wraps(url_for)
+    def with_links(
+        endpoint: str, /, *, _anchor: Any = None, _method: Any = None, _scheme: Any = None,
+        _external: Any = None, **values: Any,
+    ) -> str:
+        if (
+            endpoint not in pages and _anchor is _external is _scheme is None
+            and not app.url_default_functions and has_request_context()
+        ):
+            url = at_hand(endpoint, values)
+            if url is not None:
+                return url
+        return url_for(
+            endpoint, _anchor=_anchor, _method=_method, _scheme=_scheme, _external=_external,
+            **values,
+        )
+
+    return with_links
 
 
 class _Middleware:
