@@ -158,9 +158,28 @@ func TestAFlaskPageWithFiftyLinks(t *testing.T) {
 	own, others := took("/blog/own/50"), took("/blog/links/50")
 	own()
 	others() // the first time with a request for each link
-	most := 3.0
-	if measure.UnderRaceDetector() {
-		most = 6 // only the other links have Caddy, which it slows, ask around
+	operator, _ := wsgiparty.Lookup(f.party)
+	asked := func() (n uint64) {
+		asks, _ := operator.Partyline().Counts()
+		for _, ask := range asks {
+			if ask.Service == "url" {
+				n = ask.Asks
+			}
+		}
+		return n
 	}
-	measure.TakesAtMost(t, most, own, others)
+	before := asked()
+	others()
+	if n := asked() - before; n != 0 {
+		t.Errorf("20 pages of known links asked %d times", n)
+	}
+	another := operator.Partyline().Operator("another")
+	another.Join()
+	others()
+	if n := asked() - before; n != 50 {
+		t.Errorf("after somebody has joined, 20 pages asked %d times, and not once for each link of one", n)
+	}
+	another.Leave()
+	others()
+	measure.TakesAtMost(t, 1.5, own, others)
 }
