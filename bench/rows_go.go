@@ -181,6 +181,7 @@ func goRows(s *stage) ([]row, error) {
 			comparisons: []comparison{
 				{ours, "a plain request", 2.5}, {ours, "NATS", goal}, {"with `batch`", "NATS", 1},
 				{"with tokens that are verified", "a plain request", 0}, {ours, "a server in Go that asks by a plain request", 0},
+				{"a plain request", "NATS", 0}, {"a server in Go that asks by a plain request", "NATS", 0},
 			},
 		})
 	}
@@ -218,7 +219,7 @@ func goRows(s *stage) ([]row, error) {
 				by(1, ours, together(16)), by(1, "NATS, 16 requests at once", atOnce(16, byNATS)),
 				by(1, "16 plain requests at once", atOnce(16, plain)),
 			},
-			comparisons: []comparison{{ours, "NATS, 16 requests at once", 1}, {ours, "16 plain requests at once", 1}},
+			comparisons: []comparison{{ours, "NATS, 16 requests at once", 1}, {ours, "16 plain requests at once", 1}, {"16 plain requests at once", "NATS, 16 requests at once", 0}},
 		},
 		row{
 			work:        "50 questions to one application in one request",
