@@ -28,7 +28,7 @@ func report(figures []figure, where string) string {
 		if f.goal > 0 {
 			goal, reached = fmt.Sprintf("%.3g", f.goal), "reached"
 			if f.median > f.goal {
-				reached = fmt.Sprintf("missed by %.2g", f.median/f.goal)
+				reached = fmt.Sprintf("missed by %.3g", f.median/f.goal)
 			}
 		}
 		fmt.Fprintf(&out, "| %s | %s | %s | %s | %s to %s | %s | %s |\n", f.work, f.of, f.with, figureText(f.median), figureText(f.least), figureText(f.most), goal, reached)
