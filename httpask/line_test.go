@@ -37,6 +37,8 @@ func TestWhoIsThereHasAnETag(t *testing.T) {
 		r := get(known)
 		check.ErrorIf(t, r.Status != 304 || r.Body != "" || r.Header.Get("ETag") != first.Header.Get("ETag"), "%s: %d %q %v", known, r.Status, r.Body, r.Header)
 	}
+	head := c.Ask(partytest.Asking{Method: "HEAD", Key: one.Key, Path: "/", Header: http.Header{"If-None-Match": {first.Header.Get("ETag")}}})
+	check.ErrorIf(t, head.Status != 304 || head.Header.Get("Party-Line") != version, "HEAD: %d %v", head.Status, head.Header)
 	for _, other := range []string{version, `"` + version, `"` + version + `0"`} {
 		check.Equal(t, get(other).Status, 200, other)
 	}

@@ -242,6 +242,17 @@ class LinksTest(Case):
         self.clock.now += 2
         self.assertEqual(self.guest.url("a", {"n": 1}), "/moved")
 
+    def test_without_caddy_nothing_is_known(self):
+        self.caddy({"a": "/a"})
+        self.page("a.1", "a")
+        self.clock.now += 2
+        with mock.patch.object(self.guest.caddy._connections, "send", side_effect=ConnectionError):
+            with self.assertLogs("wsgi_party", "WARNING"):
+                for _ in range(3):
+                    self.assertIsNone(self.guest.url("a", {"n": 1}))
+                    self.clock.now += 2
+        self.assertEqual(self.page("a.1", "a"), (["/a"], 0))
+
     def test_not_while_an_ask_is_answered(self):
         self.caddy({"a": "/a"})
         self.page("a.1", "a")

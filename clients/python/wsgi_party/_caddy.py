@@ -58,6 +58,11 @@ class Breaker:
             return False
 
     @property
+    def has_tripped(self) -> bool:
+        """Whether Caddy was not reached last. Unlike is_open it lets nobody try."""
+        return self._unreached > self.tolerated
+
+    @property
     def is_known(self) -> bool:
         """Whether it has been said that Caddy is left alone."""
         return self._unreached > self.tolerated + 1
@@ -101,7 +106,7 @@ class Caddy:
         """
         kept = self.kept
         known = kept.known(line, prefix)
-        if known is not None or not kept.version or self.breaker.is_open():
+        if known is not None or not kept.version or self.breaker.has_tripped:
             return known
         if not kept.is_to_be_checked():
             return kept.now(prefix)
