@@ -6,6 +6,8 @@ package python
 import (
 	"net"
 	"net/http"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -159,15 +161,7 @@ func TestAFlaskPageWithFiftyLinks(t *testing.T) {
 	own()
 	others() // the first time with a request for each link
 	operator, _ := wsgiparty.Lookup(f.party)
-	asked := func() (n uint64) {
-		asks, _ := operator.Partyline().Counts()
-		for _, ask := range asks {
-			if ask.Service == "url" {
-				n = ask.Asks
-			}
-		}
-		return n
-	}
+	asked := f.linksAsked
 	before := asked()
 	others()
 	if n := asked() - before; n != 0 {
@@ -182,4 +176,44 @@ func TestAFlaskPageWithFiftyLinks(t *testing.T) {
 	another.Leave()
 	others()
 	measure.TakesAtMost(t, 1.5, own, others)
+}
+
+// TestAProcessThatServesNothingKeepsLinks makes one link all the time, without any request that would tell it of the line.
+func TestAProcessThatServesNothingKeepsLinks(t *testing.T) {
+	f := newFrameworks(t)
+	shop, mails := newGuest(t, "shop", "").underFlaskRun(), newGuest(t, "blog", "").underGunicornOf("flask_blog:app", "--workers", "1")
+	f.load(nil, shop, mails)
+	asked := f.linksAsked
+	before := asked()
+	script := exec.CommandContext(t.Context(), debianPython, "-c", `
+import time
+from wsgi_party._guest import Guest
+from wsgi_party._services import Services
+from wsgi_party._settings import Settings
+guest = Guest(Settings.read(), lambda pages: None, Services())
+for _ in range(5):
+    print({guest.url("shop:item", {"id": n % 7}) for n in range(7000)} == {f"/shop/items/{n}" for n in range(7)})
+    time.sleep(0.6)
+`)
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	script.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1", "PYTHONPATH="+here, "WSGI_PARTY_KEY="+mails.key, "WSGI_PARTY_URL=http://"+f.ask+"/")
+	output, err := script.CombinedOutput()
+	if n := asked() - before; err != nil || string(output) != strings.Repeat("True\n", 5) || n != 7 {
+		t.Errorf("%d asks for 35,000 links, 7 of which differ: %v\n%s", n, err, output)
+	}
+}
+
+// linksAsked returns how many links were asked for.
+func (f *frameworks) linksAsked() uint64 {
+	operator, _ := wsgiparty.Lookup(f.party)
+	asks, _ := operator.Partyline().Counts()
+	for _, ask := range asks {
+		if ask.Service == "url" {
+			return ask.Asks
+		}
+	}
+	return 0
 }
