@@ -299,3 +299,22 @@ func TestEachFrameworkConforms(t *testing.T) {
 		})
 	}
 }
+
+// TestSeveralAsksTravelTogether has many ask at once.
+func TestSeveralAsksTravelTogether(t *testing.T) {
+	project := linked(t)
+	for _, name := range []string{"express5", "fastify5"} {
+		t.Run(name, func(t *testing.T) {
+			c := partytest.NewCaddy(t)
+			g := start(t, project, name, "none")
+			g.listens()
+			batches := partytest.NewBatches(g.address)
+			t.Cleanup(batches.Close)
+			g.address = batches.Address
+			c.Site("wsgi_party main {\n" + g.mounted("{env."+name+"_PARTY_KEY}") + "}")
+			allJoin(t, 1)
+			operator, _ := wsgiparty.Lookup("main")
+			batches.Expect(t, func(payload any) ([]any, error) { return operator.AskAround(t.Context(), "echo", payload) })
+		})
+	}
+}

@@ -153,6 +153,16 @@ func TestAProcessThatLives(t *testing.T) {
 	}
 }
 
+// TestSeveralAsksTravelTogether has many ask at once.
+func TestSeveralAsksTravelTogether(t *testing.T) {
+	address, _ := start(t, "testdata/plain.php", "WSGI_PARTY_KEY="+partytest.Key(t, "php"))
+	batches := partytest.NewBatches(address)
+	p := newParty(t, "php", "reverse_proxy "+batches.Address)
+	t.Cleanup(batches.Close)
+	p.joined("php")
+	batches.Expect(t, func(payload any) ([]any, error) { return p.AskAround("main", "echo", payload) })
+}
+
 // TestEachAskOfABatchHandsBackItsOwn asks from handlers of several asks that came in one request.
 func TestEachAskOfABatchHandsBackItsOwn(t *testing.T) {
 	debian.Install(t, "php-cli")

@@ -21,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
 )
 
@@ -162,4 +163,18 @@ func sorted(t *testing.T, text string) string {
 	sort(value)
 	encoded, _ := json.Marshal(value)
 	return string(encoded)
+}
+
+// TestSeveralAsksTravelTogether has many ask at once.
+func TestSeveralAsksTravelTogether(t *testing.T) {
+	all := pythons(t)
+	c := newCaddy(t)
+	g := newGuest(t, "one", "unix/"+c.socket).underWSGIRef(all[len(all)-1])
+	batches := partytest.NewBatches(g.address)
+	t.Cleanup(batches.Close)
+	g.address = batches.Address
+	c.invite(g)
+	c.allJoined()
+	operator, _ := wsgiparty.Lookup(c.party)
+	batches.Expect(t, func(payload any) ([]any, error) { return operator.AskAround(t.Context(), "echo", payload) })
 }
