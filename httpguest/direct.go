@@ -174,7 +174,7 @@ var upstreamPlaceholders = []string{"http.reverse_proxy.upstream.address", "http
 func (d *Direct) close() {
 	if d.way != nil {
 		for _, a := range d.way.addresses {
-			a.CloseIdleConnections()
+			a.close()
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -56,6 +57,7 @@ type directWay struct {
 // directAddress is one address, with connections of its own.
 type directAddress struct {
 	*http.Transport
+	conns    *directConns // nil if requests need what only the transport has
 	scheme   string
 	dial     string // as it is in the config
 	host     string // of the URL
@@ -125,7 +127,39 @@ func newDirectAddress(dial string, transport *reverseproxy.HTTPTransport) (*dire
 		}
 		return conn, err
 	}
+	if a.isPlain() {
+		a.conns = &directConns{idleTimeout: a.IdleConnTimeout, maxIdle: a.MaxIdleConnsPerHost, dial: func(ctx context.Context) (net.Conn, error) {
+			return a.DialContext(ctx, "tcp", a.host)
+		}}
+	}
 	return a, nil
+}
+
+// isPlain reports whether requests go by HTTP/1.1 without TLS, and nothing is configured that net/http's transport
+// alone knows to do.
+func (a *directAddress) isPlain() bool {
+	proxied := false
+	if a.Proxy != nil {
+		proxy, err := a.Proxy(&http.Request{URL: &url.URL{Scheme: a.scheme, Host: a.host}})
+		proxied = proxy != nil || err != nil
+	}
+	return a.scheme == "http" && !proxied && (a.Protocols == nil || a.Protocols.HTTP1()) && !a.DisableKeepAlives && a.MaxConnsPerHost == 0 && a.ResponseHeaderTimeout == 0
+}
+
+// RoundTrip sends a request to the address.
+func (a *directAddress) RoundTrip(r *http.Request) (*http.Response, error) {
+	if a.conns != nil && r.ContentLength <= maxDirectBody {
+		return a.conns.RoundTrip(r)
+	}
+	return a.Transport.RoundTrip(r)
+}
+
+// close closes the connections that are idle.
+func (a *directAddress) close() {
+	a.CloseIdleConnections()
+	if a.conns != nil {
+		a.conns.close()
+	}
 }
 
 // dialInfoKey is where Caddy's transport looks for the address.
@@ -186,7 +220,7 @@ func (w *directWay) roundTrip(a *directAddress, r *http.Request, again bool) (*h
 		}
 	}
 	a.underWay.Add(1)
-	response, err := a.Transport.RoundTrip(sent)
+	response, err := a.RoundTrip(sent)
 	if err != nil {
 		a.underWay.Add(-1)
 		return nil, err
