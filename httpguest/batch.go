@@ -17,6 +17,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sony/gobreaker/v2"
 	"github.com/wsgiparty/wsgiparty/internal/excerpt"
 	"github.com/wsgiparty/wsgiparty/internal/manifest"
 	"github.com/wsgiparty/wsgiparty/party"
@@ -149,7 +150,7 @@ func (b *batcher) join(r *batch, e *batched) (*batch, error) {
 	}
 	b.gathered.Add(1)
 	for _, other := range b.waiting {
-		if other.mount == r.mount && len(other.asks) < maxBatch && other.size+r.size < maxBatchBody {
+		if other.stayed > 0 && other.mount == r.mount && len(other.asks) < maxBatch && other.size+r.size < maxBatchBody {
 			other.asks = append(other.asks, e)
 			other.size += r.size + len(",")
 			other.stayed++
@@ -236,9 +237,13 @@ func (b *batcher) post(r *batch) error {
 	if err != nil {
 		return err
 	}
-	release, _, err := b.slots.acquire(r.ctx, r.asker, r.holds)
+	release, waited, err := b.slots.acquire(r.ctx, r.asker, r.holds)
 	if err != nil {
 		return &abandonedError{err}
+	}
+	if waited > 0 && b.breaker(b.service).State() == gobreaker.StateOpen { // meanwhile
+		release()
+		return &abandonedError{gobreaker.ErrOpenState}
 	}
 	options := party.SendOptions{
 		Limit: len(r.asks)*(int(b.MaxAnswer)+maxElement) + len("[]"), Done: release,
@@ -266,12 +271,16 @@ func (b *batcher) take(r *batch, response *http.Response) error {
 	if !isJSON(response.Header) {
 		return errors.New("the answer is no JSON (application/json)")
 	}
-	var elements []json.RawMessage
+	var elements [maxBatch + 1]json.RawMessage // further ones, of which there may be millions, are not kept
 	if err := json.Unmarshal(party.BodyOf(response), &elements); err != nil {
 		return fmt.Errorf("the answer to a batch of asks is no list of objects: %w", err)
 	}
-	if len(elements) != len(r.asks) {
-		return fmt.Errorf("the answer to a batch of %d asks is a list of %d", len(r.asks), len(elements))
+	n := slices.IndexFunc(elements[:], func(raw json.RawMessage) bool { return raw == nil })
+	if n < 0 {
+		return fmt.Errorf("the answer to a batch of %d asks is a list of more than %d", len(r.asks), maxBatch)
+	}
+	if n != len(r.asks) {
+		return fmt.Errorf("the answer to a batch of %d asks is a list of %d", len(r.asks), n)
 	}
 	for i, e := range r.asks {
 		e.answer, e.err = b.answerOf(e.ctx, elements[i])
@@ -300,9 +309,15 @@ func (b *batcher) answerOf(ctx context.Context, raw json.RawMessage) (any, error
 		return nil, partyline.ErrHighAndDry
 	case element.Error != nil:
 		return nil, fmt.Errorf("the application says: %s", excerpt.Of(*element.Error))
+	case len(element.Answer) > int(b.MaxAnswer):
+		return nil, fmt.Errorf("the answer is longer than %d bytes", b.MaxAnswer)
 	}
-	if err := b.invitation.TakeAnswer(ctx, element.Answer, int(b.MaxAnswer)); err != nil {
+	answer, err := b.checkAnswer(ctx, element.Answer, b.service)
+	if err == nil {
+		err = b.invitation.TakeAnswer(ctx, element.Answer, int(b.MaxAnswer))
+	}
+	if err != nil {
 		return nil, err
 	}
-	return b.checkAnswer(ctx, element.Answer, b.service)
+	return answer, nil
 }

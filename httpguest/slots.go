@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/wsgiparty/wsgiparty/party"
 	"github.com/wsgiparty/wsgiparty/partyline"
 )
 
@@ -60,7 +61,7 @@ func newSlots(maxAsks int, timeout time.Duration, o *overload) *slots {
 // it has ended. One that came of an ask that holds a slot needs none: it might wait for
 // that. The error is ErrRefused, or the context's if the asker has gone.
 func (s *slots) acquire(ctx context.Context, guest string, holds bool) (release func(), waited time.Duration, err error) {
-	if ctx.Err() == context.Canceled {
+	if isGone(ctx) {
 		return nil, 0, ctx.Err()
 	}
 	release, w, err := s.enter(ctx, guest, holds)
@@ -75,12 +76,18 @@ func (s *slots) acquire(ctx context.Context, guest string, holds bool) (release 
 	}
 	switch {
 	case err == nil:
-	case ctx.Err() == context.Canceled:
+	case isGone(ctx):
 		err = ctx.Err()
 	default:
 		s.overload.refuse(err)
 	}
 	return release, waited, err
+}
+
+// isGone reports whether who asks has gone, and did not just wait as long as an ask may take. Of a batch, only
+// the cause says which.
+func isGone(ctx context.Context) bool {
+	return ctx.Err() == context.Canceled && !party.TimedOut(context.Cause(ctx))
 }
 
 // enter takes a slot if it can be had, or else a place in the line.
@@ -144,7 +151,7 @@ func (s *slots) end(ctx context.Context, w *waiter, waited time.Duration) (relea
 
 func (s *slots) releaseOf(ctx context.Context, a *asker) func() {
 	return func() {
-		inTime := ctx.Err() != context.DeadlineExceeded
+		inTime := ctx.Err() == nil || isGone(ctx)
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.giveBack(a, inTime)

@@ -234,11 +234,8 @@ func (c *collecting) charges(guest string, most int) []subrequest.Charge {
 	}
 }
 
-// TakeAnswer counts what the guest answers to the ask whose context is ctx, and is at most limit bytes long, as SendWith does.
+// TakeAnswer counts what the guest answers to the ask whose context is ctx, of up to limit bytes, as SendWith does.
 func (i *Invitation) TakeAnswer(ctx context.Context, answer []byte, limit int) error {
-	if len(answer) > limit {
-		return fmt.Errorf("the answer is longer than %d bytes", limit)
-	}
 	charges := collectingOf(ctx).charges(i.invited.guest, limit)
 	for n, c := range charges {
 		if !c.Take(len(answer)) {

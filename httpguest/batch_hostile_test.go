@@ -1,0 +1,99 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package httpguest_test
+
+import (
+	"context"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/wsgiparty/wsgiparty/httpguest"
+	"github.com/wsgiparty/wsgiparty/internal/check"
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
+	"github.com/wsgiparty/wsgiparty/party"
+)
+
+// TestAnAskDoesNotJoinABatchThatNobodyWaitsFor any more: it would end with those that have gone.
+func TestAnAskDoesNotJoinABatchThatNobodyWaitsFor(t *testing.T) {
+	httpguest.SetGatherFor(t, time.Hour)
+	b := newBatchTest(t, "timeout 1m", echo)
+	first := b.begin(t.Context(), "first")
+	b.awaitBatches(1)
+	gone, goes := context.WithCancel(t.Context())
+	left := b.begin(gone, "gone")
+	b.awaitGathered(1)
+	goes()
+	check.Equal(t, <-left, "context canceled")
+	stays := b.begin(t.Context(), "stays")
+	b.awaitGathered(2)
+	close(b.let)
+	check.Equal(t, <-first, `"first"<nil>`)
+	check.Equal(t, <-stays, `"stays"<nil>`)
+}
+
+// TestAListOfFarTooManyIsNotKept in memory.
+func TestAListOfFarTooManyIsNotKept(t *testing.T) {
+	b := newBatchTest(t, "timeout 1m\nmax_answer 16MiB", echo)
+	b.app.On(partytest.JSON("[" + strings.Repeat("1,", 8<<20) + "1]"))
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	got := <-b.begin(t.Context(), 1)
+	runtime.ReadMemStats(&after)
+	check.Has(t, got, "the answer to a batch of 1 asks is a list of")
+
+	check.ErrorIf(t, after.TotalAlloc-before.TotalAlloc > 200<<20, "%d MiB are allocated for it", (after.TotalAlloc-before.TotalAlloc)>>20)
+}
+
+// TestAnAnswerThatIsRefusedIsNotCharged to those who ask.
+func TestAnAnswerThatIsRefusedIsNotCharged(t *testing.T) {
+	b := newBatchTest(t, "max_answer 2MiB", func(element) string {
+		return `{"answer": {"a": "` + strings.Repeat("x", 2<<20-100) + `", "a": 2}}`
+	})
+	close(b.let)
+	ctx := party.WithBatch(t.Context())
+	for range 10 {
+		check.Has(t, <-b.begin(ctx, 1), "the answer is")
+	}
+	b.app.On(partytest.JSON(`[{"answer": 1}]`))
+	check.Equal(t, <-b.begin(ctx, 1), "1<nil>")
+}
+
+// TestNoBatchWaitsForAGuestThatAnswersNothing when it has too few slots for the breaker to open.
+func TestNoBatchWaitsForAGuestThatAnswersNothing(t *testing.T) {
+	b := newBatchTest(t, "max_asks 1\ntimeout 2s", echo)
+	first := b.begin(t.Context(), "first")
+	b.awaitBatches(1)
+	time.Sleep(500 * time.Millisecond) // for those that come now to have longer
+	var results []<-chan string
+	for i := range 10 {
+		results = append(results, b.begin(t.Context(), i))
+	}
+	check.Equal(t, <-first, "it took longer than 2s")
+	for _, result := range results {
+		check.Has(t, <-result, "it has not answered this asker for 2")
+	}
+	check.Equal(t, len(b.awaitBatches(1)), 1, "batches")
+}
+
+// TestABatchThatWaitedIsNotSentToAnApplicationThatDoesNotAnswer meanwhile.
+func TestABatchThatWaitedIsNotSentToAnApplicationThatDoesNotAnswer(t *testing.T) {
+	httpguest.SetGatherFor(t, 0)
+	b := newBatchTest(t, "max_asks 1\ntimeout 1m", echo)
+	first := b.begin(t.Context(), "first")
+	b.awaitBatches(1)
+	var results []<-chan string
+	for i := range 20 {
+		results = append(results, b.begin(t.Context(), i))
+	}
+	time.Sleep(100 * time.Millisecond) // until they wait for a slot
+	b.app.On(partytest.Status(503))
+	close(b.let)
+	<-first
+	for _, result := range results {
+		<-result
+	}
+	check.Equal(t, len(b.app.Requests()), 1+httpguest.BreakerFailures, "requests")
+}
