@@ -95,7 +95,7 @@ type Party struct {
 	Prefix string `json:"prefix,omitempty"`
 
 	// Where the guests can ask, which each of them that has a key is told with every request, by the header
-	// `Party-Ask: <url>; mac=<an HMAC of its key>; line=…; line-mac=…`: it then needs no setting but its key, and no site with
+	// `Party-Ask: <url>; line=<version>; mac=<an HMAC of its key>`: it then needs no setting but its key, and no site with
 	// `wsgi_party_ask`. Guests of the same party in other handlers are told, too, unless those say another address.
 	// No two parties can listen at one address. Default: nowhere.
 	AskOn *party.AskOn `json:"ask_on,omitempty"`

@@ -258,7 +258,8 @@ func (i *Invitation) askHeader() string {
 	made := &partyAsk{of: changes, line: line}
 	if url := i.host.askURL(); url != "" {
 		if keys := i.Keys(); !keys.IsZero() {
-			made.value = url + "; mac=" + keys.SignAddress(url) + "; line=" + line + "; line-mac=" + keys.SignLine(url, line)
+			said := url + "; line=" + line
+			made.value = said + "; mac=" + keys.SignAddress(said)
 		}
 	}
 	i.ask.Store(made)

@@ -143,7 +143,7 @@ func TestTheKeyGoesNowhereElse(t *testing.T) {
 	if strings.Contains(output.String(), key) || strings.Count(output.String(), "Party-Ask is not believed") != 1 {
 		t.Errorf("in the log: %s", output)
 	}
-	for _, header := range []string{there + ";mac=" + mac(key, there), there + " ; line=x; MAC=" + mac(key, there) + "; y"} {
+	for _, header := range []string{there + ";mac=" + mac(key, there), there + " ; other=x; MAC=" + mac(key, there) + "; y", there + "; line=a.1; mac=" + mac(key, there+"; line=a.1")} {
 		get(t, "http://"+address+links("", "", "shop:cart"), http.Header{"Party-Ask": {header}})
 		if requests, _ := attacker.seen(); len(requests) != 1 || requests[0].Header.Get("Authorization") != "Bearer "+key {
 			t.Errorf("%q is not believed", header)

@@ -248,8 +248,8 @@ class PartyAskTest(Case):
         mac = party_ask(address).split("; ")[1]
         want = Address.parse(address)
         for header in (
-            address + ";" + mac, address + " ;  " + mac + " ", address + "; line=main; " + mac,
-            address + "; " + mac + "; line=main; x", address + "; " + mac.replace("mac", "MAC"),
+            address + ";" + mac, address + " ;  " + mac + " ", address + "; other=main; " + mac,
+            address + "; " + mac + "; other=main; x", address + "; " + mac.replace("mac", "MAC"),
         ):
             self.assertEqual(self.hear(header), want, header)
 

@@ -11,10 +11,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
 
+	"github.com/wsgiparty/wsgiparty/internal/token"
 	"github.com/wsgiparty/wsgiparty/internal/wire"
 )
 
@@ -269,7 +271,22 @@ func (c *Caddy) AskAs(key, service, payload, partyToken string) (int, wire.Asked
 	return status, answer
 }
 
-var lineInPartyAsk = regexp.MustCompile(`; line=[\w-]{16}\.[0-9]+; line-mac=[\w-]{43}$`)
+var partyAskWithLine = regexp.MustCompile(`^((\S+); line=[\w-]{16}\.[0-9]+); mac=([\w-]{43})$`)
 
-// WithoutLine returns a Party-Ask without the version of the line that it has behind the rest.
-func WithoutLine(header string) string { return lineInPartyAsk.ReplaceAllString(header, "") }
+// WithoutLine returns a Party-Ask as it would be without the version of the line, if the MAC is right under one of the
+// keys, or else under a guest's of the environment.
+func WithoutLine(header string, keys ...string) string {
+	if said := partyAskWithLine.FindStringSubmatch(header); said != nil {
+		for _, variable := range os.Environ() {
+			if name, key, _ := strings.Cut(variable, "="); strings.HasSuffix(name, "_PARTY_KEY") {
+				keys = append(keys, key)
+			}
+		}
+		for _, key := range keys {
+			if k, err := token.NewKeys([]string{key}); err == nil && k.SignAddress(said[1]) == said[3] {
+				return said[2] + "; mac=" + k.SignAddress(said[2])
+			}
+		}
+	}
+	return header
+}

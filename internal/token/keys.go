@@ -90,14 +90,10 @@ func (s *secrets) has(digest [sha256.Size]byte) bool {
 // IsZero reports whether there is no key.
 func (k Keys) IsZero() bool { return k.secrets == nil }
 
-// SignAddress returns what shows the guest that it was Caddy who said where to ask: an
-// HMAC-SHA256 under its first key, in base64url.
-func (k Keys) SignAddress(address string) string { return k.sign("wsgi_party ask v1\x00" + address) }
-
-// SignLine returns what shows the guest that it was Caddy who said, with an address, which version the line
-// there has.
-func (k Keys) SignLine(address, version string) string {
-	return k.sign("wsgi_party line v1\x00" + address + "\x00" + version)
+// SignAddress returns what shows the guest that it was Caddy who said where to ask, and which version the line there
+// has: a MAC of all that stands before it in a Party-Ask.
+func (k Keys) SignAddress(said string) string {
+	return k.sign("wsgi_party ask v1\x00" + said)
 }
 
 func (k Keys) sign(text string) string {

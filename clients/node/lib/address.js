@@ -6,7 +6,7 @@ import { isSigned } from './token.js'
 const MAX_HEADER = 1024
 
 /**
- * Returns what a Party-Ask that Caddy has sent says, `<address>; mac=<m>; line=<version>; line-mac=<m>`, or
+ * Returns what a Party-Ask that Caddy has sent says, `<address>; line=<version>; mac=<m>`, or
  * undefined: whoever believed another one would send its key there. The version is '' if it says none.
  * @param {string} header several of that name are joined with a comma by Node
  * @param {Buffer[]} keys
@@ -19,9 +19,9 @@ export function believed(header, keys) {
     const values = parameters.filter((parameter) => parameter.startsWith(`${name}=`))
     return values.length === 1 ? values[0].slice(name.length + 1) : ''
   }
-  if (!isSigned(`wsgi_party ask v1\0${address}`, said('mac'), keys)) return
   const line = said('line')
-  return { address, line: line && isSigned(`wsgi_party line v1\0${address}\0${line}`, said('line-mac'), keys) ? line : '' }
+  if (!isSigned(`wsgi_party ask v1\0${line ? `${address}; line=${line}` : address}`, said('mac'), keys)) return
+  return { address, line }
 }
 
 /**

@@ -34,7 +34,8 @@ export function token(method, url, body = '', { header = {}, signedWith = key, .
 /** Returns a Party-Ask as Caddy sends it, with the version of the line if there is one. */
 export function partyAsk(address, signedWith = key, line = '') {
   const mac = (text) => createHmac('sha256', signedWith).update(text).digest('base64url')
-  return `${address}; mac=${mac(`wsgi_party ask v1\0${address}`)}` + (line && `; line=${line}; line-mac=${mac(`wsgi_party line v1\0${address}\0${line}`)}`)
+  const said = line ? `${address}; line=${line}` : address
+  return `${said}; mac=${mac(`wsgi_party ask v1\0${said}`)}`
 }
 
 /** Sends a request, and returns what comes. */

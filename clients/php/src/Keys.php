@@ -79,17 +79,20 @@ final class Keys
     public function address(string $partyAsk): string
     {
         $parts = array_map('trim', explode(';', $partyAsk));
-        $macs = [];
+        $macs = $lines = [];
         foreach (array_slice($parts, 1) as $parameter) {
             [$name, $value] = array_map('trim', explode('=', $parameter, 2) + [1 => '']);
             if (strtolower($name) === 'mac') {
                 $macs[] = $value;
+            } elseif (strtolower($name) === 'line') {
+                $lines[] = $value;
             }
         }
-        if (strlen($partyAsk) > self::MAX_PARTY_ASK || count($macs) !== 1 || !preg_match('/^[!-~]+$/D', $parts[0])) {
+        if (strlen($partyAsk) > self::MAX_PARTY_ASK || count($macs) !== 1 || count($lines) > 1 || !preg_match('/^[!-~]+$/D', $parts[0])) {
             throw new \DomainException('it is no address with its mac');
         }
-        if (!$this->signed("wsgi_party ask v1\0$parts[0]", $macs[0])) {
+        $said = $parts[0] . ($lines === [] ? '' : "; line=$lines[0]");
+        if (!$this->signed("wsgi_party ask v1\0$said", $macs[0])) {
             throw new \DomainException($this->all() === [] ? $this->none() : 'it is not signed with the key. If no visitor can reach PHP past Caddy, the keys here and there differ');
         }
         return $parts[0];

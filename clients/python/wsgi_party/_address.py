@@ -20,7 +20,6 @@ MAX_HEADER = 1 << 10  # bytes of a Party-Ask
 MAX_HEADERS = 16  # that are remembered
 
 _PURPOSE = b"wsgi_party ask v1\0"  # of the MAC, for which the key is used, too
-_OF_LINE = b"wsgi_party line v1\0"
 _ADDRESS = re.compile(r"[!-:<-~]+")  # ASCII without whitespace and ;
 
 
@@ -107,13 +106,13 @@ class Whereabouts:
         address, mac = text.encode("utf-8", "replace"), said.get("mac", "")
         if not mac or not _ADDRESS.fullmatch(text):
             raise ValueError("it is not an address and its mac")
-        if not self._is_mac(mac, _PURPOSE + address):
-            if not (self._keys.look_again() and self._is_mac(mac, _PURPOSE + address)):
-                raise ValueError("its mac is not made with the key")
         line = said.get("line", "")
-        signed = b"%s%s\0%s" % (_OF_LINE, address, line.encode("utf-8", "replace"))
-        if not line or not self._is_mac(said.get("line-mac", ""), signed):
-            line = ""
+        signed = _PURPOSE + address
+        if line:
+            signed += b"; line=" + line.encode("utf-8", "replace")
+        if not self._is_mac(mac, signed):
+            if not (self._keys.look_again() and self._is_mac(mac, signed)):
+                raise ValueError("its mac is not made with the key")
         return Address.parse(text), line
 
     def _is_mac(self, mac: str, signed: bytes) -> bool:
