@@ -42,6 +42,7 @@ type directConns struct {
 
 type directConn struct {
 	net.Conn
+	idle    *idleCheck
 	reader  *bufio.Reader
 	writer  *bufio.Writer
 	rest    int64 // bytes that may be read
@@ -74,7 +75,7 @@ func (t *directConns) RoundTrip(r *http.Request) (*http.Response, error) {
 		if trace := httptrace.ContextClientTrace(ctx); trace != nil && trace.GotConn != nil {
 			trace.GotConn(httptrace.GotConnInfo{Conn: c, Reused: c.reused, WasIdle: c.reused})
 		}
-		stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
+		stop := context.AfterFunc(ctx, func() { c.Close() }) // no deadline: a read_timeout sets its own
 		response, err := c.roundTrip(r)
 		if err == nil {
 			response.Body = &directBody{response.Body, t, c, stop, !response.Close && response.StatusCode != http.StatusSwitchingProtocols}
@@ -158,13 +159,23 @@ func (t *directConns) connect(ctx context.Context) (*directConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &directConn{Conn: conn}
+	c := &directConn{Conn: conn, idle: newIdleCheck(conn)}
 	c.reader, c.writer = bufio.NewReaderSize(c, directBuffer), bufio.NewWriterSize(conn, directBuffer)
 	return c, nil
 }
 
-// take returns an idle connection, nil if there is none.
+// take returns an idle connection, nil if there is none. What an application has sent on one meanwhile answers nobody.
 func (t *directConns) take() *directConn {
+	for {
+		c := t.last()
+		if c == nil || c.idle.isQuiet() {
+			return c
+		}
+		c.Close()
+	}
+}
+
+func (t *directConns) last() *directConn {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n := len(t.idle)
@@ -181,7 +192,7 @@ func (t *directConns) take() *directConn {
 func (t *directConns) put(c *directConn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.closed || len(t.idle) >= t.maxIdle {
+	if t.closed || c.idle == nil || len(t.idle) >= t.maxIdle {
 		c.Close()
 		return
 	}

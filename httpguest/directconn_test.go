@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
@@ -98,6 +99,76 @@ func TestWhatIsReadOfADirectConnection(t *testing.T) {
 			}
 			check.Equal(t, int(s.connections.Load()), test.connections, "connections")
 		})
+	}
+}
+
+// TestAnAnswerThatNobodyAskedForIsNobodys when it comes on a direct connection while that is idle: else each who asks after
+// that would be given what is meant for the one before.
+func TestAnAnswerThatNobodyAskedForIsNobodys(t *testing.T) {
+	c := newGuestTest(t)
+	l := check.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
+	t.Cleanup(func() { l.Close() })
+	sent := make(chan struct{})
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				for reader := bufio.NewReader(conn); ; {
+					r, err := http.ReadRequest(reader)
+					if err != nil {
+						return
+					}
+					io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 4\r\n\r\n\""+r.URL.Path[1:]+"\"")
+					time.Sleep(20 * time.Millisecond)
+					io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 4\r\n\r\n\"no\"")
+					sent <- struct{}{}
+				}
+			}()
+		}
+	}()
+	c.load("invite /blog/__invite__/\nhandle_path /blog/* {\nwsgi_party_guest {\ndirect " + l.Addr().String() + "\nservice who /{id}\n}\nrespond 404\n}\n")
+	for i := range 4 {
+		c.expectAsk("who", map[string]any{"id": 10 + i}, fmt.Sprintf(`"%d"`, 10+i))
+		<-sent
+	}
+}
+
+// TestADirectAskEndsInTime although its transport has a read_timeout, which begins anew with each byte that drips in.
+func TestADirectAskEndsInTime(t *testing.T) {
+	c := newGuestTest(t)
+	l := check.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				_, err := http.ReadRequest(bufio.NewReader(conn))
+				began := time.Now()
+				io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
+				for many := strings.Repeat("1\r\n1\r\n", 1000); err == nil && time.Since(began) < 10*time.Second; {
+					if time.Since(began) > time.Second {
+						many = "1\r\n1\r\n"
+						time.Sleep(50 * time.Millisecond)
+					}
+					_, err = io.WriteString(conn, many)
+				}
+			}()
+		}
+	}()
+	c.load("invite /blog/__invite__/\nhandle_path /blog/* {\nwsgi_party_guest {\ndirect " + l.Addr().String() + " {\ntransport http {\nread_timeout 5s\n}\n}\nservice who /who\ntimeout 500ms\nmax_answer 256MiB\n}\nrespond 404\n}\n")
+	for range 3 {
+		began := time.Now()
+		got, err := c.ask("who", nil)
+		check.ErrorIf(t, err == nil || !strings.Contains(err.Error(), "it took longer than 500ms"), "%.50s %v", got, err)
+		check.ErrorIf(t, time.Since(began) > 5*time.Second, "it ended after %v", time.Since(began))
 	}
 }
 

@@ -143,7 +143,7 @@ func (a *directAddress) isPlain() bool {
 		proxy, err := a.Proxy(&http.Request{URL: &url.URL{Scheme: a.scheme, Host: a.host}})
 		proxied = proxy != nil || err != nil
 	}
-	return a.scheme == "http" && !proxied && (a.Protocols == nil || a.Protocols.HTTP1()) && !a.DisableKeepAlives && a.MaxConnsPerHost == 0 && a.ResponseHeaderTimeout == 0
+	return canCheckIdle && a.scheme == "http" && !proxied && (a.Protocols == nil || a.Protocols.HTTP1()) && !a.DisableKeepAlives && a.MaxConnsPerHost == 0 && a.ResponseHeaderTimeout == 0
 }
 
 // RoundTrip sends a request to the address.
