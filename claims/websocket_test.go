@@ -105,7 +105,12 @@ func byHTTP2(c *partytest.HTTPS, r *http.Request) (*http.Response, error) {
 	body, write := io.Pipe() // the client's side stays open
 	r.Body = body
 	c.Cleanup(func() { write.Close() })
-	transport := &http2.Transport{TLSClientConfig: clientTLS()}
+	var transport interface {
+		http.RoundTripper
+		CloseIdleConnections()
+	}
+	//lint:ignore SA1019 http.Transport refuses the header :protocol
+	transport = &http2.Transport{TLSClientConfig: clientTLS()}
 	c.Cleanup(transport.CloseIdleConnections)
 	return transport.RoundTrip(r)
 }
