@@ -105,13 +105,9 @@ func byHTTP2(c *partytest.HTTPS, r *http.Request) (*http.Response, error) {
 	body, write := io.Pipe() // the client's side stays open
 	r.Body = body
 	c.Cleanup(func() { write.Close() })
-	var transport interface {
-		http.RoundTripper
-		CloseIdleConnections()
-	}
 	//lint:ignore SA1019 http.Transport refuses the header :protocol
-	transport = &http2.Transport{TLSClientConfig: clientTLS()}
-	c.Cleanup(transport.CloseIdleConnections)
+	var transport http.RoundTripper = &http2.Transport{TLSClientConfig: clientTLS()}
+	c.Cleanup((&http.Client{Transport: transport}).CloseIdleConnections)
 	return transport.RoundTrip(r)
 }
 
