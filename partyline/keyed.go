@@ -31,7 +31,7 @@ func (o *Operator) ConnectKeyed(service string, has func(key string) bool, h Han
 	if has == nil {
 		return &partylineError{fmt.Sprintf("guest %q connects a handler under service %q without a function that says which keys it has", o.Guest(), service)}
 	}
-	return o.connect(service, connection{handler: h, has: has, forAll: true})
+	return o.connect(service, connection{handler: h, listing: &listing{has: has}, forAll: true})
 }
 
 // index is who has which key, of the connections in one order. It is made of the keys that are asked
@@ -73,7 +73,7 @@ func have(connections []connection, key string) (who []connection, weight int32)
 	first, end := 0, 0 // of those who are called, as long as they follow each other
 	for i := range connections {
 		c := &connections[i]
-		if c.has != nil {
+		if c.listing.has != nil {
 			if !c.hasKey(key) {
 				continue
 			}
@@ -103,7 +103,7 @@ func (c *connection) hasKey(key string) (has bool) {
 			has = true
 		}
 	}()
-	return c.has(key)
+	return c.listing.has(key)
 }
 
 // keep keeps who has the key. When there is no more room, all is forgotten: the keys that are asked

@@ -4,6 +4,7 @@
 package partyline
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -136,7 +137,7 @@ func (o *Operator) connect(name string, c connection) error {
 		return ErrLeft
 	}
 	replies, asks := p.options.Counts.of(o.Guest(), name)
-	c.guest, c.counter = o.guest, replies
+	c.guest, c.counter, c.listing = o.guest, replies, cmp.Or(c.listing, new(listing))
 	s := p.service(name)
 	if s == nil {
 		s = &service{partyline: p, name: name, counter: asks, memberships: make(map[unique.Handle[string]][]*membership)}

@@ -81,13 +81,19 @@ func (o *order) of(guest string) []connection {
 type connection struct {
 	guest   unique.Handle[string]
 	handler Handler
-	has     func(key string) bool // nil: called by every key
 	counter *counter
 	remote  bool
 	prompt  bool // a remote one that returns as soon as its context ends
 	forAll  bool // called whomever an ask is addressed to
 	rank    int32
-	place   uint64
+	listing *listing
+}
+
+// listing is what of a connection is needed only where orders are made, and keys looked up: a loop over many
+// connections is the quicker the shorter they are.
+type listing struct {
+	has   func(key string) bool // nil: called by every key
+	place uint64                // guarded by Partyline.mu
 }
 
 // membership is what one operator has connected under one service.
@@ -125,9 +131,9 @@ func (s *service) add(m *membership, c connection) {
 	if !reserved {
 		place = s.partyline.nextPlace()
 	}
-	c.rank, c.place = s.partyline.rankOf(c.guest), place
+	c.rank, c.listing.place = s.partyline.rankOf(c.guest), place
 	m.connections = append(m.connections, c)
-	s.keyed = s.keyed || c.has != nil
+	s.keyed = s.keyed || c.listing.has != nil
 	if s.memberships[c.guest][0] != m {
 		return
 	}
@@ -144,7 +150,7 @@ func (s *service) add(m *membership, c connection) {
 
 // compare says which of two connections is asked first.
 func compare(a, b connection) int {
-	return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.place, b.place))
+	return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.listing.place, b.listing.place))
 }
 
 // remove takes m out of the service. If m was asked, the guest's next membership takes its places,
@@ -158,7 +164,8 @@ func (s *service) remove(guest unique.Handle[string], m *membership) {
 	} else if i == 0 {
 		next := memberships[0].connections
 		for i := range min(len(next), len(m.connections)) {
-			next[i].place = min(next[i].place, m.connections[i].place)
+			place := &next[i].listing.place
+			*place = min(*place, m.connections[i].listing.place)
 		}
 	}
 	if i == 0 {
