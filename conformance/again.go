@@ -65,7 +65,7 @@ func (c *checker) checkManifestTime(first time.Duration) {
 	if first < c.limits.invite {
 		median = c.median(c.signed(c.inviteRequest()))
 	}
-	c.judgeTime("manifest.time", "", median, c.limits.invite)
+	c.judgeTime("manifest.time", "", median, c.limits.slow, c.limits.invite)
 }
 
 // median returns how long the middle one of some requests takes.
@@ -82,12 +82,12 @@ func (c *checker) median(q request) time.Duration {
 	return took[times/2]
 }
 
-func (c *checker) judgeTime(id, place string, took, most time.Duration) {
+func (c *checker) judgeTime(id, place string, took, slow, most time.Duration) {
 	seen := place + duration(took)
 	switch {
 	case took > most:
 		c.see(id, Fail, seen+": Caddy gives up after "+duration(most))
-	case took > c.limits.slow:
+	case took > slow:
 		c.see(id, Warn, seen)
 	default:
 		c.see(id, OK, seen)

@@ -206,7 +206,7 @@ func (c *checker) checkHref(h *href) {
 	if took < c.timeout {
 		took = c.median(c.signed(h.right))
 	}
-	c.judgeTime("ask.time", h.place+": ", took, c.timeout)
+	c.judgeTime("ask.time", h.place+": ", took, c.limits.slow, c.timeout)
 	if a.status == http.StatusOK {
 		c.checkAnswer(h)
 	}

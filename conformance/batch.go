@@ -144,7 +144,7 @@ func (c *checker) checkBatch(h *href) {
 		c.see("batch.time", Fail, fmt.Sprintf("%s: %s to %d asks", h.place, cmp.Or(problem, full.String()), maxBatch))
 		return
 	}
-	c.judgeTime("batch.time", h.place+": ", full.took, c.timeout)
+	c.judgeTime("batch.time", h.place+": ", full.took, c.timeout/2, c.timeout)
 }
 
 // otherPayload returns one of which the href says something else than of its own, if there is one, and what it says.
