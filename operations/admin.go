@@ -144,6 +144,7 @@ type (
 		Guests   []guestJSON   `json:"guests"`
 		Services []serviceJSON `json:"services"`
 		Counts   []countJSON   `json:"counts"`
+		Askers   []askerJSON   `json:"askers"`
 		Traffic  trafficJSON   `json:"traffic"`
 		AskURLs  []string      `json:"ask_urls,omitempty"`
 	}
@@ -183,6 +184,11 @@ type (
 		Refused   uint64 `json:"refused"`
 		LastError string `json:"last_error"`
 	}
+	askerJSON struct {
+		Guest   string `json:"guest"` // empty for callers that are no guests
+		Service string `json:"service"`
+		Asks    uint64 `json:"asks"`
+	}
 )
 
 func list(http.ResponseWriter, *http.Request, party.PartyInfo, []string) ([][]byte, error) {
@@ -200,7 +206,7 @@ func toJSON(p party.PartyInfo) partyJSON {
 	}
 	slices.SortFunc(services, func(a, b serviceJSON) int { return strings.Compare(a.Service, b.Service) })
 	_, replies := p.Partyline.Counts()
-	return partyJSON{p.Partyline.Name(), each(p.Invites, inviteToJSON), each(p.Partyline.Guests(), guestToJSON), services, each(replies, countToJSON), trafficToJSON(trafficOf(p)), p.AskURLs}
+	return partyJSON{p.Partyline.Name(), each(p.Invites, inviteToJSON), each(p.Partyline.Guests(), guestToJSON), services, each(replies, countToJSON), each(p.Partyline.Askers(), askerToJSON), trafficToJSON(trafficOf(p)), p.AskURLs}
 }
 
 func guestToJSON(g partyline.GuestInfo) guestJSON {
@@ -210,6 +216,8 @@ func guestToJSON(g partyline.GuestInfo) guestJSON {
 func countToJSON(c partyline.ReplyCount) countJSON {
 	return countJSON{c.Guest, c.Service, c.Asked, c.Answered, c.Declined, c.Failed, c.Refused, wire.Message(c.LastFailure)}
 }
+
+func askerToJSON(c partyline.AskerCount) askerJSON { return askerJSON(c) }
 
 func inviteToJSON(i party.InviteInfo) inviteJSON {
 	return inviteJSON{i.Server, i.URI, i.Guest, i.Result, i.Status, wire.Message(i.Err), i.Hint, i.OldManifest, i.Time, i.Duration.Seconds()}

@@ -227,6 +227,7 @@ func TestTheAdminAPIShowsWhoIsOnTheLineAndWhatCameOfIt(t *testing.T) {
 			{"guest": "teller", "service": "time", "asked": 0, "answered": 0, "declined": 0, "failed": 0, "refused": 0, "last_error": ""},
 			{"guest": "two", "service": "number", "asked": 4, "answered": 1, "declined": 3, "failed": 0, "refused": 0, "last_error": ""}
 		],
+		"askers": [{"guest": "", "service": "number", "asks": 4}],
 		"traffic": {"guests": []}
 	}`
 	c.expectJSON("GET", "/wsgi_party/"+party, "", want)
@@ -264,7 +265,7 @@ func TestTheAdminAPIShowsNothingAsEmptyLists(t *testing.T) {
 		_, err := wsgiparty.Join(ctx, "joined only", "")
 		return err
 	})
-	const empty = `{"party": %q, "invites": [], "guests": [], "services": [], "counts": [], "traffic": {"guests": []}}`
+	const empty = `{"party": %q, "invites": [], "guests": [], "services": [], "counts": [], "askers": [], "traffic": {"guests": []}}`
 	for name, test := range map[string]struct {
 		directives string
 		parties    []string

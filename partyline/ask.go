@@ -38,7 +38,7 @@ func (r *Reply) failed() bool { return r.Err != nil && r.Err != ErrHighAndDry }
 // it. If nobody is connected under the service, it is a *NoSuchServiceError, unless the partyline
 // ignores missing services.
 //
-// Asking takes no lock, sees the connections as they were when it began, and allocates once for up
+// Asking waits for no lock, sees the connections as they were when it began, and allocates once for up
 // to 16 handlers or four answers, twice beyond.
 func (o *Operator) AskAround(ctx context.Context, service string, payload any) ([]any, error) {
 	var answers []any

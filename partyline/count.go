@@ -5,7 +5,6 @@ package partyline
 
 import (
 	"maps"
-	"math"
 	"math/bits"
 	"runtime"
 	"slices"
@@ -23,6 +22,13 @@ const (
 type AskCount struct {
 	Service string
 	Asks    uint64
+}
+
+// AskerCount is how often a guest asked for a service. Guest is empty for callers that are no guests, and
+// for guests beyond the 4096 pairs of asker and service that are counted apart.
+type AskerCount struct {
+	Guest, Service string
+	Asks           uint64
 }
 
 // ReplyCount is how often a guest was asked for a service, and what came of it. A guest that an ask
@@ -88,37 +94,18 @@ func (s shards) sums() (n [figures]uint64) {
 // counted is what a counter counts: a guest's replies under a service, or, without a guest, asks.
 type counted struct{ guest, service string } // or otherServices
 
+func newShards() shards { return make(shards, min(2<<bits.Len(uint(runtime.GOMAXPROCS(0)-1)), 8)) }
+
 type counter struct {
 	shards
 	counted
-	order       uint32       // a service's latest, by number; guarded by Counts.mu, as all is
-	all         []*counter   // those of the handlers in that order
+	counts      *Counts
+	order       uint32     // a service's latest, by number; guarded by Counts.mu, as all is
+	all         []*counter // those of the handlers in that order
+	askers      atomic.Pointer[askers]
 	lastFailure atomic.Value // a *HandlerError
 	duration    atomic.Int64 // of all remote replies
 	buckets     [len(durationBounds) + 1]atomic.Uint64
-}
-
-// addAll counts an ask that all handlers in an order answered, or all declined: by one addition, next
-// to the order's number. It returns false if it has not, because there is a later order, another ask
-// was faster, or there is no room.
-func (c *counter) addAll(shard, order uint32, came figure) bool {
-	all := &c.shards[int(shard)&(len(c.shards)-1)][came]
-	n := all.Load()
-	return uint32(n>>32) == order && uint32(n) < math.MaxUint32 && all.CompareAndSwap(n, n+1)
-}
-
-// settle counts for the service and each handler what addAll has counted. The counts must be locked.
-func (c *counter) settle() {
-	for i := range c.shards {
-		for _, came := range []figure{answered, declined} {
-			if n := uint32(c.shards[i][came].Swap(uint64(c.order) << 32)); n > 0 {
-				c.shards[i][asked].Add(uint64(n))
-				for _, replies := range c.all {
-					replies.shards[i][came].Add(uint64(n))
-				}
-			}
-		}
-	}
 }
 
 // addRemote counts what came of a call of a remote handler.
@@ -155,6 +142,7 @@ type Counts struct {
 	mu       sync.Mutex // never taken by an ask
 	counters map[counted]*counter
 	services map[string]int // how many counters there are of a guest
+	pairs    atomic.Int32   // of asker and service, as far as they have shards of their own
 }
 
 // of returns the counters of what a guest makes of asks for a service, and of the asks.
@@ -177,7 +165,7 @@ func (c *Counts) of(guest, service string) (replies, asks *counter) {
 // counter returns the counter of something, a new one if need be. The counts must be locked.
 func (c *Counts) counter(what counted) *counter {
 	if c.counters[what] == nil {
-		c.counters[what] = &counter{shards: make(shards, min(2<<bits.Len(uint(runtime.GOMAXPROCS(0)-1)), 8)), counted: what}
+		c.counters[what] = &counter{shards: newShards(), counted: what, counts: c}
 		c.services[what.guest]++
 	}
 	return c.counters[what]
@@ -197,4 +185,5 @@ func (c *Counts) Forget(guest string) {
 	if !kept[otherServices] { // else it is not known what they are
 		maps.DeleteFunc(c.counters, func(what counted, _ *counter) bool { return !kept[what.service] })
 	}
+	c.forgetAsker(guest)
 }

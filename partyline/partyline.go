@@ -237,7 +237,7 @@ func (p *Partyline) Counts() ([]AskCount, []ReplyCount) {
 		s.counter.settle() // which may be forgotten
 		if !seen[s.counter] {
 			seen[s.counter] = true
-			asks = append(asks, AskCount{s.counter.service, s.counter.sums()[asked]})
+			asks = append(asks, AskCount{s.counter.service, s.counter.asks()})
 		}
 		for _, c := range s.connections() {
 			if !seen[c.counter] {

@@ -225,9 +225,10 @@ func (r *round) count(c *connection, came figure) {
 
 // countAgreed counts the ask and the handlers that agreed, all together if nobody did otherwise.
 func (r *round) countAgreed() {
-	asks := r.service.counter
+	service := r.service.counter
+	asks := service.asksOf(r.guest)
 	for came, agreed := range r.agreed {
-		if agreed == len(r.order.connections) && asks.addAll(r.shard, r.order.number, figure(came)) {
+		if agreed == len(r.order.connections) && service.addAll(asks, r.shard, r.order.number, figure(came)) {
 			return
 		}
 		for i := range agreed {
