@@ -49,6 +49,8 @@ type application struct {
 	breakers  sync.Map // of service to *breaker
 	upstreams upstreams
 	gathered  atomic.Int64 // asks that wait for a batch that is under way
+
+	hostCookie sync.Once // warned of it
 }
 
 func newApplication(g *Guest, i *party.Invitation, path string) *application {

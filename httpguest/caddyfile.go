@@ -46,6 +46,7 @@ func init() {
 //		unavailable    pass
 //		host           <name>...
 //		fetch_manifest [on|off]
+//		mount_responses
 //		hrefs          <path>...
 //		allow          <service>...
 //		timeout        <duration>
@@ -196,6 +197,10 @@ var guestOptions = map[string]struct {
 			return errors.New("fetch_manifest is " + args[0] + ": write on or off")
 		}
 		o.FetchManifest = &on
+		return nil
+	}},
+	"mount_responses": {0, 0, false, "", func(o options, _ []string) error {
+		o.MountResponses = true
 		return nil
 	}},
 	"hrefs": {1, -1, true, "<path>...", func(o options, args []string) error {

@@ -79,6 +79,7 @@ var guestLines = []struct{ lines, want string }{
 	{"fetch_manifest", `{"fetch_manifest": true}`},
 	{"fetch_manifest on", `{"fetch_manifest": true}`},
 	{"fetch_manifest off", `{"fetch_manifest": false}`},
+	{"mount_responses", `{"mount_responses": true}`},
 	{"hrefs /api /x/y\nhrefs /z/", `{"hrefs": ["/api", "/x/y", "/z/"]}`},
 	{"allow url ping\nallow user", `{"allow": ["url", "ping", "user"]}`},
 	{"timeout 1m30s", `{"timeout": 90000000000}`},

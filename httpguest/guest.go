@@ -87,6 +87,12 @@ type Guest struct {
 	// what that says. Default: if neither `urls` nor `services` are declared here.
 	FetchManifest *bool `json:"fetch_manifest,omitempty"`
 
+	// Puts what the application answers as if it were at the root under its mount, and the party's prefix: the headers
+	// `Location`, `Content-Location`, `Link` and `Refresh`, and the `Path` of cookies. What is under the mount already
+	// stays as it is, and so do URLs of other hosts, relative ones, and cookies whose name begins with `__Host-`. It is for
+	// applications that know nothing of a mount, behind `handle_path`. Default: no.
+	MountResponses bool `json:"mount_responses,omitempty"`
+
 	// The paths below which hrefs of the application's manifest may lead, besides
 	// that of the invite, such as `/api`. Only for a guest whose invite's path has
 	// nothing before `/__invite__`: the hrefs of any other lie below what is before

@@ -44,6 +44,7 @@ func (g *Guest) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 // passOn passes an ordinary request on to the application.
 func (a *application) passOn(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) (err error) {
 	response := &responseWriter{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}}
+	response.mounting = a.newMounting(w, r)
 	passing, panics := a.meter.Begin(r), true
 	defer func() {
 		status := response.statusOf(err, panics)
@@ -53,15 +54,18 @@ func (a *application) passOn(w http.ResponseWriter, r *http.Request, next caddyh
 		}
 	}()
 	err = next.ServeHTTP(response, r)
-	panics = false
+	if panics = false; err == nil {
+		response.mount(http.StatusOK) // nothing may have been written
+	}
 	return err
 }
 
-// responseWriter learns the status of a response. Each response has one of its own: a handler that keeps
+// responseWriter learns the status of a response, and puts it under the application's mount. Each response has one of its own: a handler that keeps
 // it for longer than it may is not to write into another visitor's response.
 type responseWriter struct {
 	caddyhttp.ResponseWriterWrapper
-	status int // 0 until a final one is written
+	status   int       // 0 until a final one is written
+	mounting *mounting // nil if the headers stay as they are
 }
 
 // statusOf returns the status that the client gets when the handlers have returned: as Caddy does,
@@ -82,7 +86,15 @@ func (w *responseWriter) statusOf(err error, panics bool) int {
 // note keeps the first final status. Others, of hints say, may be written by other goroutines.
 func (w *responseWriter) note(status int) {
 	if (status >= 200 || status == http.StatusSwitchingProtocols) && w.status == 0 {
+		w.mount(status)
 		w.status = status
+	}
+}
+
+// mount puts the headers of a response that is about to be written under the mount.
+func (w *responseWriter) mount(status int) {
+	if w.mounting != nil && w.status == 0 && status != http.StatusSwitchingProtocols {
+		w.mounting.put(w.Header())
 	}
 }
 
@@ -102,6 +114,7 @@ func (w *responseWriter) WriteString(s string) (int, error) {
 }
 
 func (w *responseWriter) ReadFrom(r io.Reader) (int64, error) {
+	w.mount(http.StatusOK)
 	n, err := w.ResponseWriterWrapper.ReadFrom(r)
 	if n > 0 {
 		w.note(http.StatusOK)
@@ -115,6 +128,7 @@ func (w *responseWriter) Flush() { _ = w.FlushError() }
 // FlushError flushes the response. That says nothing of its status: where a response is buffered, none is
 // written yet.
 func (w *responseWriter) FlushError() error {
+	w.mount(http.StatusOK)
 	return http.NewResponseController(w.ResponseWriter).Flush()
 }
 

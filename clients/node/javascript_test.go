@@ -20,7 +20,7 @@ import (
 
 // TestTheClientPassesItsOwnTests runs them with the real frameworks.
 func TestTheClientPassesItsOwnTests(t *testing.T) {
-	t.Setenv("WSGI_PARTY_TEST_MODULES", modules(t))
+	t.Setenv("WSGI_PARTY_TEST_MODULES", debian.NodeModules(t, "test/package.json"))
 	files := check.Value(filepath.Glob("test/*.test.js"))(t)
 	output := run(t, ".", "node", append([]string{"--test", "--test-reporter=tap"}, files...)...)
 	if !regexp.MustCompile(`(?m)^# pass [1-9]\d{2}`).MatchString(output) || !strings.Contains(output, "\n# skipped 0\n") {
@@ -74,7 +74,7 @@ func TestThePackageIsWhole(t *testing.T) {
 
 // TestTheTypesAreStrict compiles a program against the types of the package and those of the frameworks.
 func TestTheTypesAreStrict(t *testing.T) {
-	folder := modules(t)
+	folder := debian.NodeModules(t, "test/package.json")
 	project := installed(t, folder)
 	program := check.Value(os.ReadFile("test/types.ts"))(t)
 	check.Must(t, os.WriteFile(filepath.Join(project, "types.ts"), program, 0o600))
