@@ -150,7 +150,7 @@ func (c *checker) valuesOf(h *href) map[string]any {
 
 // requestFor returns an ask, without a token.
 func (c *checker) requestFor(h *href, target string, payload []byte) request {
-	q := request{method: h.Method, target: target, timeout: patient(c.timeout), header: http.Header{"Accept": {"application/json"}, "Cache-Control": {"no-store"}}}
+	q := request{method: h.Method, target: target, timeout: patient(c.timeout), header: http.Header{"Accept": {cmp.Or(h.Type, "application/json")}, "Cache-Control": {"no-store"}}}
 	if h.Method == http.MethodPost {
 		q.body = payload
 		if h.Batch {
@@ -245,12 +245,21 @@ func (h *href) judge() (result Result, advice string) {
 // checkAnswer tests what came with 200.
 func (c *checker) checkAnswer(h *href) {
 	a := h.answered
-	c.expect("ask.type", a.isJSON(), h.place+": "+cmp.Or(a.header.Get("Content-Type"), "no Content-Type"))
+	if h.Type == "" {
+		c.expect("ask.type", a.isJSON(), h.place+": "+cmp.Or(a.header.Get("Content-Type"), "no Content-Type"))
+	} else if _, err := h.Text(a.header.Get("Content-Type"), a.body); err != nil {
+		c.see("ask.type", Fail, h.place+": "+err.Error())
+	} else {
+		c.see("ask.type", OK, h.place+": "+h.Type)
+	}
 	if a.long {
 		c.see("ask.size", Fail, fmt.Sprintf("%s: more than %d bytes", h.place, maxBody))
 		return
 	}
 	c.see("ask.size", OK, fmt.Sprintf("%s: %d bytes", h.place, len(a.body)))
+	if h.Type != "" {
+		return
+	}
 	if err := strictjson.Check(a.body); err != nil {
 		c.see("ask.json", Fail, h.place+": "+err.Error(), adviceIn(err, "answer one JSON value, in UTF-8"))
 		return

@@ -54,7 +54,7 @@ var sentences = []sentence{
 
 	{"ask.status", inAsks, "each href answers with 200, or declines with 204", "", ""},
 	{"ask.redirect", inAsks, "no href is a redirect", "answer where the href leads, or write the href that it is redirected to", ""},
-	{"ask.type", inAsks, "answers are application/json", "send the answer with `Content-Type: application/json`", "no href gave an answer"},
+	{"ask.type", inAsks, "answers are application/json, or of the href's type", "send the answer with `Content-Type: application/json`, or write its \"type\" beside the href", "no href gave an answer"},
 	{"ask.json", inJSON, "answers are JSON that every parser takes", "", "no href gave an answer"},
 	{"ask.size", inAsks, "answers have at most 1 MiB", "answer less, or write a larger `max_answer` in wsgi_party_guest", "no href gave an answer"},
 	{"ask.time", inAsks, "answers come in time", "answer from what is at hand, or write a longer `timeout` in wsgi_party_guest, and with --timeout here", "no href gave an answer"},

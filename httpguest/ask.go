@@ -5,6 +5,7 @@ package httpguest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -129,7 +130,7 @@ func (a *application) request(ctx context.Context, service string, h manifest.Ha
 	if response.StatusCode != http.StatusOK {
 		err = a.judge(&statusError{Status: response.StatusCode})
 	} else {
-		answer, err = a.answerIn(ctx, response, service)
+		answer, err = a.answerIn(ctx, response, service, h)
 	}
 	if err != nil {
 		party.DropBody(response)
@@ -157,9 +158,12 @@ func (a *application) judge(err error) error {
 	return statusErr
 }
 
-// answerIn returns the answer that is the response's body, which is not copied.
-func (a *application) answerIn(ctx context.Context, response *http.Response, service string) (any, error) {
+// answerIn returns the answer that is the response's body, which is not copied if it is JSON.
+func (a *application) answerIn(ctx context.Context, response *http.Response, service string, h manifest.Handler) (any, error) {
 	answer := party.BodyOf(response)
+	if h.Type != "" {
+		return h.Text(response.Header.Get("Content-Type"), answer)
+	}
 	if !isJSON(response.Header) {
 		return nil, errors.New("the answer is no JSON (application/json)")
 	}
@@ -207,7 +211,7 @@ func (a *application) newRequest(ctx context.Context, service string, h manifest
 	if err != nil {
 		return nil, nil, err
 	}
-	texts := []string{"application/json", "no-store", "application/json"} // one allocation, of which handlers may change each
+	texts := []string{cmp.Or(h.Type, "application/json"), "no-store", "application/json"} // one allocation, of which handlers may change each
 	r := &http.Request{Method: h.Method, URL: parsed, Header: http.Header{"Accept": texts[0:1:1], "Cache-Control": texts[1:2:2]}}
 	if body != nil {
 		r.Header["Content-Type"] = texts[2:3:3]

@@ -40,7 +40,7 @@ func init() {
 //		key            auto [<file> [<mode>]]
 //		url            <name> <template>
 //		answer         <service> <json>
-//		service        <service> [GET|POST] <href>
+//		service        <service> [GET|POST] <href> [type <media type>]
 //		claim          <pattern>...|urls
 //		claim_cache    <duration>
 //		unavailable    pass
@@ -149,12 +149,20 @@ var guestOptions = map[string]struct {
 		}
 		return o.addHandler(args[0], map[string]any{"answer": answer})
 	}},
-	"service": {2, 3, true, "<service> [GET|POST] <href>", func(o options, args []string) error {
+	"service": {2, 5, true, "<service> [GET|POST] <href> [type <media type>]", func(o options, args []string) error {
+		handler := map[string]any{}
+		if len(args) > 3 {
+			if args[len(args)-2] != "type" {
+				return fmt.Errorf("service %s has more than a href: write `service <service> [GET|POST] <href> [type <media type>]`", args[0])
+			}
+			handler["type"] = args[len(args)-1]
+			args = args[:len(args)-2]
+		}
 		href := args[len(args)-1]
 		if strings.ContainsAny(href[:min(1, len(href))], `{["`) && json.Valid([]byte(href)) {
 			return fmt.Errorf("service %s has JSON for its href: a constant is written `answer %[1]s …`", args[0])
 		}
-		handler := map[string]any{"href": href}
+		handler["href"] = href
 		switch {
 		case len(args) == 3:
 			handler["method"] = args[1]

@@ -61,8 +61,8 @@ type Guest struct {
 	// What the application answers for, as in a manifest: by service an object with `answer`, a
 	// constant, or with `href`, a URL template relative to the mount, or a list of such objects, of
 	// which up to 16 may have an href. An ask is a GET where the href has expressions, and else a
-	// POST; `method` next to `href` says `GET` or `POST` itself, and `batch`, true, that the application takes several asks
-	// in one POST.
+	// POST; `method` next to `href` says `GET` or `POST` itself, `batch`, true, that the application takes several asks
+	// in one POST, and `type`, such as `text/html`, that its answer is text of that media type, in UTF-8.
 	Services json.RawMessage `json:"services,omitempty"`
 
 	// The requests that the application claims, as in a manifest: patterns of Go's `net/http.ServeMux`, such as

@@ -52,6 +52,7 @@ type Handler struct {
 	Href   *urltemplate.Template
 	Method string // http.MethodGet or http.MethodPost
 	Batch  bool   // whether a request is for several asks
+	Type   string // the media type of answers, if these are no JSON but text
 }
 
 // methodOf returns the method of requests to a href that does not say it.
@@ -131,6 +132,7 @@ func (m Manifest) MarshalJSON() ([]byte, error) {
 		Href   string          `json:"href,omitempty"`
 		Method string          `json:"method,omitempty"`
 		Batch  bool            `json:"batch,omitempty"`
+		Type   string          `json:"type,omitempty"`
 	}
 	var form struct {
 		URLs     map[string]string `json:"urls,omitempty"`
@@ -153,7 +155,7 @@ func (m Manifest) MarshalJSON() ([]byte, error) {
 		list := make([]handler, len(handlers))
 		for i, h := range handlers {
 			if h.Href != nil {
-				list[i].Href, list[i].Batch = h.Href.String(), h.Batch
+				list[i].Href, list[i].Batch, list[i].Type = h.Href.String(), h.Batch, h.Type
 				if h.Method != methodOf(h.Href) {
 					list[i].Method = h.Method
 				}

@@ -82,10 +82,11 @@ func TestParseTakes(t *testing.T) {
 		`{"services": {"s": {"answer": "<a&\u003c>` + "\u2028" + `"}}}`:                                   `{"services":{"s":{"answer":"<a&\u003c>` + "\u2028" + `"}}}`,
 		`{"services": {"s": {"answer": {"answer": 1, "href": 2}}}}`:                                       `{"services":{"s":{"answer":{"answer":1,"href":2}}}}`,
 		`{"v": 2, "URLS": 1, "urls ": 1, "Services": [], "x": {"a": [{"b": 0}]}}`:                         `{}`,
-		`{"services": {"s": {"href": "/", "Method": "PUT", "Answer": 1, "type": [], "": {}}}}`:            `{"services":{"s":{"href":"/"}}}`,
+		`{"services": {"s": {"href": "/", "Method": "PUT", "Answer": 1, "types": [], "": {}}}}`:           `{"services":{"s":{"href":"/"}}}`,
 		`{"services": {"s": [{"href": "/", "method": "GET"}, {"method": "\u0050OST", "href": "/{?x}"}]}}`: `{"services":{"s":[{"href":"/","method":"GET"},{"href":"/{?x}","method":"POST"}]}}`,
 		`{"services": {"s": [{"href": "/", "method": "POST"}, {"href": "/{?x}", "method": "GET"}]}}`:      `{"services":{"s":[{"href":"/"},{"href":"/{?x}"}]}}`,
 		`{"services": {"s": [{"href": "/", "batch": true}, {"href": "/{x}", "batch": false}]}}`:           `{"services":{"s":[{"href":"/","batch":true},{"href":"/{x}"}]}}`,
+		`{"services": {"s": {"href": "/", "type": "Text/Plain"}}}`:                                        `{"services":{"s":{"href":"/","type":"text/plain"}}}`,
 		`{"services": {"s": {"answer": 1, "method": 2}}}`:                                                 `{"services":{"s":{"answer":1}}}`,
 		`{"services": {"s": {"answer": ` + strings.Repeat("[", 61) + strings.Repeat("]", 61) + `}}}`:      `{"services":{"s":{"answer":` + strings.Repeat("[", 61) + strings.Repeat("]", 61) + `}}}`,
 	} {
@@ -144,6 +145,14 @@ func TestParseRefuses(t *testing.T) {
 		`{"services": {"s": {"href": "/x", "method": "GET", "batch": true}}}`: `services.s.batch: asks are put together in a POST of their payloads: leave it out, or write a href without expressions and without another method`,
 		`{"services": {"s": [{"href": "/", "method": null}]}}`:                `services.s[0].method: it is null: write "GET" or "POST", or leave it out: then a href with expressions is a GET, and any other a POST`,
 		`{"services": {"s": {"href": "/", "method": "get"}}}`:                 `services.s.method: it is "get": write "GET" or "POST", or leave it out: then a href with expressions is a GET, and any other a POST`,
+
+		`{"services": {"s": {"href": "/", "type": 1}}}`:                               `services.s.type: it is 1: write a media type without parameters, such as "text/plain"`,
+		`{"services": {"s": {"href": "/", "type": "text"}}}`:                          `services.s.type: it is "text": write a media type without parameters, such as "text/plain"`,
+		`{"services": {"s": {"href": "/", "type": "text/*"}}}`:                        `services.s.type: it is "text/*": write a media type without parameters, such as "text/plain"`,
+		`{"services": {"s": {"href": "/", "type": "text/html; charset=utf-8"}}}`:      `services.s.type: it is "text/html; charset=utf-8": write a media type without parameters, such as "text/plain"`,
+		`{"services": {"s": {"href": "/", "type": "application/ld+json"}}}`:           `services.s.type: it is "application/ld+json", and what says no type answers JSON: leave it out`,
+		`{"services": {"s": {"href": "/", "type": "text/plain", "batch": true}}}`:     `services.s.type: what answers to several asks is JSON: leave out this or batch`,
+		`{"services": {"url": [{"answer": "/"}, {"href": "/", "type": "text/css"}]}}`: `services.url: an href has the type text/css, and what answers to this service is JSON: leave the type out`,
 
 		// Duplicates
 		`{"urls": {}, "urls": {}}`:                                                      `urls: it occurs twice: write it once`,

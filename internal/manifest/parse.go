@@ -79,6 +79,9 @@ func urlTemplate(at path, raw json.RawMessage) (*urltemplate.Template, error) {
 func handlers(at path, raw json.RawMessage) ([]Handler, error) {
 	if kind(raw) != "a list" {
 		h, err := parseHandler(at, raw)
+		if err == nil {
+			err = checkTypes(at, []Handler{h})
+		}
 		return []Handler{h}, err
 	}
 	var list []json.RawMessage
@@ -104,7 +107,7 @@ func handlers(at path, raw json.RawMessage) ([]Handler, error) {
 	if hrefs > maxHrefs {
 		return nil, at.errorf("the list has %d hrefs, each of which is a request whenever somebody asks: no more than %d may be", hrefs, maxHrefs)
 	}
-	return handlers, nil
+	return handlers, checkTypes(at, handlers)
 }
 
 func parseHandler(at path, raw json.RawMessage) (Handler, error) {
@@ -152,6 +155,14 @@ func parseHandler(at path, raw json.RawMessage) (Handler, error) {
 		h.Batch = bytes.Equal(bytes.TrimSpace(raw), []byte("true"))
 		if h.Batch && (h.Method != http.MethodPost || h.Href.HasExpressions()) {
 			return h, append(at, "batch").errorf("asks are put together in a POST of their payloads: leave it out, or write a href without expressions and without another method")
+		}
+	}
+	if raw, ok := members["type"]; ok {
+		if h.Type, err = parseType(append(at, "type"), raw); err != nil {
+			return h, err
+		}
+		if h.Batch {
+			return h, append(at, "type").errorf("what answers to several asks is JSON: leave out this or batch")
 		}
 	}
 	return h, nil
