@@ -131,15 +131,17 @@ func caddyCommand(t *testing.T, arguments ...string) *exec.Cmd {
 // TestTheFirstCommandOfTheREADME runs the example in a process of its own, at
 // other addresses.
 func TestTheFirstCommandOfTheREADME(t *testing.T) {
-	runExample(t, "../../Caddyfile.example")
+	runExample(t, "../../Caddyfile.example", "magazine shop", "/magazine/articles/lamplight", `<a href="/shop/products/brass-lamp">A small lamp of brass</a>`)
 }
 
 func TestTheCommandOfTheGophersCaddyfile(t *testing.T) {
-	runExample(t, "../../examples/gopher/Caddyfile")
+	runExample(t, "../../examples/gopher/Caddyfile", "root one two", "/one/", `<a href="/two/2026/november">two:news</a>`)
 }
 
-// runExample runs a Caddyfile with three guests at another address.
-func runExample(t *testing.T, name string) {
+// runExample runs a Caddyfile at another address. These guests join, and a page links to
+// another application's.
+func runExample(t *testing.T, name, guests, page, link string) {
+	t.Helper()
 	example, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
@@ -165,15 +167,15 @@ func runExample(t *testing.T, name string) {
 			break
 		}
 	}
-	if got := strings.Join(joined, " "); got != "root one two" {
+	if got := strings.Join(joined, " "); got != guests {
 		t.Errorf("guests joined: %s", got)
 	}
-	response, err := http.Get("http://" + site + "/one/")
+	response, err := http.Get("http://" + site + page)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer response.Body.Close()
-	if body, err := io.ReadAll(response.Body); err != nil || !strings.Contains(string(body), `<a href="/two/2026/november">two:news</a>`) {
+	if body, err := io.ReadAll(response.Body); err != nil || !strings.Contains(string(body), link) {
 		t.Errorf("%s %v", body, err)
 	}
 	if _, err := http.Post("http://"+admin+"/stop", "", nil); err != nil {
