@@ -32,7 +32,7 @@ type asker struct {
 }
 
 func newAsker() *asker {
-	return &asker{timeout: 300 * time.Millisecond, most: 9 << 20, pause: 200 * time.Millisecond, times: 1, client: http.Client{
+	return &asker{timeout: 1500 * time.Millisecond, most: 9 << 20, pause: time.Second, times: 1, client: http.Client{
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
@@ -115,8 +115,8 @@ func asking(ask *asker) *application {
 
 func askingOptions(t *testing.T, ask *asker) Options {
 	o := asking(ask).start(t)
-	o.Page, o.limits.page, o.limits.between = "/cart", 6*time.Second, 100*time.Millisecond
-	o.limits.beside = 150 * time.Millisecond
+	o.Page, o.limits.page, o.limits.between = "/cart", 6*time.Second, 300*time.Millisecond
+	o.limits.beside = time.Second
 	return o
 }
 

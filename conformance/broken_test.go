@@ -96,7 +96,7 @@ func without(what string) func(*application) {
 }
 
 // What takes that long is slow, on a busy machine, too.
-const sleeping, tooLong = 400 * time.Millisecond, 300 * time.Millisecond
+const sleeping, tooLong = 1200 * time.Millisecond, time.Second
 
 // sleeps makes it slow for what is such, as often as is needed.
 func sleeps(is func(r *http.Request, body []byte) bool) func(*application) {
@@ -393,7 +393,7 @@ func TestAServerWithOneWorkerIsSeen(t *testing.T) {
 		defer server.Close()
 		defer server.CloseClientConnections()
 		o := Options{URL: server.URL, Mount: "/blog", Keys: a.keys, limits: unhurried}
-		o.limits.beside = 200 * time.Millisecond
+		o.limits.beside = time.Second
 		return checked(t, o)
 	}
 	failsOnly(t, checkServer(false), "connections.workers", Warn, "no answer in")

@@ -154,7 +154,7 @@ func TestACheckThatIsEndedEnds(t *testing.T) {
 	cancel()
 	_, err := Check(ctx, o)
 	check.ErrorIf(t, !errors.Is(err, ErrUnreachable) && !errors.Is(err, ctx.Err()), "%v", err)
-	for range 100 {
+	for range 1000 {
 		if runtime.NumGoroutine() <= before+3 { // those of the server
 			return
 		}

@@ -139,7 +139,7 @@ func (b *browser) click(texts ...string) {
 func (b *browser) sees(title string) {
 	b.Helper()
 	var seen string
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		// An error is of a page that is just being left.
 		if got, err := b.evaluate("document.from || document.readyState !== 'complete' ? '' : document.title"); err == nil && got == title {
 			return

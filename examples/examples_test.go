@@ -73,7 +73,7 @@ func run(t *testing.T) *running {
 	c.Env = append(c.Env, environment...)
 	c.Stdout, c.Stderr = r.log, r.log
 	check.Must(t, c.Start())
-	watchdog := time.AfterFunc(3*time.Minute, end)
+	watchdog := time.AfterFunc(8*time.Minute, end)
 	t.Cleanup(func() {
 		watchdog.Stop()
 		end()
@@ -106,7 +106,7 @@ func run(t *testing.T) *running {
 	})
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}
 	t.Cleanup(transport.CloseIdleConnections)
-	r.client = &http.Client{Transport: transport, Timeout: 20 * time.Second}
+	r.client = &http.Client{Transport: transport, Timeout: time.Minute}
 	r.eventually("all have joined", func() bool {
 		response, err := http.Get("http://" + admin + "/wsgi_party/main")
 		if err != nil {
@@ -157,7 +157,7 @@ func (r *running) testNeeds(environment []string) {
 
 func (r *running) eventually(what string, condition func() bool) {
 	r.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !condition(); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); !condition(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			r.Fatalf("not in time: %s", what)
 		}

@@ -188,7 +188,7 @@ func (r *reader) run(commands string) {
 func (r *reader) see(command, want string) {
 	r.Helper()
 	var got string
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		c := exec.Command("bash", "-c", r.replaced(command))
 		c.Dir, c.Env = r.dir, r.environment
 		output, err := c.CombinedOutput()
@@ -223,7 +223,7 @@ var stylesheet = regexp.MustCompile(`<link rel="stylesheet" href="([^"]+)">`)
 
 func (r *reader) visit(address string) {
 	r.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		response, err := http.Get(address)
 		if err == nil {
 			body, _ := io.ReadAll(response.Body)

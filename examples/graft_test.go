@@ -78,7 +78,7 @@ mkdir -p "$3" && cp "`+builtCaddy(t)+`" "$3/caddy"
 	c.Stdout, c.Stderr = output, output
 	started := time.Now()
 	check.Must(t, c.Start())
-	watchdog := time.AfterFunc(4*time.Minute, end)
+	watchdog := time.AfterFunc(8*time.Minute, end)
 	defer watchdog.Stop()
 	defer end()
 	c.Wait()

@@ -94,13 +94,13 @@ func watch() {
 		c.Process.Signal(syscall.SIGTERM)
 		select {
 		case <-ended:
-		case <-time.After(15 * time.Second):
+		case <-time.After(time.Minute):
 			c.Process.Kill()
 		}
 	}()
 	c.Wait()
 	close(ended)
-	for range 50 { // what it has just ended may not be gone yet
+	for range 600 { // what it has just ended may not be gone yet
 		if len(descendants()) == 0 {
 			os.Exit(max(0, c.ProcessState.ExitCode()))
 		}

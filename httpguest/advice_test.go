@@ -179,13 +179,13 @@ func TestMistakesOfApplicationsAreTold(t *testing.T) {
 		"bad-request": {status(400, ""), "", "", []string{"the host of the invite? It was localhost", "https://example.com" + invited}, "running"},
 		"broken":      {status(500, ""), "", "", []string{"answers GET " + invited + " with status 500", "its own log", "asked again in 5m0s, or at once by `caddy wsgi-party invite " + c.party + " NAME`"}, "running?"},
 		"starting":    {status(503, ""), "", "", []string{"unavailable"}, "running?"},
-		"slow":        {testbackend.Response{Wait: 3 * time.Second}, "", "", []string{"GET " + invited + " was not answered in time", "invite_timeout of more than 1s"}, "running?"},
+		"slow":        {testbackend.Response{Wait: 10 * time.Second}, "", "", []string{"GET " + invited + " was not answered in time", "invite_timeout of more than 4s"}, "running?"},
 		"broken-off":  {testbackend.Response{Body: manifest, Header: map[string]string{"Content-Type": partytest.ManifestType}, Cut: true}, "", "", []string{"closed the connection in the middle of its answer"}, "running?"},
 		"bad":         {manifestOf(`{"urls": {"home": 1}}`), "", "", []string{"urls.home: it is a number", "correct the application's manifest"}, "running"},
 		"stripped":    {manifestOf(`{"urls": {"home": "/"}}`), "", "", []string{"correct the application's manifest", "write `handle_path /NAME/*`"}, "running"},
 	}
 	b := testbackend.Start(t, "")
-	config := "invite_timeout 1s\n"
+	config := "invite_timeout 4s\n"
 	for name, test := range tests {
 		if location := test.response.Header["Location"]; location != "" {
 			test.response.Header["Location"] = strings.ReplaceAll(location, "NAME", name)

@@ -66,7 +66,7 @@ func TestNoBatchWaitsForAGuestThatAnswersNothing(t *testing.T) {
 	b := newBatchTest(t, "max_asks 1\ntimeout 2s", echo)
 	first := b.begin(t.Context(), "first")
 	b.awaitBatches(1)
-	time.Sleep(500 * time.Millisecond) // for those that come now to have longer
+	time.Sleep(time.Second) // for those that come now to have longer
 	var results []<-chan string
 	for i := range 10 {
 		results = append(results, b.begin(t.Context(), i))

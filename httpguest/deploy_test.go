@@ -92,8 +92,8 @@ func TestAnApplicationThatStartsLateIsUpForVisitors(t *testing.T) {
 				time.Sleep(150 * time.Millisecond)
 			}
 			visits.Wait()
-			// Half a second, on a busy machine.
-			check.ErrorIf(t, answeredWith.Load() < answeredWithout.Load()-3 || answeredWithout.Load() == 0, "%s: %d visits are answered, and %d without the party", name, answeredWith.Load(), answeredWithout.Load())
+			// Taken for down by an invite, it would miss 20. A busy machine mixes up a few.
+			check.ErrorIf(t, answeredWith.Load() < answeredWithout.Load()-10 || answeredWithout.Load() == 0, "%s: %d visits are answered, and %d without the party", name, answeredWith.Load(), answeredWithout.Load())
 		})
 	}
 	all.Wait()
@@ -198,7 +198,7 @@ func TestAnApplicationThatIsTooSlowForAnAskIsUpForVisitors(t *testing.T) {
 
 // TestAnApplicationThatIsStartingIsNoWarning has one that is not there, and comes.
 func TestAnApplicationThatIsStartingIsNoWarning(t *testing.T) {
-	httpguest.Waits{Unreached: time.Second, Starting: 1500 * time.Millisecond}.Set(t)
+	httpguest.Waits{Unreached: time.Second, Starting: 5 * time.Second}.Set(t)
 	c := newGuestTest(t)
 	b := testbackend.New(t, testport.Address(t))
 	b.On("/__invite__/", manifestOf(`{"urls": {"home": "/"}}`))

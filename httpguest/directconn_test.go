@@ -153,7 +153,7 @@ func TestADirectAskEndsInTime(t *testing.T) {
 				_, err := http.ReadRequest(bufio.NewReader(conn))
 				began := time.Now()
 				io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
-				for many := strings.Repeat("1\r\n1\r\n", 1000); err == nil && time.Since(began) < 10*time.Second; {
+				for many := strings.Repeat("1\r\n1\r\n", 1000); err == nil && time.Since(began) < time.Minute; {
 					if time.Since(began) > time.Second {
 						many = "1\r\n1\r\n"
 						time.Sleep(50 * time.Millisecond)
@@ -168,7 +168,7 @@ func TestADirectAskEndsInTime(t *testing.T) {
 		began := time.Now()
 		got, err := c.ask("who", nil)
 		check.ErrorIf(t, err == nil || !strings.Contains(err.Error(), "it took longer than 500ms"), "%.50s %v", got, err)
-		check.ErrorIf(t, time.Since(began) > 5*time.Second, "it ended after %v", time.Since(began))
+		check.ErrorIf(t, time.Since(began) > 30*time.Second, "it ended after %v", time.Since(began))
 	}
 }
 

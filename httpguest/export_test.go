@@ -105,6 +105,21 @@ func (f *fetcher) HasManifest() bool { return f.last.manifest != nil }
 // ClaimsKept is how many answers to the service claims are kept.
 func (a *application) ClaimsKept() int { return a.claimed.answers.Len() }
 
+// UseUpClaimAsks has the application asked no claims any more, until the returned function is called.
+func (a *application) UseUpClaimAsks() (restore func()) {
+	p := a.claimed.pace
+	for p.allows(time.Now().Add(time.Hour)) {
+	}
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		clear(p.last)
+	}
+}
+
+// IsDown reports whether the application counts as down.
+func (a *application) IsDown() bool { return a.isDown() }
+
 // SetDownFor sets, until the test ends, how long an application counts as down after a request that says so.
 func SetDownFor(t testing.TB, d time.Duration) {
 	before := downFor

@@ -135,13 +135,13 @@ func TestWhatTheApplicationAnswers(t *testing.T) {
 		"long":         {response: manifestOf(`{"more": "` + strings.Repeat("x", 64<<10) + `"}`), asked: 3, result: failed, status: 200, err: "no more than 65536 may be"},
 		"deep":         {response: manifestOf(`{"services": {"a": {"answer": ` + strings.Repeat("[", 65) + strings.Repeat("]", 65) + `}}}`), asked: 3, result: failed, status: 200, err: "nested more than 64 deep"},
 		"endless":      {response: testbackend.Response{Body: strings.Repeat(" ", 1<<12), Header: good.Header, Endless: true}, asked: 3, result: failed, err: "longer than 1048576 bytes"},
-		"slow-header":  {response: testbackend.Response{Body: good.Body, Header: good.Header, Wait: 3 * time.Second}, asked: 2, result: failed, err: "it took longer than 1.5s"},
-		"slow-body":    {response: testbackend.Response{Body: good.Body, Header: good.Header, Pause: 3 * time.Second}, asked: 2, result: failed, err: "it took longer than 1.5s"},
+		"slow-header":  {response: testbackend.Response{Body: good.Body, Header: good.Header, Wait: 10 * time.Second}, asked: 2, result: failed, err: "it took longer than 5s"},
+		"slow-body":    {response: testbackend.Response{Body: good.Body, Header: good.Header, Pause: 10 * time.Second}, asked: 2, result: failed, err: "it took longer than 5s"},
 	}
 	httpguest.Waits{Answered: time.Second, Denied: time.Hour, Broken: time.Second}.Set(t)
 	c := newGuestTest(t)
 	b := testbackend.Start(t, testport.Address(t))
-	config, nowhere := "invite_timeout 1500ms\n", testport.Address(t)
+	config, nowhere := "invite_timeout 5s\n", testport.Address(t)
 	for name, test := range tests {
 		response, good := test.response, good
 		response.Body, good.Body = strings.ReplaceAll(response.Body, "SERVICE", name), strings.ReplaceAll(good.Body, "SERVICE", name)

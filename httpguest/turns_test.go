@@ -321,7 +321,7 @@ func TestNobodyWaitsForAGuestThatAnswersNothing(t *testing.T) {
 			for i := range asked {
 				c.ask(t.Context(), fmt.Sprint("a", i))
 			}
-			time.Sleep(500 * time.Millisecond) // for those that come now to have longer
+			time.Sleep(time.Second) // for those that come now to have longer
 			for i := range 10 {
 				c.ask(t.Context(), fmt.Sprint("a", asked+i))
 			}

@@ -9,6 +9,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import socket
 import threading
 import time
@@ -68,12 +69,10 @@ class Script:
             connection.settimeout(0.02)
             for step in steps:
                 request = b""
-                while not self.ended.is_set():
+                while not self.ended.is_set() and not whole(request):
                     try:
                         part = connection.recv(1 << 16)
                     except socket.timeout:
-                        if request:
-                            break  # the whole of it
                         continue
                     if not part:
                         return
@@ -88,6 +87,26 @@ class Script:
                         return
                 except socket.timeout:
                     continue
+
+
+def whole(request):
+    head, end, body = request.partition(b"\r\n\r\n")
+    length = re.search(rb"(?im)^content-length: *(\d+)", head)
+    return end and len(body) >= int(length[1] if length else 0)
+
+
+def then(*steps):
+    """Returns one step of several, and an event that is set after the last one."""
+    done = threading.Event()
+
+    def step(connection):
+        try:
+            for step in steps:
+                step(connection)
+        finally:
+            done.set()
+
+    return step, done
 
 
 def response(body=b'{"answers":[1]}', *headers, more=b"", length=None):
@@ -142,9 +161,10 @@ class KeptTest(Case):
         for end in (close, reset):
             server = self.script([response()], [response()])
             caddy = Caddy(server.address)
-            server.connections[0] = [lambda connection: (response()(connection), end(connection))]
+            step, ended = then(response(), end)
+            server.connections[0] = [step]
             self.assertEqual(self.ask(caddy), [[1]])
-            time.sleep(0.1)
+            self.assertTrue(ended.wait(60))
             self.assertEqual(self.ask(caddy), [[1]])
             self.assertEqual((server.opened, server.requests), (2, 2))
 
@@ -169,10 +189,11 @@ class KeptTest(Case):
             response(more=b"x"), response(more=evil), response(b'{"answers":[1]}', b"Connection: close"),
             lambda connection: (response()(connection), time.sleep(0.05), connection.sendall(evil)),
         ):
-            server = self.script([first], [response()])
+            step, sent = then(first)
+            server = self.script([step], [response()])
             caddy = Caddy(server.address)
             self.assertEqual(self.ask(caddy), [[1]])
-            time.sleep(0.15)
+            self.assertTrue(sent.wait(60))
             self.assertEqual(self.ask(caddy), [[1]])
             self.assertEqual(server.opened, 2)
 
@@ -241,7 +262,7 @@ class AnswerTest(Case):
         began = time.monotonic()
         with self.assertLogs("wsgi_party", logging.WARNING) as logs:
             self.assertEqual(self.ask(Caddy(server.address), timeout=timeout), [[]])
-        self.assertLess(time.monotonic() - began, 10)
+        self.assertLess(time.monotonic() - began, 60)
         self.assertIn(told, logs.output[-1] if told.startswith("asking") else "".join(logs.output))
         self.assertNotIn(KEY, "".join(logs.output))
 
@@ -283,7 +304,7 @@ class AnswerTest(Case):
             with self.subTest(first + again):
                 began = time.monotonic()
                 self.fails("", trickle(first, again), timeout=0.3)
-                self.assertLess(time.monotonic() - began, 3)
+                self.assertLess(time.monotonic() - began, 15)
 
     def test_cut_off(self):
         self.fails("IncompleteRead", lambda c: (response(length=1000)(c), close(c)))

@@ -203,7 +203,7 @@ class AskElsewhereTest(unittest.TestCase):
                 )
                 with self.assertLogs("wsgi_party", logging.WARNING):
                     thread.start()
-                    thread.join(5)
+                    thread.join(60)
                 self.assertEqual(got, [["ours"]])
 
     def test_connections_are_closed_where_they_are_not_kept(self):

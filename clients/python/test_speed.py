@@ -1,13 +1,15 @@
 # Copyright 2026 The wsgi_party Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""In one process, with no variables set, asking takes at most 1.2 times as long as the original did."""
+"""In one process, with no variables set, asking takes at most 1.15 times as long as the original did."""
 
 import time
 import unittest
 
 from test_wsgi_party import environment
 from wsgi_party import HighAndDry, WSGIParty
+
+MOST = 1.15
 
 
 class Original:
@@ -68,13 +70,13 @@ class SpeedTest(unittest.TestCase):
                     pairs.append(operator(line))
                 ours, original = pairs
                 self.assertEqual(ours.ask_around("number", 1), original.ask_around("number", 1))
-                ratios = []
-                while not ratios or min(ratios) > 1.2 and len(ratios) < 50:  # on a busy machine
-                    ratios.append(
-                        min(took(ours, 6400 // count) for _ in range(3))
-                        / min(took(original, 6400 // count) for _ in range(3))
-                    )
-                self.assertLess(min(ratios), 1.2, ratios)
+                # In turns, and the least of each counts: whatever else the machine does makes them longer.
+                least, least_original = took(ours, 640 // count), took(original, 640 // count)
+                end = time.monotonic() + 20
+                while least > MOST * least_original and time.monotonic() < end:
+                    least = min(least, took(ours, 640 // count))
+                    least_original = min(least_original, took(original, 640 // count))
+                self.assertLess(least / least_original, MOST)
 
 
 if __name__ == "__main__":

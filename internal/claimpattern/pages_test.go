@@ -95,6 +95,17 @@ func TestPages(t *testing.T) {
 	check.Equal(t, got, "{/x*}/", "all paths with a slash")
 }
 
+// least returns the least time that it takes, of several where the machine is busy with something else.
+func least(enough time.Duration, do func()) time.Duration {
+	least := time.Hour
+	for tries := 0; least > enough && tries < 100; tries++ {
+		began := time.Now()
+		do()
+		least = min(least, time.Since(began))
+	}
+	return least
+}
+
 func TestTheCostOfPages(t *testing.T) {
 	var mixed, many []string
 	for i := range 4096 {
@@ -103,9 +114,7 @@ func TestTheCostOfPages(t *testing.T) {
 	}
 	for name, p := range map[string]*Pages{"texts": pagesOf(t, mixed...), "{/x*}": pagesOf(t, many...), "one": pagesOf(t, strings.Repeat("/{x}a{y}", 30))} {
 		for _, path := range []string{"/" + strings.Repeat("a", 8000), strings.Repeat("/a", 8000)} {
-			began := time.Now()
-			p.Match(path)
-			took := time.Since(began)
+			took := least(100*time.Millisecond, func() { p.Match(path) })
 			t.Logf("%s: %v", name, took)
 			check.ErrorIf(t, took > 100*time.Millisecond, "%s: %.9s takes %v", name, path, took)
 		}

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wsgiparty/wsgiparty/internal/measure"
 	stduritemplate "github.com/std-uritemplate/std-uritemplate/go/v2"
 )
 
@@ -366,22 +367,20 @@ func TestUnescapeIsAFixedPoint(t *testing.T) {
 			t.Errorf("%q: %q and slowly %q, want %q", s, got, unescapeSlowly(s), want)
 		}
 	}
-	least := func(levels int) time.Duration {
+	nested := func(levels int) func() time.Duration {
 		nested := "%" + strings.Repeat("25", levels) + "2e"
-		least := time.Hour
-		for range 10 {
+		return func() time.Duration {
 			began := time.Now()
 			got := Unescape(nested)
-			if least = min(least, time.Since(began)); got != "." {
+			took := time.Since(began)
+			if got != "." {
 				t.Errorf("%d levels: %q", levels, got)
 			}
+			return took
 		}
-		return least
 	}
 	const few, factor = 1 << 8, 64 // quadratic is 4096 times as much
-	if one, many := least(few), least(few*factor); many > 8*factor*one {
-		t.Errorf("%d levels take %v, and %d times as many %v", few, one, factor, many)
-	}
+	measure.TakesAtMost(t, 8*factor, nested(few), nested(few*factor))
 }
 
 // unescapeOnce unescapes as lenient servers do.

@@ -114,11 +114,18 @@ final class PartyTest extends TestCase
             $this->assertTrue($party->isGuest());
             $this->assertSame(401, self::status($party, self::invite()));
             $this->assertStringContainsString("$file, where the key is to be, is not there yet", $logged[0]);
-            file_put_contents($file, self::KEY . "\n");
-            $this->assertSame(200, self::status($party, self::invite()));
-            file_put_contents($file, self::OTHER);
-            $this->assertSame(200, self::status($party, self::invite()), 'a key that is still right is not read again');
-            $this->assertSame(401, self::status($party, self::invite(self::OTHER)), 'nor is one within a second');
+            do { // again where the machine was so busy that it took a second
+                usleep(1_050_000);
+                $began = microtime(true);
+                file_put_contents($file, self::KEY . "\n");
+                $right = self::status($party, self::invite());
+                file_put_contents($file, self::OTHER);
+                $still = self::status($party, self::invite());
+                $other = self::status($party, self::invite(self::OTHER));
+            } while (microtime(true) - $began > 0.9);
+            $this->assertSame(200, $right);
+            $this->assertSame(200, $still, 'a key that is still right is not read again');
+            $this->assertSame(401, $other, 'nor is one within a second');
             usleep(1_050_000);
             $this->assertSame(200, self::status($party, self::invite(self::OTHER)));
             $this->assertSame(401, self::status($party, self::invite()));

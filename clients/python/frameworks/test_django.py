@@ -262,7 +262,7 @@ class LinksTest(Case):
             for _ in range(5):
                 response = send(port, "GET", self.query(*"abcde"), headers=headers)
                 self.assertEqual(response.status, 500)
-            self.assertLess(time.monotonic() - begun, 3)
+            self.assertLess(time.monotonic() - begun, 20)
 
     def test_a_stream(self):
         # Under ASGI Django 3.2 makes its parts in a coroutine, which must not wait.

@@ -202,11 +202,13 @@ class PagesTest(unittest.TestCase):
         ]
         resolver = get_resolver(patterns := tuple(patterns))
         best = 1.0
-        for _ in range(5):
+        for _ in range(100):  # on a busy machine
             pages = Pages()
-            begun = time.perf_counter()
+            begun = time.thread_time()
             _pages.add(pages, resolver)
-            best = min(best, time.perf_counter() - begun)
+            best = min(best, time.thread_time() - begun)
+            if best < 0.05:
+                break
         self.assertEqual(len(pages.templates), 500)
         self.assertLess(best, 0.05)
 

@@ -432,7 +432,7 @@ class LinksTest(Case):
         for _ in range(3):
             got = send(port, "GET", "/", headers={"Party-Ask": party_ask(down)}).json()
             self.assertEqual(got, ["#"] * 50)
-        self.assertLess(time.monotonic() - begun, 2)
+        self.assertLess(time.monotonic() - begun, 20)
 
 
 class PartyTest(Case):

@@ -363,7 +363,7 @@ class LinksTest(Case):
         for _ in range(5):
             response = send(port, "GET", "/page", headers={"Party-Ask": party_ask("http://127.0.0.1:9/")})
             self.assertEqual(response.json(), [""] * 5)
-        self.assertLess(time.monotonic() - begun, 3)
+        self.assertLess(time.monotonic() - begun, 20)
 
     def test_others_are_served_while_caddy_takes_its_time(self):
         released = threading.Event()

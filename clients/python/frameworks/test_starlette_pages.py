@@ -161,11 +161,13 @@ class PagesTest(unittest.TestCase):
             ], name=f"app{n}") for n in range(50)
         ]
         best = 1.0
-        for _ in range(5):
+        for _ in range(100):  # on a busy machine
             pages = Pages()
-            begun = time.perf_counter()
+            begun = time.thread_time()
             _starlette.add(pages, routes)
-            best = min(best, time.perf_counter() - begun)
+            best = min(best, time.thread_time() - begun)
+            if best < 0.05:
+                break
         self.assertEqual(len(pages.templates), 500)
         self.assertLess(best, 0.05)
 

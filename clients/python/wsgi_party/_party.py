@@ -107,6 +107,8 @@ class WSGIParty:
     #: they are made one after the other.
     batch = True
 
+    _is_alone: bool  # as the guest; a plain attribute is found faster than a cached property
+
     def __init__(
         self,
         application: Application,
@@ -122,6 +124,7 @@ class WSGIParty:
         #: Service name to list of handlers, as they were connected.
         self.handlers: Dict[Any, List[Handler]] = {}
         self._guest = ProcessGuest(self, key, url, guest, key_file)
+        self._is_alone = self._guest.is_alone
         self.send_invitations(invites)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -190,11 +193,15 @@ class WSGIParty:
         :raises Exception: what a handler in this process raised, other than
             :exc:`HighAndDry`. The answers are lost.
         """
-        if not self._guest.is_alone:
+        try:
+            is_alone = self._is_alone
+        except AttributeError:  # of a subclass that does not call __init__
+            is_alone = self._is_alone = self._guest.is_alone
+        if not is_alone:
             return self.ask_around_many([(service_name, payload)], operator)[0]
         # As the original, and as fast.
         try:
-            handlers = self.handlers[service_name][:]  # others may connect meanwhile
+            handlers = [*self.handlers[service_name]]  # others may connect meanwhile
         except KeyError:
             return self._nobody(service_name)
         answers = []
