@@ -165,7 +165,7 @@ func TestOneAskIsForAllWhoWait(t *testing.T) {
 	cancel()
 	err := <-first
 	check.ErrorIf(t, !errors.Is(err, context.Canceled) || !errors.Is(err, caddytls.ErrPermissionDenied), "who has gone gets %v", err)
-	time.Sleep(20 * time.Millisecond) // the others wait
+	partytest.AwaitSelects(t, 100, "CertificateAllowed")
 	close(let)
 	for range 100 {
 		check.Nil(t, <-others)

@@ -9,8 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"regexp"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -44,18 +42,6 @@ func (c *guestTest) expectAsked(b *testbackend.Backend, n int, what string) {
 	c.Helper()
 	check.Equal(c, asked(b), n, "asked %s", what)
 }
-
-// awaitAskers waits until so many wait for what an application says of a claim.
-func awaitAskers(t *testing.T, n int) {
-	t.Helper()
-	partytest.Eventually(t, fmt.Sprint(n, " wait"), func() bool {
-		stacks := make([]byte, 16<<20)
-		stacks = stacks[:runtime.Stack(stacks, true)]
-		return len(isAsker.FindAll(stacks, -1)) == n
-	})
-}
-
-var isAsker = regexp.MustCompile(`(?m)^goroutine \d+ \[select.*\n.*\.askWhetherClaimed\(`)
 
 // awaitDown waits until requests for the path have found the application of the guest to be down: the first may
 // break off on a connection that was kept, which need not mean that.
@@ -131,7 +117,7 @@ func TestThoseThatWaitForTheSameClaimAreOneRequest(t *testing.T) {
 		})
 	}
 	awaitRequests(t, b, "/__invite__/claims", 1)
-	awaitAskers(t, 50)
+	partytest.AwaitSelects(t, 50, "askWhetherClaimed")
 	b.Release()
 	wait.Wait()
 	close(answered)
@@ -156,7 +142,7 @@ func TestWhoDoesNotWaitForAClaimEndsItForNobody(t *testing.T) {
 		got, err := c.askClaim("blog", "GET /x")
 		second <- fmt.Sprint(strings.HasPrefix(got, "its answer"), err)
 	}()
-	awaitAskers(t, 2)
+	partytest.AwaitSelects(t, 2, "askWhetherClaimed")
 	cancel()
 	check.ErrorIf(t, !errors.Is(<-first, ctx.Err()), "the first does not go")
 	b.Release()

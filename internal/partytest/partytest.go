@@ -16,6 +16,8 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
+	"runtime"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -139,6 +141,17 @@ var freshParties atomic.Uint64
 // FreshParty returns the name of a party for which nothing has been counted yet in
 // this process.
 func FreshParty() string { return fmt.Sprint("fresh", freshParties.Add(1)) }
+
+// AwaitSelects waits until so many goroutines wait in a select of this function, as others have no way to see.
+func AwaitSelects(t testing.TB, n int, function string) {
+	t.Helper()
+	isWaiting := regexp.MustCompile(`(?m)^goroutine \d+ \[select.*\n.*\.` + function + `\(`)
+	Eventually(t, fmt.Sprint(n, " wait in ", function), func() bool {
+		stacks := make([]byte, 16<<20)
+		stacks = stacks[:runtime.Stack(stacks, true)]
+		return len(isWaiting.FindAll(stacks, -1)) == n
+	})
+}
 
 func (c *Caddy) line(party string) asker {
 	c.Helper()

@@ -15,8 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/wsgiparty/wsgiparty/internal/measure"
 	stduritemplate "github.com/std-uritemplate/std-uritemplate/go/v2"
+	"github.com/wsgiparty/wsgiparty/internal/measure"
 )
 
 func mustParse(t testing.TB, text string) *Template {
