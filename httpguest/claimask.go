@@ -6,6 +6,7 @@
 package httpguest
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -115,7 +116,7 @@ func (a *application) askWhetherClaimedNow(ctx context.Context, key string, ask 
 		answer.err, during = err, min(during, claimErrorKept)
 	default:
 		raw, _ := said.(json.RawMessage)
-		answer.claims = string(raw) == "true"
+		answer.claims = string(bytes.TrimSpace(raw)) == "true"
 	}
 	if len(key) <= maxClaimKey {
 		answer.until = time.Now().Add(during)

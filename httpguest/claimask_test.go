@@ -77,6 +77,8 @@ func TestWhatIsClaimedByAnHrefIsKept(t *testing.T) {
 	wsgiparty.SendInvites(c.party, "blog") // who wants to know now
 	c.expectClaims("blog", map[string]string{"GET example.com/a/c": by})
 	c.expectAsked(b, 8, "after an invite")
+	b.On("/__invite__/claims", jsonOf(" true\r\n"))
+	c.expectClaims("blog", map[string]string{"GET /line-feed": by})
 	for what, response := range map[string]testbackend.Response{"another type": jsonOf(`"true"`), "a list": jsonOf(`[true]`), "204": {Status: 204}} {
 		b.On("/__invite__/claims", response)
 		c.expectClaims("blog", map[string]string{"GET /" + strings.ReplaceAll(what, " ", ""): "(its application says no"})

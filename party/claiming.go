@@ -7,6 +7,7 @@
 package party
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -146,7 +147,7 @@ func isTrue(answer any) bool {
 	case bool:
 		return answer
 	case json.RawMessage:
-		return string(answer) == "true"
+		return string(bytes.TrimSpace(answer)) == "true" // Flask, for one, ends it with a line feed
 	}
 	return false
 }
