@@ -96,7 +96,7 @@ func without(what string) func(*application) {
 }
 
 // What takes that long is slow, on a busy machine, too.
-const sleeping, tooLong = 1200 * time.Millisecond, time.Second
+const sleeping, tooLong = 800 * time.Millisecond, 600 * time.Millisecond
 
 // sleeps makes it slow for what is such, as often as is needed.
 func sleeps(is func(r *http.Request, body []byte) bool) func(*application) {
@@ -178,7 +178,7 @@ var brokenApplications = []broken{
 	{id: "manifest.changed", result: Fail, change: answers(func(r *http.Request, _ []byte) bool { return r.Header.Get("If-None-Match") != "" }, status(304)), seen: "304"},
 	{id: "manifest.max-age", how: "short", result: Warn, change: alters(isInvite, header("Cache-Control", "private, max-age=5")), seen: "max-age=5"},
 	{id: "manifest.max-age", how: "no number", result: Warn, change: alters(isInvite, header("Cache-Control", "max-age=1h")), seen: "max-age=1h"},
-	{id: "manifest.time", how: "slow", result: Warn, change: sleeps(isInvite), options: func(o *Options) { o.limits.slow = tooLong }, seen: " ms"},
+	{id: "manifest.time", how: "slow", result: Warn, change: sleeps(isInvite), options: func(o *Options) { o.limits.slow = tooLong }, seen: "s"},
 	{id: "manifest.time", how: "too slow", result: Fail, change: sleeps(isInvite), options: func(o *Options) { o.limits.invite = tooLong }, seen: "Caddy gives up"},
 	{id: "manifest.cookies", result: Warn, change: alters(isInvite, header("Set-Cookie", "session=1")), seen: "1"},
 	{id: "manifest.methods", result: Fail, change: answers(func(r *http.Request, _ []byte) bool {
@@ -203,7 +203,7 @@ var brokenApplications = []broken{
 	{id: "ask.json", how: "twice", result: Fail, change: alters(isAsk("count"), says(`{"a": 1, "a": 2}`)), seen: "occurs twice"},
 	{id: "ask.json", how: "NaN", result: Fail, change: alters(isAsk("user"), says(`NaN`)), seen: "user[0]"},
 	{id: "ask.size", result: Fail, change: alters(isAsk("user"), says(`"`+strings.Repeat("x", maxBody)+`"`)), seen: "1048576 bytes"},
-	{id: "ask.time", how: "slow", result: Warn, change: sleeps(isAsk("user")), options: func(o *Options) { o.limits.slow = tooLong }, seen: " ms"},
+	{id: "ask.time", how: "slow", result: Warn, change: sleeps(isAsk("user")), options: func(o *Options) { o.limits.slow = tooLong }, seen: "s"},
 	{id: "ask.time", how: "too slow", result: Fail, change: sleeps(isAsk("user")), options: func(o *Options) { o.Timeout = tooLong }, seen: "Caddy gives up"},
 	{id: "ask.cookies", result: Warn, change: alters(isAsk("user"), header("Set-Cookie", "session=1")), seen: "user[0]: 1"},
 	{id: "ask.url", how: "another host", result: Fail, change: alters(isAsk("url"), says(`"//example.com/about"`)), seen: "//example.com"},
