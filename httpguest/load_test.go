@@ -169,8 +169,8 @@ type loadTest struct {
 }
 
 // newLoadTest loads guests, each under the service of its name, which answer after so long, with all defaults
-// but the timeout.
-func newLoadTest(t *testing.T, timeout string, guests map[string]time.Duration) *loadTest {
+// but the timeout: slow machines are to have one guest alone that is asked too much.
+func newLoadTest(t *testing.T, guests map[string]time.Duration) *loadTest {
 	t.Helper()
 	partytest.TemplateApp(t)
 	c := &loadTest{partytest.NewCaddy(t), &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1000}}, partytest.Key(t, "a")}
@@ -181,6 +181,10 @@ func newLoadTest(t *testing.T, timeout string, guests map[string]time.Duration) 
 	}
 	guest("asker", "key {env.a_PARTY_KEY}\nanswer ping pong", nil)
 	for name, takes := range guests {
+		timeout := "30s"
+		if name == "slow" {
+			timeout = "2500ms"
+		}
 		guest(name, "timeout "+timeout+"\nservice "+name+" /", func(w http.ResponseWriter, r *http.Request) {
 			select {
 			case <-time.After(takes):
@@ -242,7 +246,7 @@ func loop(ctx context.Context, workers int, do func(context.Context)) (wait func
 // guest that takes 50 ms, again and again: nobody is to see an error.
 func TestManyVisitorsWaitForOneGuest(t *testing.T) {
 	const takes = 1500 * time.Millisecond
-	c := newLoadTest(t, "30s", map[string]time.Duration{"fifty": 50 * time.Millisecond}) // for slow machines
+	c := newLoadTest(t, map[string]time.Duration{"fifty": 50 * time.Millisecond})
 	for _, visitors := range []int{100, 200} {
 		ctx, cancel := context.WithTimeout(t.Context(), takes)
 		var pages, failed atomic.Int64
@@ -265,7 +269,7 @@ func TestManyVisitorsWaitForOneGuest(t *testing.T) {
 // asker by batches, ask one that takes 1.5 s, and while nobody does, in turns.
 func TestASlowGuestDelaysNoOther(t *testing.T) {
 	const quick = 150 * time.Millisecond // and no less: on a busy machine all are slower by what more visitors compute
-	c := newLoadTest(t, "2500ms", map[string]time.Duration{"slow": 1500 * time.Millisecond, "one": quick, "other": quick})
+	c := newLoadTest(t, map[string]time.Duration{"slow": 1500 * time.Millisecond, "one": quick, "other": quick})
 	pageTimes := func() (took []time.Duration) {
 		ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
 		defer cancel()
