@@ -20,6 +20,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/wsgiparty/wsgiparty/internal/wire"
 	"github.com/wsgiparty/wsgiparty/party"
+	"github.com/wsgiparty/wsgiparty/vars"
 )
 
 func init() {
@@ -56,6 +57,14 @@ func init() {
 //
 //	@people not vars partyline blog shop
 //	basic_auth @people { … }
+//
+// In the routes, and behind them, a placeholder `{http.wsgi_party.url.<page>}` is the URL of
+// a guest's page, as in `{http.wsgi_party.url.shop:cart}`. Values follow a `?`: each is a percent-encoded
+// constant, or an `@` and the name of a placeholder, as in
+// `{http.wsgi_party.url.blog:post?lang=en&slug=@http.regexp.old.1}`. They are encoded once, in the URL. The page is
+// asked for when the placeholder is needed, once for each request and its values. If nobody answers, it is empty:
+// where that is no good, as in `redir`, use `wsgi_party_vars`, which can answer with a status instead. A party
+// whose routes have none of these placeholders costs requests nothing for them.
 type Party struct {
 	// The name of the party. Handlers with the same name share a partyline, also
 	// across sites; different ones must not invite the same guest. Default:
@@ -103,10 +112,11 @@ type Party struct {
 	// The routes in which the guests are.
 	Routes caddyhttp.RouteList `json:"routes,omitempty"`
 
-	host    *party.Host
-	chain   caddyhttp.Handler // the routes
-	nextKey string            // of the request variable that holds the next handler
-	guests  party.GuestList   // while a Caddyfile is parsed
+	host         *party.Host
+	chain        caddyhttp.Handler  // the routes
+	placeholders *vars.Placeholders // nil where the routes have none
+	nextKey      string             // of the request variable that holds the next handler
+	guests       party.GuestList    // while a Caddyfile is parsed
 }
 
 // CaddyModule returns the Caddy module information.
@@ -136,6 +146,12 @@ func (p *Party) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("setting up the routes of party %q: %w", p.host.Name(), err)
 	}
 	p.chain = p.Routes.Compile(caddyhttp.HandlerFunc(p.serveNext))
+	if p.placeholders, err = vars.PlaceholdersIn(ctx, p.host.Name(), identity); err != nil {
+		return err
+	}
+	if p.placeholders != nil {
+		p.chain = p.placeholders.Around(p.chain)
+	}
 	return p.host.Invite(p.Routes, p.chain)
 }
 
@@ -207,6 +223,9 @@ func (p *Party) serveNext(w http.ResponseWriter, r *http.Request) error {
 	next, ok := caddyhttp.GetVar(r.Context(), p.nextKey).(caddyhttp.Handler)
 	if !ok {
 		return nil // an invite: nobody answers
+	}
+	if p.placeholders != nil {
+		p.placeholders.Behind(r)
 	}
 	return next.ServeHTTP(w, r)
 }

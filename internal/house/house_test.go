@@ -33,6 +33,7 @@ var rules = map[string]struct {
 	"claims":         {[]string{"party", "partyline", "internal"}, true},
 	"conformance":    {[]string{"party", "partyline", "internal"}, true},
 	"partytemplates": {[]string{"party", "partyline", "internal"}, true},
+	"vars":           {[]string{"party", "partyline", "internal"}, true},
 }
 
 func list(t *testing.T, args ...string) []string {
