@@ -51,8 +51,11 @@ func TestThePagesOfTheTrialLookWell(t *testing.T) {
 	look := func(page string) {
 		s.visit(s.address + page)
 		s.becomes(page+" complete", "location.pathname + ' ' + document.readyState")
-		for _, scheme := range []string{"light", "dark"} {
-			for _, width := range []int{320, 768, 1280, 2000} {
+		for _, width := range []int{320, 768, 1280, 2000} {
+			for _, scheme := range []string{"light", "dark"} {
+				if scheme == "dark" && width != 1280 {
+					continue // its colours are the same everywhere
+				}
 				s.emulate(scheme, width, 900)
 				got, err := s.evaluate(faults)
 				check.Must(t, err)
@@ -72,7 +75,7 @@ func TestThePagesOfTheTrialLookWell(t *testing.T) {
 	check.Must(t, err)
 	check.ErrorIf(t, !strings.Contains(got, "contrast") || !strings.Contains(got, "wide"), "a heading that nobody can see, and is too wide, is well: %s", got)
 	s.visit(s.address + "/")
-	s.sees("Links that follow")
+	s.becomes("Links that follow", "document.title")
 	s.do("cafe")
 	s.becomes("3", "frames.length")
 	for _, page := range []string{"/", "/magazine/", "/magazine/articles/tea", "/shop/products/teapot", "/cafe/evenings/owls"} {

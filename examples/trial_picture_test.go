@@ -28,8 +28,11 @@ func TestThePictureOfTheREADME(t *testing.T) {
 	if *picture {
 		s := startTrial(t)
 		check.Must(t, s.call("Emulation.setScrollbarsHidden", map[string]any{"hidden": true}, nil))
-		s.emulate("light", 1280, 895)
-		s.becomes("/magazine/articles/lamplight /shop/products/brass-lamp", addresses)
+		s.emulate("light", 1280, 900)
+		s.do("cafe")
+		s.becomes("/magazine/articles/lamplight /shop/products/brass-lamp /cafe/evenings/owls", addresses)
+		s.becomes("Magazine /magazine/ Shop /shop/ Café /cafe/", menu)
+		s.becomes("0", "[document, ...frames].flatMap((d) => d.getAnimations()).length")
 		s.becomes("true", "frames.every((d) => d.readyState === 'complete')")
 		var shot struct{ Data string }
 		check.Must(t, s.call("Page.captureScreenshot", map[string]any{"format": "png"}, &shot))
@@ -60,7 +63,7 @@ func paletted(from image.Image) image.Image {
 		return counts[b] - counts[a]
 	})
 	var palette color.Palette
-	for distance := 8; distance >= 0 && len(palette) < 256; distance -= 4 {
+	for distance := 4; distance >= 0 && len(palette) < 256; distance -= 2 {
 		for _, c := range colors {
 			if len(palette) < 256 && !slices.ContainsFunc(palette, func(p color.Color) bool { return near(c, p.(color.RGBA), distance) }) {
 				palette = append(palette, c)

@@ -46,16 +46,16 @@ func startTrial(t *testing.T) trial {
 			t.Logf("Caddy said\n%s", log.String())
 		}
 	})
-	for deadline := time.Now().Add(time.Minute); !strings.Contains(log.String(), "serving initial configuration"); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); !strings.Contains(log.String(), "serving initial configuration"); time.Sleep(20 * time.Millisecond) {
 		check.ErrorIf(t, time.Now().After(deadline), "Caddy does not start")
 		if t.Failed() {
 			t.FailNow()
 		}
 	}
 	site.browser = openBrowser(t)
-	check.Must(t, site.from.SetReadDeadline(time.Now().Add(10*time.Minute)))
+	check.Must(t, site.from.SetReadDeadline(time.Now().Add(20*time.Minute)))
 	site.visit(site.address + "/")
-	site.sees("Links that follow")
+	site.becomes("Links that follow complete", "document.title + ' ' + document.readyState")
 	return site
 }
 
@@ -84,7 +84,7 @@ func (s trial) becomes(want, program string) {
 	s.Helper()
 	var got string
 	var err error
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		if got, err = s.evaluate("((frames) => String(" + program + "))([...document.querySelectorAll('iframe')].map((f) => f.contentDocument))"); err == nil && got == want {
 			return
 		}
@@ -139,7 +139,7 @@ func TestAPageOfTheTrialThatMovesAwaySaysSo(t *testing.T) {
 	commands, err := s.evaluate("document.getElementById('shop').innerText")
 	check.Must(t, err)
 	s.visit(s.address + "/shop/products/teapot")
-	s.sees("Teapot for two")
+	s.becomes("Teapot for two", "document.title")
 	_, err = s.evaluate("document.body.insertAdjacentHTML('beforeend', '<pre id=shop></pre>'); document.getElementById('shop').innerText = " + string(check.Value(json.Marshal(commands))(t)) + "; ''")
 	check.Must(t, err)
 	s.do("shop")
