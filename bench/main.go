@@ -29,22 +29,22 @@ func main() {
 	bin := flag.String("bin", "", "folder of the programs that run has built, and of node_modules")
 	source := flag.String("source", ".", "folder of the benchmarks")
 	only := flag.String("only", "", "regular expression of the rows to measure, by group and work as in \"go: 16 applications\"; it begins with ^ and the group")
-	readme := flag.Bool("readme", false, "write the table of figures into the README")
+	docs := flag.Bool("docs", false, "write the table of figures into docs/performance.md")
 	profile := flag.String("profile", "", "folder for a CPU profile of Caddy for each row that is wanted, while only the row's first contender works, instead of figures")
 	s := settings{}
 	flag.IntVar(&s.rounds, "rounds", 5, "of which the median counts")
 	flag.IntVar(&s.turns, "turns", 6, "of each contender in a round")
 	flag.DurationVar(&s.turn, "turn", 80*time.Millisecond, "about as long as one takes")
 	flag.Parse()
-	if err := run(*bin, *source, *only, *readme, *profile, s); err != nil {
+	if err := run(*bin, *source, *only, *docs, *profile, s); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(bin, source, only string, readme bool, profile string, s settings) error {
-	if readme && only != "" {
-		return fmt.Errorf("the README has all figures: leave -only out")
+func run(bin, source, only string, docs bool, profile string, s settings) error {
+	if docs && only != "" {
+		return fmt.Errorf("docs/performance.md has all figures: leave -only out")
 	}
 	wanted, err := regexp.Compile(only)
 	if err != nil {
@@ -67,8 +67,8 @@ func run(bin, source, only string, readme bool, profile string, s settings) erro
 	}
 	where := machine(bin)
 	fmt.Print(report(figures, where))
-	if readme {
-		return writeREADME(filepath.Join(source, "..", "README.md"), figures, where)
+	if docs {
+		return writeDocs(filepath.Join(source, "..", "docs", "performance.md"), figures, where)
 	}
 	return nil
 }

@@ -1,7 +1,7 @@
 // Copyright 2026 The wsgi_party Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// The tables: one with the goals, for whoever works on this, and one for the README.
+// The tables: one with the goals, for whoever works on this, and one for docs/performance.md.
 
 package main
 
@@ -48,10 +48,10 @@ func figureText(value float64) string {
 	return fmt.Sprintf("%.2g", value)
 }
 
-const begin, end = "<!-- bench/run --readme writes from here -->\n", "<!-- to here -->\n"
+const begin, end = "<!-- bench/run --docs writes from here -->\n", "<!-- to here -->\n"
 
-// writeREADME replaces the table that stands between two comments.
-func writeREADME(path string, figures []figure, where string) error {
+// writeDocs replaces the table that stands between two comments.
+func writeDocs(path string, figures []figure, where string) error {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return err

@@ -205,7 +205,11 @@ func visit(address string) string {
 func TestTheLinesOfTheReadme(t *testing.T) {
 	_, table, _ := strings.Cut(string(readReadme(t)), "\n|---|---|---|\n")
 	table, _, _ = strings.Cut(table, "\n\n")
-	code, target := regexp.MustCompile("`([^`]+)`"), regexp.MustCompile(`\]\(([^)]+)\)`)
+	code, target := regexp.MustCompile("`([^`]+)`"), regexp.MustCompile(`\]\[([^\]]+)\]`)
+	leads := make(map[string]string)
+	for _, match := range regexp.MustCompile(`(?m)^\[([^\]]+)\]: (\S+)$`).FindAllStringSubmatch(string(readReadme(t)), -1) {
+		leads[match[1]] = match[2]
+	}
 	rows := strings.Split(table, "\n")
 	for _, row := range rows {
 		cells := strings.Split(strings.Trim(row, "| "), " | ")
@@ -222,7 +226,7 @@ func TestTheLinesOfTheReadme(t *testing.T) {
 				t.Errorf("%q says no line, or no file", row)
 			}
 			for _, file := range files {
-				text := check.Value(os.ReadFile(filepath.Join("..", file[1])))(t)
+				text := check.Value(os.ReadFile(filepath.Join("..", leads[file[1]])))(t)
 				for _, line := range lines {
 					pattern := regexp.QuoteMeta(line[1])
 					pattern = regexp.MustCompile(`(['"])shop:cart['"]`).ReplaceAllString(pattern, "${1}[^'\"]+$1")
@@ -230,7 +234,7 @@ func TestTheLinesOfTheReadme(t *testing.T) {
 						pattern = before + `[,)]`
 					}
 					if !regexp.MustCompile(pattern).Match(text) {
-						t.Errorf("%s has no %s", file[1], line[1])
+						t.Errorf("%s has no %s", leads[file[1]], line[1])
 					}
 				}
 			}

@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -21,10 +20,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig"
-
-	"github.com/wsgiparty/wsgiparty"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
 )
 
@@ -186,69 +181,5 @@ func runExample(t *testing.T, name, guests, page, link string) {
 	}
 	if err := process.Wait(); err != nil {
 		t.Error(err)
-	}
-}
-
-// blocks returns what stands in the README's code blocks of a language.
-func blocks(t *testing.T, language string) []string {
-	t.Helper()
-	readme, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var found []string
-	for _, match := range regexp.MustCompile("(?s)```"+language+"\n(.*?)```").FindAllSubmatch(readme, -1) {
-		found = append(found, string(match[1]))
-	}
-	if len(found) == 0 {
-		t.Fatalf("the README has no %s", language)
-	}
-	return found
-}
-
-func TestTheCaddyfilesOfTheREADMEAdapt(t *testing.T) {
-	for _, config := range blocks(t, "caddyfile") {
-		if strings.HasPrefix(config, "wsgi_party") {
-			config = "example.com {\n" + config + "}"
-		}
-		if _, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(config), nil); err != nil {
-			t.Errorf("%v\n%s", err, config)
-		}
-	}
-}
-
-func TestTheJSONOfTheREADMEIsAHandlers(t *testing.T) {
-	for _, config := range blocks(t, "json") {
-		var fields map[string]any
-		if err := json.Unmarshal([]byte(config), &fields); err != nil {
-			t.Fatalf("%v\n%s", err, config)
-		}
-		delete(fields, "handler")
-		delete(fields, "@id")
-		rest, err := json.Marshal(fields)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := caddy.StrictUnmarshalJSON(rest, new(wsgiparty.Party)); err != nil {
-			t.Errorf("%v\n%s", err, config)
-		}
-	}
-}
-
-func TestTheGuestOfTheREADMECompiles(t *testing.T) {
-	for _, source := range blocks(t, "go") {
-		if !strings.HasPrefix(source, "package") {
-			continue
-		}
-		file := filepath.Join(t.TempDir(), "guest.go")
-		if err := os.WriteFile(file, []byte(source), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if output, err := exec.Command("go", "vet", file).CombinedOutput(); err != nil {
-			t.Errorf("%v\n%s", err, output)
-		}
-		if output, err := exec.Command("gofmt", "-l", file).CombinedOutput(); err != nil || len(output) > 0 {
-			t.Errorf("not formatted: %v %s", err, output)
-		}
 	}
 }

@@ -34,6 +34,8 @@ var there = map[string][]string{
 	"python3-uvicorn":    {"/usr/bin/python3", "-I", "-c", "import uvicorn"},
 	"python3-venv":       {"/usr/bin/python3", "-I", "-c", "import ensurepip, venv"},
 	"python3-websockets": {"/usr/bin/python3", "-I", "-c", "import websockets"},
+	"python3-yaml":       {"/usr/bin/python3", "-I", "-c", "import yaml"},
+	"systemd":            {"systemd-analyze", "--version"},
 	"uvicorn":            {"uvicorn", "--version"},
 
 	"php-symfony-framework-bundle": {"php", "-r", "require 'Symfony/Bundle/FrameworkBundle/autoload.php';"},

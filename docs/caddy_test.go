@@ -1,0 +1,222 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package docs
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/wsgiparty/wsgiparty/internal/check"
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
+	"github.com/wsgiparty/wsgiparty/internal/testport"
+)
+
+// key is that of the examples of the protocol.
+const key = "0123456789abcdef0123456789abcdef"
+
+// testCaddyfile loads a Caddyfile, or a part of one in what that is for. Ports and folders are others.
+func testCaddyfile(t *testing.T, b block) {
+	text := b.text
+	formatted := string(caddyfile.Format([]byte(text)))
+	check.ErrorIf(t, formatted != text, "`caddy fmt` makes of it\n%s", formatted)
+	const party = "http://localhost:8080 {\nwsgi_party {\ninvite /__invite__/ as new\ninvite /__invite__/ as shops\n"
+	const guests = "wsgi_party_guest new\nwsgi_party_guest shops\nrespond guests\n}\n}"
+	switch first, _, _ := strings.Cut(text, " "); {
+	case strings.HasPrefix(text, "{\n"), strings.Contains(strings.SplitN(text, "\n", 2)[0], "://"), first == "example.com":
+	case first == "log":
+		text = "http://localhost:8080 {\n" + text + "wsgi_party_ask\n}\nhttp://127.0.0.1:8000 {\nwsgi_party {\n}\n}"
+	case first == "wsgi_party_guest":
+		text = party + text + "respond guest\n}\n}"
+	case strings.HasPrefix(first, "@"):
+		text = party + text + "respond " + strings.TrimSpace(first) + " matched\n" + guests
+	default:
+		t.Fatalf("what is this a part of?\n%s", text)
+	}
+	partytest.NewCaddy(t)
+	loadJSON(t, adapt(t, text))
+}
+
+// adapt returns the JSON of a whole Caddyfile.
+func adapt(t *testing.T, text string) []byte {
+	t.Helper()
+	options := strings.TrimSuffix(partytest.GlobalOptions, "}\n") + "http_port " + port(t) + "\nhttps_port " + port(t) + "\n"
+	if rest, ok := strings.CutPrefix(text, "{\n"); ok {
+		text = options + rest
+	} else {
+		text = options + "}\n" + text
+	}
+	adapted, warnings, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
+	check.FatalIf(t, err != nil, "%v\n%s", err, text)
+	for _, w := range warnings {
+		check.ErrorIf(t, !strings.Contains(w.Message, "not formatted"), w)
+	}
+	return adapted
+}
+
+func port(t *testing.T) string {
+	address := testport.Address(t)
+	return address[strings.LastIndexByte(address, ':')+1:]
+}
+
+// loadJSON loads a config in this process.
+func loadJSON(t *testing.T, config []byte) {
+	t.Helper()
+	dir := check.Value(os.MkdirTemp("", "docs"))(t) // short enough for sockets
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	t.Chdir(dir)
+	for _, variable := range []string{"BLOG_PARTY_KEY", "SHOP_PARTY_KEY"} {
+		t.Setenv(variable, key+variable)
+	}
+	replace := []string{"/run/", dir + "/", `":443"`, `"127.0.0.1:` + port(t) + `"`}
+	for _, p := range []string{":8080", ":8000", ":2080"} {
+		replace = append(replace, p+`"`, ":"+port(t)+`"`)
+	}
+	check.Must(t, os.MkdirAll(filepath.Join(dir, "party"), 0o700))
+	var object map[string]any
+	check.Must(t, json.Unmarshal([]byte(strings.NewReplacer(replace...).Replace(string(config))), &object))
+	if object["admin"] == nil {
+		object["admin"] = map[string]any{"disabled": true, "config": map[string]any{"persist": false}}
+	}
+	c := partytest.NewCaddy(t)
+	err := c.TryLoadJSON(check.Value(json.Marshal(object))(t))
+	check.ErrorIf(t, err != nil, "%v\n%s", err, config)
+}
+
+// running is a Caddy in a process of its own, and shells that know it.
+type running struct {
+	*testing.T
+	dir     string
+	replace *strings.Replacer
+}
+
+// startCaddy runs a Caddyfile, in which SITE and ASK stand for addresses, and so do the ports that the
+// pages name for what they lead to, in commands.
+func startCaddy(t *testing.T, config string) *running {
+	t.Helper()
+	dir := t.TempDir()
+	site, ask, admin := testport.Address(t), testport.Address(t), testport.Address(t)
+	check.Must(t, os.WriteFile(filepath.Join(dir, "Caddyfile"), []byte(strings.NewReplacer("SITE", site, "ASK", ask).Replace(config)), 0o600))
+	program := check.Value(os.Executable())(t)
+	check.Must(t, os.WriteFile(filepath.Join(dir, "caddy"), []byte("#!/bin/sh\n"+asCaddy+"=yes exec '"+program+"' \"$@\"\n"), 0o700))
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	t.Setenv("CADDY_ADMIN", admin)
+	t.Setenv("BLOG_PARTY_KEY", key)
+	t.Setenv("GORACE", "atexit_sleep_ms=0")
+	c := exec.Command(filepath.Join(dir, "caddy"), "run")
+	c.Dir = dir
+	stderr := check.Value(c.StderrPipe())(t)
+	check.Must(t, c.Start())
+	var log bytes.Buffer
+	started, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		serving := sync.OnceFunc(func() { close(started) })
+		for lines := bufio.NewScanner(stderr); lines.Scan(); {
+			log.WriteString(lines.Text() + "\n")
+			if strings.Contains(lines.Text(), `"serving initial configuration"`) {
+				serving()
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		_ = c.Process.Signal(os.Interrupt)
+		<-ended
+		_ = c.Wait()
+		if t.Failed() {
+			t.Logf("%s", &log)
+		}
+	})
+	select {
+	case <-started:
+	case <-ended:
+		t.Fatal("Caddy did not start")
+	}
+	return &running{t, dir, strings.NewReplacer("localhost:2019", admin, "127.0.0.1:2080", ask, "http://localhost:8000", "http://"+testport.Address(t), "localhost:8080", site)}
+}
+
+// run runs a command of a page.
+func (r *running) run(command string) (output string, err error) {
+	c := exec.Command("bash", "-c", r.replace.Replace(command))
+	c.Dir = r.dir
+	var stdout, stderr bytes.Buffer
+	c.Stdout, c.Stderr = &stdout, &stderr
+	err = c.Run()
+	if stdout.Len() == 0 {
+		return stderr.String(), err
+	}
+	return stdout.String(), err
+}
+
+// testConsole has blocks without a command be a table of the command; TestTheConsoles runs the others.
+func testConsole(t *testing.T, b block) {
+	if strings.HasPrefix(b.text, "$ ") {
+		return
+	}
+	source := allSource(t, "operations/") + allSource(t, "internal/")
+	for _, title := range regexp.MustCompile(`[A-Z]+(?: [A-Z']+)*`).FindAllString(b.text, -1) {
+		title = strings.TrimPrefix(title, "REQUESTS ") // SINCE when
+		check.ErrorIf(t, !strings.Contains(source, title), "no table has the title %q", title)
+	}
+}
+
+// TestTheConsoles types what the pages type, one page after the other, and sees what they show. Numbers
+// that say how long or when are others; "…" stands for what is left out.
+func TestTheConsoles(t *testing.T) {
+	text := string(check.Value(os.ReadFile("../examples/gopher/Caddyfile"))(t))
+	r := startCaddy(t, strings.Replace(text, "http://localhost:8080 {", "http://SITE {", 1))
+	if output, err := r.run("curl -sf http://localhost:8080/"); err != nil {
+		t.Fatalf("%v: %s", err, output)
+	}
+	all := map[string][]block{}
+	for _, b := range blocks(t) {
+		if b.language == "console" && elsewhere[b.page] == "" && strings.HasPrefix(b.text, "$ ") {
+			all[b.page] = append(all[b.page], b)
+		}
+	}
+	run := 0
+	// In the order in which the counts of each are those of the one before, and of itself.
+	operations := all["docs/operations.md"]
+	check.FatalIf(t, len(operations) != 2, "%d", len(operations))
+	for _, b := range append([]block{operations[0]}, append(all["docs/json-and-admin.md"], operations[1])...) {
+		for _, command := range strings.Split("\n"+b.text, "\n$ ")[1:] {
+			command, want, _ := strings.Cut(command, "\n")
+			output, _ := r.run(strings.Replace(command, "curl ", "curl -s ", 1))
+			see(t, b, command, output, want)
+			run++
+		}
+	}
+	check.ErrorIf(t, run < 8, "only %d commands were run", run)
+}
+
+var varies = regexp.MustCompile(`\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.\dZ]*|\b\d+(\.\d+)?(ns|µs|ms|s)\b|"duration":[\d.e-]+`)
+
+// see compares what a command prints with what the page shows.
+func see(t *testing.T, b block, command, got, want string) {
+	t.Helper()
+	plain := func(text string) string {
+		return strings.Join(strings.Fields(varies.ReplaceAllString(text, "#")), "")
+	}
+	rest := plain(got)
+	parts := strings.Split(plain(want), "…")
+	for i, part := range parts {
+		part = strings.TrimSuffix(part, ",")
+		at := strings.Index(rest, part)
+		if at < 0 || i == 0 && at > 0 || len(parts) == 1 && rest != part {
+			t.Errorf("%v: `%s` prints\n%s\nand the page has\n%s", b, command, got, want)
+			return
+		}
+		rest = rest[at+len(part):]
+	}
+}
