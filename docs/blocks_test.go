@@ -11,10 +11,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
 
+	"github.com/wsgiparty/wsgiparty"
 	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/debian"
 	"github.com/wsgiparty/wsgiparty/internal/manifest"
@@ -256,6 +258,30 @@ func testGrammar(t *testing.T, b block) {
 		}
 		check.ErrorIf(t, !strings.Contains(source, `"`+found[1]+`"`), "no directive has the option %s", found[1])
 		check.ErrorIf(t, !regexp.MustCompile("\n- \\*\\*[^*]*`"+found[1]+"[` ]").MatchString(below), "%s is not explained below", found[1])
+	}
+}
+
+// TestTheGrammarIsComplete compares that of docs/caddyfile.md with those that the parsers' comments have.
+func TestTheGrammarIsComplete(t *testing.T) {
+	page := pages(t)["docs/caddyfile.md"]
+	for name, text := range sources(t, func(name string) bool { return inTheModule(name) && strings.HasSuffix(name, "caddyfile.go") }) {
+		for _, grammar := range regexp.MustCompile(`(?m)^//\t(wsgi_party\w*) .*\{\n((?://\t\t.*\n)+)`).FindAllStringSubmatch(text, -1) {
+			for _, found := range regexp.MustCompile(`(?m)^//\t\t([a-z_]+)`).FindAllStringSubmatch(grammar[2], -1) {
+				check.ErrorIf(t, !regexp.MustCompile(`(?m)^(\t|@<name> wsgi_party .*\b)`+found[1]+`\b`).MatchString(page), "%s: docs/caddyfile.md lacks the option %s of %s", name, found[1], grammar[1])
+			}
+		}
+	}
+}
+
+// TestTheJSONIsComplete has docs/json-and-admin.md name each member of a guest and of a party.
+func TestTheJSONIsComplete(t *testing.T) {
+	page := pages(t)["docs/json-and-admin.md"]
+	for _, module := range []any{wsgiparty.Guest{}, wsgiparty.Party{}, wsgiparty.Ask{}, wsgiparty.ClaimsMatcher{}} {
+		for _, field := range reflect.VisibleFields(reflect.TypeOf(module)) {
+			if name, _, _ := strings.Cut(field.Tag.Get("json"), ","); name != "" && name != "-" {
+				check.ErrorIf(t, !strings.Contains(page, `"`+name+`":`), "docs/json-and-admin.md lacks %s of %T", name, module)
+			}
+		}
 	}
 }
 
