@@ -12,5 +12,6 @@ import (
 	_ "github.com/wsgiparty/wsgiparty/httpask"        // wsgi_party_ask
 	_ "github.com/wsgiparty/wsgiparty/httpguest"      // wsgi_party_guest
 	_ "github.com/wsgiparty/wsgiparty/operations"     // admin API, command, metrics
+	_ "github.com/wsgiparty/wsgiparty/page"           // wsgi_party_page, caddy wsgi-party page
 	_ "github.com/wsgiparty/wsgiparty/partytemplates" // functions for pages
 )

@@ -63,6 +63,7 @@ func newApplication(g *Guest, i *party.Invitation, path string) *application {
 		a.claimed.round.Add(1)
 	}
 	a.slots = newSlots(g.MaxAsks, time.Duration(g.Timeout), &overload{application: a})
+	i.OnConditions(a.conditions)
 	return a
 }
 

@@ -41,9 +41,10 @@ type Entry struct {
 	lineID string
 	line   atomic.Pointer[lineVersion]
 
-	origins sync.Map // of scheme and host, to nil: where guests' URLs may lead
-	mounts  sync.Map // of guest to *mount
-	values  sync.Map // that packages keep for it
+	origins    sync.Map // of scheme and host, to nil: where guests' URLs may lead
+	mounts     sync.Map // of guest to *mount
+	conditions sync.Map // of guest to func() []Condition
+	values     sync.Map // that packages keep for it
 }
 
 // history is what is counted of all partylines of one name, from config to config.
@@ -262,11 +263,16 @@ func Parties() []PartyInfo {
 	slices.SortFunc(entries, func(a, b *Entry) int { return cmp.Compare(a.Name(), b.Name()) })
 	parties := make([]PartyInfo, 0, len(entries))
 	for _, e := range entries {
-		info := PartyInfo{Partyline: e.Partyline, Invites: sent(a.invitesOf(e.Name())), AskURLs: a.askURLsOf(e), InvitesSent: make(map[InviteResult]uint64)}
-		for i, result := range inviteResults {
-			info.InvitesSent[result] = e.history.invites[i].Load()
-		}
-		parties = append(parties, info)
+		parties = append(parties, e.Info())
 	}
 	return parties
+}
+
+// Info returns what there is to know of the party now.
+func (e *Entry) Info() PartyInfo {
+	info := PartyInfo{Partyline: e.Partyline, Invites: sent(e.app.invitesOf(e.Name())), AskURLs: e.app.askURLsOf(e), InvitesSent: make(map[InviteResult]uint64)}
+	for i, result := range inviteResults {
+		info.InvitesSent[result] = e.history.invites[i].Load()
+	}
+	return info
 }

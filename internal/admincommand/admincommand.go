@@ -64,13 +64,13 @@ type unreachableError struct{ error }
 // Call makes a request below Path to the running Caddy's admin API, and returns the decoded
 // response; with --json it is printed, too.
 func Call[T any](fl caddycmd.Flags, method, path string, body []byte) (response T, err error) {
-	address, err := caddycmd.DetermineAdminAPIAddress(fl.String("address"), nil, fl.String("config"), fl.String("adapter"))
+	address, err := addressOf(fl)
 	if err != nil {
-		return response, fmt.Errorf("couldn't determine admin API address: %w", err)
+		return response, err
 	}
-	r, err := request(address, method, path, body)
+	r, err := request(address, method, path, body, nil)
 	if _, ok := errors.AsType[unreachableError](err); ok && method == http.MethodGet {
-		r, err = request(address, method, path, body) // a reload ends connections
+		r, err = request(address, method, path, body, nil) // a reload ends connections
 	}
 	if err != nil {
 		return response, err
@@ -89,8 +89,31 @@ func Call[T any](fl caddycmd.Flags, method, path string, body []byte) (response 
 	return response, err
 }
 
-func request(address, method, path string, body []byte) (*http.Response, error) {
-	r, err := caddycmd.AdminAPIRequest(address, method, Path+path, nil, bytes.NewReader(body))
+// Get gets what is at a path below Path, if need be with header fields such as If-None-Match, for a command that
+// asks again and again. It keeps no connection.
+func Get(fl caddycmd.Flags, path string, header http.Header) (*http.Response, error) {
+	address, err := addressOf(fl)
+	if err != nil {
+		return nil, err
+	}
+	header = header.Clone()
+	if header == nil {
+		header = make(http.Header)
+	}
+	header.Set("Connection", "close") // AdminAPIRequest makes a new client each time, whose connections would stay
+	return request(address, http.MethodGet, path, nil, header)
+}
+
+func addressOf(fl caddycmd.Flags) (string, error) {
+	address, err := caddycmd.DetermineAdminAPIAddress(fl.String("address"), nil, fl.String("config"), fl.String("adapter"))
+	if err != nil {
+		return "", fmt.Errorf("couldn't determine admin API address: %w", err)
+	}
+	return address, nil
+}
+
+func request(address, method, path string, body []byte, header http.Header) (*http.Response, error) {
+	r, err := caddycmd.AdminAPIRequest(address, method, Path+path, header, bytes.NewReader(body))
 	if err == nil {
 		return r, nil
 	}

@@ -29,6 +29,7 @@ var rules = map[string]struct {
 	"hosts":          {[]string{"party", "partyline", "internal"}, true},
 	"httpguest":      {[]string{"party", "partyline", "internal"}, true},
 	"httpask":        {[]string{"party", "partyline", "internal"}, true},
+	"page":           {[]string{"party", "partyline", "internal"}, true},
 	"operations":     {[]string{"party", "partyline", "internal"}, true},
 	"claims":         {[]string{"party", "partyline", "internal"}, true},
 	"conformance":    {[]string{"party", "partyline", "internal"}, true},

@@ -1,0 +1,37 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package page
+
+import (
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+
+	"github.com/wsgiparty/wsgiparty/internal/caddytokens"
+)
+
+func init() {
+	httpcaddyfile.RegisterHandlerDirective("wsgi_party_page", caddytokens.ParseHandler[Page])
+	httpcaddyfile.RegisterDirectiveOrder("wsgi_party_page", httpcaddyfile.Before, "respond")
+}
+
+// UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
+//
+//	wsgi_party_page [<matcher>] [<party>]
+func (p *Page) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume directive name
+	if d.NextArg() {
+		if p.Party = d.Val(); p.Party == "" {
+			return d.Err("the party's name is empty: write a name, or leave it out")
+		}
+		if d.NextArg() {
+			return caddytokens.ArgErr(d, "wsgi_party_page [<party>]")
+		}
+	}
+	if d.NextBlock(0) {
+		return d.Errf("unrecognized subdirective %q of wsgi_party_page: it has none", d.Val())
+	}
+	return nil
+}
+
+var _ caddyfile.Unmarshaler = (*Page)(nil)
