@@ -8,6 +8,7 @@ package wsgiparty
 import (
 	_ "github.com/wsgiparty/wsgiparty/claims"         // the matcher wsgi_party
 	_ "github.com/wsgiparty/wsgiparty/conformance"    // caddy wsgi-party check
+	_ "github.com/wsgiparty/wsgiparty/gather"         // wsgi_party_gather
 	_ "github.com/wsgiparty/wsgiparty/hosts"          // on_demand_tls
 	_ "github.com/wsgiparty/wsgiparty/httpask"        // wsgi_party_ask
 	_ "github.com/wsgiparty/wsgiparty/httpguest"      // wsgi_party_guest

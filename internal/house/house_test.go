@@ -27,6 +27,7 @@ var rules = map[string]struct {
 	"internal":       {[]string{"internal"}, true},
 	"party":          {[]string{"partyline", "internal"}, true},
 	"hosts":          {[]string{"party", "partyline", "internal"}, true},
+	"gather":         {[]string{"party", "partyline", "internal"}, true},
 	"httpguest":      {[]string{"party", "partyline", "internal"}, true},
 	"httpask":        {[]string{"party", "partyline", "internal"}, true},
 	"page":           {[]string{"party", "partyline", "internal"}, true},

@@ -172,7 +172,7 @@ func (w *Writer) encode(answer any) (encoded []byte, note string, err error) {
 		w.encoded = appendString(w.encoded[:0], text)
 		return w.encoded, "", nil
 	}
-	encoded, err = encodeAnswer(answer)
+	encoded, err = EncodeAnswer(answer)
 	if err == nil {
 		return encoded, "", nil
 	}
@@ -183,9 +183,9 @@ func (w *Writer) encode(answer any) (encoded []byte, note string, err error) {
 	return appendString(nil, fmt.Sprintf("%T", answer)), note, nil
 }
 
-// encodeAnswer returns an answer as JSON that every parser takes. Its methods may be the
+// EncodeAnswer returns an answer as JSON that every parser takes. Its methods may be the
 // guest's own, and panic.
-func encodeAnswer(answer any) (encoded []byte, err error) {
+func EncodeAnswer(answer any) (encoded []byte, err error) {
 	defer func() {
 		if value := recover(); value != nil {
 			err = fmt.Errorf("panic: %v", value)

@@ -1,0 +1,121 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// URLs that are relative to a guest, put under its mount.
+
+package gather
+
+import (
+	"fmt"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+)
+
+// rebase puts the URLs under the guest's mount, in place: the values of these members at any depth.
+func (p *part) rebase(value any, members []string, origin string) error {
+	switch value := value.(type) {
+	case []any:
+		for _, element := range value {
+			if err := p.rebase(element, members, origin); err != nil {
+				return err
+			}
+		}
+	case map[string]any:
+		for name, member := range value {
+			if !slices.Contains(members, name) {
+				if err := p.rebase(member, members, origin); err != nil {
+					return err
+				}
+				continue
+			}
+			rebased, err := p.rebased(member, members, origin)
+			if err != nil {
+				return fmt.Errorf("the answer's member %q: %w", name, err)
+			}
+			value[name] = rebased
+		}
+	}
+	return nil
+}
+
+// rebased returns the value of a member that is a URL, or a list of them.
+func (p *part) rebased(value any, members []string, origin string) (any, error) {
+	switch value := value.(type) {
+	case string:
+		return p.under(value, origin)
+	case []any:
+		for i, element := range value {
+			var err error
+			if value[i], err = p.rebased(element, members, origin); err != nil {
+				return nil, err
+			}
+		}
+	case map[string]any:
+		return value, p.rebase(value, members, origin)
+	}
+	return value, nil
+}
+
+// under returns a URL that is relative to the guest, as it is for clients. One that leads elsewhere is an error.
+func (p *part) under(text, origin string) (string, error) {
+	if strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '\\' }) {
+		return "", fmt.Errorf("the URL %.100q has a character that is to be escaped", text)
+	}
+	parsed, err := url.Parse(text)
+	if err != nil {
+		return "", fmt.Errorf("the URL %.100q cannot be parsed", text)
+	}
+	if parsed.Scheme != "" || parsed.Host != "" || parsed.User != nil || strings.HasPrefix(text, "//") {
+		if p.origin == "" || parsed.User != nil || !strings.EqualFold(parsed.Scheme+"://"+parsed.Host, p.origin) {
+			return "", fmt.Errorf("the URL %.100q leads elsewhere than to the guest: write it relative to the guest's mount, as in /path", text)
+		}
+	}
+	if parsed.Opaque != "" {
+		return "", fmt.Errorf("the URL %.100q has no path", text)
+	}
+	escaped, err := cleanPath(parsed.EscapedPath())
+	if err != nil {
+		return "", fmt.Errorf("the URL %.100q: %w", text, err)
+	}
+	if escaped != p.mount && !strings.HasPrefix(escaped, p.mount+"/") {
+		escaped = p.mount + escaped
+	}
+	rest := ""
+	if i := strings.IndexAny(text, "?#"); i >= 0 {
+		rest = text[i:]
+	}
+	return origin + escaped + rest, nil
+}
+
+// maxEscaped is how often a path may be escaped that is looked at for dots.
+const maxEscaped = 4
+
+// cleanPath returns an escaped path with one slash at its beginning, and no empty segments. One that some server takes for
+// a path that leads up is an error, however often that is escaped.
+func cleanPath(escaped string) (string, error) {
+	for text, times := escaped, 0; ; times++ {
+		for segment := range strings.FieldsFuncSeq(text, func(r rune) bool { return r == '/' || r == '\\' }) {
+			if segment, _, _ = strings.Cut(segment, ";"); segment == ".." || segment == "." {
+				return "", fmt.Errorf("its path has a %q: write where that leads", segment)
+			}
+		}
+		next, err := url.PathUnescape(text)
+		switch {
+		case err != nil && times == 0:
+			return "", err
+		case times == maxEscaped:
+			return "", fmt.Errorf("its path is escaped more than %d times", maxEscaped)
+		}
+		if err != nil || next == text {
+			break
+		}
+		text = next
+	}
+	cleaned := path.Clean("/" + escaped)
+	if strings.HasSuffix(escaped, "/") && cleaned != "/" {
+		cleaned += "/"
+	}
+	return cleaned, nil
+}

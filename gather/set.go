@@ -1,0 +1,410 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// What each guest has answered to one payload, when it is asked again, and the documents made of it.
+
+package gather
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/wsgiparty/wsgiparty/party"
+	"github.com/wsgiparty/wsgiparty/partyline"
+	"go.uber.org/zap"
+)
+
+// set is what is known of each guest.
+type set struct {
+	gathering *gathering
+	key       setKey
+	ctx       context.Context // of asks, but for its end
+	stored    bool            // also in Caddy's storage
+	own, size int             // bytes; size is guarded by the gathering
+	again     bool            // used more than once; guarded by the gathering
+
+	documents atomic.Pointer[map[documentKey]*timed]
+	asking    atomic.Bool
+
+	mu      sync.Mutex
+	guests  map[string]*known
+	all     everybody
+	line    line          // when all was looked up
+	relook  time.Time     // when it is to be looked up again
+	flight  chan struct{} // closed when the guests that are being asked have been; nil while none is
+	version int           // of what documents are made of
+}
+
+// known is what is known of a guest.
+type known struct {
+	last   result    // its last good answers, if got is not zero
+	got    time.Time // when they were asked for
+	tried  time.Time // when it was asked last; zero if it is to be asked
+	asking bool
+	failed bool      // when it was asked last
+	stored time.Time // when these answers were asked for again that are stored
+}
+
+// line is a state of a party's line.
+type line struct {
+	entry   *party.Entry
+	changes uint64
+}
+
+// documentKey is what documents of the same answers differ in.
+type documentKey struct {
+	note   bool
+	origin string
+}
+
+const maxDocuments = 4 // of a set
+
+// timed is a document with its time.
+type timed struct {
+	*document
+	line    line
+	version int
+	fresh   time.Time // until when nothing is to be done about it
+	usable  time.Time // until when it may be served while something is
+}
+
+// document returns the document, and waits if a guest is asked of whom nothing is known.
+func (s *set) document(ctx context.Context, q *question) (*document, error) {
+	w := waiting{most: 3}
+	defer w.end(s)
+	for {
+		now, current := time.Now(), line{q.entry, q.entry.Changes()}
+		if documents := s.documents.Load(); documents != nil {
+			d := (*documents)[documentKey{q.note, q.origin}]
+			if d != nil && d.line == current && (now.Before(d.fresh) || s.asking.Load() && now.Before(d.usable)) {
+				return d.document, nil
+			}
+		}
+		if d := s.renew(q, now, current, &w); d != nil {
+			return d, nil
+		}
+		if partyline.Depth(ctx) > 0 { // whoever is waited for may be waiting for this
+			return s.askWithin(ctx, q), nil
+		}
+		if err := w.wait(ctx, s); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// waiting is a request's for answers.
+type waiting struct {
+	most    int             // times
+	flight  <-chan struct{} // nil: for a turn to ask
+	enough  bool            // there is something to serve meanwhile
+	hasTurn bool
+	timer   *time.Timer
+}
+
+// patience is how long a document that is there waits for a guest that is new.
+const patience = 5 * time.Second
+
+func (w *waiting) wait(ctx context.Context, s *set) error {
+	w.most--
+	var late <-chan time.Time
+	var turn chan struct{}
+	if w.enough {
+		if w.timer == nil {
+			w.timer = time.NewTimer(patience)
+		}
+		late = w.timer.C
+	}
+	if w.flight == nil {
+		turn = s.gathering.turns
+	}
+	select {
+	case <-w.flight:
+	case turn <- struct{}{}:
+		w.hasTurn = true
+	case <-late:
+		w.most = 0
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// takeTurn returns whether it is the request's turn to have guests asked.
+func (w *waiting) takeTurn(s *set) bool {
+	if w.hasTurn {
+		w.hasTurn = false
+		return true
+	}
+	select {
+	case s.gathering.turns <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func (w *waiting) end(s *set) {
+	if w.hasTurn {
+		<-s.gathering.turns
+	}
+	if w.timer != nil {
+		w.timer.Stop()
+	}
+}
+
+// renew has guests asked whose time has come, and returns the document, or nil if there is something to wait for.
+func (s *set) renew(q *question, now time.Time, current line, w *waiting) *document {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.line != current || !now.Before(s.relook) {
+		s.look(q, now, current)
+	}
+	due := s.due(now)
+	if len(due) > 0 && s.flight == nil && w.takeTurn(s) {
+		s.ask(q, due, now)
+	}
+	missing, enough := false, false
+	for _, k := range s.guests {
+		missing = missing || !k.has() && !k.failed && (k.asking || len(due) > 0)
+		enough = enough || k.has()
+	}
+	if missing && w.most > 0 {
+		w.flight, w.enough = s.flight, enough
+		return nil
+	}
+	return s.current(q, now).document
+}
+
+func (k *known) has() bool { return !k.got.IsZero() }
+
+// look looks up the guests, and forgets those that have gone.
+func (s *set) look(q *question, now time.Time, current line) {
+	before := s.all
+	s.all = q.look()
+	for _, g := range s.all.guests {
+		k := s.guests[g.name]
+		switch {
+		case k == nil:
+			k = new(known)
+			s.guests[g.name] = k
+			if s.stored {
+				s.load(q, g.name, k, now)
+			}
+		case k.failed && g.connected && (s.line.entry != current.entry || !before.has(g.name)):
+			k.tried = time.Time{} // it may have been mended
+		}
+	}
+	for name := range s.guests {
+		if !slices.ContainsFunc(s.all.guests, func(g guest) bool { return g.name == name }) {
+			delete(s.guests, name)
+		}
+	}
+	if !slices.Equal(before.guests, s.all.guests) {
+		s.version++
+	}
+	s.line, s.relook = current, now.Add(min(s.gathering.fresh, maxLook))
+}
+
+// maxLook is how long it may be unseen that an invite has failed.
+const maxLook = 10 * time.Second
+
+// has reports whether the guest is connected.
+func (e everybody) has(name string) bool {
+	return slices.ContainsFunc(e.guests, func(g guest) bool { return g.name == name && g.connected })
+}
+
+// due returns the guests that are to be asked. It forgets what is too old.
+func (s *set) due(now time.Time) (due []string) {
+	for _, g := range s.all.guests {
+		k := s.guests[g.name]
+		if k.has() && !now.Before(k.got.Add(s.gathering.fresh+s.gathering.stale)) {
+			k.got, k.last.answers = time.Time{}, nil
+			s.version++
+		}
+		if g.connected && !k.asking && (k.tried.IsZero() || !now.Before(k.tried.Add(s.gathering.fresh))) {
+			due = append(due, g.name)
+		}
+	}
+	return due
+}
+
+// ask has these guests asked, behind whoever waits for the flight.
+func (s *set) ask(q *question, due []string, now time.Time) {
+	tried := make(map[string]time.Time, len(due))
+	for _, name := range due {
+		k := s.guests[name]
+		tried[name] = k.tried
+		k.asking, k.tried = true, now
+	}
+	s.flight = make(chan struct{})
+	s.asking.Store(true)
+	q = &question{Gather: q.Gather, payload: q.payload, origin: q.origin}
+	whole := len(due) == s.all.connected
+	go s.fly(q, due, whole, now, tried)
+}
+
+func (s *set) fly(q *question, due []string, whole bool, began time.Time, tried map[string]time.Time) {
+	results := make(map[string]*result)
+	defer func() {
+		if value := recover(); value != nil {
+			q.logger.Error("panic while a document is gathered", zap.String("party", q.Party), zap.String("service", q.Service), zap.Any("panic", value))
+		}
+		<-s.gathering.turns
+		write := s.land(q, due, results, began, tried)
+		if s.stored {
+			s.store(q, write)
+		}
+	}()
+	ctx, cancel := context.WithTimeoutCause(s.ctx, askTimeout, fmt.Errorf("it took longer than %v", askTimeout))
+	defer cancel()
+	maps.Copy(results, q.ask(ctx, due, whole))
+}
+
+// land takes down what came of asking.
+func (s *set) land(q *question, due []string, results map[string]*result, began time.Time, tried map[string]time.Time) (write []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	total := 0
+	for name, k := range s.guests {
+		if r := results[name]; r == nil || r.err != nil {
+			total += k.last.size()
+		}
+	}
+	for _, g := range due {
+		k := s.guests[g]
+		if k == nil {
+			continue // it has gone
+		}
+		k.asking = false
+		r := results[g]
+		if r == nil {
+			r = &result{err: errNotAsked}
+		}
+		if r.err != nil && q.entry.Ended() {
+			k.tried = tried[g] // nobody knows what it would have answered
+			continue
+		}
+		if r.err == nil {
+			if total += r.size(); int64(total) > s.gathering.maxResponse {
+				total -= r.size()
+				r = &result{err: q.noRoom()}
+			}
+		}
+		if r.err != nil {
+			if !k.failed {
+				q.logFailure(g, r.err, k.has())
+			}
+			k.failed = true
+			continue
+		}
+		if !k.has() || !sameAnswers(k.last.answers, r.answers) {
+			s.version++
+			k.stored = time.Time{}
+		}
+		k.last, k.got, k.failed = *r, began, false
+		write = append(write, g)
+	}
+	close(s.flight)
+	s.flight = nil
+	s.asking.Store(false)
+	s.resized()
+	return write
+}
+
+var errNotAsked = errors.New("it could not be asked")
+
+func sameAnswers(a, b []json.RawMessage) bool {
+	return slices.EqualFunc(a, b, func(a, b json.RawMessage) bool { return bytes.Equal(a, b) })
+}
+
+// current returns the document of what is known now. Its time is that until the next guest is to be asked, or forgotten.
+func (s *set) current(q *question, now time.Time) *timed {
+	d := &timed{line: s.line, version: s.version, fresh: s.relook, usable: now.Add(s.gathering.fresh + s.gathering.stale)}
+	for _, g := range s.all.guests {
+		k := s.guests[g.name]
+		if g.connected {
+			d.fresh = earlier(d.fresh, k.tried.Add(s.gathering.fresh))
+		}
+		if k.has() {
+			d.usable = earlier(d.usable, k.got.Add(s.gathering.fresh+s.gathering.stale))
+		}
+	}
+	d.fresh = earlier(d.fresh, d.usable)
+	id := documentKey{q.note, q.origin}
+	documents := make(map[documentKey]*timed)
+	if before := s.documents.Load(); before != nil {
+		for other, document := range *before {
+			if document.version == s.version && (other == id || len(documents) < maxDocuments-1) {
+				documents[other] = document
+			}
+		}
+	}
+	if same := documents[id]; same != nil {
+		d.document = same.document
+	} else {
+		d.document = q.build(s.ctx, s.all, s.result)
+	}
+	documents[id] = d
+	s.documents.Store(&documents)
+	s.resized()
+	return d
+}
+
+// result returns what documents are made of, nil for a guest that cannot be asked.
+func (s *set) result(name string) *result {
+	k := s.guests[name]
+	switch {
+	case k.has():
+		return &result{answers: k.last.answers}
+	case !s.all.has(name):
+		return nil
+	}
+	return &result{err: errNotAsked}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// resized takes down how large the set is.
+func (s *set) resized() {
+	size := 0
+	for _, k := range s.guests {
+		size += k.last.size()
+	}
+	if documents := s.documents.Load(); documents != nil {
+		for _, d := range *documents {
+			size += len(d.body)
+		}
+	}
+	s.gathering.resized(s, size)
+}
+
+// askWithin returns a document for whoever asks while being asked. It asks itself whoever has no answer yet, so that a loop
+// ends as one of asks does, and keeps nothing.
+func (s *set) askWithin(ctx context.Context, q *question) *document {
+	s.mu.Lock()
+	all := s.all
+	kept, missing := make(map[string]*result), []string(nil)
+	for _, g := range all.guests {
+		if k := s.guests[g.name]; k != nil && k.has() {
+			kept[g.name] = &result{answers: k.last.answers}
+		} else if g.connected {
+			missing = append(missing, g.name)
+		}
+	}
+	s.mu.Unlock()
+	maps.Copy(kept, q.ask(ctx, missing, len(missing) == all.connected))
+	return q.build(ctx, all, func(name string) *result { return kept[name] })
+}
