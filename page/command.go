@@ -48,9 +48,12 @@ const maxDocument = 64 << 20 // far more than it has
 func commandPage(fl caddycmd.Flags) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	path := admincommand.EscapeSegment(fl.Arg(0)) + "/page"
+	getter, err := admincommand.Getter(fl)
+	if err != nil {
+		return err
+	}
 	get := func(query string, header http.Header) (*http.Response, error) {
-		return admincommand.Get(fl, path+"?"+query, header)
+		return getter(admincommand.EscapeSegment(fl.Arg(0))+"/page?"+query, header)
 	}
 	first, err := get("", nil) // else a wrong name, or address, is seen only in the browser
 	if err != nil {

@@ -8,16 +8,25 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"testing"
 
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/wsgiparty/wsgiparty"
 	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv(asCaddy) != "" {
+		caddycmd.Main()
+		return
+	}
 	partytest.Main(m, wsgiparty.Lookup, wsgiparty.Join, wsgiparty.OperatorFrom, wsgiparty.ErrHighAndDry)
 }
+
+// asCaddy, in the environment, makes the test program Caddy.
+const asCaddy = "WSGIPARTY_TEST_PAGE_AS_CADDY"
 
 // joins is a guest that joins with these services.
 func joins(services map[string]wsgiparty.Handler) partytest.InvitedFunc {

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -89,19 +90,18 @@ func Call[T any](fl caddycmd.Flags, method, path string, body []byte) (response 
 	return response, err
 }
 
-// Get gets what is at a path below Path, if need be with header fields such as If-None-Match, for a command that
-// asks again and again. It keeps no connection.
-func Get(fl caddycmd.Flags, path string, header http.Header) (*http.Response, error) {
+// Getter returns what gets what is at a path below Path, if need be with header fields such as If-None-Match, for a
+// command that asks again and again. It looks for the address once, and keeps no connection.
+func Getter(fl caddycmd.Flags) (func(path string, header http.Header) (*http.Response, error), error) {
 	address, err := addressOf(fl)
-	if err != nil {
-		return nil, err
-	}
-	header = header.Clone()
-	if header == nil {
-		header = make(http.Header)
-	}
-	header.Set("Connection", "close") // AdminAPIRequest makes a new client each time, whose connections would stay
-	return request(address, http.MethodGet, path, nil, header)
+	return func(path string, header http.Header) (*http.Response, error) {
+		header = maps.Clone(header)
+		if header == nil {
+			header = make(http.Header)
+		}
+		header.Set("Connection", "close") // AdminAPIRequest makes a new client each time, whose connections would stay
+		return request(address, http.MethodGet, path, nil, header)
+	}, err
 }
 
 func addressOf(fl caddycmd.Flags) (string, error) {
