@@ -114,12 +114,12 @@ func explain(err error, d *caddyfile.Dispenser) error {
 			return d.Errf("%s belongs to wsgi_party: write it in that block itself, not in one inside", word)
 		}
 		return d.Errf("%q is neither a directive nor a subdirective of wsgi_party%s; wsgi_party has %s; directives of a party are %s",
-			word, nearest.DidYouMean(word, append(partyDirectives, slices.Sorted(maps.Keys(options))...)...), caddytokens.ListOf(options), strings.Join(partyDirectives, " and "))
+			word, nearest.DidYouMean(word, append(partyDirectives, slices.Sorted(maps.Keys(options))...)...), caddytokens.ListOf(options), strings.Join(partyDirectives, ", "))
 	}
 	return err
 }
 
-var partyDirectives = []string{"wsgi_party_guest", "wsgi_party_ask"}
+var partyDirectives = []string{"wsgi_party_guest", "wsgi_party_ask", "wsgi_party_vars"}
 
 // option is one of the party's own subdirectives. Only invite may be repeated.
 type option struct {

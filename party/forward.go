@@ -52,12 +52,33 @@ func (a *App) Forward(headers []string) {
 type (
 	forwardedKey    struct{} // of the http.Header that an ask forwards
 	askedByGuestKey struct{} // of the placeholders of a request in which a guest asks
+	forwardOnlyKey  struct{} // of the headers but which an ask forwards none
 )
 
 // askedByGuest returns the context of a request in which a guest asks. Its headers are not a
 // visitor's but the guest's own: those to forward are what it sends as Party-Forward-<name>.
 func askedByGuest(r *http.Request) context.Context {
 	return context.WithValue(r.Context(), askedByGuestKey{}, r.Context().Value(caddy.ReplacerCtxKey))
+}
+
+// ForwardOnly returns the context for an ask that forwards, to guests that want them, no other headers of the request
+// that led to it than these and the trace. It is experimental.
+func ForwardOnly(ctx context.Context, headers []string) context.Context {
+	canonical := make([]string, len(headers))
+	for i, header := range headers {
+		canonical[i] = http.CanonicalHeaderKey(header)
+	}
+	return context.WithValue(ctx, forwardOnlyKey{}, canonical)
+}
+
+// forwardedIn returns the headers that an ask in that context forwards.
+func (a *App) forwardedIn(ctx context.Context) []string {
+	all := a.forwarded.all()
+	only, ok := ctx.Value(forwardOnlyKey{}).([]string)
+	if !ok {
+		return all
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(header string) bool { return !slices.Contains(only, header) })
 }
 
 // remoteContext makes the context of an ask's remote handlers. It takes down the headers that
@@ -81,9 +102,9 @@ func (a *App) remoteContext(ctx context.Context) context.Context {
 	loop, _ := placeholders.GetString("http.request.header." + loopHeader)
 	forwarded[loopHeader] = []string{loopOf(loop, partyline.Depth(ctx) > 1)}
 	if ctx.Value(askedByGuestKey{}) == placeholders {
-		read(reservedheader.Forward, a.forwarded.all())
+		read(reservedheader.Forward, a.forwardedIn(ctx))
 	} else {
-		read("", a.forwarded.all())
+		read("", a.forwardedIn(ctx))
 	}
 	return context.WithValue(ctx, forwardedKey{}, forwarded)
 }

@@ -44,21 +44,34 @@ type (
 // when, with their placeholders replaced, they are a number, true, false or null. A member
 // is meant wherever it stands; if its value is a list, so are the strings in that.
 func Parse(jsonText []byte, types []string) (*Payload, error) {
-	value, err := wire.ParsePayload(jsonText)
-	if err != nil {
-		return nil, fmt.Errorf("%w; write JSON, in backquotes in a Caddyfile: `{\"name\": \"home\"}`, or `\"home\"` for a string", err)
-	}
-	p := parser{types: types, found: make(map[string]bool)}
-	compiled, dynamic, err := p.compile(value, "")
+	all, err := ParseAll([][]byte{jsonText}, types)
 	if err != nil {
 		return nil, err
+	}
+	return all[0], nil
+}
+
+// ParseAll is Parse for several payloads, of which each type need only be in one.
+func ParseAll(jsonTexts [][]byte, types []string) ([]*Payload, error) {
+	p := parser{types: types, found: make(map[string]bool)}
+	var all []*Payload
+	for _, text := range jsonTexts {
+		value, err := wire.ParsePayload(text)
+		if err != nil {
+			return nil, fmt.Errorf("%w; write JSON, in backquotes in a Caddyfile: `{\"name\": \"home\"}`, or `\"home\"` for a string", err)
+		}
+		compiled, dynamic, err := p.compile(value, "")
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, &Payload{compiled, !dynamic})
 	}
 	for _, name := range types {
 		if !p.found[name] || name == "" {
 			return nil, p.unknown(name)
 		}
 	}
-	return &Payload{compiled, !dynamic}, nil
+	return all, nil
 }
 
 type parser struct {

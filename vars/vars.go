@@ -1,0 +1,258 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package vars
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"sync"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/wsgiparty/wsgiparty/internal/jsonpayload"
+	"github.com/wsgiparty/wsgiparty/internal/subrequest"
+	"github.com/wsgiparty/wsgiparty/internal/wire"
+	"github.com/wsgiparty/wsgiparty/party"
+	"github.com/wsgiparty/wsgiparty/partyline"
+	"go.uber.org/zap"
+)
+
+func init() {
+	caddy.RegisterModule(new(Vars))
+}
+
+// Vars is an HTTP handler that asks a party's guests, and makes what they answer the request's placeholders: the
+// answer of an ask named `user` is `{http.wsgi_party.user}`, and if it is an object, its member `name` is
+// `{http.wsgi_party.user.name}`, and so on. Text is as it is, null and what is not there are empty, and
+// everything else is JSON.
+//
+// All that it asks, it asks together, and takes the first answer of each. Then it calls the next handler, unless nobody has answered and
+// `missing` is a status. An answer to the service `url` counts only if it is safe to link to.
+//
+// A request from the party itself, by which a guest is invited, or is asked by this very handler, asks nothing: its
+// placeholders are empty.
+//
+// Answers are text that guests choose. Caddy does not look in them for further placeholders, but neither are they
+// escaped for HTML. Do not dial them: for that there is `dynamic wsgi_party` in `reverse_proxy`.
+type Vars struct {
+	// The name of the party. Default: the party in whose routes the handler is.
+	Party string `json:"party,omitempty"`
+
+	// What is asked for, up to 16 of them.
+	Asks []Ask `json:"asks,omitempty"`
+
+	// The members of payloads, at any depth, whose strings become what they say if, with their placeholders
+	// replaced, they are a number, true, false or null. Default: none, so that all are strings.
+	PayloadTypes []string `json:"payload_types,omitempty"`
+
+	// The headers of the request, such as Cookie, that go on to those guests whose `forward` lists them. Default: none
+	// but the trace.
+	Forward []string `json:"forward,omitempty"`
+
+	// The status, from 400 to 599, of an error where nobody answers one of the asks. Default: none; what it is asked for is
+	// empty.
+	Missing int `json:"missing,omitempty"`
+
+	operator *partyline.Operator
+	payloads []*jsonpayload.Payload
+	logger   *zap.Logger
+}
+
+// Ask is what is asked for under a name.
+type Ask struct {
+	// The name of the placeholder, of letters, digits, _ and -, but not `url` or `guest`. Required.
+	Name string `json:"name"`
+
+	// The service. Required.
+	Service string `json:"service"`
+
+	// The payload. Placeholders in its strings are replaced, wherever they stand but in the names of members.
+	// Default: null.
+	Payload json.RawMessage `json:"payload,omitempty"`
+}
+
+const (
+	maxAsks = 16
+	maxName = 64
+)
+
+// CaddyModule returns the Caddy module information.
+func (*Vars) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.wsgi_party_vars", New: func() caddy.Module { return new(Vars) }}
+}
+
+// Provision finds the party.
+func (v *Vars) Provision(ctx caddy.Context) (err error) {
+	v.logger = ctx.Logger()
+	if h := party.Around(ctx); v.Party == "" && h != nil {
+		v.Party = h.Name()
+	}
+	if v.Party == "" {
+		return fmt.Errorf("it is in no party's routes: say which party it asks (wsgi_party_vars <party>); %s", party.WhichParties(ctx))
+	}
+	if v.payloads, err = v.check(); err != nil {
+		return err
+	}
+	v.operator, err = party.Join(ctx, v.Party, "")
+	return err
+}
+
+// check returns the payloads, or says what is wrong.
+func (v *Vars) check() ([]*jsonpayload.Payload, error) {
+	if len(v.Asks) > maxAsks {
+		return nil, fmt.Errorf("it asks for %d: write up to %d, and others in another handler", len(v.Asks), maxAsks)
+	}
+	if v.Missing != 0 && (v.Missing < 400 || v.Missing > 599) {
+		return nil, fmt.Errorf("missing is %d: write empty, or a status from 400 to 599, such as 503", v.Missing)
+	}
+	names := make(map[string]bool)
+	var texts [][]byte
+	for _, ask := range v.Asks {
+		if err := checkName(ask.Name); err != nil {
+			return nil, err
+		}
+		if names[ask.Name] {
+			return nil, fmt.Errorf("two asks are named %q: give each a name of its own", ask.Name)
+		}
+		if ask.Service == "" {
+			return nil, fmt.Errorf("ask %s names no service", ask.Name)
+		}
+		names[ask.Name] = true
+		texts = append(texts, ask.Payload)
+	}
+	return jsonpayload.ParseAll(texts, v.PayloadTypes)
+}
+
+func checkName(name string) error {
+	switch name {
+	case "":
+		return errors.New("an ask has no name: write that of its placeholder, as in ask user whoami")
+	case "url", "guest":
+		return fmt.Errorf("an ask is named %q, but {%s%[1]s…} is something else: write another name", name, prefix)
+	}
+	for _, r := range name {
+		if (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '_' && r != '-' {
+			return fmt.Errorf("an ask is named %.100q, with a %q: write letters, digits, _ and - only", name, r)
+		}
+	}
+	if len(name) > maxName {
+		return fmt.Errorf("an ask is named %.20q…, of %d bytes: write no more than %d", name, len(name), maxName)
+	}
+	return nil
+}
+
+// askedBy is the key of contexts in which a handler asks.
+type askedBy struct{ *Vars }
+
+// ServeHTTP asks, and passes the request on.
+func (v *Vars) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	a := answersOf(r)
+	if a == nil {
+		return errors.New("the request is not one of Caddy's")
+	}
+	if r.Context().Value(askedBy{v}) != nil || party.PeekInvitation(r) != nil {
+		for _, ask := range v.Asks {
+			a.set(ask.Name, nil)
+		}
+		return next.ServeHTTP(w, r)
+	}
+	ctx := party.ForwardOnly(context.WithValue(r.Context(), askedBy{v}, true), v.Forward)
+	found := v.ask(ctx, a)
+	if r.Context().Err() == context.Canceled {
+		return caddyhttp.Error(subrequest.StatusClientClosedRequest, context.Canceled)
+	}
+	var missing error
+	for i, f := range found {
+		a.set(v.Asks[i].Name, f.value)
+		if f.err == nil {
+			continue
+		}
+		logFailure(v.logger, v.operator, v.Asks[i].Service, f.err, zap.String("name", v.Asks[i].Name))
+		if missing == nil {
+			missing = fmt.Errorf("nobody in party %q answers service %q for {%s%s}: %w", v.Party, v.Asks[i].Service, prefix, v.Asks[i].Name, f.err)
+		}
+	}
+	if missing != nil && v.Missing != 0 {
+		return caddyhttp.Error(v.Missing, missing)
+	}
+	return next.ServeHTTP(w, r)
+}
+
+type found struct {
+	value any
+	err   error
+}
+
+// ask asks for everything: together where answers come from outside this process.
+func (v *Vars) ask(ctx context.Context, a *answers) []found {
+	all := make([]found, len(v.Asks))
+	var group sync.WaitGroup
+	defer group.Wait()
+	for i := range v.Asks {
+		payload, err := v.payloads[i].Fill(a.placeholders)
+		if err != nil {
+			all[i].err = err
+			continue
+		}
+		last := i == len(v.Asks)-1
+		if last || v.operator.Partyline().RemoteHandlers(v.Asks[i].Service, payload) == 0 {
+			v.first(ctx, i, payload, &all[i])
+			continue
+		}
+		group.Go(func() { v.first(ctx, i, payload, &all[i]) })
+	}
+	return all
+}
+
+// first takes the first answer.
+func (v *Vars) first(ctx context.Context, i int, payload any, f *found) {
+	defer func() {
+		if value := recover(); value != nil {
+			f.err = fmt.Errorf("panic: %v\n%s", value, debug.Stack())
+		}
+	}()
+	service := v.Asks[i].Service
+	f.value, f.err = partyline.FirstFunc(ctx, v.operator, service, payload, func(answer any) (any, error) {
+		value, err := decoded(answer)
+		if err != nil || service != party.URLService {
+			return value, err
+		}
+		text, ok := value.(string)
+		if !ok {
+			return nil, errors.New("the URL is no string")
+		}
+		return party.Linkable(v.operator.Partyline(), text)
+	})
+}
+
+// decoded returns an answer as decoded JSON.
+func decoded(answer any) (any, error) {
+	var text []byte
+	switch answer := answer.(type) {
+	case nil, string, bool, json.Number:
+		return answer, nil
+	case json.RawMessage:
+		text = answer
+	default:
+		var err error
+		if text, err = wire.Encode(answer); err != nil {
+			return nil, err
+		}
+	}
+	value, err := wire.ParseJSON(text)
+	if err != nil {
+		return nil, fmt.Errorf("the answer is %w", err)
+	}
+	return value, nil
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*Vars)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Vars)(nil)
+)
