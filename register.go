@@ -15,5 +15,6 @@ import (
 	_ "github.com/wsgiparty/wsgiparty/operations"     // admin API, command, metrics
 	_ "github.com/wsgiparty/wsgiparty/page"           // wsgi_party_page, caddy wsgi-party page
 	_ "github.com/wsgiparty/wsgiparty/partytemplates" // functions for pages
+	_ "github.com/wsgiparty/wsgiparty/upstreams"      // dynamic upstreams of reverse_proxy
 	_ "github.com/wsgiparty/wsgiparty/vars"           // wsgi_party_vars
 )
