@@ -113,7 +113,7 @@ const (
 	maxGuests   = 400
 	maxServices = 200
 	maxEdges    = 400 // of askers, and of replies
-	maxOfOne    = 24  // of them of one service, unless only that is looked at
+	maxOfOne    = 8   // of them of one service, unless only that is looked at
 	maxOfGuest  = 8   // services
 	maxGuestsOf = 8   // a service
 	maxInvites  = 2   // of a guest, which as many servers may invite
