@@ -188,6 +188,8 @@ type found struct {
 	err   error
 }
 
+var errEnded = errors.New("asking has ended without an answer")
+
 // ask asks for everything: together where answers come from outside this process.
 func (v *Vars) ask(ctx context.Context, a *answers) []found {
 	all := make([]found, len(v.Asks))
@@ -204,6 +206,7 @@ func (v *Vars) ask(ctx context.Context, a *answers) []found {
 			v.first(ctx, i, payload, &all[i])
 			continue
 		}
+		all[i].err = errEnded
 		group.Go(func() { v.first(ctx, i, payload, &all[i]) })
 	}
 	return all
@@ -230,8 +233,13 @@ func (v *Vars) first(ctx context.Context, i int, payload any, f *found) {
 	})
 }
 
-// decoded returns an answer as decoded JSON.
-func decoded(answer any) (any, error) {
+// decoded returns an answer as decoded JSON. What panics while it makes its JSON is its guest's failure.
+func decoded(answer any) (value any, err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			value, err = nil, fmt.Errorf("the answer, a %T, panics: %v", answer, cause)
+		}
+	}()
 	var text []byte
 	switch answer := answer.(type) {
 	case nil, string, bool, json.Number:
@@ -239,13 +247,11 @@ func decoded(answer any) (any, error) {
 	case json.RawMessage:
 		text = answer
 	default:
-		var err error
 		if text, err = wire.Encode(answer); err != nil {
 			return nil, err
 		}
 	}
-	value, err := wire.ParseJSON(text)
-	if err != nil {
+	if value, err = wire.ParseJSON(text); err != nil {
 		return nil, fmt.Errorf("the answer is %w", err)
 	}
 	return value, nil
