@@ -91,6 +91,7 @@ func (f *fetcher) begin() error {
 		f.logger.Warn("hrefs has no effect: this guest's hrefs lie under what comes before __invite__ in the path of its invite",
 			zap.String("hint", "leave hrefs out; an href elsewhere is written as `service <service> <href>`"))
 	}
+	f.invitation.ByManifest(f.last.info())
 	soFar := party.InviteInfo{Result: party.InviteJoined, Hint: f.hint()}
 	if f.last.manifest == nil && !f.declaresSomething() {
 		soFar = f.waiting()

@@ -61,6 +61,9 @@ func (f *fetcher) act(a answer) party.InviteInfo {
 	} else {
 		info.Hint = f.adviceOn(&info, v, a.ofCaddy)
 	}
+	if f.standing != denied {
+		info.Manifest = f.last.info()
+	}
 	if v == broken {
 		f.paused.Store(&pause{time.Now().Add(wait), a.status})
 		if !f.counted && f.isCounted(a.status) {
@@ -117,7 +120,7 @@ func (f *fetcher) waitAfter(v verdict, a answer, err error) time.Duration {
 
 // join puts the guest on the line by the manifest of the answer, or by the last one.
 func (f *fetcher) join(a answer, v verdict) error {
-	next := lastManifest{etag: etagOf(a.header), body: a.body, fetched: a.time, stored: f.last.stored}
+	next := lastManifest{etag: etagOf(a.header), body: a.body, accepted: f.last.accepted, fetched: a.time, stored: f.last.stored}
 	if v == unchanged {
 		next.etag, next.body, next.manifest = cmp.Or(next.etag, f.last.etag), f.last.body, f.last.manifest
 	} else {
@@ -133,7 +136,7 @@ func (f *fetcher) join(a answer, v verdict) error {
 		}
 	}
 	if changed {
-		next.stored = ""
+		next.accepted, next.stored = a.time, ""
 	}
 	next.fresh = time.Now().Add(maxAgeOf(a.header))
 	f.keep(next)

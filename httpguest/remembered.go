@@ -27,9 +27,15 @@ type lastManifest struct {
 	manifest *manifest.Manifest
 	body     []byte // as it came
 	etag     string
-	fetched  time.Time
+	accepted time.Time // when it first came
+	fetched  time.Time // when it last came, or was confirmed
 	fresh    time.Time // until when
 	stored   string    // where; empty if it is not
+}
+
+// info tells people of the manifest.
+func (l *lastManifest) info() party.ManifestInfo {
+	return party.ManifestInfo{Accepted: l.accepted, Confirmed: l.fetched}
 }
 
 // remembered is what each config tells the next of an application.
@@ -151,7 +157,7 @@ func (f *fetcher) stored() (last lastManifest) {
 		f.logger.Warn("the guest's last manifest cannot be read from storage", zap.Error(err))
 		return last
 	}
-	return lastManifest{manifest: last.manifest, fetched: stored.Fetched, stored: f.storage}
+	return lastManifest{manifest: last.manifest, accepted: stored.Fetched, fetched: stored.Fetched, stored: f.storage}
 }
 
 // store stores the last good manifest. If that fails, it is tried again when the
@@ -160,7 +166,7 @@ func (f *fetcher) store() {
 	last := f.last
 	encoded, err := last.manifest.MarshalJSON() // json.Marshal would make it longer
 	if err == nil {
-		encoded = fmt.Appendf(nil, `{"fetched":%q,"manifest":%s}`, last.fetched.UTC().Format(time.RFC3339), encoded)
+		encoded = fmt.Appendf(nil, `{"fetched":%q,"manifest":%s}`, last.fetched.UTC().Format(time.RFC3339Nano), encoded)
 		err = f.app.Storage().Store(f.storage, encoded)
 	}
 	if err != nil {

@@ -140,6 +140,7 @@ func notFound(what, name string, names []string) error {
 type (
 	partyJSON struct {
 		Party    string        `json:"party"`
+		Loaded   time.Time     `json:"loaded,omitzero"` // the config
 		Invites  []inviteJSON  `json:"invites"`
 		Guests   []guestJSON   `json:"guests"`
 		Services []serviceJSON `json:"services"`
@@ -156,9 +157,14 @@ type (
 		Status      int                `json:"status"`
 		Error       string             `json:"error"`
 		Hint        string             `json:"hint,omitempty"`
+		Manifest    manifestJSON       `json:"manifest,omitzero"`
 		OldManifest time.Time          `json:"old_manifest,omitzero"`
 		Time        time.Time          `json:"time"`
 		Duration    float64            `json:"duration"`
+	}
+	manifestJSON struct { // as party.ManifestInfo
+		Accepted  time.Time `json:"accepted"`
+		Confirmed time.Time `json:"confirmed"`
 	}
 	sentJSON struct {
 		inviteJSON
@@ -206,7 +212,7 @@ func toJSON(p party.PartyInfo) partyJSON {
 	}
 	slices.SortFunc(services, func(a, b serviceJSON) int { return strings.Compare(a.Service, b.Service) })
 	_, replies := p.Partyline.Counts()
-	return partyJSON{p.Partyline.Name(), each(p.Invites, inviteToJSON), each(p.Partyline.Guests(), guestToJSON), services, each(replies, countToJSON), each(p.Partyline.Askers(), askerToJSON), trafficToJSON(trafficOf(p)), p.AskURLs}
+	return partyJSON{p.Partyline.Name(), p.Loaded, each(p.Invites, inviteToJSON), each(p.Partyline.Guests(), guestToJSON), services, each(replies, countToJSON), each(p.Partyline.Askers(), askerToJSON), trafficToJSON(trafficOf(p)), p.AskURLs}
 }
 
 func guestToJSON(g partyline.GuestInfo) guestJSON {
@@ -220,7 +226,7 @@ func countToJSON(c partyline.ReplyCount) countJSON {
 func askerToJSON(c partyline.AskerCount) askerJSON { return askerJSON(c) }
 
 func inviteToJSON(i party.InviteInfo) inviteJSON {
-	return inviteJSON{i.Server, i.URI, i.Guest, i.Result, i.Status, wire.Message(i.Err), i.Hint, i.OldManifest, i.Time, i.Duration.Seconds()}
+	return inviteJSON{i.Server, i.URI, i.Guest, i.Result, i.Status, wire.Message(i.Err), i.Hint, manifestJSON(i.Manifest), i.OldManifest, i.Time, i.Duration.Seconds()}
 }
 
 // each returns what f makes of each element.

@@ -388,6 +388,7 @@ func TestAnInviteSentAgainWaitsForTheApplication(t *testing.T) {
 	blog := partytest.NewInvited(t, partytest.Status(404))
 	c.Site("wsgi_party " + party + " {\ninvite /blog/__invite__/\n" + partytest.Mounted("blog", "", blog) + "}")
 	check.Equal(t, invitesOf(t, party, true)["blog"].Result, wsgiparty.InviteNotAnswered)
+	const byManifest = `"manifest": {"accepted": "TIME", "confirmed": "TIME"}`
 	guest := "?guest=blog"
 	invite := func(want string) {
 		t.Helper()
@@ -396,20 +397,20 @@ func TestAnInviteSentAgainWaitsForTheApplication(t *testing.T) {
 	blog.OnInvite(slow(partytest.Status(403)))
 	invite(`"result": "refused", "status": 403, "error": "", "hint": "HINT", "sent": true`)
 	blog.OnInvite(slow(manifest))
-	invite(`"result": "joined", "status": 200, "error": "", "sent": true`)
+	invite(byManifest + `, "result": "joined", "status": 200, "error": "", "sent": true`)
 	c.ExpectJSONAnswers(party, "ping", `"pong"`)
 	invited := blog.Invites()
 	guest = ""
-	invite(`"result": "joined", "status": 200, "error": "", "sent": false`)
+	invite(byManifest + `, "result": "joined", "status": 200, "error": "", "sent": false`)
 	check.Equal(t, blog.Invites(), invited, "who is on the line is invited again")
 
 	// A guest that is named is asked what it answers for now, and keeps answering.
 	guest = "?guest=blog"
 	blog.OnInvite(slow(partytest.Manifest(`{"services": {"ping": {"answer": "pang"}, "gone": {"href": "/gone"}}}`)))
-	invite(`"result": "joined", "status": 200, "error": "", "sent": true`)
+	invite(byManifest + `, "result": "joined", "status": 200, "error": "", "sent": true`)
 	c.ExpectJSONAnswers(party, "ping", `"pang"`)
 	blog.OnInvite(slow(manifest))
-	invite(`"result": "joined", "status": 200, "error": "", "sent": true`)
+	invite(byManifest + `, "result": "joined", "status": 200, "error": "", "sent": true`)
 	check.Equal(t, blog.Invites(), invited+2, "invites of a guest on the line")
 	c.ExpectJSONAnswers(party, "ping", `"pong"`)
 
@@ -418,12 +419,12 @@ func TestAnInviteSentAgainWaitsForTheApplication(t *testing.T) {
 	_, _ = operatorOf(c, party).AskAround(t.Context(), "gone", nil)
 	partytest.Eventually(t, "the invite fails", func() bool { return invitesOf(t, party, false)["blog"].Status == 500 })
 	invited = blog.Invites()
-	invite(`"result": "failed", "status": 500, "error": "", "hint": "HINT", "old_manifest": "TIME", "sent": true`)
+	invite(byManifest + `, "result": "failed", "status": 500, "error": "", "hint": "HINT", "old_manifest": "TIME", "sent": true`)
 	n := blog.Invites()
 	check.ErrorIf(t, n == invited, "the application was not asked")
 	c.ExpectJSONAnswers(party, "ping", `"pong"`)
 	blog.OnInvite(slow(manifest))
-	invite(`"result": "joined", "status": 200, "error": "", "sent": true`)
+	invite(byManifest + `, "result": "joined", "status": 200, "error": "", "sent": true`)
 	c.ExpectJSONAnswers(party, "ping", `"pong"`)
 }
 

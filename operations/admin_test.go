@@ -117,7 +117,7 @@ func (c *adminTest) expectShown(party, part, want string) {
 	check.Equal(c, c.plain(string(shown[part])), c.plain(want), part)
 }
 
-var varying = regexp.MustCompile(`"(time|joined|old_manifest|duration|hint)":("(?:[^"\\]|\\.)+"|[0-9.e+-]+)`)
+var varying = regexp.MustCompile(`"(time|joined|loaded|accepted|confirmed|old_manifest|duration|hint)":("(?:[^"\\]|\\.)+"|[0-9.e+-]+)`)
 
 // plain returns JSON without what differs from run to run.
 func (c *adminTest) plain(text string) string {
@@ -228,7 +228,8 @@ func TestTheAdminAPIShowsWhoIsOnTheLineAndWhatCameOfIt(t *testing.T) {
 			{"guest": "two", "service": "number", "asked": 4, "answered": 1, "declined": 3, "failed": 0, "refused": 0, "last_error": ""}
 		],
 		"askers": [{"guest": "", "service": "number", "asks": 4}],
-		"traffic": {"guests": []}
+		"traffic": {"guests": []},
+		"loaded": "TIME"
 	}`
 	c.expectJSON("GET", "/wsgi_party/"+party, "", want)
 	c.expectJSON("GET", "/wsgi_party/"+party+"/", "", want)
@@ -265,7 +266,7 @@ func TestTheAdminAPIShowsNothingAsEmptyLists(t *testing.T) {
 		_, err := wsgiparty.Join(ctx, "joined only", "")
 		return err
 	})
-	const empty = `{"party": %q, "invites": [], "guests": [], "services": [], "counts": [], "askers": [], "traffic": {"guests": []}}`
+	const empty = `{"party": %q, "loaded": "TIME", "invites": [], "guests": [], "services": [], "counts": [], "askers": [], "traffic": {"guests": []}}`
 	for name, test := range map[string]struct {
 		directives string
 		parties    []string

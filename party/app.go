@@ -16,6 +16,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"text/template"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/spf13/cobra"
@@ -74,6 +75,8 @@ type App struct {
 	logger *zap.Logger
 	events *eventQueue
 
+	loaded time.Time // when it started
+
 	mu       sync.RWMutex
 	entries  map[string]*Entry
 	keys     token.Ring // of all guests: none may have another's
@@ -117,6 +120,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 
 // Start makes keys, listens for what guests ask, and warns about what only the whole config shows.
 func (a *App) Start() error {
+	a.loaded = time.Now()
 	if app, err := a.config.AppIfConfigured("http"); err == nil {
 		a.sites.see([]caddy.Module{app.(caddy.Module)})
 	}

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/wsgiparty/wsgiparty/internal/guestname"
@@ -245,6 +246,7 @@ func Lookup(party string) (*partyline.Operator, bool) {
 // PartyInfo is what there is to know of a party of the running config.
 type PartyInfo struct {
 	Partyline   *partyline.Partyline    // tells who is on the line, and what was asked
+	Loaded      time.Time               // when the config was loaded
 	Invites     []InviteInfo            // of all handlers that name the party, by server and as configured
 	AskURLs     []string                // where guests are told that they can ask, by ask_on
 	InvitesSent map[InviteResult]uint64 // since the process began, from config to config; all results are in it
@@ -270,7 +272,7 @@ func Parties() []PartyInfo {
 
 // Info returns what there is to know of the party now.
 func (e *Entry) Info() PartyInfo {
-	info := PartyInfo{Partyline: e.Partyline, Invites: sent(e.app.invitesOf(e.Name())), AskURLs: e.app.askURLsOf(e), InvitesSent: make(map[InviteResult]uint64)}
+	info := PartyInfo{Partyline: e.Partyline, Loaded: e.app.loaded, Invites: sent(e.app.invitesOf(e.Name())), AskURLs: e.app.askURLsOf(e), InvitesSent: make(map[InviteResult]uint64)}
 	for i, result := range inviteResults {
 		info.InvitesSent[result] = e.history.invites[i].Load()
 	}

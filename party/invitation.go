@@ -39,6 +39,7 @@ type Invitation struct {
 	accepted atomic.Bool
 	advice   atomic.Pointer[string]
 	below    atomic.Pointer[basesBelow]
+	manifest atomic.Pointer[ManifestInfo]
 	keys     atomic.Pointer[token.Keys]
 	ask      atomic.Pointer[partyAsk]
 	refresh  atomic.Pointer[func(context.Context)]
@@ -143,6 +144,10 @@ func (i *Invitation) Accepted() bool { return i.accepted.Load() }
 // Advise says what to do about the invite if nobody accepts it, or about a guest that joins by it.
 func (i *Invitation) Advise(hint string) { i.advice.Store(&hint) }
 
+// ByManifest says, before the invite is over, by which manifest the guest joins. In what it reports later, it
+// says so itself.
+func (i *Invitation) ByManifest(m ManifestInfo) { i.manifest.Store(&m) }
+
 // Defer says, before the invite is answered with a 2xx status, that more is to come of it:
 // soFar, of which Result, Status, Hint and OldManifest count, until Report is called. A guest
 // that has not joined so far is not told of before.
@@ -172,6 +177,9 @@ func (i *Invitation) settle(info *InviteInfo) {
 		if info.Hint = *advice; info.Err == errLeavesProcess {
 			info.Err = nil // it is no matter where it went on to
 		}
+	}
+	if m := i.manifest.Load(); m != nil && info.Result == InviteJoined {
+		info.Manifest = *m
 	}
 	if i.soFar != nil && info.Result == InviteJoined {
 		info.Result, info.Hint, info.OldManifest = i.soFar.Result, i.soFar.Hint, i.soFar.OldManifest

@@ -41,6 +41,9 @@ type InviteInfo struct {
 	// IsManifest is whether the body was a manifest, of whatever type.
 	IsManifest bool
 
+	// Manifest is by which manifest the guest is on the line. Zero for others.
+	Manifest ManifestInfo
+
 	// OldManifest is when the manifest was fetched by which the guest is on the line while its
 	// application does not confirm it. Zero for others.
 	OldManifest time.Time
@@ -58,6 +61,13 @@ type InviteInfo struct {
 
 	invitation *Invitation // that was sent
 	pending    bool        // whether that is all that is known, since the guest is yet to report
+}
+
+// ManifestInfo tells which of its manifests an application is on the line by. A reload, and as far
+// as it is stored a restart of Caddy, takes it over with its times.
+type ManifestInfo struct {
+	Accepted  time.Time // when the application first answered with it
+	Confirmed time.Time // when the application last said that it still holds
 }
 
 // SetAnswer sets what the answer was like.
