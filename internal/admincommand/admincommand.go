@@ -7,7 +7,6 @@ package admincommand
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,8 +17,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"text/tabwriter"
-	"unicode"
 
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
@@ -40,10 +37,10 @@ func Run(f func(caddycmd.Flags) error) func(*cobra.Command, []string) error {
 			return caddy.ExitCodeSuccess, nil
 		}
 		status := caddy.ExitCodeFailedStartup
-		if _, ok := errors.AsType[unreachableError](err); ok {
+		if IsUnreachable(err) {
 			status = exitUnreachable
 		}
-		return status, errors.New(strings.Map(printable, err.Error()))
+		return status, errors.New(Printable(err.Error()))
 	})
 }
 
@@ -65,26 +62,8 @@ type unreachableError struct{ error }
 // Call makes a request below Path to the running Caddy's admin API, and returns the decoded
 // response; with --json it is printed, too.
 func Call[T any](fl caddycmd.Flags, method, path string, body []byte) (response T, err error) {
-	address, err := addressOf(fl)
-	if err != nil {
-		return response, err
-	}
-	r, err := request(address, method, path, body, nil)
-	if _, ok := errors.AsType[unreachableError](err); ok && method == http.MethodGet {
-		r, err = request(address, method, path, body, nil) // a reload ends connections
-	}
-	if err != nil {
-		return response, err
-	}
-	defer r.Body.Close()
-	encoded, err := io.ReadAll(r.Body)
-	if err != nil {
-		return response, unreachableError{fmt.Errorf("the admin API at %s broke off: %w", address, err)}
-	}
-	if err := json.Unmarshal(encoded, &response); err != nil {
-		return response, fmt.Errorf("the admin API at %s answers with something else: %w", address, err)
-	}
-	if fl.Bool("json") {
+	response, encoded, err := call[T](fl, method, path, body)
+	if err == nil && fl.Bool("json") {
 		_, err = os.Stdout.Write(encoded)
 	}
 	return response, err
@@ -95,24 +74,68 @@ func Call[T any](fl caddycmd.Flags, method, path string, body []byte) (response 
 func Getter(fl caddycmd.Flags) (func(path string, header http.Header) (*http.Response, error), error) {
 	address, err := addressOf(fl)
 	return func(path string, header http.Header) (*http.Response, error) {
-		header = maps.Clone(header)
-		if header == nil {
-			header = make(http.Header)
-		}
-		header.Set("Connection", "close") // AdminAPIRequest makes a new client each time, whose connections would stay
 		return request(address, http.MethodGet, path, nil, header)
 	}, err
+}
+
+// Get is Call for something to read, and never prints it.
+func Get[T any](fl caddycmd.Flags, path string) (response T, err error) {
+	response, _, err = call[T](fl, http.MethodGet, path, nil)
+	return response, err
+}
+
+// FindAddress finds the address of the admin API once for many calls.
+func FindAddress(fl caddycmd.Flags) error {
+	address, err := addressOf(fl)
+	if err != nil {
+		return err
+	}
+	return fl.Set("address", address)
 }
 
 func addressOf(fl caddycmd.Flags) (string, error) {
 	address, err := caddycmd.DetermineAdminAPIAddress(fl.String("address"), nil, fl.String("config"), fl.String("adapter"))
 	if err != nil {
-		return "", fmt.Errorf("couldn't determine admin API address: %w", err)
+		err = fmt.Errorf("couldn't determine admin API address: %w", err)
 	}
-	return address, nil
+	return address, err
+}
+
+// IsUnreachable reports whether an error means that no Caddy answers.
+func IsUnreachable(err error) bool {
+	_, ok := errors.AsType[unreachableError](err)
+	return ok
+}
+
+func call[T any](fl caddycmd.Flags, method, path string, body []byte) (response T, encoded []byte, err error) {
+	address, err := addressOf(fl)
+	if err != nil {
+		return response, nil, err
+	}
+	r, err := request(address, method, path, body, nil)
+	if IsUnreachable(err) && method == http.MethodGet {
+		r, err = request(address, method, path, body, nil) // a reload ends connections
+	}
+	if err != nil {
+		return response, nil, err
+	}
+	defer r.Body.Close()
+	encoded, err = io.ReadAll(r.Body)
+	if err != nil {
+		return response, nil, unreachableError{fmt.Errorf("the admin API at %s broke off: %w", address, err)}
+	}
+	if err := json.Unmarshal(encoded, &response); err != nil {
+		return response, nil, fmt.Errorf("the admin API at %s answers with something else: %w", address, err)
+	}
+	return response, encoded, nil
 }
 
 func request(address, method, path string, body []byte, header http.Header) (*http.Response, error) {
+	header = maps.Clone(header)
+	if header == nil {
+		header = make(http.Header)
+	}
+	header.Set("Connection", "close") // AdminAPIRequest makes a new client each time, whose connections would stay
 	r, err := caddycmd.AdminAPIRequest(address, method, Path+path, header, bytes.NewReader(body))
 	if err == nil {
 		return r, nil
@@ -131,50 +154,3 @@ func request(address, method, path string, body []byte, header http.Header) (*ht
 
 // EscapeSegment escapes a name for a path, of which dots alone would be no part.
 func EscapeSegment(name string) string { return strings.ReplaceAll(url.PathEscape(name), ".", "%2E") }
-
-// Table is rows of cells with tabs between them.
-type Table struct{ strings.Builder }
-
-// NewTable returns a table with these titles of its columns.
-func NewTable(titles ...any) *Table {
-	t := new(Table)
-	t.Row(titles...)
-	return t
-}
-
-// Row adds a row.
-func (t *Table) Row(cells ...any) {
-	for i, cell := range cells {
-		if i > 0 {
-			t.WriteByte('\t')
-		}
-		t.WriteString(cmp.Or(strings.Map(printable, fmt.Sprint(cell)), "-"))
-	}
-	t.WriteByte('\n')
-}
-
-// printable keeps what guests say from moving the terminal's cursor.
-func printable(r rune) rune {
-	if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
-		return ' '
-	}
-	return r
-}
-
-// Print prints the tables in aligned columns, unless --json has printed what is in them.
-func Print(fl caddycmd.Flags, tables ...*Table) error {
-	if fl.Bool("json") {
-		return nil
-	}
-	var text bytes.Buffer
-	aligned := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	for i, t := range tables {
-		if i > 0 {
-			fmt.Fprintln(aligned)
-		}
-		fmt.Fprint(aligned, t.String())
-	}
-	aligned.Flush()
-	_, err := text.WriteTo(os.Stdout)
-	return err
-}
