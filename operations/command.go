@@ -25,12 +25,19 @@ func init() {
 		Name:  "wsgi-party",
 		Short: "Shows, asks and invites the guests of parties",
 		Long: `
-Shows who is on the partylines of a running Caddy, asks the guests, and
-invites again those that did not join.
+Shows the parties of a running Caddy: which guests, that is applications, have
+joined, what each is asked, and what to do about those that have not joined. It
+also asks guests, invites them again, and follows what happens.
 
 It connects to Caddy's admin API at '` + caddy.DefaultAdminListen + `'. You may
 explicitly specify the --address, or use the --config flag to load the
 admin address from your config.
+
+Terminals get colors, unless NO_COLOR is set, and tables that fit them. What is
+not printable in names and errors is written as in '\x1b'.
+
+'caddy completion' makes a script by which your shell completes the names of
+parties, guests and services. It asks the running Caddy for them.
 
 The exit status is 0 if all went well, 2 if no Caddy answers at the admin
 address, and 1 otherwise: if nobody answered an ask, say, or if a guest
@@ -40,7 +47,7 @@ failed or did not join.`,
 			flags.String("address", "", "Address of the administration API listener (if --config is not used)")
 			flags.StringP("config", "c", "", "Configuration file (if --address is not used)")
 			flags.StringP("adapter", "a", "", "Name of config adapter to apply (if --config is used)")
-			flags.Bool("json", false, "Print the JSON of the admin API")
+			flags.Bool("json", false, "Print JSON: that of the admin API, or one object for each event of watch")
 
 			command.RunE = func(command *cobra.Command, args []string) error {
 				if len(args) > 0 {
@@ -58,10 +65,15 @@ failed or did not join.`,
 				return added
 			}
 			add("list", "Lists the parties", cobra.NoArgs, commandList)
-			add("show <party>", "Shows the invites, guests and services of a party, what was asked, and which guests the requests go to", cobra.ExactArgs(1), commandShow)
+			add("show <party>", "Shows the invites, guests, services, asks and traffic of a party", cobra.ExactArgs(1), commandShow).Long = showHelp
 			ask := add("ask <party> <service> [<payload>]", "Asks the guests of a party for a service, with a payload of JSON", cobra.RangeArgs(2, 3), commandAsk)
 			ask.Flags().Bool("first", false, "Stop at the first answer")
-			add("invite <party> [<guest>]", "Invites again the guests that are not on the line, or asks that one what it answers for now", cobra.RangeArgs(1, 2), commandInvite)
+			ask.Example = `  caddy wsgi-party ask main url '{"name": "blog:post", "values": {"slug": "hello"}}'`
+			invite := add("invite <party> [<guest>]", "Invites again the guests that are not on the line, or asks that one what it answers for now", cobra.RangeArgs(1, 2), commandInvite)
+			invite.ValidArgsFunction = completer("party", "invited guest")
+			watch := add("watch <party>", "Follows joins, failures and asks as they happen", cobra.ExactArgs(1), commandWatch)
+			watch.Flags().Duration("interval", time.Second, fmt.Sprintf("How often to look, from %v to %v", minInterval, maxInterval))
+			watch.Long = watchHelp
 			for _, make := range party.RegisteredCommands() {
 				added := make()
 				if slices.ContainsFunc(command.Commands(), func(c *cobra.Command) bool { return c.Name() == added.Name() }) {
@@ -69,6 +81,7 @@ failed or did not join.`,
 				}
 				command.AddCommand(added)
 			}
+			completeNames(command)
 		},
 	})
 }
@@ -86,37 +99,13 @@ func commandList(fl caddycmd.Flags) error {
 				joined++
 			}
 		}
-		t.Row(p.Party, len(p.Guests), len(p.Services), fmt.Sprintf("%d of %d joined", joined, len(p.Invites)))
+		color := admincommand.Green
+		if joined < len(p.Invites) {
+			color = admincommand.Yellow
+		}
+		t.Row(p.Party, len(p.Guests), len(p.Services), admincommand.Colored{Value: fmt.Sprintf("%d of %d joined", joined, len(p.Invites)), Color: color})
 	}
 	return admincommand.Print(fl, t)
-}
-
-func commandShow(fl caddycmd.Flags) error {
-	p, err := admincommand.Call[partyJSON](fl, http.MethodGet, admincommand.EscapeSegment(fl.Arg(0)), nil)
-	if err != nil {
-		return err
-	}
-	invites := newInviteTable()
-	for _, i := range p.Invites {
-		inviteRow(invites, i, forPeople(i.Result))
-	}
-	guests := admincommand.NewTable("GUEST", "SERVICES", "REPLICAS", "JOINED")
-	for _, g := range p.Guests {
-		guests.Row(g.Guest, strings.Join(g.Services, ", "), g.Replicas, g.Joined.Local().Format(time.DateTime))
-	}
-	services := admincommand.NewTable("SERVICE", "GUESTS")
-	for _, s := range p.Services {
-		services.Row(s.Service, strings.Join(s.Guests, ", "))
-	}
-	counts := admincommand.NewTable("GUEST", "SERVICE", "ASKED", "ANSWERED", "DECLINED", "FAILED", "REFUSED", "LAST ERROR")
-	for _, c := range p.Counts {
-		counts.Row(c.Guest, c.Service, c.Asked, c.Answered, c.Declined, c.Failed, c.Refused, firstLine(c.LastError))
-	}
-	tables := append([]*admincommand.Table{invites, guests, services, counts}, p.Traffic.tables()...)
-	if len(p.AskURLs) > 0 {
-		tables = append(tables, admincommand.NewTable("GUESTS ASK AT", strings.Join(p.AskURLs, ", ")))
-	}
-	return admincommand.Print(fl, tables...)
 }
 
 func commandAsk(fl caddycmd.Flags) error {
@@ -146,7 +135,7 @@ func commandAsk(fl caddycmd.Flags) error {
 		if r.Note != "" {
 			answer += " (" + r.Note + ")"
 		}
-		t.Row(r.Guest, r.Status, seconds(r.Duration), answer)
+		t.Row(r.Guest, colored(string(r.Status)), seconds(r.Duration), answer)
 	}
 	err = admincommand.Print(fl, t)
 	switch {
@@ -172,9 +161,9 @@ func commandInvite(fl caddycmd.Flags) error {
 	t := newInviteTable()
 	var missing []string
 	for _, i := range sent.Invites {
-		result := forPeople(i.Result)
+		result := colored(string(i.Result))
 		if !i.Sent {
-			result = "on the line"
+			result = colored(onLine)
 		}
 		if i.Result != party.InviteJoined {
 			missing = append(missing, i.Guest)
@@ -187,25 +176,3 @@ func commandInvite(fl caddycmd.Flags) error {
 	}
 	return err
 }
-
-func newInviteTable() *admincommand.Table {
-	return admincommand.NewTable("INVITE", "GUEST", "RESULT", "STATUS", "DURATION", "OLD MANIFEST", "ERROR", "HINT")
-}
-
-func inviteRow(t *admincommand.Table, i inviteJSON, result string) {
-	old := ""
-	if !i.OldManifest.IsZero() {
-		old = i.OldManifest.Local().Format(time.DateTime)
-	}
-	t.Row(i.URI, i.Guest, result, i.Status, seconds(i.Duration), old, firstLine(i.Error), i.Hint)
-}
-
-// forPeople returns the result as it is shown to people.
-func forPeople(r party.InviteResult) string { return strings.ReplaceAll(string(r), "_", " ") }
-
-func firstLine(text string) string {
-	line, _, _ := strings.Cut(text, "\n")
-	return line
-}
-
-func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }

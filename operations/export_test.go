@@ -3,6 +3,12 @@
 
 package operations
 
+import (
+	"strings"
+
+	"github.com/wsgiparty/wsgiparty/internal/admincommand"
+)
+
 // What the tests decode.
 type (
 	PartyJSON = partyJSON
@@ -11,3 +17,12 @@ type (
 )
 
 var SplitAdminPath = splitAdminPath
+
+// Changes are the events between two looks, as lines without their time.
+func Changes(before, now PartyJSON) (lines []string) {
+	for _, e := range before.changes(now) {
+		_, line, _ := strings.Cut(e.line(admincommand.Terminal{}), "  ")
+		lines = append(lines, strings.Join(strings.Fields(line), " "))
+	}
+	return lines
+}

@@ -207,6 +207,7 @@ func TestTheCommand(t *testing.T) {
 			arguments, want []string
 		}{
 			{[]string{"show", "nobody"}, []string{`no party is called "nobody"`, "the parties are empty, main"}},
+			{[]string{"watch", "mian"}, []string{`no party is called "mian"`, "main"}},
 			{[]string{"show", "a/b?c#d%2f e"}, []string{`no party is called "a/b?c#d%2f e"`}},
 			{[]string{"ask", "nobody", "ping"}, []string{`no party is called "nobody"`, "the parties are empty, main"}},
 			{[]string{"ask", "main", "nothing", "{}"}, []string{`no service is called "nothing"`, "the services are ping, url"}},
@@ -334,7 +335,7 @@ func TestTheCommandSaysThatNobodyAnswers(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, arguments := range [][]string{
-		{"list"}, {"show", "main", "--json"}, {"ask", "main", "ping", "7"}, {"invite", "main", "one", "--json"},
+		{"list"}, {"show", "main", "--json"}, {"ask", "main", "ping", "7"}, {"invite", "main", "one", "--json"}, {"watch", "main"},
 	} {
 		if stdout := expectCommand(t, 2, []string{"no Caddy answers at the admin address " + nobody + ": is it running?"}, append(arguments, "--address", nobody)...); stdout != "" {
 			t.Error(stdout)
@@ -394,7 +395,7 @@ func TestTheCommandRefusesWrongArguments(t *testing.T) {
 		want      string
 	}{
 		{[]string{"list", "main"}, "unknown command \"main\" for \"caddy wsgi-party list\": write `caddy wsgi-party list`"},
-		{[]string{"shwo", "main"}, `"shwo" is none of ask, check, invite, list, route, share, show`},
+		{[]string{"shwo", "main"}, `"shwo" is none of ask, check, invite, list, route, share, show, watch`},
 		{[]string{"show", ""}, "a name is empty"},
 		{[]string{"invite", "main", ""}, "a name is empty"},
 		{[]string{"show"}, "accepts 1 arg(s), received 0: write `caddy wsgi-party show <party>`"},
@@ -405,6 +406,10 @@ func TestTheCommandRefusesWrongArguments(t *testing.T) {
 		{[]string{"route", "main", "GET"}, "accepts 3 arg(s), received 2: write `caddy wsgi-party route <party> <method> <path>`"},
 		{[]string{"share"}, "accepts between 1 and 3 arg(s), received 0: write `caddy wsgi-party share <party> [<guest> [<n>%]]`"},
 		{[]string{"invite", "main", "one", "two"}, "accepts between 1 and 2 arg(s), received 3"},
+		{[]string{"watch"}, "write `caddy wsgi-party watch <party>`"},
+		{[]string{"watch", "main", "--interval", "99ms"}, "--interval 99ms is not from 100ms to 1h0m0s"},
+		{[]string{"watch", "main", "--interval", "61m"}, "--interval 1h1m0s is not from 100ms to 1h0m0s"},
+		{[]string{"watch", "main", "--interval", "5"}, "missing unit"},
 		{[]string{"list", "--first"}, "unknown flag: --first"},
 		{[]string{"ask", "main", "ping", "text"}, `the payload is no JSON: jsontext: invalid character 'e' in literal true (expecting 'r') after offset 1: write a string as '"text"'`},
 		{[]string{"ask", "main", "ping", "{"}, "the payload is no JSON: jsontext: unexpected EOF"},
@@ -426,8 +431,9 @@ func TestTheCommandsHelp(t *testing.T) {
 		arguments, want []string
 	}{
 		{[]string{"help"}, []string{"wsgi-party"}},
-		{[]string{"help", "wsgi-party"}, []string{"\n  list ", "\n  show ", "\n  ask ", "\n  invite ", "--address", "--config", "--adapter", "--json", "localhost:2019", "exit status"}},
+		{[]string{"help", "wsgi-party"}, []string{"\n  list ", "\n  show ", "\n  ask ", "\n  invite ", "\n  watch ", "NO_COLOR", "--address", "--config", "--adapter", "--json", "localhost:2019", "exit status"}},
 		{[]string{"wsgi-party", "ask", "--help"}, []string{"ask <party> <service> [<payload>] [flags]", "--first", "--json"}},
+		{[]string{"wsgi-party", "watch", "--help"}, []string{"watch <party> [flags]", "--interval", "100ms to 1h0m0s (default 1s)", "Ctrl-C"}},
 		{[]string{"help", "wsgi-party", "invite"}, []string{"invite <party> [<guest>] [flags]", "--json"}},
 	} {
 		stdout, stderr, status := runCommand(t, test.arguments...)

@@ -118,7 +118,7 @@ func TestTheCommandShowsAndInvitesApplications(t *testing.T) {
 	}
 	invites, guests, services, counts, traffic := all[0], all[1], all[2], all[3], all[4]
 	if column(invites, "GUEST") != "blog|shop|old" || column(invites, "RESULT") != "not answered|failed|joined" || !strings.Contains(invites[1]["ERROR"], "connect") ||
-		column(invites, "OLD MANIFEST") != "-|-|-" || !strings.Contains(invites[0]["HINT"], "no manifest") || !strings.Contains(invites[1]["HINT"], "running") || invites[2]["HINT"] != "-" {
+		column(invites, "MANIFEST OF") != "-|-|-" || !strings.Contains(invites[0]["HINT"], "no manifest") || !strings.Contains(invites[1]["HINT"], "running") || invites[2]["HINT"] != "-" {
 		t.Error(text)
 	}
 	if column(guests, "GUEST") != "old" || column(guests, "SERVICES") != "ping, url, user" || column(services, "SERVICE") != "ping|url|user" || column(counts, "SERVICE") != "ping|url|user" {

@@ -15,6 +15,8 @@ import (
 
 // there are commands that succeed where a package is.
 var there = map[string][]string{
+	"bash-completion":    {"sh", "-c", "ls /usr/share/bash-completion/bash_completion"},
+	"bsdutils":           {"script", "--version"},
 	"chromium":           {"chromium", "--version"},
 	"composer":           {"composer", "--version"},
 	"curl":               {"curl", "--version"},
