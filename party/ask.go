@@ -67,7 +67,7 @@ func (e *Entry) signed(t token.Token, now time.Time) bool {
 // asks led to it, and which prefix they had. It is to be ended when what the guest asks has been
 // answered. An error is token.ErrTooDeep, or says what is wrong with the token.
 func (e *Entry) AskContext(r *http.Request, guest string, keys token.Keys) (ctx context.Context, end func(), err error) {
-	ctx, end = e.withPrefixOf(askedByGuest(r), guest, r.Header.Get(reservedheader.Prefix)), func() {}
+	ctx, end = e.withPrefixOf(e.app.askedByGuest(r), guest, r.Header.Get(reservedheader.Prefix)), func() {}
 	text := r.Header.Get(reservedheader.Token)
 	if text == "" {
 		return ctx, end, nil

@@ -8,6 +8,7 @@ package party
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -51,14 +52,48 @@ func (a *App) Forward(headers []string) {
 
 type (
 	forwardedKey    struct{} // of the http.Header that an ask forwards
-	askedByGuestKey struct{} // of the placeholders of a request in which a guest asks
+	askedByGuestKey struct{} // of the *guestRequest that a guest asks in
 	forwardOnlyKey  struct{} // of the headers but which an ask forwards none
 )
 
+// guestRequest is what the asks in a guest's request forward, of which there may be many.
+type guestRequest struct {
+	placeholders any         // those of the request
+	forwarded    http.Header // by its own asks
+	nested       http.Header // by asks that others led to
+}
+
 // askedByGuest returns the context of a request in which a guest asks. Its headers are not a
 // visitor's but the guest's own: those to forward are what it sends as Party-Forward-<name>.
-func askedByGuest(r *http.Request) context.Context {
-	return context.WithValue(r.Context(), askedByGuestKey{}, r.Context().Value(caddy.ReplacerCtxKey))
+func (a *App) askedByGuest(r *http.Request) context.Context {
+	loop := strings.Join(r.Header[loopHeader], ",")
+	header := func(name string) string {
+		return strings.Join(r.Header[http.CanonicalHeaderKey(name)], ",")
+	}
+	forwarded, value := forwardedBy(header, reservedheader.Forward, a.forwardedIn(r.Context())), loopOf(loop, false)
+	forwarded[loopHeader] = []string{value}
+	asked := &guestRequest{r.Context().Value(caddy.ReplacerCtxKey), forwarded, forwarded}
+	if nested := loopOf(loop, true); nested != value {
+		asked.nested = maps.Clone(forwarded)
+		asked.nested[loopHeader] = []string{nested}
+	}
+	return context.WithValue(r.Context(), askedByGuestKey{}, asked)
+}
+
+// forwardedBy returns the headers that the asks in a request forward: those of its trace, and those that begin with the prefix.
+func forwardedBy(header func(name string) string, prefix string, names []string) http.Header {
+	forwarded := make(http.Header)
+	for _, name := range TraceHeaders {
+		if value := header(name); value != "" {
+			forwarded[name] = []string{value}
+		}
+	}
+	for _, name := range names {
+		if value := header(prefix + name); value != "" {
+			forwarded[name] = []string{value}
+		}
+	}
+	return forwarded
 }
 
 // ForwardOnly returns the context for an ask that forwards, to guests that want them, no other headers of the request
@@ -90,22 +125,23 @@ func (a *App) remoteContext(ctx context.Context) context.Context {
 	if !ok {
 		return ctx
 	}
-	forwarded := make(http.Header)
-	read := func(prefix string, headers []string) {
-		for _, header := range headers {
-			if value, ok := placeholders.GetString("http.request.header." + prefix + header); ok && value != "" {
-				forwarded[header] = []string{value}
-			}
+	nested, prefix := partyline.Depth(ctx) > 1, ""
+	if asked, ok := ctx.Value(askedByGuestKey{}).(*guestRequest); ok && asked.placeholders == placeholders {
+		switch {
+		case ctx.Value(forwardOnlyKey{}) != nil:
+			prefix = reservedheader.Forward
+		case nested:
+			return context.WithValue(ctx, forwardedKey{}, asked.nested)
+		default:
+			return context.WithValue(ctx, forwardedKey{}, asked.forwarded)
 		}
 	}
-	read("", TraceHeaders)
-	loop, _ := placeholders.GetString("http.request.header." + loopHeader)
-	forwarded[loopHeader] = []string{loopOf(loop, partyline.Depth(ctx) > 1)}
-	if ctx.Value(askedByGuestKey{}) == placeholders {
-		read(reservedheader.Forward, a.forwardedIn(ctx))
-	} else {
-		read("", a.forwardedIn(ctx))
+	header := func(name string) string {
+		value, _ := placeholders.GetString("http.request.header." + name)
+		return value
 	}
+	forwarded := forwardedBy(header, prefix, a.forwardedIn(ctx))
+	forwarded[loopHeader] = []string{loopOf(header(loopHeader), nested)}
 	return context.WithValue(ctx, forwardedKey{}, forwarded)
 }
 
