@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"net"
 	"net/http"
 	"slices"
@@ -188,22 +189,32 @@ func (a *Ask) serve(w http.ResponseWriter, r *http.Request) ([][]byte, error) {
 // ask asks when it may, and returns what comes of it as JSON, in parts.
 func (a *Ask) ask(ctx context.Context, w *wire.Writer, o *partyline.Operator, ask wire.Ask) ([][]byte, error) {
 	if n := int64(min(a.entry.RemoteHandlers(ask.Service, ask.Payload), maxUnderWay)); n > 0 {
-		calls := party.StateOf[underWay](a.entry).of(o.Guest())
+		calls := a.callsOf(o)
 		if err := calls.Acquire(ctx, n); err != nil {
 			return nil, err
 		}
 		defer calls.Release(n)
 	}
+	ctx, lasting := withLasting(ctx, ask.Service)
+	return a.collect(ctx, w, ask, lasting, o.Replies(ctx, ask.Service, ask.Payload))
+}
+
+// withLasting returns the context for an ask that notes whether what is answered lasts, and what does, nil if nothing need.
+func withLasting(ctx context.Context, service string) (context.Context, *party.Lasting) {
+	if service == party.URLService {
+		if lasting := party.WithLasting(ctx); lasting != nil {
+			return lasting, lasting
+		}
+	}
+	return ctx, nil
+}
+
+// collect returns the replies to an ask as JSON, in parts.
+func (a *Ask) collect(ctx context.Context, w *wire.Writer, ask wire.Ask, lasting *party.Lasting, replies iter.Seq[partyline.Reply]) ([][]byte, error) {
 	if err := w.Begin(ask.First); err != nil {
 		return nil, a.problemOf(err)
 	}
-	var lasting *party.Lasting
-	if ask.Service == party.URLService {
-		if lasting = party.WithLasting(ctx); lasting != nil {
-			ctx = lasting
-		}
-	}
-	for r := range o.Replies(ctx, ask.Service, ask.Payload) {
+	for r := range replies {
 		if lasting != nil {
 			lasting.Replied(r.Guest, r.Err)
 		}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"net/http"
 	"runtime/debug"
 	"sync"
@@ -55,28 +56,45 @@ func (a *Ask) askBatch(ctx context.Context, o *partyline.Operator, body []byte) 
 // reserved is what of the room is kept for each ask until it has its result.
 func (b *batch) reserved() int { return len(b.noRoom) + len(",") }
 
-// run asks for what waits for others in goroutines, and meanwhile, one after the other,
-// for the rest, which goroutines would only make slower.
-func (b *batch) run(ctx context.Context) error {
+// run asks for what waits for others at once, in goroutines where that cannot be begun without; and meanwhile, one after the
+// other, for the rest, which goroutines would only make slower.
+func (b *batch) run(ctx context.Context) (err error) {
+	defer recoverInto(&err)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	group, ctx := errgroup.WithContext(ctx)
-	var quick []int
+	ctx, gathering := party.WithGathering(ctx)
+	calls, begun := b.handler.callsOf(b.operator), make(map[int]iter.Seq[partyline.Reply])
+	defer func() { calls.Release(int64(len(begun))) }()
+	var quick, later []int
 	for i, ask := range b.asks {
-		if b.handler.entry.RemoteHandlers(ask.Service, ask.Payload) == 0 {
+		remote := b.handler.entry.RemoteHandlers(ask.Service, ask.Payload)
+		if remote == 0 {
 			quick = append(quick, i)
 			continue
 		}
+		if remote == 1 && ask.Service != party.URLService && calls.TryAcquire(1) {
+			if replies := b.operator.Begin(ctx, ask.Service, ask.Payload); replies != nil {
+				begun[i], later = replies, append(later, i)
+				continue
+			}
+			calls.Release(1)
+		}
 		group.Go(func() (err error) {
 			defer recoverInto(&err) // here a panic would end the process
-			return b.ask(ctx, i, b.newWriter())
+			return b.ask(ctx, i, b.newWriter(), nil)
 		})
 	}
+	gathering.End()
+	var failed error
 	writer := b.newWriter()
-	for _, i := range quick {
-		if err := b.ask(ctx, i, writer); err != nil {
-			return errors.Join(err, group.Wait())
+	for _, i := range append(quick, later...) {
+		if err := b.ask(ctx, i, writer, begun[i]); err != nil && failed == nil {
+			failed = err
+			cancel() // those that have begun still have to end
 		}
 	}
-	return group.Wait()
+	return errors.Join(failed, group.Wait())
 }
 
 func recoverInto(err *error) {
@@ -87,12 +105,18 @@ func recoverInto(err *error) {
 
 func (b *batch) newWriter() *wire.Writer { return &wire.Writer{Room: b.room, Whole: true} }
 
-// ask makes the result of the i-th ask. An error fails the batch.
-func (b *batch) ask(ctx context.Context, i int, w *wire.Writer) (err error) {
-	if b.asks[i].Service == "" {
+// ask makes the result of the i-th ask, of which the replies are nil if it has not begun. An error fails the batch.
+func (b *batch) ask(ctx context.Context, i int, w *wire.Writer, replies iter.Seq[partyline.Reply]) (err error) {
+	switch ask := b.asks[i]; {
+	case ask.Service == "":
 		err = newProblem(http.StatusBadRequest, "element %d of the list has no service", i)
-	} else {
-		b.results[i], err = b.handler.ask(ctx, w, b.operator, b.asks[i])
+	case replies != nil:
+		b.results[i], err = b.handler.collect(ctx, w, ask, nil, replies)
+		for range replies { // there was no room for any
+			break
+		}
+	default:
+		b.results[i], err = b.handler.ask(ctx, w, b.operator, ask)
 	}
 	if problem, ok := errors.AsType[*problem](err); ok {
 		b.results[i], err = onePart(problem)
@@ -125,10 +149,12 @@ const maxUnderWay = 4096
 // underWay is what a party's guests ask for: semaphores by the guest.
 type underWay struct{ sync.Map }
 
-func (u *underWay) of(guest string) *semaphore.Weighted {
-	calls, ok := u.Load(guest)
+// callsOf returns what bounds the calls for a guest's asks.
+func (a *Ask) callsOf(o *partyline.Operator) *semaphore.Weighted {
+	all, guest := party.StateOf[underWay](a.entry), o.Guest()
+	calls, ok := all.Load(guest)
 	if !ok {
-		calls, _ = u.LoadOrStore(guest, semaphore.NewWeighted(maxUnderWay))
+		calls, _ = all.LoadOrStore(guest, semaphore.NewWeighted(maxUnderWay))
 	}
 	return calls.(*semaphore.Weighted)
 }

@@ -48,7 +48,7 @@ type application struct {
 	started   atomic.Bool
 	breakers  sync.Map // of service to *breaker
 	upstreams upstreams
-	gathered  atomic.Int64 // asks that wait for a batch that is under way
+	gathered  places // of asks that wait for a batch that is under way
 
 	hostCookie sync.Once // warned of it
 }

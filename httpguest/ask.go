@@ -193,23 +193,37 @@ func (a *application) newRequest(ctx context.Context, service string, h manifest
 		}
 	}
 	if h.Method == http.MethodPost {
-		if body, err = json.Marshal(payload); err != nil {
-			return nil, nil, fmt.Errorf("the payload is a %T, which JSON cannot carry: %w", payload, err)
+		if body, err = payloadJSON(ctx, service, payload); err != nil {
+			return nil, nil, err
 		}
 	}
+	r, err := a.requestWith(ctx, service, h, values, body)
+	return r, body, err
+}
+
+// payloadJSON returns the payload of an ask as JSON.
+func payloadJSON(ctx context.Context, service string, payload any) ([]byte, error) {
+	if service == party.ClaimsService || service == party.HostsService { // of which each guest gets what is made for it
+		ctx = context.Background()
+	}
+	return party.PayloadJSON(ctx, payload)
+}
+
+// requestWith returns the request with these values in its URL, and that body, which is nil for a GET.
+func (a *application) requestWith(ctx context.Context, service string, h manifest.Handler, values map[string]any, body []byte) (*http.Request, error) {
 	target, err := h.Href.Expand(ctx, a.path, values)
 	if errors.Is(err, urltemplate.ErrMissing) {
-		return nil, nil, partyline.ErrHighAndDry
+		return nil, partyline.ErrHighAndDry
 	}
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	parsed, err := url.Parse(target)
 	if err == nil && !a.declaresService(service) {
 		err = a.checkHref(parsed.EscapedPath())
 	}
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	texts := []string{cmp.Or(h.Type, "application/json"), "no-store", "application/json"} // one allocation, of which handlers may change each
 	r := &http.Request{Method: h.Method, URL: parsed, Header: http.Header{"Accept": texts[0:1:1], "Cache-Control": texts[1:2:2]}}
@@ -222,7 +236,7 @@ func (a *application) newRequest(ctx context.Context, service string, h manifest
 		// net/http sends a GET again, and with this a POST. It is not on the wire.
 		r.Header["Idempotency-Key"] = []string{}
 	}
-	return r, body, nil
+	return r, nil
 }
 
 // objectOf returns the members of a payload, whose numbers keep their digits. Null has none.

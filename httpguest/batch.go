@@ -6,18 +6,15 @@
 package httpguest
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"runtime/debug"
 	"slices"
-	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/sony/gobreaker/v2"
 	"github.com/wsgiparty/wsgiparty/internal/excerpt"
 	"github.com/wsgiparty/wsgiparty/internal/manifest"
 	"github.com/wsgiparty/wsgiparty/party"
@@ -28,102 +25,117 @@ import (
 const (
 	maxBatch     = 64              // asks
 	maxBatchBody = 1 << 20         // bytes, but for a single ask
-	maxGathered  = 1024            // asks of one guest that wait
 	maxElement   = 2 * excerpt.Max // bytes of an element beside its answer
 )
 
 var gatherFor = 10 * time.Millisecond // at most
 
 // batcher asks an application for one service, many asks in one request. An ask that comes while such a request is
-// under way waits until it is answered, or has been under way for gatherFor, and goes with those that wait like it.
+// under way waits until it is answered, or has been under way for gatherFor, and goes with those that wait like it. Asks
+// that begin together go together, and at once.
 type batcher struct {
 	*application
 	service string
 	handler manifest.Handler
 
-	mu       sync.Mutex
+	// Guarded by the application's places:
 	underWay int
 	began    time.Time // when the last of them was sent
 	waiting  []*batch  // the first one first
 	timer    *time.Timer
+	together map[*party.Gathering][]*batch // those of asks of which others are still beginning
 }
 
 // batch is one request.
 type batch struct {
-	ctx    context.Context // of the first ask, apart from its end
-	end    context.CancelCauseFunc
-	asker  string
-	holds  bool   // whether it comes of an ask that the guest is being asked
-	mount  string // of which all are
-	header http.Header
-	asks   []*batched
-	size   int // of the body
-	stayed int // how many of the asks still wait for an answer; guarded by the batcher
+	batcher *batcher
+	ctx     context.Context // of the first ask, apart from its end if others may join it
+	end     context.CancelCauseFunc
+	holds   bool   // whether it comes of an ask that the guest is being asked
+	mount   string // of which all are
+	header  http.Header
+	asks    []*batched
+	size    int // of the body
+	stayed  int // how many of the asks still wait for an answer
 }
 
 // batched is an ask.
 type batched struct {
-	ctx    context.Context
+	ctx    context.Context // of the ask
+	until  context.Context // the same, up to when an answer is waited for
+	cancel context.CancelFunc
+	reply  func(answer any, err error)
+	asker  string
 	body   []byte
-	done   chan struct{} // closed when it has an answer or an error
-	answer any
-	err    error
+	in     *batch
+	stop   func() bool // no longer watches until; nil if nobody does
+
+	settled atomic.Bool
+	answer  any // what the application says
+	err     error
 }
 
-// ask asks the application, and returns its answer to that ask.
-func (b *batcher) ask(ctx context.Context, payload any) (any, error) {
-	requestCtx, cancel := party.WithTimeout(ctx, time.Duration(b.Timeout))
-	defer cancel()
-	e := &batched{ctx: ctx, done: make(chan struct{})}
+// settle gives the ask its reply, unless it has it.
+func (e *batched) settle(answer any, err error) {
+	if e.settled.Swap(true) {
+		return
+	}
+	if e.stop != nil {
+		e.stop()
+	}
+	e.cancel()
+	e.reply(answer, err)
+}
+
+// ask asks the application, and returns its answer to that ask. What is sent at once is sent in this goroutine.
+func (b *batcher) ask(ctx context.Context, payload any) (answer any, err error) {
+	done := make(chan struct{})
+	if r := b.start(ctx, payload, func(a any, e error) {
+		answer, err = a, e
+		close(done)
+	}); r != nil {
+		b.run(r)
+	}
+	<-done
+	return answer, err
+}
+
+// begin is ask without waiting.
+func (b *batcher) begin(ctx context.Context, payload any, reply func(answer any, err error)) {
+	if r := b.start(ctx, payload, reply); r != nil {
+		go b.run(r)
+	}
+}
+
+// start returns the request that is to be sent at once for an ask, nil if that waits for others.
+func (b *batcher) start(ctx context.Context, payload any, reply func(answer any, err error)) *batch {
+	e := &batched{ctx: ctx, reply: reply}
+	e.until, e.cancel = party.WithTimeout(ctx, time.Duration(b.Timeout))
 	r, err := b.newBatch(e, payload)
 	if err != nil {
-		return nil, err
+		e.settle(nil, err)
+		return nil
 	}
-	if r, err = b.join(r, e); err != nil {
-		return nil, err
+	sent, refused := b.join(r)
+	if refused != nil {
+		refused.settle(nil, b.noPlace())
 	}
-	select {
-	case <-e.done:
-	case <-requestCtx.Done():
-		cause := context.Cause(requestCtx)
-		b.leave(r, cause)
-		if ctx.Err() != nil {
-			return nil, &abandonedError{cause}
-		}
-		return nil, &party.TimeoutError{After: time.Duration(b.Timeout)}
-	}
-	return e.answer, e.err
+	return sent
 }
 
 // newBatch returns the request that the ask would be by itself.
 func (b *batcher) newBatch(e *batched, payload any) (*batch, error) {
-	encoded, err := json.Marshal(payload)
-	if err != nil {
-		return nil, fmt.Errorf("the payload is a %T, which JSON cannot carry: %w", payload, err)
-	}
 	path := partyline.PathOf(e.ctx, b.invitation.Operator.Partyline())
-	element := struct {
-		Payload     json.RawMessage `json:"payload"`
-		Token       string          `json:"token,omitempty"`
-		Traceparent string          `json:"traceparent,omitempty"`
-	}{Payload: encoded}
-	trace := make(http.Header)
-	party.AddForwarded(e.ctx, trace, party.TraceHeaders[:1])
-	element.Traceparent = trace.Get(party.TraceHeaders[0])
-	if !b.invitation.Keys().IsZero() {
-		now, t := time.Now(), party.Token{Guest: b.guest(), Method: "BATCH", URI: "/"} // which no request has: it proves none
-		b.invitation.SignPath(e.ctx, &t, path, now)
-		if element.Token, err = b.invitation.Keys().Sign(t, now); err != nil {
-			return nil, err
-		}
-	}
-	if e.body, err = json.Marshal(element); err != nil {
+	var err error
+	if e.body, err = b.elementOf(e.ctx, payload, path); err != nil {
 		return nil, err
 	}
-	r := &batch{asker: path[len(path)-1].Guest, mount: b.invitation.MountFor(e.ctx), header: make(http.Header), asks: []*batched{e}, size: len(e.body), stayed: 1}
+	e.asker = path[len(path)-1].Guest
+	r := &batch{batcher: b, mount: b.invitation.MountFor(e.ctx), asks: []*batched{e}, size: len(e.body), stayed: 1}
+	e.in = r
 	r.holds = slices.ContainsFunc(path[1:], func(step partyline.Step) bool { return step.Guest == b.guest() })
-	r.ctx, r.end = context.WithCancelCause(party.Apart(e.ctx))
-	if b.service != party.ClaimsService { // whose answer is for everybody
+	if b.service != party.ClaimsService && len(b.Forward) > 0 { // the answer about claims is for everybody
+		r.header = make(http.Header)
 		party.AddForwarded(e.ctx, r.header, b.Forward)
 	}
 	return r, nil
@@ -131,52 +143,156 @@ func (b *batcher) newBatch(e *batched, payload any) (*batch, error) {
 
 // alone reports whether no other ask may travel with the one in the request.
 func (r *batch) alone() bool {
-	return r.holds || len(r.header) > 0 || party.ComesFromOutside(r.ctx)
+	return r.holds || len(r.header) > 0 || party.ComesFromOutside(r.asks[0].ctx)
 }
 
-// join has an ask sent at once, or wait, and returns the request it is in.
-func (b *batcher) join(r *batch, e *batched) (*batch, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	age := time.Since(b.began)
-	switch {
-	case b.underWay == 0 || r.alone() || age >= gatherFor && len(b.waiting) == 0:
-		b.begin(r)
-		return r, nil
-	case b.gathered.Load() >= maxGathered:
-		err := fmt.Errorf("%w: %d asks wait for batches that are under way: %s", partyline.ErrRefused, maxGathered, moreAsks(b.MaxAsks))
-		b.slots.overload.refuse(err)
-		return nil, &abandonedError{err}
+// takes reports whether the ask of another request may travel with those in this one.
+func (r *batch) takes(other *batch) bool {
+	return r.stayed > 0 && r.mount == other.mount && len(r.asks) < maxBatch && r.size+other.size < maxBatchBody
+}
+
+// drop takes an ask out of a request that waits.
+func (r *batch) drop(e *batched) {
+	r.asks = without(r.asks, e)
+	r.size -= len(e.body) + len(",")
+	r.stayed--
+	if b := r.batcher; len(r.asks) == 0 {
+		r.end(nil)
+		if b.waiting = without(b.waiting, r); len(b.waiting) == 0 {
+			b.timer.Stop()
+		}
 	}
-	b.gathered.Add(1)
-	for _, other := range b.waiting {
-		if other.stayed > 0 && other.mount == r.mount && len(other.asks) < maxBatch && other.size+r.size < maxBatchBody {
+}
+
+// join has an ask sent at once, or wait. It returns the request that the caller is to send, if any, and the ask that finds no
+// place to wait, or has had to give up its own.
+func (b *batcher) join(r *batch) (sent *batch, refused *batched) {
+	b.gathered.mu.Lock()
+	defer b.gathered.mu.Unlock()
+	if r.alone() {
+		b.begins(r)
+		return r, nil
+	}
+	if g := party.GatheringOf(r.asks[0].ctx); g != nil {
+		before, others := b.together[g]
+		if b.together == nil {
+			b.together = make(map[*party.Gathering][]*batch)
+		}
+		b.together[g] = r.joinOneOf(before)
+		if !others {
+			g.Then(func() { b.sendTogether(g) })
+		}
+		return nil, nil
+	}
+	age := time.Since(b.began)
+	if b.goesAtOnce(age) {
+		b.begins(r)
+		return r, nil
+	}
+	gave, ok := b.wait(r, age)
+	if !ok {
+		gave = r.asks[0]
+	}
+	return nil, gave
+}
+
+// goesAtOnce reports whether an ask goes by itself, as there is nothing to wait for.
+func (b *batcher) goesAtOnce(age time.Duration) bool {
+	return b.underWay == 0 || age >= gatherFor && len(b.waiting) == 0
+}
+
+// wait has an ask wait for the request that is under way, and returns the one that has had to make room. It returns false if
+// there is no place.
+func (b *batcher) wait(r *batch, age time.Duration) (gave *batched, ok bool) {
+	if gave, ok = b.gathered.take(r.asks[0]); !ok {
+		return nil, false
+	}
+	if b.waiting = r.joinOneOf(b.waiting); len(b.waiting) == 1 && b.waiting[0] == r {
+		b.timer = time.AfterFunc(gatherFor-age, b.sendWaiting)
+	}
+	return gave, true
+}
+
+// noPlace is the error for an ask that finds no place to wait, or has had to give up its own.
+func (b *batcher) noPlace() error {
+	err := fmt.Errorf("%w: %d asks wait for batches that are under way: %s", partyline.ErrRefused, maxGathered, moreAsks(b.MaxAsks))
+	b.slots.overload.refuse(err)
+	return &abandonedError{err}
+}
+
+// joinOneOf puts the ask in the request into one of those that wait, or adds its own.
+func (r *batch) joinOneOf(waiting []*batch) []*batch {
+	e := r.asks[0]
+	if e.stop == nil {
+		e.stop = context.AfterFunc(e.until, func() { r.batcher.leave(e) })
+	}
+	for _, other := range waiting {
+		if other.takes(r) {
 			other.asks = append(other.asks, e)
 			other.size += r.size + len(",")
 			other.stayed++
-			return other, nil
+			e.in = other
+			return waiting
 		}
 	}
-	if b.waiting = append(b.waiting, r); len(b.waiting) == 1 {
-		b.timer = time.AfterFunc(gatherFor-age, b.sendWaiting)
+	if r.ctx == nil {
+		r.ctx, r.end = context.WithCancelCause(party.Apart(e.ctx))
 	}
-	return r, nil
+	return append(waiting, r)
 }
 
-// begin sends a request; b.mu is held.
-func (b *batcher) begin(r *batch) {
+// begins notes that a request is about to be sent. If it has not waited for others, it ends with its one ask.
+func (b *batcher) begins(r *batch) {
+	if r.ctx == nil {
+		r.ctx, r.end = party.Uncollected(r.asks[0].until), func(error) {}
+	}
 	b.underWay++
 	b.began = time.Now()
-	go b.run(r)
+}
+
+// sendTogether sends what has begun together. An ask that turns out to be the only one waits like any other.
+func (b *batcher) sendTogether(g *party.Gathering) {
+	for _, refused := range b.sendGathering(g) {
+		refused.settle(nil, b.noPlace())
+	}
+}
+
+// sendGathering returns the asks that find no place to wait, or have had to give up theirs.
+func (b *batcher) sendGathering(g *party.Gathering) (refused []*batched) {
+	b.gathered.mu.Lock()
+	defer b.gathered.mu.Unlock()
+	begun := b.together[g]
+	delete(b.together, g)
+	for _, r := range begun {
+		age := time.Since(b.began)
+		switch {
+		case r.stayed == 0: // they have gone meanwhile
+		case len(r.asks) > 1 || b.goesAtOnce(age):
+			b.begins(r)
+			go b.run(r)
+		default:
+			gave, ok := b.wait(r, age)
+			if !ok {
+				gave = r.asks[0]
+			}
+			if gave != nil {
+				refused = append(refused, gave)
+			}
+		}
+	}
+	return refused
 }
 
 // sendWaiting sends what waits.
 func (b *batcher) sendWaiting() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	b.gathered.mu.Lock()
+	defer b.gathered.mu.Unlock()
 	for _, r := range b.waiting {
-		b.gathered.Add(-int64(len(r.asks)))
-		b.begin(r)
+		for _, e := range r.asks {
+			b.gathered.free(e)
+		}
+		b.begins(r)
+		go b.run(r)
 	}
 	b.waiting = nil
 	if b.timer != nil {
@@ -184,12 +300,18 @@ func (b *batcher) sendWaiting() {
 	}
 }
 
-// leave ends a request for whose answer nobody waits any more.
-func (b *batcher) leave(r *batch, cause error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if r.stayed--; r.stayed == 0 {
-		r.end(cause)
+// leave gives up an ask that has waited for too long, or whose asker has gone, and its request when it was the last one.
+func (b *batcher) leave(e *batched) {
+	cause := context.Cause(e.until)
+	b.gathered.mu.Lock()
+	if e.in.stayed--; e.in.stayed == 0 {
+		e.in.end(cause)
+	}
+	b.gathered.mu.Unlock()
+	if e.ctx.Err() != nil {
+		e.settle(nil, &abandonedError{cause})
+	} else {
+		e.settle(nil, &party.TimeoutError{After: time.Duration(b.Timeout)})
 	}
 }
 
@@ -202,15 +324,18 @@ func (b *batcher) run(r *batch) {
 			err = fmt.Errorf("panic: %v", value)
 			b.logger.Error("asking an application panicked", zap.String("service", b.service), zap.Any("error", value), zap.ByteString("stack", debug.Stack()))
 		}
-		b.mu.Lock()
+		b.gathered.mu.Lock()
 		b.underWay--
-		b.mu.Unlock()
-		b.sendWaiting()
+		waits := len(b.waiting) > 0
+		b.gathered.mu.Unlock()
+		if waits {
+			b.sendWaiting()
+		}
 		for _, e := range r.asks {
 			if e.answer == nil && e.err == nil {
 				e.err = err
 			}
-			close(e.done)
+			e.settle(e.answer, e.err)
 		}
 	}()
 	_, err = b.guarded(b.service, func() (any, error) {
@@ -220,104 +345,4 @@ func (b *batcher) run(r *batch) {
 		}
 		return nil, err
 	})
-}
-
-// post sends a request, and gives its asks what is answered.
-func (b *batcher) post(r *batch) error {
-	body := bytes.NewBuffer(make([]byte, 0, r.size+2))
-	body.WriteByte('[')
-	for i, e := range r.asks {
-		if i > 0 {
-			body.WriteByte(',')
-		}
-		body.Write(e.body)
-	}
-	body.WriteByte(']')
-	sent, encoded, err := b.newRequest(r.ctx, b.service, b.handler, json.RawMessage(body.Bytes()))
-	if err != nil {
-		return err
-	}
-	release, waited, err := b.slots.acquire(r.ctx, r.asker, r.holds)
-	if err != nil {
-		return &abandonedError{err}
-	}
-	if waited > 0 && b.breaker(b.service).State() == gobreaker.StateOpen { // meanwhile
-		release()
-		return &abandonedError{gobreaker.ErrOpenState}
-	}
-	options := party.SendOptions{
-		Limit: len(r.asks)*(int(b.MaxAnswer)+maxElement) + len("[]"), Done: release,
-		Prepare: func(sent *http.Request) {
-			for name, values := range r.header {
-				if _, own := sent.Header[name]; !own {
-					sent.Header[name] = values
-				}
-			}
-		},
-	}
-	response, err := b.send(sent.WithContext(r.ctx), options, encoded, nil)
-	if err != nil {
-		return b.judge(err)
-	}
-	defer party.DropBody(response)
-	if response.StatusCode != http.StatusOK {
-		return b.judge(&statusError{Status: response.StatusCode})
-	}
-	return b.take(r, response)
-}
-
-// take gives the asks of a request their answers. An error is for those that have none.
-func (b *batcher) take(r *batch, response *http.Response) error {
-	if !isJSON(response.Header) {
-		return errors.New("the answer is no JSON (application/json)")
-	}
-	var elements [maxBatch + 1]json.RawMessage // further ones, of which there may be millions, are not kept
-	if err := json.Unmarshal(party.BodyOf(response), &elements); err != nil {
-		return fmt.Errorf("the answer to a batch of asks is no list of objects: %w", err)
-	}
-	n := slices.IndexFunc(elements[:], func(raw json.RawMessage) bool { return raw == nil })
-	if n < 0 {
-		return fmt.Errorf("the answer to a batch of %d asks is a list of more than %d", len(r.asks), maxBatch)
-	}
-	if n != len(r.asks) {
-		return fmt.Errorf("the answer to a batch of %d asks is a list of %d", len(r.asks), n)
-	}
-	for i, e := range r.asks {
-		e.answer, e.err = b.answerOf(e.ctx, elements[i])
-	}
-	return nil
-}
-
-// answerOf returns what an element of the list says.
-func (b *batcher) answerOf(ctx context.Context, raw json.RawMessage) (any, error) {
-	var element struct {
-		Answer   json.RawMessage `json:"answer"`
-		Declined *bool           `json:"declined"`
-		Error    *string         `json:"error"`
-	}
-	err := json.Unmarshal(raw, &element)
-	declines, said := element.Declined != nil && *element.Declined, 0
-	for _, one := range []bool{declines, element.Answer != nil, element.Error != nil} {
-		if one {
-			said++
-		}
-	}
-	switch {
-	case err != nil || said != 1:
-		return nil, fmt.Errorf(`an element of the answer to a batch of asks is none of {"answer": …}, {"declined": true} and {"error": "…"}: %s`, excerpt.Of(string(raw)))
-	case declines:
-		return nil, partyline.ErrHighAndDry
-	case element.Error != nil:
-		return nil, fmt.Errorf("the application says: %s", excerpt.Of(*element.Error))
-	case len(element.Answer) > int(b.MaxAnswer):
-		return nil, fmt.Errorf("the answer is longer than %d bytes", b.MaxAnswer)
-	}
-	answer, err := b.checkAnswer(ctx, element.Answer, b.service)
-	if err == nil {
-		err = b.invitation.TakeAnswer(ctx, element.Answer, int(b.MaxAnswer))
-	}
-	if err != nil {
-		return nil, err
-	}
-	return answer, nil
 }

@@ -79,6 +79,9 @@ func (a *application) connectHandler(o *partyline.Operator, service string, h ma
 		connect, answer = o.ConnectPrompt, a.asker(service, h)
 	}
 	switch {
+	case h.Batch && service != party.HostsService && service != party.ClaimsService:
+		b := &batcher{application: a, service: service, handler: h}
+		return o.ConnectAsync(service, b.ask, b.begin)
 	case service == party.HostsService:
 		answer = a.answerHosts(answer)
 	case service == party.ClaimsService && h.Href != nil:

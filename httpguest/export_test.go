@@ -148,7 +148,7 @@ func SetGatherFor(t testing.TB, d time.Duration) {
 }
 
 // Gathered is how many asks wait for a batch that is under way.
-func (a *application) Gathered() int { return int(a.gathered.Load()) }
+func (a *application) Gathered() int { return a.gathered.count() }
 
 const (
 	MaxBatch    = maxBatch

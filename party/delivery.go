@@ -172,6 +172,10 @@ type collecting struct {
 
 	mu     sync.Mutex
 	guests []collectedOf
+
+	encoding   sync.Once
+	payload    []byte // as JSON, once a guest was sent it
+	payloadErr error
 }
 
 // collectedOf bounds what an ask collects from one guest.

@@ -148,12 +148,23 @@ func (a *App) remoteContext(ctx context.Context) context.Context {
 // Apart returns the context for a request that is made for several asks, of which ctx is one's: it does not end with that,
 // and what is answered to it counts for none of them until it is given to TakeAnswer.
 func Apart(ctx context.Context) context.Context {
-	return context.WithValue(context.WithoutCancel(ctx), collectingKey{}, (*collecting)(nil))
+	return Uncollected(context.WithoutCancel(ctx))
+}
+
+// Uncollected is Apart for a request that ends with the ask.
+func Uncollected(ctx context.Context) context.Context {
+	return context.WithValue(ctx, collectingKey{}, (*collecting)(nil))
 }
 
 // ComesFromOutside reports whether an ask was led to by a request that has come through a Caddy before, of which requests
 // for it say so.
 func ComesFromOutside(ctx context.Context) bool { return forwardedLoop(ctx) != loopID }
+
+// Forwarded returns what an ask forwards of a header. The context is that in which a remote handler is called.
+func Forwarded(ctx context.Context, header string) string {
+	forwarded, _ := ctx.Value(forwardedKey{}).(http.Header)
+	return forwarded.Get(header)
+}
 
 // AddForwarded adds to a request's headers those of the given ones that an ask forwards, and the
 // request does not have itself. The context is that in which a remote handler is called.

@@ -89,11 +89,12 @@ type connection struct {
 	listing *listing
 }
 
-// listing is what of a connection is needed only where orders are made, and keys looked up: a loop over many
-// connections is the quicker the shorter they are.
+// listing is what of a connection is needed only where orders are made, keys looked up, and remote handlers called: a loop
+// over many connections is the quicker the shorter they are.
 type listing struct {
 	has   func(key string) bool // nil: called by every key
 	place uint64                // guarded by Partyline.mu
+	begin Begin                 // calls a remote handler without waiting; may be nil
 }
 
 // membership is what one operator has connected under one service.

@@ -107,6 +107,10 @@ func (r *round) callRemote() {
 		}
 		replied := make(chan Reply, 1) // so that nobody need wait for it
 		r.remote.replies[i] = replied
+		if c.listing.begin != nil {
+			r.ask.beginRemote(ctx, c, r.payload, r.shard, replied)
+			continue
+		}
 		go func(a *ask, payload any, shard uint32) {
 			var reply Reply
 			defer func() { replied <- reply }() // also if the handler ends its goroutine
@@ -118,7 +122,11 @@ func (r *round) callRemote() {
 // callRemote calls a remote handler, and sets the reply, which is there also if the handler ends its goroutine.
 func (a *ask) callRemote(ctx context.Context, c *connection, payload any, shard uint32, reply *Reply) {
 	c.counter.add(shard, called)
-	began := time.Now()
+	a.settle(ctx, c, shard, time.Now(), reply, func() (any, error) { return c.handler(ctx, payload) })
+}
+
+// settle sets the reply to what a call of a remote handler returns, and counts it.
+func (a *ask) settle(ctx context.Context, c *connection, shard uint32, began time.Time, reply *Reply, call func() (any, error)) {
 	*reply = Reply{Guest: c.guest.Value(), Err: errExited}
 	came := remoteFailed
 	defer func() {
@@ -132,7 +140,7 @@ func (a *ask) callRemote(ctx context.Context, c *connection, payload any, shard 
 			c.counter.addRemote(shard, came, reply)
 		}
 	}()
-	switch answer, err := c.handler(ctx, payload); {
+	switch answer, err := call(); {
 	case err == nil:
 		reply.Answer, reply.Err, came = answer, nil, remoteAnswered
 	case errors.Is(err, ErrHighAndDry):

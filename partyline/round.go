@@ -68,6 +68,17 @@ type round struct {
 // around calls the handlers that the operator asks, in order. It appends their answers to answers,
 // if that is not nil, and yields all other replies. The error is that of the ask as a whole.
 func (a *ask) around(o *Operator, order *order, payload any, answers *[]any, yield yieldFunc) error {
+	r := a.round(o, order, payload)
+	if a.service.prefers != nil && !r.alone {
+		if preference := a.service.prefers(a.Context, payload); preference != nil {
+			return r.preferring(preference, answers, yield)
+		}
+	}
+	return r.observed(answers, yield)
+}
+
+// round returns that of an ask which the operator begins.
+func (a *ask) round(o *Operator, order *order, payload any) round {
 	a.up = askOf(a.Context)
 	r := round{ask: a, order: order, connections: order.connections, payload: payload, shard: rand.Uint32(), self: a.guest, only: o.only, alone: o.only != noGuest, local: o.local}
 	if order.index != nil {
@@ -82,12 +93,7 @@ func (a *ask) around(o *Operator, order *order, payload any, answers *[]any, yie
 		r.connections, r.ended = nil, ErrLoop
 	}
 	r.picky = r.only != noGuest || r.local || len(r.above) > 0
-	if a.service.prefers != nil && !r.alone {
-		if preference := a.service.prefers(a.Context, payload); preference != nil {
-			return r.preferring(preference, answers, yield)
-		}
-	}
-	return r.observed(answers, yield)
+	return r
 }
 
 // observed is all, telling the observer, if there is one.

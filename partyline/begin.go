@@ -1,0 +1,80 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Asks that begin before anybody waits for their replies, and handlers that need no goroutine to wait in.
+
+package partyline
+
+import (
+	"context"
+	"iter"
+	"runtime/debug"
+	"slices"
+	"time"
+)
+
+// Begin begins what a handler does, and returns without waiting for anything. It calls reply once, from any
+// goroutine, with what the handler would return, and soon if its context ends. It is experimental.
+type Begin func(ctx context.Context, payload any, reply func(answer any, err error))
+
+// ConnectAsync is ConnectPrompt for a handler that can be begun, too: where its answer is not waited for at once,
+// begin is called, and the call takes no goroutine. It is experimental.
+func (o *Operator) ConnectAsync(service string, h Handler, begin Begin) error {
+	return o.connect(service, connection{handler: h, remote: true, prompt: true, listing: &listing{begin: begin}})
+}
+
+// Begin is Replies for who asks for several things: it calls the handlers before it returns, which it does at once, if
+// all of the service are remote ones. Whoever asks must then go through the replies, and waits for them there. If a
+// handler is not, or an Observer is to be told of the ask, Begin asks nobody, and returns nil. It is experimental.
+func (o *Operator) Begin(ctx context.Context, service string, payload any) iter.Seq[Reply] {
+	if o == nil {
+		return nil
+	}
+	s := o.partyline.service(service)
+	if s == nil || s.prefers != nil || o.partyline.observing() != nil {
+		return nil
+	}
+	order := s.order.Load()
+	if len(order.connections) == 0 || slices.ContainsFunc(order.connections, func(c connection) bool { return !c.remote }) {
+		return nil
+	}
+	r := (&ask{Context: ctx, guest: o.guest, service: s}).round(o, order, payload)
+	if r.next = slices.IndexFunc(r.connections, func(c connection) bool { return !r.skips(&c) }); r.next < 0 {
+		r.next = len(r.connections)
+	} else if ctx.Err() == nil {
+		r.callRemote()
+	}
+	over := false
+	return func(yield func(Reply) bool) {
+		if over {
+			return
+		}
+		over = true
+		err := r.all(nil, func(guest string, answer any, err error, took time.Duration) bool {
+			return yield(Reply{guest, answer, err, took})
+		})
+		if err != nil {
+			yield(Reply{Err: err})
+		}
+	}
+}
+
+// beginRemote begins the call of a remote handler, of which the reply comes by the channel.
+func (a *ask) beginRemote(ctx context.Context, c *connection, payload any, shard uint32, replied chan<- Reply) {
+	c.counter.add(shard, called)
+	began := time.Now()
+	reply := func(answer any, err error) {
+		var reply Reply
+		a.settle(ctx, c, shard, began, &reply, func() (any, error) { return answer, err })
+		select {
+		case replied <- reply:
+		default: // it is not the first
+		}
+	}
+	defer func() {
+		if value := recover(); value != nil {
+			reply(nil, &panicError{value, debug.Stack()})
+		}
+	}()
+	c.listing.begin(ctx, payload, reply)
+}
