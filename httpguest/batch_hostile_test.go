@@ -5,6 +5,8 @@ package httpguest_test
 
 import (
 	"context"
+	"fmt"
+	"net/http"
 	"runtime"
 	"strings"
 	"testing"
@@ -96,4 +98,69 @@ func TestABatchThatWaitedIsNotSentToAnApplicationThatDoesNotAnswer(t *testing.T)
 		<-result
 	}
 	check.Equal(t, len(b.app.Requests()), 1+httpguest.BreakerFailures, "requests")
+}
+
+// TestAnAskerWithFewerAsksFindsAPlace where another one has taken all: that one gives up its last.
+func TestAnAskerWithFewerAsksFindsAPlace(t *testing.T) {
+	httpguest.SetGatherFor(t, time.Hour)
+	b := newBatchTest(t, "timeout 1m", echo)
+	line := operatorOf(t, b.party).Partyline()
+	ask := func(guest string, payload any) <-chan string {
+		result := make(chan string, 1)
+		go func() {
+			answers, err := line.Operator(guest).AskAround(t.Context(), "who", payload)
+			result <- fmt.Sprint(joinAnswers(answers), err)
+		}()
+		return result
+	}
+	first := ask("greedy", 0)
+	b.awaitBatches(1)
+	greedy := make(chan string, httpguest.MaxGathered)
+	for i := range httpguest.MaxGathered {
+		go func() { greedy <- <-ask("greedy", i) }()
+	}
+	b.awaitGathered(httpguest.MaxGathered)
+	modest := ask("modest", `"modest"`)
+	check.Has(t, <-greedy, "1024 asks wait for batches that are under way")
+	check.Has(t, <-ask("greedy", 1), "1024 asks wait for batches that are under way")
+	close(b.let)
+	check.Has(t, <-first, "<nil>")
+	check.Has(t, <-modest, "modest")
+	for range httpguest.MaxGathered - 1 {
+		check.Has(t, <-greedy, "<nil>")
+	}
+	b.awaitGathered(0)
+}
+
+// TestAsksOfOneListTravelTogether at once, whatever is under way; one that is the only one of its application waits like any other.
+func TestAsksOfOneListTravelTogether(t *testing.T) {
+	httpguest.SetGatherFor(t, time.Hour)
+	key := partytest.Key(t, "asker")
+	b := newBatchTest(t, "timeout 1m", echo)
+	b.Load(b.inParty("invite /blog/__invite__/\n" + partytest.Mounted("blog", "fetch_manifest\ntimeout 1m", b.app) + partytest.Asker + "handle_path /ask/* {\nwsgi_party_ask\n}"))
+	b.await("who")
+	first := b.begin(t.Context(), "first")
+	b.awaitBatches(1)
+	ask := func(n int) <-chan string {
+		elements := make([]string, n)
+		for i := range elements {
+			elements[i] = fmt.Sprintf(`{"service": "who", "payload": %d}`, i)
+		}
+		result := make(chan string, 1)
+		go func() {
+			status, body := b.Do("POST", "/ask/", "["+strings.Join(elements, ",")+"]", http.Header{"Authorization": {"Bearer " + key}})
+			result <- fmt.Sprint(status, strings.Count(body, `"answered"`))
+		}()
+		return result
+	}
+	hundred := ask(100)
+	batches := b.awaitBatches(3)
+	check.Equal(t, len(batches[1])+len(batches[2]), 100, "asks of the list")
+	check.Equal(t, max(len(batches[1]), len(batches[2])), httpguest.MaxBatch, "asks in one request")
+	one := ask(1)
+	b.awaitGathered(1)
+	close(b.let)
+	check.Equal(t, <-hundred, "200 100")
+	check.Equal(t, <-one, "200 1")
+	check.Equal(t, <-first, `"first"<nil>`)
 }

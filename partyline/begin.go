@@ -10,6 +10,7 @@ import (
 	"iter"
 	"runtime/debug"
 	"slices"
+	"sync/atomic"
 	"time"
 )
 
@@ -25,13 +26,13 @@ func (o *Operator) ConnectAsync(service string, h Handler, begin Begin) error {
 
 // Begin is Replies for who asks for several things: it calls the handlers before it returns, which it does at once, if
 // all of the service are remote ones. Whoever asks must then go through the replies, and waits for them there. If a
-// handler is not, or an Observer is to be told of the ask, Begin asks nobody, and returns nil. It is experimental.
+// handler is not, Begin asks nobody, and returns nil. It is experimental.
 func (o *Operator) Begin(ctx context.Context, service string, payload any) iter.Seq[Reply] {
 	if o == nil {
 		return nil
 	}
 	s := o.partyline.service(service)
-	if s == nil || s.prefers != nil || o.partyline.observing() != nil {
+	if s == nil || s.prefers != nil {
 		return nil
 	}
 	order := s.order.Load()
@@ -39,6 +40,7 @@ func (o *Operator) Begin(ctx context.Context, service string, payload any) iter.
 		return nil
 	}
 	r := (&ask{Context: ctx, guest: o.guest, service: s}).round(o, order, payload)
+	asked := r.begin()
 	if r.next = slices.IndexFunc(r.connections, func(c connection) bool { return !r.skips(&c) }); r.next < 0 {
 		r.next = len(r.connections)
 	} else if ctx.Err() == nil {
@@ -50,7 +52,7 @@ func (o *Operator) Begin(ctx context.Context, service string, payload any) iter.
 			return
 		}
 		over = true
-		err := r.all(nil, func(guest string, answer any, err error, took time.Duration) bool {
+		err := r.observed(asked, nil, func(guest string, answer any, err error, took time.Duration) bool {
 			return yield(Reply{guest, answer, err, took})
 		})
 		if err != nil {
@@ -63,13 +65,14 @@ func (o *Operator) Begin(ctx context.Context, service string, payload any) iter.
 func (a *ask) beginRemote(ctx context.Context, c *connection, payload any, shard uint32, replied chan<- Reply) {
 	c.counter.add(shard, called)
 	began := time.Now()
+	var over atomic.Bool
 	reply := func(answer any, err error) {
+		if over.Swap(true) {
+			return
+		}
 		var reply Reply
 		a.settle(ctx, c, shard, began, &reply, func() (any, error) { return answer, err })
-		select {
-		case replied <- reply:
-		default: // it is not the first
-		}
+		replied <- reply
 	}
 	defer func() {
 		if value := recover(); value != nil {

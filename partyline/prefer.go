@@ -43,7 +43,7 @@ func (r *round) preferring(preference Preference, answers *[]any, yield yieldFun
 		held = nil
 		return true
 	}
-	err := r.observed(nil, func(guest string, answer any, err error, took time.Duration) (more bool) {
+	err := r.observed(r.begin(), nil, func(guest string, answer any, err error, took time.Duration) (more bool) {
 		switch {
 		case err != nil || settled:
 			return give(guest, answer, err, took)

@@ -74,7 +74,7 @@ func (a *ask) around(o *Operator, order *order, payload any, answers *[]any, yie
 			return r.preferring(preference, answers, yield)
 		}
 	}
-	return r.observed(answers, yield)
+	return r.observed(a.begin(), answers, yield)
 }
 
 // round returns that of an ask which the operator begins.
@@ -96,18 +96,24 @@ func (a *ask) round(o *Operator, order *order, payload any) round {
 	return r
 }
 
-// observed is all, telling the observer, if there is one.
-func (r *round) observed(answers *[]any, yield yieldFunc) error {
-	if observer := r.service.partyline.observing(); observer != nil {
-		return r.observe(observer, answers, yield)
+// begin tells the observer, if there is one, that the ask begins, and returns what tells it of the end.
+func (a *ask) begin() (asked func(answered, declined, failed int, err error)) {
+	if observer := a.service.partyline.observing(); observer != nil {
+		return observer.BeginAsk(guestName(a.guest), a.service.name)
+	}
+	return nil
+}
+
+// observed is all, telling the observer what came of it, if there is one.
+func (r *round) observed(asked func(answered, declined, failed int, err error), answers *[]any, yield yieldFunc) error {
+	if asked != nil {
+		return r.observe(asked, answers, yield)
 	}
 	return r.all(answers, yield)
 }
 
-// observe is all, telling the observer what came of it.
-func (r *round) observe(observer Observer, answers *[]any, yield yieldFunc) (err error) {
+func (r *round) observe(asked func(answered, declined, failed int, err error), answers *[]any, yield yieldFunc) (err error) {
 	var answered, declined, failed int
-	asked := observer.BeginAsk(guestName(r.guest), r.service.name)
 	defer func() {
 		if r.ended == errExited {
 			failed++
