@@ -260,7 +260,15 @@ func (q *question) logFailure(guest string, err error, fallsBack bool) {
 
 // build makes the document of what is known of each guest.
 func (q *question) build(ctx context.Context, all everybody, known func(guest string) *result) *document {
-	f := &frame{party: q.Party, origin: q.origin}
+	f := &frame{party: q.Party, mounts: func() map[string]string {
+		mounts := make(map[string]string)
+		for _, invited := range q.entry.Invited() {
+			if mount := q.entry.MountFor(ctx, invited.Guest); mount != "" {
+				mounts[invited.Guest] = mount
+			}
+		}
+		return mounts
+	}}
 	var absent []string
 	for _, g := range all.guests {
 		r := known(g.name)

@@ -32,18 +32,23 @@ type part struct {
 
 // frame is what a document is made of.
 type frame struct {
-	party, origin string
-	parts         []*part
-	absent        []string // that are to be named in it
+	party  string
+	parts  []*part
+	absent []string                 // that are to be named in it
+	mounts func() map[string]string // of all guests that are invited
 }
 
 const jsonType = "application/json"
 
 var forms = map[string]*form{
-	"list":  {mediaType: jsonType, isJSON: true, write: writeList},
-	"map":   {mediaType: jsonType, isJSON: true, write: writeMap},
-	"merge": {mediaType: jsonType, isJSON: true, check: checkObjects, write: writeMerged},
-	"lines": {mediaType: "text/plain; charset=utf-8", check: checkLines, write: writeLines},
+	"list":         {mediaType: jsonType, isJSON: true, write: writeList},
+	"map":          {mediaType: jsonType, isJSON: true, write: writeMap},
+	"merge":        {mediaType: jsonType, isJSON: true, check: checkObjects, write: writeMerged},
+	"lines":        {mediaType: "text/plain; charset=utf-8", check: checkLines, write: writeLines},
+	"linkset":      {mediaType: "application/linkset+json", absolute: true, isJSON: true, check: checkLinkset, write: writeLinkset},
+	"sitemapindex": {mediaType: "application/xml; charset=utf-8", absolute: true, check: checkSitemaps, write: writeSitemapIndex},
+	"openapi":      {mediaType: jsonType, isJSON: true, check: checkAPIs, write: writeOpenAPI},
+	"opml":         {mediaType: "text/x-opml; charset=utf-8", absolute: true, check: checkOutlines, write: writeOPML},
 }
 
 func writeList(f *frame) ([]byte, error) {

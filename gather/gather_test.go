@@ -152,7 +152,7 @@ func TestAnswersThatAreHardToEncode(t *testing.T) {
 func TestWhoIsAskedIsTheParty(t *testing.T) {
 	g := newGuests(t)
 	g.on("one", 1)
-	g.Site(strings.Replace(g.config("", "one"), "handle /doc", "handle /nothing", 1) + "\nhandle /doc {\nwsgi_party_gather doc {\nparty " + g.party + "\n}\n}")
+	g.Site(strings.Replace(g.config("", "one"), "handle /doc", "handle /nothing", 1) + "\nhandle /doc {\nheader Load 1\nwsgi_party_gather doc {\nparty " + g.party + "\n}\n}")
 	g.expect("[1]")
 	err := g.TryLoad("ADDRESS {\nwsgi_party_gather doc\n}")
 	check.Fails(t, err, "in no party's routes", "party <party>", "no wsgi_party handler")

@@ -13,8 +13,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/wsgiparty/wsgiparty"
 	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/kept"
@@ -29,6 +29,7 @@ func TestMain(m *testing.M) {
 type guests struct {
 	*partytest.Caddy
 	party string
+	loads int
 
 	mu      sync.Mutex
 	answers map[string]wsgiparty.Handler
@@ -56,19 +57,41 @@ func (g *guests) on(name string, answer any) {
 			return answer, err
 		}
 	}
+	g.set(name, h)
+}
+
+// isDown has the guest's application answer its invite, and all else, with an error.
+func (g *guests) isDown(name string) { g.set(name, nil) }
+
+func (g *guests) set(name string, h wsgiparty.Handler) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.answers[name] = h
 	if g.asked[name] == nil {
 		g.asked[name] = new(atomic.Int64)
-		partytest.GuestWith(g, name, map[string]wsgiparty.Handler{"doc": func(ctx context.Context, payload any) (any, error) {
-			g.mu.Lock()
-			h := g.answers[name]
-			g.mu.Unlock()
-			g.asked[name].Add(1)
-			return h(ctx, payload)
-		}})
+		partytest.App(g, name, func(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+			if g.answer(name) == nil {
+				return caddyhttp.Error(http.StatusBadGateway, errDown)
+			}
+			if operator, ok := wsgiparty.OperatorFrom(r); ok {
+				return operator.Connect("doc", func(ctx context.Context, payload any) (any, error) {
+					h := g.answer(name)
+					g.asked[name].Add(1)
+					if h == nil {
+						return nil, errDown
+					}
+					return h(ctx, payload)
+				})
+			}
+			return nil
+		})
 	}
+}
+
+func (g *guests) answer(name string) wsgiparty.Handler {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.answers[name]
 }
 
 // times returns how often a guest was asked.
@@ -81,12 +104,13 @@ func (g *guests) serve(options string, names ...string) {
 }
 
 func (g *guests) config(options string, names ...string) string {
+	g.loads++
 	var site strings.Builder
 	fmt.Fprintf(&site, "wsgi_party %s {\n", g.party)
 	for _, name := range names {
 		fmt.Fprintf(&site, "invite /%[1]s/__invite__/\nhandle_path /%[1]s/* {\ntest_app %[1]s\n}\n", name)
 	}
-	fmt.Fprintf(&site, "handle /doc {\nwsgi_party_gather doc {\n%s\n}\n}\n}", options)
+	fmt.Fprintf(&site, "handle /doc {\nheader Load %d\nwsgi_party_gather doc {\n%s\n}\n}\n}", g.loads, options)
 	return site.String()
 }
 
@@ -105,10 +129,10 @@ func (g *guests) fetch(method, path string, header ...string) partytest.Response
 		}
 	}
 	var response partytest.Response
-	partytest.Eventually(g, "the site answers", func() bool { // right after a reload Caddy's old server may reset a connection
+	partytest.Eventually(g, "the site answers", func() bool { // right after a reload Caddy's old server may do so, or reset a connection
 		var err error
 		response, err = partytest.Send(r)
-		return err == nil
+		return err == nil && response.Header.Get("Load") == fmt.Sprint(g.loads)
 	})
 	return response
 }
@@ -142,5 +166,3 @@ func (g *guests) wasAsked(name string, times int64) {
 	partytest.Eventually(g, fmt.Sprintf("%s was asked %d times", name, times), func() bool { return g.times(name) >= times })
 	check.Equal(g, g.times(name), times, "times that", name, "was asked")
 }
-
-const eternally = time.Hour

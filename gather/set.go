@@ -207,7 +207,7 @@ func (s *set) look(q *question, now time.Time, current line) {
 			delete(s.guests, name)
 		}
 	}
-	if !slices.Equal(before.guests, s.all.guests) {
+	if s.line != current || !slices.Equal(before.guests, s.all.guests) { // mounts may have changed
 		s.version++
 	}
 	s.line, s.relook = current, now.Add(min(s.gathering.fresh, maxLook))

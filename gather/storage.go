@@ -59,7 +59,8 @@ func (s *set) load(q *question, guest string, k *known, now time.Time) {
 		return
 	}
 	storage.Keep(s.storageKey(guest))
-	k.last.answers, k.got, k.stored = stored.Answers, now.Add(-age), now.Add(-age)
+	k.last.answers, k.got = stored.Answers, now.Add(-age)
+	k.tried, k.stored = k.got, k.got
 	s.version++
 }
 

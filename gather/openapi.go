@@ -1,0 +1,292 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// One OpenAPI document of many. They are taken as JSON: libraries decode them into types of one version, and lose what
+// these have no field for.
+
+package gather
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/wsgiparty/wsgiparty/internal/wire"
+)
+
+var (
+	apiVersion    = regexp.MustCompile(`^3\.(\d{1,3})\.(\d{1,3})(-.*)?$`)
+	componentName = regexp.MustCompile(`^[a-zA-Z0-9._-]+$`)
+	notInNames    = regexp.MustCompile(`[^a-zA-Z0-9.-]`)
+	apiMethods    = []string{"get", "put", "post", "delete", "options", "head", "patch", "trace", "query"}
+)
+
+// checkAPIs checks the documents each by itself, and puts the paths under the mount.
+func checkAPIs(p *part, _ string) error {
+	for _, answer := range p.answers {
+		doc, ok := answer.(map[string]any)
+		if !ok {
+			return fmt.Errorf("the answer is %s, and no OpenAPI document", kindOf(answer))
+		}
+		if version, ok := doc["openapi"].(string); !ok || !apiVersion.MatchString(version) {
+			return fmt.Errorf("the answer's member openapi is no version 3.x.y: write an OpenAPI 3 document; Swagger 2.0 is to be converted")
+		}
+		if err := p.checkAPI(doc); err != nil {
+			return fmt.Errorf("the OpenAPI document: %w", err)
+		}
+	}
+	return nil
+}
+
+func (p *part) checkAPI(doc map[string]any) error {
+	base, err := p.basePath(doc)
+	if err != nil {
+		return err
+	}
+	for _, member := range []string{"paths", "components", "webhooks"} {
+		if value, there := doc[member]; there {
+			if _, ok := value.(map[string]any); !ok {
+				return fmt.Errorf("%s is %s: write an object", member, kindOf(value))
+			}
+		}
+	}
+	paths := make(map[string]any)
+	for name, item := range objectIn(doc, "paths") {
+		if strings.HasPrefix(name, "x-") {
+			continue
+		}
+		if !strings.HasPrefix(name, "/") || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || strings.ContainsRune(`\?#`, r) }) {
+			return fmt.Errorf("the path %.100q: write one that begins with a slash", name)
+		}
+		if _, err := cleanPath(strings.NewReplacer("{", "", "}", "").Replace(name)); err != nil {
+			return fmt.Errorf("the path %.100q: %w", name, err)
+		}
+		paths[base+name] = item
+		if err := p.ownPathItem(name, item, doc); err != nil {
+			return err
+		}
+	}
+	doc["paths"] = paths
+	for name, item := range objectIn(doc, "webhooks") {
+		if err := p.ownPathItem(name, item, doc); err != nil {
+			return err
+		}
+	}
+	for section, value := range objectIn(doc, "components") {
+		components, ok := value.(map[string]any)
+		if !ok && !strings.HasPrefix(section, "x-") {
+			return fmt.Errorf("components/%.100s is %s: write an object", section, kindOf(value))
+		}
+		for name := range components {
+			if !componentName.MatchString(name) {
+				return fmt.Errorf("the component %.100q in %.100s: write letters, digits and . _ - only", name, section)
+			}
+		}
+	}
+	for _, member := range []string{"paths", "components", "webhooks"} {
+		if err := eachObject(doc[member], member != "components", func(object map[string]any) error { return checkReferences(object, doc, base) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// basePath returns what comes before the paths: the mount, and what the first server says below it.
+func (p *part) basePath(doc map[string]any) (string, error) {
+	servers, _ := doc["servers"].([]any)
+	if len(servers) == 0 {
+		return p.mount, nil
+	}
+	first, _ := servers[0].(map[string]any)
+	text, _ := first["url"].(string)
+	parsed, err := url.Parse(text)
+	if err != nil || strings.ContainsAny(text, "{}") {
+		return "", fmt.Errorf("the first server's url is %.100q: write one without variables, such as /api", text)
+	}
+	base, err := p.under(cmp.Or(parsed.EscapedPath(), "/"), "") // of the site, whatever host the guest takes itself for
+	if err != nil {
+		return "", err
+	}
+	return strings.TrimSuffix(base, "/"), nil
+}
+
+// ownPathItem makes the operations the guest's.
+func (p *part) ownPathItem(name string, value any, doc map[string]any) error {
+	item, ok := value.(map[string]any)
+	if !ok {
+		return fmt.Errorf("the path %.100q is %s: write an object", name, kindOf(value))
+	}
+	delete(item, "servers")
+	for _, method := range apiMethods {
+		operation, ok := item[method].(map[string]any)
+		if !ok {
+			delete(item, method)
+			continue
+		}
+		delete(operation, "servers")
+		operation["tags"] = []any{p.guest}
+		if security, there := doc["security"]; there && operation["security"] == nil {
+			operation["security"] = cloneSecurity(security)
+		}
+	}
+	return nil
+}
+
+// cloneSecurity copies the requirements of a document for an operation, in which names may change.
+func cloneSecurity(value any) any {
+	list, _ := value.([]any)
+	clone := make([]any, 0, len(list))
+	for _, element := range list {
+		if object, ok := element.(map[string]any); ok {
+			element = maps.Clone(object)
+		}
+		clone = append(clone, element)
+	}
+	return clone
+}
+
+// checkReferences checks that an object refers to nothing outside of its document, and has those to paths lead to these.
+func checkReferences(object, doc map[string]any, base string) error {
+	for _, member := range []string{"$ref", "operationRef"} {
+		reference, ok := object[member].(string)
+		if !ok {
+			continue
+		}
+		pointer, local := strings.CutPrefix(reference, "#")
+		if !local {
+			return fmt.Errorf("%s %.100q leads out of the document: put what it refers to into components", member, reference)
+		}
+		if section, name, _, ok := componentIn(reference); ok {
+			if _, there := objectIn(objectIn(doc, "components"), section)[name]; !there {
+				return fmt.Errorf("%s %.100q refers to nothing", member, reference)
+			}
+		}
+		if rest, ok := strings.CutPrefix(pointer, "/paths/~1"); ok {
+			object[member] = "#/paths/" + strings.ReplaceAll(strings.ReplaceAll(base, "~", "~0"), "/", "~1") + "~1" + rest
+		}
+	}
+	return nil
+}
+
+// componentIn returns to which component a reference leads, and what it says beyond that.
+func componentIn(reference string) (section, name, rest string, ok bool) {
+	pointer, ok := strings.CutPrefix(reference, "#/components/")
+	if !ok {
+		return "", "", "", false
+	}
+	section, name, ok = strings.Cut(pointer, "/")
+	if i := strings.IndexByte(name, '/'); i >= 0 {
+		name, rest = name[:i], name[i:]
+	}
+	return section, name, rest, ok
+}
+
+// namedBy are the members whose objects have names of the author's as members, and holdsData those that are data.
+var (
+	namedBy = map[string]bool{"properties": true, "patternProperties": true, "definitions": true, "$defs": true, "dependentSchemas": true, "schemas": true, "responses": true, "parameters": true,
+		"examples": true, "requestBodies": true, "headers": true, "securitySchemes": true, "links": true, "callbacks": true, "pathItems": true, "content": true, "encoding": true}
+	holdsData = map[string]bool{"example": true, "default": true, "const": true, "enum": true, "value": true, "security": true, "mapping": true}
+)
+
+// eachObject calls do with the objects of OpenAPI, and JSON schema, in a value: neither what holds names, nor what is data.
+func eachObject(value any, names bool, do func(map[string]any) error) error {
+	switch value := value.(type) {
+	case []any:
+		for _, element := range value {
+			if err := eachObject(element, false, do); err != nil {
+				return err
+			}
+		}
+	case map[string]any:
+		if !names {
+			if err := do(value); err != nil {
+				return err
+			}
+		}
+		for name, member := range value {
+			_, isList := member.([]any)
+			if !names && (holdsData[name] || name == "examples" && isList) {
+				continue
+			}
+			if err := eachObject(member, !names && namedBy[name], do); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// objectIn returns the member, nil if it is no object.
+func objectIn(object map[string]any, member string) map[string]any {
+	value, _ := object[member].(map[string]any)
+	return value
+}
+
+func writeOpenAPI(f *frame) ([]byte, error) {
+	all := map[string]any{"openapi": "3.0.0", "info": map[string]any{"title": f.party, "version": "1"}}
+	paths, components, webhooks, tags := make(map[string]any), make(map[string]any), make(map[string]any), []any{}
+	names, mounts := newNaming(f.parts), f.mounts()
+	for _, p := range f.parts {
+		for i, answer := range p.answers {
+			doc := answer.(map[string]any)
+			names.rename(p, i, doc)
+			all["openapi"] = laterVersion(all["openapi"].(string), doc["openapi"].(string))
+			for name, item := range objectIn(doc, "paths") {
+				if _, taken := paths[name]; !taken && p.has(name, mounts) {
+					paths[name] = item
+				}
+			}
+			for section, value := range objectIn(doc, "components") {
+				named, _ := value.(map[string]any)
+				if components[section] == nil && len(named) > 0 {
+					components[section] = make(map[string]any)
+				}
+				maps.Copy(objectIn(components, section), named)
+			}
+			maps.Copy(webhooks, objectIn(doc, "webhooks"))
+			if i == 0 {
+				tag := map[string]any{"name": p.guest}
+				if title, ok := objectIn(doc, "info")["title"].(string); ok {
+					tag["description"] = title
+				}
+				tags = append(tags, tag)
+			}
+		}
+	}
+	all["paths"], all["tags"] = paths, tags
+	if len(components) > 0 {
+		all["components"] = components
+	}
+	if len(webhooks) > 0 {
+		all["webhooks"] = webhooks
+	}
+	if len(f.absent) > 0 {
+		all["x-party-absent"] = f.absent
+	}
+	return wire.Encode(all)
+}
+
+// has reports whether a path is not below the mount of another guest, which is longer.
+func (p *part) has(path string, mounts map[string]string) bool {
+	for guest, mount := range mounts {
+		if guest != p.guest && len(mount) > len(p.mount) && (path == mount || strings.HasPrefix(path, mount+"/")) {
+			return false
+		}
+	}
+	return true
+}
+
+func laterVersion(a, b string) string {
+	number := func(version string) int {
+		m := apiVersion.FindStringSubmatch(version)
+		minor, _ := strconv.Atoi(m[1])
+		patch, _ := strconv.Atoi(m[2])
+		return minor*1000 + patch
+	}
+	return slices.MaxFunc([]string{a, b}, func(a, b string) int { return cmp.Compare(number(a), number(b)) })
+}
