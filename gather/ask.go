@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/wsgiparty/wsgiparty/internal/budget"
 	"github.com/wsgiparty/wsgiparty/internal/strictjson"
 	"github.com/wsgiparty/wsgiparty/internal/wire"
 	"github.com/wsgiparty/wsgiparty/party"
@@ -25,8 +26,7 @@ import (
 const (
 	askTimeout  = 30 * time.Second // of what is asked behind requests
 	maxAsking   = 16               // guests at once, where they are asked one by one
-	maxWrapped  = 4                // levels that a document puts around answers
-	wrapAnswers = "[[[["
+	wrapAnswers = "[[[["           // levels that a document puts around answers, at most
 	wrapEnds    = "]]]]"
 )
 
@@ -86,13 +86,13 @@ func (g *Gather) look() everybody {
 
 // ask asks these guests, or all, and returns what came of it with each.
 func (q *question) ask(ctx context.Context, guests []string, all bool) map[string]*result {
-	results := make(map[string]*result, len(guests))
+	results, room := make(map[string]*result, len(guests)), budget.New(q.MaxResponse)
 	if all || len(guests) == 1 {
 		operator := q.operator
 		if !all {
 			operator = operator.Only(guests[0])
 		}
-		q.askBy(ctx, operator, guests, results)
+		q.askBy(ctx, operator, guests, results, room)
 	} else {
 		var mu sync.Mutex
 		var group sync.WaitGroup
@@ -102,7 +102,7 @@ func (q *question) ask(ctx context.Context, guests []string, all bool) map[strin
 			group.Go(func() {
 				defer func() { <-turns }()
 				one := make(map[string]*result, 1)
-				q.askBy(ctx, q.operator.Only(guest), []string{guest}, one)
+				q.askBy(ctx, q.operator.Only(guest), []string{guest}, one, room)
 				mu.Lock()
 				defer mu.Unlock()
 				results[guest] = one[guest]
@@ -122,7 +122,7 @@ func (q *question) ask(ctx context.Context, guests []string, all bool) map[strin
 }
 
 // askBy asks with an operator, of whom the guests are. Those that do not reply have declined.
-func (q *question) askBy(ctx context.Context, operator *partyline.Operator, guests []string, results map[string]*result) {
+func (q *question) askBy(ctx context.Context, operator *partyline.Operator, guests []string, results map[string]*result, room *budget.Budget) {
 	for _, guest := range guests {
 		results[guest] = new(result)
 	}
@@ -155,7 +155,11 @@ func (q *question) askBy(ctx context.Context, operator *partyline.Operator, gues
 		replied = append(replied, reply.Guest)
 		if reply.Err == nil {
 			var encoded json.RawMessage
-			if encoded, reply.Err = encode(reply.Answer); reply.Err == nil {
+			if encoded, reply.Err = wire.EncodeAnswer(reply.Answer); reply.Err != nil {
+				reply.Err = fmt.Errorf("the answer is no JSON: %w", reply.Err)
+			} else if !room.Take(len(encoded)) {
+				reply.Err = q.noRoom()
+			} else if encoded, reply.Err = normal(encoded); reply.Err == nil {
 				r.answers = append(r.answers, encoded)
 			}
 		}
@@ -167,23 +171,19 @@ func (q *question) askBy(ctx context.Context, operator *partyline.Operator, gues
 
 var errGone = errors.New("it is not connected any more")
 
-// encode returns an answer as JSON, always the same for the same answer, that may stand in a document.
-func encode(answer any) (json.RawMessage, error) {
-	encoded, err := wire.EncodeAnswer(answer)
-	if err != nil {
-		return nil, fmt.Errorf("the answer is no JSON: %w", err)
-	}
-	value, err := wire.ParseJSON(encoded)
+// normal returns JSON that is always the same for the same value, and may stand in a document.
+func normal(answer json.RawMessage) (json.RawMessage, error) {
+	value, err := wire.ParseJSON(answer)
 	if err == nil {
-		encoded, err = wire.Encode(value)
+		answer, err = wire.Encode(value)
 	}
 	if err == nil {
-		err = strictjson.Limits(slices.Concat([]byte(wrapAnswers), encoded, []byte(wrapEnds)))
+		err = strictjson.Limits(slices.Concat([]byte(wrapAnswers), answer, []byte(wrapEnds)))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("the answer is %w", err)
 	}
-	return encoded, nil
+	return answer, nil
 }
 
 // check returns an error for answers that the document cannot have.
@@ -231,7 +231,7 @@ func (q *question) askNow(ctx context.Context) (*document, error) {
 		}
 	}
 	if len(guests) > 0 {
-		kept = q.ask(ctx, guests, true)
+		kept = q.ask(party.ForwardOnly(ctx, q.Forward), guests, true)
 	}
 	if ctx.Err() == context.Canceled {
 		return nil, ctx.Err()

@@ -32,6 +32,7 @@ func init() {
 //		rebase        <member>...
 //		cache         <fresh> [<stale>]
 //		cache         off
+//		forward       <header>...
 //		absent        omit|note|fail
 //		type          <media type>
 //		max_response  <size>
@@ -74,7 +75,7 @@ func (g *Gather) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return d.WrapErr(err)
 		}
 	}
-	if err := new(Gather{Service: g.Service, As: g.As, Payload: g.Payload, PayloadTypes: g.PayloadTypes, Rebase: g.Rebase, Cache: g.Cache, Absent: g.Absent, Type: g.Type, MaxResponse: g.MaxResponse}).compile(); err != nil {
+	if err := new(Gather{Service: g.Service, As: g.As, Payload: g.Payload, PayloadTypes: g.PayloadTypes, Rebase: g.Rebase, Cache: g.Cache, Forward: g.Forward, Absent: g.Absent, Type: g.Type, MaxResponse: g.MaxResponse}).compile(); err != nil {
 		return d.WrapErr(err)
 	}
 	return nil
@@ -91,6 +92,7 @@ var options = map[string]struct {
 	"payload_types": {0, "<member>...", func(g *Gather, args []string) error { g.PayloadTypes = args; return nil }},
 	"rebase":        {0, "<member>...", func(g *Gather, args []string) error { g.Rebase = args; return nil }},
 	"cache":         {2, "<fresh> [<stale>]|off", (*Gather).setCache},
+	"forward":       {0, "<header>...", func(g *Gather, args []string) error { g.Forward = args; return nil }},
 	"absent":        {1, "omit|note|fail", func(g *Gather, args []string) error { g.Absent = args[0]; return nil }},
 	"type":          {1, "<media type>", func(g *Gather, args []string) error { g.Type = args[0]; return nil }},
 	"max_response":  {1, "<size>", (*Gather).setMaxResponse},

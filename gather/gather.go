@@ -12,12 +12,14 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/wsgiparty/wsgiparty/internal/jsonpayload"
 	"github.com/wsgiparty/wsgiparty/internal/kept"
+	"github.com/wsgiparty/wsgiparty/internal/reservedheader"
 	"github.com/wsgiparty/wsgiparty/party"
 	"github.com/wsgiparty/wsgiparty/partyline"
 	"go.uber.org/zap"
@@ -37,6 +39,10 @@ func init() {
 //
 // Responses have an `ETag`, and HEAD and `If-None-Match` are answered. Same answers give
 // the same bytes.
+//
+// Pages of the `templates` handler, with `extensions { wsgi_party }`, have the same by
+// `{{gather $ "nav"}}`: the value of a document in JSON, and the text of others. It has the settings, and what is kept, of the
+// party's `wsgi_party_gather nav`, or else the defaults.
 type Gather struct {
 	// Required. The service that the guests are asked for.
 	Service string `json:"service"`
@@ -72,6 +78,10 @@ type Gather struct {
 
 	// How long answers are kept.
 	Cache Cache `json:"cache,omitzero"`
+
+	// The headers of the visitor's request that go on to the guests whose own `forward` says them. What they answer then
+	// is that visitor's own, so it needs `off` in `cache`. Default: none, but for the trace.
+	Forward []string `json:"forward,omitempty"`
 
 	// What to do about a guest that failed, with no answer kept to fall back on: `omit` it, `note` it in the
 	// header `Party-Absent`, and in the document if that is a `map` or `openapi`, or `fail` with
@@ -155,6 +165,7 @@ func (g *Gather) Provision(ctx caddy.Context) error {
 	if !g.Cache.Off {
 		g.gathering = kept.Hold(&g.holds, gatherings, g.key())
 	}
+	party.StateOf[handlers](g.entry).add(g)
 	return nil
 }
 
@@ -181,6 +192,12 @@ func (g *Gather) compile() (err error) {
 	if err := g.Cache.check(); err != nil {
 		return err
 	}
+	if err := reservedheader.CheckForwarded(g.Forward); err != nil {
+		return err
+	}
+	if len(g.Forward) > 0 && !g.Cache.Off {
+		return fmt.Errorf("forward sends the guests %s of one visitor, and what they answer would be kept for others: write `cache off`, too, or leave forward out", strings.Join(g.Forward, ", "))
+	}
 	g.headers = g.newHeaders()
 	return g.headers.check()
 }
@@ -201,6 +218,9 @@ var absents = map[string]bool{absentOmit: true, absentNote: true, absentFail: tr
 // Cleanup lets go of what is kept.
 func (g *Gather) Cleanup() error {
 	g.holds.Release()
+	if g.entry != nil {
+		party.StateOf[handlers](g.entry).remove(g)
+	}
 	return nil
 }
 

@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"github.com/wsgiparty/wsgiparty/party"
-	"github.com/wsgiparty/wsgiparty/partyline"
 	"go.uber.org/zap"
 )
 
@@ -74,90 +73,6 @@ type timed struct {
 	version int
 	fresh   time.Time // until when nothing is to be done about it
 	usable  time.Time // until when it may be served while something is
-}
-
-// document returns the document, and waits if a guest is asked of whom nothing is known.
-func (s *set) document(ctx context.Context, q *question) (*document, error) {
-	w := waiting{most: 3}
-	defer w.end(s)
-	for {
-		now, current := time.Now(), line{q.entry, q.entry.Changes()}
-		if documents := s.documents.Load(); documents != nil {
-			d := (*documents)[documentKey{q.note, q.origin}]
-			if d != nil && d.line == current && (now.Before(d.fresh) || s.asking.Load() && now.Before(d.usable)) {
-				return d.document, nil
-			}
-		}
-		if d := s.renew(q, now, current, &w); d != nil {
-			return d, nil
-		}
-		if partyline.Depth(ctx) > 0 { // whoever is waited for may be waiting for this
-			return s.askWithin(ctx, q), nil
-		}
-		if err := w.wait(ctx, s); err != nil {
-			return nil, err
-		}
-	}
-}
-
-// waiting is a request's for answers.
-type waiting struct {
-	most    int             // times
-	flight  <-chan struct{} // nil: for a turn to ask
-	enough  bool            // there is something to serve meanwhile
-	hasTurn bool
-	timer   *time.Timer
-}
-
-// patience is how long a document that is there waits for a guest that is new.
-const patience = 5 * time.Second
-
-func (w *waiting) wait(ctx context.Context, s *set) error {
-	w.most--
-	var late <-chan time.Time
-	var turn chan struct{}
-	if w.enough {
-		if w.timer == nil {
-			w.timer = time.NewTimer(patience)
-		}
-		late = w.timer.C
-	}
-	if w.flight == nil {
-		turn = s.gathering.turns
-	}
-	select {
-	case <-w.flight:
-	case turn <- struct{}{}:
-		w.hasTurn = true
-	case <-late:
-		w.most = 0
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-	return nil
-}
-
-// takeTurn returns whether it is the request's turn to have guests asked.
-func (w *waiting) takeTurn(s *set) bool {
-	if w.hasTurn {
-		w.hasTurn = false
-		return true
-	}
-	select {
-	case s.gathering.turns <- struct{}{}:
-		return true
-	default:
-		return false
-	}
-}
-
-func (w *waiting) end(s *set) {
-	if w.hasTurn {
-		<-s.gathering.turns
-	}
-	if w.timer != nil {
-		w.timer.Stop()
-	}
 }
 
 // renew has guests asked whose time has come, and returns the document, or nil if there is something to wait for.
@@ -389,22 +304,4 @@ func (s *set) resized() {
 		}
 	}
 	s.gathering.resized(s, size)
-}
-
-// askWithin returns a document for whoever asks while being asked. It asks itself whoever has no answer yet, so that a loop
-// ends as one of asks does, and keeps nothing.
-func (s *set) askWithin(ctx context.Context, q *question) *document {
-	s.mu.Lock()
-	all := s.all
-	kept, missing := make(map[string]*result), []string(nil)
-	for _, g := range all.guests {
-		if k := s.guests[g.name]; k != nil && k.has() {
-			kept[g.name] = &result{answers: k.last.answers}
-		} else if g.connected {
-			missing = append(missing, g.name)
-		}
-	}
-	s.mu.Unlock()
-	maps.Copy(kept, q.ask(ctx, missing, len(missing) == all.connected))
-	return q.build(ctx, all, func(name string) *result { return kept[name] })
 }

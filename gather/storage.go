@@ -44,7 +44,7 @@ func (s *set) load(q *question, guest string, k *known, now time.Time) {
 	}
 	for i, answer := range stored.Answers {
 		if err == nil {
-			stored.Answers[i], err = encode(answer)
+			stored.Answers[i], err = normal(answer)
 		}
 	}
 	if err == nil && len(stored.Answers) > 0 {

@@ -25,7 +25,6 @@ import (
 	"github.com/wsgiparty/wsgiparty/internal/reservedheader"
 	"github.com/wsgiparty/wsgiparty/internal/urltemplate"
 	"github.com/wsgiparty/wsgiparty/internal/wire"
-	"golang.org/x/net/http/httpguts"
 )
 
 func init() {
@@ -299,23 +298,7 @@ func checkMember(member string, value any) error {
 	return err
 }
 
-func checkForwarded(names []string) error {
-	for _, name := range names {
-		if !httpguts.ValidHeaderFieldName(name) {
-			return fmt.Errorf("forward: %q is no header's name", name)
-		}
-		if reservedheader.Reserves(name) {
-			return fmt.Errorf("forward: the header %s is the party's own, which every ask has: leave it out", name)
-		}
-		switch http.CanonicalHeaderKey(name) {
-		case reservedheader.Loop, "Connection", "Content-Length", "Content-Type", "Host", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
-			"Accept-Encoding", "Content-Encoding", "Expect", "Range",
-			"If-Match", "If-Modified-Since", "If-None-Match", "If-Range", "If-Unmodified-Since":
-			return fmt.Errorf("forward: the header %s belongs to one request, and an ask has its own: leave it out", name)
-		}
-	}
-	return nil
-}
+var checkForwarded = reservedheader.CheckForwarded
 
 // parseHrefs checks the paths under which hrefs of a manifest may lead, and returns them unescaped.
 func parseHrefs(paths []string) ([]string, error) {

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"strconv"
 	"text/template"
 
 	"github.com/caddyserver/caddy/v2"
@@ -225,30 +224,7 @@ func templateValue(answer any) (any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the answer is a json.RawMessage that is %w", err)
 	}
-	return withNumbers(value), nil
-}
-
-// withNumbers returns a decoded JSON value with numbers that templates can compare and
-// calculate with, where these print as they were written.
-func withNumbers(value any) any {
-	switch value := value.(type) {
-	case json.Number:
-		if n, err := value.Int64(); err == nil && strconv.FormatInt(n, 10) == value.String() {
-			return n
-		}
-		if f, err := value.Float64(); err == nil && fmt.Sprint(f) == value.String() {
-			return f
-		}
-	case []any:
-		for i, element := range value {
-			value[i] = withNumbers(element)
-		}
-	case map[string]any:
-		for key, member := range value {
-			value[key] = withNumbers(member)
-		}
-	}
-	return value
+	return wire.WithNumbers(value), nil
 }
 
 // Interface guards
