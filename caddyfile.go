@@ -39,8 +39,8 @@ func init() {
 //		<directives...>
 //	}
 //
-// What is none of its own subdirectives is an HTTP directive, and belongs to the
-// routes that the party wraps; they are sorted as in handle.
+// Anything but the party's own subdirectives is an HTTP directive. It belongs to the
+// routes that the party wraps, which are sorted as in handle.
 func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	h.Next() // consume directive name
 	p := new(Party)

@@ -1,9 +1,9 @@
 // Copyright 2026 The wsgi_party Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package wsgiparty registers the http.handlers.wsgi_party module, with which
-// the applications behind one Caddy know things of each other, above all each
-// other's URLs.
+// Package wsgiparty registers the http.handlers.wsgi_party module. With it the
+// applications behind one Caddy tell each other what only they know, above all
+// their URLs.
 package wsgiparty
 
 import (
@@ -27,89 +27,86 @@ func init() {
 	caddy.RegisterModule(new(Party))
 }
 
-// Party is an HTTP handler that lets the applications in its routes talk to each
-// other. While the config loads it sends each of them an invite: a GET request
-// through these routes that carries an operator, by which the application, the
-// guest, connects handlers for named services and asks around what the other
-// guests know. An application behind this handler can so link to a page of
-// another one without knowing how that lays out its URLs.
+// Party is an HTTP handler that lets the applications in its routes talk to each other. While the
+// config loads, the handler invites each of them: it sends a GET request through these routes that
+// carries an operator. With the operator the application, now a guest, connects handlers for named
+// services and asks the other guests for theirs. So an application can link to a page of another one
+// without knowing how the other one lays out its URLs.
 //
-// To requests it does nothing but pass them through its routes, which are
-// compiled once: what it costs does not grow with their number. The next handler
-// is called for requests that no route ends; errors are left to the site's
-// `handle_errors`. Requests from outside to an invite's path, or below it, get
-// an empty 404 response.
+// Ordinary requests just pass through the routes, which are compiled once. The cost of that does not
+// grow with the number of routes. A request that no route ends goes to the next handler. Errors are
+// left to the site's `handle_errors`. Requests from outside to an invite's path, or below it, get an
+// empty 404 response.
 //
-// Invites enter at these routes. What stands before the handler (a site's `root`
-// or `vars`, authentication, rewrites) is not applied to them, so what the
-// guests need has to stand in its routes. An invite comes from an address in
-// 192.0.2.0/24, and stays in the process: a handler that would send it on over the
-// network, such as `reverse_proxy`, ends it. Named routes are set up later and cannot be invited.
+// Invites enter at the beginning of these routes. Whatever stands before the handler (a site's `root`
+// or `vars`, authentication, rewrites) does not apply to them, so put what the guests need into the
+// party's routes. An invite comes from an address in 192.0.2.0/24 and never leaves the process: a
+// handler that would send it over the network, such as `reverse_proxy`, ends it. Named routes are set
+// up later and cannot be invited.
 //
-// A config gets new partylines and sends new invites each time it is loaded, by
-// `caddy validate` too. Each guest that joined is logged at info level; an
-// invite that was not answered, refused or failed is logged as a warning that
-// says what to do, and leaves the rest as it is.
+// Each time a config is loaded, also by `caddy validate`, it gets new partylines and sends new
+// invites. Each guest that joins is logged at info level. An invite that was not answered, was refused
+// or failed is logged as a warning that says what to do; everything else goes on as usual.
 //
-// A request variable, `{http.vars.partyline}`, holds the guest's name in its invites
-// and asks, and nothing otherwise. With it authentication lets those of the guests
-// behind it pass, here of the guests `blog` and `shop`:
+// In a guest's invites and asks, the request variable `{http.vars.partyline}` holds the guest's name;
+// elsewhere it is empty. Use it to let the invites and asks of guests pass authentication, here those
+// of the guests `blog` and `shop`:
 //
 //	@people not vars partyline blog shop
 //	basic_auth @people { … }
 //
-// In the routes, and behind them, a placeholder `{http.wsgi_party.url.<page>}` is the URL of
-// a guest's page, as in `{http.wsgi_party.url.shop:cart}`. Values follow a `?`: each is a percent-encoded
-// constant, or an `@` and the name of a placeholder, as in
-// `{http.wsgi_party.url.blog:post?lang=en&slug=@http.regexp.old.1}`. They are encoded once, in the URL. The page is
-// asked for when the placeholder is needed, once for each request and its values. If nobody answers, it is empty:
-// where that is no good, as in `redir`, use `wsgi_party_vars`, which can answer with a status instead. A party
-// whose routes have none of these placeholders costs requests nothing for them.
+// In the routes, and behind them, the placeholder `{http.wsgi_party.url.<page>}` is the URL of a
+// guest's page, as in `{http.wsgi_party.url.shop:cart}`. Values follow a `?`. Each is a
+// percent-encoded constant, or an `@` and the name of a placeholder, as in
+// `{http.wsgi_party.url.blog:post?lang=en&slug=@http.regexp.old.1}`. Values are encoded once, in the
+// URL. The guests are asked when the placeholder is needed, once for each request and set of values.
+// If nobody answers, the placeholder is empty. Where an empty URL would do harm, as in `redir`, use
+// `wsgi_party_vars`, which can answer with a status instead. A party whose
+// routes use none of these placeholders costs requests nothing extra.
 type Party struct {
-	// The name of the party. Handlers with the same name share a partyline, also
-	// across sites; different ones must not invite the same guest. Default:
-	// `default`, which different handlers cannot both leave it at.
+	// The name of the party. Handlers with the same name share a partyline, also across sites.
+	// Different handlers must not invite the same guest. Default: `default`. Only one party may
+	// leave the name out.
 	Name string `json:"name,omitempty"`
 
 	// The applications to invite, in this order. Each is an object, or the plain
 	// string of its URI. Default: none.
 	Invites []party.Invite `json:"invites,omitempty"`
 
-	// Whether asking for a service nobody is connected under gives no answers
-	// instead of an error. Handlers that share a partyline must agree on it.
-	// Default: false.
+	// Whether an ask for a service that nobody is connected under returns no answers instead of an
+	// error. Handlers that share a partyline must agree on this. Default: false.
 	IgnoreMissingServices bool `json:"ignore_missing_services,omitempty"`
 
-	// Whether an invite that no guest accepts fails the loading of the config.
-	// Default: false.
+	// Whether an invite that no guest accepts makes the config fail to load. Default: false.
 	StrictInvites bool `json:"strict_invites,omitempty"`
 
-	// How long each invite may take; they are sent one after the other. A guest
-	// that takes longer has left the partyline, even if it had connected
-	// something before, and gets a tenth of that when the config is loaded again: Caddy
-	// loads one config at a time, and changes made meanwhile wait. Default: `5s`.
+	// How long each invite may take. Invites are sent one after the other. A guest that takes
+	// longer leaves the partyline, even if it has connected something already, and gets a tenth of
+	// this time when the config is loaded again: Caddy loads one config at a time, and other
+	// changes have to wait. Default: `5s`.
 	InviteTimeout caddy.Duration `json:"invite_timeout,omitempty"`
 
 	// The request variable that holds the operator during an invite.
 	// Default: `partyline`.
 	PartylineKey string `json:"partyline_key,omitempty"`
 
-	// The path prefix that was stripped before requests reach this handler, by a
-	// `handle_path` around it or by a proxy in front of Caddy. Guests have to put
-	// it before the paths of their links. Where it differs for each request, a header that
-	// a trusted proxy sets, `{http.request.header.X-Forwarded-Prefix}`: it is used for
-	// requests that came through one of the server's `trusted_proxies`, if it is a path
-	// that could be written here. Links that are made for no request have none then.
+	// The path prefix that was stripped before requests reach this handler, by a `handle_path`
+	// around it or by a proxy in front of Caddy. Guests have to put it before the paths of their
+	// links. If the prefix differs between requests, write the placeholder of a header that a
+	// trusted proxy sets, `{http.request.header.X-Forwarded-Prefix}`. The header counts only in
+	// requests that came through one of the server's `trusted_proxies`, and only if it is a path
+	// that could be written here. Links that are made outside of a request then have no prefix.
 	// Default: none.
 	Prefix string `json:"prefix,omitempty"`
 
-	// Where the guests can ask, which each of them that has a key is told with every request, by the header
-	// `Party-Ask: <url>; line=<version>; mac=<an HMAC of its key>`: it then needs no setting but its key, and no site with
-	// `wsgi_party_ask`. Guests of the same party in other handlers are told, too, unless those say another address.
-	// No two parties can listen at one address. Default: nowhere.
+	// Where the guests can ask. Every request tells a guest that has a key this address, in the
+	// header `Party-Ask: <url>; line=<version>; mac=<an HMAC of its key>`. The guest then needs no
+	// setting but its key, and no site with `wsgi_party_ask`. Guests of the same party in other
+	// handlers are told, too, unless those handlers name another address. Two parties cannot
+	// listen on the same address. Default: nowhere.
 	AskOn *party.AskOn `json:"ask_on,omitempty"`
 
-	// The routes in which the guests are.
+	// The routes that the guests are in.
 	Routes caddyhttp.RouteList `json:"routes,omitempty"`
 
 	host         *party.Host

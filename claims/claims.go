@@ -1,9 +1,9 @@
 // Copyright 2026 The wsgi_party Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package claims registers the http.matchers.wsgi_party module, by which requests go to the
-// application that says they are its own: a legacy system is replaced one route at a time, without
-// a table of routes that somebody has to keep.
+// Package claims registers the http.matchers.wsgi_party module, which sends requests to the
+// application that says they are its own. So a new application can replace a legacy one route by
+// route, and nobody has to maintain a table of routes.
 package claims
 
 import "github.com/wsgiparty/wsgiparty/party"

@@ -25,10 +25,10 @@ func init() {
 	caddy.RegisterModule(new(Matcher))
 }
 
-// Matcher is an HTTP request matcher for what an application says is its own. It matches a request
-// that a guest of a party claims, and every invite and ask that is addressed to this guest, so that
-// two applications can share one mount: a page moves from one to the other when the other one claims
-// it, with no change to Caddy's config.
+// Matcher is an HTTP request matcher for requests that an application claims. It matches the requests that
+// a guest of a party says are its own, and every invite and ask addressed to this guest. So two
+// applications can share one mount. A page moves from one to the other when the other one claims it, with
+// no change to Caddy's config.
 //
 //	wsgi_party main {
 //		invite /__invite__/ as new
@@ -44,45 +44,45 @@ func init() {
 //		}
 //	}
 //
-// How a guest claims requests is said where the guest is: in its manifest, in `wsgi_party_guest`, or
-// by a handler that it connects under the service `claims`. It is asked with the method, the host, the
-// query, and the path that it would see, without its mount: with empty and dot segments resolved,
-// whether they are escaped or not, as Caddy's `path` matcher does, but with its case kept. A WebSocket
-// is a GET request, also over HTTP/2 and HTTP/3: `reverse_proxy` makes one of its CONNECT.
+// A guest claims requests in its manifest, in `wsgi_party_guest`, or by a handler that it connects under
+// the service `claims`. It is asked with the method, the host, the query, and the path that it would see,
+// without its mount. Empty and dot segments of the path are resolved, whether they are escaped or not, as
+// in Caddy's `path` matcher, but the path keeps its case. A WebSocket is a GET request, also over HTTP/2
+// and HTTP/3: `reverse_proxy` turns its CONNECT into one.
 //
-// Only what the guest says counts. Nothing in a request, which anybody can make, has it taken for an
-// invite or an ask. If the guest fails to say whether a request is its own, the request gets
-// status 503: neither application is to have it by accident.
+// Only what the guest says counts. Nothing in a request, which anybody can make, makes it count as an
+// invite or an ask. If the guest fails to say whether a request is its own, the request gets status 503,
+// because neither application may get it by accident.
 //
-// With `share` a part of the visitors goes to the guest first. They are always the same ones, chosen by a
-// hash of the guest's name and `by`, so that a larger share only adds to them. What the guest fails to
-// say is no matter to others, nor is its application asked about their requests. `caddy wsgi-party share
-// <party> <guest> <n>%` changes it until the config is loaded again. `caddy wsgi-party route <party>
-// <method> <path>` says who claims a request, and why others do not.
+// With `share` only a part of the visitors goes to the guest. A hash of the guest's name and `by` chooses
+// them, so they are always the same ones, and a larger share only adds to them. For all other visitors the
+// guest's application is not asked, and a failure of the guest does not matter. To change the share until
+// the config is loaded again, use `caddy wsgi-party share <party> <guest> <n>%`. `caddy wsgi-party route
+// <party> <method> <path>` says who claims a request, and why others do not.
 //
-// The request variable `{http.vars.wsgi_party.claim}` is what the guest claims the request by, such as
-// the pattern `GET /users/{id}`, also where the share leaves the visitor to another application.
+// The request variable `{http.vars.wsgi_party.claim}` is what the guest claims the request by, such as the
+// pattern `GET /users/{id}`. It is set even if the share leaves the visitor to another application.
 //
-// In an `expression` it is a function: `wsgi_party({'claimed_by': 'new', 'share': '10%'})`. Outside of the party,
-// say the status in `handle_errors` then, as in `respond "Sorry" {err.status_code}`: Caddy's default there does not
-// see that of an error in an expression, and is 200.
+// In an `expression` the matcher is a function: `wsgi_party({'claimed_by': 'new', 'share': '10%'})`. If
+// you use it outside of the party, write the status in `handle_errors`, as in `respond "Sorry"
+// {err.status_code}`. Otherwise Caddy answers with status 200, since it does not see the status of an
+// error in an expression.
 type Matcher struct {
-	// Required. The name of the guest, in which global placeholders such as `{env.NEW}` are replaced when
-	// the config loads.
+	// Required. The name of the guest. Global placeholders such as `{env.NEW}` are replaced when the
+	// config loads.
 	ClaimedBy string `json:"claimed_by,omitempty"`
 
-	// The name of the party. Default: the party in whose routes the matcher is. Required elsewhere, as in a
-	// named route, also where a party invokes that: the paths of requests then have to come with the
-	// guest's mount, which nothing is to have stripped.
+	// The name of the party. Default: the party in whose routes the matcher is. Required elsewhere, such
+	// as in a named route, even if a party invokes that. Requests must then arrive with the guest's mount
+	// still in their paths: nothing may have stripped it.
 	Party string `json:"party,omitempty"`
 
-	// The share of the visitors whose requests match, if they are claimed, from `0%` to `100%`; decimals
+	// The share of the visitors whose requests match, if they are claimed, from `0%` to `100%`. Decimals
 	// are allowed. Invites and asks always match. Default: `100%`.
 	Share string `json:"share,omitempty"`
 
-	// What makes requests those of one visitor: a text with placeholders, such as
-	// `{http.request.cookie.session}`. Requests for which it is empty are in no share but `100%`.
-	// Default: `{http.vars.client_ip}`.
+	// What identifies a visitor: a text with placeholders, such as `{http.request.cookie.session}`.
+	// Requests for which it is empty are in no share but `100%`. Default: `{http.vars.client_ip}`.
 	By string `json:"by,omitempty"`
 
 	logger   *zap.Logger

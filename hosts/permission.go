@@ -1,8 +1,8 @@
 // Copyright 2026 The wsgi_party Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package hosts registers `tls.permission.wsgi_party`: applications say which hosts are their own, and those
-// get certificates.
+// Package hosts registers `tls.permission.wsgi_party`: applications say which hosts are their own, and Caddy
+// obtains certificates for these.
 package hosts
 
 import (
@@ -39,25 +39,28 @@ const (
 	maxKept     = 10000                // names
 )
 
-// Permission lets a name have a certificate, on demand, when a guest of a party says that the host is its own:
-// by `hosts` in its manifest, or `host` in the Caddyfile's `wsgi_party_guest`, or by the service `hosts`, whose
-// payload is the name and whose answer then is `true`. So each of several applications knows only its own names,
-// where `tls.permission.http` asks one endpoint, which has to know all of them.
+// Permission allows an on-demand certificate for a name when a guest of a party says that the host is its own. The
+// guest says so by `hosts` in its manifest, by `host` in the Caddyfile's `wsgi_party_guest`, or by the service
+// `hosts`, whose payload is the name and whose answer is then `true`. So each application needs to know only its
+// own names, while the one endpoint that `tls.permission.http` asks has to know them all.
 //
-// No other answer lets a name have a certificate, nor does a guest that declines, fails, or does not answer in
-// time: 5 seconds are given to all of them together. An application that is down therefore has no new
-// certificates, and none renewed, unless its manifest lists its hosts: the last good one holds.
+// No other answer allows a certificate, and neither does a guest that declines, fails, or does not answer in time.
+// All guests together have 5 seconds. So an application that is down gets no new certificates, and none renewed,
+// unless its manifest lists its hosts: the last good manifest remains in force.
 //
-// Nobody is asked for what is no DNS name, such as an IP address, or for a host that no site of this Caddy has. A
-// site without a host has every host. Names that guests deny are denied for 10 seconds without being asked for
-// again, unless other guests, or new manifests, have come; so are, for 1 second, names for which a guest failed.
-// Each guest that is asked over HTTP is asked for at most 64 names a second, and 8 at once, and for as many again
-// that it has allowed before; when more come, they are denied. What a manifest or the Caddyfile lists is known
-// without asking. So is what a Go module answers, for whatever name comes, unless it has connected its handler as
-// a remote one.
+// Nobody is asked about a name that is not a DNS name, such as an IP address, or about a host that no site of this
+// Caddy has. A site without a host has every host. A name that all guests deny stays denied for 10 seconds without
+// another ask, unless other guests join or manifests change. In the same way, a name for which a guest failed
+// stays denied for 1 second.
 //
-// A guest is believed: it can claim any name, also another guest's. Whoever is let into the party is trusted to
-// say which certificates this Caddy obtains; who then serves a name is what the routes of its sites say.
+// A guest that is asked over HTTP is asked about at most 64 names a second, 8 at once. As many again are left for
+// names that it has allowed before. Names beyond that are denied. These limits do not apply to names that a
+// manifest or the Caddyfile lists, which are known without asking. Nor do they apply to Go modules, which are
+// asked about whatever name comes, unless a module has connected its handler as a remote one.
+//
+// A guest is believed: it can claim any name, even another guest's. Whoever you let into the party is trusted to
+// say which certificates this Caddy obtains. Which application then serves a name is up to the routes of your
+// sites.
 type Permission struct {
 	// The name of the party whose guests are asked. Default: `default`.
 	Party string `json:"party,omitempty"`

@@ -31,30 +31,28 @@ func init() {
 	caddy.RegisterModule(new(Ask))
 }
 
-// Ask is an HTTP handler by which guests that are applications of their own ask
-// around. It is to be put where only they reach it: a unix socket, a loopback
-// address, or behind mTLS; anything else is warned of. A guest says who it is by its
-// key. It never calls the next handler.
+// Ask is an HTTP handler through which applications that are guests ask the others. Put it where only
+// these applications reach it: on a unix socket, on a loopback address, or behind mTLS. Anywhere else
+// it logs a warning. A guest says who it is by its key. Ask never calls the next handler.
 //
-//   - `POST /<service>`, with a payload of JSON, asks around. With `?first` it stops
-//     at the first answer.
-//   - `POST /`, with a list of up to 256 objects with `service`, `payload` and `first`,
-//     asks for each of them.
-//   - `GET /` shows the services with their guests, and the guests with their services; 304 for the
-//     `If-None-Match` of who knows them.
+//   - `POST /<service>`, with a payload in JSON, asks around. With `?first` it stops at the first
+//     answer.
+//   - `POST /`, with a list of up to 256 objects with `service`, `payload` and `first`, asks for each
+//     of them.
+//   - `GET /` shows the services with their guests, and the guests with their services. It answers 304
+//     if `If-None-Match` says that the client has this already.
 //
-// The key is in the header `Authorization: Bearer <key>`. A guest that asks while it is
-// being asked hands back the `Party-Token` it was asked with. Headers for the guests that
-// are asked, such as a visitor's `Cookie`, are sent as `Party-Forward-Cookie`, and reach
-// those whose `forward` lists them. Nothing else of the request goes on but the trace.
+// The key goes in the header `Authorization: Bearer <key>`. A guest that asks while it is being asked
+// hands back the `Party-Token` that it was asked with. To send the asked guests a header, such as a
+// visitor's `Cookie`, prefix its name, as in `Party-Forward-Cookie`. It reaches those guests whose
+// `forward` lists it. Of the rest of the request, only the trace goes on.
 type Ask struct {
-	// The name of the party. Default: the party in whose routes the handler is, or
-	// else `default`.
+	// The name of the party. Default: the party in whose routes the handler is, or else `default`.
 	Party string `json:"party,omitempty"`
 
-	// How long a response may be, in bytes, up to 1 GiB. An answer that does not fit
-	// is a failed reply; in a list of asks, the ask then is a result with status 413.
-	// Default: 8 MiB.
+	// How long a response may be, in bytes, up to 1 GiB. An answer that does not fit counts as a
+	// failed reply. In a list of asks, the result of an ask that does not fit has status 413. Default:
+	// 8 MiB.
 	MaxResponse int64 `json:"max_response,omitempty"`
 
 	entry *party.Entry

@@ -54,9 +54,9 @@ func init() {
 //		forward        <header>...
 //	}
 //
-// Of these, url, answer, service, claim, host, key, hrefs, allow and forward may be repeated: several
-// answers and hrefs of one service are handlers of their own. A pattern with a method is quoted,
-// as in claim "GET /users/{id}".
+// The subdirectives url, answer, service, claim, host, key, hrefs, allow and forward may be repeated.
+// Several answers and hrefs of one service are separate handlers. Quote a pattern with a method, as in
+// claim "GET /users/{id}".
 func (g *Guest) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume directive name
 	if d.NextArg() {

@@ -20,17 +20,19 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
-// Direct is a way to the application by connections of the guest's own, on which it is asked, and asked for its manifest. What
-// stands between the guest and the application - other handlers, the load balancing and health checks of a `reverse_proxy` -
-// does not apply to these. An ask goes to the address with the fewest under way, and to another one if that cannot be reached.
+// Direct connects the guest to its application over connections of the guest's own, for asks and for its manifest. What
+// stands between the guest and the application, such as other handlers or the load balancing and health checks of a
+// `reverse_proxy`, does not apply to these connections. An ask goes to the address with the fewest asks under way, and
+// to another one if that address cannot be reached.
 type Direct struct {
-	// Up to 64 addresses of the application, as those of a `reverse_proxy`: `localhost:9000` or `unix//run/app.sock`. Placeholders
-	// that are known when the config loads are replaced. Default: the upstreams of the `reverse_proxy` right behind the guest, with
-	// its transport and the headers and rewrites of its requests; a config loads only if these can be taken over exactly.
+	// Up to 64 addresses of the application, written as those of a `reverse_proxy`: `localhost:9000` or
+	// `unix//run/app.sock`. Placeholders that are known when the config loads are replaced. Default: the upstreams of
+	// the `reverse_proxy` right behind the guest, with its transport, and the headers and rewrites of its requests. The
+	// config then loads only if all of these can be taken over exactly.
 	Addresses []string `json:"addresses,omitempty"`
 
-	// How to connect to the addresses: a `reverse_proxy`'s `http` transport, for HTTP/1.1, HTTP/2 or h2c, with or without TLS.
-	// Only with addresses. Default: HTTP/1.1 without TLS.
+	// How to connect to the addresses: a `reverse_proxy`'s `http` transport, for HTTP/1.1, HTTP/2 or h2c, with or
+	// without TLS. Needs `addresses`. Default: HTTP/1.1 without TLS.
 	TransportRaw json.RawMessage `json:"transport,omitempty" caddy:"namespace=http.reverse_proxy.transport inline_key=protocol"`
 
 	transport *reverseproxy.HTTPTransport // of the addresses

@@ -27,102 +27,100 @@ func init() {
 	caddy.RegisterModule(new(Guest))
 }
 
-// Guest is an HTTP handler that makes the application behind it a guest of the party in whose
-// routes it is: one in any language, behind `reverse_proxy`, `php_fastcgi` or any other handler.
-// What the application answers for is declared here, or in a manifest that it is asked for after
-// the config has started. It always calls the next handler, but for the invite while the config
-// loads, which it takes itself.
+// Guest is an HTTP handler that makes the application behind it a guest of the party whose routes it is in. The
+// application can be written in any language, and can stand behind `reverse_proxy`, `php_fastcgi` or any other handler.
+// What the application answers is declared here, or in a manifest, which Guest fetches from the application once the
+// config has started. Guest calls the next handler for every request except its invite while the config loads, which it
+// takes itself.
 //
-// Of every request it deletes the headers `Party-Token`, `Party-Ask` and `Party-Forward-…`. It sets `X-Forwarded-Prefix`
-// to the path at which the application is mounted, the prefix of its invite's, and, for a guest with
-// a key in a party with `ask_on`, `Party-Ask` to where it can ask.
+// It deletes the headers `Party-Token`, `Party-Ask` and `Party-Forward-…` from every request. It sets
+// `X-Forwarded-Prefix` to the path at which the application is mounted, which is the prefix of its invite's path. If the
+// guest has a key and the party has `ask_on`, it also sets `Party-Ask` to the address where the guest can ask.
 //
-// It sets the placeholder `{http.wsgi_party.guest}` to the guest's name, for access logs, and counts the requests that it
-// passes on by the status that the client gets, and by what they are for: the pattern that claims them, or the first two
-// segments of their path. No more of a path is kept, and nothing of a query.
+// It sets the placeholder `{http.wsgi_party.guest}` to the guest's name, for access logs. It counts the requests that it
+// passes on, by the status that the client gets and by the pattern that claims the request, or else the first two
+// segments of its path. It keeps no more of a path, and nothing of a query.
 type Guest struct {
-	// The guest's name. Default: that of the invite. Where several stand in front
-	// of one path, each takes the invite of its own name.
+	// The guest's name. Default: that of the invite. If several of these handlers stand in front of one path, each takes
+	// the invite of its own name.
 	Name string `json:"name,omitempty"`
 
-	// The guest's keys, of at least 32 bytes each, which no other guest may have.
-	// They must be placeholders, such as `{env.BLOG_PARTY_KEY}` or
-	// `{file./run/secrets/blog}`. The first one signs what is sent to the
-	// application; to ask, it can use any. Default: none, and it cannot ask.
+	// The guest's keys, each at least 32 bytes long. No other guest may have the same ones. They must be placeholders,
+	// such as `{env.BLOG_PARTY_KEY}` or `{file./run/secrets/blog}`. The first key signs what is sent to the application.
+	// To ask, the application can use any of them. Default: none; without a key the guest cannot ask.
 	Keys []string `json:"keys,omitempty"`
 
-	// Has Caddy make the guest's key, which is kept in Caddy's storage and in a file for the application. The
-	// guest then has no other `keys`. Default: no.
+	// Has Caddy make the guest's key and keep it in Caddy's storage, and in a file for the application. The guest then
+	// cannot have other `keys`. Default: no.
 	KeyAuto *KeyAuto `json:"key_auto,omitempty"`
 
-	// The application's pages: a URL template (RFC 6570) by name, relative to the mount.
+	// The application's pages: a URL template (RFC 6570) for each name, relative to the mount.
 	URLs map[string]string `json:"urls,omitempty"`
 
-	// What the application answers for, as in a manifest: by service an object with `answer`, a
-	// constant, or with `href`, a URL template relative to the mount, or a list of such objects, of
-	// which up to 16 may have an href. An ask is a GET where the href has expressions, and else a
-	// POST; `method` next to `href` says `GET` or `POST` itself, `batch`, true, that the application takes several asks
-	// in one POST, and `type`, such as `text/html`, that its answer is text of that media type, in UTF-8.
+	// What the application answers, as in a manifest. Each service has an object with `answer`, a constant, or with
+	// `href`, a URL template relative to the mount. It may also have a list of such objects, up to 16 of them with an
+	// `href`. An ask is a GET if the href has expressions, and otherwise a POST. Next to `href`, `method` sets `GET` or
+	// `POST` explicitly. `batch`, true, says that the application takes several asks in one POST. `type`, such as
+	// `text/html`, says that its answer is text of that media type, in UTF-8.
 	Services json.RawMessage `json:"services,omitempty"`
 
 	// The requests that the application claims, as in a manifest: patterns of Go's `net/http.ServeMux`, such as
-	// `/reports/`, `GET /users/{id}` or `shop.example.com/cart/`, of paths without the mount, and `urls` for all
-	// requests to its pages. Up to 4,096. Default: what the application's manifest says.
+	// `/reports/`, `GET /users/{id}` or `shop.example.com/cart/`, with paths that leave out the mount. `urls` claims all
+	// requests to the application's pages. Up to 4,096. Default: what the application's manifest says.
 	Claims []string `json:"claims,omitempty"`
 
-	// The hosts that the application claims, such as `shop.example.com`, or `*.example.com` for all
-	// that have one label more. Up to 1,000. Default: what the application's manifest says.
+	// The hosts that the application claims, such as `shop.example.com`, or `*.example.com` for all hosts with one more
+	// label. Up to 1,000. Default: what the application's manifest says.
 	Hosts []string `json:"hosts,omitempty"`
 
-	// How long to keep what the application answers to the service `claims`, where that has an href, for
-	// the same method, host and path: up to 24 hours. Default: `5s`.
+	// How long to keep what the application answers for the service `claims`, if that has an href. An answer is kept for
+	// its method, host and path. Up to 24 hours. Default: `5s`.
 	ClaimCache caddy.Duration `json:"claim_cache,omitempty"`
 
-	// What becomes of the requests that the application claims while it is down: `pass` leaves them to others, as if
-	// it did not claim them. It is down when there is nothing to connect to, or it does not answer when it is asked for its
-	// manifest. Default: it gets them all the same, and they fail.
+	// What becomes of claimed requests while the application is down. `pass` leaves them to others, as if the
+	// application did not claim them. The application counts as down when there is nothing to connect to, or when it
+	// does not answer requests for its manifest. Default: it gets the requests all the same, and they fail.
 	Unavailable string `json:"unavailable,omitempty"`
 
-	// Whether to ask the application for a manifest. What is declared here wins over
-	// what that says. Default: if neither `urls` nor `services` are declared here.
+	// Whether to ask the application for a manifest. What is declared here takes precedence over the manifest. Default:
+	// true if neither `urls` nor `services` are declared here.
 	FetchManifest *bool `json:"fetch_manifest,omitempty"`
 
-	// Puts what the application answers as if it were at the root under its mount, and the party's prefix: the headers
-	// `Location`, `Content-Location`, `Link` and `Refresh`, and the `Path` of cookies. What is under the mount already
-	// stays as it is, and so do URLs of other hosts, relative ones, and cookies whose name begins with `__Host-`. It is for
-	// applications that know nothing of a mount, behind `handle_path`. Default: no.
+	// Whether to rewrite responses of an application that knows nothing of its mount, such as one behind `handle_path`.
+	// The party's prefix and the mount are put before paths in the headers `Location`, `Content-Location`, `Link` and
+	// `Refresh`, and before the `Path` of cookies. What is under the mount already stays as it is, and so do URLs of
+	// other hosts, relative URLs, and cookies whose name begins with `__Host-`. Default: false.
 	MountResponses bool `json:"mount_responses,omitempty"`
 
-	// The paths below which hrefs of the application's manifest may lead, besides
-	// that of the invite, such as `/api`. Only for a guest whose invite's path has
-	// nothing before `/__invite__`: the hrefs of any other lie below what is before
-	// that. Default: none. What is declared here may lead anywhere.
+	// The paths, such as `/api`, below which hrefs of the application's manifest may lead, besides that of the invite.
+	// Use it only for a guest whose invite's path has nothing before `/__invite__`: the hrefs of other guests must lie
+	// below what stands before `/__invite__`. Hrefs declared here in the config may lead anywhere. Default: none.
 	Hrefs []string `json:"hrefs,omitempty"`
 
-	// The only services to take from the application's manifest, of which `url`, `claims` and `hosts`
-	// are also the members `urls`, `claims` and `hosts`. Default: all.
+	// The only services to take from the application's manifest. Its members `urls`, `claims` and `hosts` count as the
+	// services `url`, `claims` and `hosts`. Default: all.
 	Allow []string `json:"allow,omitempty"`
 
-	// How long one ask may take, waiting for its turn included. Default: `2s`.
+	// How long one ask may take, including the wait for its turn. Default: `2s`.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 
-	// How many asks may be under way at once, up to 4096: as many as the application answers at
-	// once, if all its workers are for them. One asker has at most three quarters of them; all that
-	// are no guest are one. Of those that wait, askers take turns. An ask whose turn does not come
-	// within `timeout` is refused, and so is one for which 1,024 wait already. Default: `64`.
+	// How many asks may be under way at once, up to 4096: as many as the application answers at once if all its workers
+	// do. One asker gets at most three quarters of them; everyone who is not a guest counts as one asker. Waiting askers
+	// take turns. An ask is refused if its turn does not come within `timeout`, or if 1,024 are waiting already.
+	// Default: `64`.
 	MaxAsks int `json:"max_asks,omitempty"`
 
-	// How long what it answers to one ask may be, in bytes, up to 1 GiB: all handlers of
-	// the service together. Default: 1 MiB.
+	// How long the answer to one ask may be, in bytes, all handlers of the service together. Up to 1 GiB. Default: 1
+	// MiB.
 	MaxAnswer int64 `json:"max_answer,omitempty"`
 
-	// The headers that an ask takes along from the request that led to it, or, where a guest asks
-	// by `wsgi_party_ask`, from what that sends as `Party-Forward-<name>`. With a visitor's
-	// `Cookie` or `Authorization` the application can do all that the visitor can. Default: none.
+	// The headers that an ask takes along from the request that led to it. If a guest asks by `wsgi_party_ask`, they
+	// come from the headers that it sends as `Party-Forward-<name>`. With a visitor's `Cookie` or `Authorization` the
+	// application can do everything that the visitor can. Default: none.
 	Forward []string `json:"forward,omitempty"`
 
-	// Asks the application, and asks it for its manifest, by connections of the guest's own and not through the party's
-	// routes, which is several times as fast. Default: through the routes.
+	// Sends asks and requests for the manifest over connections of the guest's own, not through the party's routes. This
+	// is several times as fast. Default: through the routes.
 	Direct *Direct `json:"direct,omitempty"`
 
 	logger   *zap.Logger

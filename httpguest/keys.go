@@ -14,17 +14,17 @@ import (
 	"github.com/wsgiparty/wsgiparty/party"
 )
 
-// KeyAuto has Caddy make a guest's key, once: all Caddys that share a storage, and all configs, have the same
-// one. The file is written when a config starts, if it is not there already, and never if it holds anything
-// else than such a key. Who may read it, or Caddy's storage, has the key. For a new one, delete the one in the
-// storage, `wsgi_party/<party>/<guest>-….key`, and reload with `--force`.
+// KeyAuto has Caddy make a guest's key, once. All Caddys that share a storage have the same key, and so do all their
+// configs. Caddy writes the key to the file when a config starts, unless the key is there already. It never overwrites
+// a file that holds anything but such a key. Whoever can read the file or Caddy's storage has the key. To get a new
+// key, delete the one in the storage, `wsgi_party/<party>/<guest>-….key`, and reload with `--force`.
 type KeyAuto struct {
-	// The file for the application, which reads it as `WSGI_PARTY_KEY_FILE` says. Global placeholders are replaced when
-	// the config loads. Directories that are not there are made, for who may read the file. Default:
-	// `keys/<party>/<guest>` in Caddy's data directory, each name escaped to be that of one file.
+	// The file for the application, which finds it through `WSGI_PARTY_KEY_FILE`. Global placeholders are replaced
+	// when the config loads. Missing directories are created, accessible to those who may read the file. Default:
+	// `keys/<party>/<guest>` in Caddy's data directory, with each name escaped to make one file name.
 	File string `json:"file,omitempty"`
 
-	// The file's mode, in octal: `0640` also lets the file's group read it. Default: `0600`.
+	// The file's mode, in octal: with `0640` the file's group can read it, too. Default: `0600`.
 	Mode string `json:"mode,omitempty"`
 }
 

@@ -1,8 +1,8 @@
 // Copyright 2026 The wsgi_party Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package page shows a party to whoever runs it, on one page: who is on the line, who asks whom for
-// what, and what went wrong.
+// Package page shows a party to those who run it, on one web page: who is on the line, who asks whom
+// for what, and what went wrong.
 package page
 
 import (
@@ -18,18 +18,17 @@ func init() {
 	caddy.RegisterModule(new(Page))
 }
 
-// Page is an HTTP handler that shows a party on a web page: its guests, which of them asks which other for
-// what, what failed, and the invites by which nobody joined. The page brings itself up to date each second.
+// Page is an HTTP handler that shows a party on a web page: its guests, who asks whom for what, what failed,
+// and which invites nobody joined by. The page updates itself every second.
 //
 // It shows the names, paths, errors and traffic of all applications of the party, and changes nothing. It is
-// for those who run Caddy: put it behind a password, such as `basic_auth`. When the config loads, it warns
-// of a page that other machines reach and that has no authentication in front of it.
+// for those who run Caddy, so put it behind a password, such as `basic_auth`. When the config loads, Page
+// logs a warning if other machines can reach it and no authentication stands in front of it.
 //
-// A request whose `Accept` header lists `application/json` gets the JSON that the page is made of, which
-// is also at `/wsgi_party/<party>/page` in the admin API. It never calls the next handler.
+// A request whose `Accept` header lists `application/json` gets the page's data as JSON. The admin API has
+// the same at `/wsgi_party/<party>/page`. Page never calls the next handler.
 type Page struct {
-	// The name of the party. Default: the party in whose routes the handler is, or
-	// else `default`.
+	// The name of the party. Default: the party in whose routes the handler is, or else `default`.
 	Party string `json:"party,omitempty"`
 
 	entry *party.Entry

@@ -34,14 +34,14 @@ func init() {
 }
 
 // App holds the partylines of one config, so that each config has its own. It has no settings and need not be
-// configured: it is there as soon as a `wsgi_party` handler or a module that joins a partyline is.
+// configured: the first `wsgi_party` handler, or module that joins a partyline, brings it along.
 //
-// In Caddy's storage, below `wsgi_party/`, it keeps the last good manifest of each application, for the next
-// start of a Caddy with the same addresses and upstreams. One that no config has had for 30 days is deleted.
-// A storage that does not answer delays the load of a config by 2 seconds in all.
+// The app keeps the last good manifest of each application in Caddy's storage, below `wsgi_party/`. The next Caddy
+// to start with the same addresses and upstreams begins with it. A manifest that no config has used for 30 days is
+// deleted. A storage that does not answer delays the loading of a config by at most 2 seconds in all.
 //
-// It emits these events, once the config has started. All have `party`, `guest` and `services` as data, those
-// of invites also `uri`, `status` (0 where nobody answered) and `error`.
+// Once the config has started, the app emits these events. The data of all of them has `party`, `guest` and
+// `services`. Events of invites also have `uri`, `status` (0 if nobody answered) and `error`.
 //
 // Event | When
 // ------|-----
@@ -51,20 +51,20 @@ func init() {
 // `invite_refused` | an invite was answered with a 4xx status other than 404
 // `invite_failed` | an invite ended in an error, a time-out, or a 5xx status
 //
-// An application that is invited over HTTP, again and again, has joined when its manifest is there; what
-// becomes of later invites is told, and counted, when it is something else than before.
+// An application that is invited over HTTP has joined when its manifest has arrived. It is asked again and again;
+// the outcome is reported and counted only when it changes.
 //
-// A config begins with nobody on the line: after a reload its guests join again, and
-// none of the config before leaves.
+// A new config starts with nobody on the line: after a reload its guests join again. Guests of the old config do
+// not count as having left.
 //
-// These are among Caddy's metrics, of the parties and the connected services of the running config. Counters
-// go on from config to config, and are forgotten with a guest or a party that no config has had for an hour.
-// A guest's services beyond 512 are counted together as `other`.
+// Caddy's metrics include these, about the parties and connected services of the running config. Counters go on
+// across reloads. They are dropped once no config has had their guest or party for an hour. A guest's services
+// beyond the first 512 are counted together as `other`.
 //
 // Metric | Labels | What
 // -------|--------|-----
 // `caddy_wsgi_party_asks_total` | `party`, `service` | asks for a service
-// `caddy_wsgi_party_replies_total` | `party`, `guest`, `service`, `outcome` | handlers that `answered`, `declined` or `failed`, or remote ones that `refused`, being asked more than they can answer
+// `caddy_wsgi_party_replies_total` | `party`, `guest`, `service`, `outcome` | calls of handlers that `answered`, `declined` or `failed`, or of remote ones that `refused` because they were asked more than they can answer
 // `caddy_wsgi_party_guests` | `party` | guests on the line
 // `caddy_wsgi_party_invites_total` | `party`, `outcome` | invites that `joined`, were `not_answered` or `refused`, or `failed`
 // `caddy_wsgi_party_requests_total` | `party`, `guest`, `class` | requests that a `wsgi_party_guest` passed on, by the class of their status, `1xx` to `5xx`

@@ -25,18 +25,21 @@ import (
 	"go.uber.org/zap"
 )
 
-// AskOn says where the guests of a party ask. Who connects there needs the key of a guest, as by
-// `wsgi_party_ask`, whose endpoint this is. A client has 10 seconds to send the header of a request, and 30 each for its body
-// and to read the response. The address stays open, with all connections to it, from config to config; when the last one with it
-// ends, asks under way have 10 seconds to end.
+// AskOn says where the guests of a party ask. The endpoint is that of `wsgi_party_ask`: whoever
+// connects needs the key of a guest. A client has 10 seconds to send the header of a request, 30 to
+// send its body, and 30 to read the response. Across reloads the address stays open, and so do all
+// connections to it. When the last config with this address ends, asks under way have 10 seconds to
+// finish.
 type AskOn struct {
-	// Required. The network address to listen on, such as `127.0.0.1:2080`, where every process of the machine can
-	// connect, or a unix socket with the mode that lets guests connect, `unix//run/party.sock|0660`; without a mode
-	// it is Caddy's, `0200`, and only for processes of its user. Global placeholders are replaced when the config loads.
+	// Required. The network address to listen on. Every process of the machine can connect to one
+	// such as `127.0.0.1:2080`. For a unix socket, write a mode that lets the guests connect, as
+	// in `unix//run/party.sock|0660`. Without one the mode is Caddy's, `0200`, which lets in only
+	// processes of Caddy's own user. Global placeholders are replaced when the config loads.
 	Listen string `json:"listen"`
 
-	// The address as guests reach it, where that is another one: an http or https URL, or `unix//` and
-	// the path of a socket. Placeholders are replaced, too. Default: that which is listened on.
+	// The address as guests reach it, if that differs: an http or https URL, or `unix//` and the
+	// path of a socket. Global placeholders are replaced here, too. Default: the address of
+	// `listen`.
 	URL string `json:"url,omitempty"`
 }
 

@@ -21,17 +21,19 @@ import (
 
 // Invite says which application to invite.
 type Invite struct {
-	// Required. The path of the application's invite route as requests have it when they reach the party,
-	// such as `/blog/__invite__/`; or an http or https URL, whose host then is the host of the invite. An
-	// invite to an https URL counts as having come over TLS. From outside, this path and all below it are
-	// 404, so it cannot be `/`, and one without a segment `__invite__` is warned of; so they are where a
-	// rewrite inside the party leads there, if a `wsgi_party_guest` stands behind it. Global placeholders
-	// such as `{env.HOST}` are replaced when the config loads.
+	// Required. The path of the application's invite route as requests have it when they reach the party, such
+	// as `/blog/__invite__/`. Or an http or https URL, whose host becomes the host of the invite. An invite to
+	// an https URL counts as having come over TLS.
+	//
+	// From outside, this path and everything below it are 404. They are 404 also where a rewrite inside the
+	// party leads to them, if a `wsgi_party_guest` stands behind the rewrite. So the path cannot be `/`, and
+	// one without a segment `__invite__` brings a warning. Global placeholders such as `{env.HOST}` are
+	// replaced when the config loads.
 	URI string `json:"uri"`
 
-	// The guest's name, 1 to 64 of the characters `A-Z a-z 0-9 . _ / -`, in which global placeholders are
-	// replaced, too, and `.` and `..` are no segments. Default: the path up to `/__invite__`, without
-	// slashes around it, or `root` where nothing is left.
+	// The guest's name: 1 to 64 of the characters `A-Z a-z 0-9 . _ / -`, with no segment `.` or `..`.
+	// Global placeholders are replaced here, too. Default: the path before `/__invite__`, without its
+	// outer slashes, or `root` if nothing is left.
 	Guest string `json:"guest,omitempty"`
 }
 

@@ -1,7 +1,7 @@
 // Copyright 2026 The wsgi_party Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package upstreams registers the http.reverse_proxy.upstreams.wsgi_party module, by
+// Package upstreams registers the http.reverse_proxy.upstreams.wsgi_party module, with
 // which guests say where a reverse_proxy sends requests.
 package upstreams
 
@@ -28,31 +28,33 @@ func init() {
 	caddy.RegisterModule(new(Upstreams))
 }
 
-// Upstreams is a source of upstreams for `reverse_proxy`: guests say where it sends requests. It asks those that `guests` names for the service, and takes of
-// their answers the addresses that `allow` lists: `"10.0.0.7:8080"`, `"app.internal:8080"`, `"unix//run/app.sock"`, or a list of up to
-// 32 of them. They are in the order of `guests`.
+// Upstreams is a source of upstreams for `reverse_proxy`: guests say where it sends requests. Upstreams asks those
+// named in `guests` for the service, and takes the addresses that `allow` lists from their answers. An answer is an
+// address, such as `"10.0.0.7:8080"`, `"app.internal:8080"` or `"unix//run/app.sock"`, or a list of up to 32 of
+// them. The upstreams come in the order of `guests`.
 //
-// An answer that has another address is its guest's failure, which is logged; so is that of an admin endpoint of this Caddy,
-// one of another network, and one with a curly brace. A host name is resolved here, and Caddy dials the address that has been
-// checked: over TLS, say the name that its certificate has, with `tls_server_name`.
+// An answer with any other address counts as a failure of its guest, which is logged. So does an answer with the
+// address of an admin endpoint of this Caddy, with an address of a network other than TCP and unix, or with a curly
+// brace. Upstreams resolves host names itself, so Caddy dials exactly the address that was checked. For TLS, set
+// `tls_server_name` to the name in the upstream's certificate.
 //
-// Answers are kept for 5 seconds, and failures for one; a request that is retried has them asked for again, four times a second at most. The guests are asked with no
-// payload, and with no visitor's headers.
+// Answers are kept for 5 seconds, and failures for one. A request that is retried has the guests asked again, at
+// most four times a second. The guests get no payload, and no headers of the visitor.
 //
-// If no guest answers, this is an error to Caddy, which logs it, and **falls back to the static upstreams** of the
-// `reverse_proxy`. Requests see nothing of it. If there are none, they are answered with 503.
+// If no guest answers, Caddy logs that as an error and **falls back to the static upstreams** of the
+// `reverse_proxy`. Clients do not notice. Without static upstreams, they get status 503.
 type Upstreams struct {
-	// The service that guests answer with addresses. Required.
+	// Required. The service that the guests answer with addresses.
 	Service string `json:"service,omitempty"`
 
 	// The name of the party. Default: the party in whose routes the handler is.
 	Party string `json:"party,omitempty"`
 
-	// The guests that may say where requests go, up to 64 of them. Required.
+	// Required. The guests that may say where requests go, up to 64.
 	Guests []string `json:"guests,omitempty"`
 
-	// Where they may go: networks (`10.0.0.0/8`, with all ports), hosts with their ports (`app.internal:8080`), and
-	// sockets (`unix//run/app.sock`). Required.
+	// Required. Where requests may go: networks (`10.0.0.0/8`, which includes all ports), hosts with ports
+	// (`app.internal:8080`), and sockets (`unix//run/app.sock`).
 	Allow []string `json:"allow,omitempty"`
 
 	allowed  *allowed

@@ -1,7 +1,7 @@
 // Copyright 2026 The wsgi_party Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package vars asks guests for what stands in a config: it registers the
+// Package vars brings answers of guests into a config: it registers the
 // http.handlers.wsgi_party_vars module, and gives parties placeholders for the URLs of
 // their guests' pages.
 package vars

@@ -26,36 +26,38 @@ func init() {
 	caddy.RegisterModule(new(Vars))
 }
 
-// Vars is an HTTP handler that asks a party's guests, and makes what they answer the request's placeholders: the
-// answer of an ask named `user` is `{http.wsgi_party.user}`, and if it is an object, its member `name` is
-// `{http.wsgi_party.user.name}`, and so on. Text is as it is, null and what is not there are empty, and
+// Vars is an HTTP handler that asks a party's guests and turns their answers into placeholders of the request. The
+// answer to an ask named `user` is `{http.wsgi_party.user}`. If it is an object, its member `name` is
+// `{http.wsgi_party.user.name}`, and so on. Strings appear as they are, null and missing values are empty, and
 // everything else is JSON.
 //
-// All that it asks, it asks together, and takes the first answer of each. Then it calls the next handler, unless nobody has answered and
-// `missing` is a status. An answer to the service `url` counts only if it is safe to link to.
+// Vars sends all its asks together, and takes the first answer to each. Then it calls the next handler, unless
+// nobody answered one of them and `missing` is a status. An answer to the service `url` counts only if it is safe to
+// link to.
 //
-// A request from the party itself, by which a guest is invited, or is asked by this very handler, asks nothing: its
+// The party's own requests, by which a guest is invited or is asked by this very handler, cause no asks. Their
 // placeholders are empty.
 //
-// Answers are text that guests choose. Caddy does not look in them for further placeholders, but neither are they
-// escaped for HTML. Do not dial them: for that there is `dynamic wsgi_party` in `reverse_proxy`.
+// The guests choose the text of their answers. Caddy does not look for placeholders in that text, but does not
+// escape it for HTML, either. Do not use it as an address to connect to: for that, `reverse_proxy` has `dynamic
+// wsgi_party`.
 type Vars struct {
 	// The name of the party. Default: the party in whose routes the handler is.
 	Party string `json:"party,omitempty"`
 
-	// What is asked for, up to 16 of them.
+	// What to ask for, up to 16 asks.
 	Asks []Ask `json:"asks,omitempty"`
 
-	// The members of payloads, at any depth, whose strings become what they say if, with their placeholders
-	// replaced, they are a number, true, false or null. Default: none, so that all are strings.
+	// The members of payloads, at any depth, whose strings become a number, true, false or null if that is what they
+	// say once their placeholders are replaced. Default: none, so that all remain strings.
 	PayloadTypes []string `json:"payload_types,omitempty"`
 
-	// The headers of the request, such as Cookie, that go on to those guests whose `forward` lists them. Default: none
-	// but the trace.
+	// The headers of the request, such as `Cookie`, to send to those guests whose own `forward` lists them. Default:
+	// none but the trace.
 	Forward []string `json:"forward,omitempty"`
 
-	// The status, from 400 to 599, of an error where nobody answers one of the asks. Default: none; what it is asked for is
-	// empty.
+	// The status, from 400 to 599, of the error if nobody answers one of the asks. Default: no error; the
+	// placeholders of that ask are empty.
 	Missing int `json:"missing,omitempty"`
 
 	operator *partyline.Operator
@@ -63,15 +65,15 @@ type Vars struct {
 	logger   *zap.Logger
 }
 
-// Ask is what is asked for under a name.
+// Ask says what to ask for, and the name of the placeholder that gets the answer.
 type Ask struct {
-	// The name of the placeholder, of letters, digits, _ and -, but not `url` or `guest`. Required.
+	// Required. The name of the placeholder: letters, digits, `_` and `-`, but not `url` or `guest`.
 	Name string `json:"name"`
 
-	// The service. Required.
+	// Required. The service.
 	Service string `json:"service"`
 
-	// The payload. Placeholders in its strings are replaced, wherever they stand but in the names of members.
+	// The payload. Placeholders in its strings are replaced, at any depth, but not those in the names of members.
 	// Default: null.
 	Payload json.RawMessage `json:"payload,omitempty"`
 }
