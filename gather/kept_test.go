@@ -65,6 +65,30 @@ func TestAGuestThatFailsHasItsLastAnswerServed(t *testing.T) {
 	g.becomes(`["changed"]`)
 }
 
+// TestAnApplicationThatDiesIsNotMissed is of one behind reverse_proxy, which is asked again and again.
+func TestAnApplicationThatDiesIsNotMissed(t *testing.T) {
+	g := newGuests(t)
+	g.on("one", 1)
+	a := partytest.NewApplication(t, `{"services": {"doc": {"href": "/doc"}}}`, partytest.JSON(`{"from": "application"}`))
+	site := func() {
+		g.Site(strings.Replace(g.config("cache 1ms 1h\nabsent fail", "one"), "handle /doc", "invite /app/__invite__/\n"+partytest.Mounted("app", "hrefs /doc", a)+"handle /doc", 1))
+	}
+	site()
+	g.becomes(`[1,{"from":"application"}]`)
+	asked := len(a.Requests())
+	check.ErrorIf(t, asked == 0, "it was not asked")
+	a.Close()
+	for range 300 {
+		g.expect(`[1,{"from":"application"}]`)
+	}
+	partytest.Eventually(t, "it fails", func() bool { g.doc(); return len(partytest.LogEntries(t, "guest failed")) > 0 })
+	site()
+	g.expect(`[1,{"from":"application"}]`)
+	kept.Clear() // as a new process does
+	site()
+	g.expect(`[1,{"from":"application"}]`)
+}
+
 func TestALastAnswerIsForgottenWhenItIsTooOld(t *testing.T) {
 	g := newGuests(t)
 	g.on("one", 1)
@@ -146,7 +170,8 @@ func TestOneAskServesAllWhoWait(t *testing.T) {
 func TestWhatIsStaleIsServedAtOnce(t *testing.T) {
 	g := newGuests(t)
 	g.on("one", 1)
-	g.serve("cache 1ms", "one")
+	g.isDown("down") // nobody waits for it either
+	g.serve("cache 1ms", "down", "one")
 	g.expect("[1]")
 	began, answer := make(chan bool, 9), make(chan int)
 	g.on("one", func(context.Context, any) (any, error) { began <- true; return <-answer, nil })

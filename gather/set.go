@@ -39,6 +39,7 @@ type set struct {
 	line    line          // when all was looked up
 	relook  time.Time     // when it is to be looked up again
 	flight  chan struct{} // closed when the guests that are being asked have been; nil while none is
+	landed  time.Time     // when the last one was closed
 	version int           // of what documents are made of
 }
 
@@ -79,6 +80,9 @@ type timed struct {
 func (s *set) renew(q *question, now time.Time, current line, w *waiting) *document {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if w.landed { // what it has waited for counts, however short its time is
+		now = s.landed
+	}
 	if s.line != current || !now.Before(s.relook) {
 		s.look(q, now, current)
 	}
@@ -87,8 +91,8 @@ func (s *set) renew(q *question, now time.Time, current line, w *waiting) *docum
 		s.ask(q, due, now)
 	}
 	missing, enough := false, false
-	for _, k := range s.guests {
-		missing = missing || !k.has() && !k.failed && (k.asking || len(due) > 0)
+	for name, k := range s.guests {
+		missing = missing || !k.has() && !k.failed && (k.asking || slices.Contains(due, name))
 		enough = enough || k.has()
 	}
 	if missing && w.most > 0 {
@@ -163,17 +167,17 @@ func (s *set) ask(q *question, due []string, now time.Time) {
 	s.asking.Store(true)
 	q = &question{Gather: q.Gather, payload: q.payload, origin: q.origin}
 	whole := len(due) == s.all.connected
-	go s.fly(q, due, whole, now, tried)
+	go s.fly(q, due, whole, tried)
 }
 
-func (s *set) fly(q *question, due []string, whole bool, began time.Time, tried map[string]time.Time) {
+func (s *set) fly(q *question, due []string, whole bool, tried map[string]time.Time) {
 	results := make(map[string]*result)
 	defer func() {
 		if value := recover(); value != nil {
 			q.logger.Error("panic while a document is gathered", zap.String("party", q.Party), zap.String("service", q.Service), zap.Any("panic", value))
 		}
 		<-s.gathering.turns
-		write := s.land(q, due, results, began, tried)
+		write := s.land(q, due, results, tried)
 		if s.stored {
 			s.store(q, write)
 		}
@@ -184,10 +188,10 @@ func (s *set) fly(q *question, due []string, whole bool, began time.Time, tried 
 }
 
 // land takes down what came of asking.
-func (s *set) land(q *question, due []string, results map[string]*result, began time.Time, tried map[string]time.Time) (write []string) {
+func (s *set) land(q *question, due []string, results map[string]*result, tried map[string]time.Time) (write []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	total := 0
+	now, total := time.Now(), 0
 	for name, k := range s.guests {
 		if r := results[name]; r == nil || r.err != nil {
 			total += k.last.size()
@@ -224,11 +228,11 @@ func (s *set) land(q *question, due []string, results map[string]*result, began 
 			s.version++
 			k.stored = time.Time{}
 		}
-		k.last, k.got, k.failed = *r, began, false
+		k.last, k.got, k.failed = *r, now, false
 		write = append(write, g)
 	}
 	close(s.flight)
-	s.flight = nil
+	s.flight, s.landed = nil, now
 	s.asking.Store(false)
 	s.resized()
 	return write

@@ -43,6 +43,7 @@ type waiting struct {
 	most    int             // times
 	flight  <-chan struct{} // nil: for a turn to ask
 	enough  bool            // there is something to serve meanwhile
+	landed  bool            // what was waited for has come
 	hasTurn bool
 	timer   *time.Timer
 }
@@ -64,6 +65,7 @@ func (w *waiting) wait(ctx context.Context, s *set) error {
 	}
 	select {
 	case <-w.flight:
+		w.landed = true
 	case turn <- struct{}{}:
 		w.hasTurn = true
 	case <-w.timer.C:

@@ -81,6 +81,16 @@ func init() {
 // {{range askReplies . "health"}}<li>{{.guest}} {{if eq .status "failed"}}is down: {{.error | html}}{{else}}is up{{end}}</li>{{end}}
 // ```
 //
+// ##### `gather`
+//
+// What the party's `wsgi_party_gather` of that service responds with, or would, with its defaults, if there is
+// none: the value of a document in JSON, and the text of others. It comes from what is kept of the guests' answers, so
+// that a page need not ask for each visitor. It needs the dot.
+//
+// ```
+// {{range gather $ "nav"}}<li>{{.title | html}}</li>{{end}}
+// ```
+//
 // Answers are values, not templates. As everywhere in these pages, nothing is
 // escaped unless the page does it: `html`, as above, makes a value text.
 type TemplateFunctions struct {
