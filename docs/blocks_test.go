@@ -17,11 +17,15 @@ import (
 	"testing"
 
 	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/gather"
 	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/debian"
 	"github.com/wsgiparty/wsgiparty/internal/manifest"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
+	"github.com/wsgiparty/wsgiparty/page"
+	"github.com/wsgiparty/wsgiparty/upstreams"
+	"github.com/wsgiparty/wsgiparty/vars"
 )
 
 // elsewhere has the pages of which a test of another package runs each block, and that test.
@@ -83,6 +87,7 @@ var commands = map[string]string{
 	"go test -run '^$' -bench . -count 6 . ./partyline ./httpguest ./claims":                                                                "takes an hour; each benchmark is there",
 	`curl http://127.0.0.1:2080/url?first -H "Authorization: Bearer $BLOG_PARTY_KEY" -d '{"name": "shop:cart"}'`:                            "TestTheCommandsThatAsk",
 	"curl -X PATCH localhost:2019/id/party/invites -H 'Content-Type: application/json' -d '[\"/blog/__invite__/\", \"/wiki/__invite__/\"]'": "TestTheCommandsThatAsk",
+	"source <(caddy completion bash)":                                                                                                       "TestTheConsolesOfAPartyInTrouble",
 	"curl localhost:2019/config/":                                                                                                           "TestTheCommandsThatAsk",
 	"caddy wsgi-party check http://localhost:8000 --mount /blog --key {env.BLOG_PARTY_KEY}":                                                 "TestTheCommandsThatAsk",
 }
@@ -216,7 +221,7 @@ func testText(t *testing.T, b block) {
 		// internal/token reads it: TestTheTokenOfTheProtocolsPage
 	case strings.HasPrefix(b.text, "ok    "):
 		testReport(t, b)
-	case strings.HasPrefix(b.text, "wsgi_party") || strings.HasPrefix(b.text, "@<name> wsgi_party"):
+	case strings.HasPrefix(b.text, "wsgi_party"), strings.HasPrefix(b.text, "dynamic wsgi_party"), strings.HasPrefix(b.text, "@<name> wsgi_party"):
 		testGrammar(t, b)
 	default:
 		t.Error("a block needs a language, or a test in testText")
@@ -265,7 +270,7 @@ func testGrammar(t *testing.T, b block) {
 func TestTheGrammarIsComplete(t *testing.T) {
 	page := pages(t)["docs/caddyfile.md"]
 	for name, text := range sources(t, func(name string) bool { return inTheModule(name) && strings.HasSuffix(name, "caddyfile.go") }) {
-		for _, grammar := range regexp.MustCompile(`(?m)^//\t(wsgi_party\w*) .*\{\n((?://\t\t.*\n)+)`).FindAllStringSubmatch(text, -1) {
+		for _, grammar := range regexp.MustCompile(`(?m)^//\t((?:dynamic )?wsgi_party\w*) .*\{\n((?://\t\t.*\n)+)`).FindAllStringSubmatch(text, -1) {
 			for _, found := range regexp.MustCompile(`(?m)^//\t\t([a-z_]+)`).FindAllStringSubmatch(grammar[2], -1) {
 				check.ErrorIf(t, !regexp.MustCompile(`(?m)^(\t|@<name> wsgi_party .*\b)`+found[1]+`\b`).MatchString(page), "%s: docs/caddyfile.md lacks the option %s of %s", name, found[1], grammar[1])
 			}
@@ -273,13 +278,17 @@ func TestTheGrammarIsComplete(t *testing.T) {
 	}
 }
 
-// TestTheJSONIsComplete has docs/json-and-admin.md name each member of a guest and of a party.
+// TestTheJSONIsComplete has docs/json-and-admin.md name each member of each module.
 func TestTheJSONIsComplete(t *testing.T) {
-	page := pages(t)["docs/json-and-admin.md"]
-	for _, module := range []any{wsgiparty.Guest{}, wsgiparty.Party{}, wsgiparty.Ask{}, wsgiparty.ClaimsMatcher{}} {
-		for _, field := range reflect.VisibleFields(reflect.TypeOf(module)) {
+	text := pages(t)["docs/json-and-admin.md"]
+	for _, module := range []reflect.Type{
+		reflect.TypeFor[wsgiparty.Guest](), reflect.TypeFor[wsgiparty.Party](), reflect.TypeFor[wsgiparty.Ask](), reflect.TypeFor[wsgiparty.ClaimsMatcher](),
+		reflect.TypeFor[vars.Vars](), reflect.TypeFor[vars.Ask](), reflect.TypeFor[gather.Gather](), reflect.TypeFor[gather.Cache](),
+		reflect.TypeFor[upstreams.Upstreams](), reflect.TypeFor[page.Page](),
+	} {
+		for _, field := range reflect.VisibleFields(module) {
 			if name, _, _ := strings.Cut(field.Tag.Get("json"), ","); name != "" && name != "-" {
-				check.ErrorIf(t, !strings.Contains(page, `"`+name+`":`), "docs/json-and-admin.md lacks %s of %T", name, module)
+				check.ErrorIf(t, !strings.Contains(text, `"`+name+`":`), "docs/json-and-admin.md lacks %s of %v", name, module)
 			}
 		}
 	}

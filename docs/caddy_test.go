@@ -7,18 +7,25 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/wsgiparty/wsgiparty/internal/check"
+	"github.com/wsgiparty/wsgiparty/internal/debian"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
 )
@@ -171,6 +178,13 @@ func testConsole(t *testing.T, b block) {
 	}
 }
 
+// consoles returns the blocks in which somebody types commands.
+func consoles(t *testing.T) []block {
+	return slices.DeleteFunc(blocks(t), func(b block) bool {
+		return b.language != "console" || elsewhere[b.page] != "" || !strings.HasPrefix(b.text, "$ ")
+	})
+}
+
 // TestTheConsoles types what the pages type, one page after the other, and sees what they show. Numbers
 // that say how long or when are others; "…" stands for what is left out.
 func TestTheConsoles(t *testing.T) {
@@ -180,8 +194,8 @@ func TestTheConsoles(t *testing.T) {
 		t.Fatalf("%v: %s", err, output)
 	}
 	all := map[string][]block{}
-	for _, b := range blocks(t) {
-		if b.language == "console" && elsewhere[b.page] == "" && strings.HasPrefix(b.text, "$ ") {
+	for _, b := range consoles(t) {
+		if !strings.Contains(b.text, "shop") { // that of TestTheConsolesOfAPartyInTrouble
 			all[b.page] = append(all[b.page], b)
 		}
 	}
@@ -200,7 +214,106 @@ func TestTheConsoles(t *testing.T) {
 	check.ErrorIf(t, run < 8, "only %d commands were run", run)
 }
 
-var varies = regexp.MustCompile(`\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.\dZ]*|\b\d+(\.\d+)?(ns|µs|ms|s)\b|"duration":[\d.e-]+`)
+// TestTheConsolesOfAPartyInTrouble has two of three applications run, and one of them change.
+func TestTheConsolesOfAPartyInTrouble(t *testing.T) {
+	debian.Install(t, "bsdutils", "bash-completion")
+	var manifest atomic.Pointer[string]
+	say := func(text string) { manifest.Store(&text) }
+	say(`{"urls": {"post": "/posts/{slug}"}, "services": {"headline": {"answer": "News"}}}`)
+	blog := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/vnd.wsgi-party+json")
+		_, _ = io.WriteString(w, *manifest.Load())
+	}))
+	t.Cleanup(blog.Close)
+	config := strings.NewReplacer("BLOG", blog.Listener.Addr().String(), "SHOP", testport.Address(t)).Replace(`http://SITE {
+	wsgi_party main {
+		invite /blog/__invite__/ /shop/__invite__/ /old/__invite__/
+		handle_path /blog/* {
+			wsgi_party_guest
+			reverse_proxy BLOG
+		}
+		handle_path /shop/* {
+			wsgi_party_guest
+			reverse_proxy SHOP
+		}
+		handle_path /old/* {
+			wsgi_party_guest {
+				url menu /menu
+			}
+			respond old
+		}
+	}
+}`)
+	t.Setenv("NO_COLOR", "yes")
+	t.Setenv("TERM", "xterm")
+	r := startCaddy(t, config)
+	shown := make(map[string]block)
+	wanted := make(map[string]string)
+	for _, b := range consoles(t) {
+		if command, want, _ := strings.Cut(strings.TrimPrefix(b.text, "$ "), "\n"); strings.Contains(b.text, "shop") {
+			shown[command], wanted[command] = b, want
+		}
+	}
+	check.Equal(t, len(shown), 2, "consoles")
+
+	const show = "caddy wsgi-party show main"
+	for begun := time.Now(); ; time.Sleep(100 * time.Millisecond) { // until both have been asked for their manifests
+		output, _ := r.run(show)
+		if strings.Contains(output, " 200 ") && strings.Contains(output, " 502 ") {
+			break
+		}
+		check.FatalIf(t, time.Since(begun) > time.Minute, output)
+	}
+	output, err := r.run("script -qec 'stty cols 100; " + show + "' /dev/null </dev/null")
+	check.ErrorIf(t, err != nil, err)
+	see(t, shown[show], show, output, wanted[show])
+
+	const watch = "caddy wsgi-party watch main"
+	c := exec.Command("bash", "-c", "exec "+watch)
+	c.Dir = r.dir
+	lines := bufio.NewScanner(check.Value(c.StdoutPipe())(t))
+	check.Must(t, c.Start())
+	t.Cleanup(func() { _ = c.Process.Kill() })
+	defer time.AfterFunc(2*time.Minute, func() { _ = c.Process.Kill() }).Stop()
+	var watched strings.Builder
+	told := make(map[string]bool)
+	until := func(event string) {
+		for lines.Scan() {
+			what := strings.Split(lines.Text(), "  ")[1]
+			if !told[what] { // the shop may be asked again at any time, and fail
+				watched.WriteString(lines.Text() + "\n")
+			}
+			if told[what] = true; what == event {
+				return
+			}
+		}
+		t.Fatalf("the command ended without %q:\n%s", event, &watched)
+	}
+	did := func(command string) {
+		t.Helper()
+		output, err := r.run(command)
+		check.ErrorIf(t, err != nil, "%s: %v: %s", command, err, output)
+	}
+	until("invite failed")
+	did("caddy wsgi-party ask main headline")
+	until("asked")
+	did("caddy reload --force")
+	until("config loaded")
+	say(`{"urls": {"post": "/posts/{slug}"}, "services": {"headline": {"answer": "News"}, "feed": {"answer": "/feed"}}}`)
+	did("caddy wsgi-party invite main blog")
+	until("manifest changed")
+	check.Must(t, c.Process.Signal(os.Interrupt))
+	check.Must(t, c.Wait())
+	see(t, shown[watch], watch, watched.String(), wanted[watch])
+
+	output, err = r.run(`source /usr/share/bash-completion/bash_completion
+		source <(caddy completion bash)
+		COMP_WORDS=(caddy wsgi-party ask main h) COMP_CWORD=4 COMP_LINE="caddy wsgi-party ask main h" COMP_POINT=27
+		__start_caddy && echo "${COMPREPLY[@]}"`)
+	check.ErrorIf(t, err != nil || !strings.HasPrefix(output, "headline"), "%v: bash completes %q", err, output)
+}
+
+var varies = regexp.MustCompile(`\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.\dZ]*|\b\d+(\.\d+)?(ns|µs|ms|s)\b|"duration":[\d.e-]+|\b127\.0\.0\.1:\d+`)
 
 // see compares what a command prints with what the page shows.
 func see(t *testing.T, b block, command, got, want string) {

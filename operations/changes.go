@@ -28,7 +28,7 @@ type event struct {
 
 // line returns the event as it is printed.
 func (e event) line(terminal admincommand.Terminal) string {
-	line := e.Time.Local().Format(time.DateTime) + gap + terminal.Paint(e.color, fmt.Sprintf("%-16s", e.What))
+	line := e.Time.Local().Format(time.DateTime) + gap + terminal.Paint(e.color, fmt.Sprintf("%-19s", e.What))
 	for _, part := range []string{e.Guest, e.Service, e.Text} {
 		if part != "" {
 			line += gap + admincommand.Printable(part)
