@@ -22,15 +22,15 @@ func init() {
 	party.RegisterCommand(func() *cobra.Command {
 		return &cobra.Command{
 			Use:   "route <party> <method> <path>",
-			Short: "Says who claims a request, by what, and why others do not",
+			Short: "Shows who claims a request, by what, and why others do not",
 			Long: `
-Says which guest of a party claims a request, by which pattern, who else would,
-and why all others do not get it. In place of the path you may write a URL, so
-that the host counts, too. The path is as outside of the party, and with the
+Shows which guest of a party claims a request, by which pattern, who else would,
+and why each of the others does not get it. Write a URL instead of the path if
+the host matters, too. Write the path as clients send it to the site, with the
 mounts of the guests.
 
-The guests come in the order in which the matchers of the config are. What else
-a matcher stands beside, or behind, it does not know.`,
+The guests are listed in the order of their matchers in the config. Other
+matchers and routes around these are not taken into account.`,
 			Example: "  caddy wsgi-party route main GET /invoices/7",
 			Args:    admincommand.Args(cobra.ExactArgs(3)),
 			RunE:    admincommand.Run(commandRoute),
@@ -39,13 +39,12 @@ a matcher stands beside, or behind, it does not know.`,
 	party.RegisterCommand(func() *cobra.Command {
 		return &cobra.Command{
 			Use:   "share <party> [<guest> [<n>%]]",
-			Short: "Shows which share of the visitors matchers let through, or sets it until the config is loaded again",
+			Short: "Shows what share of the visitors go to a guest, or sets it until the config is loaded again",
 			Long: `
-Shows which share of the visitors the matchers let through that say
-'claimed_by <guest>', or sets it, in all of these matchers, until the config is
-loaded again: write it in the config, too, if it is to stay. Caddy loads an
-unchanged config only by 'caddy reload --force'. A larger share only adds
-visitors.`,
+Shows what share of the visitors the matchers with 'claimed_by <guest>' let
+through. With <n>%, sets it in all of these matchers until the config is loaded
+again; to keep it, write it in the config, too. Caddy loads an unchanged config
+only with 'caddy reload --force'. A larger share only adds visitors.`,
 			Example: "  caddy wsgi-party share main new 25%",
 			Args:    admincommand.Args(cobra.RangeArgs(1, 3)),
 			RunE:    admincommand.Run(commandShare),

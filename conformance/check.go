@@ -1,9 +1,9 @@
 // Copyright 2026 The wsgi_party Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package conformance tests a running application by the sentences of docs/guests.md. There
-// is no Caddy in between: it asks the application what Caddy would ask it, and what
-// nobody should be answered.
+// Package conformance tests a running application against the sentences of docs/guests.md,
+// with no Caddy in between. It sends the application the asks that Caddy would send, and
+// others that the application should refuse.
 package conformance
 
 import (
@@ -24,18 +24,18 @@ import (
 	"github.com/wsgiparty/wsgiparty/internal/token"
 )
 
-// Options say which application to check, and what it cannot be asked.
+// Options say which application to check, and how to reach and ask it.
 type Options struct {
-	// URL is that of the invite, as the application sees it, such as
-	// http://localhost:8000/__invite__/, https://… or unix//run/blog.sock/__invite__/.
-	// Where it has no path, that is /__invite__/.
+	// URL is that of the invite as the application sees it, such as
+	// http://localhost:8000/__invite__/, https://… or unix//run/blog.sock/__invite__/. The default
+	// path is /__invite__/.
 	URL string
 
-	// Origin is the scheme and the host that the application is told it is visited at,
-	// those of the invite in the Caddyfile. Default: those of URL; http://localhost for a socket.
+	// Origin is the scheme and host that the application is told it is visited at: those of the
+	// invite in the Caddyfile. Default: those of URL; http://localhost for a socket.
 	Origin string
 
-	// Mount is what Caddy takes off the path, such as /blog.
+	// Mount is what Caddy strips from the path, such as /blog.
 	Mount string
 
 	// Guest is the guest's name. Default: as for an invite to Mount and the path of URL.
@@ -44,18 +44,19 @@ type Options struct {
 	// Keys are the application's, if it has any. The first one signs.
 	Keys []string
 
-	// Payloads are JSON, by service. Default: null for a POST. Variables without which
-	// a GET has no path are 1.
+	// Payloads are JSON, by service. Default: null for a POST. Variables without which a GET has
+	// no path are 1.
 	Payloads map[string]string
 
-	// Page is the path of a page that asks the party, as the application sees it. With it, and with a key,
-	// the application is told to ask this process, which it does until Caddy tells it otherwise.
+	// Page is the path of a page that asks the party, as the application sees it. With Page and a
+	// key, the application is told to ask this process, and does so until Caddy tells it
+	// otherwise.
 	Page string
 
-	// Timeout is that of an ask. Default: 2s.
+	// Timeout is how long an ask may take. Default: 2s.
 	Timeout time.Duration
 
-	// Insecure takes any certificate.
+	// Insecure accepts any certificate.
 	Insecure bool
 
 	limits limits // the default ones, if it is zero

@@ -28,44 +28,45 @@ const exitUnusable = 2
 func newCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "check <url>",
-		Short: "Checks whether a running application is a good guest, by each sentence of docs/guests.md",
+		Short: "Checks whether a running application is a good guest, rule by rule as in docs/guests.md",
 		Long: `
-Asks a running application what Caddy would ask it, and what it should refuse,
-and prints a line for each sentence of docs/guests.md: ok, FAIL, warn or skip,
-the sentence, what was seen and, where something is wrong, what to write.
+Sends a running application the asks that Caddy would send it, and others that
+it should refuse. For each rule of docs/guests.md it prints a line: ok, FAIL,
+warn or skip, the rule, what was seen and, if something is wrong, how to fix it.
 
 The URL is that of the invite as the application sees it, without the mount:
 http://localhost:8000/__invite__/, https://… or unix//run/blog.sock/__invite__/.
-Without a path it is asked at /__invite__/. There is no Caddy in between. An
-application behind FastCGI speaks no HTTP: run it by ` + "`php -S`" + `, or put a Caddy
-with php_fastcgi, and without wsgi_party, in front of it and check that.
+The default path is /__invite__/. There is no Caddy in between. An application
+behind FastCGI does not speak HTTP: run it with ` + "`php -S`" + `, or put a Caddy with
+php_fastcgi, but without wsgi_party, in front of it and check that.
 
-Keys are placeholders, {env.BLOG_PARTY_KEY} or {file./run/secrets/blog}, and
-never the key itself, which would stay in the shell's history.
+Write keys as placeholders, {env.BLOG_PARTY_KEY} or {file./run/secrets/blog},
+never as the key itself, which would stay in the shell's history.
 
 The command asks each service many times, with its --payload or else null, and
-with 1 for each variable that the path of an href needs. Asking is to change
-nothing.
+with 1 for each variable that the path of an href needs. Asks must have no side
+effects.
 
 With --page, the path of a page that asks the party, the command also checks how
-the application asks: it tells it to ask here, as Caddy does, by a Party-Ask
-signed with the application's key. The application goes on asking here until the
-next request that comes through Caddy, so leave one alone that is in use.
+the application asks. As Caddy does, it sends a Party-Ask header, signed with
+the application's key, that tells the application to ask this command. The
+application goes on asking here until its next request through Caddy, so do not
+use --page on an application in production.
 
 The exit status is 0 if no line failed, 1 if one did, and 2 if the application
-is not reached or the command not understood.`,
+cannot be reached or the command line is wrong.`,
 		Example: `  caddy wsgi-party check http://localhost:8000 --mount /blog --key {env.BLOG_PARTY_KEY}
   caddy wsgi-party check unix//run/blog.sock --payload user='{"id": 7}' --json`,
 	}
 	flags := command.Flags()
-	flags.StringArray("key", nil, "The application's `placeholder` of a key; of several the first one signs")
-	flags.String("mount", "", "The `path` that Caddy takes off, such as /blog")
-	flags.String("guest", "", "The guest's `name` (default that of an invite to mount and path)")
-	flags.String("origin", "", "The scheme and host that the invite in the Caddyfile has, such as `https://example.com` (default those of the URL)")
-	flags.StringArray("payload", nil, "What to ask a service for, as `service=json`")
-	flags.String("page", "", "The `path` of a page that asks the party, to check how it does")
+	flags.StringArray("key", nil, "A key of the application, as a `placeholder`; repeat it for more keys, of which the first signs")
+	flags.String("mount", "", "The `path` that Caddy strips, such as /blog")
+	flags.String("guest", "", "The guest's `name` (default: that of an invite to the mount and path)")
+	flags.String("origin", "", "The scheme and host of the invite in the Caddyfile, such as `https://example.com` (default: those of the URL)")
+	flags.StringArray("payload", nil, "The payload for a service, as `service=json`")
+	flags.String("page", "", "The `path` of a page that asks the party, to check how the application asks")
 	flags.Duration("timeout", askTimeout, "How long an ask may take, as in wsgi_party_guest")
-	flags.Bool("insecure", false, "Take any certificate")
+	flags.Bool("insecure", false, "Accept any certificate")
 	flags.Bool("json", false, "Print the report as JSON")
 	command.RunE = func(command *cobra.Command, args []string) error {
 		report, err := checkArgs(command, args)

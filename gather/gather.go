@@ -1,8 +1,8 @@
 // Copyright 2026 The wsgi_party Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package gather makes documents of what all guests of a party answer: a menu, an API catalog, a sitemap index,
-// a health page, one OpenAPI document.
+// Package gather makes one document from the answers of all guests of a party: a menu, an API catalog, a sitemap
+// index, a health page, an OpenAPI document.
 package gather
 
 import (
@@ -29,70 +29,70 @@ func init() {
 	caddy.RegisterModule(new(Gather))
 }
 
-// Gather is an HTTP handler that responds with a document made of what all guests of a
-// party answer to one service. It never calls the next handler.
+// Gather is an HTTP handler that responds with one document, made from the answers of all guests of a party to one
+// service. It never calls the next handler.
 //
-// The last good answer of each guest is kept in memory, from config to config, and in
-// Caddy's storage, so that an application that restarts is not missing. Nobody waits for
-// an answer that is kept: a stale one is served at once, and a new one asked for behind it. Each guest is
-// asked at most once in the time for which its answer is fresh, however many requests there are.
+// The last good answer of each guest is kept in memory, across reloads, and in Caddy's storage, so the document
+// does not lose an application that restarts. No request waits for a guest whose answer is kept: Gather serves a
+// stale answer at once, and asks for a new one in the background. It asks each guest at most once in the time for
+// which an answer is fresh, however many requests there are.
 //
-// Responses have an `ETag`, and HEAD and `If-None-Match` are answered. Same answers give
-// the same bytes.
+// Responses have an `ETag`. HEAD and `If-None-Match` are supported. The same answers give the same bytes.
 //
-// Pages of the `templates` handler, with `extensions { wsgi_party }`, have the same by
-// `{{gather $ "nav"}}`: the value of a document in JSON, and the text of others. It has the settings, and what is kept, of the
-// party's `wsgi_party_gather nav`, or else the defaults.
+// Pages of the `templates` handler with `extensions { wsgi_party }` get the same by `{{gather $ "nav"}}`: a value
+// if the document is JSON, and otherwise text. They share the settings and the kept answers of the party's
+// `wsgi_party_gather nav`. Without one the defaults apply.
 type Gather struct {
-	// Required. The service that the guests are asked for.
+	// Required. The service to ask the guests for.
 	Service string `json:"service"`
 
 	// The name of the party. Default: the party in whose routes the handler is.
 	Party string `json:"party,omitempty"`
 
-	// What the document is made like. Default: `list`.
+	// The kind of document. Default: `list`.
 	//
 	// As | Document | Answers
 	// ---|----------|--------
 	// `list` | a list of the answers, in the order of the invites | any
-	// `map` | an object with each guest's answer by the guest's name; a list, if it has several | any
-	// `merge` | one object; of members that several have the first counts, lists are joined, objects merged | objects
-	// `lines` | text, one line for each string | strings and lists of strings; one of several lines is several
+	// `map` | an object with each guest's answer by the guest's name; a list if the guest has several | any
+	// `merge` | one object; if several have the same member, the first value counts, but lists are joined and objects merged | objects
+	// `lines` | text, one line for each string | strings and lists of strings; a string of several lines counts as several
 	// `linkset` | a linkset as in RFC 9264 | linksets, their link context objects, or lists of these
 	// `sitemapindex` | a sitemap index of sitemaps.org | URLs of sitemaps, and lists of them
 	// `openapi` | one OpenAPI document, with each guest's mount before its paths | OpenAPI 3 documents
 	// `opml` | OPML 2.0 | outlines: objects with `text`, other attributes, and `outline`, a list of more; or URLs of feeds; or lists of both
 	As string `json:"as,omitempty"`
 
-	// What the guests are asked with: JSON, in whose strings placeholders are replaced. What they stand for cannot change the JSON
-	// otherwise. Answers are kept for each value by itself. Default: null.
+	// The payload to ask the guests with, in JSON. Placeholders in its strings are replaced; their values can
+	// change nothing else of the JSON. Each value of the payload has its own kept answers. Default: null.
 	Payload json.RawMessage `json:"payload,omitempty"`
 
-	// The members of the payload whose strings become a number, true, false or null if they are one
-	// when their placeholders are replaced.
+	// The members of the payload whose strings become a number, true, false or null if that is what they say once
+	// their placeholders are replaced.
 	PayloadTypes []string `json:"payload_types,omitempty"`
 
-	// The members of answers, at any depth, that are URLs relative to the guest, or lists of such. They are put under
-	// its mount, and its origin if its invite says one. A URL that leads elsewhere is the guest's failure.
+	// The members of answers, at any depth, that hold URLs relative to the guest, or lists of them. Gather puts
+	// these URLs under the guest's mount, and its origin if its invite has one. A URL that leads elsewhere makes
+	// the guest count as failed.
 	Rebase []string `json:"rebase,omitempty"`
 
 	// How long answers are kept.
 	Cache Cache `json:"cache,omitzero"`
 
-	// The headers of the visitor's request that go on to the guests whose own `forward` says them. What they answer then
-	// is that visitor's own, so it needs `off` in `cache`. Default: none, but for the trace.
+	// The headers of the visitor's request to send to those guests whose own `forward` lists them. The answers are
+	// then that visitor's own, so this needs `off` in `cache`. Default: none but the trace.
 	Forward []string `json:"forward,omitempty"`
 
-	// What to do about a guest that failed, with no answer kept to fall back on: `omit` it, `note` it in the
-	// header `Party-Absent`, and in the document if that is a `map` or `openapi`, or `fail` with
-	// status 503 and a problem (RFC 9457) that names it. Default: `omit`.
+	// What to do about a guest that failed and has no kept answer to fall back on. `omit` leaves it out. `note`
+	// names it in the header `Party-Absent`, and in the document if that is a `map` or `openapi`. `fail` responds
+	// with status 503 and a problem (RFC 9457) that names it. Default: `omit`.
 	Absent string `json:"absent,omitempty"`
 
-	// The media type of the document. Default: what `as` says.
+	// The media type of the document. Default: that of `as`.
 	Type string `json:"type,omitempty"`
 
-	// How long the document, and all answers together, may be, in bytes, up to 8 MiB. A guest whose answer
-	// has no room any more has failed. Default: 8 MiB.
+	// How long the document may be, and all answers together, in bytes, up to 8 MiB. A guest whose answer no
+	// longer fits counts as failed. Default: 8 MiB.
 	MaxResponse int64 `json:"max_response,omitempty"`
 
 	form      *form
@@ -107,13 +107,13 @@ type Gather struct {
 
 // Cache says how long answers are kept.
 type Cache struct {
-	// Whether none are: the guests are asked for each request, in that request.
+	// Whether to keep no answers: every request asks the guests, and waits for them.
 	Off bool `json:"off,omitempty"`
 
-	// How long an answer is served without asking for a new one. Default: `60s`.
+	// How long to serve an answer without asking for a new one. Default: `60s`.
 	Fresh caddy.Duration `json:"fresh,omitempty"`
 
-	// How long, after that, it is served while a new one is asked for, or cannot be had. Default: `24h`.
+	// How long, after that, to serve the answer while a new one is asked for or cannot be had. Default: `24h`.
 	Stale *caddy.Duration `json:"stale,omitempty"`
 }
 

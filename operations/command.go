@@ -25,29 +25,29 @@ func init() {
 		Name:  "wsgi-party",
 		Short: "Shows, asks and invites the guests of parties",
 		Long: `
-Shows the parties of a running Caddy: which guests, that is applications, have
-joined, what each is asked, and what to do about those that have not joined. It
+Shows the parties of a running Caddy: which applications have joined as guests,
+what each is asked, and what to do about those that have not joined. The command
 also asks guests, invites them again, and follows what happens.
 
 It connects to Caddy's admin API at '` + caddy.DefaultAdminListen + `'. You may
 explicitly specify the --address, or use the --config flag to load the
 admin address from your config.
 
-Terminals get colors, unless NO_COLOR is set, and tables that fit them. What is
-not printable in names and errors is written as in '\x1b'.
+On a terminal, output is colored, unless NO_COLOR is set, and tables fit the
+width. Unprintable characters in names and errors are escaped, as in '\x1b'.
 
-'caddy completion' makes a script by which your shell completes the names of
-parties, guests and services. It asks the running Caddy for them.
+'caddy completion' prints a script with which your shell completes the names of
+parties, guests and services. The script asks the running Caddy for them.
 
 The exit status is 0 if all went well, 2 if no Caddy answers at the admin
-address, and 1 otherwise: if nobody answered an ask, say, or if a guest
-failed or did not join.`,
+address, and 1 for anything else, such as an ask that nobody answered, or a
+guest that failed or did not join.`,
 		CobraFunc: func(command *cobra.Command) {
 			flags := command.PersistentFlags()
 			flags.String("address", "", "Address of the administration API listener (if --config is not used)")
 			flags.StringP("config", "c", "", "Configuration file (if --address is not used)")
 			flags.StringP("adapter", "a", "", "Name of config adapter to apply (if --config is used)")
-			flags.Bool("json", false, "Print JSON: that of the admin API, or one object for each event of watch")
+			flags.Bool("json", false, "Print the JSON of the admin API, or with watch one JSON object per event")
 
 			command.RunE = func(command *cobra.Command, args []string) error {
 				if len(args) > 0 {
@@ -55,7 +55,7 @@ failed or did not join.`,
 					for _, c := range command.Commands() {
 						names = append(names, c.Name())
 					}
-					return fmt.Errorf("%q is none of %s", args[0], strings.Join(names, ", "))
+					return fmt.Errorf("%q is not one of %s", args[0], strings.Join(names, ", "))
 				}
 				return command.Help()
 			}
@@ -69,10 +69,10 @@ failed or did not join.`,
 			ask := add("ask <party> <service> [<payload>]", "Asks the guests of a party for a service, with a payload of JSON", cobra.RangeArgs(2, 3), commandAsk)
 			ask.Flags().Bool("first", false, "Stop at the first answer")
 			ask.Example = `  caddy wsgi-party ask main url '{"name": "blog:post", "values": {"slug": "hello"}}'`
-			invite := add("invite <party> [<guest>]", "Invites again the guests that are not on the line, or asks that one what it answers for now", cobra.RangeArgs(1, 2), commandInvite)
+			invite := add("invite <party> [<guest>]", "Invites the guests that are not on the line again, or asks one guest what it now answers for", cobra.RangeArgs(1, 2), commandInvite)
 			invite.ValidArgsFunction = completer("party", "invited guest")
 			watch := add("watch <party>", "Follows joins, failures and asks as they happen", cobra.ExactArgs(1), commandWatch)
-			watch.Flags().Duration("interval", time.Second, fmt.Sprintf("How often to look, from %v to %v", minInterval, maxInterval))
+			watch.Flags().Duration("interval", time.Second, fmt.Sprintf("How long to wait between two looks, from %v to %v", minInterval, maxInterval))
 			watch.Long = watchHelp
 			for _, make := range party.RegisteredCommands() {
 				added := make()

@@ -20,18 +20,18 @@ import (
 const showHelp = `
 Shows a party in five tables:
 
-- its invites, what came of each, why, and what to do about it. MANIFEST OF says
-  when the application first answered with the manifest by which it is on the
-  line; a reload keeps that. An application that does not confirm its manifest
-  now stays on the line by the last one: then it also says when that was last
+- its invites: what came of each, why, and what to do about it. MANIFEST OF says
+  when the application first answered with its current manifest; a reload keeps
+  that time. An application that no longer confirms its manifest stays on the
+  line with the last one. MANIFEST OF then also says when that was last
   confirmed.
-- its guests, and since when they are on the line.
+- its guests, and when they joined.
 - its services, with the guests in the order in which they are asked.
 - how often each guest was asked for a service, and how that ended.
-- how many requests went to each guest, if any go to guests.
+- how many requests went to each guest, if any did.
 
-Where the terminal is too narrow for a table, what takes most of it stands below
-each row.`
+If the terminal is too narrow for a table, the widest column moves below each
+row.`
 
 func commandShow(fl caddycmd.Flags) error {
 	p, err := admincommand.Call[partyJSON](fl, http.MethodGet, admincommand.EscapeSegment(fl.Arg(0)), nil)

@@ -20,15 +20,15 @@ import (
 )
 
 const watchHelp = `
-Follows a party until you press Ctrl-C: which guests join and leave, whose
-manifest or services change, which invites fail and what to do about that, and
-for each service how many asks were answered, declined, failed or were refused
-since the last look, with the last error.
+Follows a party until you press Ctrl-C. It shows which guests join and leave,
+whose manifest or services change, and which invites fail and what to do about
+them. For each service it shows how many asks were answered, declined, failed or
+were refused since the last look, with the last error.
 
-Each event is one line, with its time; with --json, one JSON object. The command
-goes on while Caddy reloads its config, and waits for a Caddy that has stopped.
-What begins and ends between two looks may not be seen. Caddy logs each look, as
-all requests to its admin API: a longer --interval logs less.`
+Each event is one line with its time, or with --json one JSON object. The
+command carries on while Caddy reloads its config, and waits for Caddy if that
+has stopped. It may miss what begins and ends between two looks. Caddy logs each
+look, like every request to its admin API; a longer --interval logs less.`
 
 // The bounds of --interval.
 const (

@@ -31,12 +31,12 @@ func init() {
 			Use:   "page <party>",
 			Short: "Shows a party in a browser: who asks whom for what, and what fails",
 			Long: `
-Serves a page that shows the guests of a party, which of them asks which other
-for what, what fails, and which invites did not come through. The page is up to
-date each second, and changes nothing.
+Serves a page that shows the guests of a party, who asks whom for what, what
+fails, and which invites did not come through. The page updates every second,
+and changes nothing.
 
-It is at an address of this machine that nobody else can guess, which the
-command prints. Ctrl+C ends it.`,
+The command prints the page's address on this machine. Nobody else can guess
+it. Ctrl-C stops the command.`,
 			Args: admincommand.Args(cobra.ExactArgs(1)),
 			RunE: admincommand.Run(commandPage),
 		}
@@ -65,7 +65,7 @@ func commandPage(fl caddycmd.Flags) error {
 		return err
 	}
 	local := newLocal(listener.Addr().String(), get)
-	fmt.Printf("Party %s is shown at\n\n    http://%s%s\n\nCtrl+C ends it.\n", fl.Arg(0), local.host, local.path)
+	fmt.Printf("Party %s is shown at\n\n    http://%s%s\n\nPress Ctrl-C to stop.\n", fl.Arg(0), local.host, local.path)
 	return local.serve(ctx, listener)
 }
 

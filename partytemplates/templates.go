@@ -25,19 +25,20 @@ func init() {
 }
 
 // TemplateFunctions lets the pages of the `templates` handler ask the guests of a
-// party. Pages are no guest: they ask everyone.
+// party. A page is not a guest, so it asks everyone.
 //
 // The first argument of each function is the page's dot: `.`, or `$` inside `range` and
-// `with`. The ask is then the request's: it ends when the visitor leaves, guests are
-// sent the headers that their `forward` names, and a page that comes to ask itself is
-// ended. Without the dot an ask takes at most 5 s, and at most 16 such asks of
-// applications are under way in a party; the next one fails at once, and so do others
-// until those have ended.
+// `with`. The ask then belongs to the request. It ends when the visitor leaves, guests
+// get the headers that their `forward` lists, and a page that ends up asking itself is
+// stopped. Without the dot an ask may take 5 s, and at most 16 such asks of
+// applications may be under way in a party. Beyond that, further ones fail at once until
+// all of these have ended.
 //
 // ##### `urlFor`
 //
-// The URL of a page of one of the applications, from the page's name and, in pairs,
-// what the URL depends on. If nobody knows the page, this one is an error.
+// The URL of an application's page. The arguments are the page's name and then, in
+// pairs, the names and values that the URL depends on. If nobody knows that page, the
+// page with this function is an error.
 //
 // ```
 // <a href="{{urlFor . "blog:post" "slug" "hello" | html}}">Hello</a>
@@ -53,10 +54,9 @@ func init() {
 //
 // ##### `askAround`
 //
-// The list of all answers to what guests are asked under a service. The payload may
-// be left out. A guest that fails is logged and left out of it. Asking for a service
-// that nobody is connected under is an error, unless the party has
-// `ignore_missing_services`.
+// The list of all answers to a service. The payload may be left out. A guest that
+// fails is logged and left out of the list. An ask for a service that nobody is
+// connected under is an error, unless the party has `ignore_missing_services`.
 //
 // ```
 // {{range askAround . "headline" "today"}}<li>{{. | html}}</li>{{end}}
@@ -72,10 +72,10 @@ func init() {
 //
 // ##### `askReplies`
 //
-// What became of it with each guest, in the order in which they are asked: a list of
-// objects with `guest`, `status`, which is `answered`, `declined` or `failed`, `answer`,
-// `error`, and `mount`, the path at which the guest is mounted. A guest that fails is not
-// logged; otherwise it is as `askAround`.
+// The replies of all guests, in the order in which they are asked: a list of objects
+// with `guest`, `status` (`answered`, `declined` or `failed`), `answer`, `error`, and
+// `mount`, the path at which the guest is mounted. Unlike in `askAround`, a guest that
+// fails is not logged.
 //
 // ```
 // {{range askReplies . "health"}}<li>{{.guest}} {{if eq .status "failed"}}is down: {{.error | html}}{{else}}is up{{end}}</li>{{end}}
@@ -83,16 +83,17 @@ func init() {
 //
 // ##### `gather`
 //
-// What the party's `wsgi_party_gather` of that service responds with, or would, with its defaults, if there is
-// none: the value of a document in JSON, and the text of others. It comes from what is kept of the guests' answers, so
-// that a page need not ask for each visitor. It needs the dot.
+// What the party's `wsgi_party_gather` of that service responds with: a value if its
+// document is JSON, and otherwise text. Without such a handler its defaults apply. The
+// answers come from those that are kept, so a page need not ask the guests for each
+// visitor. `gather` needs the dot.
 //
 // ```
 // {{range gather $ "nav"}}<li>{{.title | html}}</li>{{end}}
 // ```
 //
-// Answers are values, not templates. As everywhere in these pages, nothing is
-// escaped unless the page does it: `html`, as above, makes a value text.
+// Answers are values, not templates. As everywhere in these pages, nothing is escaped
+// unless the page does so: write `html`, as above, to make a value text.
 type TemplateFunctions struct {
 	// The name of the party to ask. Default: the party in whose routes the
 	// `templates` handler is.

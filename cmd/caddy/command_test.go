@@ -395,7 +395,7 @@ func TestTheCommandRefusesWrongArguments(t *testing.T) {
 		want      string
 	}{
 		{[]string{"list", "main"}, "unknown command \"main\" for \"caddy wsgi-party list\": write `caddy wsgi-party list`"},
-		{[]string{"shwo", "main"}, `"shwo" is none of ask, check, invite, list, route, share, show, watch`},
+		{[]string{"shwo", "main"}, `"shwo" is not one of ask, check, invite, list, page, route, share, show, watch`},
 		{[]string{"show", ""}, "a name is empty"},
 		{[]string{"invite", "main", ""}, "a name is empty"},
 		{[]string{"show"}, "accepts 1 arg(s), received 0: write `caddy wsgi-party show <party>`"},
