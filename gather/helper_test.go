@@ -159,10 +159,3 @@ func (g *guests) becomes(want string) {
 		return last == want
 	})
 }
-
-// asks waits until the guest was asked so often.
-func (g *guests) wasAsked(name string, times int64) {
-	g.Helper()
-	partytest.Eventually(g, fmt.Sprintf("%s was asked %d times", name, times), func() bool { return g.times(name) >= times })
-	check.Equal(g, g.times(name), times, "times that", name, "was asked")
-}
