@@ -1,7 +1,7 @@
 // Copyright 2026 The wsgi_party Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// The Go API on one page. What each is in full stands in the package it comes from.
+// The Go API on one page. The package that each comes from documents it in full.
 
 package wsgiparty
 
@@ -30,17 +30,17 @@ type Options = partyline.Options
 // NewPartyline returns a partyline with nobody on it. The name is only a label.
 func NewPartyline(name string, opts Options) *Partyline { return partyline.NewPartyline(name, opts) }
 
-// An Operator is a guest's handle on the partyline: by it the guest connects handlers, asks
+// An Operator is a guest's handle on the partyline. With it the guest connects handlers, asks
 // around and leaves. See [partyline.Operator].
 type Operator = partyline.Operator
 
-// A Handler answers what a guest is asked under a service. See [partyline.Handler].
+// A Handler answers a guest's asks for a service. See [partyline.Handler].
 type Handler = partyline.Handler
 
-// A Reply is what one handler made of an ask. See [partyline.Reply].
+// A Reply is what came of calling one handler. See [partyline.Reply].
 type Reply = partyline.Reply
 
-// What a partyline tells of itself. See [partyline.Partyline.Guests] and
+// What a partyline knows about its guests and asks. See [partyline.Partyline.Guests] and
 // [partyline.Partyline.Counts].
 type (
 	GuestInfo  = partyline.GuestInfo
@@ -60,13 +60,13 @@ func First[T any](ctx context.Context, o *Operator, service string, payload any)
 	return partyline.First[T](ctx, o, service, payload)
 }
 
-// PayloadAs returns a handler's payload as a T, if need be by way of JSON. See
+// PayloadAs returns a handler's payload as a T, by way of JSON if necessary. See
 // [partyline.PayloadAs].
 func PayloadAs[T any](payload any) (T, error) { return partyline.PayloadAs[T](payload) }
 
 // The errors of a partyline.
 var (
-	ErrPartyline  = partyline.ErrPartyline  // what all of them are
+	ErrPartyline  = partyline.ErrPartyline  // matches all of them
 	ErrHighAndDry = partyline.ErrHighAndDry // the handler declines
 	ErrLeft       = partyline.ErrLeft       // the operator has left
 	ErrLoop       = partyline.ErrLoop       // guests ask each other in a circle
@@ -111,14 +111,14 @@ func DeliveredTo(r *http.Request, guest string) bool { return party.DeliveredTo(
 // [party.SendInvites].
 func SendInvites(name, guest string) []InviteInfo { return party.SendInvites(name, guest) }
 
-// SendInvitesContext is SendInvites that ends with a context. See
+// SendInvitesContext is SendInvites with a context that can end it. See
 // [party.SendInvitesContext].
 func SendInvitesContext(ctx context.Context, name, guest string) ([]InviteInfo, error) {
 	return party.SendInvitesContext(ctx, name, guest)
 }
 
-// What there is to know of a party, of an invite, of what that brings its guest, and of
-// what came of it. See the types of these names in [party].
+// A party, an invite, what it brings its guest, and what came of it. See the types of these
+// names in [party].
 type (
 	PartyInfo    = party.PartyInfo
 	Invite       = party.Invite
@@ -135,7 +135,7 @@ const (
 	InviteFailed      = party.InviteFailed
 )
 
-// URLService is the service that guests connect to answer where their pages are.
+// URLService is the service that guests connect to answer what the URLs of their pages are.
 const URLService = party.URLService
 
 // URLRequest is the payload of URLService. See [party.URLRequest].
@@ -159,9 +159,9 @@ func URLFor(ctx context.Context, o *Operator, name string, values map[string]any
 	return party.URLFor(ctx, o, name, values)
 }
 
-// The other modules: an application over HTTP as a guest, the way such applications ask
-// around, the matcher for what guests claim, the permission for certificates, functions for pages, and the app that holds a
-// config's parties.
+// The other modules: Guest makes an application over HTTP a guest, and Ask is the endpoint where such
+// applications ask. ClaimsMatcher matches what guests claim, Permission is for certificates, and
+// TemplateFunctions are for pages. App holds a config's parties.
 type (
 	Guest             = httpguest.Guest
 	Ask               = httpask.Ask

@@ -38,8 +38,8 @@ func (r *Reply) failed() bool { return r.Err != nil && r.Err != ErrHighAndDry }
 // it. If nobody is connected under the service, it is a *NoSuchServiceError, unless the partyline
 // ignores missing services.
 //
-// Asking waits for no lock, sees the connections as they were when it began, and allocates once for up
-// to 16 handlers or four answers, twice beyond.
+// An ask waits for no lock, and sees the connections as they were when it began. It allocates once for
+// up to 16 handlers or four answers, and twice beyond that.
 func (o *Operator) AskAround(ctx context.Context, service string, payload any) ([]any, error) {
 	var answers []any
 	var failures []error
@@ -66,8 +66,8 @@ func (o *Operator) Replies(ctx context.Context, service string, payload any) ite
 	}
 }
 
-// All is AskAround for answers of type T. An answer that is no T is its guest's *HandlerError,
-// which names both types; a json.RawMessage that is no T is decoded into one.
+// All is AskAround for answers of type T. An answer of another type becomes its guest's *HandlerError,
+// which names both types. A json.RawMessage is decoded into a T, unless it is one.
 func All[T any](ctx context.Context, o *Operator, service string, payload any) ([]T, error) {
 	var answers []T
 	err := eachAs(ctx, o, service, payload, func(answer T) (bool, error) {
@@ -77,15 +77,15 @@ func All[T any](ctx context.Context, o *Operator, service string, payload any) (
 	return answers, err
 }
 
-// First returns the first answer of type T and asks nobody after that. Without one it returns what
-// failed, joined, as AskAround does - an answer that is no T among it - or ErrHighAndDry if nothing
-// did.
+// First returns the first answer of type T and asks nobody after that. If there is none, it returns the
+// failures, joined as in AskAround and including answers that are not a T, or ErrHighAndDry if nothing
+// failed.
 func First[T any](ctx context.Context, o *Operator, service string, payload any) (T, error) {
 	return FirstFunc[T](ctx, o, service, payload, nil)
 }
 
-// FirstFunc is First for answers that a function, if it is not nil, may change, or refuse by an
-// error, which then is the guest's *HandlerError. It is experimental.
+// FirstFunc is First with a function that, if not nil, may change an answer, or refuse it with an error,
+// which becomes the guest's *HandlerError. It is experimental.
 func FirstFunc[T any](ctx context.Context, o *Operator, service string, payload any, accept func(T) (T, error)) (T, error) {
 	var first, none T
 	found := false
@@ -216,8 +216,8 @@ func decodeAnswer[T any](answer any) (typed T, err error) {
 	return typed, fmt.Errorf("the answer is a %T, not a %v", answer, want)
 }
 
-// PayloadAs returns a handler's payload as a T: as it is if it is one, else by way of JSON, where no
-// payload is null. The error names both types.
+// PayloadAs returns a handler's payload as a T: unchanged if it is one, otherwise by way of JSON, in which
+// a nil payload is null. The error names both types.
 func PayloadAs[T any](payload any) (T, error) {
 	if typed, ok := payload.(T); ok {
 		return typed, nil

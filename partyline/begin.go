@@ -14,19 +14,19 @@ import (
 	"time"
 )
 
-// Begin begins what a handler does, and returns without waiting for anything. It calls reply once, from any
+// Begin starts what a handler does, and returns without waiting for anything. It calls reply exactly once, from any
 // goroutine, with what the handler would return, and soon if its context ends. It is experimental.
 type Begin func(ctx context.Context, payload any, reply func(answer any, err error))
 
-// ConnectAsync is ConnectPrompt for a handler that can be begun, too: where its answer is not waited for at once,
-// begin is called, and the call takes no goroutine. It is experimental.
+// ConnectAsync is ConnectPrompt for a handler that can also be started without waiting. Where nobody waits for its
+// answer at once, begin is called instead of the handler, and the call takes no goroutine. It is experimental.
 func (o *Operator) ConnectAsync(service string, h Handler, begin Begin) error {
 	return o.connect(service, connection{handler: h, remote: true, prompt: true, listing: &listing{begin: begin}})
 }
 
-// Begin is Replies for who asks for several things: it calls the handlers before it returns, which it does at once, if
-// all of the service are remote ones. Whoever asks must then go through the replies, and waits for them there. If a
-// handler is not, Begin asks nobody, and returns nil. It is experimental.
+// Begin is Replies for callers that ask for several things. If all handlers of the service are remote ones, Begin calls
+// them and returns at once. The caller must then go through the replies, and waits for them there. If a handler is not
+// remote, Begin asks nobody and returns nil. It is experimental.
 func (o *Operator) Begin(ctx context.Context, service string, payload any) iter.Seq[Reply] {
 	if o == nil {
 		return nil

@@ -18,15 +18,15 @@ const (
 	maxKeptKey = 512     // bytes; who has a longer key is found anew
 )
 
-// ConnectKeyed is ConnectForAll for a handler that can answer only asks by a key that it has. An ask by
-// another key passes the handler over: that is no call and no reply, and is not counted. Who has a key is
-// looked up, and found once, by the first ask for it after somebody has connected or left; for a key
-// that nobody has, by each ask. Options.Key says what the key of an ask is; an ask without one calls all
-// handlers.
+// ConnectKeyed is ConnectForAll for a handler that can answer only asks whose key it has. An ask with
+// another key skips the handler: the handler is not called, gives no reply, and is not counted. The
+// first ask with a key, after somebody has connected or left, finds out who has the key. Later ones
+// reuse that, unless nobody has the key. Options.Key says what the key of an ask is. An ask without a
+// key calls all handlers.
 //
-// For a key, the function returns the same as long as the handler is connected. It may be called from
-// several goroutines at once, and must not call the partyline. If it panics, the handler is called. It
-// is experimental.
+// As long as the handler is connected, has must return the same for the same key. It may be called from
+// several goroutines at once, and must not call the partyline. If it panics, the handler is called.
+// ConnectKeyed is experimental.
 func (o *Operator) ConnectKeyed(service string, has func(key string) bool, h Handler) error {
 	if has == nil {
 		return &partylineError{fmt.Sprintf("guest %q connects a handler under service %q without a function that says which keys it has", o.Guest(), service)}

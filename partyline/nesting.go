@@ -20,8 +20,7 @@ type Step struct {
 	Service string // what it asked for
 }
 
-// Depth returns how many asks led to a context: 0 for one that no handler was called with. It is
-// experimental.
+// Depth returns how many asks led to a context: 0 if no handler was called with it. It is experimental.
 func Depth(ctx context.Context) (depth int) {
 	for a := askOf(ctx); a != nil; a = a.up {
 		depth++
@@ -29,9 +28,8 @@ func Depth(ctx context.Context) (depth int) {
 	return depth
 }
 
-// PathOf returns the asks that led to the context a handler was called with, outermost first. Who
-// asked on another partyline is nobody on this one, where another guest may have that name. It is
-// experimental.
+// PathOf returns the asks that led to the context a handler was called with, outermost first. An asker
+// on another partyline has no name here, where a different guest may have that name. It is experimental.
 func PathOf(ctx context.Context, line *Partyline) []Step {
 	var path []Step
 	for a := askOf(ctx); a != nil; a = a.up {
@@ -45,10 +43,10 @@ func PathOf(ctx context.Context, line *Partyline) []Step {
 	return path
 }
 
-// WithPath returns a context to ask in as if these asks, outermost first and at least one, had led
-// to it: for whoever asks back by a way that a context cannot take. The asks belong to the given
-// call, which comes from CallOf, or to a new one if it is nil. End a new call when what was asked
-// with the context has been answered. It is experimental.
+// WithPath returns a context to ask in as if these asks, outermost first and at least one, had led to it.
+// It is for askers that no context can reach, such as other processes. The asks belong to the given
+// call, which comes from CallOf, or to a new one if it is nil. End a new call when the asks with the
+// context have been answered. It is experimental.
 func WithPath(ctx context.Context, line *Partyline, path []Step, call *Call) (context.Context, *Call) {
 	if call == nil {
 		call = new(Call)

@@ -13,17 +13,17 @@ import (
 	"unique"
 )
 
-// Handler answers what a guest is asked under a service. The context is the asker's and knows which
-// asks led here: a handler that asks around in turn passes it on. Returning ErrHighAndDry, possibly
-// wrapped, declines; any other error, or a panic, is this guest's failure and nobody else's.
+// Handler answers asks for a service. The context comes from the asker and knows which asks led here,
+// so a handler that asks around in turn must pass it on. A handler declines by returning ErrHighAndDry,
+// possibly wrapped. Any other error, or a panic, is a failure of this guest alone.
 //
-// A handler may be called from several goroutines at once, and with a payload that other handlers
-// are given too: it must not modify it.
+// A handler may be called from several goroutines at once. It must not modify the payload, which other
+// handlers get, too.
 type Handler func(ctx context.Context, payload any) (answer any, err error)
 
-// Operator is a guest's handle on the partyline. A nil Operator, which an application has that was
-// not invited, belongs to no guest and no partyline: connecting and asking through it is an error
-// that says so.
+// Operator is a guest's handle on the partyline. An application that was not invited has a nil
+// Operator, which belongs to no guest and no partyline: connecting or asking through it returns an
+// error that says so.
 type Operator struct {
 	partyline *Partyline
 	guest     unique.Handle[string] // noGuest for a caller that is none
@@ -47,7 +47,7 @@ func guestName(guest unique.Handle[string]) string {
 	return guest.Value()
 }
 
-// Guest returns the guest's name, empty for a caller that is no guest.
+// Guest returns the guest's name, empty for a caller that is not a guest.
 func (o *Operator) Guest() string {
 	if o == nil {
 		return ""
@@ -67,8 +67,8 @@ func (o *Operator) Partyline() *Partyline {
 	return o.partyline
 }
 
-// Only returns an operator by which the same guest, or caller that is none, asks one guest alone,
-// whomever a payload is addressed to. It cannot connect. It is experimental.
+// Only returns an operator with which the same guest, or caller that is not one, asks a single guest,
+// whoever a payload is addressed to. It cannot connect. It is experimental.
 func (o *Operator) Only(guest string) *Operator {
 	if o == nil {
 		return nil
@@ -76,8 +76,8 @@ func (o *Operator) Only(guest string) *Operator {
 	return &Operator{partyline: o.partyline, guest: o.guest, only: unique.Make(guest), local: o.local}
 }
 
-// Local returns an operator by which the same guest, or caller that is none, asks handlers of this
-// process alone, and so waits for nothing outside of it. It cannot connect. It is experimental.
+// Local returns an operator with which the same guest, or caller that is not one, asks only handlers of
+// this process, and so waits for nothing outside it. It cannot connect. It is experimental.
 func (o *Operator) Local() *Operator {
 	if o == nil {
 		return nil
@@ -86,8 +86,8 @@ func (o *Operator) Local() *Operator {
 }
 
 // Connect connects a handler under a service. A service can have many handlers, of one guest or of
-// several. Guests named in [Partyline.SetOrder], as those that are invited are, are asked in that
-// order, whenever they connect, and after them all others in the order in which they connect.
+// several. Guests named in [Partyline.SetOrder], which includes all that are invited, are asked in that
+// order, whenever they connect. All others are asked after them, in the order in which they connect.
 // Connect returns an error for an empty service name, a nil handler or an operator without a guest
 // name, and ErrLeft after Leave.
 func (o *Operator) Connect(service string, h Handler) error {
@@ -103,8 +103,8 @@ func (o *Operator) ConnectRemote(service string, h Handler) error {
 }
 
 // ConnectPrompt is ConnectRemote for a handler that returns as soon as its context has ended, whatever
-// it is waiting for. An ask that calls no other remote handler calls this one in the asker's goroutine,
-// which takes less time. It is experimental.
+// it is waiting for. If an ask calls no other remote handler, it calls this one in the asker's
+// goroutine, which is faster. It is experimental.
 func (o *Operator) ConnectPrompt(service string, h Handler) error {
 	return o.connect(service, connection{handler: h, remote: true, prompt: true})
 }
@@ -165,9 +165,9 @@ func (o *Operator) connect(name string, c connection) error {
 	return nil
 }
 
-// Reserve keeps a place in the order of a service, behind all that are connected already or have
-// reserved one, for whatever the guest connects under it, also with other operators and after it
-// has left. It returns an error for an operator without a guest name.
+// Reserve keeps a place in the order of a service for whatever the guest connects under it, also with
+// other operators and after it has left. The place is behind all guests that are connected already or
+// have reserved one. Reserve returns an error for an operator without a guest name.
 func (o *Operator) Reserve(service string) error {
 	switch {
 	case o == nil:
@@ -185,8 +185,8 @@ func (o *Operator) Reserve(service string) error {
 	return nil
 }
 
-// Join puts the guest on the line, as connecting something does, and tells the Observer. Joining
-// twice does nothing, nor does joining after Leave.
+// Join puts the guest on the line, as connecting something does, and tells the Observer. Joining twice,
+// or after Leave, does nothing.
 func (o *Operator) Join() {
 	o.partyline.mu.Lock()
 	defer o.partyline.mu.Unlock()
@@ -233,7 +233,7 @@ func (o *Operator) Leave() {
 	}
 }
 
-// OnLeave calls a function when the operator has left, at once if it has already.
+// OnLeave calls a function when the operator has left, or at once if it has left already.
 func (o *Operator) OnLeave(f func()) {
 	o.partyline.mu.Lock()
 	left := o.left

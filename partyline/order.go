@@ -201,9 +201,9 @@ type ranked struct {
 	rank  int32
 }
 
-// SetOrder has these guests asked in this order, whenever they connect, and all others behind them
-// in the order in which they connect. A guest that is named twice has its first place. Asks under
-// way go on in the order before. It is experimental.
+// SetOrder makes asks call these guests in this order, whenever they connect, and all others after them,
+// in the order in which they connect. A guest that is named twice keeps its first place. Asks under way
+// go on in the old order. It is experimental.
 func (p *Partyline) SetOrder(guests []string) {
 	ranks := make(map[string]ranked, len(guests))
 	for i, guest := range slices.Backward(guests) {

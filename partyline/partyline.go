@@ -33,8 +33,8 @@ type Partyline struct {
 
 // Options configure a Partyline. All but the first are experimental.
 type Options struct {
-	// IgnoreMissingServices makes an ask for a service nobody is connected under return no answers
-	// instead of a *NoSuchServiceError.
+	// IgnoreMissingServices makes an ask for a service that nobody is connected under return no
+	// answers instead of a *NoSuchServiceError.
 	IgnoreMissingServices bool
 
 	// Observer, if not nil, is told what happens on the line.
@@ -45,20 +45,20 @@ type Options struct {
 	RemoteContext func(context.Context) context.Context
 
 	// Addressee, if not nil, is called when a service gets its first handler, and must not call the
-	// partyline. It returns nil, or a function that says by an ask's payload which guest alone is
-	// to be asked. If that guest is none of those in SetOrder, everybody is. Several goroutines may
-	// call the function at once.
+	// partyline. It returns nil, or a function that takes an ask's payload and names the only guest
+	// to ask. If SetOrder does not have that guest, everybody is asked. Several goroutines may call
+	// the function at once.
 	Addressee func(service string) func(payload any) (guest string)
 
 	// Key, if not nil, is called when a service gets its first handler, and must not call the
-	// partyline. It returns nil, or a function that says by which key an ask with that payload is
-	// made, if by any. Several goroutines may call the function at once. See Operator.ConnectKeyed.
+	// partyline. It returns nil, or a function that takes an ask's payload and returns the ask's key,
+	// if it has one. Several goroutines may call the function at once. See Operator.ConnectKeyed.
 	Key func(service string) func(payload any) (key string, ok bool)
 
 	// Preference, if not nil, is called when a service gets its first handler, and must not call the
-	// partyline. It returns nil, or a function that is called when an ask begins, with the context
-	// it is made in. That returns nil, or says which answer is to come first. Several goroutines
-	// may call the function at once.
+	// partyline. It returns nil, or a function that is called with the context of each ask when the
+	// ask begins. That function returns nil, or says which answer comes first. Several goroutines
+	// may call it at once.
 	Preference func(service string) func(ctx context.Context, payload any) Preference
 
 	// Counts is where asks are counted. Partylines that follow each other may share it. Default:
@@ -95,13 +95,13 @@ func NewPartyline(name string, opts Options) *Partyline {
 	return p
 }
 
-// Changes returns a number that is a greater one after a guest has come or gone, or has connected or
-// disconnected anything, and after SetOrder: what was asked before may be out of date. Who reads it, and
-// then asks, gets answers that are no older. It takes no lock, and is experimental.
+// Changes returns a number that grows whenever a guest joins or leaves, or connects or disconnects
+// anything, and after SetOrder: earlier answers may then be out of date. Read the number before you ask,
+// and the answers are at least as new as the number. It takes no lock, and is experimental.
 func (p *Partyline) Changes() uint64 { return p.changes.Load() }
 
-// Changed has Changes return a greater number, for what the partyline knows nothing of. It is
-// experimental.
+// Changed makes Changes return a greater number, after a change that the partyline does not know of.
+// It is experimental.
 func (p *Partyline) Changed() { p.changes.Add(1) }
 
 // SetIgnoreMissingServices changes the option of that name, for asks that begin from now on.
@@ -123,7 +123,7 @@ func (p *Partyline) observing() Observer {
 
 // Operator returns a new operator for the guest. Operators with the same guest name are replicas of
 // one guest: for each service, only the one that connected to it first and has not left is asked.
-// With an empty name it is the operator of a caller that is no guest: it cannot connect, and asks
+// An empty name makes an operator for a caller that is not a guest. It cannot connect, and asks
 // everyone.
 func (p *Partyline) Operator(guest string) *Operator {
 	o := &Operator{partyline: p, memberships: make(map[string]*membership)}
@@ -218,10 +218,10 @@ func (p *Partyline) service(name string) *service {
 	return s
 }
 
-// Counts returns how often the services were asked for that somebody is connected under now, and
-// what those guests made of it, both in alphabetical order. A guest's services beyond the first 512
-// are counted together, as "other", and so are partylines that share their Counts. Of an ask that
-// is under way, a part may be counted.
+// Counts returns how often each service that somebody is now connected under was asked for, and how
+// its guests replied, both in alphabetical order. A guest's services beyond the first 512 are counted
+// together, as "other". Partylines that share their Counts are counted together, too. An ask under way
+// may be counted in part.
 func (p *Partyline) Counts() ([]AskCount, []ReplyCount) {
 	asks, replies, seen := []AskCount{}, []ReplyCount{}, make(map[*counter]bool)
 	counts := p.options.Counts

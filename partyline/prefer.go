@@ -7,10 +7,10 @@ package partyline
 
 import "time"
 
-// Preference says which answer to an ask comes first: the first that is preferred. All others come
-// behind it, in order, and nobody is preferred after that. As long as a guest that is yet to be
-// asked may be preferred, answers are held back, so that an ask for the first answer asks on; other
-// replies come as they do. A guest that is not asked is not preferred. It is experimental.
+// Preference says which answer to an ask comes first: the first one that is preferred. All others follow
+// it in order. While a guest that has not been asked yet may be preferred, answers are held back, so an
+// ask for the first answer goes on asking. Replies that are not answers come as usual. A guest that is
+// not asked is not preferred. It is experimental.
 type Preference interface {
 	// MayPrefer reports whether an answer of the guest could be preferred.
 	MayPrefer(guest string) bool

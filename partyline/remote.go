@@ -184,8 +184,8 @@ func (p *Partyline) RemoteGuests(service string) (guests []string) {
 	return guests
 }
 
-// Generation returns a number that is another one after handlers have been connected under the
-// service, or have left it: what was answered before may be out of date. It is experimental.
+// Generation returns a number that changes when handlers connect under the service or leave it: earlier
+// answers may then be out of date. It is experimental.
 func (p *Partyline) Generation(service string) uint32 {
 	s := p.service(service)
 	if s == nil {
