@@ -203,7 +203,7 @@ func (p *Permission) judge(host string, generation uint32, s said) error {
 		return err
 	case s.tooMany:
 		p.tooMany.Do(func() {
-			p.logger.Warn("certificates are asked for with more names than applications are asked for: some are denied unasked", zap.String("party", p.Party),
+			p.logger.Warn("certificates are requested for more names than applications can be asked about: some are denied without asking", zap.String("party", p.Party),
 				zap.String("hint", `names listed as "hosts" in a manifest, or by host in wsgi_party_guest, are known without asking`))
 		})
 		return denied(host, "guests are being asked for too many names")

@@ -262,7 +262,7 @@ func TestAFloodOfNamesNobodyHas(t *testing.T) {
 		}
 		asked := len(remote.since())
 		check.ErrorIf(t, asked < seconds*hosts.NamesPerSecond || asked > (seconds+2)*hosts.NamesPerSecond, "the guest was asked for %d names in %d s", asked, seconds)
-		warnings := partytest.LogEntries(t, "certificates are asked for with more names than applications are asked for: some are denied unasked")
+		warnings := partytest.LogEntries(t, "certificates are requested for more names than applications can be asked about: some are denied without asking")
 		check.Equal(t, len(warnings), seconds/10, "warnings")
 		time.Sleep(time.Second)
 		expect(t, p, "new.example.com")

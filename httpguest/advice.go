@@ -71,7 +71,7 @@ func (f *fetcher) adviceOn(info *party.InviteInfo, v verdict, ofCaddy bool) stri
 func (a *application) warnOf(m *manifest.Manifest, before string) string {
 	warnings := a.warningsOf(m)
 	if warnings != "" && warnings != before {
-		a.logger.Warn("the guest's manifest is hardly what is meant", zap.String("uri", a.invitation.URI.String()), zap.String("hint", warnings))
+		a.logger.Warn("the guest's manifest is valid, but probably not what is meant", zap.String("uri", a.invitation.URI.String()), zap.String("hint", warnings))
 	}
 	return warnings
 }
@@ -132,7 +132,7 @@ const maxNoClaims = 4
 // sayWhatIsNoClaim warns of that.
 func (a *application) sayWhatIsNoClaim() {
 	if hint := a.noClaims(); hint != "" {
-		a.logger.Warn("a guest claims what it cannot", zap.String("uri", a.invitation.URI.String()), zap.String("hint", hint))
+		a.logger.Warn("a guest claims what it may not claim", zap.String("uri", a.invitation.URI.String()), zap.String("hint", hint))
 	}
 }
 

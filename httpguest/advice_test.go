@@ -216,7 +216,7 @@ func TestMistakesOfApplicationsAreTold(t *testing.T) {
 // use.
 func TestManifestsThatAreHardlyMeantAreWarnedOf(t *testing.T) {
 	httpguest.Waits{Apart: time.Millisecond}.Set(t)
-	const message = "the guest's manifest is hardly what is meant"
+	const message = "the guest's manifest is valid, but probably not what is meant"
 	c := newGuestTest(t)
 	b := testbackend.Start(t, testport.Address(t))
 	warnings := func(n int, says ...string) {

@@ -96,7 +96,7 @@ func (a *application) sayWhatIsCalledAsAnothers(m *manifest.Manifest) {
 	}
 	first := slices.Min(names)
 	guest, _, _ := strings.Cut(first, ":")
-	a.logger.Info("pages are called as those of another guest", zap.Int("pages", len(names)),
+	a.logger.Info("pages have the same names as those of another guest", zap.Int("pages", len(names)),
 		zap.String("hint", fmt.Sprintf("only guest %s is asked for %s: ask for this guest's as %s:%[2]s", guest, first, a.guest())))
 }
 

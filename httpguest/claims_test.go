@@ -129,7 +129,7 @@ func TestAManifestClaimsNothingOfOthers(t *testing.T) {
 	c.expectClaims("site", wanted)
 	c.expectClaims("shop", map[string]string{"GET /x": "/"}) // of what is mounted
 	warned := func() string {
-		entries := partytest.LogEntries(t, "a guest claims what it cannot")
+		entries := partytest.LogEntries(t, "a guest claims what it may not claim")
 		if len(entries) == 0 {
 			return ""
 		}
@@ -182,8 +182,8 @@ func TestClaimsOfHosts(t *testing.T) {
 			}
 			_, err := c.ask("hosts", 7)
 			check.Fails(t, err, "string")
-			partytest.Eventually(t, "it is told", func() bool { return len(partytest.LogEntries(t, "a guest claims what it cannot")) > 0 })
-			hint := fmt.Sprint(partytest.LogEntries(t, "a guest claims what it cannot")[0]["hint"])
+			partytest.Eventually(t, "it is told", func() bool { return len(partytest.LogEntries(t, "a guest claims what it may not claim")) > 0 })
+			hint := fmt.Sprint(partytest.LogEntries(t, "a guest claims what it may not claim")[0]["hint"])
 			check.Has(t, hint, `the claim "other.example.net/" counts for nothing: no site of this Caddy has its host; the host "other.example.net" counts for nothing: no site of this Caddy has it`)
 		})
 	}

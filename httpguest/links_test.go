@@ -246,7 +246,7 @@ func TestAPageOfAGuestIsAskedOfThatGuestAlone(t *testing.T) {
 		err := json.NewDecoder(r.Body).Decode(&body)
 		check.ErrorIf(t, err == nil && strings.HasPrefix(body.Name, "polls:"), "greedy is asked for %s", body.Name)
 	}
-	const message = "pages are called as those of another guest"
+	const message = "pages have the same names as those of another guest"
 	partytest.Eventually(t, "a line in the log", func() bool { return len(partytest.LogEntries(t, message)) == 2 })
 	for _, e := range partytest.LogEntries(t, message) {
 		check.Has(t, fmt.Sprint(e["hint"]), fmt.Sprintf("%s:polls:", e["guest"]))

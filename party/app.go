@@ -208,15 +208,15 @@ func WhichParties(ctx caddy.Context) string {
 	return thereAre(slices.Sorted(maps.Keys(names)))
 }
 
-// Cleanup releases what the config holds: the process forgets, after a while, what no other config has.
-// It ends what Stop, which Caddy does not call for every config that fails to load, would have.
+// Cleanup releases what the config holds; after a while the process forgets what no other config has. It also
+// does what Stop would have done, which Caddy does not call for every config that fails to load.
 func (a *App) Cleanup() error {
 	a.holds.Release()
 	a.abortKeys()
 	return a.endListening()
 }
 
-// Stop ends the events, and no longer listens. It disconnects nobody: requests in flight outlive it.
+// Stop ends the events and stops listening. It disconnects nobody: requests in flight outlive it.
 func (a *App) Stop() error {
 	a.events.end()
 	a.abortKeys()
@@ -271,25 +271,25 @@ var (
 	templateFunctions = map[string]TemplateFunction{"askAround": nil, "askFirst": nil, "askReplies": nil, "maybeURL": nil, "urlFor": nil}
 )
 
-// RegisterProvisioner, in an init function, registers what is called in Provision with the context
-// of each module that looks for the App of its config.
+// RegisterProvisioner, in an init function, registers a function that Provision calls with the context of each
+// module that looks for the App of its config.
 func RegisterProvisioner(provision func(caddy.Context) error) {
 	provisioners = append(provisioners, provision)
 }
 
-// RegisterCommand, in an init function, adds a command to `caddy wsgi-party`, whose flags it
-// inherits. When Caddy runs as a command, make is called; a name that is taken panics then.
+// RegisterCommand, in an init function, adds a command to `caddy wsgi-party`, whose flags it inherits. When
+// Caddy runs as a command, it calls make, and panics if the name is taken.
 func RegisterCommand(make func() *cobra.Command) { commands = append(commands, make) }
 
 // RegisteredCommands returns what makes the commands.
 func RegisteredCommands() []func() *cobra.Command { return commands }
 
-// AdminHandler serves a request to the admin API that concerns a party, which may be none of the
-// running config. A caddy.APIError says with which status it fails.
+// AdminHandler serves a request to the admin API about a party, which the running config may not have. A
+// caddy.APIError says with which status the request fails.
 type AdminHandler func(w http.ResponseWriter, r *http.Request, party string) error
 
-// RegisterAdmin, in an init function, registers the handler of `/wsgi_party/<party>/<name>` in the
-// admin API, and of all below. It panics if the name is taken.
+// RegisterAdmin, in an init function, registers the handler of `/wsgi_party/<party>/<name>` in the admin API,
+// and of everything below. It panics if the name is taken.
 func RegisterAdmin(name string, handler AdminHandler) {
 	register(adminHandlers, "endpoint", name, handler)
 }

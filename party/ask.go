@@ -62,10 +62,10 @@ func (e *Entry) signed(t token.Token, now time.Time) bool {
 	return processPathKey.Signed(t, e.Name(), now) || stored != nil && stored.Signed(t, e.Name(), now)
 }
 
-// AskContext returns the context in which a guest with those keys asks by a request from outside
-// the process: that of the request, which knows, if the guest hands its Party-Token back, which
-// asks led to it, and which prefix they had. It is to be ended when what the guest asks has been
-// answered. An error is token.ErrTooDeep, or says what is wrong with the token.
+// AskContext returns the context in which a guest with those keys asks by a request from outside the process. It
+// is the context of the request. If the guest hands its Party-Token back, the context knows which asks led to
+// the request, and which prefix they had. End it when the asks have been answered. The error is
+// token.ErrTooDeep, or says what is wrong with the token.
 func (e *Entry) AskContext(r *http.Request, guest string, keys token.Keys) (ctx context.Context, end func(), err error) {
 	ctx, end = e.withPrefixOf(e.app.askedByGuest(r), guest, r.Header.Get(reservedheader.Prefix)), func() {}
 	text := r.Header.Get(reservedheader.Token)
@@ -103,8 +103,8 @@ func (e *Entry) AskContext(r *http.Request, guest string, keys token.Keys) (ctx 
 	return ctx, end, nil
 }
 
-// StateOf returns the T that a package keeps for a party, whose type is the package's own: a
-// zero one, the first time.
+// StateOf returns the T that a package keeps for a party, a zero T the first time. The type must be the
+// package's own.
 func StateOf[T any](e *Entry) *T {
 	key := reflect.TypeFor[T]()
 	state, ok := e.values.Load(key)

@@ -22,17 +22,17 @@ const ClaimsService = "claims"
 // is the host's name, in lower case and ASCII, without a port. The answer true claims it.
 const HostsService = "hosts"
 
-// ClaimRequest is the payload of ClaimsService: what a request is claimed by. Handlers get it
-// by ClaimRequestOf, since guests that are no Go modules ask with JSON. It never has a header
-// or a cookie.
+// ClaimRequest is the payload of ClaimsService: the parts of a request that guests can claim it by.
+// Handlers get it by ClaimRequestOf, since guests that are not Go modules ask with JSON. It never has
+// a header or a cookie.
 type ClaimRequest struct {
 	Method string `json:"method"`
 
 	// Host is the request's, in lower case, without a port. It may be empty.
 	Host string `json:"host,omitempty"`
 
-	// Path is what the guest sees, without its mount, escaped as in a URL: cleaned of double slashes
-	// and of dot-segments, also escaped ones, as Caddy's path matcher does. Only what has to be is
+	// Path is the path that the guest sees, without its mount, escaped as in a URL. Double slashes and
+	// dot segments, also escaped ones, are resolved as in Caddy's path matcher. Only what must be is
 	// escaped, and a slash within a segment: %2F.
 	Path string `json:"path"`
 
@@ -42,7 +42,7 @@ type ClaimRequest struct {
 	claim *Claim // that it was asked with; nil if nobody wants to know why
 }
 
-// ClaimRequestOf is PayloadAs[ClaimRequest], quicker for payloads that came as JSON.
+// ClaimRequestOf is PayloadAs[ClaimRequest], but faster for payloads that came as JSON.
 func ClaimRequestOf(payload any) (ClaimRequest, error) {
 	switch payload := payload.(type) {
 	case ClaimRequest:
@@ -55,8 +55,8 @@ func ClaimRequestOf(payload any) (ClaimRequest, error) {
 	return partyline.PayloadAs[ClaimRequest](payload)
 }
 
-// By tells whoever asks by which pattern, or what else, the request is claimed. A handler calls it
-// before it answers true.
+// By tells the asker by which pattern, or by what else, the request is claimed. A handler calls it before it
+// answers true.
 func (r ClaimRequest) By(pattern string) {
 	if r.claim == nil {
 		return
@@ -68,7 +68,7 @@ func (r ClaimRequest) By(pattern string) {
 	}
 }
 
-// Because tells whoever asks why a handler does not claim the request.
+// Because tells the asker why a handler does not claim the request.
 func (r ClaimRequest) Because(why string) {
 	if !r.WantsReasons() {
 		return

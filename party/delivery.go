@@ -72,12 +72,13 @@ var ErrUnanswered = errors.New("the guest's routes answer nothing")
 // ErrBrokeOff is the error for a response of a guest that ends in the middle.
 var ErrBrokeOff = subrequest.ErrBrokeOff
 
-// Send sends a request to the guest: through the party's own routes, from their beginning, with the host of
-// the invite, and in the request's context, which should be, or descend from, that of whoever asks. The path
-// is as requests have it when they reach the party. Redirects are not followed. It returns an error if the
-// handlers did, if nobody answered, if the response is longer than 1 MiB, and ErrMisrouted if it came from a
-// route in which nobody has called DeliveredTo. It may be called from any goroutine, as long as the party's
-// config is loaded or requests to it are under way.
+// Send sends a request to the guest through the party's own routes, from their beginning, with the host of the
+// invite. The request's context should be that of the asker, or descend from it. The path is as requests have it
+// when they reach the party. Redirects are not followed.
+//
+// Send returns an error if the handlers did, if nobody answered, or if the response is longer than 1 MiB. It
+// returns ErrMisrouted if the response came from a route in which nobody called DeliveredTo. Send may be called
+// from any goroutine, as long as the party's config is loaded or requests to it are under way.
 func (i *Invitation) Send(r *http.Request) (*http.Response, error) {
 	return i.SendWith(r, SendOptions{})
 }

@@ -27,7 +27,7 @@ import (
 // DefaultParty is the name of a party whose handler leaves it out.
 const DefaultParty = "default"
 
-// Entry is what an App has of a party: its partyline, and all who brought it about.
+// Entry is a party of an App: its partyline, and everybody who named it.
 type Entry struct {
 	*partyline.Partyline
 	app     *App
@@ -81,7 +81,7 @@ func (a *App) entry(name string) *Entry {
 	return e
 }
 
-// Entry returns that of a party which a module has joined.
+// Entry returns the entry of a party that a module has joined.
 func (a *App) Entry(party string) *Entry {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
@@ -173,15 +173,15 @@ func (e *Entry) Identify(r *http.Request) (string, token.Keys, bool) {
 	return e.app.keys.Identify(e.Name(), strings.TrimSpace(key))
 }
 
-// Join returns an operator on the partyline of the config that ctx belongs to, for a module that is not
-// invited. It is to be called in Provision, with the context given there; the party's handler may be
-// provisioned later. With an empty guest name the operator cannot connect, and asks everyone.
+// Join returns an operator on the partyline of the config that ctx belongs to, for a module that is not invited.
+// Call it in Provision, with the context given there; the party's handler may be provisioned later. With an
+// empty guest name the operator cannot connect, and asks everyone.
 //
-// When ctx ends before its config does, the operator leaves. It does not when the config
-// ends: requests in flight may still ask.
+// When ctx ends before its config does, the operator leaves. When the config ends, it does not: requests in
+// flight may still ask.
 //
-// It returns an error for an empty party name, and for a guest name that no invite could have. A party without
-// a name of its own is called DefaultParty.
+// Join returns an error for an empty party name, and for a guest name that no invite could have. A party that
+// has no name in the config is called DefaultParty.
 func Join(ctx caddy.Context, party, guest string) (*partyline.Operator, error) {
 	if party == "" {
 		return nil, fmt.Errorf("joining a partyline as guest %q: the party's name is empty; a party without a name is called %q", guest, DefaultParty)
@@ -231,9 +231,9 @@ func (a *App) endedWith(ctx context.Context) bool {
 	return cause != nil && cause != context.Canceled && cause != context.DeadlineExceeded && a.ctx.Err() != nil
 }
 
-// Lookup returns an operator on a partyline of the running config that asks everyone, for code that is given
-// no caddy.Context. It returns false if that config has no such partyline. A config that is still loading, or
-// failed to, is never asked. Since a reload makes new partylines, the operator is not to be kept.
+// Lookup returns an operator on a partyline of the running config that asks everyone, for code without a
+// caddy.Context. It returns false if that config has no such partyline. It never uses a config that is still
+// loading, or failed to load. Do not keep the operator: a reload makes new partylines.
 func Lookup(party string) (*partyline.Operator, bool) {
 	if a, ok := Running(); ok {
 		if e := a.Entry(party); e != nil {
@@ -243,7 +243,7 @@ func Lookup(party string) (*partyline.Operator, bool) {
 	return nil, false
 }
 
-// PartyInfo is what there is to know of a party of the running config.
+// PartyInfo describes a party of the running config.
 type PartyInfo struct {
 	Partyline   *partyline.Partyline    // tells who is on the line, and what was asked
 	Loaded      time.Time               // when the config was loaded
@@ -252,8 +252,8 @@ type PartyInfo struct {
 	InvitesSent map[InviteResult]uint64 // since the process began, from config to config; all results are in it
 }
 
-// Parties returns the parties of the running config in alphabetical order. A config that is
-// still loading, or failed to, is never asked.
+// Parties returns the parties of the running config in alphabetical order. It never uses a config that is still
+// loading, or failed to load.
 func Parties() []PartyInfo {
 	a, ok := Running()
 	if !ok {
@@ -270,7 +270,7 @@ func Parties() []PartyInfo {
 	return parties
 }
 
-// Info returns what there is to know of the party now.
+// Info describes the party as it is now.
 func (e *Entry) Info() PartyInfo {
 	info := PartyInfo{Partyline: e.Partyline, Loaded: e.app.loaded, Invites: sent(e.app.invitesOf(e.Name())), AskURLs: e.app.askURLsOf(e), InvitesSent: make(map[InviteResult]uint64)}
 	for i, result := range inviteResults {

@@ -60,7 +60,7 @@ type Host struct {
 // hosting is a handler that hosts a party.
 type hosting interface{ Host() *Host }
 
-// Open opens a party for the handler that is being provisioned, which is to return it from a method Host.
+// Open opens a party for the handler that is being provisioned. The handler must return it from a method Host.
 func Open(ctx caddy.Context, settings Settings) (*Host, error) {
 	h := &Host{settings: settings, name: cmp.Or(settings.Name, DefaultParty), ctx: ctx.Context, logger: ctx.Logger()}
 	h.server, _ = ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
@@ -89,9 +89,9 @@ func Open(ctx caddy.Context, settings Settings) (*Host, error) {
 	return h, nil
 }
 
-// Invite takes the handler's routes, which are set up, and what they are compiled to. By
-// these the party reaches its guests: it sends the invites, one after the other. Invite
-// returns an error for a guest that makes the config wrong.
+// Invite takes the handler's routes, which must be set up, and the chain they are compiled to, by which the
+// party reaches its guests. It sends the invites, one after the other. It returns an error for a guest that
+// makes the config wrong.
 func (h *Host) Invite(routes caddyhttp.RouteList, chain caddyhttp.Handler) error {
 	makeCancelable(routes)
 	h.routes, h.chain = routes, chain
@@ -151,8 +151,8 @@ func (h *Host) Hides(r *http.Request) bool {
 	return h.guests.private.ContainsURL(r.URL) && PeekInvitation(r) == nil
 }
 
-// Around returns the innermost party in whose routes the module is that is being provisioned,
-// nil if there is none.
+// Around returns the innermost party whose routes contain the module that is being provisioned, nil if there is
+// none.
 func Around(ctx caddy.Context) *Host {
 	for _, module := range slices.Backward(ctx.Modules()) {
 		if p, ok := module.(hosting); ok {

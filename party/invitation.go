@@ -15,8 +15,8 @@ import (
 	"github.com/wsgiparty/wsgiparty/partyline"
 )
 
-// Invitation is what an invite brings its guest. It keeps its config in memory, so that a
-// guest that keeps it lets go of it when its next invite comes.
+// Invitation is what an invite brings its guest. It keeps its config in memory, so a guest that keeps an
+// invitation must let go of it when the next one comes.
 type Invitation struct {
 	// Operator is the guest's handle on the partyline.
 	Operator *partyline.Operator
@@ -63,10 +63,12 @@ func PeekInvitation(r *http.Request) *Invitation {
 }
 
 // InvitationFrom returns what an invite brings its guest, and accepts it: the guest has joined if it then
-// answers with a 2xx status. It returns false on an ordinary request, whatever that contains, and whatever
-// path a rewrite has given it. The request's context ends with the invite and is not to be kept for asking
-// later. It also ends as soon as somebody is about to connect to something in it, since an invite stays in
-// the process: a guest that has to, to join, uses a context of its own.
+// answers with a 2xx status. It returns false on an ordinary request, whatever that contains, and whatever path
+// a rewrite has given it.
+//
+// The request's context ends with the invite, so do not keep it to ask later. Since an invite stays in the
+// process, the context also ends as soon as somebody is about to connect to something in it. A guest that has to
+// connect to something to join uses a context of its own.
 func InvitationFrom(r *http.Request) (*Invitation, bool) {
 	i := PeekInvitation(r)
 	if i != nil {
@@ -90,16 +92,15 @@ func (i *Invitation) Host() *Host { return i.host }
 // Party returns the name of the party.
 func (i *Invitation) Party() string { return i.host.name }
 
-// Context returns the context for what the guest does in the background: it ends with the
-// party that has invited it.
+// Context returns the context for what the guest does in the background. It ends with the party that has invited
+// the guest.
 func (i *Invitation) Context() context.Context { return i.host.ctx }
 
 // Timeout returns how long the invite may take.
 func (i *Invitation) Timeout() time.Duration { return i.host.settings.InviteTimeout }
 
-// PrefixFor returns the Prefix, escaped, of links that are made for a request, or in answer to
-// an ask, whose context that is. It is always the same unless the party's prefix is that of a
-// header which a trusted proxy sets.
+// PrefixFor returns the escaped Prefix of links that are made for the request, or in answer to the ask, that ctx
+// belongs to. It is always the same, unless the party's prefix comes from a header that a trusted proxy sets.
 func (i *Invitation) PrefixFor(ctx context.Context) string { return i.host.escapedPrefixFor(ctx) }
 
 // Origin returns the scheme and host that links to the guest begin with, empty if its invite has none.
@@ -110,8 +111,8 @@ func (i *Invitation) Origin() string {
 	return ""
 }
 
-// Matcher returns a request matcher, as it is in the Caddyfile, with which what stands in front
-// of the guest, such as authentication, lets the party's own requests to it pass.
+// Matcher returns a request matcher, as written in the Caddyfile. With it, what stands in front of the guest,
+// such as authentication, lets the party's own requests to the guest pass.
 func (i *Invitation) Matcher() string { return i.host.matcher(i.invited.guest) }
 
 // SetKeys makes keys the guest's. It returns an error if one of them is another guest's.
@@ -144,20 +145,19 @@ func (i *Invitation) Accepted() bool { return i.accepted.Load() }
 // Advise says what to do about the invite if nobody accepts it, or about a guest that joins by it.
 func (i *Invitation) Advise(hint string) { i.advice.Store(&hint) }
 
-// ByManifest says, before the invite is over, by which manifest the guest joins. In what it reports later, it
-// says so itself.
+// ByManifest says, before the invite is over, by which manifest the guest joins. Later reports carry their own.
 func (i *Invitation) ByManifest(m ManifestInfo) { i.manifest.Store(&m) }
 
-// Defer says, before the invite is answered with a 2xx status, that more is to come of it:
-// soFar, of which Result, Status, Hint and OldManifest count, until Report is called. A guest
-// that has not joined so far is not told of before.
+// Defer says, before the invite is answered with a 2xx status, that its outcome is still open: soFar, of which
+// Result, Status, Hint and OldManifest count, holds until Report is called. A guest that has not joined so far
+// is not announced before.
 func (i *Invitation) Defer(soFar InviteInfo) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.soFar, i.reported = &soFar, make(chan struct{})
 }
 
-// OnStart calls f in a goroutine when the invite is over and the config has started, which may be so already.
+// OnStart calls f in a goroutine as soon as the invite is over and the config has started.
 func (i *Invitation) OnStart(f func()) {
 	i.host.app.events.onStart(func() {
 		<-i.over
@@ -165,8 +165,8 @@ func (i *Invitation) OnStart(f func()) {
 	})
 }
 
-// OnRefresh has f called when somebody wants this guest, which is on the line, to look at once what it
-// answers for now. When f returns, or its context ends, what came of that has been reported.
+// OnRefresh has f called when somebody wants this guest, which is on the line, to check at once what it now
+// answers for. By the time f returns, or its context ends, the result must have been reported.
 func (i *Invitation) OnRefresh(f func(ctx context.Context)) { i.refresh.Store(&f) }
 
 // settle adds to what came of the invite what the guest said of that.
@@ -191,9 +191,9 @@ func (i *Invitation) settle(info *InviteInfo) {
 	i.told, i.starts = newsOf(info), info.Starting
 }
 
-// Report says, when the invite is over, what has come of it meanwhile. A guest may call it as
-// often as it likes: only what is news is counted, logged and told. Who is invited, Accepted
-// and Services need not be set. It returns whether it was news.
+// Report says, after the invite, what has come of it since. A guest may call it as often as it likes: only news
+// is counted, logged and announced. The fields that say who is invited, Accepted and Services need not be set.
+// Report returns whether it was news.
 func (i *Invitation) Report(info InviteInfo) (isNews bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -231,8 +231,8 @@ func (i *Invitation) awaitReport(ctx context.Context) {
 	}
 }
 
-// Replace puts a new operator, which connect connects, in the place of the guest's, so that the guest is
-// never gone: the new one joins before the old one leaves. It does not if ctx has ended by then.
+// Replace replaces the guest's operator with a new one, which connect connects. The new one joins before the old
+// one leaves, so the guest is never gone. If ctx has ended by then, nothing is replaced.
 func (i *Invitation) Replace(ctx context.Context, connect func(*partyline.Operator) error) error {
 	operator := i.host.entry.operatorUntil(i.host.ctx, i.invited.guest)
 	if err := connect(operator); err != nil {

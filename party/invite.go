@@ -95,8 +95,8 @@ type GuestList struct {
 	privateEnds privatepath.Set // what is left of those behind any mount
 }
 
-// Add adds the guest of an invite without placeholders. It returns an error for one that is
-// wrong, or that the list cannot have beside those on it.
+// Add adds the guest of an invite without placeholders. It returns an error for an invite that is wrong, or that
+// conflicts with those on the list.
 func (l *GuestList) Add(i Invite) error {
 	parsed, err := i.parse()
 	if err != nil {

@@ -33,9 +33,9 @@ func newLineID() string {
 	return base64.RawURLEncoding.EncodeToString(id[:])
 }
 
-// LineVersion returns the version of the party's line: another one after anybody has joined or left, or
-// has a new manifest, and never one that this or another line had before. Who reads it, and then asks, gets
-// answers that are no older. It is experimental.
+// LineVersion returns the version of the party's line. It changes when anybody joins or leaves, or has a new
+// manifest, and is never one that this or another line had before. Read the version before you ask, and the
+// answers are at least as new as the version. It is experimental.
 func (e *Entry) LineVersion() string { return e.version().text }
 
 func (e *Entry) version() *lineVersion {

@@ -27,21 +27,21 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// URLService is the service that guests connect to answer where their pages are: the
-// payload is a URLRequest, the answer a string.
+// URLService is the service that guests connect to answer what the URLs of their pages
+// are: the payload is a URLRequest, the answer a string.
 const URLService = "url"
 
 // URLRequest is the payload of URLService. Handlers get it by
-// PayloadAs[URLRequest], since guests that are no Go modules ask with JSON.
+// PayloadAs[URLRequest], since guests that are not Go modules ask with JSON.
 type URLRequest struct {
-	// Name is the page's.
+	// Name is the page's name.
 	Name string `json:"name"`
 
 	// Values are what the page's URL depends on.
 	Values map[string]any `json:"values,omitempty"`
 }
 
-// URLRequestOf is PayloadAs[URLRequest], quicker for payloads that came as JSON.
+// URLRequestOf is PayloadAs[URLRequest], but faster for payloads that came as JSON.
 func URLRequestOf(payload any) (URLRequest, error) {
 	if object, ok := payload.(map[string]any); ok {
 		name, isName := object["name"].(string)
@@ -104,16 +104,16 @@ func (r *URLRequest) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// URLFor asks around for the URL of the page of that name and returns the first one that is safe to link to:
-// a path that begins with a slash, or a URL with the scheme and host of one of the party's invites. Anything
-// else is its guest's *HandlerError. Like First it then returns what failed, or ErrHighAndDry.
+// URLFor asks around for the URL of a page and returns the first one that is safe to link to: a path that begins
+// with a slash, or a URL with the scheme and host of one of the party's invites. Anything else becomes its
+// guest's *HandlerError. Without a safe URL it returns the failures, or ErrHighAndDry, as First does.
 func URLFor(ctx context.Context, o *partyline.Operator, name string, values map[string]any) (string, error) {
 	return partyline.FirstFunc(ctx, o, URLService, URLRequest{name, values}, func(answer string) (string, error) {
 		return Linkable(o.Partyline(), answer)
 	})
 }
 
-// Linkable returns the URL, or an error if it is none that URLFor returns.
+// Linkable returns the URL, or an error if URLFor would not return it.
 func Linkable(p *partyline.Partyline, text string) (string, error) {
 	// Browsers drop control characters, and take a backslash for a slash.
 	if i := strings.IndexFunc(text, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '\\' }); i >= 0 {
@@ -154,8 +154,8 @@ func originOf(u *url.URL) string {
 	return origin
 }
 
-// CheckPrefix returns an error for what cannot be a party's prefix, and else the header
-// that it names, empty if it is a path.
+// CheckPrefix returns an error for what cannot be a party's prefix. Otherwise it returns the header that the
+// prefix names, empty if it is a path.
 func CheckPrefix(prefix string) (header string, err error) {
 	if strings.ContainsAny(prefix, "{}") {
 		name, isHeader := strings.CutPrefix(prefix, "{http.request.header.")

@@ -30,7 +30,7 @@ type InviteInfo struct {
 	Result     InviteResult // what came of it
 	Status     int          // of the answer, 0 where nobody answered
 	Err        error        // why it failed, nil if there was no error
-	Hint       string       // what to do about an invite by which nobody joined, or about a manifest that is hardly what is meant
+	Hint       string       // what to do if nobody joined by the invite, or about a manifest that is probably not what is meant
 	Accepted   bool         // whether a guest took the invite
 	Services   []string     // that the guest was connected under then
 

@@ -93,21 +93,21 @@ func hangingGuests(party string) map[string]bool {
 	return hung
 }
 
-// SendInvites is SendInvitesContext that waits for as long as it takes.
+// SendInvites is SendInvitesContext without a context: it waits for as long as it takes.
 func SendInvites(party, guest string) []InviteInfo {
 	infos, _ := SendInvitesContext(context.Background(), party, guest)
 	return infos
 }
 
-// SendInvitesContext sends the invites of a party of the running config again, or only the one
-// of that guest, if it is not empty, to the guests that are not on the line. A guest that is named and on
-// the line is asked what it answers for now, if it is one that can be (see OnRefresh). Each other gets a new
-// operator; what it had connected with one before is disconnected. It returns all these guests'
-// invites, and waits for them, each up to its invite_timeout, also for applications that are
-// invited over HTTP. A guest is not to call it while it is being invited.
+// SendInvitesContext sends the invites of a party of the running config again, to the guests that are not on the
+// line. With a guest's name it sends only the invite of that guest. If that guest is on the line and has called
+// OnRefresh, it is asked what it now answers for. Every other guest gets a new operator, and whatever it had
+// connected with the old one is disconnected. SendInvitesContext waits for these invites, each up to its
+// invite_timeout, also for applications that are invited over HTTP, and returns them all. A guest must not call
+// it while it is being invited.
 //
-// A guest is sent one invite at a time, and all who ask for it meanwhile wait for that. It ends
-// with the context of the last of them, and then leaves everything as it was. When ctx ends,
+// A guest is sent one invite at a time, and all who ask for another one meanwhile wait for that one. The invite
+// ends with the context of the last of them, and then leaves everything as it was. When ctx ends,
 // SendInvitesContext returns its cause.
 func SendInvitesContext(ctx context.Context, party, guest string) ([]InviteInfo, error) {
 	a, ok := Running()

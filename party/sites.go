@@ -15,12 +15,13 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// HasHost reports whether a site of the config has that host, which has no port: whether a
-// route of a server, not of what lies within, is for it by a host matcher, as Caddy matches, or for
-// every host, having none. An expression, `not`, or a matcher of a header is none, whatever it says of
-// hosts, as Caddy takes no names for certificates from these. Caddy's own redirects to https are no sites.
+// HasHost reports whether a site of the config has that host, given without a port. A site has the host if a
+// route of a server, not one nested deeper, has a host matcher for it, as Caddy matches, or has none and so is
+// for every host. Expressions, `not`, and matchers of headers do not count as host matchers, whatever they say
+// of hosts, because Caddy takes no names for certificates from them. Caddy's own redirects to https are not
+// sites.
 //
-// Once the config has been provisioned, the answer is always the same.
+// Once the config has been provisioned, the answer never changes.
 func (a *App) HasHost(host string) bool {
 	app := a.sites.app.Load()
 	if app == nil { // the sites are not to be seen yet, or there are none
