@@ -150,8 +150,11 @@ func testHTTP(t *testing.T, b block) {
 
 // testPython runs the program, as its first visitor and without Caddy. What the README has is run with it.
 func testPython(t *testing.T, b block) {
-	if b.page == "README.md" {
+	switch b.page {
+	case "README.md":
 		return // TestTheFirstScreenOfTheReadme
+	case "docs/recipes.md":
+		return // TestTheLinesOfASGI
 	}
 	debian.Install(t, "python3-flask")
 	file := filepath.Join(t.TempDir(), "app.py")

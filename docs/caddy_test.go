@@ -41,7 +41,7 @@ func testCaddyfile(t *testing.T, b block) {
 	const party = "http://localhost:8080 {\nwsgi_party {\ninvite /__invite__/ as new\ninvite /__invite__/ as shops\n"
 	const guests = "wsgi_party_guest new\nwsgi_party_guest shops\nrespond guests\n}\n}"
 	switch first, _, _ := strings.Cut(text, " "); {
-	case strings.HasPrefix(text, "{\n"), strings.Contains(strings.SplitN(text, "\n", 2)[0], "://"), first == "example.com":
+	case strings.HasPrefix(text, "{\n"), strings.Contains(strings.SplitN(text, "\n", 2)[0], "://"), strings.HasSuffix(first, "example.com"):
 	case first == "log":
 		text = "http://localhost:8080 {\n" + text + "wsgi_party_ask\n}\nhttp://127.0.0.1:8000 {\nwsgi_party {\n}\n}"
 	case first == "wsgi_party_guest":
