@@ -99,8 +99,8 @@ func TestAVisitorClicksThroughThePage(t *testing.T) {
 	p.Get("document.getElementById('pause').click(); ''")
 	p.Until("document.getElementById('status').textContent === 'Live'")
 	quiet(t, p)
-	c.Load("ADDRESS {\nrespond gone 404\n}")
-	p.Until("document.getElementById('status').textContent.includes('status 404')")
+	c.Load("ADDRESS {\nrespond `gone\n` 404\n}")
+	p.Until("document.getElementById('status').textContent.startsWith('status 404, gone; this is of ')")
 }
 
 // TestWhatGuestsSayIsText has everything that is a guest's, or anybody's, try to be more.
@@ -139,4 +139,15 @@ func TestWhatGuestsSayIsText(t *testing.T) {
 	for _, said := range p.Said {
 		check.ErrorIf(t, !strings.Contains(said, "TrustedHTML") && !strings.Contains(said, "trusted-types") && !strings.Contains(said, "Trusted"), said)
 	}
+}
+
+// TestAPageWithoutItsDocumentDrawsNothing has the JSON refused from the first request on.
+func TestAPageWithoutItsDocumentDrawsNothing(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	directives := small(t)
+	c.Site("route {\n@json header Accept application/json\nrespond @json broken 500\nwsgi_party_page /party " + strings.Fields(directives)[1] + "\n}\n" + directives)
+	p := chromium.Open(t).NewPage()
+	p.Visit("http://" + c.Address + "/party")
+	p.Until("document.getElementById('status').textContent === 'status 500, broken. Trying again.'")
+	check.Equal(t, p.Get("[...document.querySelectorAll('h2')].filter((h) => h.checkVisibility()).map((h) => h.textContent).join()"), "", "headings over nothing")
 }

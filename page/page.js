@@ -279,6 +279,7 @@
 
 	function drawGuests(d) {
 		const guests = d.guests;
+		id("guests").hidden = false;
 		document.body.classList.toggle("dense", guests.length > manyGuests);
 		setText(id("guests-title"), "Guests (" + number(guests.length + (d.left_off.guests || 0)) + ")");
 		setText(id("more-guests"), d.left_off.guests ? plural(d.left_off.guests, "more guest", "more guests") + ": filter for some of them." : guests.length === 0 ? (chosen.find ? "No guest, path or service has this in its name." : "Nobody is invited, and nobody has joined.") : "");
@@ -349,7 +350,7 @@
 				signal: AbortSignal.any([mine.signal, AbortSignal.timeout(10000)]),
 			});
 			if (response.status !== 304) {
-				if (!response.ok) throw new Error(response.status === 401 || response.status === 403 ? "you are no longer let in: reload the page" : "status " + response.status + ", " + (await response.text()).slice(0, 300));
+				if (!response.ok) throw new Error(response.status === 401 || response.status === 403 ? "you are no longer let in: reload the page" : "status " + response.status + ", " + (await response.text()).trim().slice(0, 300));
 				const d = await response.json();
 				if (mine !== controller) return;
 				shown = d;
@@ -454,5 +455,6 @@
 	document.addEventListener("visibilitychange", () => { if (!document.hidden && !paused) poll(); });
 	id("table").addEventListener("toggle", () => { if (shown) drawDiagram(shown); });
 	new ResizeObserver(() => drawLines()).observe(id("diagram"));
+	say("loading", "Loading…");
 	poll();
 })();
