@@ -126,7 +126,7 @@ func (f *fetcher) waiting() party.InviteInfo {
 		return party.InviteInfo{Result: party.InviteFailed, Status: p.status, Hint: fmt.Sprintf(
 			"before this config was loaded the application answered with status %d; it is asked again at %s, or at once by `%s`", p.status, p.until.Format(time.TimeOnly), f.inviteCommand())}
 	}
-	return party.InviteInfo{Result: party.InviteNotAnswered, Hint: "the application is asked for its manifest when the config has started"}
+	return party.InviteInfo{Result: party.InviteNotAnswered, Hint: party.AskedOnceStarted}
 }
 
 // run asks for the manifest until the application's next invite or its config ends.

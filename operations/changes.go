@@ -95,7 +95,7 @@ func (p *partyJSON) inviteChanges(now partyJSON) (events []event) {
 	before := byKey(p.Invites, inviteJSON.key)
 	for _, i := range now.Invites {
 		old, known := before[i.key()]
-		if known && old.Result == i.Result && old.Status == i.Status && firstLine(old.Error) == firstLine(i.Error) {
+		if i.isPending() || known && old.Result == i.Result && old.Status == i.Status && firstLine(old.Error) == firstLine(i.Error) {
 			continue
 		}
 		var e event
@@ -112,6 +112,23 @@ func (p *partyJSON) inviteChanges(now partyJSON) (events []event) {
 		}
 	}
 	return events
+}
+
+// keepUntilJudged takes from before what has come of invites whose applications are yet to be asked: after a
+// reload they mostly answer as they did.
+func (p *partyJSON) keepUntilJudged(before *partyJSON) {
+	known := byKey(before.Invites, inviteJSON.key)
+	p.Invites = slices.Clone(p.Invites)
+	for n, i := range p.Invites {
+		if old, ok := known[i.key()]; ok && i.isPending() {
+			p.Invites[n] = old
+		}
+	}
+}
+
+// isPending reports whether the application is yet to be asked.
+func (i inviteJSON) isPending() bool {
+	return i.Result == party.InviteNotAnswered && i.Hint == party.AskedOnceStarted
 }
 
 // excerptOf returns as much of an error as a line has room for.

@@ -128,6 +128,7 @@ func (w *watcher) tell(now seen) error {
 	case !w.last.Loaded.Equal(now.party.Loaded):
 		events = append(events, event{What: "config loaded", Text: now.party.summary()})
 	}
+	now.party.keepUntilJudged(w.last)
 	events = append(events, w.last.changes(now.party)...)
 	w.last, w.waiting = &now.party, ""
 	return w.print(events)

@@ -23,6 +23,9 @@ import (
 	"go.uber.org/zap"
 )
 
+// AskedOnceStarted is the hint about an invite of which nothing has come yet.
+const AskedOnceStarted = "the application is asked for its manifest when the config has started"
+
 // InviteInfo is an invite and what came of it when it was sent last.
 type InviteInfo struct {
 	Server     string       // the name of the HTTP server the party's handler is in

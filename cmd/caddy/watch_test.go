@@ -155,13 +155,13 @@ func TestWatching(t *testing.T) {
 	asJSON := startWatching(t, caddyCommand(t, "wsgi-party", "watch", "main", "--interval", "100ms", "--json", "--address", admin))
 	both := func(what, subject, text string) {
 		t.Helper()
-		asText.expect(`^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  ` + regexp.QuoteMeta(strings.TrimSpace(fmt.Sprintf("%-16s", what)+subject)) + `.*` + text)
+		asText.expect(`^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  ` + regexp.QuoteMeta(strings.TrimSpace(fmt.Sprintf("%-19s", what)+subject)) + `.*` + text)
 		asJSON.expect(`^\{"time":"[^"]+","event":"` + what + `".*` + text)
 	}
 	// Who looks in between sees the services first, and the manifest with the next look.
 	changed := func(services string) {
 		t.Helper()
-		asText.expect(`(manifest|services) changed  blog  ` + regexp.QuoteMeta(services))
+		asText.expect(`(manifest|services) changed     blog  ` + regexp.QuoteMeta(services))
 		asJSON.expect(`"event":"(manifest|services) changed"`)
 	}
 	both("watching", "  main: 1 guest, 1 service, 1 of 2 invites joined", "")
