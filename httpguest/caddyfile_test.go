@@ -138,7 +138,7 @@ func TestTheJSONHasTheDocumentedMembers(t *testing.T) {
 		handler any
 		want    []string
 	}{
-		{wsgiparty.Guest{}, []string{"name", "keys", "key_auto", "urls", "services", "claims", "hosts", "claim_cache", "unavailable", "fetch_manifest", "hrefs", "allow", "timeout", "max_asks", "max_answer", "forward", "direct"}},
+		{wsgiparty.Guest{}, []string{"name", "keys", "key_auto", "urls", "services", "claims", "hosts", "claim_cache", "unavailable", "fetch_manifest", "mount_responses", "hrefs", "allow", "timeout", "max_asks", "max_answer", "forward", "direct"}},
 		{wsgiparty.Ask{}, []string{"party", "max_response"}},
 	} {
 		var got []string
