@@ -23,7 +23,7 @@ import (
 
 // Settings are what a handler says of its party.
 type Settings struct {
-	Name                  string        // or empty for DefaultParty, which different handlers cannot both leave it at
+	Name                  string        // empty for DefaultParty: only one of different handlers may leave it out
 	Invites               []Invite      // in this order; their placeholders are replaced
 	IgnoreMissingServices bool          // as in the partyline's Options; all handlers of a party must agree on it
 	StrictInvites         bool          // whether an invite that no guest accepts is an error
