@@ -146,8 +146,10 @@ func (o *Operator) each(ctx context.Context, service string, payload any, answer
 	if s != nil {
 		order = s.order.Load()
 	}
-	if order == nil || len(order.connections) == 0 {
-		if !o.partyline.ignoreMissingServices.Load() {
+	if order == nil || len(order.connections) == 0 || o.direct && !o.reaches(order) {
+		if o.direct {
+			err = o.noSuchGuest(service)
+		} else if !o.partyline.ignoreMissingServices.Load() {
 			err = &NoSuchServiceError{Party: o.partyline.name, Service: service}
 		}
 		if observer := o.partyline.observing(); observer != nil {

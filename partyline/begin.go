@@ -24,19 +24,19 @@ func (o *Operator) ConnectAsync(service string, h Handler, begin Begin) error {
 	return o.connect(service, connection{handler: h, remote: true, prompt: true, listing: &listing{begin: begin}})
 }
 
-// Begin is Replies for callers that ask for several things. If all handlers of the service are remote ones, Begin calls
-// them and returns at once. The caller must then go through the replies, and waits for them there. If a handler is not
-// remote, Begin asks nobody and returns nil. It is experimental.
+// Begin is Replies for callers that ask for several things. If all handlers to ask are remote ones, Begin calls
+// them and returns at once. The caller must then go through the replies, and waits for them there. If one is not
+// remote, or there is none, Begin asks nobody and returns nil. It is experimental.
 func (o *Operator) Begin(ctx context.Context, service string, payload any) iter.Seq[Reply] {
 	if o == nil {
 		return nil
 	}
 	s := o.partyline.service(service)
-	if s == nil || s.prefers != nil {
+	if s == nil || s.prefers != nil && o.only == noGuest {
 		return nil
 	}
 	order := s.order.Load()
-	if len(order.connections) == 0 || slices.ContainsFunc(order.connections, func(c connection) bool { return !c.remote }) {
+	if !o.onlyRemote(order) {
 		return nil
 	}
 	r := (&ask{Context: ctx, guest: o.guest, service: s}).round(o, order, payload)
@@ -59,6 +59,25 @@ func (o *Operator) Begin(ctx context.Context, service string, payload any) iter.
 			yield(Reply{Err: err})
 		}
 	}
+}
+
+// onlyRemote reports whether there are handlers to ask, all of them remote ones.
+func (o *Operator) onlyRemote(order *order) (all bool) {
+	connections := order.connections
+	if o.only != noGuest {
+		connections = order.of(o.only.Value())
+	}
+	for i := range connections {
+		c := &connections[i]
+		if o.only != noGuest && c.guest != o.only {
+			continue
+		}
+		if !c.remote {
+			return false
+		}
+		all = true
+	}
+	return all
 }
 
 // beginRemote begins the call of a remote handler, of which the reply comes by the channel.

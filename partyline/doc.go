@@ -19,7 +19,7 @@
 // [Partyline.SetOrder] names, then those of all others in the order in which they connected. Handlers that wait for
 // something outside this process, connected by [Operator.ConnectRemote], are all started when an ask reaches the first
 // of them; their answers still come in order. An ask sees the connections as they were when it began, and takes no
-// lock. A [Preference] puts one answer of a service before all others. [Operator.Only] asks one guest;
+// lock. A [Preference] puts one answer of a service before all others. [Operator.Ask] asks one guest;
 // [Operator.Local] asks nobody outside this process.
 //
 // # Keys

@@ -44,13 +44,18 @@ func (e *partylineError) Error() string { return e.message }
 
 func (*partylineError) Is(target error) bool { return target == ErrPartyline }
 
-// NoSuchServiceError says that nobody is connected under a service.
+// NoSuchServiceError says that nobody is connected under a service, or that the one guest that was
+// asked is not.
 type NoSuchServiceError struct {
 	Party   string // the name of the partyline that was asked
 	Service string // the name that was asked for
+	Guest   string // the only guest that was asked, empty if all were
 }
 
 func (e *NoSuchServiceError) Error() string {
+	if e.Guest != "" {
+		return fmt.Sprintf("guest %q on partyline %q is not connected under service %q", e.Guest, e.Party, e.Service)
+	}
 	return fmt.Sprintf("nobody on partyline %q is connected under service %q", e.Party, e.Service)
 }
 

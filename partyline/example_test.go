@@ -32,6 +32,19 @@ func ExampleOperator_AskAround() {
 	// [Articles] <nil>
 }
 
+func ExampleOperator_Ask() {
+	line := partyline.NewPartyline("main", partyline.Options{})
+	line.Operator("blog").Connect("menu", menu("Articles"))
+	line.Operator("shop").Connect("menu", menu("Cart"))
+
+	home := line.Operator("home")
+	fmt.Println(home.Ask(context.Background(), "shop", "menu", nil))
+	fmt.Println(home.Ask(context.Background(), "wiki", "menu", nil))
+	// Output:
+	// [Cart] <nil>
+	// [] guest "wiki" on partyline "main" is not connected under service "menu"
+}
+
 func ExampleOperator_AskAround_failures() {
 	line := partyline.NewPartyline("main", partyline.Options{})
 	line.Operator("blog").Connect("menu", menu("Articles"))

@@ -62,7 +62,8 @@ func (s *service) whoMayAnswer(order *order, payload any) []connection {
 	}
 	connections, weight := have(order.connections, key)
 	if weight > 0 && len(key) <= maxKeptKey {
-		order.index.keep(found, key, &connections, weight)
+		kept := connections // which alone is allocated
+		order.index.keep(found, key, &kept, weight)
 	}
 	return connections
 }

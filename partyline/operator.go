@@ -29,6 +29,7 @@ type Operator struct {
 	guest     unique.Handle[string] // noGuest for a caller that is none
 	only      unique.Handle[string] // whom alone it asks; noGuest for all
 	local     bool                  // whether it asks no remote handlers
+	direct    bool                  // whether it is an error if that one is not connected
 
 	// Guarded by partyline.mu:
 	memberships map[string]*membership // by service
@@ -82,7 +83,7 @@ func (o *Operator) Local() *Operator {
 	if o == nil {
 		return nil
 	}
-	return &Operator{partyline: o.partyline, guest: o.guest, only: o.only, local: true}
+	return &Operator{partyline: o.partyline, guest: o.guest, only: o.only, local: true, direct: o.direct}
 }
 
 // Connect connects a handler under a service. A service can have many handlers, of one guest or of

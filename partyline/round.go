@@ -81,10 +81,10 @@ func (a *ask) around(o *Operator, order *order, payload any, answers *[]any, yie
 func (a *ask) round(o *Operator, order *order, payload any) round {
 	a.up = askOf(a.Context)
 	r := round{ask: a, order: order, connections: order.connections, payload: payload, shard: rand.Uint32(), self: a.guest, only: o.only, alone: o.only != noGuest, local: o.local}
-	if order.index != nil {
+	if r.alone {
+		r.connections = a.service.ofOne(order, r.only.Value(), payload)
+	} else if order.index != nil {
 		r.connections = a.service.whoMayAnswer(order, payload)
-	} else if r.alone {
-		r.connections = order.of(r.only.Value())
 	}
 	if !r.alone {
 		r.only = a.service.only(payload)
