@@ -38,7 +38,8 @@ func init() {
 // brace. Upstreams resolves host names itself, so Caddy dials exactly the address that was checked. For TLS, set
 // `tls_server_name` to the name in the upstream's certificate.
 //
-// Answers are kept for 5 seconds, and failures for one. A request that is retried has the guests asked again, at
+// Answers are kept for 5 seconds, and failures for one. If a guest is then slow to answer again, the old answers count
+// for up to 5 seconds more, and requests wait for new ones no longer than a second. A request that is retried has the guests asked again, at
 // most four times a second. The guests get no payload, and no headers of the visitor.
 //
 // If no guest answers, Caddy logs that as an error and **falls back to the static upstreams** of the
@@ -69,6 +70,7 @@ type Upstreams struct {
 
 // answers are what came of asking.
 type answers struct {
+	began time.Time
 	done  chan struct{} // closed when the rest is there
 	dials []string
 	err   error
@@ -80,8 +82,9 @@ const (
 	freshError  = time.Second
 	leastFresh  = 250 * time.Millisecond // of what a request that is retried would not have again
 	askTimeout  = 5 * time.Second
+	patience    = time.Second // with a guest that is slow, where there are old answers
 	maxGuests   = 64
-	maxAnswered = 32 // addresses of one guest
+	maxAnswered = 32 // addresses of one guest, and what their names stand for
 )
 
 // CaddyModule returns the Caddy module information.
@@ -169,17 +172,11 @@ var errAsking = errors.New("the guest that is asked for upstreams is reached by 
 
 // GetUpstreams returns the upstreams that guests have answered.
 func (u *Upstreams) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, error) {
-	ctx := r.Context()
-	a := u.keptAnswers()
+	a, old := u.keptAnswers()
 	if a == nil {
-		if ctx.Value(askedBy{u}) != nil {
-			return nil, errAsking
-		}
-		a = u.asking(ctx)
-		select {
-		case <-a.done:
-		case <-ctx.Done():
-			return nil, ctx.Err()
+		var err error
+		if a, err = u.renewed(r.Context(), old); err != nil {
+			return nil, err
 		}
 	}
 	if a.err != nil {
@@ -192,6 +189,31 @@ func (u *Upstreams) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, err
 	return found, nil
 }
 
+// renewed returns new answers, or the old ones, if there are any and a guest is slow.
+func (u *Upstreams) renewed(ctx context.Context, old *answers) (*answers, error) {
+	if ctx.Value(askedBy{u}) != nil {
+		if old == nil {
+			return nil, errAsking
+		}
+		return old, nil
+	}
+	a := u.asking(ctx)
+	var enough <-chan time.Time
+	if old != nil {
+		timer := time.NewTimer(time.Until(a.began.Add(patience)))
+		defer timer.Stop()
+		enough = timer.C
+	}
+	select {
+	case <-a.done:
+		return a, nil
+	case <-enough:
+		return old, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
 // ResetCache has the guests asked again for the next request.
 func (u *Upstreams) ResetCache(*http.Request) error {
 	u.mu.Lock()
@@ -202,21 +224,20 @@ func (u *Upstreams) ResetCache(*http.Request) error {
 	return nil
 }
 
-// keptAnswers returns those that are fresh, nil if none are.
-func (u *Upstreams) keptAnswers() *answers {
+// keptAnswers returns those that are fresh, or else old ones that count while guests are asked again.
+func (u *Upstreams) keptAnswers() (kept, old *answers) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.kept == nil {
-		return nil
+		return nil, nil
 	}
-	keep := fresh
-	if u.kept.err != nil {
-		keep = freshError
+	switch age := time.Since(u.kept.at); {
+	case age < freshError, u.kept.err == nil && age < fresh:
+		return u.kept, nil
+	case u.kept.err == nil && age < fresh+askTimeout:
+		return nil, u.kept
 	}
-	if time.Since(u.kept.at) >= keep {
-		return nil
-	}
-	return u.kept
+	return nil, nil
 }
 
 // asking returns the answers that are being asked for, for all who wait for them.
@@ -226,7 +247,7 @@ func (u *Upstreams) asking(ctx context.Context) *answers {
 	if u.pending != nil {
 		return u.pending
 	}
-	a := &answers{done: make(chan struct{}), err: errors.New("asking has ended")}
+	a := &answers{began: time.Now(), done: make(chan struct{}), err: errors.New("asking has ended")}
 	u.pending = a
 	ctx = party.ForwardOnly(context.WithValue(party.Apart(ctx), askedBy{u}, true), nil)
 	go func() {
@@ -283,6 +304,9 @@ func (u *Upstreams) askOne(ctx context.Context, guest string) (all []string) {
 		var dials []string
 		if reply.Err == nil {
 			dials, reply.Err = u.dials(ctx, reply.Answer)
+		}
+		if len(all)+len(dials) > maxAnswered {
+			dials, reply.Err = nil, fmt.Errorf("its answers stand for more than %d addresses: answer with fewer", maxAnswered)
 		}
 		all = append(all, dials...)
 		_, missing := reply.Err.(*partyline.NoSuchServiceError)
