@@ -191,7 +191,7 @@ func (s *set) fly(q *question, due []string, whole bool, tried map[string]time.T
 func (s *set) land(q *question, due []string, results map[string]*result, tried map[string]time.Time) (write []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now, total := time.Now(), 0
+	now, total, version := time.Now(), 0, s.version
 	for name, k := range s.guests {
 		if r := results[name]; r == nil || r.err != nil {
 			total += k.last.size()
@@ -230,6 +230,9 @@ func (s *set) land(q *question, due []string, results map[string]*result, tried 
 		}
 		k.last, k.got, k.failed = *r, now, false
 		write = append(write, g)
+	}
+	if s.version != version { // the next request sees it, whatever time its document had
+		s.documents.Store(nil)
 	}
 	close(s.flight)
 	s.flight, s.landed = nil, now
