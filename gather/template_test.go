@@ -140,3 +140,26 @@ func TestAGuestThatGathersWhatItIsAskedFor(t *testing.T) {
 	r := g.doc()
 	check.Equal(t, r.Body+r.Header.Get("Party-Absent"), "[1,[]]")
 }
+
+// TestWhatIsGatheredForAnAskForwardsNothing has a visitor's ask lead to the document, which must not be the visitor's own.
+func TestWhatIsGatheredForAnAskForwardsNothing(t *testing.T) {
+	g := newGuests(t)
+	got := make(chan string, 9)
+	a := partytest.NewApplication(t, `{"services": {"doc": {"href": "/doc"}}}`, func(w http.ResponseWriter, r *http.Request) {
+		got <- r.Header.Get("Cookie")
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprint(w, `"doc"`)
+	})
+	const outer = "invite /outer/__invite__/\nhandle_path /outer/* {\nwsgi_party_guest {\nservice outer GET /doc\nforward Cookie\nfetch_manifest off\n}\nwsgi_party_gather doc\n}\n" +
+		"handle /ask {\nwsgi_party_vars {\nask answer outer\nforward Cookie\n}\nrespond {http.wsgi_party.answer}\n}\n"
+	g.Site(strings.Replace(g.config(""), "handle /doc", "invite /app/__invite__/\n"+partytest.Mounted("app", "hrefs /doc\nforward Cookie", a)+outer+"handle /doc", 1))
+	partytest.Eventually(t, "it is asked", func() bool {
+		request := check.Value(http.NewRequest("GET", "http://"+g.Address+"/ask", nil))(t)
+		request.Header.Set("Cookie", "visitor=1")
+		r, err := partytest.Send(request)
+		return err == nil && r.Body == `["doc"]`
+	})
+	for len(got) > 0 {
+		check.Equal(t, <-got, "", "cookie")
+	}
+}

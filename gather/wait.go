@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/wsgiparty/wsgiparty/party"
 	"github.com/wsgiparty/wsgiparty/partyline"
 )
 
@@ -114,7 +115,7 @@ func (s *set) askWithin(ctx context.Context, q *question) *document {
 	}
 	s.mu.Unlock()
 	if len(missing) > 0 {
-		maps.Copy(kept, q.ask(ctx, missing, len(missing) == all.connected))
+		maps.Copy(kept, q.ask(party.ForwardOnly(ctx, q.Forward), missing, len(missing) == all.connected))
 	}
 	return q.build(ctx, all, func(name string) *result { return kept[name] })
 }
