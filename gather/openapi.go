@@ -60,8 +60,8 @@ func (p *part) checkAPI(doc map[string]any) error {
 		if strings.HasPrefix(name, "x-") {
 			continue
 		}
-		if !strings.HasPrefix(name, "/") || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || strings.ContainsRune(`\?#`, r) }) {
-			return fmt.Errorf("the path %.100q: write one that begins with a slash", name)
+		if !strings.HasPrefix(name, "/") || strings.HasPrefix(name, "//") || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || strings.ContainsRune(`\?#`, r) }) {
+			return fmt.Errorf("the path %.100q: write one that begins with one slash", name)
 		}
 		if _, err := cleanPath(strings.NewReplacer("{", "", "}", "").Replace(name)); err != nil {
 			return fmt.Errorf("the path %.100q: %w", name, err)
@@ -82,9 +82,14 @@ func (p *part) checkAPI(doc map[string]any) error {
 		if !ok && !strings.HasPrefix(section, "x-") {
 			return fmt.Errorf("components/%.100s is %s: write an object", section, kindOf(value))
 		}
-		for name := range components {
+		for name, component := range components {
 			if !componentName.MatchString(name) {
 				return fmt.Errorf("the component %.100q in %.100s: write letters, digits and . _ - only", name, section)
+			}
+			if section == "pathItems" {
+				if err := p.ownPathItem(name, component, doc); err != nil {
+					return err
+				}
 			}
 		}
 	}

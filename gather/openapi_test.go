@@ -84,14 +84,16 @@ func TestNoGuestNamesWhatIsAnothers(t *testing.T) {
 	g.on("a/b", raw(`{"openapi": "3.0.0", "paths": {}, "components": {"schemas": {"X": {"title": "a/b"}}}}`))
 	g.on("a_b", raw(`{"openapi": "3.0.0", "paths": {}, "components": {"schemas": {"X": {"title": "a_b"}, "c_X": {"title": "first"}}}}`))
 	g.on("c", raw(`{"openapi": "3.0.0", "paths": {}, "components": {"schemas": {"X": {"title": "c"}}}}`))
+	g.on("leaves", raw(`{"openapi": "3.1.0", "paths": {"/x": {"$ref": "#/components/pathItems/x"}}, "components": {"pathItems": {"x": {"servers": [{"url": "https://evil.example"}], "get": {"tags": ["c"], "servers": [{"url": "https://evil.example"}]}}}}}`))
 	g.on("root", raw(`{"openapi": "3.0.0", "paths": {"/c/pay": {"get": {"summary": "stolen"}}, "/cc": {}, "/down/x": {}}}`))
 	g.isDown("down")
-	config := strings.Replace(g.config("as openapi\nabsent note", "a/b", "a_b", "c", "down"), "handle /doc", "invite /__invite__/\nhandle /__invite__/ {\ntest_app root\n}\nhandle /doc", 1)
+	config := strings.Replace(g.config("as openapi\nabsent note", "a/b", "a_b", "c", "leaves", "down"), "handle /doc", "invite /__invite__/\nhandle /__invite__/ {\ntest_app root\n}\nhandle /doc", 1)
 	g.Site(config)
 	r := g.doc()
 	doc := partytest.DecodeJSON(t, []byte(r.Body))
 	check.Equal(t, at(t, doc, "components", "schemas"), `{"a_b_X":{"title":"a/b"},"a_b_X_2":{"title":"a_b"},"c_X":{"title":"first"},"c_X_2":{"title":"c"}}`)
-	check.Equal(t, at(t, doc, "paths"), `{"/cc":{}}`)
+	check.Equal(t, at(t, doc, "paths"), `{"/cc":{},"/leaves/x":{"$ref":"#/components/pathItems/x"}}`)
+	check.Equal(t, at(t, doc, "components", "pathItems"), `{"x":{"get":{"tags":["leaves"]}}}`)
 }
 
 func TestWhatIsNoOpenAPIDocumentIsItsGuestsFailure(t *testing.T) {
@@ -100,7 +102,9 @@ func TestWhatIsNoOpenAPIDocumentIsItsGuestsFailure(t *testing.T) {
 		`{"swagger": "2.0"}`:                "Swagger 2.0 is to be converted",
 		`{"openapi": "4.0.0"}`:              "no version 3.x.y",
 		`{"openapi": "3.0.0", "paths": []}`: "paths is a list",
-		`{"openapi": "3.0.0", "paths": {"x": {}}}`:                                                                    "begins with a slash",
+		`{"openapi": "3.0.0", "paths": {"x": {}}}`:                                                                    "begins with one slash",
+		`{"openapi": "3.0.0", "paths": {"//evil.example/x": {}}}`:                                                     "begins with one slash",
+		`{"openapi": "3.1.0", "components": {"pathItems": {"a": []}}}`:                                                "a list: write an object",
 		`{"openapi": "3.0.0", "paths": {"/../two/x": {}}}`:                                                            `its path has a ".."`,
 		`{"openapi": "3.0.0", "paths": {"/%2e%2e/two": {}}}`:                                                          `its path has a ".."`,
 		`{"openapi": "3.0.0", "paths": {"/x": 1}}`:                                                                    "a number: write an object",
