@@ -173,12 +173,13 @@ func testMatrix(k *kitchen) {
 }
 
 func testAgentCards(k *kitchen) {
+	const provider = `"provider":{"url":"https://company.example"}`
 	k.apps(`{"services": {"agent-card": {"answer": {"name": "Buyer", "supportedInterfaces": [{"url": "/a2a"}]}}}}`,
-		partytest.JSON(`{"name": "Writer", "supportedInterfaces": [{"url": "/a2a/v1"}]}`), nil)
-	k.soon("https://example.com/agents.json", 200, `[{"name":"Writer","supportedInterfaces":[{"url":"https://example.com/writer/a2a/v1"}]},`+
-		`{"name":"Buyer","supportedInterfaces":[{"url":"https://example.com/buyer/a2a"}]}]`)
+		partytest.JSON(`{"name": "Writer", "supportedInterfaces": [{"url": "/a2a/v1"}], "url": "/a2a", "additionalInterfaces": [{"url": "/rpc"}], `+provider+`}`), nil)
+	k.soon("https://example.com/agents.json", 200, `[{"additionalInterfaces":[{"url":"https://example.com/writer/rpc"}],"name":"Writer",`+provider+`,"supportedInterfaces":[{"url":"https://example.com/writer/a2a/v1"}],`+
+		`"url":"https://example.com/writer/a2a"},{"name":"Buyer","supportedInterfaces":[{"url":"https://example.com/buyer/a2a"}]}]`)
 	elsewhere := newKitchen(k.T, k.recipe)
-	elsewhere.apps(`{"services": {"agent-card": {"answer": {"name": "Buyer"}}}}`, partytest.JSON(`{"name": "Writer", "provider": {"url": "https://company.example"}}`), nil)
+	elsewhere.apps(`{"services": {"agent-card": {"answer": {"name": "Buyer"}}}}`, partytest.JSON(`{"name": "Writer", "url": "https://company.example"}`), nil)
 	elsewhere.soon("https://example.com/agents.json", 200, `[{"name":"Buyer"}]`)
 	check.Contains(k, partytest.Logged(), []string{"https://company.example", "leads elsewhere"})
 }

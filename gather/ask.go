@@ -201,7 +201,7 @@ func (q *question) part(ctx context.Context, guest string, answers []json.RawMes
 			return nil, err
 		}
 		if len(q.Rebase) > 0 {
-			if err := p.rebase(value, q.Rebase, q.absoluteFor(p)); err != nil {
+			if err := p.rebase(value, q.rebase, q.absoluteFor(p)); err != nil {
 				return nil, err
 			}
 		}

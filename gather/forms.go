@@ -113,30 +113,39 @@ func merge(all, more map[string]any) {
 	}
 }
 
-// checkLines makes the answers lines.
-func checkLines(p *part, _ string) error {
-	var lines []any
+// each replaces the answers by what take makes of each, or of each element of those that are lists.
+func (p *part) each(take func(element any) (any, error)) error {
+	var all []any
 	for _, answer := range p.answers {
 		list, ok := answer.([]any)
 		if !ok {
 			list = []any{answer}
 		}
 		for _, element := range list {
-			text, ok := element.(string)
-			if !ok {
-				return fmt.Errorf("the answer has %s, where `as lines` takes strings", kindOf(element))
+			taken, err := take(element)
+			if err != nil {
+				return err
 			}
-			text = strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(text)
-			if i := strings.IndexFunc(text, breaksLines); i >= 0 {
-				return fmt.Errorf("the line %.100q has a %q: leave it out", text, []rune(text[i:])[0])
-			}
-			for line := range strings.SplitSeq(strings.TrimSuffix(text, "\n"), "\n") {
-				lines = append(lines, line)
-			}
+			all = append(all, taken)
 		}
 	}
-	p.answers = lines
+	p.answers = all
 	return nil
+}
+
+// checkLines makes the answers texts of one or more lines, without the end of the last one.
+func checkLines(p *part, _ string) error {
+	return p.each(func(element any) (any, error) {
+		text, ok := element.(string)
+		if !ok {
+			return nil, fmt.Errorf("the answer has %s, where `as lines` takes strings", kindOf(element))
+		}
+		text = strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(text)
+		if i := strings.IndexFunc(text, breaksLines); i >= 0 {
+			return nil, fmt.Errorf("the line %.100q has a %q: leave it out", text, []rune(text[i:])[0])
+		}
+		return strings.TrimSuffix(text, "\n"), nil
+	})
 }
 
 // breaksLines reports whether some programs take the character for the end of a line or of the text.
@@ -147,8 +156,8 @@ func breaksLines(r rune) bool {
 func writeLines(f *frame) ([]byte, error) {
 	var text strings.Builder
 	for _, p := range f.parts {
-		for _, line := range p.answers {
-			text.WriteString(line.(string))
+		for _, lines := range p.answers {
+			text.WriteString(lines.(string))
 			text.WriteByte('\n')
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/wsgiparty/wsgiparty/internal/check"
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
 
 func TestALinksetHasOrigins(t *testing.T) {
@@ -114,4 +115,31 @@ func TestLinksCannotLeaveTheMount(t *testing.T) {
 		}
 		g.expect("[" + want + "]")
 	}
+}
+
+// TestLinksAreFoundByTheirPath has agents answer with cards that name their provider, which is elsewhere.
+func TestLinksAreFoundByTheirPath(t *testing.T) {
+	g := newGuests(t)
+	const provider = `"provider": {"url": "https://provider.example/"}`
+	g.on("one", raw(`{"url": "/a2a", `+provider+`, "interfaces": [{"url": "/rpc"}, {"url": ["/x", "y"], "in": {"url": "/not"}}], "in": {"interfaces": [{"url": "/not"}]}}`))
+	g.on("two", raw(`[{"url": "/list", "interfaces": {"url": {"url": "/deeper", "href": "/h"}}}]`))
+	g.on("evil", raw(`{"interfaces": [[{"url": "javascript:alert(1)"}]]}`))
+	g.serve("rebase .url .interfaces.url href\nabsent note", "one", "two", "evil")
+	g.expect(`[{"in":{"interfaces":[{"url":"/not"}]},"interfaces":[{"url":"/one/rpc"},{"in":{"url":"/not"},"url":["/one/x","/one/y"]}],"provider":{"url":"https://provider.example/"},"url":"/one/a2a"},` +
+		`[{"interfaces":{"url":{"href":"/two/h","url":"/deeper"}},"url":"/two/list"}]]`)
+	check.Equal(t, g.doc().Header.Get("Party-Absent"), "evil")
+	partytest.ResetLog()
+	g.serve("rebase url\nabsent note", "one")
+	check.Equal(t, g.doc().Header.Get("Party-Absent"), "one")
+	check.Has(t, partytest.LogEntries(t, "guest failed")[0]["error"].(string), `"https://provider.example/" leads elsewhere`, "`rebase .url`")
+}
+
+// TestANameOfManyMembersIsNoBomb has an answer in which each of many members has a long path.
+func TestANameOfManyMembersIsNoBomb(t *testing.T) {
+	g := newGuests(t)
+	const depth = 40
+	name := strings.Repeat("x", 10<<10)
+	g.on("one", raw(strings.Repeat(`{"`+name+`":`, depth)+"["+strings.Repeat(`{"a":"/x"},`, 40_000)+"0]"+strings.Repeat("}", depth)))
+	g.serve("rebase .a.b "+strings.Repeat("."+name, 3), "one")
+	check.Equal(t, g.doc().Status, 200)
 }

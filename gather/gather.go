@@ -71,9 +71,10 @@ type Gather struct {
 	// their placeholders are replaced.
 	PayloadTypes []string `json:"payload_types,omitempty"`
 
-	// The members of answers, at any depth, that hold URLs relative to the guest, or lists of them. Gather puts
-	// these URLs under the guest's mount, and its origin if its invite has one. A URL that leads elsewhere makes
-	// the guest count as failed.
+	// The members of answers that hold URLs relative to the guest, or lists of them. `href` stands for all members
+	// of this name, at any depth, and `.links.href` for those in the answer's own member `links`. Gather puts these
+	// URLs under the guest's mount, and its origin if its invite has one. A URL that leads elsewhere makes the
+	// guest count as failed.
 	Rebase []string `json:"rebase,omitempty"`
 
 	// How long answers are kept.
@@ -85,7 +86,8 @@ type Gather struct {
 
 	// What to do about a guest that failed and has no kept answer to fall back on. `omit` leaves it out. `note`
 	// names it in the header `Party-Absent`, and in the document if that is a `map` or `openapi`. `fail` responds
-	// with status 503 and a problem (RFC 9457) that names it. Default: `omit`.
+	// with status 503 and a problem (RFC 9457) that names it: for a health page, keep no answers, by `cache 2s 0s`.
+	// Default: `omit`.
 	Absent string `json:"absent,omitempty"`
 
 	// The media type of the document. Default: that of `as`.
@@ -97,6 +99,7 @@ type Gather struct {
 
 	form      *form
 	payload   *jsonpayload.Payload
+	rebase    members
 	operator  *partyline.Operator
 	entry     *party.Entry
 	logger    *zap.Logger
@@ -166,6 +169,10 @@ func (g *Gather) Provision(ctx caddy.Context) error {
 		g.gathering = kept.Hold(&g.holds, gatherings, g.key())
 	}
 	party.StateOf[handlers](g.entry).add(g)
+	if g.Absent == absentFail && !g.Cache.Off && g.Cache.Stale == nil {
+		g.logger.Warn("a guest that dies is not absent while its last answer is kept", zap.String("party", g.Party), zap.String("service", g.Service), zap.Duration("kept_for", defaultStale),
+			zap.String("hint", "for a page that says who is down write `cache 2s 0s`; otherwise write for how long a last answer is good enough, as in `cache 60s 24h`"))
+	}
 	return nil
 }
 
@@ -179,6 +186,9 @@ func (g *Gather) compile() (err error) {
 		return unknown("as", g.As, forms)
 	}
 	if g.payload, err = jsonpayload.Parse(g.Payload, g.PayloadTypes); err != nil {
+		return err
+	}
+	if g.rebase, err = parseMembers(g.Rebase); err != nil {
 		return err
 	}
 	g.Absent = cmp.Or(g.Absent, absentOmit)

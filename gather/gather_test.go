@@ -133,6 +133,20 @@ func TestAFailureMayFailTheDocument(t *testing.T) {
 	g.becomes("[1,2]")
 }
 
+// TestAHealthPageThatHidesADeadGuestIsWarnedOf when the config does not say how long last answers count.
+func TestAHealthPageThatHidesADeadGuestIsWarnedOf(t *testing.T) {
+	g := newGuests(t)
+	for options, warnings := range map[string]int{"absent fail": 1, "absent fail\ncache 1s": 1, "absent fail\ncache 1s 24h": 0, "absent fail\ncache 2s 0s": 0, "absent fail\ncache off": 0, "absent note": 0} {
+		partytest.ResetLog()
+		g.serve(options)
+		entries := partytest.LogEntries(t, "a guest that dies is not absent while its last answer is kept")
+		check.Equal(t, len(entries), warnings, options)
+		if warnings > 0 {
+			check.Has(t, entries[0]["hint"].(string), "`cache 2s 0s`")
+		}
+	}
+}
+
 // TestAnswersThatAreHardToEncode has each guest fail by itself.
 func TestAnswersThatAreHardToEncode(t *testing.T) {
 	g := newGuests(t)

@@ -31,28 +31,18 @@ func (p *part) link(text, origin string) (string, error) {
 
 // checkLinkset makes the answers link context objects (RFC 9264, section 4.2), with origins where links have none.
 func checkLinkset(p *part, origin string) error {
-	var contexts []any
-	for _, answer := range p.answers {
+	for i, answer := range p.answers {
 		if object, ok := answer.(map[string]any); ok && len(object) == 1 && object["linkset"] != nil {
-			answer = object["linkset"]
-		}
-		list, ok := answer.([]any)
-		if !ok {
-			list = []any{answer}
-		}
-		for _, element := range list {
-			object, ok := element.(map[string]any)
-			if !ok {
-				return fmt.Errorf("the answer has %s, where a linkset has objects, as in {\"anchor\": \"/api\", \"service-desc\": [{\"href\": \"/openapi.json\"}]}", kindOf(element))
-			}
-			if err := checkContext(object, origin); err != nil {
-				return err
-			}
-			contexts = append(contexts, object)
+			p.answers[i] = object["linkset"]
 		}
 	}
-	p.answers = contexts
-	return nil
+	return p.each(func(element any) (any, error) {
+		object, ok := element.(map[string]any)
+		if !ok {
+			return nil, fmt.Errorf("the answer has %s, where a linkset has objects, as in {\"anchor\": \"/api\", \"service-desc\": [{\"href\": \"/openapi.json\"}]}", kindOf(element))
+		}
+		return object, checkContext(object, origin)
+	})
 }
 
 func checkContext(object map[string]any, origin string) (err error) {
@@ -112,26 +102,13 @@ const maxSitemaps = 50_000
 
 // checkSitemaps makes the answers URLs.
 func checkSitemaps(p *part, origin string) error {
-	var links []any
-	for _, answer := range p.answers {
-		list, ok := answer.([]any)
+	return p.each(func(element any) (any, error) {
+		text, ok := element.(string)
 		if !ok {
-			list = []any{answer}
+			return nil, fmt.Errorf("the answer has %s, where the URL of a sitemap is to be", kindOf(element))
 		}
-		for _, element := range list {
-			text, ok := element.(string)
-			if !ok {
-				return fmt.Errorf("the answer has %s, where the URL of a sitemap is to be", kindOf(element))
-			}
-			link, err := p.link(text, origin)
-			if err != nil {
-				return err
-			}
-			links = append(links, link)
-		}
-	}
-	p.answers = links
-	return nil
+		return p.link(text, origin)
+	})
 }
 
 func writeSitemapIndex(f *frame) ([]byte, error) {
@@ -161,22 +138,7 @@ var attributeName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]{0,63}$`)
 
 // checkOutlines makes the answers OPML outlines.
 func checkOutlines(p *part, origin string) error {
-	var outlines []any
-	for _, answer := range p.answers {
-		list, ok := answer.([]any)
-		if !ok {
-			list = []any{answer}
-		}
-		for _, element := range list {
-			outline, err := p.outline(element, origin)
-			if err != nil {
-				return err
-			}
-			outlines = append(outlines, outline)
-		}
-	}
-	p.answers = outlines
-	return nil
+	return p.each(func(element any) (any, error) { return p.outline(element, origin) })
 }
 
 // outline returns an outline with its links checked, of a feed if it is a URL.

@@ -13,26 +13,62 @@ import (
 	"strings"
 )
 
-// rebase puts the URLs under the guest's mount, in place: the values of these members at any depth.
-func (p *part) rebase(value any, members []string, origin string) error {
+// members are those of answers that hold URLs: by name, at any depth, or by the names that lead there from the answer.
+type members struct {
+	names []string
+	paths [][]string
+}
+
+// parseMembers parses the setting rebase. Only what begins with a dot is a path.
+func parseMembers(rebase []string) (m members, err error) {
+	for _, member := range rebase {
+		path, isPath := strings.CutPrefix(member, ".")
+		switch names := strings.Split(path, "."); {
+		case slices.Contains(names, "") && (isPath || member == ""):
+			return m, fmt.Errorf("rebase has %q: write the name of a member, as in `rebase href`, or where it is in the answer, as in `rebase .links.href`", member)
+		case isPath:
+			m.paths = append(m.paths, names)
+		default:
+			m.names = append(m.names, member)
+		}
+	}
+	return m, nil
+}
+
+// below reports whether the member of an object holds URLs, and returns what leads further down.
+func (m members) below(name string) (holds bool, below members) {
+	holds, below.names = slices.Contains(m.names, name), m.names
+	for _, path := range m.paths {
+		if path[0] == name && len(path) == 1 {
+			holds = true
+		} else if path[0] == name {
+			below.paths = append(below.paths, path[1:])
+		}
+	}
+	return holds, below
+}
+
+// rebase puts the URLs under the guest's mount, in place.
+func (p *part) rebase(value any, in members, origin string) error {
 	switch value := value.(type) {
 	case []any:
 		for _, element := range value {
-			if err := p.rebase(element, members, origin); err != nil {
+			if err := p.rebase(element, in, origin); err != nil {
 				return err
 			}
 		}
 	case map[string]any:
 		for name, member := range value {
-			if !slices.Contains(members, name) {
-				if err := p.rebase(member, members, origin); err != nil {
+			holds, below := in.below(name)
+			if !holds {
+				if err := p.rebase(member, below, origin); err != nil {
 					return err
 				}
 				continue
 			}
-			rebased, err := p.rebased(member, members, origin)
+			rebased, err := p.rebased(member, below, origin)
 			if err != nil {
-				return fmt.Errorf("the answer's member %q: %w", name, err)
+				return fmt.Errorf("the answer's member %.100q: %w", name, err)
 			}
 			value[name] = rebased
 		}
@@ -41,19 +77,19 @@ func (p *part) rebase(value any, members []string, origin string) error {
 }
 
 // rebased returns the value of a member that is a URL, or a list of them.
-func (p *part) rebased(value any, members []string, origin string) (any, error) {
+func (p *part) rebased(value any, below members, origin string) (any, error) {
 	switch value := value.(type) {
 	case string:
 		return p.under(value, origin)
 	case []any:
 		for i, element := range value {
 			var err error
-			if value[i], err = p.rebased(element, members, origin); err != nil {
+			if value[i], err = p.rebased(element, below, origin); err != nil {
 				return nil, err
 			}
 		}
 	case map[string]any:
-		return value, p.rebase(value, members, origin)
+		return value, p.rebase(value, below, origin)
 	}
 	return value, nil
 }
@@ -69,7 +105,7 @@ func (p *part) under(text, origin string) (string, error) {
 	}
 	if parsed.Scheme != "" || parsed.Host != "" || parsed.User != nil || strings.HasPrefix(text, "//") {
 		if p.origin == "" || parsed.User != nil || !strings.EqualFold(parsed.Scheme+"://"+parsed.Host, p.origin) {
-			return "", fmt.Errorf("the URL %.100q leads elsewhere than to the guest: write it relative to the guest's mount, as in /path", text)
+			return "", fmt.Errorf("the URL %.100q leads elsewhere than to the guest: write it relative to the guest's mount, as in /path; if it is meant to lead there, have rebase say where the other URLs are, as in `rebase .url`", text)
 		}
 	}
 	if parsed.Opaque != "" {
