@@ -36,9 +36,9 @@ func init() {
 // it logs a warning. A guest says who it is by its key. Ask never calls the next handler.
 //
 //   - `POST /<service>`, with a payload in JSON, asks around. With `?first` it stops at the first
-//     answer.
-//   - `POST /`, with a list of up to 256 objects with `service`, `payload` and `first`, asks for each
-//     of them.
+//     answer. With `?guest=<name>` it asks that guest only.
+//   - `POST /`, with a list of up to 256 objects with `service`, `payload`, `first` and `guest`, asks
+//     for each of them.
 //   - `GET /` shows the services with their guests, and the guests with their services. It answers 304
 //     if `If-None-Match` says that the client has this already.
 //
@@ -173,20 +173,27 @@ func (a *Ask) serve(w http.ResponseWriter, r *http.Request) ([][]byte, error) {
 	if service == "" {
 		return a.askBatch(ctx, operator, body)
 	}
-	first, err := wire.First(r)
+	ask, err := wire.AskQuery(r, service)
+	if err == nil {
+		ask.Payload, err = wire.ParsePayload(body)
+	}
 	if err != nil {
 		return nil, newProblem(http.StatusBadRequest, "%v", err)
 	}
-	payload, err := wire.ParsePayload(body)
-	if err != nil {
-		return nil, newProblem(http.StatusBadRequest, "%v", err)
+	return a.ask(ctx, &wire.Writer{Room: budget.New(a.MaxResponse)}, by(operator, ask), ask)
+}
+
+// by returns the operator that asks whom the ask is for.
+func by(o *partyline.Operator, ask wire.Ask) *partyline.Operator {
+	if ask.Guest != nil {
+		return o.Direct(*ask.Guest)
 	}
-	return a.ask(ctx, &wire.Writer{Room: budget.New(a.MaxResponse)}, operator, wire.Ask{Service: service, Payload: payload, First: first})
+	return o
 }
 
 // ask asks when it may, and returns what comes of it as JSON, in parts.
 func (a *Ask) ask(ctx context.Context, w *wire.Writer, o *partyline.Operator, ask wire.Ask) ([][]byte, error) {
-	if n := int64(min(a.entry.RemoteHandlers(ask.Service, ask.Payload), maxUnderWay)); n > 0 {
+	if n := int64(min(o.RemoteHandlers(ask.Service, ask.Payload), maxUnderWay)); n > 0 {
 		calls := a.callsOf(o)
 		if err := calls.Acquire(ctx, n); err != nil {
 			return nil, err

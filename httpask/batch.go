@@ -68,13 +68,14 @@ func (b *batch) run(ctx context.Context) (err error) {
 	defer func() { calls.Release(int64(len(begun))) }()
 	var quick, later []int
 	for i, ask := range b.asks {
-		remote := b.handler.entry.RemoteHandlers(ask.Service, ask.Payload)
+		operator := by(b.operator, ask)
+		remote := operator.RemoteHandlers(ask.Service, ask.Payload)
 		if remote == 0 {
 			quick = append(quick, i)
 			continue
 		}
 		if remote == 1 && ask.Service != party.URLService && calls.TryAcquire(1) {
-			if replies := b.operator.Begin(ctx, ask.Service, ask.Payload); replies != nil {
+			if replies := operator.Begin(ctx, ask.Service, ask.Payload); replies != nil {
 				begun[i], later = replies, append(later, i)
 				continue
 			}
@@ -107,16 +108,19 @@ func (b *batch) newWriter() *wire.Writer { return &wire.Writer{Room: b.room, Who
 
 // ask makes the result of the i-th ask, of which the replies are nil if it has not begun. An error fails the batch.
 func (b *batch) ask(ctx context.Context, i int, w *wire.Writer, replies iter.Seq[partyline.Reply]) (err error) {
-	switch ask := b.asks[i]; {
+	ask := b.asks[i]
+	switch malformed := ask.CheckGuest(); {
 	case ask.Service == "":
 		err = newProblem(http.StatusBadRequest, "element %d of the list has no service", i)
+	case malformed != nil:
+		err = newProblem(http.StatusBadRequest, "element %d of the list: %v", i, malformed)
 	case replies != nil:
 		b.results[i], err = b.handler.collect(ctx, w, ask, nil, replies)
 		for range replies { // there was no room for any
 			break
 		}
 	default:
-		b.results[i], err = b.handler.ask(ctx, w, b.operator, ask)
+		b.results[i], err = b.handler.ask(ctx, w, by(b.operator, ask), ask)
 	}
 	if problem, ok := errors.AsType[*problem](err); ok {
 		b.results[i], err = onePart(problem)

@@ -7,10 +7,8 @@ package operations
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -20,7 +18,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/wsgiparty/wsgiparty/internal/admincommand"
-	"github.com/wsgiparty/wsgiparty/internal/budget"
 	"github.com/wsgiparty/wsgiparty/internal/nearest"
 	"github.com/wsgiparty/wsgiparty/internal/wire"
 	"github.com/wsgiparty/wsgiparty/party"
@@ -264,56 +261,6 @@ func invite(w http.ResponseWriter, r *http.Request, p party.PartyInfo, _ []strin
 	}
 	invites := each(sent, func(i party.InviteInfo) sentJSON { return sentJSON{inviteToJSON(i), i.Sent} })
 	return encode(map[string][]sentJSON{"invites": invites})
-}
-
-// ask asks around.
-func ask(w http.ResponseWriter, r *http.Request, p party.PartyInfo, path []string) ([][]byte, error) {
-	service := path[2]
-	services := p.Partyline.Services()
-	if _, ok := services[service]; !ok {
-		return nil, notFound("service", service, slices.Sorted(maps.Keys(services)))
-	}
-	first, err := wire.First(r)
-	if err != nil {
-		return nil, apiError(http.StatusBadRequest, err)
-	}
-	body, status, err := wire.ReadPayload(w, r)
-	if err != nil {
-		return nil, apiError(status, err)
-	}
-	payload, err := wire.ParsePayload(body)
-	if err != nil {
-		return nil, apiError(http.StatusBadRequest, err)
-	}
-	response, err := repliesTo(r.Context(), p.Partyline, service, payload, first)
-	if _, ok := errors.AsType[*partyline.NoSuchServiceError](err); ok {
-		return nil, apiError(http.StatusNotFound, err) // everybody has just left
-	}
-	if errors.Is(err, wire.ErrNoRoom) {
-		err = apiError(http.StatusRequestEntityTooLarge, fmt.Errorf("the response is longer than %d bytes", wire.MaxResponse))
-	}
-	return response, err
-}
-
-// repliesTo asks everyone, and returns what comes of it as JSON, in parts.
-func repliesTo(ctx context.Context, line *partyline.Partyline, service string, payload any, first bool) ([][]byte, error) {
-	w := &wire.Writer{Room: budget.New(wire.MaxResponse), Timed: true}
-	if err := w.Begin(first); err != nil {
-		return nil, err
-	}
-	entry := line.Owner().(*party.Entry)
-	for r := range line.Operator("").Replies(ctx, service, payload) {
-		answered, err := w.Reply(wire.Reply{
-			Guest: r.Guest, Mount: entry.MountFor(ctx, r.Guest), Answer: r.Answer, Err: r.Err, Declined: r.Err == partyline.ErrHighAndDry, Duration: r.Duration,
-		})
-		if err != nil {
-			return nil, err
-		}
-		if answered && first {
-			break
-		}
-	}
-	return w.End(), nil
 }
 
 // Interface guards

@@ -46,21 +46,43 @@ func Query(r *http.Request) (url.Values, error) {
 	return query, nil
 }
 
-// First reports whether a request has the query parameter first; it may say true or false.
-func First(r *http.Request) (bool, error) {
+// AskQuery returns the ask that a request's query makes of one for a service: whether it stops at the first
+// answer, and of which guest it is. The parameter first may say true or false.
+func AskQuery(r *http.Request, service string) (Ask, error) {
+	ask := Ask{Service: service}
 	if r.URL.RawQuery == "" {
-		return false, nil
+		return ask, nil
 	}
 	query, err := Query(r)
-	value := query.Get("first")
-	if err != nil || value == "" {
-		return query.Has("first"), err
-	}
-	first, err := strconv.ParseBool(value)
 	if err != nil {
-		return false, fmt.Errorf("first is %q: write true or false, or nothing after it", value)
+		return ask, err
 	}
-	return first, nil
+	switch guests := query["guest"]; {
+	case len(guests) > 1:
+		return ask, fmt.Errorf("guest is written %d times: write one guest's name, or leave guest out to ask everyone", len(guests))
+	case len(guests) == 1:
+		ask.Guest = &guests[0]
+		if err := ask.CheckGuest(); err != nil {
+			return ask, err
+		}
+	}
+	value := query.Get("first")
+	if value == "" {
+		ask.First = query.Has("first")
+		return ask, nil
+	}
+	if ask.First, err = strconv.ParseBool(value); err != nil {
+		return ask, fmt.Errorf("first is %q: write true or false, or nothing after it", value)
+	}
+	return ask, nil
+}
+
+// CheckGuest returns an error if the only guest to ask has no name.
+func (a *Ask) CheckGuest() error {
+	if a.Guest != nil && *a.Guest == "" {
+		return errors.New("guest is empty: write the guest's name, or leave guest out to ask everyone")
+	}
+	return nil
 }
 
 // ParsePayload returns the JSON value of a request's body, nil for an empty one.
@@ -91,9 +113,10 @@ const MaxAsks = 256
 
 // Ask is one of a list of asks.
 type Ask struct {
-	Service string `json:"service"`
-	Payload any    `json:"payload"`
-	First   bool   `json:"first"` // stop at the first answer
+	Service string  `json:"service"`
+	Payload any     `json:"payload"`
+	First   bool    `json:"first"` // stop at the first answer
+	Guest   *string `json:"guest"` // the only one to ask; nil for everyone
 }
 
 // ParseAsks returns the asks of a list, also if there are more than MaxAsks.
