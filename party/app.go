@@ -268,7 +268,7 @@ var (
 	provisioners      []func(caddy.Context) error
 	commands          []func() *cobra.Command
 	adminHandlers     = map[string]AdminHandler{"ask": nil, "invite": nil}
-	templateFunctions = map[string]TemplateFunction{"askAround": nil, "askFirst": nil, "askReplies": nil, "maybeURL": nil, "urlFor": nil}
+	templateFunctions = map[string]TemplateFunction{"askAround": nil, "askFirst": nil, "askGuest": nil, "askReplies": nil, "maybeURL": nil, "urlFor": nil}
 )
 
 // RegisterProvisioner, in an init function, registers a function that Provision calls with the context of each

@@ -15,11 +15,13 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/templates"
 	"github.com/wsgiparty/wsgiparty/internal/subrequest"
 	"github.com/wsgiparty/wsgiparty/party"
+	"github.com/wsgiparty/wsgiparty/partyline"
 )
 
 // question is what the arguments of a function ask.
 type question struct {
 	ctx     context.Context
+	guest   *string // the only one to ask; nil for everyone
 	service string
 	payload any
 	page    party.URLRequest // of the page whose URL is asked for
@@ -63,6 +65,24 @@ func (q *question) askForService(arguments []any) (err error) {
 		q.payload = arguments[0]
 	}
 	return nil
+}
+
+// askGuest takes a guest, a service, and a payload or none.
+func (q *question) askGuest(arguments []any) error {
+	guest, arguments, err := cutName(arguments, "a guest's name")
+	if err != nil {
+		return err
+	}
+	q.guest = &guest
+	return q.askForService(arguments)
+}
+
+// by returns the operator that asks whom the question is for.
+func (q *question) by(o *partyline.Operator) *partyline.Operator {
+	if q.guest != nil {
+		return o.Direct(*q.guest)
+	}
+	return o
 }
 
 // askForPage takes a page's name, and keys and values in turn.
@@ -135,7 +155,7 @@ func (f *TemplateFunctions) begin(q *question, dot *templates.TemplateContext) (
 	}
 	var cancel func()
 	q.ctx, cancel = context.WithTimeoutCause(context.Background(), dotlessTimeout, fmt.Errorf("it took longer than %v", dotlessTimeout))
-	if f.entry.RemoteHandlers(q.service, nil) == 0 {
+	if q.by(f.operator).RemoteHandlers(q.service, nil) == 0 {
 		return cancel, nil
 	}
 	if !f.dotless.begin() {

@@ -70,6 +70,15 @@ func init() {
 // {{(askFirst . "user" (dict "id" 7)).name | html}}
 // ```
 //
+// ##### `askGuest`
+//
+// The list of all answers of one guest, whose name comes before the service. Otherwise it is like
+// `askAround`. A guest that is not connected under the service is an error.
+//
+// ```
+// {{range askGuest . "shop" "price" (dict "id" 7)}}{{. | html}}{{else}}The shop does not sell this.{{end}}
+// ```
+//
 // ##### `askReplies`
 //
 // The replies of all guests, in the order in which they are asked: a list of objects
@@ -134,6 +143,7 @@ func (f *TemplateFunctions) CustomTemplateFunctions() template.FuncMap {
 	functions := template.FuncMap{
 		"askAround":  answering(f, (*question).askForService, f.askAround),
 		"askFirst":   answering(f, (*question).askForService, f.askFirst),
+		"askGuest":   answering(f, (*question).askGuest, f.askAround),
 		"askReplies": answering(f, (*question).askForService, f.askReplies),
 		"urlFor":     answering(f, (*question).askForPage, f.urlFor),
 		"maybeURL":   answering(f, (*question).askForPage, f.maybeURL),
@@ -163,7 +173,7 @@ func (f *TemplateFunctions) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 func (f *TemplateFunctions) askAround(q *question) ([]any, error) {
 	answers := []any{}
-	for r := range f.operator.Replies(q.ctx, q.service, q.payload) {
+	for r := range q.by(f.operator).Replies(q.ctx, q.service, q.payload) {
 		if r.Err == nil {
 			r.Answer, r.Err = templateValue(r.Answer)
 		}
