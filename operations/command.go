@@ -68,6 +68,8 @@ guest that failed or did not join.`,
 			add("show <party>", "Shows the invites, guests, services, asks and traffic of a party", cobra.ExactArgs(1), commandShow).Long = showHelp
 			ask := add("ask <party> <service> [<payload>]", "Asks the guests of a party for a service, with a payload of JSON", cobra.RangeArgs(2, 3), commandAsk)
 			ask.Flags().Bool("first", false, "Stop at the first answer")
+			ask.Flags().String("guest", "", "Ask this guest only")
+			_ = ask.RegisterFlagCompletionFunc("guest", completeAskedGuest)
 			ask.Example = `  caddy wsgi-party ask main url '{"name": "blog:post", "values": {"slug": "hello"}}'`
 			invite := add("invite <party> [<guest>]", "Invites the guests that are not on the line again, or asks one guest what it now answers for", cobra.RangeArgs(1, 2), commandInvite)
 			invite.ValidArgsFunction = completer("party", "invited guest")
@@ -114,8 +116,17 @@ func commandAsk(fl caddycmd.Flags) error {
 		return fmt.Errorf("%w: write a string as '\"text\"'", err)
 	}
 	path := admincommand.EscapeSegment(fl.Arg(0)) + "/ask/" + admincommand.EscapeSegment(fl.Arg(1))
+	query := make(url.Values)
 	if fl.Bool("first") {
-		path += "?first"
+		query.Set("first", "true")
+	}
+	unanswered := fmt.Errorf("nobody in party %s answered %s", fl.Arg(0), fl.Arg(1))
+	if fl.Changed("guest") {
+		query.Set("guest", fl.String("guest"))
+		unanswered = fmt.Errorf("guest %s of party %s did not answer %s", fl.String("guest"), fl.Arg(0), fl.Arg(1))
+	}
+	if len(query) > 0 {
+		path += "?" + query.Encode()
 	}
 	asked, err := admincommand.Call[wire.Asked](fl, http.MethodPost, path, payload)
 	if err != nil {
@@ -144,7 +155,7 @@ func commandAsk(fl caddycmd.Flags) error {
 	case failed > 0:
 		return fmt.Errorf("%d of the handlers asked for %s failed", failed, fl.Arg(1))
 	case len(asked.Answers) == 0:
-		return fmt.Errorf("nobody in party %s answered %s", fl.Arg(0), fl.Arg(1))
+		return unanswered
 	}
 	return nil
 }

@@ -57,6 +57,11 @@ func completer(kinds ...string) cobra.CompletionFunc {
 	}
 }
 
+// completeAskedGuest completes the one guest that is asked: those of the service that the arguments name.
+func completeAskedGuest(command *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return completer("party", "service", "asked guest")(command, args[:min(len(args), 2)], begun)
+}
+
 // typeable are the names that mean themselves in any shell: what a guest is called must not become a
 // part of a command.
 var typeable = regexp.MustCompile(`^[\pL\pN_.:@/][\pL\pN\pM_.:@/+,=%-]*$`)
@@ -73,7 +78,7 @@ func candidates(fl caddycmd.Flags, kinds, args []string) []candidate {
 	case "method":
 		return each([]string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions},
 			func(method string) candidate { return candidate{name: method} })
-	case "guest", "invited guest", "service":
+	case "guest", "invited guest", "asked guest", "service":
 		at := slices.Index(kinds, "party")
 		if at < 0 || at >= len(args) || args[at] == "" {
 			return nil
@@ -83,6 +88,13 @@ func candidates(fl caddycmd.Flags, kinds, args []string) []candidate {
 		})
 		if kind == "service" {
 			return each(p.Services, func(s serviceJSON) candidate { return candidate{s.Service, plural(len(s.Guests), "guest")} })
+		}
+		if kind == "asked guest" {
+			i := slices.IndexFunc(p.Services, func(s serviceJSON) bool { return s.Service == args[1] })
+			if i < 0 {
+				return nil
+			}
+			return each(p.Services[i].Guests, func(guest string) candidate { return candidate{guest, onLine} })
 		}
 		return p.guestsOf(kind)
 	}
