@@ -318,19 +318,19 @@ func TestGuestsTellsWhoIsOnTheLine(t *testing.T) {
 		connect(t, a, "z", pong)
 		only.Join()
 		only.Join()
-		wantB, wantOnly := GuestInfo{"b", []string{"a", "m", "z"}, 1, began}, GuestInfo{"only joined", nil, 1, later}
-		expect(GuestInfo{"a", []string{"z"}, 1, later}, wantB, wantOnly)
+		wantB, wantOnly := GuestInfo{"b", []string{"a", "m", "z"}, 1, began, ""}, GuestInfo{"only joined", nil, 1, later, ""}
+		expect(GuestInfo{"a", []string{"z"}, 1, later, ""}, wantB, wantOnly)
 		time.Sleep(time.Second)
 		replica.Join()
 		connect(t, replica, "z", pong)
 		connect(t, replica, "only the replica's", pong)
-		expect(GuestInfo{"a", []string{"only the replica's", "z"}, 2, later}, wantB, wantOnly)
+		expect(GuestInfo{"a", []string{"only the replica's", "z"}, 2, later, ""}, wantB, wantOnly)
 		never := p.Operator("never came")
 		never.Leave()
 		never.Join() // too late
 		a.Leave()
 		a.Leave()
-		expect(GuestInfo{"a", []string{"only the replica's", "z"}, 1, later}, wantB, wantOnly) // the guest has been there all the time
+		expect(GuestInfo{"a", []string{"only the replica's", "z"}, 1, later, ""}, wantB, wantOnly) // the guest has been there all the time
 		replica.Leave()
 		only.Leave()
 		expect(wantB)

@@ -30,6 +30,8 @@ type Operator struct {
 	only      unique.Handle[string] // whom alone it asks; noGuest for all
 	local     bool                  // whether it asks no remote handlers
 	direct    bool                  // whether it is an error if that one is not connected
+	here      bool                  // whether it asks no guests of other nodes
+	node      string                // the guest's; empty for this one
 
 	// Guarded by partyline.mu:
 	memberships map[string]*membership // by service
@@ -74,7 +76,7 @@ func (o *Operator) Only(guest string) *Operator {
 	if o == nil {
 		return nil
 	}
-	return &Operator{partyline: o.partyline, guest: o.guest, only: unique.Make(guest), local: o.local}
+	return o.asking(func(asks *Operator) { asks.only = unique.Make(guest) })
 }
 
 // Local returns an operator with which the same guest, or caller that is not one, asks only handlers of
@@ -83,7 +85,14 @@ func (o *Operator) Local() *Operator {
 	if o == nil {
 		return nil
 	}
-	return &Operator{partyline: o.partyline, guest: o.guest, only: o.only, local: true, direct: o.direct}
+	return o.asking(func(asks *Operator) { asks.local = true })
+}
+
+// asking returns an operator with which the same guest asks, in another way.
+func (o *Operator) asking(set func(asks *Operator)) *Operator {
+	asks := &Operator{partyline: o.partyline, guest: o.guest, only: o.only, local: o.local, here: o.here, direct: o.direct}
+	set(asks)
+	return asks
 }
 
 // Connect connects a handler under a service. A service can have many handlers, of one guest or of
@@ -126,6 +135,8 @@ func (o *Operator) connect(name string, c connection) error {
 		return &partylineError{fmt.Sprintf("an operator that asks only guest %q cannot connect: connect with the one it was made of", o.only.Value())}
 	case o.local:
 		return &partylineError{fmt.Sprintf("an operator of guest %q that asks no remote handlers cannot connect: connect with the one it was made of", o.Guest())}
+	case o.here:
+		return &partylineError{fmt.Sprintf("an operator of guest %q that asks no guests of other nodes cannot connect: connect with the one it was made of", o.Guest())}
 	case name == "":
 		return &partylineError{fmt.Sprintf("guest %q connects a handler under a service without a name", o.Guest())}
 	case c.handler == nil:
@@ -138,7 +149,7 @@ func (o *Operator) connect(name string, c connection) error {
 		return ErrLeft
 	}
 	replies, asks := p.options.Counts.of(o.Guest(), name)
-	c.guest, c.counter, c.listing = o.guest, replies, cmp.Or(c.listing, new(listing))
+	c.guest, c.counter, c.listing, c.away = o.guest, replies, cmp.Or(c.listing, new(listing)), o.node != ""
 	s := p.service(name)
 	if s == nil {
 		s = &service{partyline: p, name: name, counter: asks, memberships: make(map[unique.Handle[string]][]*membership)}
@@ -154,13 +165,14 @@ func (o *Operator) connect(name string, c connection) error {
 		}
 		p.services.Store(name, s)
 	}
+	var displaced *membership
 	own, ok := o.memberships[name]
 	if !ok {
-		own = new(membership)
+		own = &membership{away: o.node != ""}
 		o.memberships[name] = own
-		s.memberships[o.guest] = append(s.memberships[o.guest], own)
+		displaced = s.enter(o.guest, own)
 	}
-	s.add(own, c)
+	s.add(own, displaced, c)
 	o.arrive()
 	p.changes.Add(1)
 	return nil

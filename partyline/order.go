@@ -85,6 +85,7 @@ type connection struct {
 	remote  bool
 	prompt  bool // a remote one that returns as soon as its context ends
 	forAll  bool // called whomever an ask is addressed to
+	away    bool // of a guest on another node
 	rank    int32
 	listing *listing
 }
@@ -98,7 +99,27 @@ type listing struct {
 }
 
 // membership is what one operator has connected under one service.
-type membership struct{ connections []connection }
+type membership struct {
+	connections []connection
+	away        bool // the operator is on another node
+}
+
+// enter adds a membership of the guest, behind its others: those of this node come first. It returns
+// the one that was asked and no longer is. The partyline must be locked.
+func (s *service) enter(guest unique.Handle[string], m *membership) (displaced *membership) {
+	memberships := s.memberships[guest]
+	at := len(memberships)
+	if !m.away {
+		if first := slices.IndexFunc(memberships, func(m *membership) bool { return m.away }); first >= 0 {
+			at = first
+		}
+	}
+	if at == 0 && len(memberships) > 0 {
+		displaced = memberships[0]
+	}
+	s.memberships[guest] = slices.Insert(memberships, at, m)
+	return displaced
+}
 
 // only returns the one guest to ask, noGuest for all.
 func (s *service) only(payload any) unique.Handle[string] {
@@ -126,8 +147,9 @@ func (s *service) setOrder(connections []connection, counters []*counter) {
 	s.order.Store(next)
 }
 
-// add connects c as part of m. The partyline must be locked.
-func (s *service) add(m *membership, c connection) {
+// add connects c as part of m, which takes the place of displaced if that is not nil. The partyline must
+// be locked.
+func (s *service) add(m, displaced *membership, c connection) {
 	place, reserved := s.partyline.reserved[reservation{c.guest, s.name}]
 	if !reserved {
 		place = s.partyline.nextPlace()
@@ -135,6 +157,11 @@ func (s *service) add(m *membership, c connection) {
 	c.rank, c.listing.place = s.partyline.rankOf(c.guest), place
 	m.connections = append(m.connections, c)
 	s.keyed = s.keyed || c.listing.has != nil
+	if displaced != nil {
+		m.succeed(displaced)
+		s.rebuild()
+		return
+	}
 	if s.memberships[c.guest][0] != m {
 		return
 	}
@@ -163,14 +190,18 @@ func (s *service) remove(guest unique.Handle[string], m *membership) {
 	if len(memberships) == 0 {
 		delete(s.memberships, guest)
 	} else if i == 0 {
-		next := memberships[0].connections
-		for i := range min(len(next), len(m.connections)) {
-			place := &next[i].listing.place
-			*place = min(*place, m.connections[i].listing.place)
-		}
+		memberships[0].succeed(m)
 	}
 	if i == 0 {
 		s.rebuild()
+	}
+}
+
+// succeed has m take the places of another membership, but for those where it is earlier itself.
+func (m *membership) succeed(other *membership) {
+	for i := range min(len(m.connections), len(other.connections)) {
+		place := &m.connections[i].listing.place
+		*place = min(*place, other.connections[i].listing.place)
 	}
 }
 

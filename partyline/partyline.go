@@ -122,7 +122,8 @@ func (p *Partyline) observing() Observer {
 }
 
 // Operator returns a new operator for the guest. Operators with the same guest name are replicas of
-// one guest: for each service, only the one that connected to it first and has not left is asked.
+// one guest: for each service, only the one that connected to it first and has not left is asked. Those
+// of other nodes, from OperatorOn, come after those of this one.
 // An empty name makes an operator for a caller that is not a guest. It cannot connect, and asks
 // everyone.
 func (p *Partyline) Operator(guest string) *Operator {
@@ -139,6 +140,7 @@ type GuestInfo struct {
 	Services []string  // those it is connected under, in alphabetical order
 	Replicas int       // how many operators of this guest are on the line
 	Joined   time.Time // since when the guest has been on the line
+	Node     string    // where the guest is, if it is not here: see Partyline.OperatorOn
 }
 
 // presentGuest is a guest on the line. It is guarded by Partyline.mu.
@@ -148,23 +150,41 @@ type presentGuest struct {
 	since     time.Time
 }
 
-func (g *presentGuest) info(name string) GuestInfo {
-	var services []string
+// info returns what is known of the guest by those of its operators that count.
+func (g *presentGuest) info(name string, counts func(*Operator) bool) (info GuestInfo, ok bool) {
+	info = GuestInfo{Name: name, Joined: g.since}
+	here := false
 	for o := range g.operators {
-		services = slices.AppendSeq(services, maps.Keys(o.memberships))
+		if !counts(o) {
+			continue
+		}
+		info.Services = slices.AppendSeq(info.Services, maps.Keys(o.memberships))
+		info.Replicas++
+		if here = here || o.node == ""; here {
+			info.Node = ""
+		} else {
+			info.Node = max(info.Node, o.node)
+		}
 	}
-	slices.Sort(services)
-	return GuestInfo{name, slices.Compact(services), len(g.operators), g.since}
+	slices.Sort(info.Services)
+	info.Services = slices.Compact(info.Services)
+	return info, info.Replicas > 0
 }
+
+func anywhere(*Operator) bool { return true }
 
 // Guests returns who is on the line, in alphabetical order: the guests that have joined, or
 // connected something, and have not left.
-func (p *Partyline) Guests() []GuestInfo {
+func (p *Partyline) Guests() []GuestInfo { return p.guestsWhere(anywhere) }
+
+func (p *Partyline) guestsWhere(counts func(*Operator) bool) []GuestInfo {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	guests := make([]GuestInfo, 0, len(p.guests))
 	for guest, present := range p.guests {
-		guests = append(guests, present.info(guest.Value()))
+		if info, ok := present.info(guest.Value(), counts); ok {
+			guests = append(guests, info)
+		}
 	}
 	slices.SortFunc(guests, func(a, b GuestInfo) int { return cmp.Compare(a.Name, b.Name) })
 	return guests
@@ -175,7 +195,7 @@ func (p *Partyline) Guest(name string) (GuestInfo, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if present, ok := p.guests[unique.Make(name)]; ok {
-		return present.info(name), true
+		return present.info(name, anywhere)
 	}
 	return GuestInfo{}, false
 }

@@ -71,6 +71,9 @@ func (r *round) await(answers *[]any, yield yieldFunc) (more bool) {
 
 // take collects an answer, or yields another reply, and says whether to go on.
 func (r *round) take(reply *Reply, answers *[]any, yield yieldFunc) (more bool) {
+	if several, ok := reply.Answer.(Replies); ok {
+		return r.takeEach(reply, several, answers, yield)
+	}
 	if reply.Err == nil && answers != nil {
 		r.collect(reply.Answer, answers)
 		return true
@@ -143,6 +146,9 @@ func (a *ask) settle(ctx context.Context, c *connection, shard uint32, began tim
 	switch answer, err := call(); {
 	case err == nil:
 		reply.Answer, reply.Err, came = answer, nil, remoteAnswered
+		if several, ok := answer.(Replies); ok {
+			came = a.cameOf(c, several)
+		}
 	case errors.Is(err, ErrHighAndDry):
 		reply.Err, came = ErrHighAndDry, remoteDeclined
 	default:

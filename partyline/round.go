@@ -56,7 +56,8 @@ type round struct {
 	only     unique.Handle[string]   // the one guest to ask; noGuest for all
 	alone    bool                    // that one, even if others are called whomever an ask is addressed to
 	local    bool                    // no remote handlers
-	picky    bool                    // above, only or local says whom to skip
+	here     bool                    // no guests of other nodes
+	picky    bool                    // above, only, local or here says whom to skip
 	spending *spending               // nil up to the second level
 
 	next   int               // the connection to call next
@@ -80,7 +81,7 @@ func (a *ask) around(o *Operator, order *order, payload any, answers *[]any, yie
 // round returns that of an ask which the operator begins.
 func (a *ask) round(o *Operator, order *order, payload any) round {
 	a.up = askOf(a.Context)
-	r := round{ask: a, order: order, connections: order.connections, payload: payload, shard: rand.Uint32(), self: a.guest, only: o.only, alone: o.only != noGuest, local: o.local}
+	r := round{ask: a, order: order, connections: order.connections, payload: payload, shard: rand.Uint32(), self: a.guest, only: o.only, alone: o.only != noGuest, local: o.local, here: o.here}
 	if r.alone {
 		r.connections = a.service.ofOne(order, r.only.Value(), payload)
 	} else if order.index != nil {
@@ -92,7 +93,7 @@ func (a *ask) round(o *Operator, order *order, payload any) round {
 	if a.up != nil && !r.nest() {
 		r.connections, r.ended = nil, ErrLoop
 	}
-	r.picky = r.only != noGuest || r.local || len(r.above) > 0
+	r.picky = r.only != noGuest || r.local || r.here || len(r.above) > 0
 	return r
 }
 
@@ -256,7 +257,7 @@ func (r *round) skips(c *connection) bool {
 }
 
 func (r *round) skipsOther(c *connection) bool {
-	return r.local && c.remote || slices.Contains(r.above, c.guest) || r.only != noGuest && r.only != c.guest && (r.alone || !c.forAll)
+	return r.local && c.remote || r.here && c.away || slices.Contains(r.above, c.guest) || r.only != noGuest && r.only != c.guest && (r.alone || !c.forAll)
 }
 
 // collect appends an answer. If there is no room, it makes room for those of all.
