@@ -64,6 +64,7 @@ func newApplication(g *Guest, i *party.Invitation, path string) *application {
 	}
 	a.slots = newSlots(g.MaxAsks, time.Duration(g.Timeout), &overload{application: a})
 	i.OnConditions(a.conditions)
+	i.OnStatement(a.statement)
 	return a
 }
 

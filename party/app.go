@@ -81,6 +81,7 @@ type App struct {
 	entries  map[string]*Entry
 	keys     token.Ring // of all guests: none may have another's
 	warnings []func()   // for Start, when all of the config is there
+	onParty  []func(*Entry)
 
 	autoKeys   []*autoKey
 	askServers []askServer   // while it runs

@@ -85,12 +85,11 @@ func (e *Entry) AskContext(r *http.Request, guest string, keys token.Keys) (ctx 
 	}
 	var under *partyline.Call
 	if process, _, _ := strings.Cut(t.Root, "."); process == processID {
-		if loaded, ok := roots.Load(t.Root); ok {
-			under = loaded.(weak.Pointer[partyline.Call]).Value()
-		}
-		if under == nil {
+		if under = runningCall(t.Root); under == nil {
 			return ctx, end, nil // it has ended
 		}
+	} else {
+		under = awayCallOf(t.Root)
 	}
 	steps := make([]partyline.Step, len(t.Path))
 	for i, step := range t.Path {
@@ -147,6 +146,14 @@ func rootOf(ctx context.Context) *root {
 		return &root{id: id}, func() { forget(id) }
 	}).(*root)
 	return attached
+}
+
+// runningCall returns the call of this process that is known by that id, nil if it has ended.
+func runningCall(id string) *partyline.Call {
+	if loaded, ok := roots.Load(id); ok {
+		return loaded.(weak.Pointer[partyline.Call]).Value()
+	}
+	return nil
 }
 
 // GiveURL takes down that who asks for a URL in that context is given this answer.

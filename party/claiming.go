@@ -188,7 +188,7 @@ func (p linkPreference) Prefers(guest string, answer any) bool {
 	}
 	m, _ := p.entry.mounts.Load(guest)
 	if m, ok := m.(*mount); ok {
-		if u.RawPath, ok = claimpath.Below(u, cleanMount(m.host.escapedPrefixFor(p.ctx))); !ok {
+		if u.RawPath, ok = claimpath.Below(u, cleanMount(m.prefix(p.ctx))); !ok {
 			return false
 		}
 		if u.Path, err = url.PathUnescape(u.RawPath); err != nil {

@@ -241,7 +241,12 @@ func (c *collecting) charges(guest string, most int) []subrequest.Charge {
 
 // TakeAnswer counts what the guest answers to the ask whose context is ctx, of up to limit bytes, as SendWith does.
 func (i *Invitation) TakeAnswer(ctx context.Context, answer []byte, limit int) error {
-	charges := collectingOf(ctx).charges(i.invited.guest, limit)
+	return TakeAnswerOf(ctx, i.invited.guest, answer, limit)
+}
+
+// TakeAnswerOf is Invitation.TakeAnswer for any guest. It is experimental.
+func TakeAnswerOf(ctx context.Context, guest string, answer []byte, limit int) error {
+	charges := collectingOf(ctx).charges(guest, limit)
 	for n, c := range charges {
 		if !c.Take(len(answer)) {
 			for _, c := range charges[:n] {

@@ -45,6 +45,7 @@ type Entry struct {
 	origins    sync.Map // of scheme and host, to nil: where guests' URLs may lead
 	mounts     sync.Map // of guest to *mount
 	conditions sync.Map // of guest to func() []Condition
+	statements sync.Map // of guest to func() Statement
 	values     sync.Map // that packages keep for it
 }
 
@@ -77,6 +78,9 @@ func (a *App) entry(name string) *Entry {
 		e.anyone = e.Operator("")
 		e.invited.Store(new([]*invited))
 		a.entries[name] = e
+		for _, f := range a.onParty {
+			f(e)
+		}
 	}
 	return e
 }

@@ -20,18 +20,19 @@ import (
 
 // mount is where a guest is mounted.
 type mount struct {
-	host       *Host
-	path       string // in the party, escaped
+	prefix     func(context.Context) string // of the party, escaped, for whoever asks in that context
+	path       string                       // in the party, escaped
 	stripped   string // the same, unescaped
 	allPrivate bool   // what is below it
 	unseen     string // what the guest does not see of the path, as claimpath.Clean has it
 	taken      bool   // whether that is by the invite as the guest took it
+	here       bool   // not on another node
 }
 
 // pathFor returns where the guest is mounted for whoever asks in that context, escaped.
-func (m *mount) pathFor(ctx context.Context) string { return m.host.escapedPrefixFor(ctx) + m.path }
+func (m *mount) pathFor(ctx context.Context) string { return m.prefix(ctx) + m.path }
 
-// MountFor returns the path at which an invited guest is mounted for whoever asks in that
+// MountFor returns the path at which an invited guest, or one of another node, is mounted for whoever asks in that
 // context, escaped. It is empty for other guests.
 func (e *Entry) MountFor(ctx context.Context, guest string) string {
 	if m, ok := e.mounts.Load(guest); ok {
@@ -48,7 +49,7 @@ func (i *Invitation) Mount(path string) {
 
 func (i *Invitation) setMount(path, unseen string, taken bool) {
 	stripped, _ := url.PathUnescape(path) // it is a part of a URL's escaped path
-	i.mount = &mount{i.host, path, stripped, i.host.guests.private.Contains(stripped), unseen, taken}
+	i.mount = &mount{i.host.escapedPrefixFor, path, stripped, i.host.guests.private.Contains(stripped), unseen, taken, true}
 	i.host.entry.mounts.Store(i.invited.guest, i.mount)
 	i.host.entry.Changed()
 }

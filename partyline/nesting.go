@@ -43,13 +43,16 @@ func PathOf(ctx context.Context, line *Partyline) []Step {
 	return path
 }
 
-// WithPath returns a context to ask in as if these asks, outermost first and at least one, had led to it.
+// WithPath returns a context to ask in as if these asks, outermost first, had led to it.
 // It is for askers that no context can reach, such as other processes. The asks belong to the given
 // call, which comes from CallOf, or to a new one if it is nil. End a new call when the asks with the
 // context have been answered. It is experimental.
 func WithPath(ctx context.Context, line *Partyline, path []Step, call *Call) (context.Context, *Call) {
 	if call == nil {
 		call = new(Call)
+	}
+	if len(path) == 0 {
+		return context.WithValue(ctx, callKey{}, call), call
 	}
 	up := askOf(ctx)
 	for i, step := range path {
@@ -64,6 +67,9 @@ func WithPath(ctx context.Context, line *Partyline, path []Step, call *Call) (co
 	}
 	return ctx, call
 }
+
+// callKey is the context key of the call of an ask that no asks have led to, and whose call is not its own.
+type callKey struct{}
 
 // Call is an outermost ask with all that are nested in it. Its methods may be called from any
 // goroutine. It is experimental.
@@ -91,7 +97,11 @@ func (a *ask) ofCall() *Call {
 		a = a.up
 	}
 	if a.call.Load() == nil {
-		a.call.CompareAndSwap(nil, new(Call))
+		call, lent := a.Context.Value(callKey{}).(*Call)
+		if !lent {
+			call = new(Call)
+		}
+		a.call.CompareAndSwap(nil, call)
 	}
 	return a.call.Load()
 }

@@ -222,7 +222,7 @@ func (r *round) end() {
 	if r.remote != nil {
 		r.remote.cancel()
 	}
-	if call := r.call.Load(); call != nil && r.up == nil {
+	if call := r.call.Load(); call != nil && r.up == nil && r.Context.Value(callKey{}) == nil {
 		call.End()
 	}
 }
