@@ -7,13 +7,9 @@ package httpguest
 
 import (
 	"context"
-	"fmt"
 	"maps"
-	"net/url"
 	"slices"
-	"strings"
 
-	"github.com/wsgiparty/wsgiparty/internal/claimpath"
 	"github.com/wsgiparty/wsgiparty/internal/claimpattern"
 	"github.com/wsgiparty/wsgiparty/internal/manifest"
 	"github.com/wsgiparty/wsgiparty/internal/urltemplate"
@@ -122,14 +118,10 @@ func (a *application) lastingClaims(claim claimer) partyline.Handler {
 // answerClaims returns a handler of the service claims.
 func (a *application) answerClaims(claim claimer) partyline.Handler {
 	return func(ctx context.Context, payload any) (any, error) {
-		r, err := party.ClaimRequestOf(payload)
-		if err == nil {
-			r.Path, err = cleanPath(r.Path)
-		}
+		r, err := party.CleanClaimRequestOf(payload)
 		if err != nil {
 			return nil, err
 		}
-		r.Host = strings.ToLower(r.Host)
 		if a.isDown() {
 			r.Because("its application is down, and `unavailable pass` leaves its requests to others")
 			return nil, partyline.ErrHighAndDry
@@ -141,19 +133,6 @@ func (a *application) answerClaims(claim claimer) partyline.Handler {
 		r.By(by)
 		return true, nil
 	}
-}
-
-// cleanPath returns an escaped path in the form in which it is claimed, whoever wrote it.
-func cleanPath(escaped string) (string, error) {
-	u := url.URL{Path: escaped}
-	if strings.IndexByte(escaped, '%') >= 0 {
-		var err error
-		if u.Path, err = url.PathUnescape(escaped); err != nil {
-			return "", fmt.Errorf("the path is not escaped as in a URL: %w", err)
-		}
-		u.RawPath = escaped
-	}
-	return claimpath.Clean(&u), nil
 }
 
 // mayClaim reports whether a request is one that the application's manifest may claim.

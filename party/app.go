@@ -77,11 +77,12 @@ type App struct {
 
 	loaded time.Time // when it started
 
-	mu       sync.RWMutex
-	entries  map[string]*Entry
-	keys     token.Ring // of all guests: none may have another's
-	warnings []func()   // for Start, when all of the config is there
-	onParty  []func(*Entry)
+	mu         sync.RWMutex
+	entries    map[string]*Entry
+	keys       token.Ring // of all guests: none may have another's
+	warnings   []func()   // for Start, when all of the config is there
+	onParty    []func(*Entry)
+	newParties []*Entry // of which those have not been told
 
 	autoKeys   []*autoKey
 	askServers []askServer   // while it runs

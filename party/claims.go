@@ -6,10 +6,14 @@
 package party
 
 import (
+	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
+	"strings"
 	"sync"
 
+	"github.com/wsgiparty/wsgiparty/internal/claimpath"
 	"github.com/wsgiparty/wsgiparty/partyline"
 )
 
@@ -53,6 +57,30 @@ func ClaimRequestOf(payload any) (ClaimRequest, error) {
 		return r, nil
 	}
 	return partyline.PayloadAs[ClaimRequest](payload)
+}
+
+// CleanClaimRequestOf is ClaimRequestOf for payloads that anybody may have written: the host is in lower case, and the
+// path in the form that ClaimRequest says.
+func CleanClaimRequestOf(payload any) (ClaimRequest, error) {
+	r, err := ClaimRequestOf(payload)
+	if err == nil {
+		r.Path, err = cleanPath(r.Path)
+	}
+	r.Host = strings.ToLower(r.Host)
+	return r, err
+}
+
+// cleanPath returns an escaped path in the form in which it is claimed, whoever wrote it.
+func cleanPath(escaped string) (string, error) {
+	u := url.URL{Path: escaped}
+	if strings.IndexByte(escaped, '%') >= 0 {
+		var err error
+		if u.Path, err = url.PathUnescape(escaped); err != nil {
+			return "", fmt.Errorf("the path is not escaped as in a URL: %w", err)
+		}
+		u.RawPath = escaped
+	}
+	return claimpath.Clean(&u), nil
 }
 
 // By tells the asker by which pattern, or by what else, the request is claimed. A handler calls it before it

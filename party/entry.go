@@ -78,9 +78,7 @@ func (a *App) entry(name string) *Entry {
 		e.anyone = e.Operator("")
 		e.invited.Store(new([]*invited))
 		a.entries[name] = e
-		for _, f := range a.onParty {
-			f(e)
-		}
+		a.newParties = append(a.newParties, e)
 	}
 	return e
 }
@@ -96,7 +94,7 @@ func (a *App) Entry(party string) *Entry {
 // that would mute another is an error.
 func (a *App) add(h *Host) (*Entry, error) {
 	a.mu.Lock()
-	defer a.mu.Unlock()
+	defer a.unlock()
 	e := a.entry(h.name)
 	for _, other := range e.hosts {
 		if err := h.conflict(other); err != nil {
@@ -200,7 +198,7 @@ func Join(ctx caddy.Context, party, guest string) (*partyline.Operator, error) {
 		return nil, err
 	}
 	a.mu.Lock()
-	defer a.mu.Unlock()
+	defer a.unlock()
 	e := a.entry(party)
 	if modules := ctx.Modules(); len(modules) > 0 { // the last one is being provisioned
 		e.joinedBy[string(modules[len(modules)-1].CaddyModule().ID)] = true

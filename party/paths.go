@@ -22,11 +22,11 @@ import (
 type mount struct {
 	prefix     func(context.Context) string // of the party, escaped, for whoever asks in that context
 	path       string                       // in the party, escaped
-	stripped   string // the same, unescaped
-	allPrivate bool   // what is below it
-	unseen     string // what the guest does not see of the path, as claimpath.Clean has it
-	taken      bool   // whether that is by the invite as the guest took it
-	here       bool   // not on another node
+	stripped   string                       // the same, unescaped
+	allPrivate bool                         // what is below it
+	unseen     string                       // what the guest does not see of the path, as claimpath.Clean has it
+	taken      bool                         // whether that is by the invite as the guest took it
+	here       bool                         // not on another node
 }
 
 // pathFor returns where the guest is mounted for whoever asks in that context, escaped.

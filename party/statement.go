@@ -9,10 +9,14 @@ package party
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/wsgiparty/wsgiparty/internal/invitepath"
+	"github.com/wsgiparty/wsgiparty/internal/kept"
+	"github.com/wsgiparty/wsgiparty/partyline"
 )
 
 // Statement is what a guest says of itself that holds wherever it is asked. It is experimental.
@@ -100,12 +104,32 @@ func (e *Entry) UnmountAway(guest string) {
 func (e *Entry) AddOrigin(origin *url.URL) { e.origins.Store(originOf(origin), nil) }
 
 // OnParty has f called with each party of the config: with those that are there at once, and with others when
-// they are first joined. f must not call the App. It is experimental.
+// they are first joined. It is experimental.
 func (a *App) OnParty(f func(*Entry)) {
 	a.mu.Lock()
-	defer a.mu.Unlock()
 	a.onParty = append(a.onParty, f)
-	for _, e := range a.entries {
+	there := slices.Collect(maps.Values(a.entries))
+	a.mu.Unlock()
+	for _, e := range there {
 		f(e)
 	}
+}
+
+// unlock unlocks the app, and tells of its new parties.
+func (a *App) unlock() {
+	parties, tell := a.newParties, a.onParty
+	a.newParties = nil
+	a.mu.Unlock()
+	for _, e := range parties {
+		for _, f := range tell {
+			f(e)
+		}
+	}
+}
+
+// OperatorAway returns a new operator for a guest of another node. It does not leave with the config: requests
+// in flight may still ask. It is experimental.
+func (e *Entry) OperatorAway(node, guest string) *partyline.Operator {
+	kept.Hold(&e.app.holds, guestsKept, guestIn{e.Name(), guest})
+	return e.OperatorOn(node, guest)
 }

@@ -38,7 +38,7 @@ func (o *Operator) Direct(guest string) *Operator {
 
 // directly returns the operator itself, which the caller need not allocate.
 func (o *Operator) directly(guest string) Operator {
-	return Operator{partyline: o.partyline, guest: o.guest, only: unique.Make(guest), local: o.local, direct: true}
+	return Operator{partyline: o.partyline, guest: o.guest, only: unique.Make(guest), local: o.local, here: o.here, direct: true}
 }
 
 // ofOne returns the connections of one guest to call with the payload, and maybe others.

@@ -59,8 +59,8 @@ const exitUnreachable = 2
 
 type unreachableError struct{ error }
 
-// Call makes a request below Path to the running Caddy's admin API, and returns the decoded
-// response; with --json it is printed, too.
+// Call makes a request below Path to the running Caddy's admin API, or to a path that begins with a slash, and returns the
+// decoded response; with --json it is printed, too.
 func Call[T any](fl caddycmd.Flags, method, path string, body []byte) (response T, err error) {
 	response, encoded, err := call[T](fl, method, path, body)
 	if err == nil && fl.Bool("json") {
@@ -136,7 +136,10 @@ func request(address, method, path string, body []byte, header http.Header) (*ht
 		header = make(http.Header)
 	}
 	header.Set("Connection", "close") // AdminAPIRequest makes a new client each time, whose connections would stay
-	r, err := caddycmd.AdminAPIRequest(address, method, Path+path, header, bytes.NewReader(body))
+	if !strings.HasPrefix(path, "/") {
+		path = Path + path
+	}
+	r, err := caddycmd.AdminAPIRequest(address, method, path, header, bytes.NewReader(body))
 	if err == nil {
 		return r, nil
 	}
