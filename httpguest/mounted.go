@@ -76,7 +76,8 @@ func (m *mounting) put(h http.Header) {
 // putURL returns a URL reference, of the application's own origin or none, under the mount. One that is relative to the
 // request's path is so below the mount as well.
 func (m *mounting) putURL(reference string) string {
-	origin, path := m.cutOrigin(reference)
+	head := pathOf(reference)
+	origin, path := m.cutOrigin(asBrowsersRead.Replace(head) + reference[len(head):])
 	if origin != "" && !strings.HasPrefix(path, "/") {
 		path = "/" + path
 	}
@@ -86,6 +87,9 @@ func (m *mounting) putURL(reference string) string {
 	path, rest := path[:len(pathOf(path))], path[len(pathOf(path)):]
 	return origin + m.putPath(removeDotSegments(path)) + rest
 }
+
+// asBrowsersRead makes of what stands before a query what it is to browsers.
+var asBrowsersRead = strings.NewReplacer("\t", "", `\`, "/")
 
 // cutOrigin cuts the scheme and host off a URL of the origin that the application was asked at. It returns
 // no path for one of another.

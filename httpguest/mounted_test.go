@@ -34,6 +34,13 @@ var mounted = []struct{ header, answered, want string }{
 	{"Location", "/blog/%2E%2e/x", "/blog/x"},
 	{"Location", "/a/./b/..", "/blog/a/"},
 	{"Location", "/a/.b/..c", "/blog/a/.b/..c"},
+	{"Location", `/a\..\..\shop?b=\`, `/blog/shop?b=\`},
+	{"Location", "/.\t./shop", "/blog/shop"},
+	{"Location", `\shop`, "/blog/shop"},
+	{"Location", `/\example.com`, `/\example.com`}, // which is another host to browsers
+	{"Location", `http:\\localhost\login`, "http://localhost/blog/login"},
+	{"Location", "/\u202e/%00/\xff", "/blog/\u202e/%00/\xff"},
+	{"Location", "///example.com/login", "///example.com/login"},
 	{"Location", "/caf%C3%A9?q=%2F", "/blog/caf%C3%A9?q=%2F"},
 	{"Location", "/100%", "/blog/100%"},
 	{"Location", "next", "next"},
@@ -65,6 +72,9 @@ var mounted = []struct{ header, answered, want string }{
 	{"Set-Cookie", "session=1; Path=/; HttpOnly", "session=1; Path=/blog; HttpOnly"},
 	{"Set-Cookie", "session=/;path = /admin/ ;Secure", "session=/;path =/blog/admin/;Secure"},
 	{"Set-Cookie", "session=1; Path=/blog/", "session=1; Path=/blog/"},
+	{"Set-Cookie", "session=1; Path=/x; path=/shop", "session=1; Path=/blog/x; path=/blog/shop"},
+	{"Set-Cookie", "session=1; Path=//evil.example", "session=1; Path=/blog//evil.example"},
+	{"Set-Cookie", `session=1; Path="/"`, `session=1; Path="/"`}, // which is none to browsers
 	{"Set-Cookie", "session=1; Path=/blogs", "session=1; Path=/blog/blogs"},
 	{"Set-Cookie", "session=1", "session=1"},
 	{"Set-Cookie", "session=1; Path=", "session=1; Path="},
