@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/wsgiparty/wsgiparty/internal/claimpattern"
@@ -236,15 +237,26 @@ func (g *Guest) warn() {
 	if g.rewritten || slices.ContainsFunc(invites, func(i party.InviteInfo) bool { return !i.Accepted && slices.Contains(g.passed, i.Guest) }) {
 		return
 	}
+	guest, uri := g.whom()
 	as := ""
-	if g.Name != "" {
-		as = " as " + g.Name
+	if guest != "" {
+		as = " as " + guest
+		if strings.ContainsAny(guest, " \t\"") {
+			as = " as " + strconv.Quote(guest)
+		}
 	}
-	hint := "write `invite <mount>/" + invitepath.Segment + "/" + as + "` in the wsgi_party block; <mount> is what the paths of the application's pages begin with"
+	hint := "write `invite " + uri + as + "` in the wsgi_party block"
+	if strings.HasPrefix(uri, "<") {
+		hint += "; <mount> is what the paths of the application's pages begin with"
+	}
 	if len(g.passed) > 0 {
 		hint = fmt.Sprintf("the invites that come here are for %q: write `invite <uri> as %s` in the wsgi_party block, or leave out the name in wsgi_party_guest", g.passed, g.Name)
 	} else {
 		for _, i := range invites {
+			if i.URI == uri && i.Accepted {
+				hint = fmt.Sprintf("the invite to %s is taken before it comes here: leave out this handler or what takes it, or mount this application at another path, with an invite of its own", i.URI)
+				break
+			}
 			if i.Accepted || i.Status == 0 && i.Err == nil || g.Name != "" && g.Name != i.Guest {
 				continue
 			}
@@ -252,10 +264,36 @@ func (g *Guest) warn() {
 			if i.Status == 0 {
 				became = "ended with the error: " + i.Err.Error()
 			}
-			hint = fmt.Sprintf("is it the application of the invite to %s, which %s before it came here? Then: %s. Otherwise %s", i.URI, became, i.Hint, hint)
+			if i.URI == uri {
+				hint = fmt.Sprintf("the invite to %s %s before it came here: %s", i.URI, became, i.Hint)
+			} else {
+				hint = fmt.Sprintf("is it the application of the invite to %s, which %s before it came here? Then: %s. Otherwise %s", i.URI, became, i.Hint, hint)
+			}
 			break
 		}
 	}
+	named := zap.Skip()
+	if guest != "" {
+		named = zap.String("guest", guest)
+	}
 	g.logger.Warn("no invite reached a wsgi_party_guest handler: its application is not on the line",
-		zap.String("party", g.host.Name()), zap.String("guest", g.Name), zap.String("hint", hint))
+		zap.String("party", g.host.Name()), named, zap.String("hint", hint))
+}
+
+// whom returns whose invite would come to the handler, as far as its name and its place in the routes say, and to where.
+func (g *Guest) whom() (guest, uri string) {
+	path, ok := g.host.PathTo(g)
+	if !ok {
+		return g.Name, "<mount>/" + invitepath.Segment + "/"
+	}
+	path += "/" + invitepath.Segment + "/"
+	return cmp.Or(g.Name, invitepath.Guest(path)), invitepath.Escape(path)
+}
+
+// wrap says which handler an error is of.
+func (s *speaker) wrap(err error) error {
+	if guest, _ := (*Guest)(s).whom(); guest != "" {
+		return fmt.Errorf("wsgi_party_guest of guest %q: %w", guest, err)
+	}
+	return fmt.Errorf("a wsgi_party_guest: %w", err)
 }

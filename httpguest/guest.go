@@ -330,13 +330,13 @@ func (s *speaker) Awaits(guest string) bool {
 // Speaks reports whether it has taken an invite.
 func (s *speaker) Speaks() bool { return s.speaksFor.Load() != nil }
 
-// Check returns what is wrong with the keys.
+// Check returns what is wrong with the keys or with direct.
 func (s *speaker) Check() error {
 	if s.keysErr != nil {
-		return fmt.Errorf("wsgi_party_guest %q: %w", s.Name, s.keysErr)
+		return s.wrap(s.keysErr)
 	}
 	if err := (*Guest)(s).resolveDirect(); err != nil {
-		return fmt.Errorf("wsgi_party_guest %q: %w", s.Name, err)
+		return s.wrap(err)
 	}
 	return nil
 }
