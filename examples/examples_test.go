@@ -30,6 +30,7 @@ import (
 
 	"github.com/wsgiparty/wsgiparty/conformance"
 	"github.com/wsgiparty/wsgiparty/internal/check"
+	"github.com/wsgiparty/wsgiparty/internal/chromium"
 	"github.com/wsgiparty/wsgiparty/internal/debian"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
 	"github.com/wsgiparty/wsgiparty/internal/token"
@@ -225,8 +226,8 @@ func (r *running) testLinks(t *testing.T) {
 // testBrowser clicks through all applications. The last one knows nobody: its pages have moved to
 // the others.
 func (r *running) testBrowser(t *testing.T) {
-	b := openBrowser(t)
-	b.visit(r.site + "/")
+	b := visitor{t, chromium.Open(t).NewPage()}
+	b.Visit(r.site + "/")
 	b.sees("home")
 	var names []string
 	for _, application := range processes {

@@ -49,21 +49,20 @@ const faults = `(() => {
 func TestThePagesOfTheTrialLookWell(t *testing.T) {
 	s := startTrial(t)
 	look := func(page string) {
-		s.visit(s.address + page)
+		s.Visit(s.address + page)
 		s.becomes(page+" complete", "location.pathname + ' ' + document.readyState")
 		for _, width := range []int{320, 768, 1280, 2000} {
 			for _, scheme := range []string{"light", "dark"} {
 				if scheme == "dark" && width != 1280 {
 					continue // its colours are the same everywhere
 				}
-				s.emulate(scheme, width, 900)
-				got, err := s.evaluate(faults)
-				check.Must(t, err)
+				s.Dark(scheme == "dark")
+				s.Size(width, 900)
+				got := s.Get(faults)
 				check.ErrorIf(t, got != "", "%s, %s, %d px wide:\n%s", page, scheme, width, got)
 			}
 		}
-		text, err := s.evaluate("document.body.innerText")
-		check.Must(t, err)
+		text := s.Get("document.body.innerText")
 		check.ErrorIf(t, regexp.MustCompile(`(?i)error|unknown|not found|nobody knows|fail|<no value>|<nil>|%!`).MatchString(text), "%s reads like an error:\n%s", page, text)
 	}
 	pages := []string{"/", "/magazine/", "/magazine/articles/lamplight", "/magazine/articles/tea", "/shop/", "/shop/products/brass-lamp", "/shop/products/teapot",
@@ -71,23 +70,15 @@ func TestThePagesOfTheTrialLookWell(t *testing.T) {
 	for _, page := range pages {
 		look(page)
 	}
-	got, err := s.evaluate("document.querySelector('h1').style = 'color: var(--paper); width: 3000px'; " + faults)
-	check.Must(t, err)
+	got := s.Get("document.querySelector('h1').style = 'color: var(--paper); width: 3000px'; " + faults)
 	check.ErrorIf(t, !strings.Contains(got, "contrast") || !strings.Contains(got, "wide"), "a heading that nobody can see, and is too wide, is well: %s", got)
-	s.visit(s.address + "/")
+	s.Visit(s.address + "/")
 	s.becomes("Links that follow", "document.title")
 	s.do("cafe")
 	s.becomes("3", "frames.length")
 	for _, page := range []string{"/", "/magazine/", "/magazine/articles/tea", "/shop/products/teapot", "/cafe/evenings/owls"} {
 		look(page)
 	}
-}
-
-// emulate has the browser be a screen of this width, with this colour scheme.
-func (s trial) emulate(scheme string, width, height int) {
-	s.Helper()
-	check.Must(s.T, s.call("Emulation.setDeviceMetricsOverride", map[string]any{"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false}, nil))
-	check.Must(s.T, s.call("Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{{"name": "prefers-color-scheme", "value": scheme}}}, nil))
 }
 
 // TestTheLinesForAnApplicationOfOnesOwnLoad writes what the trial ends with where it says.

@@ -7,7 +7,6 @@ package examples
 
 import (
 	"bytes"
-	"encoding/base64"
 	"flag"
 	"image"
 	"image/color"
@@ -27,16 +26,15 @@ func TestThePictureOfTheREADME(t *testing.T) {
 	const name = "../docs/trial.png"
 	if *picture {
 		s := startTrial(t)
-		check.Must(t, s.call("Emulation.setScrollbarsHidden", map[string]any{"hidden": true}, nil))
-		s.emulate("light", 1280, 900)
+		s.Call("Emulation.setScrollbarsHidden", map[string]any{"hidden": true}, nil)
+		s.Dark(false)
+		s.Size(1280, 900)
 		s.do("cafe")
 		s.becomes("/magazine/articles/lamplight /shop/products/brass-lamp /cafe/evenings/owls", addresses)
 		s.becomes("Magazine /magazine/ Shop /shop/ Café /cafe/", menu)
 		s.becomes("0", "[document, ...frames].flatMap((d) => d.getAnimations()).length")
 		s.becomes("true", "frames.every((d) => d.readyState === 'complete')")
-		var shot struct{ Data string }
-		check.Must(t, s.call("Page.captureScreenshot", map[string]any{"format": "png"}, &shot))
-		taken := check.Value(png.Decode(bytes.NewReader(check.Value(base64.StdEncoding.DecodeString(shot.Data))(t))))(t)
+		taken := check.Value(png.Decode(bytes.NewReader(s.Screenshot())))(t)
 		var small bytes.Buffer
 		check.Must(t, (&png.Encoder{CompressionLevel: png.BestCompression}).Encode(&small, paletted(taken)))
 		check.Must(t, os.WriteFile(name, small.Bytes(), 0o644))

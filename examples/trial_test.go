@@ -15,20 +15,20 @@ import (
 	"time"
 
 	"github.com/wsgiparty/wsgiparty/internal/check"
-	"github.com/wsgiparty/wsgiparty/internal/debian"
+	"github.com/wsgiparty/wsgiparty/internal/chromium"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
 )
 
 // trial is a Caddy that runs a copy of Caddyfile.example, with its first page in a browser.
 type trial struct {
-	*browser
+	*testing.T
+	*chromium.Page
 	dir, address string
 }
 
 func startTrial(t *testing.T) trial {
 	t.Helper()
-	debian.Install(t, "chromium")
-	site := trial{dir: t.TempDir(), address: "http://" + strings.Replace(testport.Address(t), "127.0.0.1", "localhost", 1)}
+	site := trial{T: t, dir: t.TempDir(), address: "http://" + strings.Replace(testport.Address(t), "127.0.0.1", "localhost", 1)}
 	admin := testport.Address(t)
 	text := check.Value(os.ReadFile("../Caddyfile.example"))(t)
 	copied := "{\n\tadmin " + admin + "\n\tpersist_config off\n}\n" + strings.Replace(string(text), "http://localhost:8080 {", site.address+" {", 1)
@@ -52,9 +52,8 @@ func startTrial(t *testing.T) trial {
 			t.FailNow()
 		}
 	}
-	site.browser = openBrowser(t)
-	check.Must(t, site.from.SetReadDeadline(time.Now().Add(20*time.Minute)))
-	site.visit(site.address + "/")
+	site.Page = chromium.Open(t).NewPage()
+	site.Visit(site.address + "/")
 	site.becomes("Links that follow complete", "document.title + ' ' + document.readyState")
 	return site
 }
@@ -67,8 +66,7 @@ func (s trial) config() string { return string(check.Value(os.ReadFile(s.file())
 // do runs the commands of a step, as the page shows them: twice, as somebody does who has missed that they worked.
 func (s trial) do(step string) {
 	s.Helper()
-	commands, err := s.evaluate("document.getElementById('" + step + "').innerText")
-	check.Must(s.T, err)
+	commands := s.Get("document.getElementById('" + step + "').innerText")
 	if strings.Count(commands, "go run ./cmd/caddy reload --config Caddyfile.example") != 1 || strings.Count(commands, "\n") != 1 {
 		s.Fatalf("the commands of step %s are\n%s", step, commands)
 	}
@@ -87,7 +85,7 @@ func (s trial) becomes(want, program string) {
 	var got string
 	var err error
 	for deadline := time.Now().Add(3 * time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-		if got, err = s.evaluate("((frames) => String(" + program + "))([...document.querySelectorAll('iframe')].map((f) => f.contentDocument))"); err == nil && got == want {
+		if got, err = s.Evaluate("((frames) => String(" + program + "))([...document.querySelectorAll('iframe')].map((f) => f.contentDocument))"); err == nil && got == want {
 			return
 		}
 	}
@@ -105,7 +103,7 @@ const (
 func TestTheTrialDoesWhatItsPageSays(t *testing.T) {
 	s := startTrial(t)
 	before := s.config()
-	check.Must(t, func() error { _, err := s.evaluate("window.stays = 'here'"); return err }())
+	s.Get("window.stays = 'here'")
 	s.becomes("/magazine/articles/lamplight /shop/products/brass-lamp", addresses)
 	s.becomes("/shop/products/brass-lamp", lampLink)
 	s.becomes("Magazine /magazine/ Shop /shop/", menu)
@@ -138,12 +136,10 @@ func TestTheTrialDoesWhatItsPageSays(t *testing.T) {
 // TestAPageOfTheTrialThatMovesAwaySaysSo looks at a page of the shop while that moves.
 func TestAPageOfTheTrialThatMovesAwaySaysSo(t *testing.T) {
 	s := startTrial(t)
-	commands, err := s.evaluate("document.getElementById('shop').innerText")
-	check.Must(t, err)
-	s.visit(s.address + "/shop/products/teapot")
+	commands := s.Get("document.getElementById('shop').innerText")
+	s.Visit(s.address + "/shop/products/teapot")
 	s.becomes("Teapot for two", "document.title")
-	_, err = s.evaluate("document.body.insertAdjacentHTML('beforeend', '<pre id=shop></pre>'); document.getElementById('shop').innerText = " + string(check.Value(json.Marshal(commands))(t)) + "; ''")
-	check.Must(t, err)
+	s.Get("document.body.insertAdjacentHTML('beforeend', '<pre id=shop></pre>'); document.getElementById('shop').innerText = " + string(check.Value(json.Marshal(commands))(t)) + "; ''")
 	s.do("shop")
 	s.becomes("It lives elsewhere now", "document.title")
 	s.becomes("/store/", "[...document.querySelectorAll('nav a')].find((a) => a.textContent === 'Shop').pathname")

@@ -32,6 +32,7 @@ const patience = time.Minute
 type Browser struct {
 	t      testing.TB
 	to     *os.File
+	from   *os.File
 	reader *bufio.Reader
 	calls  int
 	pages  map[string]*Page // by session
@@ -61,7 +62,7 @@ func Open(t testing.TB) *Browser {
 	debian.Install(t, "chromium")
 	home := check.Value(os.MkdirTemp("", "chromium"))(t)
 	c := exec.Command("chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage",
-		"--user-data-dir="+home, "--remote-debugging-pipe")
+		"--ignore-certificate-errors", "--user-data-dir="+home, "--remote-debugging-pipe")
 	commands, to, err := os.Pipe()
 	check.Must(t, err)
 	from, results, err := os.Pipe()
@@ -73,8 +74,7 @@ func Open(t testing.TB) *Browser {
 	check.Must(t, c.Start())
 	commands.Close()
 	results.Close()
-	b := &Browser{t: t, to: to, reader: bufio.NewReader(from), pages: make(map[string]*Page)}
-	check.Must(t, from.SetReadDeadline(time.Now().Add(5*patience)))
+	b := &Browser{t: t, to: to, from: from, reader: bufio.NewReader(from), pages: make(map[string]*Page)}
 	t.Cleanup(func() {
 		_ = b.call("", "Browser.close", nil, nil) // it may be gone before it answers
 		_ = syscall.Kill(-c.Process.Pid, syscall.SIGKILL)
@@ -114,6 +114,9 @@ func (b *Browser) call(session, method string, parameters, result any) error {
 		Params    any    `json:"params,omitempty"`
 	}{b.calls, method, session, parameters})
 	if err != nil {
+		return err
+	}
+	if err := b.from.SetReadDeadline(time.Now().Add(5 * patience)); err != nil {
 		return err
 	}
 	if _, err := b.to.Write(append(text, 0)); err != nil {
