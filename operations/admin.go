@@ -18,6 +18,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/wsgiparty/wsgiparty/internal/admincommand"
+	"github.com/wsgiparty/wsgiparty/internal/natural"
 	"github.com/wsgiparty/wsgiparty/internal/nearest"
 	"github.com/wsgiparty/wsgiparty/internal/wire"
 	"github.com/wsgiparty/wsgiparty/party"
@@ -207,9 +208,25 @@ func toJSON(p party.PartyInfo) partyJSON {
 	for service, guests := range p.Partyline.Services() {
 		services = append(services, serviceJSON{service, guests})
 	}
-	slices.SortFunc(services, func(a, b serviceJSON) int { return strings.Compare(a.Service, b.Service) })
 	_, replies := p.Partyline.Counts()
-	return partyJSON{p.Partyline.Name(), p.Loaded, each(p.Invites, inviteToJSON), each(p.Partyline.Guests(), guestToJSON), services, each(replies, countToJSON), each(p.Partyline.Askers(), askerToJSON), trafficToJSON(trafficOf(p)), p.AskURLs}
+	shown := partyJSON{p.Partyline.Name(), p.Loaded, each(p.Invites, inviteToJSON), each(p.Partyline.Guests(), guestToJSON), services, each(replies, countToJSON), each(p.Partyline.Askers(), askerToJSON), trafficToJSON(trafficOf(p)), p.AskURLs}
+	shown.sort()
+	return shown
+}
+
+// sort has s2 come before s10.
+func (p *partyJSON) sort() {
+	by := func(guest, otherGuest, service, otherService string) int {
+		return cmp.Or(natural.Compare(guest, otherGuest), natural.Compare(service, otherService))
+	}
+	slices.SortFunc(p.Guests, func(a, b guestJSON) int { return by(a.Guest, b.Guest, "", "") })
+	slices.SortFunc(p.Services, func(a, b serviceJSON) int { return by("", "", a.Service, b.Service) })
+	slices.SortFunc(p.Counts, func(a, b countJSON) int { return by(a.Guest, b.Guest, a.Service, b.Service) })
+	slices.SortFunc(p.Askers, func(a, b askerJSON) int { return by(a.Guest, b.Guest, a.Service, b.Service) })
+	slices.SortFunc(p.Traffic.Guests, func(a, b guestTrafficJSON) int { return by(a.Guest, b.Guest, "", "") })
+	for _, g := range p.Guests {
+		slices.SortFunc(g.Services, natural.Compare)
+	}
 }
 
 func guestToJSON(g partyline.GuestInfo) guestJSON {

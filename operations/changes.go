@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/wsgiparty/wsgiparty/internal/admincommand"
+	"github.com/wsgiparty/wsgiparty/internal/natural"
 	"github.com/wsgiparty/wsgiparty/party"
 )
 
@@ -185,7 +186,7 @@ func (p *partyJSON) askChanges(now partyJSON) (events []event) {
 			failures = append(failures, event{What: "ask failed", Guest: c.Guest, Service: c.Service, Text: excerptOf(c.LastError), color: admincommand.Red})
 		}
 	}
-	slices.Sort(services)
+	slices.SortFunc(services, natural.Compare)
 	for _, service := range services {
 		events = append(events, event{What: "asked", Service: service, Text: sums[service].outcomes()})
 	}

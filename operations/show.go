@@ -30,8 +30,8 @@ Shows a party in five tables:
 - how often each guest was asked for a service, and how that ended.
 - how many requests went to each guest, if any did.
 
-If the terminal is too narrow for a table, the widest column moves below each
-row.`
+If the terminal is too narrow for a table, empty columns are left out, and the
+widest move below each row.`
 
 func commandShow(fl caddycmd.Flags) error {
 	p, err := admincommand.Call[partyJSON](fl, http.MethodGet, admincommand.EscapeSegment(fl.Arg(0)), nil)

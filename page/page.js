@@ -7,6 +7,7 @@
 	let shown = null, etag = "", before = new Map(), paused = false, timer = 0, controller = null, lastGood = null;
 
 	const number = (n) => n.toLocaleString("en");
+	const byName = new Intl.Collator("en", { numeric: true }).compare;
 	const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
 	const time = (text) => new Date(text).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
 	const plural = (n, one, many) => number(n) + " " + (n === 1 ? one : many);
@@ -129,7 +130,7 @@
 				if (!replying.has(guest) && (!chosen.guest || guest === chosen.guest || known.asks)) known.replies.push({ guest, service: s.service, asked: 0, answered: 0, declined: 0, failed: 0, refused: 0 });
 			}
 		}
-		const all = [...services.values()].sort((a, b) => b.bad - a.bad || b.asks - a.asks || b.asked - a.asked || (a.name < b.name ? -1 : 1));
+		const all = [...services.values()].sort((a, b) => b.bad - a.bad || b.asks - a.asks || b.asked - a.asked || byName(a.name, b.name));
 		return all;
 	}
 
@@ -144,8 +145,8 @@
 				node.weight += n + 1;
 			}
 		});
-		const all = [...nodes.values()].sort((a, b) => b.n - a.n || (a.name < b.name ? -1 : 1));
-		return [all.slice(0, mostNodes).sort((a, b) => a.sum / a.weight - b.sum / b.weight || (a.name < b.name ? -1 : 1)), Math.max(0, all.length - mostNodes)];
+		const all = [...nodes.values()].sort((a, b) => b.n - a.n || byName(a.name, b.name));
+		return [all.slice(0, mostNodes).sort((a, b) => a.sum / a.weight - b.sum / b.weight || byName(a.name, b.name)), Math.max(0, all.length - mostNodes)];
 	}
 
 	function node(kind) {
@@ -323,7 +324,7 @@
 		document.title = (d.totals.not_joined || d.guests.some((g) => g.conditions.length) ? "▲ " : "") + name + " · party";
 		setText(id("totals"), [
 			plural(d.totals.guests, "guest", "guests") + " on the line" + (d.totals.not_joined ? ", " + d.totals.not_joined + " not" : ""),
-			plural(d.totals.services, "service", "services"), plural(d.totals.asks, "ask", "asks"),
+			plural(d.totals.services, "service", "services") + ", asked for " + plural(d.totals.asks, "time", "times") + " since Caddy started",
 			d.totals.failed + d.totals.refused ? plural(d.totals.failed + d.totals.refused, "failed reply", "failed replies") : "nothing failed",
 			d.traffic_since ? "traffic since " + time(d.traffic_since) : "",
 		].filter(Boolean).join(" · "));

@@ -15,6 +15,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/wsgiparty/wsgiparty/internal/natural"
 	"github.com/wsgiparty/wsgiparty/internal/traffic"
 	"github.com/wsgiparty/wsgiparty/internal/wire"
 	"github.com/wsgiparty/wsgiparty/party"
@@ -174,17 +175,17 @@ func (s *snapshot) sort() {
 		if a.inTrouble() != b.inTrouble() {
 			return map[bool]int{true: -1, false: 1}[a.inTrouble()]
 		}
-		return strings.Compare(a.Guest, b.Guest)
+		return natural.Compare(a.Guest, b.Guest)
 	})
 	rank := make(map[string]int) // of services
 	for i, svc := range s.Services {
 		rank[svc.Service] = i
 	}
 	slices.SortFunc(s.Askers, func(a, b asker) int {
-		return cmp.Or(cmp.Compare(rank[a.Service], rank[b.Service]), cmp.Compare(b.Asks, a.Asks), strings.Compare(a.Guest, b.Guest))
+		return cmp.Or(cmp.Compare(rank[a.Service], rank[b.Service]), cmp.Compare(b.Asks, a.Asks), natural.Compare(a.Guest, b.Guest))
 	})
 	slices.SortFunc(s.Replies, func(a, b reply) int {
-		return cmp.Or(cmp.Compare(rank[a.Service], rank[b.Service]), cmp.Compare(b.bad(), a.bad()), cmp.Compare(b.Asked, a.Asked), strings.Compare(a.Guest, b.Guest))
+		return cmp.Or(cmp.Compare(rank[a.Service], rank[b.Service]), cmp.Compare(b.bad(), a.bad()), cmp.Compare(b.Asked, a.Asked), natural.Compare(a.Guest, b.Guest))
 	})
 }
 
@@ -192,7 +193,7 @@ func (s *snapshot) sort() {
 func worst(a, b *service) int { return cmp.Or(cmp.Compare(b.bad(), a.bad()), mostAsked(a, b)) }
 
 func mostAsked(a, b *service) int {
-	return cmp.Or(cmp.Compare(b.Asks, a.Asks), cmp.Compare(b.Asked, a.Asked), strings.Compare(a.Service, b.Service))
+	return cmp.Or(cmp.Compare(b.Asks, a.Asks), cmp.Compare(b.Asked, a.Asked), natural.Compare(a.Service, b.Service))
 }
 
 func names(all []string, most int) []string {

@@ -44,7 +44,7 @@ func (t *Table) Row(cells ...any) {
 		if !ok {
 			in.Value = c
 		}
-		row[i] = cell{cmp.Or(Printable(fmt.Sprint(in.Value)), "-"), in.Color}
+		row[i] = cell{cmp.Or(Printable(fmt.Sprint(in.Value)), empty), in.Color}
 	}
 	t.rows = append(t.rows, row)
 }
@@ -86,10 +86,13 @@ func Print(fl caddycmd.Flags, tables ...*Table) error {
 	return err
 }
 
-const gap = "  "
+const (
+	gap   = "  "
+	empty = "-"
+)
 
-// write writes the table in aligned columns. Of those for which the terminal is too narrow, the widest
-// are written below their row instead.
+// write writes the table in aligned columns. Where the terminal is too narrow for them, it leaves out those that
+// are empty, and writes the widest below their row.
 func (t *Table) write(to *strings.Builder, terminal Terminal) {
 	widths, folded := t.fit(terminal.Width)
 	for i, row := range t.rows {
@@ -108,7 +111,7 @@ func (t *Table) write(to *strings.Builder, terminal Terminal) {
 		}
 		to.WriteByte('\n')
 		for column, c := range row {
-			if i > 0 && folded[column] && c.text != "-" {
+			if i > 0 && folded[column] && c.text != empty {
 				title := strings.ToLower(t.rows[0][column].text)
 				writeBelow(to, terminal, title, c)
 			}
@@ -127,6 +130,17 @@ func (t *Table) fit(width int) (widths []int, folded []bool) {
 		}
 		sum += widths[i] + len(gap)
 	}
+	fold := func(column int) {
+		folded[column] = true
+		sum -= widths[column] + len(gap)
+	}
+	if width > 0 && sum > width && len(t.rows) > 1 {
+		for i := 1; i < len(titles); i++ {
+			if !slices.ContainsFunc(t.rows[1:], func(row []cell) bool { return row[i].text != empty }) {
+				fold(i)
+			}
+		}
+	}
 	for width > 0 && sum > width && len(t.rows) > 1 {
 		widest := 0
 		for i := 1; i < len(titles); i++ {
@@ -137,8 +151,7 @@ func (t *Table) fit(width int) (widths []int, folded []bool) {
 		if widest == 0 {
 			break // the first column stays
 		}
-		folded[widest] = true
-		sum -= widths[widest] + len(gap)
+		fold(widest)
 	}
 	return widths, folded
 }

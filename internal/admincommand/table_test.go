@@ -41,6 +41,12 @@ func TestTablesFitTheirTerminal(t *testing.T) {
 		"    \x1b[1mhint\x1b[0m  is the application\n"+
 		"          running? It is asked\n"+
 		"          again by itself\n")
+	table = NewTable("GUEST", "MANIFEST OF", "ERROR", "HINT")
+	table.Row("blog", "", "", "")
+	table.Row("shop", "", "", "")
+	check.Equal(t, written(table, Terminal{Width: 20}), "GUEST\nblog\nshop\n")
+	check.Equal(t, strings.Count(written(table, Terminal{Width: 40}), "HINT"), 1, "there is room for it")
+	check.Equal(t, strings.Count(written(table, Terminal{}), "HINT"), 1, "scripts get all columns")
 	check.Equal(t, written(NewTable("GUESTS ASK AT", "http://127.0.0.1:2080/"), Terminal{Width: 10}), "GUESTS ASK AT  http://127.0.0.1:2080/\n")
 }
 
