@@ -12,7 +12,8 @@ import (
 
 func init() {
 	httpcaddyfile.RegisterHandlerDirective("wsgi_party_page", caddytokens.ParseHandler[Page])
-	httpcaddyfile.RegisterDirectiveOrder("wsgi_party_page", httpcaddyfile.Before, "respond")
+	// Behind a password, and in front of parties and handles that may have a guest for all paths.
+	httpcaddyfile.RegisterDirectiveOrder("wsgi_party_page", httpcaddyfile.Before, "invoke")
 }
 
 // UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:

@@ -44,12 +44,13 @@ func TestTheDirective(t *testing.T) {
 	}
 }
 
-// TestTheDirectivesPlace has the page behind a password wherever that is written, and before what answers everything.
+// TestTheDirectivesPlace has the page behind a password wherever that is written, and in front of a party and a handle
+// that answer everything.
 func TestTheDirectivesPlace(t *testing.T) {
-	config, _, err := partytest.AdaptCaddyfile("localhost {\nrespond all\nwsgi_party_page\nbasic_auth {\nme $2a$14$Zkx19XLiW6VYouLHR5NmfOFU0z2GTNmpkT/5qqR7hx4IjWJPDhjvG\n}\n}")
+	config, _, err := partytest.AdaptCaddyfile("localhost {\nwsgi_party {\nrespond all\n}\nhandle {\nrespond all\n}\nwsgi_party_page /party\nbasic_auth {\nme $2a$14$Zkx19XLiW6VYouLHR5NmfOFU0z2GTNmpkT/5qqR7hx4IjWJPDhjvG\n}\n}")
 	check.Must(t, err)
 	text := string(config)
-	password, shown, answer := strings.Index(text, `"handler":"authentication"`), strings.Index(text, `"handler":"wsgi_party_page"`), strings.Index(text, `"handler":"static_response"`)
+	password, shown, answer := strings.Index(text, `"handler":"authentication"`), strings.Index(text, `"handler":"wsgi_party_page"`), strings.Index(text, `"handler":"subroute","routes":[{"handle":[{"body":"all"`)
 	check.ErrorIf(t, !(0 < password && password < shown && shown < answer), text)
 }
 
