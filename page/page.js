@@ -6,10 +6,12 @@
 	const chosen = { find: "", guest: "", service: "" };
 	let shown = null, etag = "", before = new Map(), paused = false, timer = 0, controller = null, lastGood = null;
 
-	const number = (n) => n.toLocaleString("en");
+	// Each of these formats thousands of times: toLocaleString would set up a new one each time.
+	const number = new Intl.NumberFormat("en").format;
 	const byName = new Intl.Collator("en", { numeric: true }).compare;
-	const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
-	const time = (text) => new Date(text).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+	const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 }).format;
+	const dates = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+	const time = (text) => dates.format(new Date(text));
 	const plural = (n, one, many) => number(n) + " " + (n === 1 ? one : many);
 
 	function make(tag, className, text) {
@@ -167,7 +169,7 @@
 			const button = li.firstChild, [name, n] = button.children;
 			const text = item.name || "no guest";
 			setText(name, text);
-			setText(n, item.n ? compact.format(item.n) : "");
+			setText(n, item.n ? compact(item.n) : "");
 			const guest = guests && guests.get(item.name), state = guest && stateOf(guest);
 			button.title = item.name ? text + (state ? ", " + state[2] : "") : "pages, the admin API, and others that are no guests";
 			button.disabled = item.name === "";
@@ -295,6 +297,9 @@
 			li.append(box);
 			return li;
 		}, (li, g) => {
+			const pressed = chosen.guest === g.guest, text = JSON.stringify([g, pressed, d.traffic_since]);
+			if (li.text === text) return;
+			li.text = text;
 			const [name, state, mount, services, counts, traffic, share, error, joined] = li.firstChild.children;
 			setText(name, g.guest);
 			const [kind, sign, says] = stateOf(g);
@@ -303,7 +308,7 @@
 			setText(mount, g.mount ? "at " + g.mount : g.invites.length ? "invited at " + g.invites[0].uri : "a module, not invited");
 			const more = g.service_count - g.services.length;
 			setText(services, g.services.length ? (g.service_count === 1 ? "Service: " : "Services: ") + g.services.join(", ") + (more > 0 ? ", and " + number(more) + " more" : "") : "No services");
-			setText(counts, "asks " + compact.format(g.asks) + " · is asked " + compact.format(g.asked) + (g.declined ? " · ◇ declined " + compact.format(g.declined) : "") + (g.failed + g.refused ? " · ▲ failed " + compact.format(g.failed + g.refused) : ""));
+			setText(counts, "asks " + compact(g.asks) + " · is asked " + compact(g.asked) + (g.declined ? " · ◇ declined " + compact(g.declined) : "") + (g.failed + g.refused ? " · ▲ failed " + compact(g.failed + g.refused) : ""));
 			const metered = d.traffic_since && g.requests > 0;
 			traffic.hidden = share.hidden = !metered;
 			if (metered) {
@@ -314,7 +319,7 @@
 			setText(error, g.last_error ? "Last error: " + g.last_error : "");
 			joined.hidden = !g.on_line;
 			setText(joined, g.on_line ? "on the line since " + time(g.joined) + (g.replicas > 1 ? ", " + g.replicas + " replicas" : "") : "");
-			li.firstChild.setAttribute("aria-pressed", String(chosen.guest === g.guest));
+			li.firstChild.setAttribute("aria-pressed", String(pressed));
 		});
 	}
 

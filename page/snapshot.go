@@ -141,6 +141,7 @@ func (s *snapshot) count(line *partyline.Partyline) {
 		s.Totals.Asks += c.Asks
 	}
 	_, replies := line.Counts()
+	s.Replies = make([]reply, 0, len(replies))
 	for _, c := range replies {
 		n := outcomes{c.Asked, c.Answered, c.Declined, c.Failed, c.Refused}
 		if svc := s.services[c.Service]; svc != nil {

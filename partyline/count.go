@@ -48,7 +48,7 @@ type ReplyCount struct {
 type Durations struct {
 	Count   uint64                   // how many there are
 	Sum     time.Duration            // all of them together
-	Buckets map[time.Duration]uint64 // how many were at most that long
+	Buckets map[time.Duration]uint64 // how many were at most that long; nil if there are none
 }
 
 // durationBounds are the upper bounds of the buckets that durations are counted in.
@@ -124,13 +124,20 @@ func (c *counter) replies() ReplyCount {
 	r := ReplyCount{
 		Guest: c.guest, Service: c.service, Asked: n[answered] + n[declined] + n[failed] + n[called],
 		Answered: n[answered] + n[remoteAnswered], Declined: n[declined] + n[remoteDeclined], Failed: n[failed] + n[remoteFailed], Refused: n[refused],
-		Durations: Durations{Sum: time.Duration(c.duration.Load()), Buckets: make(map[time.Duration]uint64)},
+		Durations: Durations{Sum: time.Duration(c.duration.Load())},
 	}
 	r.LastFailure, _ = c.lastFailure.Load().(error)
+	var atMost [len(durationBounds)]uint64
 	for i := range c.buckets {
 		r.Durations.Count += c.buckets[i].Load()
 		if i < len(durationBounds) {
-			r.Durations.Buckets[durationBounds[i]] = r.Durations.Count
+			atMost[i] = r.Durations.Count
+		}
+	}
+	if r.Durations.Count > 0 {
+		r.Durations.Buckets = make(map[time.Duration]uint64, len(durationBounds))
+		for i, bound := range durationBounds {
+			r.Durations.Buckets[bound] = atMost[i]
 		}
 	}
 	return r

@@ -243,10 +243,10 @@ func (p *Partyline) service(name string) *service {
 // together, as "other". Partylines that share their Counts are counted together, too. An ask under way
 // may be counted in part.
 func (p *Partyline) Counts() ([]AskCount, []ReplyCount) {
-	asks, replies, seen := []AskCount{}, []ReplyCount{}, make(map[*counter]bool)
 	counts := p.options.Counts
 	counts.mu.Lock()
 	defer counts.mu.Unlock()
+	asks, replies, seen := []AskCount{}, make([]ReplyCount, 0, len(counts.counters)), make(map[*counter]bool, len(counts.counters))
 	for what, c := range counts.counters {
 		if what.guest == "" {
 			c.settle()
