@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/wsgiparty/wsgiparty/internal/check"
+	"github.com/wsgiparty/wsgiparty/internal/chromium"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
 )
@@ -33,22 +34,69 @@ func caddyCommand(ctx context.Context, t testing.TB, arguments ...string) *exec.
 	return c
 }
 
+// process is a Caddy with the page of party main, whose grace period is an hour.
+type process struct {
+	admin, site, caddyfile string
+	command                *exec.Cmd
+	ended                  chan error
+}
+
+func startProcess(ctx context.Context, t testing.TB) *process {
+	t.Helper()
+	c := &process{admin: testport.Address(t), site: testport.Address(t), caddyfile: filepath.Join(t.TempDir(), "Caddyfile"), ended: make(chan error, 1)}
+	c.write(t, "blog")
+	c.command = caddyCommand(ctx, t, "run", "--config", c.caddyfile)
+	check.Must(t, c.command.Start())
+	go func() { c.ended <- c.command.Wait() }()
+	return c
+}
+
+// write writes a Caddyfile with that guest.
+func (c *process) write(t testing.TB, guest string) {
+	t.Helper()
+	check.Must(t, os.WriteFile(c.caddyfile, []byte("{\nadmin "+c.admin+"\npersist_config off\nauto_https off\nskip_install_trust\ngrace_period 1h\n}\nhttp://"+c.site+" {\nwsgi_party_page /party main\nwsgi_party main {\ninvite /"+guest+"/__invite__/\nhandle_path /"+guest+"/* {\nwsgi_party_guest {\nurl home /\n}\nrespond hello\n}\n}\n}\n"), 0o600))
+}
+
+// reload loads the config with that guest.
+func (c *process) reload(ctx context.Context, t testing.TB, guest string) {
+	t.Helper()
+	c.write(t, guest)
+	output, err := caddyCommand(ctx, t, "reload", "--config", c.caddyfile, "--adapter", "caddyfile").Output()
+	check.ErrorIf(t, err != nil, string(output))
+}
+
+// stop stops Caddy, as systemd does.
+func (c *process) stop(t testing.TB) {
+	t.Helper()
+	check.Must(t, c.command.Process.Signal(syscall.SIGTERM))
+	select {
+	case err := <-c.ended:
+		check.Must(t, err)
+	case <-time.After(time.Minute):
+		t.Error("Caddy has not stopped after a minute")
+	}
+}
+
+// show starts the command that shows the page, and returns its address.
+func (c *process) show(ctx context.Context, t testing.TB) (address string, shown *exec.Cmd) {
+	t.Helper()
+	shown = caddyCommand(ctx, t, "wsgi-party", "page", "main", "--config", c.caddyfile, "--adapter", "caddyfile")
+	printed := check.Value(shown.StdoutPipe())(t)
+	check.Must(t, shown.Start())
+	for lines := bufio.NewScanner(printed); address == "" && lines.Scan(); {
+		if line := strings.TrimSpace(lines.Text()); strings.HasPrefix(line, "http://127.0.0.1:") {
+			address = line
+		}
+	}
+	return address, shown
+}
+
 // TestOpenPagesAndACaddyThatReloadsAndStops has ten pages open, of a Caddy and of the command, which Caddy waits for at most
 // as long as an answer takes: its grace period is an hour.
 func TestOpenPagesAndACaddyThatReloadsAndStops(t *testing.T) {
-	admin, site := testport.Address(t), testport.Address(t)
-	caddyfile := filepath.Join(t.TempDir(), "Caddyfile")
-	write := func(guest string) {
-		t.Helper()
-		check.Must(t, os.WriteFile(caddyfile, []byte("{\nadmin "+admin+"\npersist_config off\nauto_https off\nskip_install_trust\ngrace_period 1h\n}\nhttp://"+site+" {\nwsgi_party_page /party main\nwsgi_party main {\ninvite /"+guest+"/__invite__/\nhandle_path /"+guest+"/* {\nwsgi_party_guest {\nurl home /\n}\nrespond hello\n}\n}\n}\n"), 0o600))
-	}
-	write("blog")
 	ctx, end := context.WithCancel(t.Context())
 	defer end()
-	running := caddyCommand(ctx, t, "run", "--config", caddyfile)
-	check.Must(t, running.Start())
-	ended := make(chan error, 1)
-	go func() { ended <- running.Wait() }()
+	c := startProcess(ctx, t)
 	show := func(url string) (string, error) {
 		r, err := http.NewRequestWithContext(ctx, "GET", url, nil)
 		check.Must(t, err)
@@ -60,22 +108,14 @@ func TestOpenPagesAndACaddyThatReloadsAndStops(t *testing.T) {
 		return partytest.ReadAll(t, response), nil
 	}
 	partytest.Eventually(t, "Caddy runs", func() bool {
-		body, err := show("http://" + site + "/party")
+		body, err := show("http://" + c.site + "/party")
 		return err == nil && strings.Contains(body, `"guest":"blog","mount":"/blog","on_line":true`)
 	})
 
 	// The command, by address and by config, names what there is, and tells of what there is not.
-	output, err := caddyCommand(ctx, t, "wsgi-party", "page", "mian", "--address", admin).Output()
+	output, err := caddyCommand(ctx, t, "wsgi-party", "page", "mian", "--address", c.admin).Output()
 	check.ErrorIf(t, err == nil, string(output))
-	shown := caddyCommand(ctx, t, "wsgi-party", "page", "main", "--config", caddyfile, "--adapter", "caddyfile")
-	printed := check.Value(shown.StdoutPipe())(t)
-	check.Must(t, shown.Start())
-	address := ""
-	for lines := bufio.NewScanner(printed); address == "" && lines.Scan(); {
-		if line := strings.TrimSpace(lines.Text()); strings.HasPrefix(line, "http://127.0.0.1:") {
-			address = line
-		}
-	}
+	address, shown := c.show(ctx, t)
 	host, path, _ := strings.Cut(strings.TrimPrefix(address, "http://"), "/")
 	check.ErrorIf(t, len(path) < 33, address, "can be guessed")
 	body, err := show(address)
@@ -95,7 +135,7 @@ func TestOpenPagesAndACaddyThatReloadsAndStops(t *testing.T) {
 	var polling sync.WaitGroup
 	var served atomic.Int64
 	for i := range 10 {
-		url := []string{"http://" + site + "/party", address}[i%2]
+		url := []string{"http://" + c.site + "/party", address}[i%2]
 		polling.Go(func() {
 			client := &http.Client{Transport: new(http.Transport)}
 			defer client.CloseIdleConnections()
@@ -111,21 +151,67 @@ func TestOpenPagesAndACaddyThatReloadsAndStops(t *testing.T) {
 			}
 		})
 	}
-	write("magazine")
-	output, err = caddyCommand(ctx, t, "reload", "--config", caddyfile, "--adapter", "caddyfile").Output()
-	check.ErrorIf(t, err != nil, string(output))
+	c.reload(ctx, t, "magazine")
 	partytest.Eventually(t, "the pages show the new config", func() bool { return served.Load() >= 30 })
-	check.Must(t, running.Process.Signal(syscall.SIGTERM))
-	select {
-	case err := <-ended:
-		check.Must(t, err)
-	case <-time.After(time.Minute):
-		t.Error("Caddy has not stopped after a minute")
-	}
+	c.stop(t)
 	body, _ = show(address)
 	check.Has(t, body, "no Caddy answers at the admin address")
 	check.Must(t, shown.Process.Signal(os.Interrupt))
 	check.Must(t, shown.Wait())
 	end()
 	polling.Wait()
+}
+
+// TestTabsOfABrowserHoldNeitherAReloadNorAStop has four tabs look at the page of a Caddy and at that of the command.
+func TestTabsOfABrowserHoldNeitherAReloadNorAStop(t *testing.T) {
+	ctx, end := context.WithCancel(t.Context())
+	defer end()
+	c := startProcess(ctx, t)
+	partytest.Eventually(t, "Caddy runs", func() bool {
+		response, err := http.Get("http://" + c.site + "/party")
+		if err == nil {
+			response.Body.Close()
+		}
+		return err == nil
+	})
+	address, shown := c.show(ctx, t)
+	b := chromium.Open(t)
+	var tabs []*chromium.Page
+	for i := range 4 {
+		p := b.NewPage()
+		p.Call("Emulation.setFocusEmulationEnabled", map[string]any{"enabled": true}, nil) // else only the last one is visible, and polls
+		p.Visit([]string{"http://" + c.site + "/party", address}[i%2])
+		tabs = append(tabs, p)
+	}
+	all := func(condition string) {
+		t.Helper()
+		for _, p := range tabs {
+			p.Until(condition)
+		}
+	}
+	all("document.visibilityState === 'visible'")
+	live := "document.getElementById('status').textContent === 'Live' && "
+	for _, guest := range []string{"blog", "magazine", "shop"} {
+		if guest != "blog" {
+			c.reload(ctx, t, guest)
+		}
+		all(live + boxOf(guest) + ".includes('● joined')")
+		all("document.querySelectorAll('.box').length === 1")
+	}
+	c.stop(t)
+	all("document.getElementById('status').className === 'lost'")
+	for i, p := range tabs {
+		said := p.Get("document.getElementById('status').textContent")
+		check.Has(t, said, []string{"Caddy does not answer", "no Caddy answers at the admin address"}[i%2])
+		check.Has(t, p.Get(boxOf("shop")), "joined", "what was seen last stays")
+	}
+
+	// Another Caddy takes its place, and the tabs go on by themselves.
+	c.command = caddyCommand(ctx, t, "run", "--config", c.caddyfile)
+	check.Must(t, c.command.Start())
+	go func() { c.ended <- c.command.Wait() }()
+	all(live + boxOf("shop"))
+	c.stop(t)
+	check.Must(t, shown.Process.Signal(os.Interrupt))
+	check.Must(t, shown.Wait())
 }
