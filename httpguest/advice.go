@@ -11,10 +11,10 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/wsgiparty/wsgiparty/internal/claimpattern"
+	"github.com/wsgiparty/wsgiparty/internal/guestname"
 	"github.com/wsgiparty/wsgiparty/internal/invitepath"
 	"github.com/wsgiparty/wsgiparty/internal/manifest"
 	"github.com/wsgiparty/wsgiparty/party"
@@ -238,14 +238,7 @@ func (g *Guest) warn() {
 		return
 	}
 	guest, uri := g.whom()
-	as := ""
-	if guest != "" {
-		as = " as " + guest
-		if strings.ContainsAny(guest, " \t\"") {
-			as = " as " + strconv.Quote(guest)
-		}
-	}
-	hint := "write `invite " + uri + as + "` in the wsgi_party block"
+	hint := "write `invite " + uri + " as " + cmp.Or(guest, "<name>") + "` in the wsgi_party block"
 	if strings.HasPrefix(uri, "<") {
 		hint += "; <mount> is what the paths of the application's pages begin with"
 	}
@@ -287,7 +280,10 @@ func (g *Guest) whom() (guest, uri string) {
 		return g.Name, "<mount>/" + invitepath.Segment + "/"
 	}
 	path += "/" + invitepath.Segment + "/"
-	return cmp.Or(g.Name, invitepath.Guest(path)), invitepath.Escape(path)
+	if guest = cmp.Or(g.Name, invitepath.Guest(path)); guestname.Check(guest) != nil {
+		guest = ""
+	}
+	return guest, invitepath.Escape(path)
 }
 
 // wrap says which handler an error is of.
