@@ -57,10 +57,16 @@ export interface Party {
    * @throws LinkError if nobody can make it, unless there is a fallback
    */
   urlFor(name: string, values?: Values, options?: { fallback?: string | undefined }): Promise<string>
-  /** Returns the answers of all others, none if nobody has one or the party is not reached. */
-  ask<Answer = any>(service: string, payload?: unknown): Promise<Answer[]>
-  /** Returns the first answer, or undefined if nobody has one. */
-  askFirst<Answer = any>(service: string, payload?: unknown): Promise<Answer | undefined>
+  /**
+   * Returns the answers of all others, none if nobody has one or the party is not reached.
+   * @param options with `guest` that one only is asked
+   */
+  ask<Answer = any>(service: string, payload?: unknown, options?: { guest?: string | undefined }): Promise<Answer[]>
+  /**
+   * Returns the first answer, or undefined if nobody has one.
+   * @param options with `guest` that one only is asked
+   */
+  askFirst<Answer = any>(service: string, payload?: unknown, options?: { guest?: string | undefined }): Promise<Answer | undefined>
   /** What Caddy took off the path of the request that is being handled, such as `/blog`. */
   readonly mount: string
 }

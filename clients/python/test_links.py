@@ -318,6 +318,26 @@ class AskTest(Case):
             with self.assertRaises(ValueError):
                 self.guest.ask(name)
 
+    def test_asking_one_guest(self):
+        self.caddy({})
+        self.server.respond = lambda request: (
+            [answers(1), answers()] if request["path"] == "/" else answers(*request["json"])
+        )
+        self.assertEqual(self.guest.ask("x", [1, 2], guest="größe & co"), [1, 2])
+        self.assertEqual(self.guest.ask_first("x", [1, 2], guest="shop"), 1)
+        self.assertEqual(self.guest.ask_first("x", [], default=7, guest="shop"), 7)
+        self.guest.ask_many([("x", 1), ("y", 2)], first=True, guest="größe & co")
+        self.assertEqual([r["path"] for r in self.server.requests], [
+            "/x?guest=gr%C3%B6%C3%9Fe%20%26%20co", "/x?first&guest=shop", "/x?first&guest=shop", "/",
+        ])
+        self.assertEqual(
+            self.server.requests[3]["json"][1],
+            {"service": "y", "payload": 2, "first": True, "guest": "größe & co"},
+        )
+        for name in ("", 7, "\ud800"):
+            with self.assertRaisesRegex(ValueError, "is no name of a guest"):
+                self.guest.ask("x", guest=name)
+
     def test_nowhere_to_ask(self):
         self.caddy({})
         guest = self.new_guest(url="")

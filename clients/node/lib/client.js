@@ -58,7 +58,7 @@ export class Client {
   /**
    * Asks, with as few requests as Caddy lets, and returns a result for each ask: undefined for what failed. One that
    * lasts has the version of the line until which it is so.
-   * @param {{service: string, payload: string, first: boolean}[]} asks with payloads as JSON
+   * @param {{service: string, payload: string, first: boolean, guest?: string}[]} asks with payloads as JSON
    * @param {string} key
    * @param {Record<string, string>} headers
    */
@@ -163,12 +163,13 @@ function isList(batch) {
 
 function requestFor(batch) {
   if (isList(batch)) return ['/', `[${batch.map(encodeAsk).join()}]`]
-  const [{ service, payload, first }] = batch
-  return [`/${service}${first ? '?first' : ''}`, payload]
+  const [{ service, payload, first, guest }] = batch
+  const query = [...(first ? ['first'] : []), ...(guest === undefined ? [] : [`guest=${encodeURIComponent(guest)}`])].join('&')
+  return [`/${service}${query && '?'}${query}`, payload]
 }
 
-function encodeAsk({ service, payload, first }) {
-  return `{"service":${JSON.stringify(service)},"payload":${payload}${first ? ',"first":true' : ''}}`
+function encodeAsk({ service, payload, first, guest }) {
+  return `{"service":${JSON.stringify(service)},"payload":${payload}${first ? ',"first":true' : ''}${guest === undefined ? '' : `,"guest":${JSON.stringify(guest)}`}}`
 }
 
 /** Returns the asks in such parts as Caddy takes. */

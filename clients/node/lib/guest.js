@@ -264,7 +264,7 @@ export class Guest {
 
   /**
    * Returns the answers to each ask, none to what failed.
-   * @param {{service: string, payload: string, first: boolean}[]} asks
+   * @param {{service: string, payload: string, first: boolean, guest?: string}[]} asks
    */
   async ask(asks, request = this.request) {
     return (await this.results(asks, request)).map(({ answers }) => answers)

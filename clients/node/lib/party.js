@@ -55,25 +55,28 @@ export class Party {
    * Returns the answers of all others to a question, none if nobody has one or the party is not reached.
    * @param {string} service
    * @param {unknown} [payload]
+   * @param {{guest?: string}} [options] the only guest to ask
    * @returns {Promise<any[]>}
    */
-  async ask(service, payload) {
-    return this.#ask(service, payload, false)
+  async ask(service, payload, { guest } = {}) {
+    return this.#ask({ service, payload, first: false, guest })
   }
 
   /**
    * Returns the first answer to a question, or undefined if nobody has one.
    * @param {string} service
    * @param {unknown} [payload]
+   * @param {{guest?: string}} [options] the only guest to ask
    */
-  async askFirst(service, payload) {
-    const [answer] = await this.#ask(service, payload, true)
+  async askFirst(service, payload, { guest } = {}) {
+    const [answer] = await this.#ask({ service, payload, first: true, guest })
     return answer
   }
 
-  async #ask(service, payload, first) {
-    if (typeof service !== 'string' || service === '' || !service.isWellFormed()) throw new TypeError('a service is a text that is not empty')
-    const [answers] = await this.#guest.ask([{ service, payload: encode('the payload', payload), first }])
+  async #ask({ service, payload, first, guest }) {
+    if (!isName(service)) throw new TypeError('a service is a text that is not empty')
+    if (guest !== undefined && !isName(guest)) throw new TypeError("a guest's name is a text that is not empty")
+    const [answers] = await this.#guest.ask([{ service, payload: encode('the payload', payload), first, guest }])
     return answers
   }
 
@@ -81,4 +84,8 @@ export class Party {
   get mount() {
     return (this.#guest.isEnabled && this.#guest.request?.mount) || ''
   }
+}
+
+function isName(text) {
+  return typeof text === 'string' && text !== '' && text.isWellFormed()
 }

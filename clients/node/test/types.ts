@@ -33,9 +33,10 @@ instance.get('/', { config: { name: 'home' } }, async () => instance.party.urlFo
 const url: string = await line.urlFor('shop:cart', {}, { fallback: '' })
 const names: string[] = await line.ask<string>('name')
 const name: string | undefined = await line.askFirst('name', { id: 1 })
+const prices: number[] = await line.ask<number>('price', { id: 1 }, { guest: 'shop' })
 const mount: string = line.mount
 const { aud } = verifyToken('token', ['key', new Uint8Array(32)], { method: 'GET', url: '/' })
-console.log(url, names, name, mount, aud, new LinkError('x').code === 'ERR_PARTY_LINK', new InvalidTokenError('y').message)
+console.log(url, prices, names, name, mount, aud, new LinkError('x').code === 'ERR_PARTY_LINK', new InvalidTokenError('y').message)
 
 // @ts-expect-error: no application
 party({})

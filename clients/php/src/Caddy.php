@@ -45,7 +45,7 @@ final class Caddy
     /**
      * Asks all questions, and returns the list of answers to each. What fails is logged, and without answers.
      *
-     * @param list<array{string, string, bool}> $questions service, payload as JSON, and whether one answer is enough
+     * @param list<array{string, string, bool, 3?: ?string}> $questions service, payload as JSON, whether one answer is enough, and the only guest to ask
      * @param string $partyAsk the header of the request that is being handled
      * @param array<string, string> $headers what goes with the questions
      *
@@ -164,14 +164,16 @@ final class Caddy
     }
 
     /**
-     * @param list<array{string, string, bool}> $questions
+     * @param list<array{string, string, bool, 3?: ?string}> $questions
      * @return iterable<array<int, string>> their JSON by their number
      */
     private static function batches(array $questions): iterable
     {
         [$batch, $size] = [[], 2];
-        foreach ($questions as $i => [$service, $payload, $first]) {
-            $json = '{"service":' . Json::encode('the service', $service) . ",\"payload\":$payload" . ($first ? ',"first":true}' : '}');
+        foreach ($questions as $i => $question) {
+            [$service, $payload, $first, $guest] = $question + [3 => null];
+            $json = '{"service":' . Json::encode('the service', $service) . ",\"payload\":$payload" . ($first ? ',"first":true' : '')
+                . ($guest === null ? '}' : ',"guest":' . Json::encode("the guest's name", $guest) . '}');
             if ($batch !== [] && (count($batch) === self::MAX_BATCH || $size + strlen($json) >= self::MAX_BODY)) {
                 yield $batch;
                 [$batch, $size] = [[], 2];

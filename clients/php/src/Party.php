@@ -285,19 +285,21 @@ final class Party
     /**
      * Asks everybody else, and returns the list of their answers, in which objects are arrays. What failed is in the log.
      *
+     * @param ?string $guest the only one to ask
+     *
      * @return list<mixed>
      *
-     * @throws \InvalidArgumentException if JSON cannot carry the payload
+     * @throws \InvalidArgumentException if JSON cannot carry the payload, or the guest's name is empty
      */
-    public function ask(string $service, mixed $payload = null): array
+    public function ask(string $service, mixed $payload = null, ?string $guest = null): array
     {
-        return $this->questions([[$service, Json::payload('the payload for ' . Log::quote($service), $payload), false]])[0];
+        return $this->question($service, $payload, false, $guest);
     }
 
-    /** Asks the others until one answers, and returns the answer, or the default if nobody does. */
-    public function askFirst(string $service, mixed $payload = null, mixed $default = null): mixed
+    /** Asks the others, or only that guest, until one answers, and returns the answer, or the default if nobody does. */
+    public function askFirst(string $service, mixed $payload = null, mixed $default = null, ?string $guest = null): mixed
     {
-        $answers = $this->questions([[$service, Json::payload('the payload for ' . Log::quote($service), $payload), true]])[0];
+        $answers = $this->question($service, $payload, true, $guest);
         return $answers === [] ? $default : $answers[0];
     }
 
@@ -464,8 +466,17 @@ final class Party
         $this->used = [];
     }
 
+    /** @return list<mixed> */
+    private function question(string $service, mixed $payload, bool $first, ?string $guest): array
+    {
+        if ($guest === '') {
+            throw new \InvalidArgumentException("the guest's name is empty: write a name, or leave it out to ask everybody");
+        }
+        return $this->questions([[$service, Json::payload('the payload for ' . Log::quote($service), $payload), $first, $guest]])[0];
+    }
+
     /**
-     * @param list<array{string, string, bool}> $questions
+     * @param list<array{string, string, bool, 3?: ?string}> $questions
      * @return list<list<mixed>>
      */
     private function questions(array $questions): array

@@ -323,10 +323,12 @@ class SettingsTest(Case):
     def test_without_a_key_nothing_changes(self):
         printed = self.run_project(
             "print(settings.MIDDLEWARE)", "from wsgi_party.django import *",
-            "print(ask('x'))", "try: party_url('a:b')",
+            "print(ask('x'), ask('x', guest='g'), ask_first('x', None, 7, guest='g'))",
+            "try: ask('x', guest='')", "except ValueError as e: print(e)",
+            "try: party_url('a:b')",
             "except Exception as e: print(type(e).__name__)",
         )
-        self.assertEqual(printed, "['a']\n[]\nNoReverseMatch")
+        self.assertEqual(printed, "['a']\n[] [] 7\n'' is no name of a guest\nNoReverseMatch")
 
     def test_the_middleware_is_there_once(self):
         name = "wsgi_party.django.middleware.party"

@@ -462,6 +462,22 @@ class PartyTest(Case):
             evil.accept()
         self.assertEqual(self.caddy.requests, [])
 
+    def test_one_guest_is_asked(self):
+        self.application()
+
+        @self.app.get("/")
+        def index():
+            return jsonify([
+                self.party.ask("x", 1, guest="g"), self.party.ask_first("x", 2, 7, guest="g"),
+            ])
+
+        self.caddy.respond = lambda request: {"answers": [], "replies": []}
+        page = send(self.serve(), "GET", "/", headers=from_caddy(self.caddy, "/blog"))
+        self.assertEqual(page.json(), [[], 7])
+        self.assertEqual(
+            [r["path"] for r in self.caddy.requests], ["/x?guest=g", "/x?first&guest=g"]
+        )
+
     def test_a_token_is_handed_back_only_if_it_is_one(self):
         self.application()
 

@@ -331,13 +331,18 @@ class LinksTest(Case):
             return [
                 await party.ask("x"), await party.ask_many([("x", None), ("y", 1)], first=True),
                 await party.ask_first("x", default="d"), party.sync.ask_first("x", None, "e"),
+                await party.ask("x", guest="g"), await party.ask_first("x", default=1, guest="g"),
+                party.sync.ask("x", guest="g"), party.sync.ask_first("x", None, 2, guest="g"),
             ]
 
         port = self.linked(asks)
         self.caddy.respond = lambda request: (
             [{"answers": [n]} for n in range(2)] if request["path"] == "/" else {"answers": []}
         )
-        self.assertEqual(self.get(port, "/page"), [[], [[0], [1]], "d", "e"])
+        self.assertEqual(self.get(port, "/page"), [[], [[0], [1]], "d", "e", [], 1, [], 2])
+        self.assertEqual([r["path"] for r in self.caddy.requests][-4:], [
+            "/x?guest=g", "/x?first&guest=g", "/x?guest=g", "/x?first&guest=g",
+        ])
 
     def test_nobody_can_make_it(self):
         async def link(party):

@@ -28,6 +28,7 @@ class Ask(NamedTuple):
     service: str
     payload: bytes  # JSON
     first: bool = False  # whether the first answer is enough
+    guest: Optional[str] = None  # the only one to ask
 
 
 class Breaker:
@@ -165,7 +166,12 @@ class Caddy:
     ) -> List[Any]:
         if len(asks) == 1:
             ask, = asks
-            path = "/" + quote(ask.service, safe="") + ("?first" if ask.first else "")
+            path = "/" + quote(ask.service, safe="")
+            query = ["first"] * ask.first
+            if ask.guest is not None:
+                query.append("guest=" + quote(ask.guest, safe=""))
+            if query:
+                path += "?" + "&".join(query)
             body = ask.payload
         else:
             path = "/"
@@ -219,9 +225,9 @@ def answers_in(
     return []
 
 
-def can_be_asked(service: object) -> bool:
-    """Whether a guest elsewhere can have connected a service of this name."""
-    return isinstance(service, str) and service != "" and is_utf8(service)
+def can_be_asked(name: object) -> bool:
+    """Whether a service, or a guest, elsewhere can have this name."""
+    return isinstance(name, str) and name != "" and is_utf8(name)
 
 
 def _parts(asks: Sequence[Ask]) -> Iterator[List[Ask]]:
@@ -240,7 +246,9 @@ def _parts(asks: Sequence[Ask]) -> Iterator[List[Ask]]:
 
 
 def _one_of_several(ask: Ask) -> bytes:
-    return b"%s%s%s" % (_start(ask.service), ask.payload, b',"first":true}' if ask.first else b"}")
+    guest = b"" if ask.guest is None else b',"guest":%s' % json.dumps(ask.guest).encode()
+    first = b',"first":true' if ask.first else b""
+    return b"%s%s%s%s}" % (_start(ask.service), ask.payload, first, guest)
 
 
 @functools.lru_cache(maxsize=256)

@@ -250,20 +250,28 @@ class Guest(Line):
         """See :meth:`Links.fetch`."""
         self._links.fetch(links, endpoint)
 
-    def ask(self, service: str, payload: Any = None) -> List[Any]:
+    def ask(
+        self, service: str, payload: Any = None, *, guest: Optional[str] = None
+    ) -> List[Any]:
         """Returns everybody else's answers, none if nobody has one, or the party cannot
         be asked, which is logged.
-        """
-        return self.ask_many([(service, payload)])[0]
 
-    def ask_first(self, service: str, payload: Any = None, default: Any = NO_DEFAULT) -> Any:
+        :param guest: the only one to ask.
+        """
+        return self.ask_many([(service, payload)], guest=guest)[0]
+
+    def ask_first(
+        self, service: str, payload: Any = None, default: Any = NO_DEFAULT, *,
+        guest: Optional[str] = None,
+    ) -> Any:
         """Returns the first answer of everybody else's.
 
         :param default: what to return if nobody has one.
+        :param guest: the only one to ask.
         :raises HighAndDry: if nobody has one and there is no default. In a handler, that
             is to have none either.
         """
-        answers, = self.ask_many([(service, payload)], first=True)
+        answers, = self.ask_many([(service, payload)], first=True, guest=guest)
         if answers:
             return answers[0]
         if default is NO_DEFAULT:
@@ -271,13 +279,17 @@ class Guest(Line):
         return default
 
     def ask_many(
-        self, questions: Iterable[Tuple[str, Any]], first: bool = False
+        self, questions: Iterable[Tuple[str, Any]], first: bool = False, *,
+        guest: Optional[str] = None,
     ) -> List[List[Any]]:
         """Asks several questions, pairs of service and payload, with one request.
 
         :param first: whether the first answer to each is enough.
+        :param guest: the only one to ask.
         :returns: a list of answers for each question.
         """
+        if guest is not None and not can_be_asked(guest):
+            raise ValueError(f"{guest!r} is no name of a guest")
         questions = list(questions)
         answers: List[List[Any]] = [[] for _ in questions]
         places, asks = [], []
@@ -285,7 +297,7 @@ class Guest(Line):
             if not can_be_asked(service):
                 raise ValueError(f"{service!r} is no name of a service")
             try:
-                asks.append(Ask(service, encode("payload", payload, MAX_BODY), first))
+                asks.append(Ask(service, encode("payload", payload, MAX_BODY), first, guest))
                 places.append(i)
             except NoJSON as error:
                 self.once.warn(

@@ -163,19 +163,28 @@ class Party:
             await self._fetch_with_others(page, name, values)
         return self.sync.url_for(name, **values)
 
-    async def ask(self, service: str, payload: Any = None) -> List[Any]:
-        """Returns the answers of all other applications."""
-        return await self._waiting(self._guest.ask, service, payload)
+    async def ask(
+        self, service: str, payload: Any = None, *, guest: Optional[str] = None
+    ) -> List[Any]:
+        """Returns the answers of all other applications.
+
+        :param guest: the only one to ask.
+        """
+        return await self._waiting(self._guest.ask, service, payload, guest=guest)
 
     async def ask_first(
-        self, service: str, payload: Any = None, default: Any = NO_DEFAULT
+        self, service: str, payload: Any = None, default: Any = NO_DEFAULT, *,
+        guest: Optional[str] = None,
     ) -> Any:
         """Returns the first answer of another application.
 
         :param default: what to return if nobody has one.
+        :param guest: the only one to ask.
         :raises HighAndDry: if nobody has one and there is no default.
         """
-        return await self._waiting(self._guest.ask_first, service, payload, default)
+        return await self._waiting(
+            self._guest.ask_first, service, payload, default, guest=guest
+        )
 
     async def ask_many(
         self, questions: Iterable[Tuple[str, Any]], first: bool = False
@@ -315,13 +324,18 @@ class Sync:
             url = party._missing_link
         return party._own_url(name, values) if url is None else url
 
-    def ask(self, service: str, payload: Any = None) -> List[Any]:
+    def ask(
+        self, service: str, payload: Any = None, *, guest: Optional[str] = None
+    ) -> List[Any]:
         """See :meth:`Party.ask`."""
-        return self._party._guest.ask(service, payload)
+        return self._party._guest.ask(service, payload, guest=guest)
 
-    def ask_first(self, service: str, payload: Any = None, default: Any = NO_DEFAULT) -> Any:
+    def ask_first(
+        self, service: str, payload: Any = None, default: Any = NO_DEFAULT, *,
+        guest: Optional[str] = None,
+    ) -> Any:
         """See :meth:`Party.ask_first`."""
-        return self._party._guest.ask_first(service, payload, default)
+        return self._party._guest.ask_first(service, payload, default, guest=guest)
 
     def ask_many(
         self, questions: Iterable[Tuple[str, Any]], first: bool = False

@@ -141,20 +141,28 @@ class Party:
 
     # What it asks
 
-    def ask(self, service: str, payload: Any = None) -> List[Any]:
+    def ask(
+        self, service: str, payload: Any = None, *, guest: Optional[str] = None
+    ) -> List[Any]:
         """Returns everybody else's answers, none if nobody has one, or if Caddy cannot be
         asked, which is logged.
-        """
-        return self._asking().ask(service, payload)
 
-    def ask_first(self, service: str, payload: Any = None, default: Any = NO_DEFAULT) -> Any:
+        :param guest: the only one to ask.
+        """
+        return self._asking().ask(service, payload, guest=guest)
+
+    def ask_first(
+        self, service: str, payload: Any = None, default: Any = NO_DEFAULT, *,
+        guest: Optional[str] = None,
+    ) -> Any:
         """Returns the first answer of everybody else's.
 
         :param default: what to return if nobody has one.
+        :param guest: the only one to ask.
         :raises HighAndDry: if nobody has one and there is no default. In a handler, that
             is to have none either.
         """
-        return self._asking().ask_first(service, payload, default)
+        return self._asking().ask_first(service, payload, default, guest=guest)
 
     def ask_many(
         self, questions: Iterable[Tuple[str, Any]], first: bool = False

@@ -48,6 +48,9 @@ def guest() -> Guest:
     return Guest(told, _tell, _services, f"the Django project of {settings.ROOT_URLCONF}")
 
 
+_guest = guest  # where an argument is called so
+
+
 def _tell(pages: Pages) -> None:
     for name, template in _told.items():
         if template is not None:
@@ -131,19 +134,25 @@ def fetch_links(links: Iterable[Tuple[str, Mapping[str, Any]]]) -> None:
 
 
 @_waits
-def ask(service: str, payload: Any = None) -> List[Any]:
-    """Returns the answers of all other applications."""
-    return guest().ask(service, payload)
+def ask(service: str, payload: Any = None, *, guest: Optional[str] = None) -> List[Any]:
+    """Returns the answers of all other applications.
+
+    :param guest: the only one to ask.
+    """
+    return _guest().ask(service, payload, guest=guest)
 
 
 @_waits
-def ask_first(service: str, payload: Any = None, default: Any = NO_DEFAULT) -> Any:
+def ask_first(
+    service: str, payload: Any = None, default: Any = NO_DEFAULT, *, guest: Optional[str] = None
+) -> Any:
     """Returns the first answer of another application.
 
     :param default: what to return if nobody has one.
+    :param guest: the only one to ask.
     :raises HighAndDry: if nobody has one and there is no default.
     """
-    return guest().ask_first(service, payload, default)
+    return _guest().ask_first(service, payload, default, guest=guest)
 
 
 @_waits
