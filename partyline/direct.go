@@ -8,7 +8,6 @@ package partyline
 import (
 	"context"
 	"fmt"
-	"slices"
 	"unique"
 )
 
@@ -58,7 +57,13 @@ func (s *service) ofOne(order *order, guest string, payload any) []connection {
 
 // reaches reports whether the one guest to ask is connected.
 func (o *Operator) reaches(order *order) bool {
-	return slices.ContainsFunc(order.of(o.only.Value()), func(c connection) bool { return c.guest == o.only })
+	connections := order.of(o.only.Value())
+	for i := range connections { // which are long to copy
+		if connections[i].guest == o.only {
+			return true
+		}
+	}
+	return false
 }
 
 // noSuchGuest is what an ask gets of which the one guest is not connected.
