@@ -28,6 +28,7 @@ var there = map[string][]string{
 	"php-cli":            {"php", "--version"},
 	"php-fpm":            {"sh", "-c", "ls /usr/sbin/php-fpm*"},
 	"phpunit":            {"phpunit", "--version"},
+	"puma":               {"puma", "--version"},
 	"python3":            {"python3", "--version"},
 	"python3-django":     {"/usr/bin/python3", "-I", "-c", "import django"},
 	"python3-fastapi":    {"/usr/bin/python3", "-I", "-c", "import fastapi"},
@@ -37,6 +38,8 @@ var there = map[string][]string{
 	"python3-venv":       {"/usr/bin/python3", "-I", "-c", "import ensurepip, venv"},
 	"python3-websockets": {"/usr/bin/python3", "-I", "-c", "import websockets"},
 	"python3-yaml":       {"/usr/bin/python3", "-I", "-c", "import yaml"},
+	"ruby-actionpack":    {"ruby", "-e", "require 'action_controller'"},
+	"ruby-railties":      {"ruby", "-e", "require 'rails'"},
 	"systemd":            {"systemd-analyze", "--version"},
 	"uvicorn":            {"uvicorn", "--version"},
 
