@@ -98,7 +98,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 
 var unrecognizedDirective = regexp.MustCompile(`unrecognized directive: (\S+) - are you sure`)
 
-// explain says of a word that is no directive what is meant instead, and its line, where
+// explain says of a word that is not a directive what is meant instead, and its line, where
 // Caddy has that of the brace at the end. Other errors are as they are.
 func explain(err error, d *caddyfile.Dispenser) error {
 	found := unrecognizedDirective.FindStringSubmatch(err.Error())
@@ -111,7 +111,7 @@ func explain(err error, d *caddyfile.Dispenser) error {
 			continue
 		}
 		if _, ok := options[word]; ok {
-			return d.Errf("%s belongs to wsgi_party: write it in that block itself, not in one inside", word)
+			return d.Errf("%s belongs to wsgi_party: write it directly in that block, not in one nested inside it", word)
 		}
 		return d.Errf("%q is neither a directive nor a subdirective of wsgi_party%s; wsgi_party has %s; directives of a party are %s",
 			word, nearest.DidYouMean(word, append(partyDirectives, slices.Sorted(maps.Keys(options))...)...), caddytokens.ListOf(options), strings.Join(partyDirectives, ", "))
@@ -156,7 +156,7 @@ var options = map[string]option{
 	"invite_timeout": {1, "<duration>", func(p *Party, args []string) error {
 		timeout, err := caddy.ParseDuration(args[0])
 		if err != nil {
-			return fmt.Errorf("invite_timeout %q is no duration: write one such as 5s", args[0])
+			return fmt.Errorf("invite_timeout %q is not a duration: write one such as 5s", args[0])
 		}
 		if timeout <= 0 {
 			return fmt.Errorf("invite_timeout is %s: write a duration above zero, such as 5s", args[0])
@@ -181,7 +181,7 @@ var options = map[string]option{
 		p.AskOn = &party.AskOn{Listen: args[0]}
 		if len(args) == 2 {
 			if p.AskOn.URL = args[1]; p.AskOn.URL == "" {
-				return errors.New("the second address of ask_on is empty: write the one at which guests reach it, or leave it out")
+				return errors.New("the second address of ask_on is empty: write the one that guests use, or leave it out")
 			}
 		}
 		return party.CheckAskOn(*p.AskOn)

@@ -110,7 +110,7 @@ func serveShare(r *http.Request, e *party.Entry, query url.Values) (any, error) 
 	}
 	if r.Method == http.MethodPost {
 		if guest == "" {
-			return nil, apiError(http.StatusBadRequest, fmt.Errorf("whose share it is to be is missing: write ?guest=<guest>&share=<n>%%25; %s", thereAre(guests)))
+			return nil, apiError(http.StatusBadRequest, fmt.Errorf("the guest is missing: write ?guest=<guest>&share=<n>%%25; %s", thereAre(guests)))
 		}
 		to, err := parseShare(query.Get("share"))
 		if err != nil {

@@ -44,7 +44,7 @@ func (m *Matcher) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		}
 	}
 	if m.ClaimedBy == "" {
-		return d.Err("claimed_by is missing: write whose requests it is to match, as in `wsgi_party claimed_by new`")
+		return d.Err("claimed_by is missing: write whose requests to match, as in `wsgi_party claimed_by new`")
 	}
 	if _, err := parseShare(m.Share); m.Share != "" && err != nil {
 		return d.WrapErr(err)
@@ -64,7 +64,7 @@ func (m *Matcher) unmarshalOption(d *caddyfile.Dispenser) error {
 	case !d.NextArg():
 		return caddytokens.ArgErr(d, name+" "+usages[name])
 	case d.Val() == "":
-		return d.Errf("%s is empty: write what it is to be, or leave it out", name)
+		return d.Errf("%s is empty: write a value, or leave it out", name)
 	}
 	*value = d.Val()
 	return nil

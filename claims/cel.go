@@ -78,7 +78,7 @@ func expandMacro(factory cel.MacroExprFactory, _ ast.Expr, args []ast.Expr) (ast
 		seen[name] = true
 		value, ok := textOf(entry.Value())
 		if !ok || value == "" {
-			return nil, factory.NewError(entry.Value().ID(), name+" of wsgi_party is to be a string literal, the same for all requests")
+			return nil, factory.NewError(entry.Value().ID(), name+" of wsgi_party must be a string literal, the same for all requests")
 		}
 		entries = append(entries, factory.NewMapEntry(entry.Key(), factory.NewLiteral(types.String(value)), false))
 	}

@@ -116,7 +116,7 @@ func (m *Matcher) Provision(ctx caddy.Context) error {
 		m.Party = h.Name()
 	}
 	if m.Party == "" {
-		return fmt.Errorf("this wsgi_party matcher is in no party's routes, as in a named route it never is: say whose guest %s is, as in `wsgi_party claimed_by %[1]s party <party>`; %s", m.ClaimedBy, party.WhichParties(ctx))
+		return fmt.Errorf("this wsgi_party matcher is in no party's routes (in a named route it never is): say whose guest %s is, as in `wsgi_party claimed_by %[1]s party <party>`; %s", m.ClaimedBy, party.WhichParties(ctx))
 	}
 	operator, err := party.Join(ctx, m.Party, "")
 	if err != nil {
@@ -147,13 +147,13 @@ func (m *Matcher) Cleanup() error {
 // check sets the defaults, and returns what is wrong with the settings.
 func (m *Matcher) check() (err error) {
 	if m.ClaimedBy == "" {
-		return errors.New("claimed_by is missing: write whose requests it is to match, as in `wsgi_party claimed_by new`")
+		return errors.New("claimed_by is missing: write whose requests to match, as in `wsgi_party claimed_by new`")
 	}
 	if m.ClaimedBy, err = caddy.NewReplacer().ReplaceOrErr(m.ClaimedBy, true, true); err != nil {
 		return fmt.Errorf("claimed_by: %w", err)
 	}
 	if err := guestname.Check(m.ClaimedBy); err != nil {
-		return fmt.Errorf("claimed_by %q can be no guest: %w", m.ClaimedBy, err)
+		return fmt.Errorf("claimed_by %q cannot be a guest: %w", m.ClaimedBy, err)
 	}
 	if m.share, err = parseShare(cmp.Or(m.Share, "100%")); err != nil {
 		return err

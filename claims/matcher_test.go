@@ -114,7 +114,7 @@ func TestItsMistakesAreNamed(t *testing.T) {
 		"expression `wsgi_party('new')`":                                     {"a map literal"},
 		"expression `wsgi_party({'claimed': 'new'})`":                        {"'claimed_by', 'party', 'share' and 'by'"},
 		"expression `wsgi_party({'claimed_by': 'new', 'claimed_by': 'x'})`":  {"each once"},
-		"expression `wsgi_party({'claimed_by': ['new']})`":                   {"claimed_by of wsgi_party is to be a string literal"},
+		"expression `wsgi_party({'claimed_by': ['new']})`":                   {"claimed_by of wsgi_party must be a string literal"},
 		"expression `wsgi_party({'claimed_by': 'ne' + 'w'})`":                {"string literal"},
 		"expression `wsgi_party({'claimed_by': {http.request.header.Who}})`": {"claimed_by", "http.request.header.Who"},
 		"expression `wsgi_party({'claimed_by': 'new', 'share': '10'})`":      {`share "10"`},
@@ -224,7 +224,7 @@ func TestAGuestThatFailsToSayIsAnsweredForOutsideOfItsParty(t *testing.T) {
 	} {
 		for handled, want := range map[string]string{
 			"": "",
-			"handle_errors {\nrespond \"{err.status_code} {err.message}\" {err.status_code}\n}": `503 whether guest "new" of party "main" claims the request is not known`,
+			"handle_errors {\nrespond \"{err.status_code} {err.message}\" {err.status_code}\n}": `503 cannot tell whether guest "new" of party "main" claims the request`,
 			"handle_errors 503 {\nrespond \"is {err.status_text}\" {err.status_code}\n}":        "is Service Unavailable",
 		} {
 			c := partytest.NewCaddy(t)

@@ -63,7 +63,7 @@ func parseRouted(query url.Values) (routed, error) {
 	}
 	path := query.Get("path")
 	if !strings.HasPrefix(path, "/") {
-		return r, fmt.Errorf("path is %q: write that of a request, which begins with a slash, such as /invoices/7", path)
+		return r, fmt.Errorf("path is %q: write the path of a request, which begins with a slash, such as /invoices/7", path)
 	}
 	u, err := url.ParseRequestURI(path)
 	if err != nil || u.Host != "" {
@@ -74,7 +74,7 @@ func parseRouted(query url.Values) (routed, error) {
 		if urlError, ok := errors.AsType[*url.Error](err); ok {
 			err = urlError.Err // without the URL made of it
 		}
-		return r, fmt.Errorf("path is %q: %w: write that of a request, such as /invoices/7, and a %% in it as %%25", path, err)
+		return r, fmt.Errorf("path is %q: %w: write the path of a request, such as /invoices/7, with each %% as %%25", path, err)
 	}
 	r.url = u
 	return r, nil

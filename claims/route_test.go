@@ -103,7 +103,7 @@ func TestTheRouteOfARequestIsTold(t *testing.T) {
 	}
 	r, why = routeOf(c, "POST", "", "/invoices/7")
 	check.ErrorIf(t, r.Guest != "" || r.Pattern != "", "%+v", r)
-	check.Equal(t, why["new"], "none of its patterns is for it")
+	check.Equal(t, why["new"], "none of its patterns matches")
 	check.Equal(t, why["legacy"], "it is not in the list")
 	r, why = routeOf(c, "GET", "shop.example.com:8443", "//elsewhere/./x")
 	check.ErrorIf(t, r.Guest != "" || r.Host != "shop.example.com", "%+v", r)

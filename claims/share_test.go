@@ -187,7 +187,7 @@ func TestMistakesInASharesChangeAreNamed(t *testing.T) {
 		{"POST", "main/share?guest=new&share=25", 400, `share \"25\": write a percentage`},
 		{"POST", "main/share?guest=new", 400, `share \"\"`},
 		{"POST", "main/share?guest=new&share=25%", 400, "a % is written as %25"},
-		{"POST", "main/share?share=25%25", 400, "whose share it is to be is missing"},
+		{"POST", "main/share?share=25%25", 400, "the guest is missing"},
 		{"POST", "main/share?guest=nwe&share=25%25", 404, "no matcher of party \\\"main\\\" says `claimed_by nwe`: did you mean new?"},
 		{"POST", "none/share?guest=new&share=25%25", 404, "there is no matcher"},
 		{"POST", "mian/share?guest=new&share=25%25", 404, `no party is called \"mian\"`},
@@ -196,7 +196,7 @@ func TestMistakesInASharesChangeAreNamed(t *testing.T) {
 		{"POST", "main/route?path=/", 405, "GET and HEAD"},
 		{"GET", "main/route", 400, `path is \"\"`},
 		{"GET", "main/route?path=a", 400, "begins with a slash"},
-		{"GET", "main/route?path=/%25zz", 400, `path is \"/%zz\": invalid URL escape \"%zz\": write that of a request, such as /invoices/7, and a % in it as %25`},
+		{"GET", "main/route?path=/%25zz", 400, `path is \"/%zz\": invalid URL escape \"%zz\": write the path of a request, such as /invoices/7, with each % as %25`},
 		{"GET", "main/route?path=/&method=G%20T", 400, `method is \"G T\": write one such as GET`},
 		{"GET", "nobody/route?path=/", 404, "nobody"},
 	} {

@@ -21,7 +21,7 @@ func (c *checker) checkFreshness(a response) {
 	c.etag = a.header.Get("Etag")
 	switch etag := c.etag; {
 	case etag == "":
-		c.see("manifest.etag", Warn, "it has none: all of the manifest is sent each time")
+		c.see("manifest.etag", Warn, "it has none: the whole manifest is sent each time")
 	case len(etag) > 1<<10:
 		c.see("manifest.etag", Warn, "it has more than 1 KiB, which Caddy does not keep")
 	default:
@@ -54,7 +54,7 @@ func (c *checker) checkFreshness(a response) {
 		c.see("manifest.max-age", result, strings.TrimSpace(directive))
 		return
 	}
-	c.see("manifest.max-age", OK, "none: it is asked again after 60 s")
+	c.see("manifest.max-age", OK, "none: Caddy asks again after 60 s")
 }
 
 // times is how often the same is asked to see how long it takes.
@@ -135,7 +135,7 @@ func (c *checker) differs(a response) string {
 	first, _ := c.manifest.MarshalJSON()
 	other, _ := m.MarshalJSON()
 	if !bytes.Equal(first, other) {
-		return "it says something else each time"
+		return "it differs each time"
 	}
 	return ""
 }

@@ -129,7 +129,7 @@ func (c *checker) checkAsking() {
 	a := c.do(q)
 	first := e.take()
 	if len(first) == 0 {
-		c.pageAsksNobody = fmt.Sprintf("GET %s: %s, without asking where Party-Ask says; has it a WSGI_PARTY_URL?", c.page, a)
+		c.pageAsksNobody = fmt.Sprintf("GET %s: %s, without asking where Party-Ask says; is WSGI_PARTY_URL set?", c.page, a)
 		return
 	}
 	for _, ask := range first {
@@ -233,21 +233,21 @@ func (c *checker) checkBadAnswers(e *endpoint, q request) {
 			}
 			c.pause(c.limits.between)
 		}
-		c.see(id, Skip, "it asks no more after it was answered otherwise")
+		c.see(id, Skip, "it asks no more after another answer")
 	}
 	view("asking.redirect", func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "http://"+t.Addr().String()+r.URL.Path, http.StatusTemporaryRedirect)
 	}, func(response) {
 		c.pause(c.limits.linger)
-		c.expect("asking.redirect", t.calls.Load() == 0, fmt.Sprintf("%d requests where it leads, %d with the key", t.calls.Load(), t.leaks.Load()))
+		c.expect("asking.redirect", t.calls.Load() == 0, fmt.Sprintf("%d requests to its target, %d with the key", t.calls.Load(), t.leaks.Load()))
 	})
 	read := make(chan int, maxAsked)
 	view("asking.endless", func(w http.ResponseWriter, r *http.Request) { read <- writeEndless(w, r) }, func(response) {
 		select {
 		case n := <-read:
-			c.expect("asking.endless", n < maxEndless, fmt.Sprintf("of an answer without an end it takes %d MiB", n>>20))
+			c.expect("asking.endless", n < maxEndless, fmt.Sprintf("it reads %d MiB of an endless answer", n>>20))
 		case <-time.After(c.limits.page):
-			c.see("asking.endless", Fail, "it keeps reading an answer without an end")
+			c.see("asking.endless", Fail, "it keeps reading an endless answer")
 		case <-c.ctx.Done():
 		}
 	})

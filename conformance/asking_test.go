@@ -153,7 +153,7 @@ func TestAnApplicationThatAsksBadlyFailsOneLine(t *testing.T) {
 		{"asking.loop", Warn, func(a *asker) { a.change = func(r *http.Request) { r.Header.Del("Cdn-Loop") } }, `with ""`},
 		{"asking.batch", Warn, func(a *asker) { a.times = 2 }, "2 for the third"},
 		{"asking.redirect", Fail, func(a *asker) { a.client.CheckRedirect = nil }, "1 requests"},
-		{"asking.endless", Fail, func(a *asker) { a.timeout, a.most = 20*time.Second, 1<<40 }, "takes 64 MiB"},
+		{"asking.endless", Fail, func(a *asker) { a.timeout, a.most = 20*time.Second, 1<<40 }, "reads 64 MiB"},
 		{"asking.time", Fail, func(a *asker) { a.timeout, a.pause = 8*time.Second, time.Minute }, "without an answer the page takes"},
 		{"asking.breaker", Warn, func(a *asker) { a.pause = 0 }, "the next views take"},
 	} {
@@ -178,5 +178,5 @@ func TestAPageThatAsksNobodyIsSaid(t *testing.T) {
 	o := newApplication().start(t)
 	o.Page = "/about"
 	line := checked(t, o).Line("asking.key")
-	check.ErrorIf(t, line.Result != Skip || line.Seen != "GET /about: 200, without asking where Party-Ask says; has it a WSGI_PARTY_URL?", line)
+	check.ErrorIf(t, line.Result != Skip || line.Seen != "GET /about: 200, without asking where Party-Ask says; is WSGI_PARTY_URL set?", line)
 }

@@ -104,14 +104,14 @@ func (c *checker) prepare(h *href) bool {
 	}
 	h.given, h.payload = given, compact.Bytes()
 	if h.Href.HasExpressions() && h.payload[0] != '{' && string(h.payload) != "null" {
-		c.see("ask.status", Skip, h.place+": its --payload is no object, for which Caddy asks nobody")
+		c.see("ask.status", Skip, h.place+": its --payload is not an object, and Caddy asks nobody for that")
 		return false
 	}
 	target, err := h.Href.Expand(c.ctx, "", c.valuesOf(h))
 	if err != nil {
 		why := err.Error()
 		if errors.Is(err, urltemplate.ErrMissing) {
-			why = fmt.Sprintf("its --payload lacks one of %q, without which Caddy asks nobody", h.Href.Required())
+			why = fmt.Sprintf("its --payload lacks one of %q, and Caddy asks nobody without it", h.Href.Required())
 		}
 		c.see("ask.status", Skip, h.place+": "+why)
 		return false
@@ -135,7 +135,7 @@ func (c *checker) valuesOf(h *href) map[string]any {
 		decoder := json.NewDecoder(bytes.NewReader(h.payload))
 		decoder.UseNumber()
 		var members map[string]any
-		_ = decoder.Decode(&members) // what is no object has none
+		_ = decoder.Decode(&members) // what is not an object has none
 		maps.Copy(values, members)
 		return values
 	}
@@ -179,7 +179,7 @@ func (c *checker) checkHref(h *href) {
 	}
 	c.see("ask.redirect", OK, "none")
 	if h.private && len(c.keys) > 0 && (a.status == http.StatusUnauthorized || a.status == http.StatusForbidden) {
-		c.see("token.right", Fail, seen, "verify the token there as that of the invite, and let it stand for a login and for a CSRF token: an ask has no cookies")
+		c.see("token.right", Fail, seen, "verify the token there like that of the invite, and accept it in place of a login and a CSRF token: an ask has no cookies")
 		return
 	}
 	if h.service == urlService {
@@ -217,7 +217,7 @@ func (c *checker) checkHref(h *href) {
 func (h *href) judge() (result Result, advice string) {
 	a := h.answered
 	fits := Warn // the application may not know what to do with such a payload
-	give := fmt.Sprintf("if nothing is wrong but the payload, give one: --payload %s='%s'; ", h.service, h.payload)
+	give := fmt.Sprintf("if only the payload is wrong, give another: --payload %s='%s'; ", h.service, h.payload)
 	if h.given || h.service == urlService {
 		fits, give = Fail, ""
 	}
@@ -231,15 +231,15 @@ func (h *href) judge() (result Result, advice string) {
 	case a.status/100 == 2:
 		return Fail, "answer with 200, or decline with 204"
 	case a.status == http.StatusUnauthorized, a.status == http.StatusForbidden:
-		return Fail, "let asks in without a login and a CSRF token, as they have no cookies: below the invite's path, where the Party-Token proves that Caddy asks"
+		return Fail, "let asks in without a login and a CSRF token, because they have no cookies: below the invite's path, where the Party-Token proves that Caddy asks"
 	case a.status == http.StatusNotFound && h.Method == http.MethodPost:
-		return Fail, "answer at each href of the manifest; decline with 204, since a 404 says that the manifest is old"
+		return Fail, "answer at each href of the manifest; decline with 204, because a 404 says that the manifest is old"
 	case a.status == http.StatusMethodNotAllowed:
-		return Fail, fmt.Sprintf("take %s there, or write the other \"method\" next to the href", h.Method)
+		return Fail, fmt.Sprintf("accept %s there, or write the other \"method\" next to the href", h.Method)
 	case a.status == http.StatusNotFound:
-		return fits, give + "decline with 204, since a 404 says that the manifest is old"
+		return fits, give + "decline with 204, because a 404 says that the manifest is old"
 	}
-	return fits, give + "decline with 204 what there is no answer to"
+	return fits, give + "decline with 204 if there is no answer"
 }
 
 // checkAnswer tests what came with 200.

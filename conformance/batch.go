@@ -68,7 +68,7 @@ func outcomesIn(a response, asks int) (outcomes []response, problem string) {
 	}
 	var elements []json.RawMessage
 	if err := json.Unmarshal(a.body, &elements); err != nil {
-		return nil, "no list, but " + excerpt.Of(string(a.body))
+		return nil, "not a list, but " + excerpt.Of(string(a.body))
 	}
 	if len(elements) != asks {
 		return nil, fmt.Sprintf("a list of %d to %d asks", len(elements), asks)
@@ -127,7 +127,7 @@ func (c *checker) checkBatch(h *href) {
 	}
 	right := second.isLike(said) && first.isLike(h.answered) && third.isLike(h.answered)
 	wrong := second.isLike(h.answered) && (first.isLike(said) || third.isLike(said))
-	if !said.isLike(h.answered) && (right || wrong) { // else it says something else each time
+	if !said.isLike(h.answered) && (right || wrong) { // else it differs each time
 		c.expect("batch.order", right, fmt.Sprintf("%s: %s, %s, %s to asks that alone get %s, %s, %[5]s", h.place, first, second, third, h.answered, said))
 	}
 	for _, none := range [][]byte{[]byte("[]"), []byte("{}"), []byte("[1]"), []byte("[{}]"), h.batchOf(slices.Repeat([][]byte{h.payload}, maxBatch+1)...)} {

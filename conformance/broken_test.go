@@ -146,7 +146,7 @@ var brokenApplications = []broken{
 	{id: "manifest.base", how: "claims elsewhere", result: Warn, change: func(a *application) {
 		a.manifest = `{"claims": ["/shop/x", "GET /users/{id}"]}`
 		inShop(a)
-	}, options: ofShop, seen: "the claim GET /users/{id} counts for nothing, for it is not under /blog/shop"},
+	}, options: ofShop, seen: "the claim GET /users/{id} has no effect, because it is not under /blog/shop"},
 	{id: "manifest.relative", how: "with the mount", result: Fail, change: func(a *application) {
 		a.broken = func(w http.ResponseWriter, r *http.Request, body []byte, good http.Handler) {
 			other := *a
@@ -230,7 +230,7 @@ var brokenApplications = []broken{
 	{id: "ask.long", result: Fail, change: answers(func(r *http.Request, _ []byte) bool { return len(r.RequestURI) > 1000 }, status(500)), seen: "500 to 4 KiB"},
 
 	{id: "batch.form", how: "two", result: Fail, change: alters(isBatch(3), says(`[{"answer": 8}, {"declined": true}]`)), seen: "a list of 2 to 3 asks"},
-	{id: "batch.form", how: "alone", result: Fail, change: alters(isAsk("stock"), says(`{"answer": 8}`)), seen: "no list"},
+	{id: "batch.form", how: "alone", result: Fail, change: alters(isAsk("stock"), says(`{"answer": 8}`)), seen: "not a list"},
 	{id: "batch.form", how: "none of the three", result: Fail, change: alters(isBatch(3), says(`[{"answer": 8}, {"declined": false}, {"answer": 8}]`)), seen: `{"declined": false}`},
 	{id: "batch.form", how: "two of the three", result: Fail, change: alters(isBatch(3), says(`[{"answer": 8}, {"declined": true, "error": "x"}, {"answer": 8}]`)), seen: `"error": "x"`},
 	{id: "batch.order", how: "reversed", result: Fail, change: alters(isBatch(3), says(`[{"declined": true}, {"answer": 8}, {"answer": 8}]`)), seen: `{"declined": true}, 200, 200`},
@@ -280,7 +280,7 @@ var brokenApplications = []broken{
 		}
 		a.manifest = `{"services": {` + strings.Join(services, ",") + `}}`
 	}, seen: "64 of 65"},
-	{id: "complete", how: "time", result: Fail, change: answers(isAsk("count"), func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }), options: func(o *Options) { o.limits.check = 300 * time.Millisecond }, seen: "not done in 300 ms"},
+	{id: "complete", how: "time", result: Fail, change: answers(isAsk("count"), func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }), options: func(o *Options) { o.limits.check = 300 * time.Millisecond }, seen: "did not end within 300 ms"},
 }
 
 func isPage(r *http.Request, _ []byte) bool { return r.URL.Path == "/" }

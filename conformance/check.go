@@ -82,7 +82,7 @@ const (
 var defaultLimits = limits{body: maxBody, invite: 5 * time.Second, page: 10 * time.Second, between: time.Second, slow: 100 * time.Millisecond, beside: 3 * time.Second, linger: 300 * time.Millisecond, check: 2 * time.Minute}
 
 // ErrUnreachable is that of an application which is not there.
-var ErrUnreachable = errors.New("the application is not reached")
+var ErrUnreachable = errors.New("the application cannot be reached")
 
 // Check checks the application. The error is of options that are wrong, or ErrUnreachable.
 func Check(parent context.Context, o Options) (*Report, error) {
@@ -133,17 +133,17 @@ func newChecker(o Options) (*checker, error) {
 	}
 	for service, payload := range o.Payloads {
 		if !json.Valid([]byte(payload)) {
-			return nil, fmt.Errorf("--payload %s: %q is no JSON: write a string as '%[1]s=\"text\"'", service, printable(payload))
+			return nil, fmt.Errorf("--payload %s: %q is not JSON: write a string as '%[1]s=\"text\"'", service, printable(payload))
 		}
 	}
 	mount := strings.TrimSuffix(o.Mount, "/")
 	parsed, err := url.Parse(mount)
 	if err != nil || mount != "" && (mount[0] != '/' || parsed.EscapedPath() != mount || path.Clean(mount) != mount) {
-		return nil, fmt.Errorf("--mount: %q is no path: write it like /blog, escaped", o.Mount)
+		return nil, fmt.Errorf("--mount: %q is not a path: write it like /blog, escaped", o.Mount)
 	}
 	c.mount = mount
 	if page, err := url.Parse(o.Page); o.Page != "" && (err != nil || o.Page[0] != '/' || page.RequestURI() != o.Page) {
-		return nil, fmt.Errorf("--page: %q is no path: write it like /cart, escaped, without the mount", o.Page)
+		return nil, fmt.Errorf("--page: %q is not a path: write it like /cart, escaped, without the mount", o.Page)
 	}
 	target, err := c.connect(o)
 	if err != nil {
@@ -169,7 +169,7 @@ func (c *checker) connect(o Options) (target *url.URL, err error) {
 	}
 	target, err = url.Parse(text)
 	if err != nil || target.Host == "" || target.Scheme != "http" && target.Scheme != "https" {
-		return nil, fmt.Errorf("%q is no URL of an application: %s", o.URL, urlForms)
+		return nil, fmt.Errorf("%q is not a URL of an application: %s", o.URL, urlForms)
 	}
 	if target.User != nil || target.Fragment != "" {
 		return nil, fmt.Errorf("%q has a user or a fragment, which Caddy does not send: %s", o.URL, urlForms)
@@ -184,7 +184,7 @@ func (c *checker) connect(o Options) (target *url.URL, err error) {
 	if o.Origin != "" {
 		origin, err = url.Parse(strings.TrimSuffix(o.Origin, "/"))
 		if err != nil || origin.Host == "" || origin.Path != "" || origin.Scheme != "http" && origin.Scheme != "https" {
-			return nil, fmt.Errorf("--origin: %q is no scheme and host: write it like https://example.com", o.Origin)
+			return nil, fmt.Errorf("--origin: %q is not a scheme and host: write it like https://example.com", o.Origin)
 		}
 	}
 	c.client = newClient(network, address, origin, target.Scheme == "https", o.Insecure)
@@ -252,7 +252,7 @@ func (c *checker) expect(id string, ok bool, seen string, write ...string) {
 func (c *checker) report() *Report {
 	if c.ctx.Err() != nil {
 		f := new(finding)
-		f.add(Fail, "it was not done in "+duration(c.limits.check), sentenceByID["complete"].write)
+		f.add(Fail, "it did not end within "+duration(c.limits.check), sentenceByID["complete"].write)
 		c.findings["complete"] = f
 	} else if c.manifest != nil {
 		c.see("complete", OK, fmt.Sprintf("%d hrefs", len(c.hrefs)))
@@ -285,7 +285,7 @@ func (c *checker) whyUntested(s sentence) string {
 	case strings.HasPrefix(s.id, "asking.") && c.pageAsksNobody != "":
 		return c.pageAsksNobody
 	case strings.HasPrefix(s.id, "asking."):
-		return cmp.Or(s.untested, "it was not to be seen")
+		return cmp.Or(s.untested, "there was nothing to see")
 	case c.manifest == nil:
 		return "there is no manifest"
 	case strings.HasPrefix(s.id, "ask.") && len(c.hrefs) == 0:

@@ -139,7 +139,7 @@ var placeholder = regexp.MustCompile(`^\{(env|file)\.([^{}]+)\}$`)
 func resolve(text string) ([]string, error) {
 	match := placeholder.FindStringSubmatch(text)
 	if match == nil {
-		return nil, errors.New("--key is no placeholder: write {env.BLOG_PARTY_KEY} or {file./run/secrets/blog}; the key itself would stay in the shell's history, and be seen by all who list processes")
+		return nil, errors.New("--key is not a placeholder: write {env.BLOG_PARTY_KEY} or {file./run/secrets/blog}; the key itself would stay in the shell's history, and everybody who lists processes would see it")
 	}
 	keys := strings.Fields(caddy.NewReplacer().ReplaceAll(text, ""))
 	if len(keys) > 0 {

@@ -99,7 +99,7 @@ func TestTheCommandSaysWhatItSaw(t *testing.T) {
 	check.Contains(t, got.stdout, []string{"\nFAIL  the manifest is application/vnd.wsgi-party+json", "\n      send it with `Content-Type: application/vnd.wsgi-party+json`\n", " 1 failed,"})
 
 	got = runCheck(t, "http://"+testport.Address(t))
-	check.ErrorIf(t, got.status != 2 || got.stdout != "" || !strings.Contains(got.stderr, "the application is not reached"), "%+v", got)
+	check.ErrorIf(t, got.status != 2 || got.stdout != "" || !strings.Contains(got.stderr, "the application cannot be reached"), "%+v", got)
 }
 
 func TestTheCommandWritesJSON(t *testing.T) {
@@ -126,23 +126,23 @@ func TestTheCommandSaysHowItIsUsed(t *testing.T) {
 	for arguments, want := range map[string]string{
 		"":                                       "there are 0 URLs to check: write it like http://localhost:8000/__invite__/",
 		"a b":                                    "there are 2 URLs",
-		"localhost:8000":                         "is no URL of an application",
-		"ftp://localhost":                        "is no URL of an application",
+		"localhost:8000":                         "is not a URL of an application",
+		"ftp://localhost":                        "is not a URL of an application",
 		"http://bob@localhost/":                  "has a user",
-		url + " --mount blog":                    "is no path: write it like /blog",
-		url + " --mount /a/../b":                 "is no path",
+		url + " --mount blog":                    "is not a path: write it like /blog",
+		url + " --mount /a/../b":                 "is not a path",
 		url + " --origin example.com":            "write it like https://example.com",
 		url + " --payload user":                  "write it like user=",
-		url + " --payload user={":                "is no JSON",
+		url + " --payload user={":                "is not JSON",
 		url + " --timeout 0s":                    "write a duration",
-		url + " --key " + testKey:                "--key is no placeholder: write {env.BLOG_PARTY_KEY}",
+		url + " --key " + testKey:                "--key is not a placeholder: write {env.BLOG_PARTY_KEY}",
 		url + " --key {env.MISSING_PARTY_KEY}":   "--key {env.MISSING_PARTY_KEY} is empty: the variable is empty, or not exported",
-		url + " --key {env.SHORT_KEY}":           "has 5 bytes, and needs at least 32",
+		url + " --key {env.SHORT_KEY}":           "has 5 bytes, but needs at least 32",
 		url + " --key {file." + file + "}":       "the file is empty",
 		url + " --key {file." + file + ".other}": "no such file",
 		url + " --nonsense":                      "unknown flag: --nonsense",
-		url:                                      "the application is not reached: is it running?",
-		"unix/" + file:                           "the application is not reached",
+		url:                                      "the application cannot be reached: is it running?",
+		"unix/" + file:                           "the application cannot be reached",
 	} {
 		stdout, err := inProcess(t, strings.Fields(arguments)...)
 		check.Fails(t, err, want)
@@ -211,7 +211,7 @@ func TestAKeylessApplicationIsNotTestedByTokens(t *testing.T) {
 }
 
 func TestWhatCaddyWouldNotAskForIsNot(t *testing.T) {
-	for payload, want := range map[string]string{`[7]`: "users: its --payload is no object, for which Caddy asks nobody", `{"name": 7}`: `users: its --payload lacks one of ["id"], without which Caddy asks nobody`} {
+	for payload, want := range map[string]string{`[7]`: "users: its --payload is not an object, and Caddy asks nobody for that", `{"name": 7}`: `users: its --payload lacks one of ["id"], and Caddy asks nobody without it`} {
 		a := newApplication()
 		a.manifest = `{"services": {"users": {"href": "/users/{id}"}}}`
 		o := a.start(t)
@@ -227,9 +227,9 @@ func TestWhatIsWrongWithAStatusIsSaid(t *testing.T) {
 		header [2]string
 		advice string
 	}{
-		{301, [2]string{"Location", "/login?next=\u202e"}, `Caddy follows no redirect, here to "/login?next=\u202e"`},
+		{301, [2]string{"Location", "/login?next=\u202e"}, `Caddy does not follow redirects, here to "/login?next=\u202e"`},
 		{400, [2]string{}, "does the application know the host"},
-		{401, [2]string{}, `is this the path of the manifest? If it is, is its key the first --key, and does it know itself as guest "blog"`},
+		{401, [2]string{}, `is this the path of the manifest? If it is, is its key the first --key, and does it know its guest's name, "blog"`},
 		{404, [2]string{}, "is this the path of the manifest?"},
 		{500, [2]string{}, "the application's own log may say why"},
 		{204, [2]string{}, "answer with 200"},

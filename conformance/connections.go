@@ -28,7 +28,7 @@ func (c *checker) checkConnections() {
 		if a.err != nil {
 			result = Warn
 		}
-		c.see("connections.workers", result, "beside a request that had only begun: "+a.String())
+		c.see("connections.workers", result, "beside an unfinished request: "+a.String())
 	}
 	kept := c.do(q)
 	if kept.closed {

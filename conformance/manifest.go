@@ -107,19 +107,19 @@ func (c *checker) checkManifest() error {
 // adviceOnStatus says what to do about an invite that is not answered with 200.
 func (c *checker) adviceOnStatus(a response) string {
 	location := a.header.Get("Location")
-	keys := "has it a key? Then say which, with --key"
+	keys := "does it have a key? Then give it with --key"
 	if len(c.keys) > 0 {
-		keys = fmt.Sprintf("is its key the first --key, and does it know itself as guest %q (--guest)?", c.guest)
+		keys = fmt.Sprintf("is its key the first --key, and does it know its guest's name, %q (--guest)?", c.guest)
 	}
 	switch {
 	case a.timedOut():
-		return "answer the manifest at once"
+		return "answer with the manifest at once"
 	case a.err != nil:
 		return "does it speak HTTP there? Its own log may say why"
 	case location != "":
-		return fmt.Sprintf("Caddy follows no redirect, here to %q: check the URL where it leads, and invite that; for one to https or to a host give --origin https://example.com, and invite a whole URL; let nothing ask for a login before the invite is answered", location)
+		return fmt.Sprintf("Caddy does not follow redirects, here to %q: check the URL that it leads to, and invite that; if it leads to https or to a host, give --origin https://example.com, and invite a whole URL; let nothing ask for a login before the invite is answered", location)
 	case a.status == http.StatusBadRequest:
-		return fmt.Sprintf("does the application know the host %q? --origin https://example.com says another one, as an invite of a whole URL does", c.client.origin.Host)
+		return fmt.Sprintf("does the application know the host %q? --origin https://example.com gives another, as an invite with a whole URL does", c.client.origin.Host)
 	case a.status == http.StatusUnauthorized, a.status == http.StatusForbidden, a.status == http.StatusNotFound:
 		return "is this the path of the manifest? If it is, " + keys
 	case a.status >= 500:
@@ -210,7 +210,7 @@ func (c *checker) checkBase() {
 	if claims := c.manifest.Claims; claims != nil && base != "" {
 		for _, pattern := range claims.Texts {
 			if _, start := claimpattern.Start(pattern); !isUnder(start, base) {
-				c.see("manifest.base", Warn, fmt.Sprintf("the claim %s counts for nothing, for it is not under %s", pattern, base), ownPaths(base))
+				c.see("manifest.base", Warn, fmt.Sprintf("the claim %s has no effect, because it is not under %s", pattern, base), ownPaths(base))
 			}
 		}
 	}
@@ -225,7 +225,7 @@ func (c *checker) checkBase() {
 				c.see("manifest.base", Fail, fmt.Sprintf("the href of %s is %s, not under %s", service, start, base), ownPaths(base))
 			case base == "" && !isUnder(start, unescaped):
 				c.see("manifest.base", Warn, fmt.Sprintf("the href of %s is %s, not under %s", service, start, unescaped),
-					"write it below the path of the invite, or write `hrefs` with what it lies under in wsgi_party_guest")
+					"write it below the path of the invite, or list its path as `hrefs` in wsgi_party_guest")
 			}
 		}
 	}
@@ -233,7 +233,7 @@ func (c *checker) checkBase() {
 }
 
 func ownPaths(base string) string {
-	return fmt.Sprintf("name only what lies under %s; if the application's own paths do not begin with that, --mount %[1]s says so, as `handle_path %[1]s/*` does", base)
+	return fmt.Sprintf("name only what is under %s; if the application's own paths do not begin with that, give --mount %[1]s, as `handle_path %[1]s/*` does", base)
 }
 
 func pathOf(target string) string {

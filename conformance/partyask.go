@@ -84,7 +84,7 @@ func (c *checker) forged(address string) []string {
 	}
 	for _, key := range c.keys {
 		values = append(values,
-			address+"; mac="+askMAC(key, askPrefix, "wsgi-party-check"), // which is no address
+			address+"; mac="+askMAC(key, askPrefix, "wsgi-party-check"), // which is not an address
 			address+"; mac="+askMAC(key, "", address),
 		)
 	}

@@ -85,7 +85,7 @@ func (c *checker) checkUnknown(h *href) {
 	c.expect("ask.unknown", !a.crashed() && !answers, fmt.Sprintf("%s %s: %s", q.method, q.target, a))
 }
 
-// checkLongValues asks with a value that is no name of anything.
+// checkLongValues asks with a value that is not a name of anything.
 func (c *checker) checkLongValues(h *href) {
 	if h.answered.crashed() {
 		return

@@ -144,10 +144,10 @@ func (c *checker) wrongTokens(q request, token string) (all []wrong) {
 		header := map[string]any{"alg": alg, "typ": "JWT"}
 		what := fmt.Sprintf("alg %v", alg)
 		add("token.none", what, func(right claims) string { return encode(header) + "." + encode(right) + "." })
-		signedBy("token.none", what+" and a signature of no key", "", header)
+		signedBy("token.none", what+" and a signature by no key", "", header)
 	}
 	signed, signature := unsigned(token)
-	text("token.none", "no third part", signed)
+	text("token.none", "without its third part", signed)
 	signedBy("token.header", "alg HS512 for HS256", key, map[string]any{"alg": "HS512", "typ": "JWT"})
 	add("token.header", "HS512", func(right claims) string {
 		return signWith(sha512.New, key, map[string]any{"alg": "HS512", "typ": "JWT"}, right)
@@ -178,12 +178,12 @@ func (c *checker) wrongTokens(q request, token string) (all []wrong) {
 		})
 	}
 	lasting("an hour", 0, time.Hour)
-	lasting("less than none", 20*time.Second, -20*time.Second)
+	lasting("a negative one", 20*time.Second, -20*time.Second)
 	claim("token.guest", "one for wsgi-party-check", "aud", "wsgi-party-check")
 	claim("token.method", "one for DELETE", "htm", http.MethodDelete)
 	claim("token.uri", "one for another path", "htu", c.mount+"/wsgi-party-check")
 	claim("token.uri", "one for another query", "htu", c.mount+pathOf(q.target)+"?wsgi-party-check")
-	claim("token.uri", "one for a path that only ends alike", "htu", c.mount+"/wsgi-party-check"+q.target)
+	claim("token.uri", "one for a path that only ends the same", "htu", c.mount+"/wsgi-party-check"+q.target)
 	other := otherBody
 	if bytes.HasPrefix(q.body, []byte("[")) {
 		other = otherBatch

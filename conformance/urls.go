@@ -19,7 +19,7 @@ func (c *checker) checkURLs(h *href) {
 	a := h.answered
 	seen := h.place + ": " + a.String()
 	if !h.given {
-		c.expect("ask.declines", a.err == nil && a.status == http.StatusNoContent, fmt.Sprintf("%s to the page %s, which is nobody's", seen, noPage))
+		c.expect("ask.declines", a.err == nil && a.status == http.StatusNoContent, fmt.Sprintf("%s to the page %s, which nobody has", seen, noPage))
 	} else if a.err == nil && a.status == http.StatusNoContent {
 		c.see("ask.declines", OK, seen)
 	} else if a.err == nil && a.status == http.StatusOK {

@@ -134,7 +134,7 @@ func testHTTP(t *testing.T, b block) {
 		return
 	}
 	if body != "" && !strings.Contains(body, "…") {
-		check.ErrorIf(t, !json.Valid([]byte(body)), "the body is no JSON")
+		check.ErrorIf(t, !json.Valid([]byte(body)), "the body is not JSON")
 	}
 	message := bufio.NewReader(strings.NewReader(strings.ReplaceAll(head, "\n", "\r\n") + "\r\n\r\n"))
 	if strings.HasPrefix(text, "HTTP/") {

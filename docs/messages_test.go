@@ -55,7 +55,7 @@ func inTheModule(name string) bool {
 	return true
 }
 
-// spoken are messages that are no constants where they are logged, by the expression: each must be here.
+// spoken are messages that are not constants where they are logged, by the expression: each must be here.
 func spoken() map[string][]string {
 	outcomes := make([]string, 0, 4)
 	for _, result := range []wsgiparty.InviteResult{wsgiparty.InviteJoined, wsgiparty.InviteNotAnswered, wsgiparty.InviteRefused, wsgiparty.InviteFailed} {

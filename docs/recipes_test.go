@@ -181,7 +181,7 @@ func testAgentCards(k *kitchen) {
 	elsewhere := newKitchen(k.T, k.recipe)
 	elsewhere.apps(`{"services": {"agent-card": {"answer": {"name": "Buyer"}}}}`, partytest.JSON(`{"name": "Writer", "url": "https://company.example"}`), nil)
 	elsewhere.soon("https://example.com/agents.json", 200, `[{"name":"Buyer"}]`)
-	check.Contains(k, partytest.Logged(), []string{"https://company.example", "leads elsewhere"})
+	check.Contains(k, partytest.Logged(), []string{"https://company.example", "does not lead to the guest"})
 }
 
 func testHealth(k *kitchen) {

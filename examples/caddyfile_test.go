@@ -45,7 +45,7 @@ func parse(address, body string) (page, error) {
 	}
 	title := titles.FindStringSubmatch(body)
 	if title == nil {
-		return p, fmt.Errorf("%s is no page: %s", address, body)
+		return p, fmt.Errorf("%s is not a page: %s", address, body)
 	}
 	p.title = html.UnescapeString(title[1])
 	for _, link := range links.FindAllStringSubmatch(body, -1) {

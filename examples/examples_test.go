@@ -36,7 +36,7 @@ import (
 	"github.com/wsgiparty/wsgiparty/internal/token"
 )
 
-// applications are all of the examples; those that are no processes have no keys.
+// applications are all of the examples; those that are not processes have no keys.
 var (
 	processes    = []string{"django", "express", "fastapi", "flask", "node", "php"}
 	applications = append([]string{"gopher", "legacy"}, processes...)

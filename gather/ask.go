@@ -156,7 +156,7 @@ func (q *question) askBy(ctx context.Context, operator *partyline.Operator, gues
 		if reply.Err == nil {
 			var encoded json.RawMessage
 			if encoded, reply.Err = wire.EncodeAnswer(reply.Answer); reply.Err != nil {
-				reply.Err = fmt.Errorf("the answer is no JSON: %w", reply.Err)
+				reply.Err = fmt.Errorf("the answer is not JSON: %w", reply.Err)
 			} else if !room.Take(len(encoded)) {
 				reply.Err = q.noRoom()
 			} else if encoded, reply.Err = normal(encoded); reply.Err == nil {
@@ -169,7 +169,7 @@ func (q *question) askBy(ctx context.Context, operator *partyline.Operator, gues
 	}
 }
 
-var errGone = errors.New("it is not connected any more")
+var errGone = errors.New("it is no longer connected")
 
 // normal returns JSON that is always the same for the same value, and may stand in a document.
 func normal(answer json.RawMessage) (json.RawMessage, error) {

@@ -45,7 +45,7 @@ func (g *Gather) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return caddytokens.ArgErr(d, "wsgi_party_gather <service>")
 	}
 	if g.Service == "" {
-		return d.Err("the service is empty: write the one that the guests are asked for")
+		return d.Err("the service is empty: write the one to ask the guests for")
 	}
 	given := make(map[string]bool)
 	for d.NextBlock(0) {
@@ -109,7 +109,7 @@ func (g *Gather) setPayload(args []string) error {
 func (g *Gather) setCache(args []string) error {
 	if args[0] == "off" {
 		if len(args) > 1 {
-			return fmt.Errorf("cache off takes no duration, and here is %q", args[1])
+			return fmt.Errorf("cache off takes no duration: leave out %q", args[1])
 		}
 		g.Cache.Off = true
 		return nil

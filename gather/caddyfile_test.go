@@ -27,7 +27,7 @@ var lines = map[string]string{
 	"as openapi":                        `{"as": "openapi"}`,
 	"as opml":                           `{"as": "opml"}`,
 	"payload `null`":                    `{"payload": null}`,
-	"payload home":                      "error: no JSON",
+	"payload home":                      "error: not JSON",
 	"payload {\na\n}":                   "error: in backquotes",
 	"payload a b":                       "error: in backquotes",
 	"payload_types":                     "error: payload_types <member>...",
@@ -103,7 +103,7 @@ func TestConfigsThatCannotBe(t *testing.T) {
 		`{"party": "main", "service": "nav", "cache": {"off": true, "fresh": "5s"}}`: "write one of the two",
 		`{"party": "main", "service": "nav", "cache": {"fresh": -5}}`:                "write durations",
 		`{"party": "main", "service": "nav", "max_response": -1}`:                    "above zero",
-		`{"party": "main", "service": "nav", "type": "a/b\r\nX: y"}`:                 "no media type",
+		`{"party": "main", "service": "nav", "type": "a/b\r\nX: y"}`:                 "not a media type",
 	} {
 		ctx := partytest.ProvisionContext(t)
 		_, err := ctx.LoadModuleByID("http.handlers.wsgi_party_gather", json.RawMessage(config))

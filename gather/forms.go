@@ -76,7 +76,7 @@ func writeMap(f *frame) ([]byte, error) {
 func checkObjects(p *part, _ string) error {
 	for _, answer := range p.answers {
 		if _, ok := answer.(map[string]any); !ok {
-			return fmt.Errorf("the answer is %s, and no object, of which `as merge` makes one", kindOf(answer))
+			return fmt.Errorf("the answer is %s, but `as merge` needs objects", kindOf(answer))
 		}
 	}
 	return nil
@@ -138,7 +138,7 @@ func checkLines(p *part, _ string) error {
 	return p.each(func(element any) (any, error) {
 		text, ok := element.(string)
 		if !ok {
-			return nil, fmt.Errorf("the answer has %s, where `as lines` takes strings", kindOf(element))
+			return nil, fmt.Errorf("the answer has %s, but `as lines` takes strings", kindOf(element))
 		}
 		text = strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(text)
 		if i := strings.IndexFunc(text, breaksLines); i >= 0 {

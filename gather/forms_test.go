@@ -131,7 +131,7 @@ func TestLinksAreFoundByTheirPath(t *testing.T) {
 	partytest.ResetLog()
 	g.serve("rebase url\nabsent note", "one")
 	check.Equal(t, g.doc().Header.Get("Party-Absent"), "one")
-	check.Has(t, partytest.LogEntries(t, "guest failed")[0]["error"].(string), `"https://provider.example/" leads elsewhere`, "`rebase .url`")
+	check.Has(t, partytest.LogEntries(t, "guest failed")[0]["error"].(string), `"https://provider.example/" does not lead to the guest`, "`rebase .url`")
 }
 
 // TestANameOfManyMembersIsNoBomb has an answer in which each of many members has a long path.

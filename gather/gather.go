@@ -179,7 +179,7 @@ func (g *Gather) Provision(ctx caddy.Context) error {
 // compile checks the settings and sets up what follows from them.
 func (g *Gather) compile() (err error) {
 	if g.Service == "" {
-		return errors.New("wsgi_party_gather: the service is empty: write the one that the guests are asked for")
+		return errors.New("wsgi_party_gather: the service is empty: write the one to ask the guests for")
 	}
 	g.As = cmp.Or(g.As, "list")
 	if g.form = forms[g.As]; g.form == nil {
@@ -206,7 +206,7 @@ func (g *Gather) compile() (err error) {
 		return err
 	}
 	if len(g.Forward) > 0 && !g.Cache.Off {
-		return fmt.Errorf("forward sends the guests %s of one visitor, and what they answer would be kept for others: write `cache off`, too, or leave forward out", strings.Join(g.Forward, ", "))
+		return fmt.Errorf("forward sends the guests %s of one visitor, but their answers would be kept for others: write `cache off`, too, or leave forward out", strings.Join(g.Forward, ", "))
 	}
 	g.headers = g.newHeaders()
 	return g.headers.check()
@@ -216,7 +216,7 @@ func (c Cache) check() error {
 	fresh, stale := c.times()
 	switch {
 	case c.Off && (c.Fresh != 0 || c.Stale != nil):
-		return errors.New("cache is off, and says how long answers are kept: write one of the two")
+		return errors.New("cache is off, but says how long answers are kept: write one of the two")
 	case fresh < 0 || fresh > maxCached || stale < 0 || stale > maxCached:
 		return fmt.Errorf("cache is %v %v: write durations of up to %v, as in `cache 60s 24h`, or `cache off`", fresh, stale, maxCached)
 	}

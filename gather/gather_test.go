@@ -64,7 +64,7 @@ func TestObjectsAreMerged(t *testing.T) {
 	check.Equal(t, r.Header.Get("Party-Absent"), "three")
 	failed := partytest.LogEntries(t, "guest failed")
 	check.FatalIf(t, len(failed) != 1, failed)
-	check.Has(t, failed[0]["error"].(string), "a list, and no object")
+	check.Has(t, failed[0]["error"].(string), "a list, but `as merge` needs objects")
 }
 
 func TestLines(t *testing.T) {

@@ -39,7 +39,7 @@ func checkLinkset(p *part, origin string) error {
 	return p.each(func(element any) (any, error) {
 		object, ok := element.(map[string]any)
 		if !ok {
-			return nil, fmt.Errorf("the answer has %s, where a linkset has objects, as in {\"anchor\": \"/api\", \"service-desc\": [{\"href\": \"/openapi.json\"}]}", kindOf(element))
+			return nil, fmt.Errorf("the answer has %s, but a linkset has objects, as in {\"anchor\": \"/api\", \"service-desc\": [{\"href\": \"/openapi.json\"}]}", kindOf(element))
 		}
 		return object, checkContext(object, origin)
 	})
@@ -78,11 +78,11 @@ func withOrigin(member string, value any, origin string) (string, error) {
 	}
 	parsed, err := url.Parse(text)
 	if err != nil || strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '\\' }) {
-		return "", fmt.Errorf("the member %s is %.100q, which is no URL", member, text)
+		return "", fmt.Errorf("the member %s is %.100q, which is not a URL", member, text)
 	}
 	switch {
 	case slices.Contains([]string{"javascript", "data", "vbscript"}, parsed.Scheme):
-		return "", fmt.Errorf("the member %s is %.100q, which is no link", member, text)
+		return "", fmt.Errorf("the member %s is %.100q, which is not a link", member, text)
 	case strings.HasPrefix(text, "/") && !strings.HasPrefix(text, "//"):
 		return origin + text, nil
 	}
@@ -105,7 +105,7 @@ func checkSitemaps(p *part, origin string) error {
 	return p.each(func(element any) (any, error) {
 		text, ok := element.(string)
 		if !ok {
-			return nil, fmt.Errorf("the answer has %s, where the URL of a sitemap is to be", kindOf(element))
+			return nil, fmt.Errorf("the answer has %s in place of a sitemap's URL", kindOf(element))
 		}
 		return p.link(text, origin)
 	})
@@ -118,7 +118,7 @@ func writeSitemapIndex(f *frame) ([]byte, error) {
 	for _, p := range f.parts {
 		for _, link := range p.answers {
 			if n++; n > maxSitemaps {
-				return nil, fmt.Errorf("there are more than %d sitemaps, which is what a sitemap index may have", maxSitemaps)
+				return nil, fmt.Errorf("there are more than %d sitemaps, the most that a sitemap index may have", maxSitemaps)
 			}
 			b.WriteString("<sitemap><loc>" + escapeXML(link.(string)) + "</loc></sitemap>\n")
 		}
@@ -148,10 +148,10 @@ func (p *part) outline(value any, origin string) (map[string]any, error) {
 	}
 	object, ok := value.(map[string]any)
 	if !ok {
-		return nil, fmt.Errorf("the answer has %s, where an outline is to be: an object with text, or the URL of a feed", kindOf(value))
+		return nil, fmt.Errorf("the answer has %s in place of an outline: write an object with text, or the URL of a feed", kindOf(value))
 	}
 	if _, ok := object["text"].(string); !ok {
-		return nil, fmt.Errorf("an outline has no text, which is to be a string")
+		return nil, fmt.Errorf("an outline has no text: write a string")
 	}
 	for name, member := range object {
 		if name == "outline" {
@@ -170,7 +170,7 @@ func (p *part) outline(value any, origin string) (map[string]any, error) {
 		}
 		text, ok := member.(string)
 		if !ok || !attributeName.MatchString(name) || strings.HasPrefix(strings.ToLower(name), "xml") && name != "xmlUrl" {
-			return nil, fmt.Errorf("the member %.100q is %s: an outline has strings, whose names are those of attributes", name, kindOf(member))
+			return nil, fmt.Errorf("the member %.100q is %s: write a string, since the members of an outline become attributes", name, kindOf(member))
 		}
 		if name == "xmlUrl" || name == "htmlUrl" || name == "url" {
 			link, err := p.link(text, origin)

@@ -31,10 +31,10 @@ func checkAPIs(p *part, _ string) error {
 	for _, answer := range p.answers {
 		doc, ok := answer.(map[string]any)
 		if !ok {
-			return fmt.Errorf("the answer is %s, and no OpenAPI document", kindOf(answer))
+			return fmt.Errorf("the answer is %s, not an OpenAPI document", kindOf(answer))
 		}
 		if version, ok := doc["openapi"].(string); !ok || !apiVersion.MatchString(version) {
-			return fmt.Errorf("the answer's member openapi is no version 3.x.y: write an OpenAPI 3 document; Swagger 2.0 is to be converted")
+			return fmt.Errorf("the answer's member openapi is not a version 3.x.y: write an OpenAPI 3 document; convert Swagger 2.0")
 		}
 		if err := p.checkAPI(doc); err != nil {
 			return fmt.Errorf("the OpenAPI document: %w", err)
@@ -226,7 +226,7 @@ func eachObject(value any, names bool, do func(map[string]any) error) error {
 	return nil
 }
 
-// objectIn returns the member, nil if it is no object.
+// objectIn returns the member, nil if it is not an object.
 func objectIn(object map[string]any, member string) map[string]any {
 	value, _ := object[member].(map[string]any)
 	return value

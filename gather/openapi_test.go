@@ -98,9 +98,9 @@ func TestNoGuestNamesWhatIsAnothers(t *testing.T) {
 
 func TestWhatIsNoOpenAPIDocumentIsItsGuestsFailure(t *testing.T) {
 	for text, want := range map[string]string{
-		`[]`:                                "a list, and no OpenAPI document",
-		`{"swagger": "2.0"}`:                "Swagger 2.0 is to be converted",
-		`{"openapi": "4.0.0"}`:              "no version 3.x.y",
+		`[]`:                                "a list, not an OpenAPI document",
+		`{"swagger": "2.0"}`:                "convert Swagger 2.0",
+		`{"openapi": "4.0.0"}`:              "not a version 3.x.y",
 		`{"openapi": "3.0.0", "paths": []}`: "paths is a list",
 		`{"openapi": "3.0.0", "paths": {"x": {}}}`:                                                                    "begins with one slash",
 		`{"openapi": "3.0.0", "paths": {"//evil.example/x": {}}}`:                                                     "begins with one slash",

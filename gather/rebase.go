@@ -97,7 +97,7 @@ func (p *part) rebased(value any, below members, origin string) (any, error) {
 // under returns a URL that is relative to the guest, as it is for clients. One that leads elsewhere is an error.
 func (p *part) under(text, origin string) (string, error) {
 	if strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '\\' }) {
-		return "", fmt.Errorf("the URL %.100q has a character that is to be escaped", text)
+		return "", fmt.Errorf("the URL %.100q has a character that must be escaped", text)
 	}
 	parsed, err := url.Parse(text)
 	if err != nil {
@@ -105,7 +105,7 @@ func (p *part) under(text, origin string) (string, error) {
 	}
 	if parsed.Scheme != "" || parsed.Host != "" || parsed.User != nil || strings.HasPrefix(text, "//") {
 		if p.origin == "" || parsed.User != nil || !strings.EqualFold(parsed.Scheme+"://"+parsed.Host, p.origin) {
-			return "", fmt.Errorf("the URL %.100q leads elsewhere than to the guest: write it relative to the guest's mount, as in /path; if it is meant to lead there, have rebase say where the other URLs are, as in `rebase .url`", text)
+			return "", fmt.Errorf("the URL %.100q does not lead to the guest: write it relative to the guest's mount, as in /path; if it is meant to lead there, have rebase say where the other URLs are, as in `rebase .url`", text)
 		}
 	}
 	if parsed.Opaque != "" {

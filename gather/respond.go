@@ -79,7 +79,7 @@ func (g *Gather) newHeaders() headers {
 
 func (h *headers) check() error {
 	if _, _, err := mime.ParseMediaType(h.mediaType[0]); err != nil || !httpguts.ValidHeaderFieldValue(h.mediaType[0]) || !strings.Contains(h.mediaType[0], "/") {
-		return fmt.Errorf("type is %q, which is no media type: write one, such as application/json", h.mediaType[0])
+		return fmt.Errorf("type is %q, which is not a media type: write one, such as application/json", h.mediaType[0])
 	}
 	return nil
 }
@@ -165,7 +165,7 @@ func originOf(r *http.Request) (string, error) {
 	}
 	parsed, err := url.Parse(scheme + "://" + host)
 	if err != nil || parsed.Host != host || host == "" || len(host) > 255 || !httpguts.ValidHostHeader(host) || strings.ContainsAny(host, `/\?#@"'<>& `) {
-		return "", fmt.Errorf("the host %.100q cannot be that of links", host)
+		return "", fmt.Errorf("the host %.100q cannot be used in links", host)
 	}
 	return scheme + "://" + strings.ToLower(host), nil
 }

@@ -83,7 +83,7 @@ func (s *set) store(q *question, guests []string) {
 		}
 		if err != nil {
 			if !errors.Is(err, context.Canceled) {
-				q.logger.Warn("the guest's last answer cannot be stored", zap.String("party", q.Party), zap.String("guest", guest), zap.String("service", q.Service), zap.Error(fmt.Errorf("%w; it is tried again with its next answer", err)))
+				q.logger.Warn("the guest's last answer cannot be stored", zap.String("party", q.Party), zap.String("guest", guest), zap.String("service", q.Service), zap.Error(fmt.Errorf("%w; Caddy tries again with its next answer", err)))
 			}
 			return
 		}

@@ -63,7 +63,7 @@ func (h *handlers) of(service string, newDefault func() (*Gather, error)) (*Gath
 			continue
 		}
 		if found != nil && h.all[found] != settings {
-			return nil, fmt.Errorf("gather: the config has several wsgi_party_gather %s, with other settings each: leave one, or ask for another service", service)
+			return nil, fmt.Errorf("gather: the config has several wsgi_party_gather %s with different settings: keep one, or ask for another service", service)
 		}
 		found = g
 	}
@@ -74,7 +74,7 @@ func (h *handlers) of(service string, newDefault func() (*Gather, error)) (*Gath
 		return g, nil
 	}
 	if len(h.defaults) >= maxDefaults {
-		return nil, fmt.Errorf("gather: pages have gathered %d other services: write a wsgi_party_gather %s", maxDefaults, service)
+		return nil, fmt.Errorf("gather: pages already gather %d other services: write a wsgi_party_gather %s", maxDefaults, service)
 	}
 	g, err := newDefault()
 	if err == nil {
@@ -118,13 +118,13 @@ func newTemplateFunction(ctx caddy.Context, name string) (any, error) {
 
 // cutArguments returns the request of the page's dot, and the service.
 func cutArguments(arguments []any) (*http.Request, string, error) {
-	const write = "write the page's dot, which is $ inside range and with, and then the service, as in {{gather $ \"nav\"}}"
+	const write = "write the page's dot ($ inside range and with), then the service, as in {{gather $ \"nav\"}}"
 	if len(arguments) != 2 {
-		return nil, "", fmt.Errorf("gather takes two arguments, and not %d: %s", len(arguments), write)
+		return nil, "", fmt.Errorf("gather takes two arguments, not %d: %s", len(arguments), write)
 	}
 	service, ok := arguments[1].(string)
 	if !ok || service == "" {
-		return nil, "", errors.New("gather: the service is no string, or empty: " + write)
+		return nil, "", errors.New("gather: the service is not a string, or is empty: " + write)
 	}
 	switch dot := arguments[0].(type) {
 	case *templates.TemplateContext:

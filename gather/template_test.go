@@ -32,7 +32,7 @@ func TestPagesGather(t *testing.T) {
 	g.ExpectPage(`{{len (gather . "nav")}} {{gather . "nothing"}} {{gather $ "lines"}}.`, "0 [] .")
 	g.expect(`[{"href":"/x","n":7},{"href":"/y","n":8}]`)
 	check.Equal(t, g.times("one"), 1, "asks of the page and the handler")
-	for template, want := range map[string]string{`{{gather "doc"}}`: "gather takes two arguments, and not 1", `{{gather $ 1}}`: "no string", `{{gather "doc" $}}`: "no string", `{{gather "a" "doc"}}`: "is a string"} {
+	for template, want := range map[string]string{`{{gather "doc"}}`: "gather takes two arguments, not 1", `{{gather $ 1}}`: "not a string", `{{gather "doc" $}}`: "not a string", `{{gather "a" "doc"}}`: "is a string"} {
 		status, _ := g.Get(partytest.Page(template))
 		check.Equal(t, status, 500)
 		check.Has(t, partytest.LastHTTPError(t), want)

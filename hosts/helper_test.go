@@ -117,7 +117,7 @@ func permissionIn(c *partytest.Caddy, name string, config []byte) caddytls.OnDem
 }
 
 // expect fails the test unless the name may have a certificate, or is denied with all of these in
-// the error, which is no failure.
+// the error, which is not a failure.
 func expect(t testing.TB, p caddytls.OnDemandPermission, name string, denied ...string) {
 	t.Helper()
 	err := p.CertificateAllowed(t.Context(), name)

@@ -31,10 +31,10 @@ var converted = lru.New[string, string](maxConverted)
 // be no certificate for it that browsers take.
 func hostOf(name string) (string, error) {
 	if len(name) > 4*maxName { // in UTF-8 a name may be longer than it is then
-		return "", fmt.Errorf("it has %d bytes, where a name has at most %d", len(name), maxName)
+		return "", fmt.Errorf("it has %d bytes, but a name has at most %d", len(name), maxName)
 	}
 	if !utf8.ValidString(name) {
-		return "", errors.New("it is no UTF-8")
+		return "", errors.New("it is not UTF-8")
 	}
 	if isPlain(name) {
 		return name, checkName(name)
@@ -69,7 +69,7 @@ func checkName(name string) error {
 	case name == "":
 		return errors.New("it is empty")
 	case len(name) > maxName:
-		return fmt.Errorf("it has %d bytes, where a name has at most %d", len(name), maxName)
+		return fmt.Errorf("it has %d bytes, but a name has at most %d", len(name), maxName)
 	case name[len(name)-1] == '.':
 		return errors.New("it ends with a dot")
 	}
@@ -86,7 +86,7 @@ func checkName(name string) error {
 		case length == 0:
 			return errors.New("it has an empty label")
 		case length > maxLabel:
-			return fmt.Errorf("it has a label of %d bytes, where one has at most %d", length, maxLabel)
+			return fmt.Errorf("it has a label of %d bytes, but a label has at most %d", length, maxLabel)
 		case name[label] == '-' || name[i-1] == '-':
 			return errors.New("it has a label that begins or ends with a hyphen")
 		}
@@ -108,5 +108,5 @@ func badByte(name string, c byte) error {
 	case c == ':':
 		return errors.New("it has a port")
 	}
-	return fmt.Errorf("it has a %q, where a name has letters, digits, hyphens and dots", c)
+	return fmt.Errorf("it has a %q, but a name has only letters, digits, hyphens and dots", c)
 }

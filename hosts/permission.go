@@ -197,9 +197,9 @@ func (p *Permission) hear(replies iter.Seq[partyline.Reply]) (s said) {
 func (p *Permission) judge(host string, generation uint32, s said) error {
 	switch {
 	case len(s.failures) > 0:
-		err := fmt.Errorf("%s: whether a guest of party %q has the host could not be found out: %w", host, p.Party, errors.Join(s.failures...))
+		err := fmt.Errorf("%s: cannot tell whether a guest of party %q has the host: %w", host, p.Party, errors.Join(s.failures...))
 		// Caddy logs it as an error; what follows at once would fill the log.
-		p.denials.Put(host, denial{generation, denied(host, "a moment ago it could not be found out whether a guest has it")}, failureKept)
+		p.denials.Put(host, denial{generation, denied(host, "a moment ago, Caddy could not tell whether a guest has it")}, failureKept)
 		return err
 	case s.tooMany:
 		p.tooMany.Do(func() {
@@ -222,7 +222,7 @@ func denied(host, why string) error {
 	return fmt.Errorf("%s: %w: %s", host, caddytls.ErrPermissionDenied, why)
 }
 
-// gone is what whoever wanted the certificate gets who did not wait. That is no error for Caddy's log.
+// gone is what whoever wanted the certificate gets who did not wait. That is not an error for Caddy's log.
 func gone(ctx context.Context, host string) error {
 	return fmt.Errorf("%s: %w: %w", host, caddytls.ErrPermissionDenied, ctx.Err())
 }

@@ -131,12 +131,12 @@ func onePart(value any) ([][]byte, error) {
 // serve returns the response's JSON, in parts.
 func (a *Ask) serve(w http.ResponseWriter, r *http.Request) ([][]byte, error) {
 	if err := party.CheckLoops(r.Header); err != nil {
-		return nil, newProblem(http.StatusLoopDetected, "%v: what it asks for leads to itself, by way of another Caddy or an application", err)
+		return nil, newProblem(http.StatusLoopDetected, "%v: the ask leads back to itself, through another Caddy or an application", err)
 	}
 	guest, keys, ok := a.entry.Identify(r)
 	if !ok {
 		w.Header().Set("WWW-Authenticate", "Bearer")
-		return nil, newProblem(http.StatusUnauthorized, "no guest of party %q has this key, or none was sent: write the key of the guest's wsgi_party_guest in the header Authorization, as Bearer <key>; it counts once the guest's invite has reached that", a.Party)
+		return nil, newProblem(http.StatusUnauthorized, "no guest of party %q has this key, or none was sent: send the key of the guest's wsgi_party_guest in the header Authorization, as Bearer <key>; it counts once the guest's invite has reached that handler", a.Party)
 	}
 	version := a.entry.LineVersion() // which is no newer than what is answered
 	w.Header().Set(party.LineHeader, version)
@@ -308,7 +308,7 @@ func warnOfOpen(logger *zap.Logger, server *caddyhttp.Server) {
 		return
 	}
 	logger.Warn("wsgi_party_ask can be reached from other machines", zap.String("server", server.Name()), zap.Strings("listen", open),
-		zap.String("hint", "only the guests are to reach it: write `bind 127.0.0.1` or `bind unix//run/party.sock` in its site, also where its address is http://127.0.0.1:2080, which alone says nothing about who can connect; or demand certificates of clients, with `client_auth` in its `tls`"))
+		zap.String("hint", "only guests should reach it: write `bind 127.0.0.1` or `bind unix//run/party.sock` in its site, even if its address is http://127.0.0.1:2080, which alone does not limit who can connect; or demand client certificates, with `client_auth` in its `tls`"))
 }
 
 // Interface guards

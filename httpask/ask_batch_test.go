@@ -65,8 +65,8 @@ func TestWhatIsNoListOfAsksSaysSo(t *testing.T) {
 	var asked atomic.Int64
 	connectMain(c, "counting", "count", func(context.Context, any) (any, error) { return asked.Add(1), nil })
 	for body, want := range map[string]string{
-		``: "it is empty", `null`: "no list", `{}`: "no list", `{"a": 1, "a": 2}`: "no list", `"ping"`: "no list", `7`: "no list",
-		`[{"service": "count"}, "ping"]`: "/1 is no object", `[[]]`: "/0 is no object", `[1]`: "/0 is no object",
+		``: "it is empty", `null`: "not a list", `{}`: "not a list", `{"a": 1, "a": 2}`: "not a list", `"ping"`: "not a list", `7`: "not a list",
+		`[{"service": "count"}, "ping"]`: "/1 is not an object", `[[]]`: "/0 is not an object", `[1]`: "/0 is not an object",
 		`[{"service": "count"}, {"service": 7}]`:                  "/1/service is not a string",
 		`[{"service": "count", "first": "true"}]`:                 "/0/first is neither true nor false",
 		`[{"service": "count"}`:                                   "EOF",

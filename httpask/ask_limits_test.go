@@ -186,7 +186,7 @@ func TestABatchOfLongAnswersIsBounded(t *testing.T) {
 	answered, refused := 0, 0 // others fail as they like on a busy machine
 	for _, result := range results {
 		answered += len(result.Answers)
-		if len(result.Replies) == 1 && strings.Contains(result.Replies[0].Error, "what all answer to one ask, or one batch of asks, is longer than 8388608 bytes together") {
+		if len(result.Replies) == 1 && strings.Contains(result.Replies[0].Error, "all answers to one ask, or one batch of asks, are longer than 8388608 bytes together") {
 			refused++
 		}
 	}
@@ -201,7 +201,7 @@ func TestMaxAnswerIsForAllHrefsOfAService(t *testing.T) {
 	a := servesLong(t)
 	c.Site("wsgi_party main {\ninvite /a/__invite__/\n" + partytest.Mounted("a", "max_answer 1000B\nservice many /400\nservice many /401\nservice many /402\nservice one /1000\nservice more /1001", a) + "}")
 	answers, err := operatorOf(c, "main").AskAround(t.Context(), "many", nil)
-	check.ErrorIf(t, err == nil || len(answers) != 2 || strings.Count(err.Error(), "what it answers to one ask is longer than 1000 bytes (max_answer)") != 1, "%d answers, %v", len(answers), err)
+	check.ErrorIf(t, err == nil || len(answers) != 2 || strings.Count(err.Error(), "its answer to one ask is longer than 1000 bytes (max_answer)") != 1, "%d answers, %v", len(answers), err)
 	for range 2 { // each ask anew
 		if answers, err := operatorOf(c, "main").AskAround(t.Context(), "one", nil); err != nil || len(answers) != 1 {
 			t.Errorf("%d answers, %v", len(answers), err)

@@ -81,12 +81,12 @@ func TestThePayloadOfAnAskIsItsBody(t *testing.T) {
 		c.ExpectAsk(partytest.Asking{Key: one, Path: "/echo", Body: body}, fmt.Sprintf(answered("%s", "echo"), encoded))
 	}
 	for body, want := range map[string]string{
-		"{":                "the payload is no JSON",
+		"{":                "the payload is not JSON",
 		"undefined":        "invalid character 'u'",
 		"1 2":              "more than one JSON value, from byte 2 on",
 		`{"name": "home"`:  "unexpected EOF",
-		"\xef\xbb\xbfnull": "the payload is no JSON",
-		"name=home":        "the payload is no JSON",
+		"\xef\xbb\xbfnull": "the payload is not JSON",
+		"name=home":        "the payload is not JSON",
 	} {
 		c.ExpectProblem(partytest.Asking{Key: one, Path: "/echo", Body: body}, http.StatusBadRequest, want)
 	}

@@ -221,13 +221,13 @@ func TestAFailedLoadLeavesTheConfigBeforeAsItWas(t *testing.T) {
 	starts := errors.New("another app cannot start")
 	partytest.OnProvision(t, "fails", partytest.DuringStart(t, func() error { return starts }))
 	for want, config := range map[string]string{
-		"address already in use: another process has it; write another address": config(c.Endpoint, foreign.Addr().String(), ""),
-		"is no socket":             config(other, "unix/"+precious, ""),
+		"address already in use: another process listens there; write another address": config(c.Endpoint, foreign.Addr().String(), ""),
+		"is not a socket":          config(other, "unix/"+precious, ""),
 		"another app cannot start": config(other, "unix/"+socket+"|0600", "route /never {\ntest_app fails\n}\n"),
-		"no such file or directory: make the socket's directory first": config(other, "unix/"+dir+"/missing/party.sock", ""),
-		"which has no connections":                                     config(other, "udp/127.0.0.1:2080", ""),
-		"test has no application":                                      config(other, "unix/"+socket+"|0600", "route /never {\ntest_app missing\n}\n"),
-		"both have ask_on at " + other:                                 config(other, other, ""),
+		"no such file or directory: create the socket's directory first": config(other, "unix/"+dir+"/missing/party.sock", ""),
+		"which has no connections":                                       config(other, "udp/127.0.0.1:2080", ""),
+		"test has no application":                                        config(other, "unix/"+socket+"|0600", "route /never {\ntest_app missing\n}\n"),
+		"both have ask_on at " + other:                                   config(other, other, ""),
 	} {
 		for range 4 { // apps start in an order of chance
 			adapted, _, err := c.TryAdapt(config)

@@ -37,7 +37,7 @@ func (a *Ask) askBatch(ctx context.Context, o *partyline.Operator, body []byte) 
 		return nil, newProblem(http.StatusBadRequest, `write a list of objects as in [{"service": "url", "payload": {"name": "home"}, "first": true}]: %v`, err)
 	}
 	if len(asks) > wire.MaxAsks {
-		return nil, newProblem(http.StatusRequestEntityTooLarge, "the list has %d asks: write up to %d, and more in another request", len(asks), wire.MaxAsks)
+		return nil, newProblem(http.StatusRequestEntityTooLarge, "the list has %d asks: write at most %d, and the rest in another request", len(asks), wire.MaxAsks)
 	}
 	noRoom, err := wire.Encode(a.problemOf(wire.ErrNoRoom))
 	if err != nil {

@@ -32,7 +32,7 @@ func (a *Ask) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	for d.NextBlock(0) {
 		if d.Val() != "max_response" {
-			return d.Errf("unrecognized subdirective %q of wsgi_party_ask: it has max_response", d.Val())
+			return d.Errf("unrecognized subdirective %q of wsgi_party_ask; it has max_response", d.Val())
 		}
 		if a.MaxResponse != 0 {
 			return d.Err("max_response already specified")

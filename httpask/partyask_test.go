@@ -184,10 +184,10 @@ func TestAddressesThatWouldMixUpPartiesFailTheLoad(t *testing.T) {
 		parties(c.Endpoint, "localhost:"+p):             both,
 		parties(c.Endpoint, ":"+p+" http://x/"):         both,
 		parties("unix/"+socket+"|0660", "unix/"+socket): both,
-		"http://127.0.0.1:" + p + " {\nbind 127.0.0.1\nwsgi_party one {\nask_on " + c.Endpoint + "\n}\n}":               `is an address of the HTTP server "srv0", at `,
-		"http://127.0.0.1:" + p + " {\nwsgi_party one {\nask_on " + c.Endpoint + "\n}\n}":                               "write another address, or wsgi_party_ask in the site there",
-		"http:// {\nbind unix/" + socket + "\nwsgi_party one {\nask_on unix/" + socket + "|0600\n}\n}":                  "is an address of the HTTP server",
-		"ADDRESS {\nwsgi_party one {\nask_on " + c.Endpoint + "\n}\nwsgi_party one {\nask_on localhost:" + p + "\n}\n}": "write the address of ask_on in two ways",
+		"http://127.0.0.1:" + p + " {\nbind 127.0.0.1\nwsgi_party one {\nask_on " + c.Endpoint + "\n}\n}":               `is also an address of the HTTP server "srv0", at `,
+		"http://127.0.0.1:" + p + " {\nwsgi_party one {\nask_on " + c.Endpoint + "\n}\n}":                               "write another address, or put wsgi_party_ask in that site",
+		"http:// {\nbind unix/" + socket + "\nwsgi_party one {\nask_on unix/" + socket + "|0600\n}\n}":                  "is also an address of the HTTP server",
+		"ADDRESS {\nwsgi_party one {\nask_on " + c.Endpoint + "\n}\nwsgi_party one {\nask_on localhost:" + p + "\n}\n}": "write the address of ask_on differently",
 		parties("party.example:"+p, c.Endpoint):                                                                         both, // which only the resolver knows
 	} {
 		adapted, _, err := c.TryAdapt(config)

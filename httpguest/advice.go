@@ -26,42 +26,42 @@ import (
 func (f *fetcher) adviceOn(info *party.InviteInfo, v verdict, ofCaddy bool) string {
 	asked := f.askedFor()
 	authentication := "authentication in Caddy in front of it lets the party pass with the matcher `" + f.invitation.Matcher() + "`"
-	again := "; it is asked again by itself"
+	again := "; Caddy asks again by itself"
 	if v == broken {
-		again = fmt.Sprintf("; it is asked again in %v, or at once by `%s`", fetchWaits.broken, f.inviteCommand())
+		again = fmt.Sprintf("; Caddy asks again in %v, or at once if you run `%s`", fetchWaits.broken, f.inviteCommand())
 	}
 	switch {
 	case info.Location != "":
 		return f.adviceOnRedirect(info, asked)
 	case errors.Is(info.Err, party.ErrMisrouted):
-		return "another route answers at this path: put wsgi_party_guest where the requests to the application pass it"
+		return "another route answers at this path: put wsgi_party_guest where requests to the application pass through it"
 	case errors.Is(info.Err, party.ErrUnanswered):
-		return "no handler answers behind wsgi_party_guest: write the one that leads to the application there, such as reverse_proxy"
+		return "no handler behind wsgi_party_guest answers: write the one that leads to the application there, such as reverse_proxy"
 	case errors.Is(info.Err, party.ErrBrokeOff):
 		return "the application closed the connection in the middle of its answer to GET " + asked + ": its own log may say why" + again
 	case party.TimedOut(info.Err):
-		return fmt.Sprintf("GET %s was not answered in time: the application is to answer its manifest at once; or write an invite_timeout of more than %v in wsgi_party", asked, f.invitation.Timeout()) + again
+		return fmt.Sprintf("GET %s was not answered in time: the application must answer with its manifest at once; or write an invite_timeout of more than %v in wsgi_party", asked, f.invitation.Timeout()) + again
 	case info.Result == party.InviteNotAnswered:
 		return f.adviceOnNoManifest(info, asked, ofCaddy)
 	case info.Status == http.StatusOK && f.unstripped() != "":
-		return "correct the application's manifest, which it answers to GET " + asked + ". " + f.unstripped()
+		return "correct the application's manifest, its answer to GET " + asked + ". " + f.unstripped()
 	case info.Status == http.StatusOK:
-		return "correct the application's manifest, which it answers to GET " + asked + "; the last good one counts until then"
+		return "correct the application's manifest, its answer to GET " + asked + "; until then, the last good one counts"
 	case info.Status == http.StatusBadRequest:
-		host := cmp.Or(f.invitation.URI.Host, "localhost, as that of each invite of a path")
+		host := cmp.Or(f.invitation.URI.Host, "localhost, as for every invite that is a path")
 		return "does the application know the host of the invite? It was " + host + ". Invite a URL whose host it allows, such as https://example.com" + f.invitation.URI.Path
 	case (info.Status == http.StatusUnauthorized || info.Status == http.StatusForbidden) && ofCaddy:
-		return "a handler of Caddy refuses it before it comes to the application: " + authentication
+		return "a handler in Caddy refuses it before it reaches the application: " + authentication
 	case (info.Status == http.StatusUnauthorized || info.Status == http.StatusForbidden) && f.invitation.Keys().IsZero():
-		return "the application refuses GET " + asked + ". Does it want a Party-Token? None is sent, since wsgi_party_guest has no key: write `key {env.BLOG_PARTY_KEY}` in it, with the application's key in that variable. Does it want a login? It is to answer its manifest without; " + authentication
+		return "the application refuses GET " + asked + ". Does it want a Party-Token? None is sent, because wsgi_party_guest has no key: write `key {env.BLOG_PARTY_KEY}` in it, with the application's key in that variable. Does it want a login? It must answer with its manifest without one; " + authentication
 	case info.Status == http.StatusUnauthorized || info.Status == http.StatusForbidden:
-		return fmt.Sprintf("the application refuses GET %s, which was sent with a Party-Token for guest %q: is its key the same as the first in wsgi_party_guest, and does it know itself by that name? Or does it want a login? It is to answer its manifest without; %s", asked, f.guest(), authentication)
+		return fmt.Sprintf("the application refuses GET %s, which was sent with a Party-Token for guest %q: is its key the same as the first in wsgi_party_guest, and does it know itself by that name? Or does it want a login? It must answer with its manifest without one; %s", asked, f.guest(), authentication)
 	case info.Status == http.StatusTooManyRequests && ofCaddy:
-		return "a handler of Caddy limits the rate of requests: let the party pass it with the matcher `" + f.invitation.Matcher() + "`" + again
+		return "a handler in Caddy limits the rate of requests: let the party pass it with the matcher `" + f.invitation.Matcher() + "`" + again
 	case info.Status == http.StatusServiceUnavailable:
 		return "the application, or what is in front of it, says that it is unavailable" + again
 	case info.Status == http.StatusBadGateway, info.Status == http.StatusGatewayTimeout:
-		return "is the application running? The error says what was met at its address" + again
+		return "is the application running? The error says what happened at its address" + again
 	default:
 		return fmt.Sprintf("the application answers GET %s with status %d: its own log may say why", asked, info.Status) + again
 	}
@@ -72,7 +72,7 @@ func (f *fetcher) adviceOn(info *party.InviteInfo, v verdict, ofCaddy bool) stri
 func (a *application) warnOf(m *manifest.Manifest, before string) string {
 	warnings := a.warningsOf(m)
 	if warnings != "" && warnings != before {
-		a.logger.Warn("the guest's manifest is valid, but probably not what is meant", zap.String("uri", a.invitation.URI.String()), zap.String("hint", warnings))
+		a.logger.Warn("the guest's manifest is valid, but probably not what was meant", zap.String("uri", a.invitation.URI.String()), zap.String("hint", warnings))
 	}
 	return warnings
 }
@@ -91,7 +91,7 @@ func (a *application) warningsOf(m *manifest.Manifest) string {
 	}
 	warnings := m.Warnings(mounts...)
 	if m != a.declared && m.Claims != nil && m.Claims.URLs && len(m.URLs)+len(a.declared.URLs) == 0 {
-		warnings = append(warnings, "it claims all requests to its pages, and has none: write urls, or list patterns as claims")
+		warnings = append(warnings, "it claims all requests to its pages, but has none: write urls, or list patterns as claims")
 	}
 	return strings.Join(warnings, "; ")
 }
@@ -108,16 +108,16 @@ func (a *application) noClaims() string {
 		for _, text := range m.Claims.Texts {
 			host, start := claimpattern.Start(text)
 			if err := a.checkURL(a.path + start); err != nil && a.declared.Claims == nil {
-				hints = append(hints, fmt.Sprintf("the claim %.200q counts for nothing: %v; only the operator may claim that, by `claim` in wsgi_party_guest", text, err))
+				hints = append(hints, fmt.Sprintf("the claim %.200q has no effect: %v; only the operator may claim that, with `claim` in wsgi_party_guest", text, err))
 			} else if host != "" && !a.app.HasHost(host) {
-				hints = append(hints, fmt.Sprintf("the claim %.200q counts for nothing: no site of this Caddy has its host", text))
+				hints = append(hints, fmt.Sprintf("the claim %.200q has no effect: no site of this Caddy has its host", text))
 			}
 		}
 	}
 	if m.Hosts != nil {
 		for _, text := range m.Hosts.Texts {
 			if host, err := claimpattern.Host(text); err == nil && !a.app.HasHost(host) {
-				hints = append(hints, fmt.Sprintf("the host %.200q counts for nothing: no site of this Caddy has it", text))
+				hints = append(hints, fmt.Sprintf("the host %.200q has no effect: no site of this Caddy has it", text))
 			}
 		}
 	}
@@ -147,11 +147,11 @@ func (f *fetcher) adviceOnNoManifest(info *party.InviteInfo, asked string, ofCad
 	mediaType := cmp.Or(info.MediaType, "no media type")
 	switch {
 	case info.IsManifest && mediaType == manifestType:
-		return fmt.Sprintf("the application answers GET %s with its manifest, but with status %d: answer it with 200", asked, info.Status)
+		return fmt.Sprintf("the application answers GET %s with its manifest, but with status %d: answer with 200", asked, info.Status)
 	case info.IsManifest:
 		return fmt.Sprintf("the application answers GET %s with its manifest, but as %s: send it with `Content-Type: %s`", asked, mediaType, manifestType)
 	}
-	advice := []string{fmt.Sprintf("the application has no manifest (%s) at %s, which it answers with status %d", manifestType, asked, info.Status)}
+	advice := []string{fmt.Sprintf("the application has no manifest (%s) at %s, where it answers with status %d", manifestType, asked, info.Status)}
 	if info.Status == http.StatusOK {
 		advice[0] = fmt.Sprintf("the application has no manifest (%s) at %s, where it answers with %s", manifestType, asked, mediaType)
 	}
@@ -162,9 +162,9 @@ func (f *fetcher) adviceOnNoManifest(info *party.InviteInfo, asked string, ofCad
 	switch {
 	case ofCaddy || info.Status < 400 || f.last.manifest != nil:
 	case f.invitation.Keys().IsZero():
-		advice = append(advice, "Has it a key? Then it wants a Party-Token, and none was sent: write `key {env.BLOG_PARTY_KEY}` in wsgi_party_guest, with that key in the variable")
+		advice = append(advice, "Does it have a key? Then it wants a Party-Token, but none was sent: write `key {env.BLOG_PARTY_KEY}` in wsgi_party_guest, with that key in the variable")
 	default:
-		advice = append(advice, "It was sent with a Party-Token: the application has to have the key of wsgi_party_guest, too, in WSGI_PARTY_KEY for the Python client")
+		advice = append(advice, "The request had a Party-Token: the application needs the key of wsgi_party_guest, too, in WSGI_PARTY_KEY for the Python client")
 	}
 	last := "correct the invite's URI, let the application answer it, or write the manifest in wsgi_party_guest"
 	if len(advice) == 1 {
@@ -179,7 +179,7 @@ func (f *fetcher) unstripped() string {
 	if base == "" || f.path != "" {
 		return ""
 	}
-	return fmt.Sprintf("Do its own paths begin with %[1]s? If not, write `handle_path %[1]s/*` where `handle` leaves that in the path", base)
+	return fmt.Sprintf("Do its own paths begin with %[1]s? If not, write `handle_path %[1]s/*` instead of `handle`, which leaves that in the path", base)
 }
 
 var loginWords = regexp.MustCompile(`(?i)log_?-?in|sign_?-?in|auth|sso|session`)
@@ -191,11 +191,11 @@ func (f *fetcher) adviceOnRedirect(info *party.InviteInfo, asked string) string 
 	permanent := info.Status == http.StatusMovedPermanently || info.Status == http.StatusPermanentRedirect
 	switch {
 	case err == nil && strings.HasSuffix(strings.TrimSuffix(location.EscapedPath(), "/"), strings.TrimSuffix(asked, "/")):
-		return advice + "invite the URI where it leads: write " + f.invitationTo(location)
+		return advice + "invite the URI that it leads to: write " + f.invitationTo(location)
 	case permanent && !loginWords.MatchString(info.Location):
-		return advice + "invite the URI where it leads, if the manifest is there"
+		return advice + "invite the URI that it leads to, if the manifest is there"
 	}
-	return advice + "it seems to lead to a login, and an invite cannot log in. Let the application answer GET " + asked + " without one (where wsgi_party_guest has a key, the Party-Token says that it is Caddy who asks); authentication in Caddy lets the party pass with the matcher `" + f.invitation.Matcher() + "`"
+	return advice + "it seems to lead to a login, but an invite cannot log in. Let the application answer GET " + asked + " without one (if wsgi_party_guest has a key, the Party-Token proves that Caddy asks); authentication in Caddy lets the party pass with the matcher `" + f.invitation.Matcher() + "`"
 }
 
 // invitationTo is what to write for an application that wants to be asked for its
@@ -213,7 +213,7 @@ func (f *fetcher) invitationTo(location *url.URL) string {
 	switch {
 	case location.Host == "":
 	case f.invitation.URI.Host == "" && location.Hostname() == "localhost":
-		origin, note = location.Scheme+"://example.com", ", with the site's host for example.com: that of an invite of a path is localhost"
+		origin, note = location.Scheme+"://example.com", ", with the site's host in place of example.com: an invite that is a path has localhost"
 	default:
 		origin = location.Scheme + "://" + location.Host
 	}
@@ -258,9 +258,9 @@ func (g *Guest) warn() {
 				became = "ended with the error: " + i.Err.Error()
 			}
 			if i.URI == uri {
-				hint = fmt.Sprintf("the invite to %s %s before it came here: %s", i.URI, became, i.Hint)
+				hint = fmt.Sprintf("the invite to %s %s before it reached this handler: %s", i.URI, became, i.Hint)
 			} else {
-				hint = fmt.Sprintf("is it the application of the invite to %s, which %s before it came here? Then: %s. Otherwise %s", i.URI, became, i.Hint, hint)
+				hint = fmt.Sprintf("is this the application of the invite to %s, which %s before it reached this handler? Then: %s. Otherwise %s", i.URI, became, i.Hint, hint)
 			}
 			break
 		}

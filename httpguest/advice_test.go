@@ -64,9 +64,9 @@ func TestMistakesAreToldWhenTheConfigLoads(t *testing.T) {
 	const behindWhat = "invite /blog/__invite__/\n%s\nhandle_path /blog/* {\nwsgi_party_guest\nrespond blog\n}"
 	for name, m := range map[string]mistake{
 		"wsgi_party_ask for a party that is called otherwise": {"ADDRESS {\nbind 127.0.0.1\nwsgi_party main {\nrespond 1\n}\nwsgi_party_ask mian\n}", party,
-			[]string{`no party is called "mian": did you mean main?`, "the only party is main; name one that there is", "http.handlers.wsgi_party_ask"}},
+			[]string{`no party is called "mian": did you mean main?`, "the only party is main; join one of these", "http.handlers.wsgi_party_ask"}},
 		"wsgi_party_ask for none":                        {"ADDRESS {\nbind 127.0.0.1\nwsgi_party shop {\nrespond 1\n}\nwsgi_party wiki {\nrespond 1\n}\nwsgi_party_ask\n}", party, []string{`no party is called "default"`, "the parties are shop, wiki"}},
-		"wsgi_party_ask without any":                     {"ADDRESS {\nbind 127.0.0.1\nwsgi_party_ask\n}", party, []string{"there is no wsgi_party handler; write one around the routes"}},
+		"wsgi_party_ask without any":                     {"ADDRESS {\nbind 127.0.0.1\nwsgi_party_ask\n}", party, []string{"there is no wsgi_party handler; write one around the applications' routes"}},
 		"templates for a party that is called otherwise": {"ADDRESS {\nwsgi_party main {\nrespond 1\n}\n" + partytest.Templates("mian") + "test_app template\n}", party, []string{"did you mean main?", "http.handlers.templates.functions.wsgi_party"}},
 		"templates for none": {"ADDRESS {\nwsgi_party one {\nrespond 1\n}\nhandle {\n" + partytest.Templates("") + "test_app template\n}\nhandle /two {\nwsgi_party two {\nrespond 1\n}\n}\n}\nhttp://127.0.0.1:1 {\nwsgi_party three {\nrespond 1\n}\n}", "",
 			[]string{"say which party they ask (wsgi_party <party>)", "the parties are one, three, two"}},
@@ -81,7 +81,7 @@ func TestMistakesAreToldWhenTheConfigLoads(t *testing.T) {
 		"the same in front of an application": {inParty("invite /blog/__invite__/\nhandle_path /blog/* {\nwsgi_party_guest log\nreverse_proxy 127.0.0.1:1\n}\nhandle_path /more/* {\nwsgi_party_guest {\nanswer a b\n}\n}\ninvite /more/__invite__/"), "invite not answered",
 			[]string{"guest:blog", "write `invite /blog/__invite__/ as log`"}},
 		"two invites for one wsgi_party_guest": {inParty("invite /blog/__invite__/\ninvite /blog/__invite__/2 as two\nhandle_path /blog/* {\nwsgi_party_guest {\nanswer a b\n}\n}"), "invite not answered",
-			[]string{"guest:two", `speaks for "blog" already`, `give "two" a wsgi_party_guest of its own`}},
+			[]string{"guest:two", `already speaks for "blog"`, `give "two" a wsgi_party_guest of its own`}},
 		"a response that breaks off": {inParty("invite /blog/__invite__/\nabort"), "invite failed", []string{"error:the response broke off", "as `abort` does"}},
 
 		"an application instead of its invite route": {inParty("invite /blog/\nhandle_path /blog/* {\nwsgi_party_guest {\nanswer a b\n}\n}"), hiddenMessage, []string{"hidden:/blog/*", "write `invite /blog/__invite__/`"}},
@@ -104,7 +104,7 @@ func TestMistakesAreToldWhenTheConfigLoads(t *testing.T) {
 			[]string{"the invite to /blog/__invite__/ is taken before it comes here"}},
 		"an invite of another handler": {inParty("invite /blog/__invite__/\nroute {\nwsgi_party_guest weblog {\nanswer ping pong\n}\nwsgi_party_guest {\nanswer ping pong\n}\n}"), noInvite,
 			[]string{`the invites that come here are for ["blog"]`, "`invite <uri> as weblog`", "leave out the name"}},
-		"a password before":    {inParty(fmt.Sprintf(behindWhat, "basic_auth {\nuser "+password+"\n}")), noInvite, []string{"guest:blog", "the invite to /blog/__invite__/ was answered with status 401 before it came here: ", "`not vars partyline blog`"}},
+		"a password before":    {inParty(fmt.Sprintf(behindWhat, "basic_auth {\nuser "+password+"\n}")), noInvite, []string{"guest:blog", "the invite to /blog/__invite__/ was answered with status 401 before it reached this handler: ", "`not vars partyline blog`"}},
 		"a rate limit before":  {inParty("invite /blog/__invite__/\nroute {\nerror \"slow down\" 429\nwsgi_party_guest\n}"), noInvite, []string{"/blog/__invite__/", "status 429", "`not vars partyline blog`"}},
 		"forward_auth before":  {inParty(fmt.Sprintf(behindWhat, "forward_auth 127.0.0.1:1 {\nuri /auth\n}")), noInvite, []string{"/blog/__invite__/", "over the network", "forward_auth", "`not vars partyline blog`"}},
 		"a redirect before":    {inParty(fmt.Sprintf(behindWhat, "redir https://example.com{uri} 308")), noInvite, []string{"/blog/__invite__/", "status 308", "https://example.com/blog/__invite__/"}},
@@ -164,9 +164,9 @@ func TestMistakesOfApplicationsAreTold(t *testing.T) {
 	tests := map[string]test{
 		"json":   {ofType("application/json; charset=utf-8", manifest), "", "", []string{"but as application/json", "`Content-Type: application/vnd.wsgi-party+json`"}, "running"},
 		"html":   {ofType("text/html", "<!DOCTYPE html>"), "", "", []string{"no manifest", "where it answers with text/html", ". Otherwise correct", "write the manifest in wsgi_party_guest"}, "running"},
-		"handle": {status(404, ""), "", "", []string{"at " + invited + ", which it answers with status 404", "write `handle_path /NAME/*`", "none was sent: write `key {env.BLOG_PARTY_KEY}`", ". Otherwise correct"}, "running"},
+		"handle": {status(404, ""), "", "", []string{"at " + invited + ", where it answers with status 404", "write `handle_path /NAME/*`", "none was sent: write `key {env.BLOG_PARTY_KEY}`", ". Otherwise correct"}, "running"},
 
-		"signed-handle": {status(404, ""), " {\nkey {env.HINTS_OTHER_KEY}\n}", "", []string{"It was sent with a Party-Token", "WSGI_PARTY_KEY", ". Otherwise correct"}, "none was sent"},
+		"signed-handle": {status(404, ""), " {\nkey {env.HINTS_OTHER_KEY}\n}", "", []string{"The request had a Party-Token", "WSGI_PARTY_KEY", ". Otherwise correct"}, "none was sent"},
 
 		"login":      {status(302, "/accounts/login/?next="+invited), "", "", []string{"to /accounts/login/?next=" + invited, "lead to a login", "answer GET " + invited + " without one", "`not vars partyline NAME`"}, "invite the URI"},
 		"elsewhere":  {status(303, "https://idp.example.com/"), "", "", []string{"https://idp.example.com/", "lead to a login"}, "invite the URI"},
@@ -174,15 +174,15 @@ func TestMistakesOfApplicationsAreTold(t *testing.T) {
 		"slash":      {status(301, "/NAME/__invite__"), "", "", []string{"to /NAME/__invite__,", "write `invite /NAME/__invite__`"}, "login"},
 		"https":      {status(302, "https://localhost"+invited), "", "", []string{"https://localhost" + invited, "write `invite https://example.com" + invited + "`, with the site's host"}, "login"},
 		"host":       {status(301, "https://www.example.org"+invited), "", "", []string{"write `invite https://www.example.org" + invited + "`"}, "login"},
-		"moved-away": {status(308, "/new"), "", "", []string{"/new", "invite the URI where it leads"}, "login"},
+		"moved-away": {status(308, "/new"), "", "", []string{"/new", "invite the URI that it leads to"}, "login"},
 
-		"unsigned":   {status(401, ""), "", "", []string{"refuses GET " + invited, "None is sent, since wsgi_party_guest has no key", "`key {env.BLOG_PARTY_KEY}`", "login", "`not vars partyline NAME`"}, "is its key the same"},
+		"unsigned":   {status(401, ""), "", "", []string{"refuses GET " + invited, "None is sent, because wsgi_party_guest has no key", "`key {env.BLOG_PARTY_KEY}`", "login", "`not vars partyline NAME`"}, "is its key the same"},
 		"signed":     {status(401, ""), key, "", []string{"refuses GET " + invited, `Party-Token for guest "NAME"`, "is its key the same", "`not vars partyline NAME`"}, "has no key"},
-		"basic-auth": {status(200, ""), "", "error 401", []string{"a handler of Caddy refuses it", "`not vars partyline NAME`"}, "key"},
+		"basic-auth": {status(200, ""), "", "error 401", []string{"a handler in Caddy refuses it", "`not vars partyline NAME`"}, "key"},
 		"rate-limit": {status(200, ""), "", "error 429", []string{"limits the rate", "`not vars partyline NAME`"}, "running"},
 
 		"bad-request": {status(400, ""), "", "", []string{"the host of the invite? It was localhost", "https://example.com" + invited}, "running"},
-		"broken":      {status(500, ""), "", "", []string{"answers GET " + invited + " with status 500", "its own log", "asked again in 5m0s, or at once by `caddy wsgi-party invite " + c.party + " NAME`"}, "running?"},
+		"broken":      {status(500, ""), "", "", []string{"answers GET " + invited + " with status 500", "its own log", "asks again in 5m0s, or at once if you run `caddy wsgi-party invite " + c.party + " NAME`"}, "running?"},
 		"starting":    {status(503, ""), "", "", []string{"unavailable"}, "running?"},
 		"slow":        {testbackend.Response{Wait: 10 * time.Second}, "", "", []string{"GET " + invited + " was not answered in time", "invite_timeout of more than 4s"}, "running?"},
 		"broken-off":  {testbackend.Response{Body: manifest, Header: map[string]string{"Content-Type": partytest.ManifestType}, Cut: true}, "", "", []string{"closed the connection in the middle of its answer"}, "running?"},
@@ -221,7 +221,7 @@ func TestMistakesOfApplicationsAreTold(t *testing.T) {
 // use.
 func TestManifestsThatAreHardlyMeantAreWarnedOf(t *testing.T) {
 	httpguest.Waits{Apart: time.Millisecond}.Set(t)
-	const message = "the guest's manifest is valid, but probably not what is meant"
+	const message = "the guest's manifest is valid, but probably not what was meant"
 	c := newGuestTest(t)
 	b := testbackend.Start(t, testport.Address(t))
 	warnings := func(n int, says ...string) {
@@ -286,7 +286,7 @@ func TestAnswersThatBreakOffAreToldAsThat(t *testing.T) {
 		_, err := c.ask("ping", nil)
 		check.Equal(t, fmt.Sprint(err), `guest "blog" failed to answer "ping": the response broke off`)
 	}
-	c.expectFailure("ping", nil, "did not answer 5 times in a row", "the response broke off")
+	c.expectFailure("ping", nil, "failed to answer 5 times in a row", "the response broke off")
 	check.Equal(t, len(b.Requests("/ping")), httpguest.BreakerFailures, "requests")
 	entries := partytest.LogEntries(t, "guest does not answer")
 	check.ErrorIf(t, len(entries) != 1 || entries[0]["error"] != "the response broke off", entries)

@@ -155,7 +155,7 @@ func (a *application) linkIn(ctx context.Context, answer []byte) (string, error)
 func (a *application) linkOf(mount string, answer []byte) (string, error) {
 	var text string
 	if err := json.Unmarshal(answer, &text); err != nil {
-		return "", errors.New("the answer is no string")
+		return "", errors.New("the answer is not a string")
 	}
 	if below, ok := strings.CutPrefix(text, a.origin); ok && a.origin != "" && strings.HasPrefix(below, "/") {
 		return text, urltemplate.Check(below)
@@ -185,7 +185,7 @@ func (a *application) checkLink(text string) error {
 // checkOthers says under which other guest's base an escaped path of the party lies.
 func (a *application) checkOthers(target string) error {
 	if guest, base, ok := a.invitation.OtherGuestAt(target); ok {
-		return fmt.Errorf("%.200q lies under %s, which is guest %q's", target, base, guest)
+		return fmt.Errorf("%.200q is under %s, which is guest %q's", target, base, guest)
 	}
 	return nil
 }
@@ -200,9 +200,9 @@ func (a *application) checkURL(target string) error {
 	if _, ok := invitepath.Cut(a.invitation.URI.Path); !ok {
 		before = "the last slash"
 	}
-	err := fmt.Errorf("%.200q does not lie under %s, which comes before %s in the path of the guest's invite", target, base, before)
+	err := fmt.Errorf("%.200q is not under %s, which comes before %s in the path of the guest's invite", target, base, before)
 	if a.path == "" { // the commonest mistake
-		err = fmt.Errorf("%w; if the application's own paths do not begin with that, write `handle_path %s/*` where `handle` leaves it in the path", err, base)
+		err = fmt.Errorf("%w; if the application's own paths do not begin with that, write `handle_path %s/*` instead of `handle`, which leaves it in the path", err, base)
 	}
 	return err
 }
@@ -210,7 +210,7 @@ func (a *application) checkURL(target string) error {
 // checkHref is checkURL for an href, which stays with the guest also if all paths are its.
 func (a *application) checkHref(target string) error {
 	if invite := a.invitation.URI; a.invitation.Base() == "" && !isUnder(target, invite.Path) && !isUnder(target, a.hrefs...) {
-		return fmt.Errorf("%.200q lies neither under the path of the invite, %s, nor under what hrefs of wsgi_party_guest lists", target, invite.EscapedPath())
+		return fmt.Errorf("%.200q is neither under the path of the invite, %s, nor under a path that hrefs in wsgi_party_guest lists", target, invite.EscapedPath())
 	}
 	return a.checkURL(target)
 }
@@ -226,7 +226,7 @@ func isUnder(target string, others ...string) bool {
 func (a *application) checkManifest(m *manifest.Manifest) error {
 	start := func(t *urltemplate.Template) string { return a.path + t.Start() }
 	refuse := func(what, name string, err error, declaration string, arguments ...any) error {
-		return fmt.Errorf("manifest: %s %q: %w: correct it, or have the operator write `%s` in wsgi_party_guest, for which this does not hold", what, name, err, excerpt.Of(fmt.Sprintf(declaration, arguments...)))
+		return fmt.Errorf("manifest: %s %q: %w: correct it, or have the operator write `%s` in wsgi_party_guest, where this rule does not hold", what, name, err, excerpt.Of(fmt.Sprintf(declaration, arguments...)))
 	}
 	for _, name := range slices.Sorted(maps.Keys(m.URLs)) {
 		if a.declared.URLs[name] != nil {

@@ -58,7 +58,7 @@ func (a *application) guarded(service string, request func() (any, error)) (any,
 		return answer, err
 	})
 	if errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
-		err = fmt.Errorf("it did not answer %d times in a row, and is not asked for %v: %v", breakerFailures, breakerPause, b.last.Load())
+		err = fmt.Errorf("it failed to answer %d times in a row, and is left alone for %v: %v", breakerFailures, breakerPause, b.last.Load())
 	}
 	return answer, err
 }
@@ -165,7 +165,7 @@ func (a *application) answerIn(ctx context.Context, response *http.Response, ser
 		return h.Text(response.Header.Get("Content-Type"), answer)
 	}
 	if !isJSON(response.Header) {
-		return nil, errors.New("the answer is no JSON (application/json)")
+		return nil, errors.New("the answer is not JSON (application/json)")
 	}
 	return a.checkAnswer(ctx, answer, service)
 }

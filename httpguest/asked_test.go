@@ -128,11 +128,11 @@ func TestWhatAnApplicationAnswersAnAsk(t *testing.T) {
 		"json-ld":    {response: ofType("application/ld+json", null), answer: null},
 		"204":        {response: testbackend.Response{Status: 204}},
 
-		"200-empty":   {response: jsonOf(""), err: "the answer is no JSON"},
-		"no-json":     {response: jsonOf("{'a': 1}"), err: "the answer is no JSON"},
+		"200-empty":   {response: jsonOf(""), err: "the answer is not JSON"},
+		"no-json":     {response: jsonOf("{'a': 1}"), err: "the answer is not JSON"},
 		"two":         {response: jsonOf("1 2"), err: "the answer is more than one JSON value"},
-		"html":        {response: ofType("text/html", null), err: "the answer is no JSON"},
-		"no-type":     {response: ofType("", null), err: "the answer is no JSON"},
+		"html":        {response: ofType("text/html", null), err: "the answer is not JSON"},
+		"no-type":     {response: ofType("", null), err: "the answer is not JSON"},
 		"201":         {response: testbackend.Response{Status: 201, Body: null, Header: map[string]string{"Content-Type": "application/json"}}, err: "status 201"},
 		"302":         {response: moved, err: "status 302"},
 		"304":         {response: testbackend.Response{Status: 304}, err: "status 304"},
@@ -144,7 +144,7 @@ func TestWhatAnApplicationAnswersAnAsk(t *testing.T) {
 		"307":         {response: testbackend.Response{Status: 307, Header: map[string]string{"Location": "http://localhost:1/"}}, err: "status 307"},
 		"too-long":    {response: jsonOf(`"` + strings.Repeat("x", 199) + `"`), err: "longer than 200 bytes"},
 		"as-long":     {response: jsonOf(`"` + strings.Repeat("x", 198) + `"`), answer: `"` + strings.Repeat("x", 198) + `"`},
-		"deep":        {response: jsonOf(strings.Repeat("[", 65) + strings.Repeat("]", 65)), err: "nested more than 64 deep"},
+		"deep":        {response: jsonOf(strings.Repeat("[", 65) + strings.Repeat("]", 65)), err: "nested more than 64 levels deep"},
 		"as-deep":     {response: jsonOf(strings.Repeat("[", 64) + strings.Repeat("]", 64)), answer: strings.Repeat("[", 64) + strings.Repeat("]", 64)},
 		"not-deep":    {response: jsonOf(`["\"` + strings.Repeat("[", 100) + `"]`), answer: `["\"` + strings.Repeat("[", 100) + `"]`},
 		"endless":     {response: testbackend.Response{Body: strings.Repeat(" ", 1<<12), Header: map[string]string{"Content-Type": "application/json"}, Endless: true}, err: "longer than 200 bytes"},
@@ -297,7 +297,7 @@ func TestAServiceThatDoesNotAnswerIsLeftAloneForAWhile(t *testing.T) {
 				c.expectAsk(name, nil, "1")
 				return
 			}
-			c.expectFailure(name, nil, "it did not answer 5 times in a row, and is not asked for 5s")
+			c.expectFailure(name, nil, "it failed to answer 5 times in a row, and is left alone for 5s")
 			check.Equal(t, len(b.Requests("/"+name)), 10, name)
 			partytest.Eventually(t, name+" is asked again", func() bool { answers, _ := c.ask(name, nil); return answers == "1" })
 			check.ErrorIf(t, time.Since(began) < httpguest.BreakerPause, "%s: it is asked again after %v", name, time.Since(began))

@@ -168,7 +168,7 @@ func TestABatchIsProvedAsAWhole(t *testing.T) {
 }
 
 func TestWhatABatchIsAnswered(t *testing.T) {
-	const notOne = `an element of the answer to a batch of asks is none of {"answer": …}, {"declined": true} and {"error": "…"}: `
+	const notOne = `an element of the answer to a batch of asks is neither {"answer": …} nor {"declined": true} nor {"error": "…"}: `
 	b := newBatchTest(t, "max_answer 50B", func(e element) string {
 		var answer string
 		json.Unmarshal(e.Payload, &answer)
@@ -196,7 +196,7 @@ func TestWhatABatchIsAnswered(t *testing.T) {
 		`1`:                                                                     notOne + `1`,
 		`{"answer": 1}, {"answer": 2}`:                                          "the answer to a batch of 1 asks is a list of 2",
 		``:                                                                      "the answer to a batch of 1 asks is a list of 0",
-		`{"answer": 1`:                                                          "the answer to a batch of asks is no list of objects",
+		`{"answer": 1`:                                                          "the answer to a batch of asks is not a list of objects",
 		`{"answer": "` + strings.Repeat("x", 1000) + `"}`: "the response is longer than 452 bytes",
 	} {
 		got := <-b.begin(t.Context(), answer)
@@ -206,8 +206,8 @@ func TestWhatABatchIsAnswered(t *testing.T) {
 		"<nil>":      partytest.Status(204),
 		"status 404": partytest.Status(404),
 		"status 503": partytest.Status(503),
-		"the answer is no JSON (application/json)":                partytest.Echo,
-		"the answer to a batch of asks is no list of objects: js": partytest.JSON(`{"answer": 1}`),
+		"the answer is not JSON (application/json)":                  partytest.Echo,
+		"the answer to a batch of asks is not a list of objects: js": partytest.JSON(`{"answer": 1}`),
 	} {
 		b.app.On(answer)
 		got := <-b.begin(t.Context(), 1)
@@ -230,7 +230,7 @@ func TestOneBadElementFailsNoOther(t *testing.T) {
 	close(b.let)
 	<-first
 	check.Equal(t, <-results[0], "0<nil>")
-	check.Has(t, <-results[1], `is none of`)
+	check.Has(t, <-results[1], `is neither`)
 	check.Equal(t, <-results[2], "2<nil>")
 }
 
@@ -265,7 +265,7 @@ func TestAnApplicationThatFailsBatchesIsLeftAlone(t *testing.T) {
 	for range httpguest.BreakerFailures - 1 {
 		check.Equal(t, <-b.begin(t.Context(), 1), "status 503")
 	}
-	check.Has(t, <-b.begin(t.Context(), 1), "it did not answer 5 times in a row, and is not asked for 5s: status 503")
+	check.Has(t, <-b.begin(t.Context(), 1), "it failed to answer 5 times in a row, and is left alone for 5s: status 503")
 }
 
 // TestABatchEndsWhenNobodyWaitsForIt since all have gone, or have waited as long as an ask may take.

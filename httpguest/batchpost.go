@@ -89,11 +89,11 @@ func (b *batcher) post(r *batch) error {
 // take gives the asks of a request their answers. An error is for those that have none.
 func (b *batcher) take(r *batch, response *http.Response) error {
 	if !isJSON(response.Header) {
-		return errors.New("the answer is no JSON (application/json)")
+		return errors.New("the answer is not JSON (application/json)")
 	}
 	var elements [maxBatch + 1]json.RawMessage // further ones, of which there may be millions, are not kept
 	if err := json.Unmarshal(party.BodyOf(response), &elements); err != nil {
-		return fmt.Errorf("the answer to a batch of asks is no list of objects: %w", err)
+		return fmt.Errorf("the answer to a batch of asks is not a list of objects: %w", err)
 	}
 	n := slices.IndexFunc(elements[:], func(raw json.RawMessage) bool { return raw == nil })
 	if n < 0 {
@@ -124,7 +124,7 @@ func (b *batcher) answerOf(ctx context.Context, raw json.RawMessage) (any, error
 	}
 	switch {
 	case err != nil || said != 1:
-		return nil, fmt.Errorf(`an element of the answer to a batch of asks is none of {"answer": …}, {"declined": true} and {"error": "…"}: %s`, excerpt.Of(string(raw)))
+		return nil, fmt.Errorf(`an element of the answer to a batch of asks is neither {"answer": …} nor {"declined": true} nor {"error": "…"}: %s`, excerpt.Of(string(raw)))
 	case declines:
 		return nil, partyline.ErrHighAndDry
 	case element.Error != nil:

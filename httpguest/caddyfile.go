@@ -90,7 +90,7 @@ func (g *Guest) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return d.Errf("%s takes no block", name)
 		}
 		if name == "key" && !slices.ContainsFunc(args, func(arg string) bool { return arg != "" }) {
-			return d.Err("key is empty: if it is written {$VARIABLE}, that variable is unset in the environment of Caddy; write {env.VARIABLE}, which stays out of the config, and set it")
+			return d.Err("key is empty: if you wrote {$VARIABLE}, that variable is unset in Caddy's environment; set it, and write {env.VARIABLE}, which keeps the key out of the config")
 		}
 		if len(args) < option.least || option.most >= 0 && len(args) > option.most {
 			return caddytokens.ArgErr(d, name+" "+option.usage)
@@ -152,14 +152,14 @@ var guestOptions = map[string]struct {
 		handler := map[string]any{}
 		if len(args) > 3 {
 			if args[len(args)-2] != "type" {
-				return fmt.Errorf("service %s has more than a href: write `service <service> [GET|POST] <href> [type <media type>]`", args[0])
+				return fmt.Errorf("service %s has more than an href: write `service <service> [GET|POST] <href> [type <media type>]`", args[0])
 			}
 			handler["type"] = args[len(args)-1]
 			args = args[:len(args)-2]
 		}
 		href := args[len(args)-1]
 		if strings.ContainsAny(href[:min(1, len(href))], `{["`) && json.Valid([]byte(href)) {
-			return fmt.Errorf("service %s has JSON for its href: a constant is written `answer %[1]s …`", args[0])
+			return fmt.Errorf("service %s has JSON as its href: write a constant as `answer %[1]s …`", args[0])
 		}
 		handler["href"] = href
 		switch {
@@ -306,13 +306,13 @@ func parseHrefs(paths []string) ([]string, error) {
 	for i, p := range paths {
 		joined, err := urltemplate.Join("", p)
 		if err == nil && (p[0] != '/' || strings.ContainsAny(p, "?#*")) {
-			err = errors.New("it is no path")
+			err = errors.New("it is not a path")
 		}
 		if err == nil {
 			unescaped[i], err = url.PathUnescape(joined)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("hrefs: %q: write a path such as /api, which is for all below, too: %w", p, err)
+			return nil, fmt.Errorf("hrefs: %q: write a path such as /api, which includes everything below it: %w", p, err)
 		}
 	}
 	return unescaped, nil

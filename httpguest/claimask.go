@@ -37,7 +37,7 @@ const (
 )
 
 // errManyClaims says that an application is not asked so often.
-var errManyClaims = fmt.Errorf("%w: it is asked %d times in a second at most which requests it claims, and %d times by guests: have it answer the same for more of them, write a longer claim_cache, or have its manifest list what it claims", partyline.ErrRefused, maxClaimAsks, maxGuestClaims)
+var errManyClaims = fmt.Errorf("%w: Caddy asks it at most %d times a second which requests it claims, %d times of these for guests: have one answer hold for more requests, write a longer claim_cache, or list what it claims in its manifest", partyline.ErrRefused, maxClaimAsks, maxGuestClaims)
 
 // claimState is what each config tells the next of an application's claims.
 type claimState struct {

@@ -67,7 +67,7 @@ func TestWhatIsClaimedByAnHrefIsKept(t *testing.T) {
 	c.expectAsked(b, 6, "others")
 	b.On("/__invite__/claims", jsonOf("false"))
 	c.expectClaims("blog", yes)
-	const no = "(its application says no, asked by /__invite__/claims"
+	const no = "(its application says no, asked at /__invite__/claims"
 	c.expectClaims("blog", map[string]string{"GET example.com/a/c": no})
 	b.On("/__invite__/claims", jsonOf("true"))
 	c.expectClaims("blog", map[string]string{"GET example.com/a/c": no})
@@ -164,7 +164,7 @@ func TestAFloodOfClaims(t *testing.T) {
 			for i := range 500 {
 				_, err := c.askClaim("blog", fmt.Sprintf("GET /%d/%d/%s", worker, i, strings.Repeat("x", i%2*1100)))
 				if err != nil {
-					check.Has(t, err.Error(), "it is asked 256 times in a second at most which requests it claims, and 64 times by guests: have it answer the same for more of them, write a longer claim_cache")
+					check.Has(t, err.Error(), "Caddy asks it at most 256 times a second which requests it claims, 64 times of these for guests: have one answer hold for more requests, write a longer claim_cache")
 					mu.Lock()
 					refused++
 					mu.Unlock()
@@ -199,7 +199,7 @@ func TestAFloodOfClaimsLeavesThoseThatAreKnown(t *testing.T) {
 	time.Sleep(100 * time.Millisecond)
 	letAskAgain := applicationOf(t, "blog").UseUpClaimAsks()
 	_, err := c.askClaim("blog", "GET /unknown")
-	check.Fails(t, err, "it is asked 256 times in a second at most")
+	check.Fails(t, err, "asks it at most 256 times a second")
 	c.expectClaims("blog", known)
 	c.expectAsked(b, 1, "while it may not be")
 	letAskAgain()
@@ -238,7 +238,7 @@ func TestAnApplicationThatDoesNotSay(t *testing.T) {
 			time.Sleep(500 * time.Millisecond)
 			c.expectClaims("blog", map[string]string{"GET /a": "its answer to"})
 			b.On("/__invite__/claims", ofType("text/html", "true"))
-			expect("/b", "no JSON")
+			expect("/b", "not JSON")
 			b.On("/__invite__/claims", testbackend.Response{Hold: true})
 			expect("/c", "longer than 2s")
 			b.Kill()
@@ -295,7 +295,7 @@ func TestAnApplicationThatIsDown(t *testing.T) {
 				check.Equal(t, status, 200)
 			}
 			c.expectClaims("blog", up)
-			check.Equal(t, len(partytest.LogEntries(t, "an application is up again: it gets its requests")), 1, "told")
+			check.Equal(t, len(partytest.LogEntries(t, "an application is up again: it gets its requests again")), 1, "told")
 
 			if fetches {
 				goesDown()

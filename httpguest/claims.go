@@ -34,7 +34,7 @@ func (a *application) claimsOf(m *manifest.Manifest) claimer {
 		host := r.Host
 		if host != "" && patterns.HasHosts() && !a.app.HasHost(host) {
 			host = ""
-			r.Because("no site of this Caddy has its host, so that patterns for that claim nothing")
+			r.Because("no site of this Caddy has its host, so patterns for that host claim nothing")
 		}
 		isOperators := declared
 		by, ok := patterns.Match(r.Method, host, r.Path)
@@ -47,9 +47,9 @@ func (a *application) claimsOf(m *manifest.Manifest) claimer {
 		}
 		switch {
 		case !ok && m.Claims.URLs:
-			r.Because("none of its patterns is for it, and none of its pages is there")
+			r.Because("none of its patterns matches, and none of its pages is there")
 		case !ok:
-			r.Because("none of its patterns is for it")
+			r.Because("none of its patterns matches")
 		case isOperators || a.mayClaim(r):
 			return by, nil
 		}
@@ -71,7 +71,7 @@ func (a *application) constantClaim(answer string) claimer {
 	declared := a.declaresService(party.ClaimsService)
 	return func(_ context.Context, r party.ClaimRequest) (string, error) {
 		if answer == "true" && (declared || a.mayClaim(r)) {
-			return "its answer true to all", nil
+			return "its answer true for everything", nil
 		}
 		return "", partyline.ErrHighAndDry
 	}
@@ -80,7 +80,7 @@ func (a *application) constantClaim(answer string) claimer {
 // claimOverHTTP is for a service claims that is an href.
 func (a *application) claimOverHTTP(h manifest.Handler) claimer {
 	declared := a.declaresService(party.ClaimsService)
-	by, no := "its answer to "+h.Href.String(), "its application says no, asked by "+h.Href.String()
+	by, no := "its answer to "+h.Href.String(), "its application says no, asked at "+h.Href.String()
 	ask := a.asker(party.ClaimsService, h)
 	return func(ctx context.Context, r party.ClaimRequest) (string, error) {
 		if !declared && !a.mayClaim(r) {

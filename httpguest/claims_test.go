@@ -56,7 +56,7 @@ func TestTheWaysToClaim(t *testing.T) {
 		"GET /reports":         "/reports/",
 		"PUT /reports/x":       "/reports/",
 		"HEAD /users/7":        "GET /users/{id}",
-		"PUT /users/7":         "(none of its patterns is for it)",
+		"PUT /users/7":         "(none of its patterns matches)",
 		"GET /reports/..//x":   "(none of its patterns)",
 		"GET //reports/./":     "/reports/",
 		"GET /x%2f../reports/": "/reports/",
@@ -67,7 +67,7 @@ func TestTheWaysToClaim(t *testing.T) {
 	byPage := map[string]string{
 		"GET /post/a%2Fb":       "/post/{slug}{?page}",
 		"DELETE /post/a?page=7": "/post/{slug}{?page}",
-		"GET /post/":            "(none of its patterns is for it, and none of its pages is there)",
+		"GET /post/":            "(none of its patterns matches, and none of its pages is there)",
 		"GET /post/a/b":         "(none of its pages)",
 		"GET /":                 "/",
 		"GET /reports/":         "(none of its pages)",
@@ -85,7 +85,7 @@ func TestTheWaysToClaim(t *testing.T) {
 		{`{` + urls + `, "claims": ["/x"]}`, "claim urls", byPage}, // what is declared wins
 		{`{` + urls + `}`, "claim urls\nclaim /reports/", both},
 		{``, "url home /\nurl post /post/{slug}{?page}\nclaim urls\nfetch_manifest off", byPage},
-		{`{"services": {"claims": {"answer": true}}}`, "", map[string]string{"GET /x": "its answer true to all"}},
+		{`{"services": {"claims": {"answer": true}}}`, "", map[string]string{"GET /x": "its answer true for everything"}},
 		{`{"services": {"claims": {"answer": "true"}}}`, "", map[string]string{"GET /x": "()"}},
 		{`{"services": {"claims": {"answer": true}}}`, "allow url", map[string]string{"GET /x": "(nobody)"}},
 		{`{"services": {"claims": {"answer": true}}, "claims": ["/"]}`, "claim /reports/", map[string]string{"GET /x": "(none", "GET /reports/": "/reports/"}},
@@ -119,12 +119,12 @@ func TestAManifestClaimsNothingOfOthers(t *testing.T) {
 	wanted := map[string]string{
 		"GET /x":             "/",
 		"GET /shopping":      "/",
-		"GET /shop":          `(its manifest may not claim it: "/shop" lies under /shop, which is guest "shop"'s)`,
-		"GET /Shop/x":        `(lies under /shop`,
-		"GET /%73hop/x":      `(lies under /shop`,
-		"GET //shop;x=1/x":   `(lies under /shop`,
-		"GET /x%2f../shop/x": `(lies under /shop`,
-		"GET /shop/cart":     `(lies under /shop`,
+		"GET /shop":          `(its manifest may not claim it: "/shop" is under /shop, which is guest "shop"'s)`,
+		"GET /Shop/x":        `(is under /shop`,
+		"GET /%73hop/x":      `(is under /shop`,
+		"GET //shop;x=1/x":   `(is under /shop`,
+		"GET /x%2f../shop/x": `(is under /shop`,
+		"GET /shop/cart":     `(is under /shop`,
 	}
 	c.expectClaims("site", wanted)
 	c.expectClaims("shop", map[string]string{"GET /x": "/"}) // of what is mounted
@@ -136,19 +136,19 @@ func TestAManifestClaimsNothingOfOthers(t *testing.T) {
 		return fmt.Sprint(entries[len(entries)-1]["hint"])
 	}
 	partytest.Eventually(t, "it is warned of", func() bool { return warned() != "" })
-	check.Has(t, warned(), `the claim "/shop/cart" counts for nothing: "/shop/cart" lies under /shop, which is guest "shop"'s; only the operator may claim that`)
+	check.Has(t, warned(), `the claim "/shop/cart" has no effect: "/shop/cart" is under /shop, which is guest "shop"'s; only the operator may claim that`)
 	partytest.Eventually(t, "its invite says so", func() bool { // which is written when that is logged
-		return strings.Contains(invitesOf(t, c.party, true)["site"].Hint, `the claim "/shop/cart" counts for nothing`)
+		return strings.Contains(invitesOf(t, c.party, true)["site"].Hint, `the claim "/shop/cart" has no effect`)
 	})
 
 	c.load(fmt.Sprintf(two, "claim /shop/ urls\nfetch_manifest")) // the operator's word, but for the pages
 	partytest.Eventually(t, "its pages are claimed", func() bool { got, _ := c.askClaim("site", "GET /x/y"); return got == "/{a}/{b}" })
 	c.expectClaims("site", map[string]string{"GET /shop/x": "/shop/", "GET /x": "(none of its pages"})
 	c.load(fmt.Sprintf(two, "claim urls\nurl cart /shop/{cart}/x\nfetch_manifest")) // also where it says itself where the pages are
-	c.expectClaims("site", map[string]string{"GET /shop/1/x": "/shop/{cart}/x", "GET /shop/y": "(lies under /shop"})
+	c.expectClaims("site", map[string]string{"GET /shop/1/x": "/shop/{cart}/x", "GET /shop/y": "(is under /shop"})
 	c.load(fmt.Sprintf(two, "claim urls\nfetch_manifest"))
 	partytest.Eventually(t, "its pages are claimed", func() bool { got, _ := c.askClaim("site", "GET /x/y"); return got == "/{a}/{b}" })
-	c.expectClaims("site", map[string]string{"GET /shop/x": "(lies under /shop"})
+	c.expectClaims("site", map[string]string{"GET /shop/x": "(is under /shop"})
 }
 
 // TestClaimsOfHosts is for patterns with hosts, and for hosts.
@@ -169,7 +169,7 @@ func TestClaimsOfHosts(t *testing.T) {
 			c.expectClaims("blog", map[string]string{
 				"GET shop.example.com/y":  "shop.example.com/",
 				"GET SHOP.example.com/y":  "shop.example.com/",
-				"GET other.example.net/y": "(no site of this Caddy has its host, so that patterns for that claim nothing)",
+				"GET other.example.net/y": "(no site of this Caddy has its host, so patterns for that host claim nothing)",
 				"GET other.example.net/x": "GET /x",
 				"GET 127.0.0.1/x":         "GET /x",
 				"GET /x":                  "GET /x",
@@ -184,7 +184,7 @@ func TestClaimsOfHosts(t *testing.T) {
 			check.Fails(t, err, "string")
 			partytest.Eventually(t, "it is told", func() bool { return len(partytest.LogEntries(t, "a guest claims what it may not claim")) > 0 })
 			hint := fmt.Sprint(partytest.LogEntries(t, "a guest claims what it may not claim")[0]["hint"])
-			check.Has(t, hint, `the claim "other.example.net/" counts for nothing: no site of this Caddy has its host; the host "other.example.net" counts for nothing: no site of this Caddy has it`)
+			check.Has(t, hint, `the claim "other.example.net/" has no effect: no site of this Caddy has its host; the host "other.example.net" has no effect: no site of this Caddy has it`)
 		})
 	}
 }
@@ -250,7 +250,7 @@ func TestWhatIsClaimedHolds(t *testing.T) {
 	for what := range failed {
 		t.Error("there is a gap: ", what)
 	}
-	b.On("/__invite__/", manifestOf(`{"claims": ["/b/{"]}`)) // which counts for nothing
+	b.On("/__invite__/", manifestOf(`{"claims": ["/b/{"]}`)) // which has no effect
 	wsgiparty.SendInvites(c.party, "blog")
 	check.Has(t, fmt.Sprint(invitesOf(t, c.party, true)["blog"].Err), `claims[0]: "/b/{": bad wildcard segment`)
 	c.expectClaims("blog", map[string]string{"GET /a/x": "(none", "GET /b/x": "/b/"})
@@ -273,7 +273,7 @@ func TestADeclaredClaimIsThereBeforeTheApplication(t *testing.T) {
 	b.On("/__invite__/", manifestOf(`{"claims": "urls"}`))
 	c.load(blogAt(b))
 	wsgiparty.SendInvites(c.party, "blog")
-	check.Has(t, invitesOf(t, c.party, true)["blog"].Hint, "it claims all requests to its pages, and has none")
+	check.Has(t, invitesOf(t, c.party, true)["blog"].Hint, "it claims all requests to its pages, but has none")
 }
 
 // TestAsMuchAsMayBeClaimed is claimed, also by a Caddy that was started again, and no more.
@@ -306,8 +306,8 @@ func TestAsMuchAsMayBeClaimed(t *testing.T) {
 	expect()
 	b.Start()
 	for want, more := range map[string]testbackend.Response{
-		"claims: 4097 patterns: no more than 4096 may be":          manifest(4097, 0),
-		"hosts: the list has 1001 hosts: no more than 1000 may be": manifest(0, 1001),
+		"claims: 4097 patterns: write at most 4096":          manifest(4097, 0),
+		"hosts: the list has 1001 hosts: write at most 1000": manifest(0, 1001),
 	} {
 		b.On("/__invite__/", more)
 		wsgiparty.SendInvites(c.party, "blog")
@@ -321,7 +321,7 @@ func TestClaimsOfTheConfigThatAreWrong(t *testing.T) {
 	c := newGuestTest(t)
 	for member, want := range map[string]string{
 		`"claims": ["/a", "GET"]`:       `manifest: claims[1]: "GET": it is a method without a path`,
-		`"hosts": ["a b"]`:              `manifest: hosts[0]: "a b" is no name of a host`,
+		`"hosts": ["a b"]`:              `manifest: hosts[0]: "a b" is not a host name`,
 		`"claim_cache": -1`:             `claim_cache is -1ns: write a duration above zero and up to 24h0m0s, such as 5s`,
 		`"claim_cache": 90000000000000`: `claim_cache is 25h0m0s: write a duration`,
 		`"unavailable": "fail"`:         `unavailable is "fail": write pass, or leave it out`,

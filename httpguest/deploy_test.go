@@ -167,7 +167,7 @@ func TestAnApplicationThatAnswersWith500IsNotAskedForAWhile(t *testing.T) {
 	const notYet = "an application that answered with a 5xx status is not asked for its manifest yet"
 	partytest.Eventually(t, "it is said", func() bool { return len(partytest.LogEntries(t, notYet)) == 2 })
 	info := invitesOf(t, c.party, false)["blog"]
-	check.ErrorIf(t, info.Result != wsgiparty.InviteFailed || info.Status != 500 || !strings.Contains(info.Hint, "or at once by `caddy wsgi-party invite "+c.party+" blog`"), "after the reloads it is shown as %+v", info)
+	check.ErrorIf(t, info.Result != wsgiparty.InviteFailed || info.Status != 500 || !strings.Contains(info.Hint, "or at once if you run `caddy wsgi-party invite "+c.party+" blog`"), "after the reloads it is shown as %+v", info)
 	visit()
 	check.Equal(t, len(b.Requests("/__invite__/")), 1, "times that it was asked")
 	for _, want := range []int{500, 200} {
@@ -307,7 +307,7 @@ func TestARollingDeploy(t *testing.T) {
 		})
 		check.Slices(t, slices.Sorted(maps.Keys(links)), want, "links")
 	}
-	see("/blog/1") // the old version is no guest
+	see("/blog/1") // the old version is not a guest
 	be(processes[1], 2)
 	see("/blog/1", "/blog/2")
 	be(processes[0], 2)

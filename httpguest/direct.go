@@ -55,7 +55,7 @@ func (g *Guest) unmarshalDirect(d *caddyfile.Dispenser) error {
 	}
 	p.Upstreams, p.TransportRaw = nil, nil
 	if rest, err := json.Marshal(&p); err != nil || string(rest) != "{}" {
-		return d.Err("direct takes addresses and, in a block, `transport http`; what else a reverse_proxy has does not apply to asks")
+		return d.Err("direct takes addresses and, in a block, `transport http`; other options of a reverse_proxy do not apply to asks")
 	}
 	return g.Direct.check()
 }
@@ -63,7 +63,7 @@ func (g *Guest) unmarshalDirect(d *caddyfile.Dispenser) error {
 // check returns an error for what cannot be meant.
 func (d *Direct) check() error {
 	if len(d.Addresses) == 0 && d.TransportRaw != nil {
-		return errors.New("direct has a transport, and no addresses: write these, too, or leave out both for those of the reverse_proxy behind it")
+		return errors.New("direct has a transport but no addresses: write these, too, or leave out both to use those of the reverse_proxy behind it")
 	}
 	return nil
 }
@@ -83,7 +83,7 @@ func (d *Direct) provision(ctx caddy.Context) error {
 	}
 	transport, ok := loaded.(*reverseproxy.HTTPTransport)
 	if !ok {
-		return errors.New("direct needs the transport http: an application that is no HTTP server is asked through its reverse_proxy alone, without direct")
+		return errors.New("direct needs the transport http: leave out direct for an application that is not an HTTP server; its reverse_proxy then carries the asks")
 	}
 	d.transport = transport
 	return nil
@@ -111,7 +111,7 @@ func (g *Guest) resolveDirect() error {
 func takeOver(behind caddyhttp.MiddlewareHandler, matched bool) (*directWay, error) {
 	p, ok := behind.(*reverseproxy.Handler)
 	if !ok {
-		return nil, errors.New("what stands right behind wsgi_party_guest, which is no reverse_proxy")
+		return nil, errors.New("the handler right behind wsgi_party_guest, which is not a reverse_proxy")
 	}
 	transport, ok := p.Transport.(*reverseproxy.HTTPTransport)
 	switch {

@@ -212,8 +212,8 @@ func TestWhatDirectCannotTakeOver(t *testing.T) {
 	c := newGuestTest(t)
 	const write = ": write the addresses of the application, as in `direct localhost:9000`"
 	for behind, want := range map[string]string{
-		"respond hi":                       "direct cannot take over what stands right behind wsgi_party_guest, which is no reverse_proxy",
-		"":                                 "direct cannot take over what stands right behind wsgi_party_guest, which is no reverse_proxy",
+		"respond hi":                       "direct cannot take over the handler right behind wsgi_party_guest, which is not a reverse_proxy",
+		"":                                 "direct cannot take over the handler right behind wsgi_party_guest, which is not a reverse_proxy",
 		"reverse_proxy /x* localhost:9000": "direct cannot take over the reverse_proxy behind wsgi_party_guest, which has a matcher",
 		"reverse_proxy localhost:9000 {\ntransport fastcgi\n}":                                  "direct cannot take over the transport of the reverse_proxy, which is not http",
 		"reverse_proxy {\ndynamic a localhost 9000\n}":                                          "direct cannot take over the dynamic upstreams of the reverse_proxy",
@@ -232,13 +232,13 @@ func TestWhatDirectCannotTakeOver(t *testing.T) {
 		}
 	}
 	for options, want := range map[string]string{
-		"direct localhost:9000 {\nheader_up a b\n}":      "direct takes addresses and, in a block, `transport http`; what else a reverse_proxy has does not apply to asks",
-		"direct {\ntransport http {\nversions h2c\n}\n}": "direct has a transport, and no addresses: write these, too, or leave out both for those of the reverse_proxy behind it",
+		"direct localhost:9000 {\nheader_up a b\n}":      "direct takes addresses and, in a block, `transport http`; other options of a reverse_proxy do not apply to asks",
+		"direct {\ntransport http {\nversions h2c\n}\n}": "direct has a transport but no addresses: write these, too, or leave out both to use those of the reverse_proxy behind it",
 		"direct localhost:9000 {\ntransport fastcgi\n}":  "direct needs the transport http",
 		"direct {http.request.host}:80":                  "direct cannot use the address {http.request.host}:80, which has placeholders",
 		"direct localhost:9000\ndirect":                  "direct already specified",
 		"direct localhost:9000/x":                        "direct cannot use the address localhost:9000/x",
-		"direct" + strings.Repeat(" localhost:9000", 65): "direct cannot use 65 addresses, of which there may be 64",
+		"direct" + strings.Repeat(" localhost:9000", 65): "direct cannot use 65 addresses, more than 64",
 	} {
 		_, _, err := c.TryAdapt(c.inParty("invite /blog/__invite__/\nwsgi_party_guest blog {\n" + options + "\nurl home /\n}\n"))
 		if err == nil {

@@ -117,7 +117,7 @@ func (c *directConn) roundTrip(r *http.Request) (*http.Response, error) {
 			return response, nil
 		}
 	}
-	return nil, fmt.Errorf("more than %d responses 1xx", maxInterim)
+	return nil, fmt.Errorf("more than %d 1xx responses", maxInterim)
 }
 
 // directBody is the body of a response, after which the connection is free.

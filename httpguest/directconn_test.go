@@ -72,7 +72,7 @@ func (s *rawServer) serve(c net.Conn) {
 func TestWhatIsReadOfADirectConnection(t *testing.T) {
 	const head, one = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n", "Content-Length: 1\r\n\r\n1"
 	for name, test := range map[string]struct {
-		answer, want string // the latter of an error, if that is no number
+		answer, want string // the latter of an error, if that is not a number
 		connections  int    // for two asks
 	}{
 		"as long as it says":  {head + one, "1", 1},
@@ -80,7 +80,7 @@ func TestWhatIsReadOfADirectConnection(t *testing.T) {
 		"until the end":       {"HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n17", "17", 2},
 		"the last":            {head + "Connection: close\r\n" + one, "1", 2},
 		"after others":        {strings.Repeat("HTTP/1.1 103 Early Hints\r\nLink: </>\r\n\r\n", 5) + head + one, "1", 1},
-		"after too many":      {strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 6) + head + one, "more than 5 responses 1xx", 2},
+		"after too many":      {strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 6) + head + one, "more than 5 1xx responses", 2},
 		"with a long header":  {head + "X-Long: " + strings.Repeat("x", 2<<20) + "\r\n" + one, "the header of the response is longer than 1048576 bytes", 2},
 		"with another behind": {head + one + head + "Content-Length: 1\r\n\r\n2", "1", 2},
 		"that is none":        {"SSH-2.0-OpenSSH\r\n", "malformed HTTP", 2},

@@ -76,7 +76,7 @@ func newDirectWay(dials []string, transport *reverseproxy.HTTPTransport) (*direc
 	case transport.TLS != nil && strings.Contains(transport.TLS.ServerName, "{"):
 		return nil, errors.New("a transport with placeholders in tls_server_name")
 	case len(dials) > maxAddresses:
-		return nil, fmt.Errorf("%d addresses, of which there may be %d", len(dials), maxAddresses)
+		return nil, fmt.Errorf("%d addresses, more than %d", len(dials), maxAddresses)
 	}
 	way := new(directWay)
 	if ops := transport.RequestHeaderOps(); ops != nil {
@@ -99,7 +99,7 @@ func newDirectAddress(dial string, transport *reverseproxy.HTTPTransport) (*dire
 	}
 	parsed, err := caddy.ParseNetworkAddress(known)
 	if err == nil && parsed.PortRangeSize() != 1 {
-		err = errors.New("it is to be one address")
+		err = errors.New("it must be one address")
 	}
 	if unix := err == nil && parsed.IsUnixNetwork(); err == nil && !unix && (!strings.HasPrefix(parsed.Network, "tcp") || parsed.Host == "" || parsed.StartPort == 0) {
 		err = errors.New("write a host and a port, or a unix socket")

@@ -48,7 +48,7 @@ func (a *application) goesDown(during time.Duration, err error) {
 
 func (a *application) isUp() {
 	if a.claimed.down.Load() != 0 && a.claimed.down.Swap(0) != 0 {
-		a.logger.Info("an application is up again: it gets its requests")
+		a.logger.Info("an application is up again: it gets its requests again")
 	}
 }
 

@@ -89,7 +89,7 @@ func (f *fetcher) begin() error {
 	f.dropStrayed()
 	if len(f.hrefs) > 0 && f.invitation.Base() != "" {
 		f.logger.Warn("hrefs has no effect: this guest's hrefs lie under what comes before __invite__ in the path of its invite",
-			zap.String("hint", "leave hrefs out; an href elsewhere is written as `service <service> <href>`"))
+			zap.String("hint", "leave hrefs out; write an href elsewhere as `service <service> <href>`"))
 	}
 	f.invitation.ByManifest(f.last.info())
 	soFar := party.InviteInfo{Result: party.InviteJoined, Hint: f.hint()}
@@ -124,7 +124,7 @@ func (f *fetcher) hint() string {
 func (f *fetcher) waiting() party.InviteInfo {
 	if p := f.pause(); p != nil {
 		return party.InviteInfo{Result: party.InviteFailed, Status: p.status, Hint: fmt.Sprintf(
-			"before this config was loaded the application answered with status %d; it is asked again at %s, or at once by `%s`", p.status, p.until.Format(time.TimeOnly), f.inviteCommand())}
+			"before this config was loaded, the application answered with status %d; Caddy asks again at %s, or at once if you run `%s`", p.status, p.until.Format(time.TimeOnly), f.inviteCommand())}
 	}
 	return party.InviteInfo{Result: party.InviteNotAnswered, Hint: party.AskedOnceStarted}
 }
@@ -140,7 +140,7 @@ func (f *fetcher) run() {
 	defer timer.Stop()
 	if p := f.pause(); p != nil {
 		f.logger.Info("an application that answered with a 5xx status is not asked for its manifest yet",
-			zap.Duration("asked_again_in", time.Until(p.until)), zap.String("hint", "`"+f.inviteCommand()+"` has it asked at once"))
+			zap.Duration("asked_again_in", time.Until(p.until)), zap.String("hint", "`"+f.inviteCommand()+"` asks it at once"))
 	}
 	for {
 		select {
@@ -221,7 +221,7 @@ func (f *fetcher) fetch() (wait time.Duration) {
 type waits struct {
 	unreached  [2]time.Duration // while nothing has answered at all
 	answered   [2]time.Duration // when something has
-	denied     [2]time.Duration // when it has said that it is no guest
+	denied     [2]time.Duration // when it has said that it is not a guest
 	leaving    time.Duration    // when it has said so and was one
 	broken     time.Duration    // after a 5xx, which a proxy may take for a sign that it is down
 	retryAfter time.Duration    // the longest that it may ask for
@@ -245,7 +245,7 @@ type retries struct {
 
 func (r *retries) reset() { r.failures, r.denials = 0, 0 }
 
-// afterDenial is for one that says it is no guest, and was one or not.
+// afterDenial is for one that says it is not a guest, and was one or not.
 func (r *retries) afterDenial(wasGuest bool) time.Duration {
 	r.failures = 0
 	if wasGuest {

@@ -167,7 +167,7 @@ func (g *Guest) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("unavailable is %q: write pass, or leave it out", g.Unavailable)
 	}
 	if g.host = party.Around(ctx); g.host == nil {
-		return errors.New("wsgi_party_guest stands in no party's routes: put it in a wsgi_party block, in front of the application")
+		return errors.New("wsgi_party_guest is in no party's routes: put it in a wsgi_party block, in front of the application")
 	}
 	if err := checkForwarded(g.Forward); err != nil {
 		return err
@@ -262,8 +262,8 @@ func (g *Guest) offer(i *party.Invitation, w http.ResponseWriter, r *http.Reques
 	mount, ok := strings.CutSuffix(i.URI.EscapedPath(), seen)
 	if !ok { // the guest would build wrong links
 		g.rewritten = true
-		i.Advise("what stands in front of wsgi_party_guest rewrites the path (rewrite, try_files, uri). Directives are sorted, so it does not help to move their lines: write `route { … }` around them, which runs them as written, and wsgi_party_guest as the first. Only a prefix may be stripped before, by handle_path or uri strip_prefix")
-		return false, fmt.Errorf("the invite to %s comes to wsgi_party_guest as %s, which is not the end of it: where the application is mounted is not known", i.URI.EscapedPath(), seen)
+		i.Advise("a handler in front of wsgi_party_guest rewrites the path (rewrite, try_files, uri). Caddy sorts directives, so moving their lines does not help: write `route { … }` around them, which runs them as written, with wsgi_party_guest first. Only a prefix may be stripped before it, by handle_path or uri strip_prefix")
+		return false, fmt.Errorf("the invite to %s reaches wsgi_party_guest as %s, which is not the end of it: the application's mount is unknown", i.URI.EscapedPath(), seen)
 	}
 	if err := g.accept(i, strings.TrimSuffix(mount, "/")); err != nil {
 		return false, err
@@ -278,9 +278,9 @@ func (g *Guest) notFor(i *party.Invitation) string {
 	a, guest := g.speaksFor.Load(), i.Operator.Guest()
 	switch {
 	case a != nil && (a.guest() != guest || a.invitation.Operator.Partyline() != i.Operator.Partyline()):
-		return fmt.Sprintf("it comes to the wsgi_party_guest that speaks for %q already: give %q a wsgi_party_guest of its own, or its name to one more", a.guest(), guest)
+		return fmt.Sprintf("it reaches the wsgi_party_guest that already speaks for %q: give %q a wsgi_party_guest of its own, or add one with its name", a.guest(), guest)
 	case g.Name != "" && g.Name != guest:
-		return fmt.Sprintf("it comes to `wsgi_party_guest %s`, which takes the invite of its own name only: write `invite %s as %[1]s`, or leave out the name in wsgi_party_guest. If `wsgi_party_guest %[3]s` stands behind a matcher, let that match this invite, as `wsgi_party claimed_by %[3]s` does", g.Name, i.URI, guest)
+		return fmt.Sprintf("it reaches `wsgi_party_guest %s`, which takes only the invite of that name: write `invite %s as %[1]s`, or leave out the name in wsgi_party_guest. If `wsgi_party_guest %[3]s` is behind a matcher, let that match this invite, as `wsgi_party claimed_by %[3]s` does", g.Name, i.URI, guest)
 	}
 	return ""
 }

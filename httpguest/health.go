@@ -124,7 +124,7 @@ func (u *upstreams) note(logger *zap.Logger, err error) {
 	}
 	u.told = true
 	logger.Warn("guest answers only some asks: an upstream is down", zap.Error(dial),
-		zap.String("hint", "write `lb_try_duration 1s` in the reverse_proxy of the application, which then tries its other upstreams, and `fail_duration 10s`, which leaves one out that is down"))
+		zap.String("hint", "write `lb_try_duration 1s` in the reverse_proxy of the application, which then tries its other upstreams, and `fail_duration 10s`, which skips an upstream that is down"))
 }
 
 // attempts returns with how many upstreams a request for the guest may be tried: with all that

@@ -85,7 +85,7 @@ func (f *fetcher) act(a answer) party.InviteInfo {
 	return info
 }
 
-// countDenial returns how often in a row the application has said that it is no guest.
+// countDenial returns how often in a row the application has said that it is not a guest.
 func (f *fetcher) countDenial(v verdict, now time.Time) int {
 	if v != notGuest {
 		f.denials = 0

@@ -49,7 +49,7 @@ func TestNoInviteReachesAnApplicationWhileTheConfigLoads(t *testing.T) {
 	awaitRequests(t, b, "/inside/__invite__/", 1)
 	for _, r := range b.Requests("") {
 		check.ErrorIf(t, r.Began.Before(at) || r.URI != "/taken/__invite__/" && r.URI != "/inside/__invite__/", "%s %v after the start", r.URI, r.Began.Sub(at))
-		check.Equal(t, r.Header.Get("Accept"), partytest.ManifestType, "%s is no request for a manifest: %v", r.URI, r.Header)
+		check.Equal(t, r.Header.Get("Accept"), partytest.ManifestType, "%s is not a request for a manifest: %v", r.URI, r.Header)
 	}
 }
 
@@ -96,7 +96,7 @@ func TestAGuestInTwoServersIsAskedOnce(t *testing.T) {
 	check.ErrorIf(t, answers != "/blog/1" && answers != "/blog/2" || err != nil, "%s %v", answers, err)
 }
 
-// TestInvitesOfApplicationsAreSentAgain asks for it while the application is no guest.
+// TestInvitesOfApplicationsAreSentAgain asks for it while the application is not a guest.
 func TestInvitesOfApplicationsAreSentAgain(t *testing.T) {
 	httpguest.Waits{Apart: time.Millisecond}.Set(t)
 	partytest.App(t, "slow", func(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
@@ -116,7 +116,7 @@ func TestInvitesOfApplicationsAreSentAgain(t *testing.T) {
 			reverse_proxy ` + b.Upstream() + `
 		}
 	}`)
-	partytest.Eventually(t, "it is no guest", func() bool { return len(partytest.InvitesLogged(t, "blog")) == 1 })
+	partytest.Eventually(t, "it is not a guest", func() bool { return len(partytest.InvitesLogged(t, "blog")) == 1 })
 	again := func(result wsgiparty.InviteResult, status int, sent bool) {
 		t.Helper()
 		infos := wsgiparty.SendInvites(c.party, "blog")
@@ -160,7 +160,7 @@ func TestAGuestAsksWhileItIsInvited(t *testing.T) {
 }
 
 // TestEventsTellOfRemoteGuests does not wait for half a minute between the answers
-// that the application is no guest any more.
+// that the application is not a guest any more.
 func TestEventsTellOfRemoteGuests(t *testing.T) {
 	httpguest.Waits{Broken: time.Second, Apart: time.Millisecond}.Set(t)
 	c := partytest.NewCaddy(t)
@@ -252,7 +252,7 @@ func TestInvitesAreCountedAndToldOfWhenTheirResultChanges(t *testing.T) {
 	check.ErrorIf(t, len(joined) != 1 || joined[0]["guest"] != "blog", "logged that it joined: %v", joined)
 }
 
-const leavesProcess = "the invite came to a handler that would send it on over the network, and an invite stays in this process"
+const leavesProcess = "the invite reached a handler that would send it over the network, but an invite stays in this process"
 
 // listen counts the connections to an address, on which nobody answers.
 func listen(t *testing.T, network, address string) *atomic.Int64 {

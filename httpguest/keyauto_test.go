@@ -152,7 +152,7 @@ func TestAKeyThatCannotBeThereFailsTheLoad(t *testing.T) {
 	}
 	check.Equal(t, string(check.Value(os.ReadFile(foreign))(t)), strings.Repeat("openssl", 6))
 	same := "ADDRESS {\nwsgi_party main {\ninvite /a/__invite__/ /b/__invite__/\n" + partytest.Mounted("a", "answer x y\nkey auto "+dir+"/same", a) + partytest.Mounted("b", "answer x y\nkey auto "+dir+"/SAME", a) + "}\n}"
-	check.Fails(t, c.TryLoad(same), `guest "a" of party "main" and guest "b" of party "main" have one file`, "write `key auto <file>` with another one")
+	check.Fails(t, c.TryLoad(same), `guest "a" of party "main" and guest "b" of party "main" share the file`, "write `key auto <file>` with another file in one of them")
 	file := filepath.Join(dir, "a.key")
 	modes := "ADDRESS, http://127.0.0.1:" + c.Endpoint[strings.LastIndex(c.Endpoint, ":")+1:] + " {\nwsgi_party main {\ninvite /a/__invite__/\n" + partytest.Mounted("a", "answer x y\nkey auto "+file, a) + "}\n}\n" +
 		"http://127.0.0.3:" + c.Address[strings.LastIndex(c.Address, ":")+1:] + " {\nwsgi_party other {\ninvite /a/__invite__/\n" + partytest.Mounted("a", "answer x y\nkey {file."+file+"}", a) + "}\n}\n"
@@ -163,7 +163,7 @@ func TestAKeyThatCannotBeThereFailsTheLoad(t *testing.T) {
 		check.Must(t, os.WriteFile(path, []byte("something else that nobody is to see"), 0o600))
 	}
 	err := c.TryLoad(withKeyAuto(c, "key auto "+file, "", a, a))
-	check.Fails(t, err, "is no key that Caddy made: delete it, and a new one is made", "wsgi_party/main/a-")
+	check.Fails(t, err, "is not a key that Caddy made: delete it, and Caddy makes a new one", "wsgi_party/main/a-")
 	check.ErrorIf(t, strings.Contains(fmt.Sprint(err), "nobody is to see"), err)
 }
 
@@ -188,7 +188,7 @@ func TestTheKeyInTheFileCountsWhenTheStorageIsAway(t *testing.T) {
 	a := partytest.NewApplication(t, "", nil)
 	hanging := strings.Replace(string(c.Adapt(withKeyAuto(c, "key auto "+file, "", a, a))), `{"admin"`, `{"storage":{"module":"test_hanging"},"admin"`, 1)
 	began := time.Now()
-	check.Fails(t, c.TryLoadJSON([]byte(hanging)), "it is to be in Caddy's storage, at wsgi_party/main/a-", "no answer from Caddy's storage within 2s")
+	check.Fails(t, c.TryLoadJSON([]byte(hanging)), "it cannot be kept in Caddy's storage, at wsgi_party/main/a-", "no answer from Caddy's storage within 2s")
 	check.ErrorIf(t, time.Since(began) > 10*time.Second, "it took %v", time.Since(began))
 	c.Load(withKeyAuto(c, "key auto "+file, "", a, a))
 	key := keyIn(t, file, 0o600)
@@ -235,7 +235,7 @@ func TestAKeyThatCaddyMadeDoesNotShow(t *testing.T) {
 	check.Must(t, os.Mkdir(file, 0o700))
 	fmt.Fprintln(&shown, c.TryLoad(withKeyAuto(c, "key auto "+file, "", a, a)))
 	shown.WriteString(partytest.Logged())
-	check.Contains(t, shown.String(), []string{"is a directory", `"key_auto":{"file":"` + file, "the guest's key is in its file", "every process of this machine may read a guest's key", `"upstream roundtrip"`})
+	check.Contains(t, shown.String(), []string{"is a directory", `"key_auto":{"file":"` + file, "the guest's key is in its file", "every process on this machine may read a guest's key", `"upstream roundtrip"`})
 	for name, form := range map[string]string{"as it is": key, "in part": key[11:31], "in base64": base64.StdEncoding.EncodeToString([]byte(key))[:30], "in hexadecimal": fmt.Sprintf("%x", key)} {
 		check.ErrorIf(t, strings.Contains(shown.String(), form), "the key shows %s", name)
 	}

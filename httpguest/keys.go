@@ -40,7 +40,7 @@ func (k *KeyAuto) resolve(others bool) (file party.KeyFile, err error) {
 		return file, fmt.Errorf("the file of key auto is %s, which looks like a mode: write the file before it", file.Path)
 	}
 	if strings.HasSuffix(file.Path, "/") {
-		return file, fmt.Errorf("key auto: %s is a directory: write the file behind it", file.Path)
+		return file, fmt.Errorf("key auto: %s is a directory: write the path of a file in it", file.Path)
 	}
 	if k.Mode != "" {
 		if file.Mode, err = keyfile.ParseMode(k.Mode); err != nil {
@@ -50,7 +50,7 @@ func (k *KeyAuto) resolve(others bool) (file party.KeyFile, err error) {
 	return file, nil
 }
 
-var errKeyAutoAlone = errors.New("key auto makes the guest's only key: leave it out, or the other one")
+var errKeyAutoAlone = errors.New("key auto makes the guest's only key: leave out key auto, or the other key")
 
 // setKeyAuto sets what `key auto [<file> [<mode>]]` says.
 func (g *Guest) setKeyAuto(args []string) error {
@@ -58,7 +58,7 @@ func (g *Guest) setKeyAuto(args []string) error {
 		return errKeyAutoAlone
 	}
 	if len(args) > 3 {
-		return errors.New("key auto has more than a file and a mode behind it: write `key auto <file> <mode>`")
+		return errors.New("key auto takes no more than a file and a mode: write `key auto <file> <mode>`")
 	}
 	args = append(args, "", "")
 	g.KeyAuto = &KeyAuto{File: args[1], Mode: args[2]}
@@ -72,7 +72,7 @@ func (g *Guest) setKeyAuto(args []string) error {
 func checkKeys(keys []string) error {
 	for i, key := range keys {
 		if !(strings.HasPrefix(key, "{env.") || strings.HasPrefix(key, "{file.")) || strings.Index(key, "}") != len(key)-1 {
-			return fmt.Errorf("key %d is written in the config ({$VARIABLE} writes it there, too): write a placeholder such as {env.BLOG_PARTY_KEY} or {file./run/secrets/blog}, so that it stays out of it, or `key auto`, so that Caddy makes it", i+1)
+			return fmt.Errorf("key %d is in the config itself ({$VARIABLE} puts it there, too): write a placeholder such as {env.BLOG_PARTY_KEY} or {file./run/secrets/blog}, which keeps it out, or `key auto`, with which Caddy makes the key", i+1)
 		}
 	}
 	return nil

@@ -248,7 +248,7 @@ func TestAGuestBehindARewriteHasNotJoined(t *testing.T) {
 	refused := func(party, seen string) {
 		t.Helper()
 		expectTold(c, party, mistake{"ADDRESS {\nwsgi_party main {\ninvite /blog/__invite__/\n" + party + "\n}\nrespond up\n}", "invite failed",
-			[]string{"guest:blog", "/blog/__invite__/", "as " + seen, "is not known", "`route { … }`", "handle_path", "uri strip_prefix"}})
+			[]string{"guest:blog", "/blog/__invite__/", "as " + seen, "mount is unknown", "`route { … }`", "handle_path", "uri strip_prefix"}})
 		check.Equal(t, len(partytest.LogEntries(t, noInvite)), 0, "%s: it is told twice", party)
 		check.Equal(t, len(operatorOf(c, "main").Partyline().Guests()), 0, party)
 		c.ExpectSoon("/", 200, "up")

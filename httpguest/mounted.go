@@ -256,7 +256,7 @@ func (m *mounting) putCookie(value string) string {
 
 func (m *mounting) warnOfHostCookie(name string) {
 	m.hostCookie.Do(func() {
-		m.logger.Warn("a cookie keeps the path /: browsers send it to all applications of the host", zap.String("cookie", name),
-			zap.String("hint", "browsers take a cookie whose name begins with __Host- only with Path=/: if other applications are not to get it, have the application name it without __Host-"))
+		m.logger.Warn("a cookie keeps the path /: browsers send it to all applications on the host", zap.String("cookie", name),
+			zap.String("hint", "browsers accept a cookie whose name begins with __Host- only with Path=/: if other applications must not get it, have the application name it without __Host-"))
 	})
 }

@@ -111,7 +111,7 @@ func TestResponsesAreMounted(t *testing.T) {
 			check.Equal(t, response.Header["Link"][0], "</before>", "what stands in front has set it")
 		}
 	}
-	warned := partytest.LogEntries(t, "a cookie keeps the path /: browsers send it to all applications of the host")
+	warned := partytest.LogEntries(t, "a cookie keeps the path /: browsers send it to all applications on the host")
 	check.Equal(t, len(warned), 1, "warnings")
 	check.Contains(t, fmt.Sprint(warned), []string{"__host-session", "Path=/"})
 }

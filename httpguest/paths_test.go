@@ -88,26 +88,26 @@ func TestAManifestNamesNothingOfOthers(t *testing.T) {
 	}{
 		// At the root, hrefs are private, or where the operator says.
 		{"site", "", `{"services": {"x": {"href": "/__invite__/x{?y}"}, "y": {"href": "__invite__"}}}`, ""},
-		{"site", "", `{"services": {"x": {"href": "/api/x"}}}`, `the href of service "x": "/api/x" lies neither under the path of the invite, /__invite__/, nor under what hrefs of wsgi_party_guest lists: correct it, or have the operator write ` + "`service x POST /api/x`"},
-		{"site", "", `{"services": {"x": [{"answer": 1}, {"href": "/admin/shutdown"}]}}`, `"/admin/shutdown" lies neither`},
+		{"site", "", `{"services": {"x": {"href": "/api/x"}}}`, `the href of service "x": "/api/x" is neither under the path of the invite, /__invite__/, nor under a path that hrefs in wsgi_party_guest lists: correct it, or have the operator write ` + "`service x POST /api/x`"},
+		{"site", "", `{"services": {"x": [{"answer": 1}, {"href": "/admin/shutdown"}]}}`, `"/admin/shutdown" is neither`},
 		{"site", "", `{"services": {"x": {"href": "/shop/admin/delete{?id}"}}}`, "`service x GET /shop/admin/delete{?id}`"},
-		{"site", "", `{"services": {"x": {"href": "/{x}/y"}}}`, `"/" lies neither`},
-		{"site", "", `{"services": {"x": {"href": "/__invite__x"}}}`, "lies neither"},
-		{"site", "", `{"services": {"x": {"href": "/__INVITE__/x"}}}`, "lies neither"},
+		{"site", "", `{"services": {"x": {"href": "/{x}/y"}}}`, `"/" is neither`},
+		{"site", "", `{"services": {"x": {"href": "/__invite__x"}}}`, "is neither"},
+		{"site", "", `{"services": {"x": {"href": "/__INVITE__/x"}}}`, "is neither"},
 		{"site", "hrefs /api /caf%C3%A9/", `{"services": {"x": {"href": "/api/x"}, "y": {"href": "/api{?y}"}, "z": {"href": "/café/{z}"}, "p": {"href": "/__invite__/p"}}}`, ""},
-		{"site", "hrefs /api", `{"services": {"x": {"href": "/apis/x"}}}`, "lies neither"},
-		{"site", "hrefs /api", `{"services": {"x": {"href": "/api{x}"}}}`, `"/" lies neither`},
-		{"site", "hrefs /", `{"services": {"x": {"href": "/shop/cart"}}}`, `"/shop/cart" lies under /shop, which is guest "shop"'s`},
-		{"site", "hrefs /", `{"services": {"x": {"href": "/SHOP;v=1/%61dmin/"}}}`, `lies under /shop, which is guest "shop"'s`},
-		{"site", "hrefs /", `{"services": {"x": {"href": "/s%2568op"}}}`, `lies under /shop, which`},
+		{"site", "hrefs /api", `{"services": {"x": {"href": "/apis/x"}}}`, "is neither"},
+		{"site", "hrefs /api", `{"services": {"x": {"href": "/api{x}"}}}`, `"/" is neither`},
+		{"site", "hrefs /", `{"services": {"x": {"href": "/shop/cart"}}}`, `"/shop/cart" is under /shop, which is guest "shop"'s`},
+		{"site", "hrefs /", `{"services": {"x": {"href": "/SHOP;v=1/%61dmin/"}}}`, `is under /shop, which is guest "shop"'s`},
+		{"site", "hrefs /", `{"services": {"x": {"href": "/s%2568op"}}}`, `is under /shop, which`},
 		{"site", "hrefs /", `{"services": {"x": {"href": "/shopping"}, "y": {"href": "/{y}"}}}`, ""},
 
 		// Its pages are where nobody else's are.
 		{"site", "", `{"urls": {"a": "/", "b": "/{slug}", "c": "/shopping/{x}", "d": "/wik{i}"}}`, ""},
-		{"site", "", `{"urls": {"cart": "/shop/cart"}}`, `url "cart": "/shop/cart" lies under /shop, which is guest "shop"'s: correct it, or have the operator write ` + "`url cart /shop/cart`"},
-		{"site", "", `{"urls": {"cart": "/shop{?x}"}}`, `lies under /shop,`},
-		{"site", "", `{"urls": {"wiki": "wiki/{page}"}}`, `lies under /wiki,`},
-		{"site", "", `{"services": {"url": {"answer": "/shop/cart?x"}}}`, `the answer of service "url": "/shop/cart" lies under /shop,`},
+		{"site", "", `{"urls": {"cart": "/shop/cart"}}`, `url "cart": "/shop/cart" is under /shop, which is guest "shop"'s: correct it, or have the operator write ` + "`url cart /shop/cart`"},
+		{"site", "", `{"urls": {"cart": "/shop{?x}"}}`, `is under /shop,`},
+		{"site", "", `{"urls": {"wiki": "wiki/{page}"}}`, `is under /wiki,`},
+		{"site", "", `{"services": {"url": {"answer": "/shop/cart?x"}}}`, `the answer of service "url": "/shop/cart" is under /shop,`},
 		{"site", "", `{"services": {"url": {"answer": "/about"}}}`, ""},
 
 		// What is not taken is not judged.
@@ -115,26 +115,26 @@ func TestAManifestNamesNothingOfOthers(t *testing.T) {
 		{"site", "url cart /shop/cart\nservice x /shop/x", `{"urls": {"cart": "/shop"}, "services": {"x": {"href": "/shop/y"}}}`, ""},
 		// A constant link may be absolute.
 		{"site", "", `{"services": {"url": {"answer": "http://example.com/about"}}}`, ""},
-		{"site", "", `{"services": {"url": {"answer": "http://example.com/shop/cart"}}}`, `"/shop/cart" lies under /shop, which is guest "shop"'s`},
-		{"site", "", `{"services": {"url": {"answer": "http://example.com/SHOP?x"}}}`, "lies under /shop,"},
+		{"site", "", `{"services": {"url": {"answer": "http://example.com/shop/cart"}}}`, `"/shop/cart" is under /shop, which is guest "shop"'s`},
+		{"site", "", `{"services": {"url": {"answer": "http://example.com/SHOP?x"}}}`, "is under /shop,"},
 		{"shop", "", `{"services": {"url": {"answer": "http://example.com/shop/cart"}}}`, ""},
-		{"shop", "", `{"services": {"url": {"answer": "http://example.com/about"}}}`, `"/about" does not lie under /shop`},
-		{"shop", "", `{"services": {"url": {"answer": "http://example.com/shop/admin/users"}}}`, "lies under /shop/admin,"},
+		{"shop", "", `{"services": {"url": {"answer": "http://example.com/about"}}}`, `"/about" is not under /shop`},
+		{"shop", "", `{"services": {"url": {"answer": "http://example.com/shop/admin/users"}}}`, "is under /shop/admin,"},
 
 		// A base counts whether it is stripped or not.
 		{"wiki", "", `{"urls": {"page": "/wiki/{page}", "home": "wiki"}, "services": {"x": {"href": "/wiki/api"}, "y": {"href": "/wiki{?y}"}}}`, ""},
-		{"wiki", "", `{"urls": {"page": "/{page}"}}`, `url "page": "/" does not lie under /wiki, which comes before __invite__ in the path of the guest's invite; if the application's own paths do not begin with that, write ` + "`handle_path /wiki/*` where `handle` leaves it in the path: correct it"},
-		{"wiki", "", `{"urls": {"page": "/Wiki/{page}"}}`, "does not lie under /wiki"},
-		{"wiki", "", `{"urls": {"page": "/wiki{x}"}}`, "does not lie under /wiki"},
-		{"wiki", "", `{"services": {"x": {"href": "/admin/shutdown"}}}`, `the href of service "x": "/admin/shutdown" does not lie under /wiki`},
-		{"wiki", "hrefs /", `{"services": {"x": {"href": "/admin/shutdown"}}}`, "does not lie under /wiki"},
+		{"wiki", "", `{"urls": {"page": "/{page}"}}`, `url "page": "/" is not under /wiki, which comes before __invite__ in the path of the guest's invite; if the application's own paths do not begin with that, write ` + "`handle_path /wiki/*` instead of `handle`, which leaves it in the path: correct it"},
+		{"wiki", "", `{"urls": {"page": "/Wiki/{page}"}}`, "is not under /wiki"},
+		{"wiki", "", `{"urls": {"page": "/wiki{x}"}}`, "is not under /wiki"},
+		{"wiki", "", `{"services": {"x": {"href": "/admin/shutdown"}}}`, `the href of service "x": "/admin/shutdown" is not under /wiki`},
+		{"wiki", "hrefs /", `{"services": {"x": {"href": "/admin/shutdown"}}}`, "is not under /wiki"},
 		{"shop", "", `{"urls": {"cart": "/cart", "home": "/"}, "services": {"x": {"href": "/api/{x}"}}}`, ""},
-		{"shop", "", `{"urls": {"users": "/admin/users"}}`, `"/shop/admin/users" lies under /shop/admin, which is guest "admin"'s`},
-		{"shop", "", `{"services": {"x": {"href": "/admin"}}}`, `"/shop/admin" lies under /shop/admin,`},
+		{"shop", "", `{"urls": {"users": "/admin/users"}}`, `"/shop/admin/users" is under /shop/admin, which is guest "admin"'s`},
+		{"shop", "", `{"services": {"x": {"href": "/admin"}}}`, `"/shop/admin" is under /shop/admin,`},
 		{"shop", "", `{"services": {"url": {"answer": "/cart"}}}`, ""},
 		{"shop", "", `{"services": {"url": {"answer": "/shop/cart"}}}`, ""},
-		{"shop", "", `{"services": {"url": {"answer": "/shop/admin/users"}}}`, `"/shop/admin/users" lies under /shop/admin,`},
-		{"shop", "", `{"services": {"url": {"answer": "/shop/Admin;x/users"}}}`, `lies under /shop/admin,`},
+		{"shop", "", `{"services": {"url": {"answer": "/shop/admin/users"}}}`, `"/shop/admin/users" is under /shop/admin,`},
+		{"shop", "", `{"services": {"url": {"answer": "/shop/Admin;x/users"}}}`, `is under /shop/admin,`},
 		{"admin", "", `{"urls": {"users": "/users"}, "services": {"x": {"href": "/admin/"}}}`, ""},
 	}
 	c := newBasesTest(t)
@@ -309,7 +309,7 @@ func TestALastGoodManifestMakesWayForANewGuest(t *testing.T) {
 	c.load("invite /shop/__invite__/\nhandle_path /shop/* {\nwsgi_party_guest {\nurl cart /cart/{x}\n}\n}\n" + site)
 	check.Equal(t, cart(), "/shop/cart/cart")
 	partytest.Eventually(t, "it is said", func() bool {
-		return strings.Contains(fmt.Sprint(partytest.LogEntries(t, "invite failed")), `lies under /shop, which is guest "shop"'s`)
+		return strings.Contains(fmt.Sprint(partytest.LogEntries(t, "invite failed")), `is under /shop, which is guest "shop"'s`)
 	})
 	c.load(site)
 	partytest.Eventually(t, "it is taken again", func() bool { return cart() == "/shop/cart" })
@@ -342,6 +342,6 @@ func TestABaseWithoutInviteSegmentIsToldAsThat(t *testing.T) {
 	b.On("/manifest/", manifestOf(`{"services": {"x": {"href": "/api/x"}}}`))
 	c.load(strings.Replace(blogAt(b), "/__invite__/", "/manifest/ as blog", 1))
 	partytest.Eventually(t, "it is told", func() bool { return len(partytest.InvitesLogged(t, "blog")) > 0 })
-	const want = `"/blog/api/x" does not lie under /blog/manifest, which comes before the last slash in the path of the guest's invite`
+	const want = `"/blog/api/x" is not under /blog/manifest, which comes before the last slash in the path of the guest's invite`
 	check.Has(t, fmt.Sprint(partytest.InvitesLogged(t, "blog")[0]["error"]), want)
 }

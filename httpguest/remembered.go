@@ -175,7 +175,7 @@ func (f *fetcher) store() {
 		}
 		f.unstored = true
 		f.logger.Warn("the guest's manifest cannot be stored", zap.Error(err),
-			zap.String("hint", "it is tried again when the application is next asked for it; until then Caddy must not be restarted while the application is down"))
+			zap.String("hint", "Caddy tries again when it next asks the application for it; until then, do not restart Caddy while the application is down"))
 		return
 	}
 	last.stored, f.unstored = f.storage, false
@@ -198,6 +198,6 @@ func (f *fetcher) recheck() {
 		return
 	}
 	if err := f.withdraw(); err != nil && f.ctx.Err() == nil {
-		f.logger.Error("what is declared cannot be connected", zap.Error(err))
+		f.logger.Error("the guest's declared services cannot be connected", zap.Error(err))
 	}
 }

@@ -104,7 +104,7 @@ func (s *slots) enter(ctx context.Context, guest string, holds bool) (release fu
 		s.nested++
 		return s.endNested, nil, nil
 	case holds:
-		return nil, nil, s.refusal(a, fmt.Sprintf("it comes of asks that it is answering, as do already %d", s.nested))
+		return nil, nil, s.refusal(a, fmt.Sprintf("it comes from asks that the application is answering, as %d others already do", s.nested))
 	case s.taken < s.max && a.taken < s.ofOne: // then nobody waits who could have it
 		if a.taken == 0 {
 			a.quiet = time.Now()
@@ -225,7 +225,7 @@ func (s *slots) makeRoom(a *asker) bool {
 }
 
 func (s *slots) refusal(a *asker, why string) error {
-	by, all := "callers that are no guest", ""
+	by, all := "callers that are not guests", ""
 	if a.name != "" {
 		by = fmt.Sprintf("guest %q", a.name)
 	}
@@ -246,7 +246,7 @@ func (s *slots) late(waited time.Duration) error {
 func moreAsks(maxAsks int) string {
 	more := ""
 	if maxAsks < maxMaxAsks {
-		more = fmt.Sprintf("if the application can answer more at once, write `max_asks %d` in its wsgi_party_guest; else ", min(2*maxAsks, maxMaxAsks))
+		more = fmt.Sprintf("if the application can answer more at once, write `max_asks %d` in its wsgi_party_guest; otherwise ", min(2*maxAsks, maxMaxAsks))
 	}
 	return more + "have it answer faster, or let asks wait longer with `timeout`"
 }

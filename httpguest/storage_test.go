@@ -151,7 +151,7 @@ func TestStoredManifestsAreOfTheSameServerAndUpstreams(t *testing.T) {
 }
 
 // TestOldManifestsInStorageAreDeleted has files that are older than thirty days, and some
-// that are not, or are no manifests.
+// that are not, or are not manifests.
 func TestOldManifestsInStorageAreDeleted(t *testing.T) {
 	c, b := newBlogTest(t)
 	b.On("/__invite__/", manifestOf(`{"urls": {"home": "/"}}`))

@@ -13,7 +13,7 @@ import (
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 )
 
-// TestAnswersOfAType asks for a robots.txt, which is no JSON.
+// TestAnswersOfAType asks for a robots.txt, which is not JSON.
 func TestAnswersOfAType(t *testing.T) {
 	c := newGuestTest(t)
 	a := partytest.NewApplication(t, "", nil)
@@ -30,7 +30,7 @@ func TestAnswersOfAType(t *testing.T) {
 		"text/plain;charset=us-ascii":   {"\ufeffhello", "hello", ""},
 		"text/plain; x=y":               {"", "", ""},
 		"text/plain; charset=latin1":    {"gr\xf6\xdfe", "", `the answer's charset is "latin1": answer in utf-8`},
-		"text/plain; charset=\"utf-8\"": {"gr\xf6\xdfe", "", "the answer is no UTF-8"},
+		"text/plain; charset=\"utf-8\"": {"gr\xf6\xdfe", "", "the answer is not UTF-8"},
 		"text/html":                     {"<p>", "", `the Content-Type of the answer is "text/html": answer with text/plain, or change the type beside the href`},
 		"application/json":              {"1", "", `is "application/json"`},
 		"text/plain; charset":           {"x", "", "answer with text/plain"},

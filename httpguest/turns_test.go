@@ -224,7 +224,7 @@ func TestAnAskWaitsAsLongAsItsTimeout(t *testing.T) {
 	for _, name := range names {
 		c.refused(name, wsgiparty.ErrRefused.Error(), "its turn had not come after 2", "asks under way: 1, of ", "if the application can answer more at once, write `max_asks 2` in its wsgi_party_guest", "`timeout`")
 	}
-	c.refused("nobody1", "of callers that are no guest: 0; waiting: ")
+	c.refused("nobody1", "of callers that are not guests: 0; waiting: ")
 	c.refused("b1", `of guest "b": 0; waiting: `)
 	n := len(c.arrived())
 	check.ErrorIf(t, n > 0, "%d were asked nevertheless", n)
@@ -302,7 +302,7 @@ func TestNobodyWaitsForAServiceThatDoesNotAnswer(t *testing.T) {
 		r := c.result(fmt.Sprint("a", 6+i))
 		if r.err == nil {
 			t.Errorf("a%d: %v", 6+i, r.answers)
-		} else if strings.Contains(r.err.Error(), "it did not answer 5 times in a row, and is not asked for 5s") && !errors.Is(r.err, wsgiparty.ErrRefused) {
+		} else if strings.Contains(r.err.Error(), "it failed to answer 5 times in a row, and is left alone for 5s") && !errors.Is(r.err, wsgiparty.ErrRefused) {
 			told++
 		}
 	}
@@ -368,7 +368,7 @@ func TestSoManyWaitAtMost(t *testing.T) {
 func TestAChainDoesNotWaitForASlotThatItHolds(t *testing.T) {
 	keys := []string{partytest.Key(t, "a"), partytest.Key(t, "b")}
 	for maxAsks, want := range map[int]string{
-		1: `asked more than it can answer: it comes of asks that it is answering, as do already 1 (asks under way: 2, of guest`,
+		1: `asked more than it can answer: it comes from asks that the application is answering, as 1 others already do (asks under way: 2, of guest`,
 		2: `"end"`,
 	} {
 		t.Run(fmt.Sprint(maxAsks), func(t *testing.T) {

@@ -189,7 +189,7 @@ type (
 		LastError string `json:"last_error"`
 	}
 	askerJSON struct {
-		Guest   string `json:"guest"` // empty for callers that are no guests
+		Guest   string `json:"guest"` // empty for callers that are not guests
 		Service string `json:"service"`
 		Asks    uint64 `json:"asks"`
 	}
@@ -245,7 +245,7 @@ func inviteToJSON(i party.InviteInfo) inviteJSON {
 
 // each returns what f makes of each element.
 func each[T, U any](list []T, f func(T) U) []U {
-	made := make([]U, len(list)) // not nil, which is no list in JSON
+	made := make([]U, len(list)) // not nil, which is not a list in JSON
 	for i, element := range list {
 		made[i] = f(element)
 	}

@@ -272,7 +272,7 @@ func TestAnAnswerThatJSONCannotCarryIsShownAsItsType(t *testing.T) {
 		{partytest.BadJSON(func() ([]byte, error) { var none *cyclic; return nil, fmt.Errorf("%v", none.Self) }), "partytest.BadJSON", "nil pointer"},
 		{partytest.BadJSON(func() ([]byte, error) { return nil, errors.New("oh no") }), "partytest.BadJSON", "oh no"},
 		{partytest.BadJSON(func() ([]byte, error) { return []byte("{"), nil }), "partytest.BadJSON", "unexpected end"},
-		{partytest.BadJSON(func() ([]byte, error) { return nil, unspeakableError{} }), "partytest.BadJSON", "whose message cannot be had"},
+		{partytest.BadJSON(func() ([]byte, error) { return nil, unspeakableError{} }), "partytest.BadJSON", "whose message is not available"},
 		{json.RawMessage("{}}"), "json.RawMessage", "more than one JSON value"},
 		{json.Number("one"), "json.Number", "invalid number"},
 	} {
@@ -415,7 +415,7 @@ func TestAPayloadThatIsNoJSONIsRejected(t *testing.T) {
 		strings.Repeat("[", 10001) + strings.Repeat("]", 10001), // Go's own limit
 		strings.Repeat(`{"a":`, 100000),
 	} {
-		c.expectError(fmt.Sprintf("%.20q", body), c.Call("POST", "/wsgi_party/main/ask/ping", body), http.StatusBadRequest, "the payload is no JSON")
+		c.expectError(fmt.Sprintf("%.20q", body), c.Call("POST", "/wsgi_party/main/ask/ping", body), http.StatusBadRequest, "the payload is not JSON")
 	}
 	for _, body := range []string{"1 2", "{} {}", "null null", `"a" b`, "1]", "{}}", "[],", "01", "1\x00"} {
 		c.expectError(fmt.Sprintf("%.20q", body), c.Call("POST", "/wsgi_party/main/ask/ping", body), http.StatusBadRequest, "the payload is more than one JSON value")

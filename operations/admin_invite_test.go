@@ -373,7 +373,7 @@ func TestANewManifestKeepsTheGuestOnTheLine(t *testing.T) {
 	})
 }
 
-// TestAnInviteSentAgainWaitsForTheApplication has one that is no guest at first, and
+// TestAnInviteSentAgainWaitsForTheApplication has one that is not a guest at first, and
 // later fails.
 func TestAnInviteSentAgainWaitsForTheApplication(t *testing.T) {
 	c := newAdminTest(t)

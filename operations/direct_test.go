@@ -52,7 +52,7 @@ func TestAnAdminAskOfAGuestThatIsNotConnected(t *testing.T) {
 			{"price", "shpo", ": did you mean shop?"},
 			{"price", "Blog", ": did you mean blog?"},
 			{"price", "wiki", ", but under page"},
-			{"price", "shops", ", but under ping, url"}, // which is no mistake for shop
+			{"price", "shops", ", but under ping, url"}, // which is not a mistake for shop
 			{"price", "nobody", ": the connected guests are shop, blog"},
 			{"page", "nobody", ": the only connected guest is wiki"},
 			{"price", strings.Repeat("x", 1000), ": the connected guests are shop, blog"},

@@ -324,7 +324,7 @@ func TestNothingThatSomebodyAsksForBecomesALabel(t *testing.T) {
 		m.expectOf(fmt.Sprint("unheard-of", i))
 	}
 	m.expect(want...)
-	m.ask("stranger", "number") // who asks is no label either
+	m.ask("stranger", "number") // the asker is not a label either
 	m.expect(countedGuests(1), countedAsks("number", 2), countedReplies("guest", "number", 2, 0, 0))
 }
 
@@ -372,7 +372,7 @@ func TestServicesBeyond512OfAGuestAreCountedTogether(t *testing.T) {
 	m.expect(append(want, countedAsks("other", beyond+3), countedReplies("busy", "other", beyond+2, 0, 0))...)
 }
 
-// TestOddNamesDoNotBreakTheScrape has parties and services whose names are no UTF-8 or have to be escaped.
+// TestOddNamesDoNotBreakTheScrape has parties and services whose names are not UTF-8 or have to be escaped.
 func TestOddNamesDoNotBreakTheScrape(t *testing.T) {
 	partytest.Guest(t, "guest", "pong", "ping")
 	m := newMetered(t)
@@ -404,7 +404,7 @@ func TestOddNamesDoNotBreakTheScrape(t *testing.T) {
 	m.expect(append(want, countedGuests(float64(len(odd)+1)), countedInvites(1, 0, 0, 0), countedAsks("ping", 0), countedReplies("invited", "ping", 0, 0, 0))...)
 }
 
-// TestNamesThatAreWrittenAlikeDoNotBreakTheScrape has a name that is no UTF-8, and
+// TestNamesThatAreWrittenAlikeDoNotBreakTheScrape has a name that is not UTF-8, and
 // another one that is the label of the first.
 func TestNamesThatAreWrittenAlikeDoNotBreakTheScrape(t *testing.T) {
 	m := newMetered(t)

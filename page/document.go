@@ -91,7 +91,7 @@ type (
 		guests []string // all
 	}
 
-	// asker is a guest that asks for a service; an empty name stands for callers that are no guests.
+	// asker is a guest that asks for a service; an empty name stands for callers that are not guests.
 	asker struct {
 		Guest   string `json:"guest"`
 		Service string `json:"service"`

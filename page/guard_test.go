@@ -41,7 +41,7 @@ func TestAnOpenPageIsWarnedOf(t *testing.T) {
 		"only for some addresses":            {"@near remote_ip private_ranges\nwsgi_party_page @near main", false},
 		"in a handle for some addresses":     {"@near client_ip private_ranges\nhandle @near {\nwsgi_party_page main\n}", false},
 		"forward_auth":                       {"forward_auth 127.0.0.1:9 {\nuri /verify\n}\nwsgi_party_page main", false},
-		"a proxy is no password":             {"reverse_proxy /x 127.0.0.1:9\nwsgi_party_page main", true},
+		"a proxy is not a password":          {"reverse_proxy /x 127.0.0.1:9\nwsgi_party_page main", true},
 		"invoked":                            {"route {\n" + password + "invoke shown\n}", false},
 		"invoked, open":                      {"invoke shown", true},
 		"in error routes":                    {"handle_errors {\nwsgi_party_page main\n}", true},

@@ -171,7 +171,7 @@
 			setText(name, text);
 			setText(n, item.n ? compact(item.n) : "");
 			const guest = guests && guests.get(item.name), state = guest && stateOf(guest);
-			button.title = item.name ? text + (state ? ", " + state[2] : "") : "pages, the admin API, and others that are no guests";
+			button.title = item.name ? text + (state ? ", " + state[2] : "") : "pages, the admin API, and others that are not guests";
 			button.disabled = item.name === "";
 			li.className = item.name ? "" : "nobody";
 			button.setAttribute("aria-pressed", String(item.name !== "" && chosen[kind] === item.name));

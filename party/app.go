@@ -151,9 +151,9 @@ func (a *App) warnOfJoined() {
 	for name, e := range a.entries {
 		guests := slices.Sorted(maps.Keys(e.joinedAs))
 		if len(e.hosts) == 0 {
-			remedy := "name one that there is, or give that name to a wsgi_party handler"
+			remedy := "join one of these, or give that name to a wsgi_party handler"
 			if len(parties) == 0 {
-				remedy = "write one around the routes of the applications"
+				remedy = "write one around the applications' routes"
 			}
 			e.logger.Warn("no wsgi_party handler names the party that was joined", zap.Strings("guests", guests), zap.Strings("modules", slices.Sorted(maps.Keys(e.joinedBy))),
 				zap.String("hint", "no party is called "+strconv.Quote(name)+nearest.DidYouMean(name, parties...)+"; "+thereAre(parties)+"; "+remedy))
@@ -238,7 +238,7 @@ func AppOf(ctx caddy.Context) (_ *App, err error) {
 		switch value := recover().(type) {
 		case nil:
 		case runtime.Error: // Caddy's, for a context without a config
-			err = fmt.Errorf("the context belongs to no config: join in Provision, with the context given there (%w)", value)
+			err = fmt.Errorf("the context belongs to no config: join in Provision, with the context that it gets (%w)", value)
 		default:
 			panic(value)
 		}

@@ -293,7 +293,7 @@ func TestARequestThatBeganBeforeAReloadSeesItsConfigWhole(t *testing.T) {
 
 // TestAConfigThatEndsBlamesNoStorage has it end while the storage hangs.
 func TestAConfigThatEndsBlamesNoStorage(t *testing.T) {
-	const message = "the key for the paths of Party-Tokens is not in storage: Caddys that share it do not know each other's asks"
+	const message = "the key for the paths of Party-Tokens is not in storage: Caddys that share the storage do not recognize each other's asks"
 	c := partytest.NewCaddy(t)
 	pipe := filepath.Join(c.Storage(), "wsgi_party", "path.key")
 	check.Must(t, errors.Join(os.MkdirAll(filepath.Dir(pipe), 0o700), syscall.Mkfifo(pipe, 0o600)))

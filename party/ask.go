@@ -78,7 +78,7 @@ func (e *Entry) AskContext(r *http.Request, guest string, keys token.Keys) (ctx 
 		return ctx, end, err
 	}
 	if len(t.Path) == 0 || !e.signed(t, now) {
-		return ctx, end, nil // what a guest says itself is no path
+		return ctx, end, nil // what a guest says itself is not a path
 	}
 	if len(t.Path) >= token.MaxPath {
 		return ctx, end, token.ErrTooDeep

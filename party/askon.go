@@ -75,7 +75,7 @@ func (h *Host) conflictAtAddress(other *Host) error {
 			case h.name != other.name:
 				return atOneAddress(h, other, one.String())
 			case one.String() != two.String():
-				return fmt.Errorf("%s and %s write the address of ask_on in two ways, %s and %s: write it in the same way in both", other.describe(), h.describe(), two, one)
+				return fmt.Errorf("%s and %s write the address of ask_on differently, as %s and %s: write it the same way in both", other.describe(), h.describe(), two, one)
 			}
 		}
 	}
@@ -83,7 +83,7 @@ func (h *Host) conflictAtAddress(other *Host) error {
 }
 
 func atOneAddress(h, other *Host, address string) error {
-	return fmt.Errorf("the parties %q and %q both have ask_on at %s, and a guest would reach either: write another address in one of them", other.name, h.name, address)
+	return fmt.Errorf("the parties %q and %q both have ask_on at %s, so a guest could reach either: write another address in one of them", other.name, h.name, address)
 }
 
 // AskEndpoint makes what serves the requests of guests that ask a party.
@@ -137,7 +137,7 @@ func (a *App) listen() (err error) {
 			h.entry.logger.Info("listening for what guests ask", zap.Stringer("address", address), zap.String("url", h.askAddress.URL))
 			if !askaddress.OnlyLocal(address.String()) {
 				h.entry.logger.Warn("ask_on can be reached from other machines", zap.Stringer("address", address),
-					zap.String("hint", "only the guests are to reach it, and their keys go there as they are: write an address such as 127.0.0.1:2080 or unix//run/party.sock|0660; for guests on other machines, write a site with wsgi_party_ask that demands certificates of clients, with `client_auth` in its `tls`"))
+					zap.String("hint", "only guests should reach it, and they send their keys there in the clear: write an address such as 127.0.0.1:2080 or unix//run/party.sock|0660; for guests on other machines, write a site with wsgi_party_ask that demands client certificates, with `client_auth` in its `tls`"))
 			}
 		}
 	}
@@ -148,11 +148,11 @@ func (a *App) listen() (err error) {
 func whatToDo(err error) string {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return ": another process has it; write another address"
+		return ": another process listens there; write another address"
 	case errors.Is(err, fs.ErrNotExist):
-		return ": make the socket's directory first, as systemd does by RuntimeDirectory"
+		return ": create the socket's directory first, as systemd does with RuntimeDirectory"
 	case errors.Is(err, fs.ErrPermission):
-		return ": write an address at which Caddy's user may listen"
+		return ": write an address that Caddy's user may listen on"
 	}
 	return ""
 }
@@ -190,7 +190,7 @@ func (a *App) conflictWithServers(h *Host, address caddy.NetworkAddress) error {
 			}
 			for _, one := range parsed.Expand() {
 				if askaddress.Overlap(one, address) {
-					return fmt.Errorf("ask_on %s of party %q is an address of the HTTP server %q, at %s, too: write another address, or wsgi_party_ask in the site there", address, h.name, name, one)
+					return fmt.Errorf("ask_on %s of party %q is also an address of the HTTP server %q, at %s: write another address, or put wsgi_party_ask in that site", address, h.name, name, one)
 				}
 			}
 		}

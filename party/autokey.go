@@ -81,9 +81,9 @@ func (a *App) autoKey(party, guest string, file KeyFile) (*autoKey, error) {
 		switch {
 		case !strings.EqualFold(k.file.Path, file.Path): // some systems know no case
 		case k.party != party || k.guest != guest:
-			return nil, fmt.Errorf("key auto: guest %q of party %q and guest %q of party %q have one file, %s, and each has a key of its own: write `key auto <file>` with another one", k.guest, k.party, guest, party, file.Path)
+			return nil, fmt.Errorf("key auto: guest %q of party %q and guest %q of party %q share the file %s, but each has a key of its own: write `key auto <file>` with another file in one of them", k.guest, k.party, guest, party, file.Path)
 		case k.file != file:
-			return nil, fmt.Errorf("key auto: the file of guest %q, %s, has two modes, %04o and %04o: write the same one for all its handlers", guest, file.Path, k.file.Mode, file.Mode)
+			return nil, fmt.Errorf("key auto: the file of guest %q, %s, has two modes, %04o and %04o: write the same one in all its handlers", guest, file.Path, k.file.Mode, file.Mode)
 		default:
 			return k, nil
 		}
@@ -97,7 +97,7 @@ func (a *App) autoKey(party, guest string, file KeyFile) (*autoKey, error) {
 type storedKeyError struct{ stored string }
 
 func (e *storedKeyError) Error() string {
-	return fmt.Sprintf("key auto: what Caddy's storage has at %s is no key that Caddy made: delete it, and a new one is made", e.stored)
+	return fmt.Sprintf("key auto: what Caddy's storage has at %s is not a key that Caddy made: delete it, and Caddy makes a new one", e.stored)
 }
 
 func (k *autoKey) parse(text string) (token.Keys, error) {
@@ -126,7 +126,7 @@ func (k *autoKey) make() (err error) {
 	defer k.mu.Unlock()
 	if k.prepared, err = k.file.Prepare(); err != nil {
 		if errors.Is(err, fs.ErrPermission) {
-			err = fmt.Errorf("%w: let Caddy's user write there, or write `key auto <file>` with a file where that may", err)
+			err = fmt.Errorf("%w: let Caddy's user write there, or write `key auto <file>` with a file where it may", err)
 		}
 		return err
 	}
@@ -134,7 +134,7 @@ func (k *autoKey) make() (err error) {
 	text := string(stored)
 	if err != nil {
 		if text = k.prepared.Present(); text == "" {
-			return fmt.Errorf("it is to be in Caddy's storage, at %s: %w", k.stored, err)
+			return fmt.Errorf("it cannot be kept in Caddy's storage, at %s: %w", k.stored, err)
 		}
 		k.logger.Warn("a guest's key is not in Caddy's storage: the one in its file counts", zap.String("key", k.stored), zap.Error(err))
 	}
@@ -154,12 +154,12 @@ func (k *autoKey) make() (err error) {
 func (a *App) commitKeys() {
 	a.eachKey(func(k *autoKey, p *keyfile.Prepared) {
 		if err := p.Commit(); err != nil {
-			k.logger.Error("a guest's key cannot be written: its application does not get it", zap.Error(err), zap.String("hint", "when that is put right, load the config again with `caddy reload --force`"))
+			k.logger.Error("a guest's key cannot be written: its application does not get it", zap.Error(err), zap.String("hint", "once that is fixed, load the config again with `caddy reload --force`"))
 			return
 		}
 		k.logger.Info("the guest's key is in its file")
 		if k.file.Mode&0o004 != 0 {
-			k.logger.Warn("every process of this machine may read a guest's key", zap.String("hint", "who has it can ask in the guest's name, and sign what the guest takes for Caddy's: write 0640 behind the file in `key auto`, for applications in the file's group"))
+			k.logger.Warn("every process on this machine may read a guest's key", zap.String("hint", "whoever has the key can ask in the guest's name, and sign requests that the guest takes for Caddy's: write 0640 after the file in `key auto`, for applications in the file's group"))
 		}
 	})
 }

@@ -58,7 +58,7 @@ func (e *Entry) Claimant(guest string) *Claimant {
 // See returns what the guest sees of the path of a request, which has come to where so much of it
 // has been stripped as StrippedFrom says. It returns false for a path that is not below the guest's mount.
 func (c *Claimant) See(u *url.URL, stripped string) (seen string, ok bool) {
-	if !strings.HasPrefix(u.Path, "/") && u.Path != "" { // it is no path, but * or what is left of a prefix
+	if !strings.HasPrefix(u.Path, "/") && u.Path != "" { // it is not a path, but * or what is left of a prefix
 		return "", false
 	}
 	unseen := ""
@@ -117,7 +117,7 @@ type UnknownClaimError struct {
 }
 
 func (e *UnknownClaimError) Error() string {
-	return fmt.Sprintf("whether guest %q of party %q claims the request is not known: %v", e.Guest, e.Party, e.Err)
+	return fmt.Sprintf("cannot tell whether guest %q of party %q claims the request: %v", e.Guest, e.Party, e.Err)
 }
 
 func (e *UnknownClaimError) Unwrap() error { return e.Err }

@@ -110,7 +110,7 @@ func TestLinksFollowClaims(t *testing.T) {
 	}
 	wants("invoice", "/new/invoices/7?q=1", "/old/invoices/7")
 	wants("abroad", "https://new.example.com/new/x", "/old/x")
-	wants("broken", "/new/fails", "/broken") // a failure to claim is no claim
+	wants("broken", "/new/fails", "/broken") // a failure to claim is not a claim
 	wants("new:invoice", "/new/invoices/7?q=1")
 	wants("legacy:invoice", "/old/invoices/7")
 	fresh.setClaims()

@@ -61,7 +61,7 @@ var ErrMisrouted error = misroutedError{}
 type misroutedError struct{}
 
 func (misroutedError) Error() string {
-	return "misrouted: the request did not come to the guest it is for; another route answers there"
+	return "misrouted: the request did not reach the guest that it is for; another route answers there"
 }
 
 func (misroutedError) Is(target error) bool { return target == partyline.ErrPartyline }
@@ -234,8 +234,8 @@ func (c *collecting) charges(guest string, most int) []subrequest.Charge {
 	}
 	own := c.guests[i].Budget
 	return []subrequest.Charge{
-		{Budget: own, TooLong: "what it answers to one ask is longer than %d bytes (max_answer)"},
-		{Budget: c.all, TooLong: "what all answer to one ask, or one batch of asks, is longer than %d bytes together: ask for less at a time"},
+		{Budget: own, TooLong: "its answer to one ask is longer than %d bytes (max_answer)"},
+		{Budget: c.all, TooLong: "all answers to one ask, or one batch of asks, are longer than %d bytes together: ask for less at a time"},
 	}
 }
 

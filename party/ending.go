@@ -100,7 +100,7 @@ func WithConnecting(ctx context.Context, attempts int) (context.Context, *atomic
 }
 
 // errLeavesProcess is why an invite ended that a handler would have sent on over the network.
-var errLeavesProcess error = &goneError{errors.New("the invite came to a handler that would send it on over the network, and an invite stays in this process")}
+var errLeavesProcess error = &goneError{errors.New("the invite reached a handler that would send it over the network, but an invite stays in this process")}
 
 // staying is the context of an invite. It ends, with errLeavesProcess, as soon as somebody is about to
 // connect to something in it. Whoever does looks for a trace in the context first: net/http's transport,

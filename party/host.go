@@ -194,7 +194,7 @@ func (i *invited) warnOfHidden(name string) {
 	}
 	i.host.logger.Warn("an invite's path, and everything below it, is hidden from outside",
 		zap.String("party", i.host.name), zap.String("uri", i.uri.String()), zap.String("hidden", strings.TrimSuffix(i.uri.Path, "/")+"/*"),
-		zap.String("hint", "if there are pages of the application, write `"+write+"`; an invite is for a path that nobody visits"))
+		zap.String("hint", "if the application has pages there, write `"+write+"`; an invite is for a path that nobody visits"))
 }
 
 // conflict returns an error if h and other cannot name the same party. Identical handlers
@@ -205,7 +205,7 @@ func (h *Host) conflict(other *Host) error {
 	}
 	both := other.describe() + " and " + h.describe()
 	if h.settings.Name == "" && other.settings.Name == "" {
-		return fmt.Errorf("%s both leave out the party's name: give each a name of its own, or both the same name if they are to share a partyline", both)
+		return fmt.Errorf("%s both leave out the party's name: give each a name of its own, or give both the same name if they should share a partyline", both)
 	}
 	if h.settings.IgnoreMissingServices != other.settings.IgnoreMissingServices {
 		return fmt.Errorf("%s disagree on ignore_missing_services: write it in both, or in neither", both)

@@ -46,7 +46,7 @@ func (i *Invite) UnmarshalJSON(b []byte) error {
 	decoder := json.NewDecoder(bytes.NewReader(b))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode((*invite)(i)); err != nil {
-		return fmt.Errorf("an invite is the string of its URI, or an object with uri and guest: %w", err)
+		return fmt.Errorf("an invite is a string, its URI, or an object with uri and guest: %w", err)
 	}
 	return nil
 }
@@ -83,7 +83,7 @@ func (i Invite) parse() (*invited, error) {
 	case uri.User != nil || uri.Fragment != "":
 		return nil, fmt.Errorf("invite %q: leave out the user and the fragment", i.URI)
 	case strings.HasSuffix(uri.Path, "*"):
-		return nil, fmt.Errorf("invite %q is for one path, and hides all below it, too: leave out the *", i.URI)
+		return nil, fmt.Errorf("invite %q hides everything below its path anyway: leave out the *", i.URI)
 	}
 	return &invited{uri: uri, guest: cmp.Or(i.Guest, invitepath.Guest(uri.Path)), base: invitepath.Base(uri.Path)}, nil
 }

@@ -85,11 +85,11 @@ func (r *URLRequest) UnmarshalJSON(b []byte) error {
 	decoder := json.NewDecoder(bytes.NewReader(b))
 	decoder.UseNumber() // or long numbers would lose digits
 	if err := decoder.Decode(into); err != nil {
-		return fmt.Errorf(`a URL is asked for with {"name": …, "values": {…}} or [name, values]: %w`, err)
+		return fmt.Errorf(`ask for a URL with {"name": …, "values": {…}} or [name, values]: %w`, err)
 	}
 	if isPair {
 		if len(pair) != 2 {
-			return fmt.Errorf("a URL is asked for with [name, values], not with a list of %d", len(pair))
+			return fmt.Errorf("ask for a URL with [name, values], not with a list of %d", len(pair))
 		}
 		*r = URLRequest{object.Name, object.Values}
 		return nil
@@ -117,7 +117,7 @@ func URLFor(ctx context.Context, o *partyline.Operator, name string, values map[
 func Linkable(p *partyline.Partyline, text string) (string, error) {
 	// Browsers drop control characters, and take a backslash for a slash.
 	if i := strings.IndexFunc(text, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '\\' }); i >= 0 {
-		return "", fmt.Errorf("the URL %q has a %q, which is to be escaped", text, text[i])
+		return "", fmt.Errorf("the URL %q has a %q, which must be escaped", text, text[i])
 	}
 	parsed, err := url.Parse(text)
 	if err != nil {
@@ -133,7 +133,7 @@ func Linkable(p *partyline.Partyline, text string) (string, error) {
 			}
 		}
 	}
-	return "", fmt.Errorf("the URL %q is neither a path beginning with one slash, nor does it begin with the scheme and host of an invite to party %q", text, p.Name())
+	return "", fmt.Errorf("the URL %q begins neither with exactly one slash nor with the scheme and host of an invite to party %q", text, p.Name())
 }
 
 // originOf returns the scheme and host of a URL, as RFC 6454 compares them: only ASCII letters are
@@ -174,7 +174,7 @@ func CheckPrefix(prefix string) (header string, err error) {
 func checkPrefixPath(prefix string) error {
 	switch {
 	case prefix == "/" || path.Clean("/"+prefix) != prefix || strings.ContainsAny(prefix, "?#"):
-		return fmt.Errorf("prefix %q: write the path that was stripped with a slash at its beginning and none at its end, such as /apps", prefix)
+		return fmt.Errorf("prefix %q: write the stripped path with a slash at the beginning and none at the end, such as /apps", prefix)
 	case strings.Contains(prefix, "%"):
 		return fmt.Errorf("prefix %q has a %%: write the path unescaped, such as /café", prefix)
 	}
@@ -193,7 +193,7 @@ var errNotTrusted = errors.New("the request did not come through one of the serv
 // for one that the config could not have.
 func parsePrefix(value string) (string, error) {
 	if len(value) > maxPrefix || strings.Contains(value, ",") { // it is more than one
-		return "", errors.New("it is no path")
+		return "", errors.New("it is not a path")
 	}
 	prefix, err := url.PathUnescape(value)
 	if err != nil {
@@ -304,6 +304,6 @@ func (a *App) warnOfPrefix(header, value string, err error) {
 	if value == "" || a.prefixWarned.Swap(true) {
 		return
 	}
-	a.logger.Warn("a request's prefix does not count", zap.String("header", header), zap.String("value", excerpt.Of(value)), zap.Error(err),
+	a.logger.Warn("a request's prefix is ignored", zap.String("header", header), zap.String("value", excerpt.Of(value)), zap.Error(err),
 		zap.String("hint", "links for such requests have no prefix. If a proxy that you trust sets the header, name the proxy in the global options, as in `servers { trusted_proxies static 10.0.0.1 }`, and have it set a path such as /apps"))
 }

@@ -205,7 +205,7 @@ func TestWithoutStorageThePathKeyIsTheProcesss(t *testing.T) {
 			check.Must(t, spoil(c.Storage()))
 			xAsksAndOneAsksBack(c, c.NewGuest("one", asksBack))
 			partytest.Eventually(t, "a warning", func() bool {
-				return len(partytest.LogEntries(t, "the key for the paths of Party-Tokens is not in storage: Caddys that share it do not know each other's asks")) == 1
+				return len(partytest.LogEntries(t, "the key for the paths of Party-Tokens is not in storage: Caddys that share the storage do not recognize each other's asks")) == 1
 			})
 		})
 	}

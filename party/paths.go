@@ -70,7 +70,7 @@ func (i *Invitation) strippedBefore(r *http.Request) (escaped string, ok bool) {
 // escaped, with the party's prefix.
 func (i *Invitation) MountFor(ctx context.Context) string { return i.mount.pathFor(ctx) }
 
-// PassOn readies a request, which is no invite, to be passed on to an application by the handler
+// PassOn readies a request, which is not an invite, to be passed on to an application by the handler
 // in the party's routes that speaks for it: a client can say nothing that is the party's to say,
 // and the application learns its mount, and where it can ask. The invitation is the application's, nil as long as it has
 // not come. If the request is to be answered instead, PassOn returns the status, else 0. Ordinary requests are those that

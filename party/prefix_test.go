@@ -25,7 +25,7 @@ import (
 func TestPrefixesThatAreNoneAreRefused(t *testing.T) {
 	for prefix, want := range map[string]string{
 		"/caf%C3%A9": "has a %: write the path unescaped, such as /café", "/100%": "has a %",
-		"/": "with a slash at its beginning and none at its end", "apps": "with a slash", "/apps/": "none at its end", "//x": "with a slash", "/a/../b": "with a slash", "/a?b": "with a slash",
+		"/": "with a slash at the beginning and none at the end", "apps": "with a slash", "/apps/": "none at the end", "//x": "with a slash", "/a/../b": "with a slash", "/a?b": "with a slash",
 		`/a\\b`:                  "backslash",
 		"{env.HOME}":             "write a path, such as /apps, or a header that a trusted proxy sets, such as {http.request.header.X-Forwarded-Prefix}",
 		"{http.request.header.}": "write a path", "{http.request.header.a b}": "write a path", "/x{http.request.header.X}": "write a path", "{http.request.header.X}/y": "write a path", "{path}": "write a path",
@@ -170,7 +170,7 @@ func TestAPrefixMayBeThatOfEachRequest(t *testing.T) {
 		c.expectPrefix(http.Header{"X-Forwarded-Prefix": {value}}, prefix)
 	}
 	c.expectPrefix(nil, "")
-	entries := partytest.LogEntries(t, "a request's prefix does not count")
+	entries := partytest.LogEntries(t, "a request's prefix is ignored")
 	check.ErrorIf(t, len(entries) != 1 || !strings.Contains(fmt.Sprint(entries[0]["hint"]), "trusted_proxies"), entries)
 	// For nobody's request there is none.
 	check.Equal(t, check.Value(wsgiparty.URLFor(t.Context(), operatorOf(c, "main"), "two:page", nil))(t), "/two/page")
@@ -180,7 +180,7 @@ func TestThePrefixOfWhoIsNoTrustedProxyIsNone(t *testing.T) {
 	for _, trusted := range []string{"", "192.0.2.0/24 10.0.0.1"} {
 		c := newPrefixTest(t, "{header.X-Forwarded-Prefix}", trusted)
 		c.expectPrefix(http.Header{"X-Forwarded-Prefix": {"/pre"}}, "")
-		entries := partytest.LogEntries(t, "a request's prefix does not count")
+		entries := partytest.LogEntries(t, "a request's prefix is ignored")
 		check.ErrorIf(t, len(entries) != 1 || entries[0]["header"] != "X-Forwarded-Prefix" || entries[0]["value"] != "/pre" ||
 			!strings.Contains(fmt.Sprint(entries[0]["error"]), "did not come through one of the server's trusted_proxies"), entries)
 	}

@@ -222,12 +222,12 @@ func (a *App) loadPathKey() {
 	if err == nil {
 		var key token.PathKey
 		if key, err = token.ParsePathKey(stored); err != nil {
-			err = fmt.Errorf("%w: delete it, and a new one is made", err)
+			err = fmt.Errorf("%w: delete it, and Caddy makes a new one", err)
 		} else {
 			a.pathKey.Store(&key)
 		}
 	}
 	if err != nil && !errors.Is(err, context.Canceled) {
-		a.logger.Warn("the key for the paths of Party-Tokens is not in storage: Caddys that share it do not know each other's asks", zap.String("key", pathKeyName), zap.Error(err))
+		a.logger.Warn("the key for the paths of Party-Tokens is not in storage: Caddys that share the storage do not recognize each other's asks", zap.String("key", pathKeyName), zap.Error(err))
 	}
 }

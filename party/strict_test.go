@@ -79,7 +79,7 @@ func TestWhatOneParserRefusesIsOneGuestsFailure(t *testing.T) {
 
 	var responses []string
 	for text, taken := range oddJSON {
-		check.FatalIf(t, !json.Valid([]byte(text)), "%.99q is no JSON", text)
+		check.FatalIf(t, !json.Valid([]byte(text)), "%.99q is not JSON", text)
 		answer.Store(text)
 		response := c.Ask(partytest.Asking{Key: key, Path: "/", Body: `[{"service": "odd"}, {"service": "raw"}, {"service": "keys"}, {"service": "errs"}, {"service": "fine"}]`})
 		responses = append(responses, response.Body)
@@ -98,7 +98,7 @@ func TestWhatOneParserRefusesIsOneGuestsFailure(t *testing.T) {
 			}
 			check.ErrorIf(t, len(result.Answers) != want || result.Answers[want-1] != "fine", "%.99q, %d: answers %.99q", text, i, result.Answers)
 			first := result.Replies[0]
-			check.ErrorIf(t, (first.Status == "answered") != (want == 2) || want == 1 && i < 3 && !strings.Contains(first.Error, "JSON that not every parser takes: "), "%.99q, %d: %+.300v", text, i, first)
+			check.ErrorIf(t, (first.Status == "answered") != (want == 2) || want == 1 && i < 3 && !strings.Contains(first.Error, "JSON that some parsers reject: "), "%.99q, %d: %+.300v", text, i, first)
 		}
 	}
 	for text, taken := range oddJSON {
@@ -110,7 +110,7 @@ func TestWhatOneParserRefusesIsOneGuestsFailure(t *testing.T) {
 			}
 			check.Equal(t, response.Status == http.StatusOK, taken, "the payload %.99q: %d %s", body, response.Status, response.Body)
 			if !taken {
-				partytest.IsProblem(t, body, response.Body, http.StatusBadRequest, "JSON that not every parser takes: ", "byte ")
+				partytest.IsProblem(t, body, response.Body, http.StatusBadRequest, "JSON that some parsers reject: ", "byte ")
 			}
 		}
 	}

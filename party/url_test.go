@@ -121,7 +121,7 @@ func TestPayloadsThatAreURLRequests(t *testing.T) {
 	} {
 		check.Deep(t, check.Value(wsgiparty.PayloadAs[wsgiparty.URLRequest](payload))(t), want, "%#v", payload)
 	}
-	// As it is: what is no JSON stays what it was.
+	// As it is: what is not JSON stays what it was.
 	same := wsgiparty.URLRequest{"n", map[string]any{"id": int64(7), "f": func() {}}}
 	got := check.Value(wsgiparty.PayloadAs[wsgiparty.URLRequest](same))(t)
 	check.ErrorIf(t, got.Values["id"] != int64(7) || got.Values["f"] == nil, "%#v", got)
@@ -239,12 +239,12 @@ func TestURLsLeadToTheSiteOrAnInvitesOrigin(t *testing.T) {
 
 func TestTheErrorSaysWhatIsWrongWithAURL(t *testing.T) {
 	for answer, want := range map[any]string{
-		"javascript:alert(1)":  `guest "liar" failed to answer "url": the URL "javascript:alert(1)" is neither a path beginning with one slash, nor does it begin with the scheme and host of an invite to party "main"`,
-		"//evil.example":       `the URL "//evil.example" is neither`,
-		"/\t/evil.example":     `the URL "/\t/evil.example" has a '\t', which is to be escaped`,
-		`/\evil.example`:       `the URL "/\\evil.example" has a '\\', which is to be escaped`,
-		"https://evil.example": `the URL "https://evil.example" is neither`,
-		"":                     `the URL "" is neither`,
+		"javascript:alert(1)":  `guest "liar" failed to answer "url": the URL "javascript:alert(1)" begins neither with exactly one slash nor with the scheme and host of an invite to party "main"`,
+		"//evil.example":       `the URL "//evil.example" begins neither`,
+		"/\t/evil.example":     `the URL "/\t/evil.example" has a '\t', which must be escaped`,
+		`/\evil.example`:       `the URL "/\\evil.example" has a '\\', which must be escaped`,
+		"https://evil.example": `the URL "https://evil.example" begins neither`,
+		"":                     `the URL "" begins neither`,
 		7:                      "the answer is a int, not a string",
 		"/%zz":                 `invalid URL escape "%zz"`,
 	} {

@@ -24,7 +24,7 @@ type AskCount struct {
 	Asks    uint64
 }
 
-// AskerCount is how often a guest asked for a service. Guest is empty for callers that are no guests, and
+// AskerCount is how often a guest asked for a service. Guest is empty for callers that are not guests, and
 // for guests beyond the 4096 pairs of asker and service that are counted apart.
 type AskerCount struct {
 	Guest, Service string

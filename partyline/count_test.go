@@ -37,7 +37,7 @@ func TestAsksAndRepliesAreCounted(t *testing.T) {
 		want string // asks, then asked answered declined failed of a, b, c and d
 	}{
 		"nothing":                         {func(line) {}, "0 0000 0000 0000 0000"},
-		"AskAround by who is no guest":    {func(l line) { l.anyone.AskAround(l, "s", nil) }, "1 2110 1010 1001 2101"},
+		"AskAround by who is not a guest": {func(l line) { l.anyone.AskAround(l, "s", nil) }, "1 2110 1010 1001 2101"},
 		"AskAround by a guest":            {func(l line) { l.a.AskAround(l, "s", nil) }, "1 0000 1010 1001 2101"},
 		"All":                             {func(l line) { All[string](l, l.b, "s", nil) }, "1 2110 0000 1001 2101"},
 		"First":                           {func(l line) { First[string](l, l.anyone, "s", nil) }, "1 1100 0000 0000 0000"},
@@ -253,7 +253,7 @@ func TestLastFailureIsTheGuestsLastHandlerError(t *testing.T) {
 		}
 	}
 	ask(failWith(ErrHighAndDry))
-	check.ErrorIf(t, last("a", "s") != nil || last("c", "s") != nil, "a decline is no failure")
+	check.ErrorIf(t, last("a", "s") != nil || last("c", "s") != nil, "a decline is not a failure")
 	for _, err := range []error{fs.ErrExist, fs.ErrNotExist} {
 		asked := ask(failWith(err))
 		expect(err.Error())

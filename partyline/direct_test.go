@@ -166,7 +166,7 @@ func TestDirectAsksEndInsteadOfGoingInACircle(t *testing.T) {
 		}
 		wantOf(t, p.Operator("asker"), "a", nil, "a[b[]]") // b does not ask a, which asks already
 	})
-	p := NewPartyline("main", Options{}) // callers that are no guests go on until it is too deep
+	p := NewPartyline("main", Options{}) // callers that are not guests go on until it is too deep
 	asked, nobody := 0, p.Operator("")
 	connect(t, p.Operator("a"), "s", func(ctx context.Context, _ any) (any, error) {
 		asked++

@@ -16,7 +16,7 @@ import (
 
 // Step is one of the asks that led to another one.
 type Step struct {
-	Guest   string // who asked, empty for a caller that is no guest
+	Guest   string // who asked, empty for a caller that is not a guest
 	Service string // what it asked for
 }
 

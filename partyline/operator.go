@@ -40,7 +40,7 @@ type Operator struct {
 	onLeave     []func()
 }
 
-// noGuest is in place of the name of a caller that is no guest.
+// noGuest is in place of the name of a caller that is not a guest.
 var noGuest unique.Handle[string]
 
 func guestName(guest unique.Handle[string]) string {
@@ -132,11 +132,11 @@ func (o *Operator) connect(name string, c connection) error {
 	case o.guest == noGuest:
 		return &partylineError{"connecting needs a guest name: this operator can only ask"}
 	case o.only != noGuest:
-		return &partylineError{fmt.Sprintf("an operator that asks only guest %q cannot connect: connect with the one it was made of", o.only.Value())}
+		return &partylineError{fmt.Sprintf("an operator that asks only guest %q cannot connect: connect with the operator that it was made from", o.only.Value())}
 	case o.local:
-		return &partylineError{fmt.Sprintf("an operator of guest %q that asks no remote handlers cannot connect: connect with the one it was made of", o.Guest())}
+		return &partylineError{fmt.Sprintf("an operator of guest %q that asks no remote handlers cannot connect: connect with the operator that it was made from", o.Guest())}
 	case o.here:
-		return &partylineError{fmt.Sprintf("an operator of guest %q that asks no guests of other nodes cannot connect: connect with the one it was made of", o.Guest())}
+		return &partylineError{fmt.Sprintf("an operator of guest %q that asks no guests of other nodes cannot connect: connect with the operator that it was made from", o.Guest())}
 	case name == "":
 		return &partylineError{fmt.Sprintf("guest %q connects a handler under a service without a name", o.Guest())}
 	case c.handler == nil:

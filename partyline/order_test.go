@@ -221,7 +221,7 @@ func TestReplicasHaveTheReservedPlaceInTurn(t *testing.T) {
 func TestAPlaceNeedsAGuest(t *testing.T) {
 	p := NewPartyline("main", Options{})
 	if err := p.Operator("").Reserve("s"); !errors.Is(err, ErrPartyline) {
-		t.Errorf("a caller that is no guest reserves a place: %v", err)
+		t.Errorf("a caller that is not a guest reserves a place: %v", err)
 	}
 	if err := (*Operator)(nil).Reserve("s"); !errors.Is(err, ErrPartyline) {
 		t.Errorf("without an operator: %v", err)

@@ -31,7 +31,7 @@ func TestPagesAskOneGuest(t *testing.T) {
 		expectNoPage(c, `{{askGuest `+dot+`"" "number"}}`, "has no guest", "write the guest's name")
 		expectNoPage(c, `{{askGuest `+dot+`"shop"}}`, "a service is missing")
 		expectNoPage(c, `{{askGuest `+dot+`}}`, "a guest's name is missing")
-		expectNoPage(c, `{{askGuest `+dot+`7 "number"}}`, "a guest's name is a string, and not a int")
+		expectNoPage(c, `{{askGuest `+dot+`7 "number"}}`, "a guest's name must be a string, but is int")
 		expectNoPage(c, `{{askGuest `+dot+`"shop" "number" 1 2}}`, "there are 2 payloads")
 	}
 	c.ExpectPage(`{{"piped" | askGuest . "shop" "echo"}}`, "[string piped]")

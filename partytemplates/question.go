@@ -45,7 +45,7 @@ func answering[T any](f *TemplateFunctions, parse func(*question, []any) error, 
 	}
 }
 
-// orGone returns the error, or that the visitor has gone, which is no error of the page's.
+// orGone returns the error, or that the visitor has gone, which is not an error of the page's.
 func (q *question) orGone(err error) error {
 	if q.ctx.Err() == context.Canceled {
 		return caddyhttp.Error(subrequest.StatusClientClosedRequest, err)
@@ -59,7 +59,7 @@ func (q *question) askForService(arguments []any) (err error) {
 		return err
 	}
 	if len(arguments) > 1 {
-		return fmt.Errorf("there are %d payloads: make one of them, with dict or list; what comes before the service is the page's dot, which is $ inside range and with", len(arguments))
+		return fmt.Errorf("there are %d payloads: make one of them, with dict or list; the page's dot comes before the service ($ inside range and with)", len(arguments))
 	}
 	if len(arguments) == 1 {
 		q.payload = arguments[0]
@@ -92,7 +92,7 @@ func (q *question) askForPage(arguments []any) (err error) {
 		return err
 	}
 	if len(arguments)%2 != 0 {
-		return fmt.Errorf("the URL of %q: the values come in pairs of key and value, but there are %d arguments after the name; what comes before it is the page's dot, which is $ inside range and with", q.page.Name, len(arguments))
+		return fmt.Errorf("the URL of %q: values come in pairs of key and value, but the number of arguments after the name is %d; the page's dot comes before the name ($ inside range and with)", q.page.Name, len(arguments))
 	}
 	q.page.Values = make(map[string]any, len(arguments)/2)
 	for pair := range slices.Chunk(arguments, 2) {
@@ -121,11 +121,11 @@ func cutDot(arguments []any) (*templates.TemplateContext, []any) {
 // cutName returns the name that is the first of the arguments, and the others.
 func cutName(arguments []any, what string) (string, []any, error) {
 	if len(arguments) == 0 {
-		return "", nil, fmt.Errorf("%s is missing: write it after the page's dot, which is $ inside range and with", what)
+		return "", nil, fmt.Errorf("%s is missing: write it after the page's dot ($ inside range and with)", what)
 	}
 	name, ok := arguments[0].(string)
 	if !ok {
-		return "", nil, fmt.Errorf("%s is a string, and not a %T: write the page's dot, which is $ inside range and with, and then the string", what, arguments[0])
+		return "", nil, fmt.Errorf("%s must be a string, but is %T: write the page's dot ($ inside range and with), then the string", what, arguments[0])
 	}
 	return name, arguments[1:], nil
 }
@@ -160,7 +160,7 @@ func (f *TemplateFunctions) begin(q *question, dot *templates.TemplateContext) (
 	}
 	if !f.dotless.begin() {
 		cancel()
-		return nil, fmt.Errorf("asking party %[1]q for %[2]q: %[3]d asks of pages without the page's dot are under way already: write the dot as first argument, as in {{urlFor . \"shop:cart\"}}, which is $ inside range and with", f.Party, q.service, maxDotless)
+		return nil, fmt.Errorf("asking party %[1]q for %[2]q: %[3]d asks by pages without their dot are already under way: write the dot as the first argument ($ inside range and with), as in {{urlFor . \"shop:cart\"}}", f.Party, q.service, maxDotless)
 	}
 	return func() { cancel(); f.dotless.end() }, nil
 }

@@ -37,11 +37,11 @@ func TestFunctionsOfPagesTakeTheDot(t *testing.T) {
 	for template, want := range map[string]string{
 		`{{askAround .}}`:                              "a service is missing",
 		`{{urlFor .}}`:                                 "a page's name is missing",
-		`{{askAround . 7}}`:                            "a service is a string, and not a int",
+		`{{askAround . 7}}`:                            "a service must be a string, but is int",
 		`{{askFirst . "ping" 1 2}}`:                    "there are 2 payloads",
-		`{{with dict "a" 1}}{{maybeURL . "x"}}{{end}}`: "which is $ inside range and with",
-		`{{range list "x"}}{{urlFor . "y"}}{{end}}`:    "which is $ inside range and with",
-		`{{urlFor . . "index"}}`:                       "a page's name is a string",
+		`{{with dict "a" 1}}{{maybeURL . "x"}}{{end}}`: "$ inside range and with",
+		`{{range list "x"}}{{urlFor . "y"}}{{end}}`:    "$ inside range and with",
+		`{{urlFor . . "index"}}`:                       "a page's name must be a string",
 	} {
 		expectNoPage(c, template, want)
 	}
@@ -154,7 +154,7 @@ func TestAsksWithoutTheDotAreFewAtATime(t *testing.T) {
 	}
 	partytest.Eventually(t, "all are under way", func() bool { return waiting.Load() == partytemplates.MaxDotless })
 	for _, function := range []string{`{{askFirst "quick"}}`, `{{askAround "quick"}}`} {
-		expectNoPage(c, function, `16 asks of pages without the page's dot are under way already: write the dot as first argument, as in {{urlFor . "shop:cart"}}`)
+		expectNoPage(c, function, `16 asks by pages without their dot are already under way: write the dot as the first argument ($ inside range and with), as in {{urlFor . "shop:cart"}}`)
 	}
 	// Of those that wait for nothing, and those of requests, there may be more.
 	c.ExpectPage(`{{askFirst "constant"}}{{urlFor "index"}}{{maybeURL "none"}}`, "1/app/")

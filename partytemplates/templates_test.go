@@ -63,7 +63,7 @@ func TestPagesAskAround(t *testing.T) {
 	c.ExpectPage(`{{range "piped" | askAround "echo"}}{{.}}{{end}}`, "string piped")
 	expectNoPage(c, `{{askAround "echo" 1 2}}`, "there are 2 payloads", "dict or list")
 	expectNoPage(c, `{{askAround}}`, "askAround", "a service is missing")
-	expectNoPage(c, `{{askAround 7}}`, "a service is a string, and not a int", "$ inside range")
+	expectNoPage(c, `{{askAround 7}}`, "a service must be a string, but is int", "$ inside range")
 	check.Equal(t, len(partytest.LogEntries(t, "guest failed")), 0)
 }
 
@@ -77,7 +77,7 @@ func TestAGuestThatFailsIsLeftOutOfThePageAndLogged(t *testing.T) {
 	c.ExpectPage(`{{askAround "number"}}`, "[1 5]")
 	entries := partytest.LogEntries(t, "guest failed")
 	check.FatalIf(t, len(entries) != 3, entries)
-	for i, want := range []struct{ guest, problem string }{{"two", "out of order"}, {"three", "at the table"}, {"four", "no JSON: jsontext: unexpected EOF"}} {
+	for i, want := range []struct{ guest, problem string }{{"two", "out of order"}, {"three", "at the table"}, {"four", "not JSON: jsontext: unexpected EOF"}} {
 		e := entries[i]
 		if e["level"] != "warn" || e["logger"] != "http.handlers.templates.functions.wsgi_party" || e["party"] != "main" ||
 			e["guest"] != want.guest || e["service"] != "number" || !strings.Contains(fmt.Sprint(e["error"]), want.problem) {
@@ -180,11 +180,11 @@ func TestPagesLinkToPages(t *testing.T) {
 	}
 	before := len(got)
 	for _, function := range []string{"urlFor", "maybeURL"} {
-		expectNoPage(c, `{{`+function+` "one:post" "slug"}}`, `the URL of "one:post": the values come in pairs of key and value, but there are 1 arguments after the name`)
-		expectNoPage(c, `{{`+function+` "one:post" "slug" "hello" "page"}}`, "there are 3 arguments")
+		expectNoPage(c, `{{`+function+` "one:post" "slug"}}`, `the URL of "one:post": values come in pairs of key and value, but the number of arguments after the name is 1`)
+		expectNoPage(c, `{{`+function+` "one:post" "slug" "hello" "page"}}`, "arguments after the name is 3")
 		expectNoPage(c, `{{`+function+` "one:post" 7 "hello"}}`, `the URL of "one:post": the key 7 is a int: write a string`)
 		expectNoPage(c, `{{`+function+` "one:post" nil "hello"}}`, "the key <nil> is a <nil>: write a string")
-		expectNoPage(c, `{{`+function+` 7}}`, "a page's name is a string, and not a int")
+		expectNoPage(c, `{{`+function+` 7}}`, "a page's name must be a string, but is int")
 		expectNoPage(c, `{{`+function+`}}`, function)
 	}
 	check.ErrorIf(t, len(got) != before, "guests were asked: %v", got[before:])
@@ -251,7 +251,7 @@ func TestAnswersOfJSONAreDecodedForPages(t *testing.T) {
 	c.ExpectPage(`{{askFirst "string"}} {{if not (askFirst "null")}}null{{end}} {{urlFor "x"}}`, "text null /from/json")
 	c.ExpectPage(`{{len (askAround "bad")}}`, "0")
 	c.ExpectPage(`{{printf "%T" (askFirst "bytes")}}`, "[]uint8")
-	expectNoPage(c, `{{askFirst "bad" "today"}}`, `service "bad" for "today"`, "no JSON: jsontext: unexpected EOF")
+	expectNoPage(c, `{{askFirst "bad" "today"}}`, `service "bad" for "today"`, "not JSON: jsontext: unexpected EOF")
 }
 
 func TestWhichPartyAPageAsks(t *testing.T) {

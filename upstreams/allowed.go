@@ -69,19 +69,19 @@ func describeMasked(network netip.Prefix) string {
 // parseAddress parses what a guest answers. It is hostile text.
 func parseAddress(text string) (address, error) {
 	if strings.ContainsAny(text, "{}") {
-		return address{}, errors.New("it has a curly brace, by which Caddy would take it for a placeholder")
+		return address{}, errors.New("it has a curly brace, which Caddy would take for a placeholder")
 	}
 	if i := strings.IndexFunc(text, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '\ufffd' }); i >= 0 || len(text) > 512 {
-		return address{}, errors.New("it has a space or a control character, is no UTF-8 or too long")
+		return address{}, errors.New("it has a space or a control character, is not UTF-8, or is too long")
 	}
 	if socket, ok := strings.CutPrefix(text, "unix/"); ok {
 		if !path.IsAbs(socket) || path.Clean(socket) != socket || socket == "/" || strings.ContainsAny(socket, "|\\") {
-			return address{}, errors.New("a socket is unix/ and an absolute path without . and .., such as unix//run/app.sock")
+			return address{}, errors.New("write a socket as unix/ and an absolute path without . and .., such as unix//run/app.sock")
 		}
 		return address{socket: socket}, nil
 	}
 	if strings.Contains(text, "/") {
-		return address{}, errors.New("it is of another network than TCP and unix, or a URL")
+		return address{}, errors.New("its network is neither TCP nor unix, or it is a URL")
 	}
 	host, port, err := net.SplitHostPort(text)
 	if err != nil {
@@ -89,7 +89,7 @@ func parseAddress(text string) (address, error) {
 	}
 	number, err := strconv.ParseUint(port, 10, 16)
 	if err != nil || number == 0 {
-		return address{}, errors.New("its port is no number from 1 to 65535")
+		return address{}, errors.New("its port is not a number from 1 to 65535")
 	}
 	if host == "" || strings.Contains(host, "%") {
 		return address{}, errors.New("it has no host, or one with a zone")

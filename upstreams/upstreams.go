@@ -115,9 +115,9 @@ func (u *Upstreams) check() (*allowed, error) {
 	case u.Service == "":
 		return nil, errors.New("no service is named: write dynamic wsgi_party <service>")
 	case len(u.Guests) == 0:
-		return nil, errors.New("guests is missing: write the names of those that may say where requests go")
+		return nil, errors.New("guests is missing: write the names of the guests that may say where requests go")
 	case len(u.Guests) > maxGuests:
-		return nil, fmt.Errorf("guests names %d: write up to %d", len(u.Guests), maxGuests)
+		return nil, fmt.Errorf("guests has %d names: write at most %d", len(u.Guests), maxGuests)
 	case len(u.Allow) == 0:
 		return nil, errors.New("allow is missing: write where requests may go: " + howAllow)
 	}
@@ -168,7 +168,7 @@ func textIn(value reflect.Value, name string) string {
 
 type askedBy struct{ *Upstreams }
 
-var errAsking = errors.New("the guest that is asked for upstreams is reached by them")
+var errAsking = errors.New("the guest that is asked for upstreams is reached through them")
 
 // GetUpstreams returns the upstreams that guests have answered.
 func (u *Upstreams) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, error) {

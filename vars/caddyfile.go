@@ -87,7 +87,7 @@ var varsOptions = map[string]struct {
 		ask := Ask{Name: args[0], Service: args[1]}
 		if len(args) == 3 {
 			if !json.Valid([]byte(args[2])) {
-				return fmt.Errorf("the payload of ask %s is no JSON: write it in backquotes: `{\"name\": \"home\"}`, or `\"home\"` for a string", ask.Name)
+				return fmt.Errorf("the payload of ask %s is not JSON: write it in backquotes: `{\"name\": \"home\"}`, or `\"home\"` for a string", ask.Name)
 			}
 			ask.Payload = json.RawMessage(args[2])
 		}
@@ -101,7 +101,7 @@ var varsOptions = map[string]struct {
 	"forward": {1, many, "<header>...", func(v *Vars, args []string) error {
 		for _, header := range args {
 			if !httpguts.ValidHeaderFieldName(header) {
-				return fmt.Errorf("forward has %q, which is no header: write a name such as Cookie", header)
+				return fmt.Errorf("forward has %q, which is not a header: write a name such as Cookie", header)
 			}
 		}
 		v.Forward = append(v.Forward, args...)

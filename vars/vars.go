@@ -107,7 +107,7 @@ func (v *Vars) Provision(ctx caddy.Context) (err error) {
 // check returns the payloads, or says what is wrong.
 func (v *Vars) check() ([]*jsonpayload.Payload, error) {
 	if len(v.Asks) > maxAsks {
-		return nil, fmt.Errorf("it asks for %d: write up to %d, and others in another handler", len(v.Asks), maxAsks)
+		return nil, fmt.Errorf("it asks for %d: write at most %d, and the rest in another handler", len(v.Asks), maxAsks)
 	}
 	if v.Missing != 0 && (v.Missing < 400 || v.Missing > 599) {
 		return nil, fmt.Errorf("missing is %d: write empty, or a status from 400 to 599, such as 503", v.Missing)
@@ -229,7 +229,7 @@ func (v *Vars) first(ctx context.Context, i int, payload any, f *found) {
 		}
 		text, ok := value.(string)
 		if !ok {
-			return nil, errors.New("the URL is no string")
+			return nil, errors.New("the URL is not a string")
 		}
 		return party.Linkable(v.operator.Partyline(), text)
 	})

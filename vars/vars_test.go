@@ -168,7 +168,7 @@ func TestWhatCannotBeMeantFailsTheConfig(t *testing.T) {
 		"ask url ping": `named "url"`, "ask guest ping": `named "guest"`, "ask a.b ping": `named "a.b", with a '.'`, `ask "" ping`: "has no name", "ask a ping\nask a pong": `two asks are named "a"`, "ask " + long + " ping": "65 bytes",
 		`ask a ""`: "names no service", "ask a": "`ask <name> <service> [<json payload>]`", "ask a ping {x}": "in backquotes", "ask a ping `{\"a\": 1, \"a\": 2}`": "occurs twice", "ask a b `1` c": "`ask <name>",
 		"": "asks for nothing", "ask a ping\nmissing 200": "missing is 200", "ask a ping\nmissing x": "missing is x", "ask a ping\nmissing 503\nmissing 503": "already specified", "ask a ping\nmissing": "`missing empty|<status>`",
-		"ask a ping\nforward": "`forward <header>...`", "ask a ping\nforward a:b": "no header", "ask a ping\npayload_types n": "no member of the payload has a placeholder", "ask a ping\nforwards x": "did you mean forward?",
+		"ask a ping\nforward": "`forward <header>...`", "ask a ping\nforward a:b": "not a header", "ask a ping\npayload_types n": "no member of the payload has a placeholder", "ask a ping\nforwards x": "did you mean forward?",
 		"ask a ping {\nx\n}": "takes no block", "ask a ping `{\"{query.a}\": 1}`": "in its name",
 	} {
 		_, _, err := c.TryAdapt("ADDRESS {\nwsgi_party_vars main {\n" + lines + "\n}\n}")

@@ -1,7 +1,7 @@
 // Copyright 2026 The wsgi_party Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package node tests the client for Node, which is no Go.
+// Package node tests the client for Node, which is not written in Go.
 package node
 
 import (

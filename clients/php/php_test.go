@@ -1,7 +1,7 @@
 // Copyright 2026 The wsgi_party Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package php tests the client for PHP, which is no Go.
+// Package php tests the client for PHP, which is not written in Go.
 package php
 
 import (
@@ -89,7 +89,7 @@ func (a *asking) do(instead http.HandlerFunc) {
 	a.instead = instead
 }
 
-// party is a Caddy with a guest shop, which is no PHP, and applications in PHP.
+// party is a Caddy with a guest shop, which is not PHP, and applications in PHP.
 type party struct {
 	*partytest.Caddy
 	key    string

@@ -1,7 +1,7 @@
 // Copyright 2026 The wsgi_party Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package python tests the client for Python, which is no Go.
+// Package python tests the client for Python, which is not written in Go.
 package python
 
 import (

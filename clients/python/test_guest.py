@@ -520,7 +520,7 @@ class HandledRequestTest(Case):
 
 
 class AnswerTest(Case):
-    """Answers that not every parser takes."""
+    """Answers that some parsers reject."""
 
     def test_they_are_that_handlers_failure(self):
         cyclic = {}

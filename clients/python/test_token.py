@@ -281,7 +281,7 @@ class TokenTest(unittest.TestCase):
     def test_mount(self):
         for mount in ("//evil", "evil", "/", "/a/", "/a\\b", "/a\r\n", "/a b", "/a?b", "https://x"):
             with self.subTest(mount):
-                self.refused(self.token(mnt=mount), "mnt is no path")
+                self.refused(self.token(mnt=mount), "mnt is not a path")
         for mount in (7, None):
             self.refused(self.token(mnt=mount), "malformed")
 

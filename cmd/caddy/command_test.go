@@ -319,7 +319,7 @@ func TestTheCommandFindsTheAdminAPI(t *testing.T) {
 		{1, []string{"list", "--config", odd, "--adapter", "none"}, []string{"couldn't determine admin API address", "none"}},
 		{2, []string{"list", "--address", "unix/" + dir + "/none.sock"}, []string{"no Caddy answers at the admin address unix/" + dir + "/none.sock"}},
 		{2, []string{"list", "--address", "127.0.0.1:1-2"}, []string{"no Caddy answers at the admin address 127.0.0.1:1-2"}},
-		{1, []string{"list", "--address", site}, []string{"404"}}, // which is no admin API
+		{1, []string{"list", "--address", site}, []string{"404"}}, // which is not an admin API
 	} {
 		if stdout := expectCommand(t, test.status, test.want, append(test.arguments, "--json")...); stdout != "" {
 			t.Errorf("%q writes %s", test.arguments, stdout)
@@ -344,7 +344,7 @@ func TestTheCommandSaysThatNobodyAnswers(t *testing.T) {
 	expectCommand(t, 2, []string{"no Caddy answers at the admin address " + nobody}, "list", "--config", config)
 }
 
-// TestTheCommandIsToldSomethingElse has something answer that is no Caddy, or not
+// TestTheCommandIsToldSomethingElse has something answer that is not Caddy, or not
 // to the end.
 func TestTheCommandIsToldSomethingElse(t *testing.T) {
 	t.Parallel()
@@ -352,9 +352,9 @@ func TestTheCommandIsToldSomethingElse(t *testing.T) {
 		status int
 		words  string
 	}{
-		"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello":                                               {1, "answers with something else"},
-		"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}":                                                  {1, "answers with something else"},
-		"HTTP/1.1 204 No Content\r\n\r\n":                                                                 {1, "answers with something else"},
+		"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello":                                               {1, "is not Caddy's admin API"},
+		"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}":                                                  {1, "is not Caddy's admin API"},
+		"HTTP/1.1 204 No Content\r\n\r\n":                                                                 {1, "is not Caddy's admin API"},
 		"HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\n\r\nhello":                                        {1, "HTTP 404: hello"},
 		"HTTP/1.1 500 Oh\r\nContent-Length: 15\r\n\r\n{\"error\":\"why\"}":                                {1, "why"},
 		"HTTP/1.1 403 Forbidden\r\nContent-Length: 37\r\n\r\n{\"error\":\"host not allowed: localhost\"}": {1, "host not allowed"},
@@ -411,8 +411,8 @@ func TestTheCommandRefusesWrongArguments(t *testing.T) {
 		{[]string{"watch", "main", "--interval", "61m"}, "--interval 1h1m0s is not from 100ms to 1h0m0s"},
 		{[]string{"watch", "main", "--interval", "5"}, "missing unit"},
 		{[]string{"list", "--first"}, "unknown flag: --first"},
-		{[]string{"ask", "main", "ping", "text"}, `the payload is no JSON: jsontext: invalid character 'e' in literal true (expecting 'r') after offset 1: write a string as '"text"'`},
-		{[]string{"ask", "main", "ping", "{"}, "the payload is no JSON: jsontext: unexpected EOF"},
+		{[]string{"ask", "main", "ping", "text"}, `the payload is not JSON: jsontext: invalid character 'e' in literal true (expecting 'r') after offset 1: write a string as '"text"'`},
+		{[]string{"ask", "main", "ping", "{"}, "the payload is not JSON: jsontext: unexpected EOF"},
 		{[]string{"ask", "main", "ping", "1 2"}, "the payload is more than one JSON value"},
 		{[]string{"ask", "main", "ping", "{}]"}, "the payload is more than one JSON value"},
 	} {
@@ -489,8 +489,8 @@ func TestGuestsDoNotReachTheTerminal(t *testing.T) {
 		if test.lines < 5 {
 			continue
 		}
-		// What is no error has a hint in its place.
-		for _, part := range []string{"refused", "come back", "what refuses it may be in front of the guest", "not answered", "nothing in the party takes the operator at this path"} {
+		// What is not an error has a hint in its place.
+		for _, part := range []string{"refused", "come back", "something in front of the guest, such as authentication, may refuse the invite", "not answered", "nothing in the party takes the operator at this path"} {
 			if !strings.Contains(stdout, part) {
 				t.Errorf("%q writes\n%s\nwithout %s", test.arguments, stdout, part)
 			}

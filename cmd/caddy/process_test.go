@@ -94,7 +94,7 @@ func runCommand(t *testing.T, arguments ...string) (stdout, stderr string, statu
 			t.Fatal(err)
 		}
 	}
-	// Where stderr is no terminal, Caddy logs JSON.
+	// Where stderr is not a terminal, Caddy logs JSON.
 	var said []string
 	for line := range strings.Lines(log.String()) {
 		var entry struct{ Msg string }

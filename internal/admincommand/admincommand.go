@@ -125,7 +125,7 @@ func call[T any](fl caddycmd.Flags, method, path string, body []byte) (response 
 		return response, nil, unreachableError{fmt.Errorf("the admin API at %s broke off: %w", address, err)}
 	}
 	if err := json.Unmarshal(encoded, &response); err != nil {
-		return response, nil, fmt.Errorf("the admin API at %s answers with something else: %w", address, err)
+		return response, nil, fmt.Errorf("what answers at %s is not Caddy's admin API: %w", address, err)
 	}
 	return response, encoded, nil
 }
@@ -145,7 +145,7 @@ func request(address, method, path string, body []byte, header http.Header) (*ht
 	}
 	_, answer, answered := strings.Cut(err.Error(), "caddy responded with error: HTTP ")
 	if !answered {
-		return nil, unreachableError{fmt.Errorf("no Caddy answers at the admin address %s: is it running? --address says where: %w", address, err)}
+		return nil, unreachableError{fmt.Errorf("no Caddy answers at the admin address %s: is it running? --address sets another: %w", address, err)}
 	}
 	_, answer, _ = strings.Cut(answer, ": ")
 	var apiError struct{ Error string }

@@ -49,7 +49,7 @@ func (t *Table) Row(cells ...any) {
 	t.rows = append(t.rows, row)
 }
 
-// Printable keeps what guests say from reaching a terminal as anything but text: what is no character to
+// Printable keeps what guests say from reaching a terminal as anything but text: what is not a character to
 // look at is written as in Go, like `\x1b`.
 func Printable(text string) string {
 	if utf8.ValidString(text) && strings.IndexFunc(text, isNoGlyph) < 0 {

@@ -21,16 +21,16 @@ func written(t *Table, terminal Terminal) string {
 func TestTablesFitTheirTerminal(t *testing.T) {
 	table := NewTable("GUEST", "STATUS", "ERROR", "HINT")
 	table.Row("größe", Colored{"joined", Green}, "", "")
-	table.Row("b", Colored{"failed", Red}, "dial tcp: connection refused", "is the application running? It is asked again by itself")
+	table.Row("b", Colored{"failed", Red}, "dial tcp: connection refused", "is the application running? Caddy asks again by itself")
 	check.Equal(t, written(table, Terminal{}), ""+
 		"GUEST  STATUS  ERROR                         HINT\n"+
 		"größe  joined  -                             -\n"+
-		"b      failed  dial tcp: connection refused  is the application running? It is asked again by itself\n")
+		"b      failed  dial tcp: connection refused  is the application running? Caddy asks again by itself\n")
 	check.Equal(t, written(table, Terminal{Width: 60}), ""+
 		"GUEST  STATUS  ERROR\n"+
 		"größe  joined  -\n"+
 		"b      failed  dial tcp: connection refused\n"+
-		"    hint  is the application running? It is asked again by\n"+
+		"    hint  is the application running? Caddy asks again by\n"+
 		"          itself\n")
 	check.Equal(t, written(table, Terminal{Width: 32, Colors: true}), ""+
 		"\x1b[1mGUEST\x1b[0m  \x1b[1mSTATUS\x1b[0m\n"+
@@ -39,7 +39,7 @@ func TestTablesFitTheirTerminal(t *testing.T) {
 		"    \x1b[1merror\x1b[0m  dial tcp: connection\n"+
 		"           refused\n"+
 		"    \x1b[1mhint\x1b[0m  is the application\n"+
-		"          running? It is asked\n"+
+		"          running? Caddy asks\n"+
 		"          again by itself\n")
 	table = NewTable("GUEST", "MANIFEST OF", "ERROR", "HINT")
 	table.Row("blog", "", "", "")

@@ -39,7 +39,7 @@ func Parse(listen, asReached string) (Address, error) {
 	if asReached == "" {
 		derived, err := derive(parsed)
 		if err != nil {
-			return Address{}, fmt.Errorf("ask_on %q %w: write behind it where they reach it, as in `ask_on %[1]s http://127.0.0.1:2080/`", listen, err)
+			return Address{}, fmt.Errorf("ask_on %q %w: write the address that guests use after it, as in `ask_on %[1]s http://127.0.0.1:2080/`", listen, err)
 		}
 		asReached = derived
 	}
@@ -51,22 +51,22 @@ func Parse(listen, asReached string) (Address, error) {
 
 func parseListen(listen string) (parsed caddy.NetworkAddress, err error) {
 	if scheme, rest, ok := strings.Cut(listen, "://"); ok && !strings.Contains(scheme, "/") {
-		return parsed, fmt.Errorf("is a URL, and the first address is what Caddy listens on: write %s", strings.TrimSuffix(rest, "/"))
+		return parsed, fmt.Errorf("is a URL, but the first address is what Caddy listens on: write %s", strings.TrimSuffix(rest, "/"))
 	}
 	if strings.HasPrefix(listen, "/") {
 		return parsed, fmt.Errorf("is a path: for a unix socket write unix/%s", listen)
 	}
 	if parsed, err = caddy.ParseNetworkAddress(listen); err != nil {
-		return parsed, fmt.Errorf("is no address to listen on: %w: write one such as 127.0.0.1:2080 or unix//run/party.sock", err)
+		return parsed, fmt.Errorf("is not an address to listen on: %w: write one such as 127.0.0.1:2080 or unix//run/party.sock", err)
 	}
 	switch network := parsed.Network; {
 	case network == "unix" && parsed.Host == "":
 		return parsed, errors.New("has no path: write one such as unix//run/party.sock")
 	case network == "unix" && len(unixPath(parsed)) > maxUnixPath:
-		return parsed, fmt.Errorf("has a path of %d bytes, and that of a unix socket may have %d: write a shorter one", len(unixPath(parsed)), maxUnixPath)
+		return parsed, fmt.Errorf("has a path of %d bytes, but that of a unix socket has at most %d: write a shorter one", len(unixPath(parsed)), maxUnixPath)
 	case network == "unix", network == "fd":
 	case parsed.IsUnixNetwork(), parsed.IsFdNetwork(), strings.HasPrefix(network, "udp"), strings.HasPrefix(network, "ip"):
-		return parsed, fmt.Errorf("is of the network %s, which has no connections: write an address such as 127.0.0.1:2080 or unix//run/party.sock", network)
+		return parsed, fmt.Errorf("names the network %s, which has no connections: write an address such as 127.0.0.1:2080 or unix//run/party.sock", network)
 	case isTCP(network) && parsed.StartPort == 0:
 		return parsed, errors.New("has no port: write one, as in 127.0.0.1:2080")
 	}
@@ -79,15 +79,15 @@ func derive(listen caddy.NetworkAddress) (string, error) {
 	case listen.Network == "unix":
 		path := unixPath(listen) // the mode is no guest's business
 		if !filepath.IsAbs(path) {
-			return "", errors.New("is no absolute path, and guests have other working directories")
+			return "", errors.New("is not an absolute path, but guests have other working directories")
 		}
 		return "unix/" + path, nil
 	case !isTCP(listen.Network):
-		return "", fmt.Errorf("is of the network %s, which says nothing to guests", listen.Network)
+		return "", fmt.Errorf("names the network %s, which means nothing to guests", listen.Network)
 	case isWildcard(listen.Host):
-		return "", errors.New("is every address of the machine, and guests need one")
+		return "", errors.New("stands for every address of the machine, but guests need one")
 	case listen.PortRangeSize() != 1:
-		return "", errors.New("is a range of ports, and guests need one")
+		return "", errors.New("is a range of ports, but guests need one")
 	case strings.Contains(listen.Host, "%"):
 		return "", errors.New("has a zone, which means nothing elsewhere")
 	}
@@ -97,7 +97,7 @@ func derive(listen caddy.NetworkAddress) (string, error) {
 // checkURL says why guests cannot be told that. It goes into a header as it is, before a `;`.
 func checkURL(text string) error {
 	if len(text) > maxURL {
-		return fmt.Errorf("has %d bytes, and may have %d", len(text), maxURL)
+		return fmt.Errorf("has %d bytes, but may have at most %d", len(text), maxURL)
 	}
 	for _, r := range text {
 		if r <= ' ' || r > '~' || strings.ContainsRune(`;,"\`, r) {
@@ -106,7 +106,7 @@ func checkURL(text string) error {
 	}
 	if path, ok := strings.CutPrefix(text, "unix/"); ok {
 		if !strings.HasPrefix(path, "/") || strings.HasSuffix(path, "/") {
-			return errors.New("is no absolute path of a unix socket")
+			return errors.New("is not the absolute path of a unix socket")
 		}
 		if strings.Contains(path, "|") {
 			return errors.New("has a file mode, which is for Caddy only")
@@ -117,13 +117,13 @@ func checkURL(text string) error {
 	hasScheme := strings.HasPrefix(text, "http://") || strings.HasPrefix(text, "https://")
 	switch {
 	case hasScheme && err != nil:
-		return fmt.Errorf("is no URL: %w", cmp.Or(errors.Unwrap(err), err))
+		return fmt.Errorf("is not a URL: %w", cmp.Or(errors.Unwrap(err), err))
 	case !hasScheme || parsed.Hostname() == "":
 		return errors.New("does not begin with http:// or https:// and a host, or with unix//")
 	case parsed.User != nil || strings.ContainsAny(text, "?#"):
 		return errors.New("has a user, a query or a fragment")
 	case isWildcard(parsed.Hostname()):
-		return errors.New("is every address of a machine, and guests need one")
+		return errors.New("stands for every address of a machine, but guests need one")
 	}
 	return nil
 }

@@ -24,7 +24,7 @@ type Hosts struct {
 // ParseHosts parses names of hosts, such as shop.example.com, or *.example.com for each that has one label more.
 func ParseHosts(names []string) (*Hosts, error) {
 	if len(names) > MaxHosts {
-		return nil, fmt.Errorf("%d hosts: no more than %d may be", len(names), MaxHosts)
+		return nil, fmt.Errorf("%d hosts: write at most %d", len(names), MaxHosts)
 	}
 	h := &Hosts{make(map[string]bool), make(map[string]string)}
 	for i, name := range names {
@@ -63,11 +63,11 @@ func (h *Hosts) Match(host string) (name string, ok bool) {
 func Host(name string) (string, error) {
 	ascii, err := idna.ToASCII(name)
 	if err != nil {
-		return "", fmt.Errorf("%s is no name of a host: %w", quote(name), err)
+		return "", fmt.Errorf("%s is not a host name: %w", quote(name), err)
 	}
 	ascii = strings.ToLower(ascii)
 	if what, write := problemOf(ascii); what != "" {
-		return "", fmt.Errorf("%s is no name of a host, for it %s: write %s", quote(name), what, write)
+		return "", fmt.Errorf("%s is not a host name, because it %s: write %s", quote(name), what, write)
 	}
 	return ascii, nil
 }
@@ -83,9 +83,9 @@ func problemOf(name string) (what, write string) {
 	case strings.Contains(name, "/"):
 		return "has a path", "the host alone"
 	case strings.Contains(name, ":"):
-		return "has a port", "it without the port, for all of them"
+		return "has a port", "it without the port, which covers all ports"
 	case strings.Contains(name, "*"):
-		return "has a * that is not all of its first label", "*.example.com for all that have one label more"
+		return "has a * that is not all of its first label", "*.example.com for all hosts with one more label"
 	case strings.HasSuffix(name, "."):
 		return "ends with a dot", "it without the dot"
 	case len(name) > 253:
@@ -97,13 +97,13 @@ func problemOf(name string) (what, write string) {
 		})
 		switch {
 		case label == "":
-			return "has two dots with nothing between", example
+			return "has two dots with nothing between them", example
 		case len(label) > 63:
 			return fmt.Sprintf("has a label of %d characters", len(label)), "no more than 63 between two dots"
 		case i >= 0:
 			return fmt.Sprintf("has a %q", []rune(label[i:])[0]), "letters, digits, - and dots"
 		case label[0] == '-' || label[len(label)-1] == '-':
-			return fmt.Sprintf("has a label with a - at its end, %q", label), "- only between letters and digits"
+			return fmt.Sprintf("has a label that begins or ends with -, %q", label), "- only between letters and digits"
 		}
 	}
 	return "", ""

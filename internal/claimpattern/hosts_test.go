@@ -39,25 +39,25 @@ func TestHosts(t *testing.T) {
 
 func TestHostsThatAreRefused(t *testing.T) {
 	for name, want := range map[string]string{
-		"":                              `"" is no name of a host, for it is empty: write a name such as shop.example.com`,
-		"*.":                            `"*.": "" is no name`,
-		"https://example.com":           `for it has a scheme: write the host alone`,
-		"example.com/x":                 `for it has a path: write the host alone`,
-		"example.com:443":               `for it has a port: write it without the port, for all of them`,
-		"*":                             `for it has a * that is not all of its first label: write *.example.com for all that have one label more`,
-		"a.*.example.com":               `for it has a *`,
-		"*a.example.com":                `for it has a *`,
-		"*.*.example.com":               `for it has a *`,
-		"example.com.":                  `for it ends with a dot: write it without the dot`,
-		"a..b":                          `for it has two dots with nothing between`,
-		".example.com":                  `for it has two dots`,
-		"a b":                           `for it has a ' ': write letters, digits, - and dots`,
-		"a\x00b":                        `for it has a '\x00'`,
-		"{http.request.host}":           `for it has a '{'`,
-		"-a.example.com":                `for it has a label with a - at its end, "-a"`,
-		strings.Repeat("a", 64):         `for it has a label of 64 characters: write no more than 63`,
-		strings.Repeat("a.", 127):       `for it ends with a dot`,
-		strings.Repeat("a.", 127) + "b": `for it has 255 characters: write no more than 253`,
+		"":                              `"" is not a host name, because it is empty: write a name such as shop.example.com`,
+		"*.":                            `"*.": "" is not a host name`,
+		"https://example.com":           `because it has a scheme: write the host alone`,
+		"example.com/x":                 `because it has a path: write the host alone`,
+		"example.com:443":               `because it has a port: write it without the port, which covers all ports`,
+		"*":                             `because it has a * that is not all of its first label: write *.example.com for all hosts with one more label`,
+		"a.*.example.com":               `because it has a *`,
+		"*a.example.com":                `because it has a *`,
+		"*.*.example.com":               `because it has a *`,
+		"example.com.":                  `because it ends with a dot: write it without the dot`,
+		"a..b":                          `because it has two dots with nothing between them`,
+		".example.com":                  `because it has two dots`,
+		"a b":                           `because it has a ' ': write letters, digits, - and dots`,
+		"a\x00b":                        `because it has a '\x00'`,
+		"{http.request.host}":           `because it has a '{'`,
+		"-a.example.com":                `because it has a label that begins or ends with -, "-a"`,
+		strings.Repeat("a", 64):         `because it has a label of 64 characters: write no more than 63`,
+		strings.Repeat("a.", 127):       `because it ends with a dot`,
+		strings.Repeat("a.", 127) + "b": `because it has 255 characters: write no more than 253`,
 	} {
 		_, err := ParseHosts([]string{"ok.example.com", name})
 		problem, ok := err.(*Error)
@@ -70,5 +70,5 @@ func TestHostsThatAreRefused(t *testing.T) {
 	}
 	check.Value(ParseHosts(names[:MaxHosts]))(t)
 	_, err := ParseHosts(names)
-	check.Fails(t, err, "1001 hosts: no more than 1000 may be")
+	check.Fails(t, err, "1001 hosts: write at most 1000")
 }

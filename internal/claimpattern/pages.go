@@ -15,7 +15,7 @@ import (
 
 // Pages are the templates of an application's pages. They do not change once made.
 //
-// They are no patterns of a mux, since templates may overlap in ways in which patterns may
+// They are not patterns of a mux, since templates may overlap in ways in which patterns may
 // not, and since a variable may be a part of a segment.
 type Pages struct{ root page }
 

@@ -44,7 +44,7 @@ func (e *Error) Error() string { return e.What }
 // Parse parses patterns. For the same patterns the error is always the same.
 func Parse(texts []string) (*Patterns, error) {
 	if len(texts) > MaxPatterns {
-		return nil, fmt.Errorf("%d patterns: no more than %d may be", len(texts), MaxPatterns)
+		return nil, fmt.Errorf("%d patterns: write at most %d", len(texts), MaxPatterns)
 	}
 	p, mux := &Patterns{make(map[string]methods)}, new(http.ServeMux)
 	patterns := make([]pattern, len(texts))
@@ -136,7 +136,7 @@ func explain(patterns []pattern, texts []string, err error) string {
 			break
 		}
 		why = shorten(strings.ReplaceAll(why, "\n", " "), 4*maxShown)
-		return fmt.Sprintf("%s conflicts with %s: %s: leave one out, or write it so that one is more specific", quote(texts[last]), quote(texts[i]), strings.TrimSuffix(why, "."))
+		return fmt.Sprintf("%s conflicts with %s: %s: leave one out, or make one more specific", quote(texts[last]), quote(texts[i]), strings.TrimSuffix(why, "."))
 	}
 	_, what, _ := strings.Cut(err.Error(), ": at offset ") // after "parsing" and the pattern
 	if _, after, ok := strings.Cut(what, ": "); ok {
@@ -203,13 +203,13 @@ func parse(text string) (p pattern, err error) {
 	case text == "":
 		return p, fmt.Errorf("it is empty: write a pattern such as %s", examples)
 	case !utf8.ValidString(text) || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsGraphic(r) && r != '\t' }):
-		return p, fmt.Errorf("it has a character that cannot be seen: write it escaped, as in /%%20")
+		return p, fmt.Errorf("it has an unprintable character: escape it, as in /%%20")
 	case hasMethod && p.method == "":
 		return p, fmt.Errorf("it begins with white space: write a method there, as in \"GET /users/{id}\", or nothing")
 	case strings.Contains(p.method, "/"):
 		return p, fmt.Errorf("it has white space in its path: write it as %%20, or make two patterns of it")
 	case p.method != strings.ToUpper(p.method):
-		return p, fmt.Errorf("its method is %s, and methods are in capitals: write %s", shorten(p.method, 32), shorten(strings.ToUpper(p.method), 32))
+		return p, fmt.Errorf("its method is %s, but methods are in capitals: write %s", shorten(p.method, 32), shorten(strings.ToUpper(p.method), 32))
 	case strings.Contains(text, "{http."):
 		return p, placeholderError(text)
 	case slash < 0 && IsMethod(text):
@@ -222,21 +222,21 @@ func parse(text string) (p pattern, err error) {
 	}
 	p.host, p.path = rest[:slash], rest[slash:]
 	if i := strings.IndexAny(p.path, "?#"); i >= 0 {
-		return p, fmt.Errorf("it has a %q, and patterns are of paths: leave out what begins with that, or write %%%02X", p.path[i], p.path[i])
+		return p, fmt.Errorf("it has a %q, but a pattern has only a path: leave out everything from there on, or write %%%02X", p.path[i], p.path[i])
 	}
 	if before, _, found := strings.Cut(p.path, "*"); found && strings.Count(before, "{") == strings.Count(before, "}") {
 		folder := quote(before[:strings.LastIndexByte(before, '/')+1])
-		return p, fmt.Errorf("it has a *, which is no wildcard here: write %s for all that begins so, {name} for one segment, or %%2A for a * itself", folder)
+		return p, fmt.Errorf("it has a *, which is not a wildcard here: write %s for everything that begins so, {name} for one segment, or %%2A for a * itself", folder)
 	}
 	if clean := cleaned(p.path); clean != p.path {
-		return p, fmt.Errorf("no path is like that when it has been cleaned: write %s", quote(clean))
+		return p, fmt.Errorf("Caddy cleans paths, and then none looks like that: write %s", quote(clean))
 	}
 	if p.host != "" {
 		if noHosts[p.host] {
 			return p, fmt.Errorf("%s is taken for a host: write a space between method and path, %s", p.host, quote(p.host+" "+p.path))
 		}
 		if strings.HasPrefix(p.host, "*") {
-			return p, fmt.Errorf("a pattern has a whole host, and no wildcard in it: write each host, or no host for all")
+			return p, fmt.Errorf("a pattern has a whole host, without a wildcard: write each host, or none to match all")
 		}
 		if p.host, err = Host(p.host); err != nil {
 			return p, err
@@ -260,7 +260,7 @@ func placeholderError(text string) error {
 	if i := strings.LastIndexByte(name, '.'); i >= 0 {
 		name = name[i+1:]
 	}
-	return fmt.Errorf("it has a placeholder of Caddy's, {http.…}, which in a Caddyfile {uuid}, {path}, {file}, {host} and others become: write another name for the wildcard, such as {the_%s}", shorten(strings.TrimRight(name, "."), 32))
+	return fmt.Errorf("it has a Caddy placeholder, {http.…}, which {uuid}, {path}, {file}, {host} and others become in a Caddyfile: write another name for the wildcard, such as {the_%s}", shorten(strings.TrimRight(name, "."), 32))
 }
 
 // noHosts are methods that stand where a host would, for want of a space.

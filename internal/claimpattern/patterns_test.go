@@ -79,17 +79,17 @@ func TestPatternsThatAreRefused(t *testing.T) {
 		"/a,/b,PUT":                `[2] "PUT": it is a method`,
 		"users":                    `"users": it has no path: write one, which begins with a slash`,
 		"/a b":                     `it has white space in its path: write it as %20, or make two patterns of it`,
-		"get /users":               `its method is get, and methods are in capitals: write GET`,
+		"get /users":               `its method is get, but methods are in capitals: write GET`,
 		"GET users":                `"GET users": it has no path`,
 		" /x":                      `it begins with white space`,
-		"/x/{http.request.uuid}":   `it has a placeholder of Caddy's, {http.…}, which in a Caddyfile {uuid}, {path}, {file}, {host} and others become: write another name for the wildcard, such as {the_uuid}`,
+		"/x/{http.request.uuid}":   `it has a Caddy placeholder, {http.…}, which {uuid}, {path}, {file}, {host} and others become in a Caddyfile: write another name for the wildcard, such as {the_uuid}`,
 		"/{http.request.uri.path}": `such as {the_path}`,
-		"/search?q=x":              `it has a '?', and patterns are of paths: leave out what begins with that, or write %3F`,
-		"/a//b":                    `no path is like that when it has been cleaned: write "/a/b"`,
-		"GET /a/../b/":             `no path is like that when it has been cleaned: write "/b/"`,
+		"/search?q=x":              `it has a '?', but a pattern has only a path: leave out everything from there on, or write %3F`,
+		"/a//b":                    `Caddy cleans paths, and then none looks like that: write "/a/b"`,
+		"GET /a/../b/":             `Caddy cleans paths, and then none looks like that: write "/b/"`,
 		"//":                       `write "/"`,
 		"GET/users":                `GET is taken for a host: write a space between method and path, "GET /users"`,
-		"/users/*":                 `it has a *, which is no wildcard here: write "/users/" for all that begins so, {name} for one segment, or %2A for a * itself`,
+		"/users/*":                 `it has a *, which is not a wildcard here: write "/users/" for everything that begins so, {name} for one segment, or %2A for a * itself`,
 		"/users/{id}/x*":           `write "/users/{id}/" for`,
 		"GET *":                    `it has no path`,
 		"/users/%2A":               ``,
@@ -99,13 +99,13 @@ func TestPatternsThatAreRefused(t *testing.T) {
 		"/{a...}/b":                `{...} wildcard not at end`,
 		"G(T /":                    `invalid method "G(T"`,
 		"/:id,/{id}x":              `[1] "/{id}x": bad wildcard segment`,
-		"/ok,/\x00":                `[1] "/\x00": it has a character that cannot be seen: write it escaped`,
-		"/\xff":                    `it has a character that cannot be seen`,
-		"/a\u2028":                 `it has a character that cannot be seen`,
-		"example.com:8080/":        `"example.com:8080" is no name of a host, for it has a port: write it without the port, for all of them`,
+		"/ok,/\x00":                `[1] "/\x00": it has an unprintable character: escape it`,
+		"/\xff":                    `it has an unprintable character`,
+		"/a\u2028":                 `it has an unprintable character`,
+		"example.com:8080/":        `"example.com:8080" is not a host name, because it has a port: write it without the port, which covers all ports`,
 		"http://example.com/":      `it has a scheme: write it without, as in example.com/reports/`,
-		"*.example.com/":           `a pattern has a whole host, and no wildcard in it`,
-		"{host}/":                  `"{host}" is no name of a host, for it has a '{'`,
+		"*.example.com/":           `a pattern has a whole host, without a wildcard`,
+		"{host}/":                  `"{host}" is not a host name, because it has a '{'`,
 		"/a/{x},/b,/{y}/c":         `[2] "/{y}/c" conflicts with "/a/{x}": /{y}/c and /a/{x} both match some paths, like "/a/c". But neither is more specific than the other`,
 		"/x,/y,/x":                 `[2] "/x" conflicts with "/x": /x matches the same requests as /x: leave one out`,
 		"GET /a/,GET /a/b":         ``,
@@ -143,7 +143,7 @@ func TestManyPatterns(t *testing.T) {
 	got, _ := p.Match("GET", "", "/4095/x")
 	check.Equal(t, got, "/4095/{x}", "the last")
 	_, err := Parse(texts)
-	check.Fails(t, err, "4097 patterns: no more than 4096 may be")
+	check.Fails(t, err, "4097 patterns: write at most 4096")
 }
 
 // TestTheCostOfPatterns is for patterns that somebody chose to make it great, in 64 KiB.

@@ -25,7 +25,7 @@ func Check(name string) error {
 		switch {
 		case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9', r == '.', r == '_', r == '/', r == '-':
 		case r == ':':
-			return errors.New("it has a ':', which ends a guest's name in that of a page: write letters, digits and . _ / - only")
+			return errors.New("it has a ':', which separates a guest's name from a page's: write letters, digits and . _ / - only")
 		default:
 			return fmt.Errorf("it has a %q: write letters, digits and . _ / - only", r)
 		}

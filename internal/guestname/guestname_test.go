@@ -15,7 +15,7 @@ func TestNames(t *testing.T) {
 		check.Nil(t, Check(name))
 	}
 	for name, want := range map[string]string{
-		"": "is empty", ".": `has "."`, "..": `has ".."`, "../../x": `has ".."`, "a/..": `has ".."`, "a/./b": `has "."`, "a:b": "a ':', which ends a guest's name",
+		"": "is empty", ".": `has "."`, "..": `has ".."`, "../../x": `has ".."`, "a/..": `has ".."`, "a/./b": `has "."`, "a:b": "a ':', which separates a guest's name",
 		"a b": `a ' '`, "größe": `a 'ö'`, "a\x00": `a '\x00'`, "a\n": `a '\n'`, "a%2Fb": `a '%'`, "a\\b": `a '\\'`, "~user": `a '~'`, "a;b": `a ';'`,
 		"{env.X}": `a '{'`, "\xff": `a '`, strings.Repeat("a", 65): "has 65 bytes: write no more than 64",
 	} {

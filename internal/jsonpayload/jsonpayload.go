@@ -23,7 +23,7 @@ import (
 const Max = 1 << 20
 
 // ErrTooLong is the error of a payload whose strings are longer than Max.
-var ErrTooLong = fmt.Errorf("with its placeholders replaced the payload is longer than %d bytes", Max)
+var ErrTooLong = fmt.Errorf("with its placeholders replaced, the payload is longer than %d bytes", Max)
 
 // Payload is a payload as a config says it. The zero one is null.
 type Payload struct {
@@ -106,7 +106,7 @@ func (p *parser) compile(value any, member string) (compiled any, dynamic bool, 
 	case map[string]any:
 		for name, element := range value {
 			if opens := strings.IndexByte(name, '{'); opens >= 0 && strings.Contains(name[opens:], "}") {
-				return nil, false, fmt.Errorf("the payload's member %.100q has a placeholder in its name: they are replaced in strings that are values; write a list of names and values instead", name)
+				return nil, false, fmt.Errorf("the payload's member %.100q has a placeholder in its name, but placeholders are replaced only in values: write a list of names and values instead", name)
 			}
 			compiled, isDynamic, err := p.compile(element, name)
 			if err != nil {
@@ -122,12 +122,12 @@ func (p *parser) compile(value any, member string) (compiled any, dynamic bool, 
 }
 
 func (p *parser) unknown(name string) error {
-	delete(p.found, "") // what is no member's
+	delete(p.found, "") // what is not a member's
 	have := slices.Sorted(maps.Keys(p.found))
 	if len(have) == 0 {
-		return fmt.Errorf("payload_types says %q, but no member of the payload has a placeholder in its value: a number, true or null can be written as such in JSON", name)
+		return fmt.Errorf("payload_types says %q, but no member of the payload has a placeholder in its value: write a number, true or null as such in the JSON", name)
 	}
-	return fmt.Errorf("payload_types says %q, which is no member of the payload with a placeholder in its value%s; there is %s", name, nearest.DidYouMean(name, have...), strings.Join(have, ", "))
+	return fmt.Errorf("payload_types says %q, but no member of the payload with that name has a placeholder in its value%s; there is %s", name, nearest.DidYouMean(name, have...), strings.Join(have, ", "))
 }
 
 // Fixed reports whether the payload is the same for all requests.

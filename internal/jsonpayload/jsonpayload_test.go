@@ -71,12 +71,12 @@ func TestWhatCannotBeAPayloadSaysSo(t *testing.T) {
 		types []string
 		want  []string
 	}{
-		{`{name: "home"}`, nil, []string{"no JSON", "in backquotes"}},
-		{`home`, nil, []string{"no JSON", "`\"home\"`"}},
-		{`{"a": {x}}`, nil, []string{"no JSON"}},
+		{`{name: "home"}`, nil, []string{"not JSON", "in backquotes"}},
+		{`home`, nil, []string{"not JSON", "`\"home\"`"}},
+		{`{"a": {x}}`, nil, []string{"not JSON"}},
 		{`{"a": 1, "a": 2}`, nil, []string{"occurs twice"}},
 		{`1 2`, nil, []string{"more than one"}},
-		{strings.Repeat("[", 65) + strings.Repeat("]", 65), nil, []string{"64 deep"}},
+		{strings.Repeat("[", 65) + strings.Repeat("]", 65), nil, []string{"64 levels deep"}},
 		{`{"{x}": 1}`, nil, []string{`"{x}"`, "in its name"}},
 		{`{"a": "` + strings.Repeat("{", 200) + `"}`, nil, []string{"unclosed"}},
 		{`{"page": "{x}", "b": "{x}", "c": "d"}`, []string{"pgae"}, []string{`"pgae"`, "did you mean page?", "b, page"}},

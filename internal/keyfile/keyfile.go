@@ -47,7 +47,7 @@ const DefaultMode fs.FileMode = 0o600
 func ParseMode(text string) (fs.FileMode, error) {
 	mode, err := strconv.ParseUint(text, 8, 32)
 	if err != nil || mode&^0o644 != 0 || mode&0o600 != 0o600 {
-		return 0, fmt.Errorf("the mode of its file is %q: write 0600, for applications that run as Caddy's user, or 0640, for those of the file's group, too", text)
+		return 0, fmt.Errorf("the mode of its file is %q: write 0600, for applications that run as Caddy's user, or 0640, for those in the file's group, too", text)
 	}
 	return fs.FileMode(mode), nil
 }
@@ -60,7 +60,7 @@ func Default(dir string, names ...string) string {
 	return dir
 }
 
-// escape returns a name for one file that no other has. What is no letter, digit, `_`, `-` or `.` within
+// escape returns a name for one file that no other has. What is not a letter, digit, `_`, `-` or `.` within
 // becomes %XX.
 func escape(name string) string {
 	var escaped strings.Builder
@@ -143,7 +143,7 @@ func (p *Prepared) look() error {
 		return err
 	}
 	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is there and is %s: write the path of a file, or delete it", p.file.Path, kindOf(info.Mode()))
+		return fmt.Errorf("%s exists and is %s: write the path of a file, or delete it", p.file.Path, kindOf(info.Mode()))
 	}
 	opened, err := p.root.Open(p.name)
 	if err != nil {
@@ -159,7 +159,7 @@ func (p *Prepared) look() error {
 	}
 	p.present, p.mode = strings.TrimSuffix(string(text), "\n"), info.Mode().Perm()
 	if p.present != "" && !IsMade(p.present) {
-		return fmt.Errorf("%s holds something that Caddy did not make: if it is the guest's key, write `key {file.%[1]s}` instead; else delete the file, or write another one", p.file.Path)
+		return fmt.Errorf("%s holds something that Caddy did not make: if it is the guest's key, write `key {file.%[1]s}` instead; otherwise delete the file, or write another one", p.file.Path)
 	}
 	return nil
 }
@@ -171,7 +171,7 @@ func kindOf(mode fs.FileMode) string {
 	case mode&fs.ModeSymlink != 0:
 		return "a symbolic link"
 	}
-	return "no ordinary file"
+	return "not a regular file"
 }
 
 // Present is the key that is there, empty if there is none.

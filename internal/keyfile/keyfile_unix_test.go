@@ -129,7 +129,7 @@ func TestWhatCaddyHasNotWrittenStays(t *testing.T) {
 	check.Must(t, syscall.Mkfifo(fifo, 0o600))
 	for path, want := range map[string]string{
 		precious: "holds something that Caddy did not make", foreign: "write `key {file." + foreign + "}` instead", long: "holds something", link: "is a symbolic link",
-		dangling: "is a symbolic link", fifo: "is no ordinary file", dir: "is a directory", precious + "/key": "not a directory",
+		dangling: "is a symbolic link", fifo: "is not a regular file", dir: "is a directory", precious + "/key": "not a directory",
 	} {
 		_, err := (File{path, DefaultMode}).Prepare()
 		check.Fails(t, err, want)

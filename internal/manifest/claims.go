@@ -51,7 +51,7 @@ func parseClaims(at path, raw json.RawMessage) (*Claims, error) {
 			c.Texts = append(c.Texts, text)
 			places = append(places, i)
 		case c.URLs:
-			return nil, append(at, i).errorf("%q is there twice: write it once", AllURLs)
+			return nil, append(at, i).errorf("%q occurs twice: write it once", AllURLs)
 		default:
 			c.URLs = true
 		}
@@ -98,7 +98,7 @@ func stringsIn(at path, raw json.RawMessage, example string, most int, plural st
 		return nil, at.errorf("%w", err)
 	}
 	if len(list) > most {
-		return nil, at.errorf("the list has %d %s: no more than %d may be", len(list), plural, most)
+		return nil, at.errorf("the list has %d %s: write at most %d", len(list), plural, most)
 	}
 	texts := make([]string, len(list))
 	for i, raw := range list {

@@ -36,15 +36,15 @@ func TestParseRefusesClaims(t *testing.T) {
 		`{"claims": "/reports/"}`:                               `claims: it is "/reports/": write a list of patterns`,
 		`{"claims": {"urls": true}}`:                            `claims: it is an object: write a list of patterns`,
 		`{"claims": ["/", 7]}`:                                  `claims[1]: it is a number: write a list of patterns`,
-		`{"claims": ["/", "urls", "urls"]}`:                     `claims[2]: "urls" is there twice: write it once`,
+		`{"claims": ["/", "urls", "urls"]}`:                     `claims[2]: "urls" occurs twice: write it once`,
 		`{"claims": ["urls", "/a", "GET"]}`:                     `claims[2]: "GET": it is a method without a path`,
 		`{"claims": ["/a", "urls", "/{x"]}`:                     `claims[2]: "/{x": bad wildcard segment`,
 		`{"claims": ["/a/{x}", "/{y}/b"]}`:                      `claims[1]: "/{y}/b" conflicts with "/a/{x}": `,
 		`{"hosts": "example.com"}`:                              `hosts: it is a string: write a list of hosts, ["shop.example.com", "*.example.org"], or leave it out`,
 		`{"hosts": ["example.com", []]}`:                        `hosts[1]: it is a list: write a list of hosts`,
-		`{"hosts": ["example.com", "https://x"]}`:               `hosts[1]: "https://x" is no name of a host, for it has a scheme`,
-		`{"claims": [` + strings.Repeat(`"/",`, 4097) + `"/"]}`: `claims: the list has 4098 patterns: no more than 4097 may be`,
-		`{"hosts": [` + strings.Repeat(`"a",`, 1000) + `"a"]}`:  `hosts: the list has 1001 hosts: no more than 1000 may be`,
+		`{"hosts": ["example.com", "https://x"]}`:               `hosts[1]: "https://x" is not a host name, because it has a scheme`,
+		`{"claims": [` + strings.Repeat(`"/",`, 4097) + `"/"]}`: `claims: the list has 4098 patterns: write at most 4097`,
+		`{"hosts": [` + strings.Repeat(`"a",`, 1000) + `"a"]}`:  `hosts: the list has 1001 hosts: write at most 1000`,
 	} {
 		_, err := Parse([]byte(body))
 		check.Fails(t, err, "manifest: "+want)
@@ -56,7 +56,7 @@ func TestParseRefusesClaims(t *testing.T) {
 	m := mustParse(t, `{"claims": ["urls",`+strings.Join(patterns, ",")+`]}`)
 	check.Equal(t, text(t, mustParse(t, text(t, m))), text(t, m), "4,096 patterns")
 	_, err := Parse([]byte(`{"claims": ["/a/b",` + strings.Join(patterns, ",") + `]}`))
-	check.Fails(t, err, `manifest: claims: 4097 patterns: no more than 4096 may be`)
+	check.Fails(t, err, `manifest: claims: 4097 patterns: write at most 4096`)
 }
 
 func TestMergeOfClaims(t *testing.T) {

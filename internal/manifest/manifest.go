@@ -52,7 +52,7 @@ type Handler struct {
 	Href   *urltemplate.Template
 	Method string // http.MethodGet or http.MethodPost
 	Batch  bool   // whether a request is for several asks
-	Type   string // the media type of answers, if these are no JSON but text
+	Type   string // the media type of answers, if these are not JSON but text
 }
 
 // methodOf returns the method of requests to a href that does not say it.

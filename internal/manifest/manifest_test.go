@@ -102,9 +102,9 @@ func TestParseRefuses(t *testing.T) {
 		"":                          "it is empty: write {} if there is nothing to say",
 		" \n":                       "it is empty: write {} if there is nothing to say",
 		"\ufeff{}":                  "byte 0: a byte order mark: write JSON without one",
-		"{\"a\": \"é\xff\"}":        "a: no UTF-8: write it in UTF-8",
-		"{\"a\": \"\xc0\xae\"}":     "a: no UTF-8: write it in UTF-8",
-		"{\"a\": \"\xed\xa0\x80\"}": "a: no UTF-8: write it in UTF-8",
+		"{\"a\": \"é\xff\"}":        "a: not UTF-8: write it in UTF-8",
+		"{\"a\": \"\xc0\xae\"}":     "a: not UTF-8: write it in UTF-8",
+		"{\"a\": \"\xed\xa0\x80\"}": "a: not UTF-8: write it in UTF-8",
 		"{} x":                      "byte 3, line 1: invalid character 'x' after top-level value: write one JSON object",
 		"{}{}":                      "byte 2, line 1: invalid character '{' after top-level value: write one JSON object",
 		"{\n\"a\": 1,\n}":           "byte 10, line 3: invalid character '}' looking for beginning of object key string: write one JSON object",
@@ -113,9 +113,9 @@ func TestParseRefuses(t *testing.T) {
 		"<!doctype html>":           "byte 0, line 1: invalid character '<' looking for beginning of value: write one JSON object",
 		"{\"a\": \"\n\"}":           "byte 7, line 1: invalid character '\\n' in string literal: write one JSON object",
 		strings.Repeat("[", 60000):  "byte 10000, line 1: invalid character '[' exceeded max depth: write one JSON object",
-		`{"a": ` + deep(64) + `}`:   "a[0][0][0][0][0][0][0]: it is nested more than 64 deep: write it flatter",
-		`{"services": {"s": {"answer": ` + deep(62) + `}}}`: "services.s.answer[0][0][0][0][0]: it is nested more than 64 deep: write it flatter",
-		strings.Repeat(" ", maxSize-1) + "{}":               "it has 65537 bytes: no more than 65536 may be",
+		`{"a": ` + deep(64) + `}`:   "a[0][0][0][0][0][0][0]: it is nested more than 64 levels deep: flatten it",
+		`{"services": {"s": {"answer": ` + deep(62) + `}}}`: "services.s.answer[0][0][0][0][0]: it is nested more than 64 levels deep: flatten it",
+		strings.Repeat(" ", maxSize-1) + "{}":               "it has 65537 bytes: write at most 65536",
 
 		// Types
 		`[]`:                               `it is a list: write {"urls": {…}, "services": {…}}`,
@@ -134,25 +134,25 @@ func TestParseRefuses(t *testing.T) {
 		`{"services": {"s": []}}`:          `services.s: the list is empty: leave the service out`,
 		`{"services": {"s": [{"answer": 1}, [{"answer": 1}]]}}`:               `services.s[1]: it is a list: write {"answer": …} or {"href": "/api/user{?id}"}`,
 		`{"services": {"s": [null]}}`:                                         `services.s[0]: it is null: write {"answer": …} or {"href": "/api/user{?id}"}`,
-		`{"services": {"s": {}}}`:                                             `services.s: it has neither an answer nor a href: write {"answer": …} or {"href": "/api/user{?id}"}`,
-		`{"services": {"s": {"Href": "/"}}}`:                                  `services.s: it has neither an answer nor a href: write {"answer": …} or {"href": "/api/user{?id}"}`,
-		`{"services": {"s": [{"answer": null, "href": "/"}]}}`:                `services.s[0]: it has both an answer and a href: write {"answer": …} or {"href": "/api/user{?id}"}`,
+		`{"services": {"s": {}}}`:                                             `services.s: it has neither an answer nor an href: write {"answer": …} or {"href": "/api/user{?id}"}`,
+		`{"services": {"s": {"Href": "/"}}}`:                                  `services.s: it has neither an answer nor an href: write {"answer": …} or {"href": "/api/user{?id}"}`,
+		`{"services": {"s": [{"answer": null, "href": "/"}]}}`:                `services.s[0]: it has both an answer and an href: write {"answer": …} or {"href": "/api/user{?id}"}`,
 		`{"services": {"s": {"href": null}}}`:                                 `services.s.href: it is null: write a path such as "/api/user{?id}"`,
 		`{"services": {"render": [{"href": "/"}, {"href": ["/"]}]}}`:          `services.render[1].href: it is a list: write a path such as "/api/user{?id}"`,
-		`{"services": {"s": {"href": "/", "method": "PUT"}}}`:                 `services.s.method: it is "PUT": write "GET" or "POST", or leave it out: then a href with expressions is a GET, and any other a POST`,
+		`{"services": {"s": {"href": "/", "method": "PUT"}}}`:                 `services.s.method: it is "PUT": write "GET" or "POST", or leave it out: then an href with expressions is a GET, and any other a POST`,
 		`{"services": {"s": {"href": "/", "batch": 1}}}`:                      `services.s.batch: it is a number: write true, or leave it out`,
-		`{"services": {"s": {"href": "/{x}", "batch": true}}}`:                `services.s.batch: asks are put together in a POST of their payloads: leave it out, or write a href without expressions and without another method`,
-		`{"services": {"s": {"href": "/x", "method": "GET", "batch": true}}}`: `services.s.batch: asks are put together in a POST of their payloads: leave it out, or write a href without expressions and without another method`,
-		`{"services": {"s": [{"href": "/", "method": null}]}}`:                `services.s[0].method: it is null: write "GET" or "POST", or leave it out: then a href with expressions is a GET, and any other a POST`,
-		`{"services": {"s": {"href": "/", "method": "get"}}}`:                 `services.s.method: it is "get": write "GET" or "POST", or leave it out: then a href with expressions is a GET, and any other a POST`,
+		`{"services": {"s": {"href": "/{x}", "batch": true}}}`:                `services.s.batch: a batch of asks is one POST with all their payloads: leave batch out, or write an href without expressions and without another method`,
+		`{"services": {"s": {"href": "/x", "method": "GET", "batch": true}}}`: `services.s.batch: a batch of asks is one POST with all their payloads: leave batch out, or write an href without expressions and without another method`,
+		`{"services": {"s": [{"href": "/", "method": null}]}}`:                `services.s[0].method: it is null: write "GET" or "POST", or leave it out: then an href with expressions is a GET, and any other a POST`,
+		`{"services": {"s": {"href": "/", "method": "get"}}}`:                 `services.s.method: it is "get": write "GET" or "POST", or leave it out: then an href with expressions is a GET, and any other a POST`,
 
 		`{"services": {"s": {"href": "/", "type": 1}}}`:                               `services.s.type: it is 1: write a media type without parameters, such as "text/plain"`,
 		`{"services": {"s": {"href": "/", "type": "text"}}}`:                          `services.s.type: it is "text": write a media type without parameters, such as "text/plain"`,
 		`{"services": {"s": {"href": "/", "type": "text/*"}}}`:                        `services.s.type: it is "text/*": write a media type without parameters, such as "text/plain"`,
 		`{"services": {"s": {"href": "/", "type": "text/html; charset=utf-8"}}}`:      `services.s.type: it is "text/html; charset=utf-8": write a media type without parameters, such as "text/plain"`,
-		`{"services": {"s": {"href": "/", "type": "application/ld+json"}}}`:           `services.s.type: it is "application/ld+json", and what says no type answers JSON: leave it out`,
-		`{"services": {"s": {"href": "/", "type": "text/plain", "batch": true}}}`:     `services.s.type: what answers to several asks is JSON: leave out this or batch`,
-		`{"services": {"url": [{"answer": "/"}, {"href": "/", "type": "text/css"}]}}`: `services.url: an href has the type text/css, and what answers to this service is JSON: leave the type out`,
+		`{"services": {"s": {"href": "/", "type": "application/ld+json"}}}`:           `services.s.type: it is "application/ld+json", which is the default: leave it out`,
+		`{"services": {"s": {"href": "/", "type": "text/plain", "batch": true}}}`:     `services.s.type: the answer to a batch is JSON: leave out this or batch`,
+		`{"services": {"url": [{"answer": "/"}, {"href": "/", "type": "text/css"}]}}`: `services.url: an href has the type text/css, but answers to this service are JSON: leave the type out`,
 
 		// Duplicates
 		`{"urls": {}, "urls": {}}`:                                                      `urls: it occurs twice: write it once`,
@@ -175,7 +175,7 @@ func TestParseRefuses(t *testing.T) {
 		`{"services": {"a\n": {"answer": 1}}}`:                                 `services: the name "a\n" has a '\n': write letters, digits and . _ : - only`,
 		`{"services": {"a\u0000": {"answer": 1}}}`:                             `services["a\x00"]: a NUL in a member's name: leave it out`,
 		`{"services": {"ok": {"answer": 1}, "\ud800": 1, "t": {"answer": 1}}}`: `services: half of a surrogate pair: write both halves`,
-		"{\"\xff\": 1}":                                                        "byte 2: no UTF-8: write it in UTF-8",
+		"{\"\xff\": 1}":                                                        "byte 2: not UTF-8: write it in UTF-8",
 		`{"services": {"s": [{"answer": {"a": "\udc00"}}]}}`:                   `services.s[0].answer.a: half of a surrogate pair: write both halves`,
 		`{"services": {"s": {"answer": {"a\u0000b": 1}}}}`:                     `services.s.answer["a\x00b"]: a NUL in a member's name: leave it out`,
 		`{"services": {"s": {"answer": [1, 1e999]}}}`:                          `services.s.answer[1]: the number 1e999 is out of a double's range: write it as a string`,
@@ -184,7 +184,7 @@ func TestParseRefuses(t *testing.T) {
 
 		// Templates
 		`{"urls": {"a": ""}}`:                                               `urls.a: template "", byte 0: nothing: write / for the mount itself`,
-		`{"urls": {"a": "/{http.request.uri.path}"}}`:                       `urls.a: template "/{http.request.uri.path}", byte 2: the variable "http.request.uri.path", which is a placeholder of Caddy's: in a Caddyfile {path}, {file}, {host} and others become one: write another name, such as {page_path} for {path}`,
+		`{"urls": {"a": "/{http.request.uri.path}"}}`:                       `urls.a: template "/{http.request.uri.path}", byte 2: the variable "http.request.uri.path", which is a Caddy placeholder: in a Caddyfile, {path}, {file}, {host} and others become one: write another name, such as {page_path} for {path}`,
 		`{"urls": {"a": "/x", "b": "/posts/{+slug}"}}`:                      `urls.b: template "/posts/{+slug}", byte 7: a reserved expansion, whose values would bring their own slashes, dots and query and so could leave the mount: write {slug}, or {/name*} for a list of segments`,
 		`{"services": {"render": [{"href": "/a"}, {"href": "/%2e%2e/b"}]}}`: `services.render[1].href: template "/%2e%2e/b", byte 1: a segment "." or "..", which may lead out of the mount: write the path that it leads to`,
 		`{"services": {"s": {"href": "/a{?q}#x"}}}`:                         `services.s.href: byte 6: a request has no fragment: leave out what begins with #`,
@@ -220,11 +220,11 @@ func TestLimits(t *testing.T) {
 		limit  int
 		want   string
 	}{
-		{`{"urls":{%s}}`, func(n int) string { return members(n, `"/"`) }, maxURLs, "urls: it has 4097 URLs: no more than 4096 may be"},
-		{`{"services":{%s}}`, func(n int) string { return members(n, `{"answer":1}`) }, maxServices, "services: it has 257 services: no more than 256 may be"},
-		{`{"services":{"s":[%s]}}`, func(n int) string { return strings.TrimSuffix(strings.Repeat(`{"answer":1},`, n), ",") }, maxHandlers, "services.s: the list has 257 handlers: no more than 256 may be"},
-		{`{"services":{"s":[{"answer":1},%s]}}`, func(n int) string { return strings.TrimSuffix(strings.Repeat(`{"href":"/"},`, n), ",") }, maxHrefs, "services.s: the list has 17 hrefs, each of which is a request whenever somebody asks: no more than 16 may be"},
-		{`{%s}`, func(n int) string { return strings.Repeat(" ", n-2) }, maxSize, "it has 65537 bytes: no more than 65536 may be"},
+		{`{"urls":{%s}}`, func(n int) string { return members(n, `"/"`) }, maxURLs, "urls: it has 4097 URLs: write at most 4096"},
+		{`{"services":{%s}}`, func(n int) string { return members(n, `{"answer":1}`) }, maxServices, "services: it has 257 services: write at most 256"},
+		{`{"services":{"s":[%s]}}`, func(n int) string { return strings.TrimSuffix(strings.Repeat(`{"answer":1},`, n), ",") }, maxHandlers, "services.s: the list has 257 handlers: write at most 256"},
+		{`{"services":{"s":[{"answer":1},%s]}}`, func(n int) string { return strings.TrimSuffix(strings.Repeat(`{"href":"/"},`, n), ",") }, maxHrefs, "services.s: the list has 17 hrefs, each of which is a request whenever somebody asks: write at most 16"},
+		{`{%s}`, func(n int) string { return strings.Repeat(" ", n-2) }, maxSize, "it has 65537 bytes: write at most 65536"},
 	} {
 		if _, err := Parse(fmt.Appendf(nil, c.format, c.list(c.limit))); err != nil {
 			t.Errorf("at the limit: %v", err)
@@ -312,7 +312,7 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		if !json.Valid(body) {
-			t.Errorf("%q is no JSON", body)
+			t.Errorf("%q is not JSON", body)
 		}
 		checkTemplate := func(name string, template *urltemplate.Template) {
 			if err := checkName(nil, name); err != nil {

@@ -58,7 +58,7 @@ func named[T any](at path, raw json.RawMessage, example string, most int, plural
 		return nil, err
 	}
 	if len(members) > most {
-		return nil, at.errorf("it has %d %s: no more than %d may be", len(members), plural, most)
+		return nil, at.errorf("it has %d %s: write at most %d", len(members), plural, most)
 	}
 	parsed := make(map[string]T, len(members))
 	for _, name := range slices.Sorted(maps.Keys(members)) {
@@ -92,7 +92,7 @@ func handlers(at path, raw json.RawMessage) ([]Handler, error) {
 		return nil, at.errorf("the list is empty: leave the service out")
 	}
 	if len(list) > maxHandlers {
-		return nil, at.errorf("the list has %d handlers: no more than %d may be", len(list), maxHandlers)
+		return nil, at.errorf("the list has %d handlers: write at most %d", len(list), maxHandlers)
 	}
 	handlers, hrefs := make([]Handler, len(list)), 0
 	for i, raw := range list {
@@ -105,7 +105,7 @@ func handlers(at path, raw json.RawMessage) ([]Handler, error) {
 		}
 	}
 	if hrefs > maxHrefs {
-		return nil, at.errorf("the list has %d hrefs, each of which is a request whenever somebody asks: no more than %d may be", hrefs, maxHrefs)
+		return nil, at.errorf("the list has %d hrefs, each of which is a request whenever somebody asks: write at most %d", hrefs, maxHrefs)
 	}
 	return handlers, checkTypes(at, handlers)
 }
@@ -119,9 +119,9 @@ func parseHandler(at path, raw json.RawMessage) (Handler, error) {
 	answer, hasAnswer := members["answer"]
 	href, hasHref := members["href"]
 	if hasAnswer == hasHref {
-		what := "it has neither an answer nor a href"
+		what := "it has neither an answer nor an href"
 		if hasAnswer {
-			what = "it has both an answer and a href"
+			what = "it has both an answer and an href"
 		}
 		return h, at.errorf(`%s: write {"answer": …} or {"href": "/api/user{?id}"}`, what)
 	}
@@ -143,9 +143,9 @@ func parseHandler(at path, raw json.RawMessage) (Handler, error) {
 	h.Method = methodOf(h.Href)
 	if raw, ok := members["method"]; ok {
 		h.Method = ""
-		_ = json.Unmarshal(raw, &h.Method) // it stays empty if that is no string
+		_ = json.Unmarshal(raw, &h.Method) // it stays empty if that is not a string
 		if h.Method != http.MethodGet && h.Method != http.MethodPost {
-			return h, append(at, "method").errorf(`it is %s: write "GET" or "POST", or leave it out: then a href with expressions is a GET, and any other a POST`, shorten(raw))
+			return h, append(at, "method").errorf(`it is %s: write "GET" or "POST", or leave it out: then an href with expressions is a GET, and any other a POST`, shorten(raw))
 		}
 	}
 	if raw, ok := members["batch"]; ok {
@@ -154,7 +154,7 @@ func parseHandler(at path, raw json.RawMessage) (Handler, error) {
 		}
 		h.Batch = bytes.Equal(bytes.TrimSpace(raw), []byte("true"))
 		if h.Batch && (h.Method != http.MethodPost || h.Href.HasExpressions()) {
-			return h, append(at, "batch").errorf("asks are put together in a POST of their payloads: leave it out, or write a href without expressions and without another method")
+			return h, append(at, "batch").errorf("a batch of asks is one POST with all their payloads: leave batch out, or write an href without expressions and without another method")
 		}
 	}
 	if raw, ok := members["type"]; ok {
@@ -162,7 +162,7 @@ func parseHandler(at path, raw json.RawMessage) (Handler, error) {
 			return h, err
 		}
 		if h.Batch {
-			return h, append(at, "type").errorf("what answers to several asks is JSON: leave out this or batch")
+			return h, append(at, "type").errorf("the answer to a batch is JSON: leave out this or batch")
 		}
 	}
 	return h, nil
@@ -251,7 +251,7 @@ func isNameRune(r rune) bool {
 func validate(body []byte) error {
 	switch {
 	case len(body) > maxSize:
-		return fmt.Errorf("it has %d bytes: no more than %d may be", len(body), maxSize)
+		return fmt.Errorf("it has %d bytes: write at most %d", len(body), maxSize)
 	case bytes.HasPrefix(body, []byte("\ufeff")):
 		return errors.New("byte 0: a byte order mark: write JSON without one")
 	case len(bytes.TrimSpace(body)) == 0:

@@ -1,7 +1,7 @@
 // Copyright 2026 The wsgi_party Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Answers that are no JSON.
+// Answers that are not JSON.
 
 package manifest
 
@@ -18,13 +18,13 @@ import (
 // parseType parses the media type of a href's answers.
 func parseType(at path, raw json.RawMessage) (string, error) {
 	var text string
-	_ = json.Unmarshal(raw, &text) // it stays empty if that is no string
+	_ = json.Unmarshal(raw, &text) // it stays empty if that is not a string
 	mediaType, parameters, err := mime.ParseMediaType(text)
 	switch {
 	case err != nil, len(parameters) > 0, strings.Count(mediaType, "/") != 1, strings.Contains(mediaType, "*"), len(mediaType) > maxName:
 		return "", at.errorf(`it is %s: write a media type without parameters, such as "text/plain"`, shorten(raw))
 	case mediaType == "application/json", strings.HasSuffix(mediaType, "+json"):
-		return "", at.errorf("it is %s, and what says no type answers JSON: leave it out", shorten(raw))
+		return "", at.errorf("it is %s, which is the default: leave it out", shorten(raw))
 	}
 	return mediaType, nil
 }
@@ -35,7 +35,7 @@ func checkTypes(at path, handlers []Handler) error {
 		return nil
 	}
 	if i := slices.IndexFunc(handlers, func(h Handler) bool { return h.Type != "" }); i >= 0 {
-		return at.errorf("an href has the type %s, and what answers to this service is JSON: leave the type out", handlers[i].Type)
+		return at.errorf("an href has the type %s, but answers to this service are JSON: leave the type out", handlers[i].Type)
 	}
 	return nil
 }
@@ -53,7 +53,7 @@ func (h Handler) Text(contentType string, body []byte) (string, error) {
 	}
 	body = bytes.TrimPrefix(body, []byte("\ufeff"))
 	if !utf8.Valid(body) {
-		return "", fmt.Errorf("the answer is no UTF-8: answer in UTF-8")
+		return "", fmt.Errorf("the answer is not UTF-8: answer in UTF-8")
 	}
 	return string(body), nil
 }

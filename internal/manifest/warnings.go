@@ -46,7 +46,7 @@ func (m *Manifest) Warnings(mounts ...string) []string {
 	for _, name := range slices.Concat(urls, hrefs, claims) {
 		if found := otherVariable.FindStringSubmatch(texts[name]); found != nil {
 			variable := "{" + found[1] + found[2] + "}"
-			warnings = append(warnings, fmt.Sprintf("%s is %q, in which %s is text and no variable: write %s", name, texts[name], found[0][1:], variable))
+			warnings = append(warnings, fmt.Sprintf("%s is %q, in which %s is text, not a variable: write %s", name, texts[name], found[0][1:], variable))
 			break // the others are no other mistake
 		}
 	}
@@ -56,7 +56,7 @@ func (m *Manifest) Warnings(mounts ...string) []string {
 				continue
 			}
 			text := texts[names[0]]
-			warnings = append(warnings, fmt.Sprintf("%s is %q, which is %q to visitors, since all is relative to the mount, %s: leave that out, as in %q",
+			warnings = append(warnings, fmt.Sprintf("%s is %q, which is %q to visitors, because everything is relative to the mount, %s: leave that out, as in %q",
 				names[0], text, mount+text, mount, "/"+strings.TrimPrefix(strings.TrimPrefix(text, mount), "/")))
 		}
 	}
@@ -76,7 +76,7 @@ func unknownMembers(top map[string]json.RawMessage) []string {
 	says := slices.ContainsFunc(members, func(name string) bool { return top[name] != nil })
 	for _, name := range slices.Sorted(maps.Keys(top)) {
 		if known := nearest.Word(name, members...); known != "" && known != name {
-			warnings = append(warnings, fmt.Sprintf("the member %s is not known, and is ignored: did you mean %s?", quoteName(name), known))
+			warnings = append(warnings, fmt.Sprintf("the member %s is unknown, and is ignored: did you mean %s?", quoteName(name), known))
 		}
 	}
 	if !says && len(warnings) == 0 {

@@ -223,7 +223,7 @@ func IsProblem(t testing.TB, what, body string, status int, want ...string) {
 		Status              int
 	}
 	if err := decoder.Decode(&problem); err != nil || problem.Type != "about:blank" || problem.Title != http.StatusText(status) || problem.Status != status {
-		t.Errorf("%s: %q is no problem of status %d: %v", what, body, status, err)
+		t.Errorf("%s: %q is not a problem of status %d: %v", what, body, status, err)
 	}
 	for _, part := range want {
 		if !strings.Contains(problem.Detail, part) {

@@ -206,7 +206,7 @@ func normalize(p, ends string) string {
 	return strings.Join(segments, "/")
 }
 
-// unescape unescapes p once. What is no escape stays.
+// unescape unescapes p once. What is not an escape stays.
 func unescape(p string) string {
 	if strings.IndexByte(p, '%') < 0 {
 		return p

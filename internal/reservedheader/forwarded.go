@@ -14,7 +14,7 @@ import (
 func CheckForwarded(names []string) error {
 	for _, name := range names {
 		if !httpguts.ValidHeaderFieldName(name) {
-			return fmt.Errorf("forward: %q is no header's name", name)
+			return fmt.Errorf("forward: %q is not a header name", name)
 		}
 		if Reserves(name) {
 			return fmt.Errorf("forward: the header %s is the party's own, which every ask has: leave it out", name)
@@ -23,7 +23,7 @@ func CheckForwarded(names []string) error {
 		case Loop, "Connection", "Content-Length", "Content-Type", "Host", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
 			"Accept-Encoding", "Content-Encoding", "Expect", "Range",
 			"If-Match", "If-Modified-Since", "If-None-Match", "If-Range", "If-Unmodified-Since":
-			return fmt.Errorf("forward: the header %s belongs to one request, and an ask has its own: leave it out", name)
+			return fmt.Errorf("forward: the header %s belongs to one request, but an ask has its own: leave it out", name)
 		}
 	}
 	return nil

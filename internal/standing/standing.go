@@ -198,7 +198,7 @@ func (w *writer) begin() {
 func open(ctx context.Context, listen caddy.NetworkAddress) (*onceCloser, error) {
 	if path, _ := unixSocket(listen); path != "" { // which Caddy would delete, whatever it is
 		if info, err := os.Lstat(path); err == nil && info.Mode().Type() != fs.ModeSocket {
-			return nil, fmt.Errorf("%s is there already, and is no socket: delete it, or write another path", path)
+			return nil, fmt.Errorf("%s already exists, and is not a socket: delete it, or write another path", path)
 		}
 	}
 	opened, err := listen.Listen(ctx, 0, net.ListenConfig{})
@@ -210,7 +210,7 @@ func open(ctx context.Context, listen caddy.NetworkAddress) (*onceCloser, error)
 		if closer, ok := opened.(interface{ Close() error }); ok {
 			_ = closer.Close()
 		}
-		return nil, errors.New("it is of a network without connections")
+		return nil, errors.New("its network has no connections")
 	}
 	return &onceCloser{Listener: listener}, nil
 }
@@ -237,7 +237,7 @@ func setMode(listen caddy.NetworkAddress) error {
 }
 
 // unixSocket returns the path and the mode of a unix socket, nothing for another address, or
-// one that is no file.
+// one that is not a file.
 func unixSocket(listen caddy.NetworkAddress) (path string, mode fs.FileMode) {
 	if !listen.IsUnixNetwork() || strings.HasPrefix(listen.Host, "@") {
 		return "", 0

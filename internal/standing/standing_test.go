@@ -245,7 +245,7 @@ func TestOnlySocketsAreReplaced(t *testing.T) {
 	check.Must(t, os.WriteFile(path, []byte("text"), 0o600))
 	parsed := check.Value(caddy.ParseNetworkAddress("unix/" + path))(t)
 	_, err := Serve(t.Context(), parsed, new(says))
-	check.Fails(t, err, "is no socket: delete it, or write another path")
+	check.Fails(t, err, "is not a socket: delete it, or write another path")
 	check.Equal(t, string(check.Value(os.ReadFile(path))(t)), "text")
 	// One that a process left behind, which ended uncleanly, is.
 	path += ".sock"

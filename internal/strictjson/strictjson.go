@@ -1,7 +1,7 @@
 // Copyright 2026 The wsgi_party Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package strictjson tells JSON that every parser takes from JSON that some refuse. One
+// Package strictjson tells JSON that every parser accepts from JSON that some reject. One
 // of the latter, among what several have said, would take the rest with it.
 package strictjson
 
@@ -37,10 +37,10 @@ func (e *Error) Error() string {
 	} else if pointer != "" {
 		at = fmt.Sprintf("at %q, ", pointer)
 	}
-	return fmt.Sprintf("JSON that not every parser takes: %sbyte %d: %s", at, e.Offset, e.What)
+	return fmt.Sprintf("JSON that some parsers reject: %sbyte %d: %s", at, e.Offset, e.What)
 }
 
-// Check returns nil for JSON that every parser takes: one value in UTF-8, without half
+// Check returns nil for JSON that every parser accepts: one value in UTF-8, without half
 // surrogate pairs, members that occur twice and names with a NUL, nested no more than 64
 // deep, with numbers of at most 64 characters that are in a double's range. For other
 // JSON the error is an *Error.
@@ -50,9 +50,9 @@ func Check(text []byte) error {
 	}
 	decoder := jsontext.NewDecoder(bytes.NewReader(text), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	if _, err := decoder.ReadValue(); err == io.EOF {
-		return errors.New("no JSON: it is empty")
+		return errors.New("not JSON: it is empty")
 	} else if err != nil {
-		return fmt.Errorf("no JSON: %w", err)
+		return fmt.Errorf("not JSON: %w", err)
 	}
 	if rest := bytes.TrimLeft(text[decoder.InputOffset():], " \t\r\n"); len(rest) > 0 {
 		return fmt.Errorf("more than one JSON value, from byte %d on", len(text)-len(rest))
@@ -60,9 +60,9 @@ func Check(text []byte) error {
 	_, err := jsontext.NewDecoder(bytes.NewReader(text)).ReadValue()
 	syntactic, ok := err.(*jsontext.SyntacticError)
 	if !ok {
-		return fmt.Errorf("no JSON: %w", err)
+		return fmt.Errorf("not JSON: %w", err)
 	}
-	e := &Error{syntactic.JSONPointer, int(syntactic.ByteOffset), "no UTF-8: write it in UTF-8"}
+	e := &Error{syntactic.JSONPointer, int(syntactic.ByteOffset), "not UTF-8: write it in UTF-8"}
 	switch {
 	case syntactic.Err == jsontext.ErrDuplicateName:
 		e.What = "it occurs twice: write it once"
@@ -94,7 +94,7 @@ func Limits(text []byte) error {
 			continue
 		case '[', '{':
 			if depth++; depth > maxDepth {
-				return errorAt(text, i, fmt.Sprintf("it is nested more than %d deep: write it flatter", maxDepth))
+				return errorAt(text, i, fmt.Sprintf("it is nested more than %d levels deep: flatten it", maxDepth))
 			}
 		case ']', '}':
 			depth--

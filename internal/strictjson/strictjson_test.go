@@ -27,20 +27,20 @@ func TestCheckTakes(t *testing.T) {
 }
 
 func TestCheckRefuses(t *testing.T) {
-	const strict = "JSON that not every parser takes: "
+	const strict = "JSON that some parsers reject: "
 	for text, want := range map[string]string{
-		"":         "no JSON: it is empty",
-		" \n":      "no JSON: it is empty",
-		"{":        "no JSON: jsontext: unexpected EOF after offset 1",
-		"[1,]":     "no JSON: jsontext: invalid character ']' at start of value within \"/1\" after offset 3",
+		"":         "not JSON: it is empty",
+		" \n":      "not JSON: it is empty",
+		"{":        "not JSON: jsontext: unexpected EOF after offset 1",
+		"[1,]":     "not JSON: jsontext: invalid character ']' at start of value within \"/1\" after offset 3",
 		"1 2":      "more than one JSON value, from byte 2 on",
-		"\ufeff{}": "no JSON: jsontext: invalid character '\\ufeff' at start of value",
-		"[NaN]":    "no JSON: jsontext: invalid character 'N' at start of value within \"/0\" after offset 1",
+		"\ufeff{}": "not JSON: jsontext: invalid character '\\ufeff' at start of value",
+		"[NaN]":    "not JSON: jsontext: invalid character 'N' at start of value within \"/0\" after offset 1",
 
-		"[0, \"é\xff\"]":         strict + "at \"/1\", byte 7: no UTF-8: write it in UTF-8",
-		"{\"a\xff\": 1}":         strict + "byte 3: no UTF-8: write it in UTF-8",
-		"\"\xed\xa0\x80\"":       strict + "byte 1: no UTF-8: write it in UTF-8",
-		"\"\xc0\xae\"":           strict + "byte 1: no UTF-8: write it in UTF-8",
+		"[0, \"é\xff\"]":         strict + "at \"/1\", byte 7: not UTF-8: write it in UTF-8",
+		"{\"a\xff\": 1}":         strict + "byte 3: not UTF-8: write it in UTF-8",
+		"\"\xed\xa0\x80\"":       strict + "byte 1: not UTF-8: write it in UTF-8",
+		"\"\xc0\xae\"":           strict + "byte 1: not UTF-8: write it in UTF-8",
 		`{"a": {"b": "\ud800"}}`: strict + "at \"/a/b\", byte 13: half of a surrogate pair: write both halves",
 		`["\udc00\ud800"]`:       strict + "at \"/0\", byte 2: half of a surrogate pair: write both halves",
 		`{"\ud800x": 1}`:         strict + "byte 2: half of a surrogate pair: write both halves",
@@ -56,8 +56,8 @@ func TestCheckRefuses(t *testing.T) {
 		`1.8E+308`:                                 strict + "byte 0: the number 1.8E+308 is out of a double's range: write it as a string",
 		`1e-400`:                                   strict + "byte 0: the number 1e-400 is out of a double's range: write it as a string",
 		`1e99999999999999999999999`:                strict + "byte 0: the number 1e99999999999999999999999 is out of a double's range: write it as a string",
-		deep(65):                                   strict + `below "` + strings.Repeat("/0", 50) + `", ` + "byte 64: it is nested more than 64 deep: write it flatter",
-		`{"a": ` + deep(64) + `}`:                  strict + `below "/a` + strings.Repeat("/0", 49) + `", ` + "byte 69: it is nested more than 64 deep: write it flatter",
+		deep(65):                                   strict + `below "` + strings.Repeat("/0", 50) + `", ` + "byte 64: it is nested more than 64 levels deep: flatten it",
+		`{"a": ` + deep(64) + `}`:                  strict + `below "/a` + strings.Repeat("/0", 49) + `", ` + "byte 69: it is nested more than 64 levels deep: flatten it",
 	} {
 		err := Check([]byte(text))
 		if err == nil || err.Error() != want {

@@ -58,7 +58,7 @@ func NewKeys(keys []string) (Keys, error) {
 		case key == "":
 			wrong = "is empty"
 		case len(key) < MinKey:
-			wrong = fmt.Sprintf("has %d bytes, and needs at least %d", len(key), MinKey)
+			wrong = fmt.Sprintf("has %d bytes, but needs at least %d", len(key), MinKey)
 		case strings.TrimSpace(key) != key:
 			wrong = "begins or ends with white space"
 		case strings.ContainsFunc(key, unicode.IsControl):

@@ -27,8 +27,8 @@ func TestNewKeysRefuses(t *testing.T) {
 	}{
 		{[]string{""}, "key 1 is empty"},
 		{[]string{good, ""}, "key 2 is empty"},
-		{[]string{"x"}, "key 1 has 1 bytes, and needs at least 32"},
-		{[]string{good, good[1:], good}, "key 2 has 31 bytes, and needs at least 32"},
+		{[]string{"x"}, "key 1 has 1 bytes, but needs at least 32"},
+		{[]string{good, good[1:], good}, "key 2 has 31 bytes, but needs at least 32"},
 		{[]string{good + "\n"}, "key 1 begins or ends with white space"},
 		{[]string{" " + good}, "key 1 begins or ends with white space"},
 		{[]string{strings.Repeat(" ", 32)}, "key 1 begins or ends with white space"},

@@ -18,7 +18,7 @@ type problem struct {
 func (p *problem) String() string { return p.what + ": " + p.write }
 
 var (
-	emptySegment = problem{what: "two slashes with nothing between", write: "write one, and none before {/…}"}
+	emptySegment = problem{what: "two slashes with nothing between them", write: "write one, and none before {/…}"}
 	dotSegment   = problem{what: `a segment "." or "..", which may lead out of the mount`, write: "write the path that it leads to"}
 )
 
@@ -37,7 +37,7 @@ func checkRelative(url string) *problem {
 }
 
 // check says what is wrong with a URL that begins with the slash of its path: what
-// is no character of a URL, and what in the path could be taken for a step up or a
+// is not a character of a URL, and what in the path could be taken for a step up or a
 // host, however often it is escaped. The advice is for who wrote the URL.
 func check(url string) *problem {
 	pathEnd := len(url)
@@ -52,7 +52,7 @@ func check(url string) *problem {
 		case c >= utf8.RuneSelf:
 			r, size := utf8.DecodeRuneInString(url[i:])
 			if r == utf8.RuneError && size == 1 {
-				return &problem{i, "a byte that is no UTF-8", "write it in UTF-8"}
+				return &problem{i, "a byte that is not UTF-8", "write it in UTF-8"}
 			}
 			if isControl(r) {
 				return &problem{i, fmt.Sprintf("the control character %U", r), "leave it out"}

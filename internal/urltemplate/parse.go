@@ -93,7 +93,7 @@ func (p *parser) character(i int) *problem {
 // expression parses what is between the braces, the first of which is at i.
 func (p *parser) expression(i int, inner string) *problem {
 	if p.expressions++; p.expressions > maxExpressions {
-		return &problem{i, fmt.Sprintf("more than %d expressions", maxExpressions), "write several variables into one, as in {?q,page}, or a shorter template"}
+		return &problem{i, fmt.Sprintf("more than %d expressions", maxExpressions), "put several variables into one, as in {?q,page}, or write a shorter template"}
 	}
 	e := part{literal: escapeNonASCII(p.template.text[p.literal:i])}
 	p.literal = i + len(inner) + 2
@@ -161,9 +161,9 @@ func (p *parser) operator(i int, operator, specs string) *problem {
 		return &problem{i, "a " + map[string]string{"+": "reserved", "#": "fragment"}[operator] + " expansion, whose values would bring their own slashes, dots and query and so could leave the mount",
 			map[string]string{"+": fmt.Sprintf("write {%s}, or {/name*} for a list of segments", specs), "#": fmt.Sprintf("write #{%s}", specs)}[operator]}
 	case operator != "" && !strings.Contains("/.;?&", operator):
-		return &problem{i + 1, fmt.Sprintf("the character %q, which is no operator", operator), fmt.Sprintf("write {%s}", specs)}
+		return &problem{i + 1, fmt.Sprintf("the character %q, which is not an operator", operator), fmt.Sprintf("write {%s}", specs)}
 	case p.in == afterQuery:
-		return &problem{i, "an expression after {?…}, which may expand to nothing", "write all variables of the query into one expression, as in {?q,page}"}
+		return &problem{i, "an expression after {?…}, which may expand to nothing", "put all variables of the query into one expression, as in {?q,page}"}
 	case operator == "?" && p.in == inQuery:
 		return &problem{i, "a second ?", fmt.Sprintf("write {&%s}", specs)}
 	case operator == "&" && p.in == inPath:
@@ -184,7 +184,7 @@ func parseVariable(spec string) (variable, *problem) {
 	if hasLength {
 		n, err := strconv.Atoi(length)
 		if err != nil || n < 1 || n > 9999 || length[0] < '1' {
-			return v, &problem{len(v.name), fmt.Sprintf("%s, which is no length", quote(":"+length)), "write {name}, or {name:3} for the first three characters of the value"}
+			return v, &problem{len(v.name), fmt.Sprintf("%s, which is not a length", quote(":"+length)), "write {name}, or {name:3} for the first three characters of the value"}
 		}
 		v.prefix = n
 	} else {
@@ -194,7 +194,7 @@ func parseVariable(spec string) (variable, *problem) {
 		return v, &problem{0, "an expression without a variable", "write its name, as in {slug}"}
 	}
 	if strings.HasPrefix(v.name, "http.") {
-		return v, &problem{0, fmt.Sprintf("the variable %s, which is a placeholder of Caddy's: in a Caddyfile {path}, {file}, {host} and others become one", quote(v.name)),
+		return v, &problem{0, fmt.Sprintf("the variable %s, which is a Caddy placeholder: in a Caddyfile, {path}, {file}, {host} and others become one", quote(v.name)),
 			"write another name, such as {page_path} for {path}"}
 	}
 	if at := badNameAt(v.name); at >= 0 {

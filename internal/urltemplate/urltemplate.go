@@ -95,7 +95,7 @@ func (t *Template) HasExpressions() bool { return len(t.variables) > 0 }
 // Expand returns the mount, in its escaped form, and below it the template with its
 // variables replaced by the values, which can be whatever has a form in JSON: numbers
 // are written as there, lists and objects as RFC 6570 has it, and null, an empty list
-// and an empty object are no value. Without one that the path needs the error is
+// and an empty object are not values. Without one that the path needs the error is
 // ErrMissing; if the context has ended, the error is its; any other error says that a
 // value is nothing for a URL or leads out of the mount.
 func (t *Template) Expand(ctx context.Context, mount string, values map[string]any) (string, error) {
@@ -169,7 +169,7 @@ func Check(url string) error {
 func cleanMount(mount string) (string, error) {
 	mount = strings.TrimRight(mount, "/")
 	if mount != "" && (mount[0] != '/' || strings.ContainsAny(mount, "?#")) {
-		return "", fmt.Errorf("the mount %s is no path: write it like /blog", quote(mount))
+		return "", fmt.Errorf("the mount %s is not a path: write it like /blog", quote(mount))
 	}
 	if mount != "" {
 		if p := check(mount); p != nil {

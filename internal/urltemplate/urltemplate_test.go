@@ -232,7 +232,7 @@ func TestExpandRefusesValuesWithoutForm(t *testing.T) {
 		value    any
 		want     string
 	}{
-		{"/{x}", []any{[]any{"a"}}, "inside it"}, {"/{x}", []any{[]any{}}, "inside it"}, {"/{x}", values{"a": values{}}, "inside it"}, {"{?x*}", [][]int{{1}}, "inside it"}, {"{?x}", []any{[]int{1}}, "inside it"}, {"{?x}", values{"a": []int{1}}, "inside it"},
+		{"/{x}", []any{[]any{"a"}}, "contains another"}, {"/{x}", []any{[]any{}}, "contains another"}, {"/{x}", values{"a": values{}}, "contains another"}, {"{?x*}", [][]int{{1}}, "contains another"}, {"{?x}", []any{[]int{1}}, "contains another"}, {"{?x}", values{"a": []int{1}}, "contains another"},
 		{"/{x:3}", []any{"abcd"}, "first 3 characters"}, {"{?x:3}", values{"a": "b"}, "first 3 characters"},
 		{"/{x}", math.NaN(), "unsupported value"}, {"/{x}", make(chan int), "unsupported type"}, {"{?x}", []any{math.Inf(1)}, "unsupported value"}, {"{?x}", values{"a": func() {}}, "unsupported type"},
 		{"{?x}", many, "more than 4096 elements"}, {"{?x}", object, "more than 4096 elements"},
@@ -266,12 +266,12 @@ func TestParseRefuses(t *testing.T) {
 		{"/{", 1, "write } after it, or %7B"}, {"/{x", 1, "write } after it"}, {"/a}b", 2, "or %7D"}, {"/{}", 1, "as in {slug}"}, {"/{x}}", 4, "or %7D"},
 		{"/{?}", 3, "as in {slug}"}, {"/{,x}", 2, "write {x}"}, {"/{x,}", 4, "as in {slug}"}, {"/{x,,y}", 4, "as in {slug}"}, {"/{*}", 2, "as in {slug}"}, {"/{:3}", 2, "as in {slug}"},
 		{"/{{x}}", 2, `"{x" with a '{'`}, {"/{a{b}", 3, "'{'"}, {"/{post-id}", 6, "as in {post_id}"}, {"/{a b}", 3, "' '"}, {"/{ a}", 2, "' '"}, {"/{é}", 2, "'é'"}, {"/{a..b}", 4, "single dots"}, {"/{a.}", 3, "single dots"}, {"/{%4}", 2, "'%'"}, {"/{a/b}", 3, "'/'"}, {"/{a\n}", 3, `'\n'`}, {"/{a\xff}", 3, "letters"}, {"/{-x}", 2, "'-'"}, {"/{x**}", 3, "'*'"}, {"/{x*y}", 3, "'*'"},
-		{"/{=x}", 2, "write {x}"}, {"/{!x}", 2, "no operator"}, {"/{@x}", 2, "no operator"}, {"/{|x}", 2, "no operator"}, {"/{$HOME}", 2, "write {HOME}"}, {"/{!a\nb}", 2, "write {name}"}, {"/{+" + strings.Repeat("x", 50) + "}", 1, "write {name}, or"},
-		{"/{x:}", 3, "{name:3}"}, {"/{x:0}", 3, "{name:3}"}, {"/{x:10000}", 3, "{name:3}"}, {"/{x:+1}", 3, "{name:3}"}, {"/{x:01}", 3, "{name:3}"}, {"/{x:3*}", 3, "{name:3}"}, {"/{id:int}", 4, `":int", which is no length`}, {"/{a,x:y}", 5, "{name:3}"},
+		{"/{=x}", 2, "write {x}"}, {"/{!x}", 2, "not an operator"}, {"/{@x}", 2, "not an operator"}, {"/{|x}", 2, "not an operator"}, {"/{$HOME}", 2, "write {HOME}"}, {"/{!a\nb}", 2, "write {name}"}, {"/{+" + strings.Repeat("x", 50) + "}", 1, "write {name}, or"},
+		{"/{x:}", 3, "{name:3}"}, {"/{x:0}", 3, "{name:3}"}, {"/{x:10000}", 3, "{name:3}"}, {"/{x:+1}", 3, "{name:3}"}, {"/{x:01}", 3, "{name:3}"}, {"/{x:3*}", 3, "{name:3}"}, {"/{id:int}", 4, `":int", which is not a length`}, {"/{a,x:y}", 5, "{name:3}"},
 		{"/{x,x}", 4, "second time"}, {"/{?a,b*,a:3}", 8, "second time"},
 
 		{"/{+x}", 1, "write {x}, or {/name*}"}, {"{+path}", 0, "write {path}, or {/name*}"}, {"/a?b={+x}", 5, "could leave the mount"}, {"/a{#x}", 2, "write #{x}"}, {"{#x,y}", 0, "could leave the mount"},
-		{"/{http.request.uri.path}", 2, "{page_path} for {path}"}, {"/a{?q,http.vars.x}", 6, "placeholder of Caddy's"}, {"/{http.}", 2, "placeholder"},
+		{"/{http.request.uri.path}", 2, "{page_path} for {path}"}, {"/a{?q,http.vars.x}", 6, "Caddy placeholder"}, {"/{http.}", 2, "placeholder"},
 
 		{"/a{&q}", 2, "write {?q}"}, {"/a?b{?q,r}", 4, "write {&q,r}"}, {"/a{?q}{&r}", 6, "as in {?q,page}"}, {"/a{?q}{?r}", 6, "as in {?q,page}"}, {"/a{?q}{r}", 6, "as in {?q,page}"}, {"/a{?q}/b", 6, "?lang=en{&q,page}"}, {"/a{?q}&b=c", 6, "?lang=en{&q,page}"}, {"/a{?q}?", 6, "?lang=en{&q,page}"},
 		{"/a#b{?q}", 4, "write {?q} before the #"}, {"/a#b{&q}", 4, "write {&q} before the #"},

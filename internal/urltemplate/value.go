@@ -16,7 +16,7 @@ const maxElements = 4096
 
 var errTooMany = fmt.Errorf("it has more than %d elements", maxElements)
 
-var errNested = errors.New("a list or an object has one inside it, for which a URL has no form")
+var errNested = errors.New("a list or an object contains another, which a URL cannot express")
 
 // textOf returns the text of a value that is a string, a number or a boolean in JSON.
 func textOf(value any) (text string, ok bool) {
@@ -92,7 +92,7 @@ func simplify(value any) (any, error) {
 	return simplify(decoded)
 }
 
-// simplifyElement returns false for null, which is no element.
+// simplifyElement returns false for null, which is not an element.
 func simplifyElement(element any) (text string, ok bool, err error) {
 	switch element.(type) {
 	case []any, map[string]any:

@@ -19,7 +19,7 @@ func TestATemplateHasAtMost64Expressions(t *testing.T) {
 		t.Errorf("64 expressions: %q, %v", got, err)
 	}
 	_, err := Parse(most + "{&b}")
-	if want := fmt.Sprintf("byte %d: more than 64 expressions: write several variables into one, as in {?q,page}", len(most)); err == nil || !strings.Contains(err.Error(), want) {
+	if want := fmt.Sprintf("byte %d: more than 64 expressions: put several variables into one, as in {?q,page}", len(most)); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("65 expressions: %v, want %s", err, want)
 	}
 }

@@ -122,7 +122,7 @@ type Ask struct {
 // ParseAsks returns the asks of a list, also if there are more than MaxAsks.
 func ParseAsks(text []byte) ([]Ask, error) {
 	if kind := jsontext.Value(text).Kind(); kind != jsontext.KindInvalid && kind != jsontext.KindBeginArray {
-		return nil, errors.New("it is no list")
+		return nil, errors.New("it is not a list")
 	}
 	var asks []Ask
 	err := parse(text, &asks, json.WithUnmarshalers(json.UnmarshalFromFunc(make(anyDecoder).decode)))
@@ -136,11 +136,11 @@ func ParseAsks(text []byte) ([]Ask, error) {
 	if !ok {
 		return nil, err
 	}
-	what := map[reflect.Kind]string{reflect.Struct: "no object", reflect.String: "not a string", reflect.Bool: "neither true nor false"}
+	what := map[reflect.Kind]string{reflect.Struct: "not an object", reflect.String: "not a string", reflect.Bool: "neither true nor false"}
 	return nil, fmt.Errorf("%s is %s", mismatch.JSONPointer, what[mismatch.GoType.Kind()])
 }
 
-// parse decodes JSON that every parser takes.
+// parse decodes JSON that every parser accepts.
 func parse(text []byte, value any, anys json.Options) error {
 	if err := json.Unmarshal(text, value, anys); err != nil {
 		return err

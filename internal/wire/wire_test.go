@@ -13,7 +13,7 @@ import (
 	"github.com/wsgiparty/wsgiparty/internal/strictjson"
 )
 
-// FuzzParsePayload compares with what encoding/json makes of what every parser takes.
+// FuzzParsePayload compares with what encoding/json makes of what every parser accepts.
 func FuzzParsePayload(f *testing.F) {
 	for _, body := range []string{
 		"", " \n", "null", "true", `"a"`, "1", "-0", "1e400", "12345678901234567890.10", "[]", `{"a": [1, {"b": null}], "a": 2}`,

@@ -183,7 +183,7 @@ func (w *Writer) encode(answer any) (encoded []byte, note string, err error) {
 	return appendString(nil, fmt.Sprintf("%T", answer)), note, nil
 }
 
-// EncodeAnswer returns an answer as JSON that every parser takes. Its methods may be the
+// EncodeAnswer returns an answer as JSON that every parser accepts. Its methods may be the
 // guest's own, and panic.
 func EncodeAnswer(answer any) (encoded []byte, err error) {
 	defer func() {
@@ -252,7 +252,7 @@ func Message(err error) (text string) {
 	}
 	defer func() {
 		if recover() != nil {
-			text = fmt.Sprintf("a %T, whose message cannot be had", err)
+			text = fmt.Sprintf("a %T, whose message is not available", err)
 		}
 	}()
 	return strings.ToValidUTF8(err.Error(), "\uFFFD")

@@ -13,7 +13,7 @@ const SENDABLE = /^[!-~]{1,8192}$/
  * Returns what a request of Caddy's asks.
  * @param {Uint8Array} bytes
  * @returns {{payload: unknown, token?: string, traceparent?: string}[]}
- * @throws {SyntaxError | TypeError | RangeError} if it is no list of 1 to 64 asks
+ * @throws {SyntaxError | TypeError | RangeError} if it is not a list of 1 to 64 asks
  */
 export function asksIn(bytes) {
   const batch = decode(bytes)
@@ -26,7 +26,7 @@ export function asksIn(bytes) {
 }
 
 function sendable(text) {
-  if (text !== undefined && typeof text !== 'string') throw new TypeError('a token or traceparent that is no text')
+  if (text !== undefined && typeof text !== 'string') throw new TypeError('a token or traceparent that is not text')
   return text !== undefined && SENDABLE.test(text) ? text : undefined
 }
 

@@ -80,7 +80,7 @@ function routeOf({ path, methods, stack }, mount) {
   return first === undefined ? { name, handler, path: String(path), why: mount === undefined ? NO_PATH : 'its path is a regular expression' } : { name, handler, path: first }
 }
 
-/** Returns the two paths as one, of a list the first one; undefined if one of them is no text. */
+/** Returns the two paths as one, of a list the first one; undefined if one of them is not text. */
 function join(mount, path) {
   const [first] = [path].flat(Infinity)
   if (typeof mount !== 'string' || typeof first !== 'string') return

@@ -10,7 +10,7 @@ const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
  * Returns the value that JSON is. Members named __proto__ are left out: who copies what came
  * from elsewhere into an object would change its prototype.
  * @param {Uint8Array} bytes
- * @throws {SyntaxError | TypeError | RangeError} if they are no JSON in UTF-8
+ * @throws {SyntaxError | TypeError | RangeError} if they are not JSON in UTF-8
  */
 export function decode(bytes) {
   const text = utf8.decode(bytes)
@@ -19,7 +19,7 @@ export function decode(bytes) {
 }
 
 /**
- * Returns a value as JSON that every parser takes.
+ * Returns a value as JSON that every parser accepts.
  * @param {string} what is encoded, for the error
  * @param {unknown} value
  * @param {(name: string, value: unknown) => unknown} [replacer] of JSON.stringify
@@ -33,7 +33,7 @@ export function encode(what, value, replacer) {
     throw new TypeError(`${what} cannot be JSON: ${error.message}`)
   }
   const problem = text === undefined ? `a ${typeof value}` : problemOf(text)
-  if (problem) throw new TypeError(`${what} cannot be JSON that every parser takes: it is or has ${problem}`)
+  if (problem) throw new TypeError(`${what} cannot be JSON that every parser accepts: it is or has ${problem}`)
   return text
 }
 

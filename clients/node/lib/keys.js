@@ -71,7 +71,7 @@ function readFile(path) {
   // A pipe or a device would have the process wait, or never end.
   const file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
   try {
-    if (!fstatSync(file).isFile()) throw new Error('it is no file')
+    if (!fstatSync(file).isFile()) throw new Error('it is not a file')
     const buffer = Buffer.alloc(MAX_FILE + 1)
     const size = readSync(file, buffer)
     if (size > MAX_FILE) throw new Error(`it is longer than ${MAX_FILE} bytes`)

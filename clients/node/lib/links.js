@@ -108,7 +108,7 @@ export class Links {
   #checked(url, payload) {
     if (url === undefined) return undefined
     if (isURL(url)) return url
-    this.#guest.log.once('warn', `the answer to ${quote(decode(Buffer.from(payload)).name)} is no link: ${quote(JSON.stringify(url))}`)
+    this.#guest.log.once('warn', `the answer to ${quote(decode(Buffer.from(payload)).name)} is not a link: ${quote(JSON.stringify(url))}`)
   }
 }
 

@@ -50,7 +50,7 @@ export function verifySignature(token, keys, { guest = '', now = Date.now() / 10
   if (typeof aud !== 'string' || typeof mnt !== 'string' || typeof iat !== 'number' || typeof exp !== 'number') {
     throw new InvalidTokenError('malformed')
   }
-  if (!MOUNT.test(mnt)) throw new InvalidTokenError('mnt is no path')
+  if (!MOUNT.test(mnt)) throw new InvalidTokenError('mnt is not a path')
   if (aud === '' || (guest && aud !== guest)) throw new InvalidTokenError('for another guest')
   if (!(exp - iat >= 0 && exp - iat <= MAX_AGE)) throw new InvalidTokenError('valid for too long')
   if (!(iat - LEEWAY <= now && now < exp + LEEWAY)) throw new InvalidTokenError('expired, or the clocks differ')

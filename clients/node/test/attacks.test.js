@@ -224,7 +224,7 @@ test('a party that is down fails fast, and is asked again', async (t) => {
   assert.match(said.at(-1), /reached again/)
 })
 
-test('a connection that was kept open and is closed as it is used is no failure', async (t) => {
+test('a connection that was kept open and is closed as it is used is not a failure', async (t) => {
   let closes = false
   const server = createServer((request, response) => {
     if (closes && request.socket.used) return request.socket.destroy()

@@ -44,7 +44,7 @@ for (const [name, application] of Object.entries(applications)) {
   })
 }
 
-test('what is no batch is 400, and its token is verified', async (t) => {
+test('what is not a batch is 400, and its token is verified', async (t) => {
   const { logger } = notes()
   let calls = 0
   const { port, line } = await applications.http(t, { key, logger })

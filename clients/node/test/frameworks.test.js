@@ -287,7 +287,7 @@ for (const [name, application] of Object.entries(applications)) {
   })
 }
 
-test('what is no application is refused', () => {
+test('what is not an application is refused', () => {
   for (const bad of [{}, 7, () => {}]) assert.throws(() => party(bad, { key }), /party\(createServer\(handler\)\)/)
   assert.throws(() => party(undefined, { key: 'short' }), /5 bytes, and needs 32/)
   assert.throws(() => party(undefined, { url: 'http://localhost' }), /no key/)

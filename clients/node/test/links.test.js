@@ -175,7 +175,7 @@ test('a link that nobody can make', async (t) => {
   await assert.rejects(line.urlFor('x', { a: '\ud800' }), LinkError)
 })
 
-test('an answer that is no link is none', async (t) => {
+test('an answer that is not a link is none', async (t) => {
   const bad = ['', '//evil', '/\\evil', '\\\\evil', 'javascript:alert(1)', 'data:,x', 'http:/x', 'https://', 'http://a b', '/a\nb', '/a\u0000', '/"><script>', "/a b", 'x', '/\ud800', '/\u2028', 7, null, {}, ['/a'], true, 'http://[']
   const good = ['/', '/a?b=c&d#e', 'https://example.com/x', 'HTTP://a:1/', "/it's", '/größe']
   const { url } = await endpoint(t, ({ name }) => [[...bad, ...good][name.slice(1)]])

@@ -63,7 +63,7 @@ test('a manifest has room for so much', () => {
   assert.match(said, /^tells the party 128 pages and 1 service, and leaves out "p128" \(a manifest has at most 4096 urls and 65536 bytes\), .*, and 152 more$/)
 })
 
-test('JSON that every parser takes', () => {
+test('JSON that every parser accepts', () => {
   const deep = (n) => JSON.parse('['.repeat(n) + ']'.repeat(n))
   for (const good of [null, undefined, 'ä\u0000😀', '\\ud800', { a: [1, 2.5, true] }, deep(64), '['.repeat(100), Array.from({ length: 100 }, () => ({}))]) assert.deepEqual(JSON.parse(encode('x', good)), good ?? null)
   for (const bad of ['\ud800', { a: 'x\\\ud8ff' }, { '\udc00': 1 }, { 'a\0': 1 }, deep(65), 1n, () => 1, Symbol('x'), 'x'.repeat(1 << 20), (() => { const a = []; a.push(a); return a })()]) {

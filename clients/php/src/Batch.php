@@ -40,7 +40,7 @@ final class Batch
             foreach (['token', 'traceparent'] as $name) {
                 $text = array_key_exists($name, $ask) ? $ask[$name] : '';
                 if (!is_string($text)) {
-                    throw new \UnexpectedValueException("a $name that is no text");
+                    throw new \UnexpectedValueException("a $name that is not text");
                 }
                 $asked[$name] = preg_match('/^[!-~]{1,8192}$/D', $text) ? $text : '';
             }

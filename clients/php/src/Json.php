@@ -7,7 +7,7 @@ declare(strict_types=1);
 namespace WsgiParty;
 
 /**
- * JSON that every parser takes (docs/guests.md, "JSON").
+ * JSON that every parser accepts (docs/guests.md, "JSON").
  *
  * @internal
  */
@@ -44,7 +44,7 @@ final class Json
     /**
      * Objects become arrays, and integers that PHP has not, texts.
      *
-     * @param int $around how many lists and objects are around what every parser takes
+     * @param int $around how many lists and objects are around what every parser accepts
      *
      * @throws \JsonException
      */

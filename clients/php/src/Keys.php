@@ -89,7 +89,7 @@ final class Keys
             }
         }
         if (strlen($partyAsk) > self::MAX_PARTY_ASK || count($macs) !== 1 || count($lines) > 1 || !preg_match('/^[!-~]+$/D', $parts[0])) {
-            throw new \DomainException('it is no address with its mac');
+            throw new \DomainException('it is not an address with its mac');
         }
         $said = $parts[0] . ($lines === [] ? '' : "; line=$lines[0]");
         if (!$this->signed("wsgi_party ask v1\0$said", $macs[0])) {
@@ -136,7 +136,7 @@ final class Keys
         restore_error_handler();
         try {
             if (strlen($text) > self::MAX_FILE) {
-                throw new \InvalidArgumentException("$this->file has more than " . self::MAX_FILE . ' bytes, and is no file of keys');
+                throw new \InvalidArgumentException("$this->file has more than " . self::MAX_FILE . ' bytes, and is not a file of keys');
             }
             $this->keys = self::parse($text, $this->file) ?: $this->keys;
         } catch (\InvalidArgumentException $error) {

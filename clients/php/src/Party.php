@@ -23,7 +23,7 @@ if (!class_exists(Log::class)) {
  *     $party = WsgiParty\Party::plain(['home' => '/', 'post' => '/posts/{slug}']);
  *
  * It needs the key that wsgi_party_guest has in the Caddyfile, in WSGI_PARTY_KEY or in the file WSGI_PARTY_KEY_FILE.
- * Without one the application is no guest, and links to own pages only.
+ * Without one the application is not a guest, and links to own pages only.
  */
 final class Party
 {

@@ -35,7 +35,7 @@ final class Template
     public function problem(): ?string
     {
         if (preg_match(self::GRAMMAR, $this->text) !== 1) {
-            return 'it is no template: write one such as /posts/{slug}, /docs{/path*} or /search{?q,page}';
+            return 'it is not a template: write one such as /posts/{slug}, /docs{/path*} or /search{?q,page}';
         }
         preg_match_all('/\{[^}]*\}/', $this->text, $expressions);
         foreach ($expressions[0] as $expression) {

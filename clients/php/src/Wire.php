@@ -37,7 +37,7 @@ final class Wire
      *
      * @return array{int, string} status and body
      *
-     * @throws \UnexpectedValueException if the answer is no HTTP, or too long
+     * @throws \UnexpectedValueException if the answer is not HTTP, or too long
      * @throws \RuntimeException         if there is none, or not in time
      */
     public static function post(string $address, #[\SensitiveParameter] array $headers, string $body, float $deadline): array
@@ -73,7 +73,7 @@ final class Wire
     /**
      * @return array{string, string, string} socket, host and path
      *
-     * @throws \InvalidArgumentException if it is no address to ask at
+     * @throws \InvalidArgumentException if it is not an address to ask at
      */
     public static function parse(string $address): array
     {
@@ -125,7 +125,7 @@ final class Wire
     private function head(): array
     {
         if (!preg_match('~^HTTP/1\.[01] ([1-5]\d\d)(?: |$)~D', $this->line(), $match)) {
-            throw new \UnexpectedValueException('its answer is no HTTP');
+            throw new \UnexpectedValueException('its answer is not HTTP');
         }
         [$length, $isChunked] = [null, false];
         for ($lines = 0; ($line = $this->line()) !== ''; $lines++) {
@@ -153,7 +153,7 @@ final class Wire
     {
         while (($end = strpos($this->buffer, "\n", $this->at)) === false) {
             if (strlen($this->buffer) - $this->at > self::MAX_LINE) {
-                throw new \UnexpectedValueException('its answer is no HTTP');
+                throw new \UnexpectedValueException('its answer is not HTTP');
             }
             $this->fill() ?: throw new \RuntimeException('its answer is cut off');
         }

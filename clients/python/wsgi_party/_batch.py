@@ -66,7 +66,7 @@ def asks_in(body: bytes) -> List[Ask]:
 def ask_in(body: bytes, token: str) -> Ask:
     """Returns what a request asks for a service that is not asked in batches.
 
-    :raises ValueError: if it is no JSON.
+    :raises ValueError: if it is not JSON.
     """
     return Ask(decode(body), token)
 
@@ -89,7 +89,7 @@ def _ask(element: Any) -> Ask:
         raise ValueError("an ask without a payload")
     token, traceparent = element.get("token", ""), element.get("traceparent", "")
     if not isinstance(token, str) or not isinstance(traceparent, str):
-        raise ValueError("a token or traceparent that is no text")
+        raise ValueError("a token or traceparent that is not text")
     return Ask(element["payload"], _sendable(token), _sendable(traceparent))
 
 

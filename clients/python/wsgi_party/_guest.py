@@ -295,7 +295,7 @@ class Guest(Line):
         places, asks = [], []
         for i, (service, payload) in enumerate(questions):
             if not can_be_asked(service):
-                raise ValueError(f"{service!r} is no name of a service")
+                raise ValueError(f"{service!r} is not a service name")
             try:
                 asks.append(Ask(service, encode("payload", payload, MAX_BODY), first, guest))
                 places.append(i)

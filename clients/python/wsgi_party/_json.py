@@ -1,7 +1,7 @@
 # Copyright 2026 The wsgi_party Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""JSON that every parser takes, and no other. (Caddy refuses what some parsers refuse.)"""
+"""JSON that every parser accepts, and no other. (Caddy refuses what some parsers refuse.)"""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def encode(what: str, value: Any, limit: Optional[int] = None) -> bytes:
 def decode(text: bytes) -> Any:
     """Returns the value of what Caddy sent, which is strict already.
 
-    :raises ValueError: if it is no JSON, or has NaN or Infinity, which are none.
+    :raises ValueError: if it is not JSON, or has NaN or Infinity, which are none.
     """
     try:
         return json.loads(text, parse_constant=_refuse)
@@ -54,7 +54,7 @@ def decode(text: bytes) -> Any:
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not JSON")
 
 
 def _find_uncarried(

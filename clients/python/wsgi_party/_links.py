@@ -194,7 +194,7 @@ class Links:
         url = urls[0]
         if isinstance(url, str) and _LINK.fullmatch(url):
             return url
-        self._once.warn(("url", repr(url)[:100]), "an answer is no link: %.200r", url)
+        self._once.warn(("url", repr(url)[:100]), "an answer is not a link: %.200r", url)
         return None
 
 

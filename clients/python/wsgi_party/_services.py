@@ -33,7 +33,7 @@ class Services:
         :raises ValueError: if the name is none, or is taken.
         """
         if not is_name(name):
-            raise ValueError(f"{name!r} is no name of a service: write 1 to 64 of A-Z a-z 0-9 . _ : -")
+            raise ValueError(f"{name!r} is not a service name: write 1 to 64 of A-Z a-z 0-9 . _ : -")
 
         def decorate(handler: H) -> H:
             with self._lock:

@@ -67,7 +67,7 @@ class Keys:
                     "the file of keys (WSGI_PARTY_KEY_FILE) cannot be used: %s. It is read"
                     " again when it is needed%s", problem,
                     "; what it held counts so long" if before else
-                    ", and until then this application is no guest",
+                    ", and until then this application is not a guest",
                 )
             elif self._problem and not problem:
                 logger.info("the file of keys %s is there", self._path)
@@ -89,7 +89,7 @@ def parse_keys(value: Union[str, bytes], what: str) -> List[bytes]:
     :raises ValueError: if one is too short, naming it as ``what``, and not itself.
     """
     if isinstance(value, str):
-        # Bytes of the environment that are no UTF-8 are surrogates in the text.
+        # Bytes of the environment that are not UTF-8 are surrogates in the text.
         value = " ".join(value.split()).encode("utf-8", "surrogateescape")
     keys = value.split()
     if any(len(key) < MIN_KEY for key in keys):

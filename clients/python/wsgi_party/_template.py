@@ -72,7 +72,7 @@ class Template:
         _check_characters(shape)
         segments = [segment.partition(";")[0] for segment in shape.split("/")[1:]]
         if "" in segments[:-1]:
-            raise Unsayable("it has two slashes with nothing between")
+            raise Unsayable("it has two slashes with nothing between them")
         if "." in segments or ".." in segments:
             raise Unsayable('it has a segment "." or ".."')
         if len(text) > MAX_LENGTH:

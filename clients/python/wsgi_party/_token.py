@@ -87,7 +87,7 @@ def signed_claims(
         if header["alg"] != "HS256" or "crit" in header:
             raise InvalidToken("not HS256")
         if not MOUNT.fullmatch(claims["mnt"]):
-            raise InvalidToken("mnt is no path")
+            raise InvalidToken("mnt is not a path")
         if not claims["aud"] or (guest and claims["aud"] != guest):
             raise InvalidToken("for another guest")
         if not 0 <= expires - issued <= MAX_TOKEN_AGE:

@@ -27,7 +27,7 @@ It may answer for services, by functions of either kind, and ask for others'::
     await party.ask("user", {"id": 7})
     await party.ask_first("user", {"id": 7})
 
-An endpoint that is no coroutine calls the same of ``party.sync``, which wait. So does a
+An endpoint that is not a coroutine calls the same of ``party.sync``, which wait. So does a
 template that such an endpoint renders, ``{{ party.sync.url_for('blog:post', slug='hello')
 }}``. That of a coroutine is given the links, or rendered by ``await
 template.render_async(…)``, in an environment with ``enable_async``, where ``{{
@@ -90,7 +90,7 @@ class Party:
         missing_link: Optional[str] = None,
     ) -> None:
         self.app = app
-        #: url_for, ask and ask_first for what is no coroutine.
+        #: url_for, ask and ask_first for what is not a coroutine.
         self.sync = Sync(self)
         self._missing_link = missing_link
         self._pages: Dict[str, Optional[str]] = {}
@@ -309,7 +309,7 @@ class Party:
 
 
 class Sync:
-    """What a :class:`Party` does, for what is no coroutine and may wait."""
+    """What a :class:`Party` does, for what is not a coroutine and may wait."""
 
     def __init__(self, party: Party) -> None:
         self._party = party
