@@ -97,7 +97,7 @@ func (h *headers) serve(w http.ResponseWriter, r *http.Request, d *document) err
 			header[AbsentHeader] = d.absentHeader
 		}
 	}
-	if matches(r.Header["If-None-Match"], d.etag[0]) {
+	if wire.HasETag(r, d.etag[0]) {
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
@@ -109,18 +109,6 @@ func (h *headers) serve(w http.ResponseWriter, r *http.Request, d *document) err
 	}
 	_, err := w.Write(d.body)
 	return err
-}
-
-// matches reports whether the ETag is one of those in If-None-Match.
-func matches(header []string, etag string) bool {
-	for _, list := range header {
-		for one := range strings.SplitSeq(list, ",") {
-			if one = strings.TrimPrefix(strings.Trim(one, " \t"), "W/"); one == etag || one == "*" {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // serveProblem responds that guests are absent (RFC 9457).

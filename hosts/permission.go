@@ -94,14 +94,8 @@ func (*Permission) CaddyModule() caddy.ModuleInfo {
 //
 //	permission wsgi_party [<party>]
 func (p *Permission) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	d.Next() // consume the module's name
-	if d.NextArg() {
-		if p.Party = d.Val(); p.Party == "" {
-			return d.Err("the party's name is empty: write a name, or leave it out")
-		}
-	}
-	if d.NextArg() {
-		return caddytokens.ArgErr(d, "permission wsgi_party [<party>]")
+	if err := caddytokens.ParseParty(d, &p.Party, "permission wsgi_party [<party>]"); err != nil {
+		return err
 	}
 	if caddytokens.OpensBlock(d) {
 		return d.Err("permission wsgi_party takes no block")

@@ -21,14 +21,8 @@ func init() {
 //		max_response <size>
 //	}
 func (a *Ask) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	d.Next() // consume directive name
-	if d.NextArg() {
-		if a.Party = d.Val(); a.Party == "" {
-			return d.Err("the party's name is empty: write a name, or leave it out")
-		}
-		if d.NextArg() {
-			return caddytokens.ArgErr(d, "wsgi_party_ask [<party>]")
-		}
+	if err := caddytokens.ParseParty(d, &a.Party, "wsgi_party_ask [<party>]"); err != nil {
+		return err
 	}
 	for d.NextBlock(0) {
 		if d.Val() != "max_response" {

@@ -20,14 +20,8 @@ func init() {
 //
 //	wsgi_party_page [<matcher>] [<party>]
 func (p *Page) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	d.Next() // consume directive name
-	if d.NextArg() {
-		if p.Party = d.Val(); p.Party == "" {
-			return d.Err("the party's name is empty: write a name, or leave it out")
-		}
-		if d.NextArg() {
-			return caddytokens.ArgErr(d, "wsgi_party_page [<party>]")
-		}
+	if err := caddytokens.ParseParty(d, &p.Party, "wsgi_party_page [<party>]"); err != nil {
+		return err
 	}
 	if d.NextBlock(0) {
 		return d.Errf("unrecognized subdirective %q of wsgi_party_page: it has none", d.Val())

@@ -13,6 +13,8 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+
+	"github.com/wsgiparty/wsgiparty/internal/wire"
 )
 
 //go:embed page.html
@@ -75,7 +77,7 @@ func serveJSON(w http.ResponseWriter, r *http.Request, document *rendered) error
 	setHeaders(h)
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 	h.Set("ETag", document.etag)
-	if matches(r.Header.Values("If-None-Match"), document.etag) {
+	if wire.HasETag(r, document.etag) {
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
@@ -83,18 +85,6 @@ func serveJSON(w http.ResponseWriter, r *http.Request, document *rendered) error
 	h.Set("Content-Length", strconv.Itoa(len(document.json)))
 	_, err := w.Write(document.json)
 	return err
-}
-
-// matches reports whether the ETag is one of those in If-None-Match.
-func matches(header []string, etag string) bool {
-	for _, list := range header {
-		for one := range strings.SplitSeq(list, ",") {
-			if one = strings.TrimPrefix(strings.Trim(one, " \t"), "W/"); one == etag || one == "*" {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // wantsJSON reports whether the request is the page's for what it shows.

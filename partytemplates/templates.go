@@ -156,14 +156,8 @@ func (f *TemplateFunctions) CustomTemplateFunctions() template.FuncMap {
 //
 //	wsgi_party [<party>]
 func (f *TemplateFunctions) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	d.Next() // consume extension name
-	if d.NextArg() {
-		if f.Party = d.Val(); f.Party == "" {
-			return d.Err("the party's name is empty: write a name, or leave it out")
-		}
-	}
-	if d.NextArg() {
-		return caddytokens.ArgErr(d, "wsgi_party [<party>]")
+	if err := caddytokens.ParseParty(d, &f.Party, "wsgi_party [<party>]"); err != nil {
+		return err
 	}
 	if caddytokens.OpensBlock(d) {
 		return d.Err("wsgi_party takes no block here")

@@ -34,14 +34,8 @@ func init() {
 //
 // All but missing may be repeated.
 func (v *Vars) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	d.Next() // consume directive name
-	if d.NextArg() {
-		if v.Party = d.Val(); v.Party == "" {
-			return d.Err("the party's name is empty: write a name, or leave it out")
-		}
-		if d.NextArg() {
-			return caddytokens.ArgErr(d, "wsgi_party_vars [<party>]")
-		}
+	if err := caddytokens.ParseParty(d, &v.Party, "wsgi_party_vars [<party>]"); err != nil {
+		return err
 	}
 	missing := false
 	for d.NextBlock(0) {

@@ -26,6 +26,21 @@ func ParseHandler[H any, P interface {
 	return handler, handler.UnmarshalCaddyfile(h.Dispenser)
 }
 
+// ParseParty consumes what the tokens are of and, if it is there, the party's name.
+func ParseParty(d *caddyfile.Dispenser, party *string, usage string) error {
+	d.Next() // consume the directive's or module's name
+	if !d.NextArg() {
+		return nil
+	}
+	if *party = d.Val(); *party == "" {
+		return d.Err("the party's name is empty: write a name, or leave it out")
+	}
+	if d.NextArg() {
+		return ArgErr(d, usage)
+	}
+	return nil
+}
+
 // OpensBlock reports whether the next token is an opening curly brace.
 func OpensBlock(d *caddyfile.Dispenser) bool {
 	if d.Next() {

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package wire is what asks look like to whoever asks from outside the process: payloads
-// and what came of them as JSON, the messages of errors, and query parameters.
+// and what came of them as JSON, the messages of errors, query parameters and ETags.
 package wire
 
 import (
@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"reflect"
 	"strconv"
+	"strings"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -35,6 +36,18 @@ func ReadPayload(w http.ResponseWriter, r *http.Request) (body []byte, status in
 		return nil, http.StatusBadRequest, fmt.Errorf("reading the payload: %w", err)
 	}
 	return buffer.Bytes(), 0, nil
+}
+
+// HasETag reports whether a client says that it has what this ETag is of.
+func HasETag(r *http.Request, etag string) bool {
+	for _, list := range r.Header["If-None-Match"] {
+		for one := range strings.SplitSeq(list, ",") {
+			if one = strings.TrimPrefix(strings.Trim(one, " \t"), "W/"); one == etag || one == "*" {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // Query returns the parameters of a request, all of them or none.
