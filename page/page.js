@@ -2,6 +2,7 @@
 // Draws a party. What comes from guests goes into the page as text only.
 (() => {
 	const mostServices = 24, mostNodes = 30, mostTroubles = 60, mostRows = 300, manyGuests = 40;
+	const others = "others"; // callers that are no guests
 	const id = (name) => document.getElementById(name);
 	const chosen = { find: "", guest: "", service: "" };
 	let shown = null, etag = "", before = new Map(), paused = false, timer = 0, controller = null, lastGood = null;
@@ -167,11 +168,11 @@
 		return (li, item) => {
 			li.named = item.name;
 			const button = li.firstChild, [name, n] = button.children;
-			const text = item.name || "no guest";
+			const text = item.name || others;
 			setText(name, text);
 			setText(n, item.n ? compact(item.n) : "");
 			const guest = guests && guests.get(item.name), state = guest && stateOf(guest);
-			button.title = item.name ? text + (state ? ", " + state[2] : "") : "pages, the admin API, and others that are not guests";
+			button.title = item.name ? text + (state ? ", " + state[2] : "") : "pages, the admin API, and other callers that are not guests; and guests beyond 4,096 pairs of guest and service";
 			button.disabled = item.name === "";
 			li.className = item.name ? "" : "nobody";
 			button.setAttribute("aria-pressed", String(item.name !== "" && chosen[kind] === item.name));
@@ -265,7 +266,7 @@
 	function drawTable(services) {
 		if (!id("table").open) return;
 		const rows = services.flatMap((s) => [
-			...s.askers.map((a) => ({ key: "a\n" + a.guest + "\n" + s.name, cells: [s.name, a.guest || "no guest", a.asks, "", "", "", "", ""] })),
+			...s.askers.map((a) => ({ key: "a\n" + a.guest + "\n" + s.name, cells: [s.name, a.guest || others, a.asks, "", "", "", "", ""] })),
 			...s.replies.map((r) => ({ key: "r\n" + r.guest + "\n" + s.name, cells: [s.name, r.guest, "", r.asked, r.answered, r.declined, r.failed, r.refused] })),
 		]).slice(0, mostRows);
 		sync(id("rows"), rows, (r) => r.key, (r) => {
