@@ -42,6 +42,17 @@ func TestAHostileGuestLeavesTheAnswerToTheNext(t *testing.T) {
 	c.Expect("/", 200, "good good")
 }
 
+// TestALinkStaysWhereItIsPut has a guest's URL end what stands around it: a link of a header, and a string of JSON.
+func TestALinkStaysWhereItIsPut(t *testing.T) {
+	c := partytest.NewCaddy(t)
+	c.Site("wsgi_party main {\nwsgi_party_vars {\nask page url `{\"name\": \"p\"}`\n}\nheader Link `<{http.wsgi_party.url.p}>; rel=edit`\nrespond `{\"resource\": \"{http.wsgi_party.page}\"}`\n}")
+	connectMain(t, "p", "url", partytest.Answers("/x>;rel=preload,</y\",\"issuer\":\"`{z}"))
+	const put = "/x%3E;rel=preload,%3C/y%22,%22issuer%22:%22%60%7Bz%7D"
+	response := get(c, "/", nil)
+	check.Equal(t, response.Header.Get("Link"), "<"+put+">; rel=edit")
+	check.Equal(t, response.Body, `{"resource": "`+put+`"}`)
+}
+
 // TestAPayloadThatIsTooLongIsAskedOfNobody has a visitor send more than a payload may have.
 func TestAPayloadThatIsTooLongIsAskedOfNobody(t *testing.T) {
 	c := partytest.NewCaddy(t)

@@ -223,15 +223,15 @@ func (a *answers) url(text string) (any, bool) {
 	return url, true
 }
 
-// braces are encoded so that nothing takes what a guest answers for a placeholder.
-var braces = strings.NewReplacer("{", "%7B", "}", "%7D")
+// encoded are what no URL has: in one of a guest it would begin a placeholder, or end a link or a string that it is put into.
+var encoded = strings.NewReplacer("{", "%7B", "}", "%7D", "<", "%3C", ">", "%3E", `"`, "%22", "`", "%60")
 
 func (p *Placeholders) ask(ctx context.Context, name string, values map[string]any) string {
 	url, err := party.URLFor(ctx, p.operator, name, values)
 	if err != nil && ctx.Err() == nil {
 		logFailure(p.logger, p.operator, party.URLService, err, zap.String("name", name))
 	}
-	return braces.Replace(url)
+	return encoded.Replace(url)
 }
 
 // logFailure logs why nobody has answered, unless nobody knew.

@@ -231,7 +231,8 @@ func (v *Vars) first(ctx context.Context, i int, payload any, f *found) {
 		if !ok {
 			return nil, errors.New("the URL is not a string")
 		}
-		return party.Linkable(v.operator.Partyline(), text)
+		text, err = party.Linkable(v.operator.Partyline(), text)
+		return encoded.Replace(text), err
 	})
 }
 
