@@ -4,6 +4,7 @@
 package gather_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -117,4 +119,28 @@ func TestUnderLoadEachGuestIsAskedOnce(t *testing.T) {
 	g.doc()
 	g.isDown("g2")
 	load()
+}
+
+// TestADyingGuestMakesNobodyWait has it hang and then fail, again and again, while others are asked as often as can be.
+func TestADyingGuestMakesNobodyWait(t *testing.T) {
+	g := newGuests(t)
+	names := []string{"g0", "g1", "g2", "g3", "g4"}
+	for i, name := range names {
+		g.on(name, i)
+	}
+	g.serve("cache 1ms 24h\nabsent fail", names...)
+	g.becomes("[0,1,2,3,4]")
+	load := func() time.Duration {
+		began := time.Now()
+		for range 100 {
+			g.expect("[0,1,2,3,4]")
+		}
+		return time.Since(began)
+	}
+	measure.TakesAtMost(t, 5, func() time.Duration { g.on("g2", 2); return load() }, func() time.Duration {
+		hangs := make(chan struct{})
+		defer close(hangs)
+		g.on("g2", func(context.Context, any) (any, error) { <-hangs; return nil, errDown })
+		return load()
+	})
 }
