@@ -2,7 +2,7 @@
 // Draws a party. What comes from guests goes into the page as text only.
 (() => {
 	const mostServices = 24, mostNodes = 30, mostTroubles = 60, mostRows = 300, manyGuests = 40;
-	const others = "others"; // callers that are no guests
+	const others = "others"; // callers that are not guests
 	const id = (name) => document.getElementById(name);
 	const chosen = { find: "", guest: "", service: "" };
 	let shown = null, etag = "", before = new Map(), paused = false, timer = 0, controller = null, lastGood = null;

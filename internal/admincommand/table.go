@@ -95,6 +95,12 @@ const (
 // are empty, and writes the widest below their row.
 func (t *Table) write(to *strings.Builder, terminal Terminal) {
 	widths, folded := t.fit(terminal.Width)
+	below := 0 // the width of the titles there
+	for column, title := range t.rows[0] {
+		if folded[column] && !t.isEmpty(column) {
+			below = max(below, utf8.RuneCountInString(title.text))
+		}
+	}
 	for i, row := range t.rows {
 		last := len(row) - 1
 		for last > 0 && folded[last] {
@@ -112,8 +118,7 @@ func (t *Table) write(to *strings.Builder, terminal Terminal) {
 		to.WriteByte('\n')
 		for column, c := range row {
 			if i > 0 && folded[column] && c.text != empty {
-				title := strings.ToLower(t.rows[0][column].text)
-				writeBelow(to, terminal, title, c)
+				writeBelow(to, terminal, strings.ToLower(t.rows[0][column].text), below, c)
 			}
 		}
 	}
@@ -136,7 +141,7 @@ func (t *Table) fit(width int) (widths []int, folded []bool) {
 	}
 	if width > 0 && sum > width && len(t.rows) > 1 {
 		for i := 1; i < len(titles); i++ {
-			if !slices.ContainsFunc(t.rows[1:], func(row []cell) bool { return row[i].text != empty }) {
+			if t.isEmpty(i) {
 				fold(i)
 			}
 		}
@@ -156,18 +161,23 @@ func (t *Table) fit(width int) (widths []int, folded []bool) {
 	return widths, folded
 }
 
+// isEmpty reports whether there is nothing in a column but its title.
+func (t *Table) isEmpty(column int) bool {
+	return !slices.ContainsFunc(t.rows[1:], func(row []cell) bool { return row[column].text != empty })
+}
+
 const (
 	indent    = "    "
 	leastText = 20 // columns of text, however narrow the terminal
 )
 
-// writeBelow writes a cell on lines of its own, with its title.
-func writeBelow(to *strings.Builder, terminal Terminal, title string, c cell) {
-	hanging := len(indent) + utf8.RuneCountInString(title) + len(gap)
+// writeBelow writes a cell on lines of its own, with its title, beside titles of that width.
+func writeBelow(to *strings.Builder, terminal Terminal, title string, width int, c cell) {
+	hanging := len(indent) + width + len(gap)
 	room := max(terminal.Width-hanging, leastText)
 	for i, line := range wrap(c.text, room) {
 		if i == 0 {
-			to.WriteString(indent + terminal.Paint(Bold, title) + gap)
+			to.WriteString(indent + terminal.Paint(Bold, title) + strings.Repeat(" ", width-utf8.RuneCountInString(title)) + gap)
 		} else {
 			to.WriteString(strings.Repeat(" ", hanging))
 		}

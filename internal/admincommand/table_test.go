@@ -38,9 +38,9 @@ func TestTablesFitTheirTerminal(t *testing.T) {
 		"b      \x1b[31mfailed\x1b[0m\n"+
 		"    \x1b[1merror\x1b[0m  dial tcp: connection\n"+
 		"           refused\n"+
-		"    \x1b[1mhint\x1b[0m  is the application\n"+
-		"          running? Caddy asks\n"+
-		"          again by itself\n")
+		"    \x1b[1mhint\x1b[0m   is the application\n"+
+		"           running? Caddy asks\n"+
+		"           again by itself\n")
 	table = NewTable("GUEST", "MANIFEST OF", "ERROR", "HINT")
 	table.Row("blog", "", "", "")
 	table.Row("shop", "", "", "")
