@@ -36,7 +36,8 @@ fails, and which invites did not come through. The page updates every second,
 and changes nothing.
 
 The command prints the page's address on this machine. Nobody else can guess
-it. Ctrl-C stops the command.`,
+it. Ctrl-C stops the command. Caddy logs each look of an open page, like every
+request to its admin API.`,
 			Args: admincommand.Args(cobra.ExactArgs(1)),
 			RunE: admincommand.Run(commandPage),
 		}
