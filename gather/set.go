@@ -31,7 +31,9 @@ type set struct {
 	again     bool            // used more than once; guarded by the gathering
 
 	documents atomic.Pointer[map[documentKey]*timed]
+	changed   atomic.Bool // what documents are made of has, since
 	asking    atomic.Bool
+	building  atomic.Bool // a document, which may take long
 
 	mu      sync.Mutex
 	guests  map[string]*known
@@ -231,8 +233,8 @@ func (s *set) land(q *question, due []string, results map[string]*result, tried 
 		k.last, k.got, k.failed = *r, now, false
 		write = append(write, g)
 	}
-	if s.version != version { // the next request sees it, whatever time its document had
-		s.documents.Store(nil)
+	if s.version != version {
+		s.changed.Store(true) // the next request has another document made, whatever time its own had
 	}
 	close(s.flight)
 	s.flight, s.landed = nil, now
@@ -272,10 +274,13 @@ func (s *set) current(q *question, now time.Time) *timed {
 	if same := documents[id]; same != nil {
 		d.document = same.document
 	} else {
+		s.building.Store(true)
+		defer s.building.Store(false)
 		d.document = q.build(s.ctx, s.all, s.result)
 	}
 	documents[id] = d
 	s.documents.Store(&documents)
+	s.changed.Store(false)
 	s.resized()
 	return d
 }

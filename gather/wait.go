@@ -23,7 +23,7 @@ func (s *set) document(ctx context.Context, q *question) (*document, error) {
 		now, current := time.Now(), line{q.entry, q.entry.Changes()}
 		if documents := s.documents.Load(); documents != nil {
 			d := (*documents)[documentKey{q.note, q.origin}]
-			if d != nil && d.line == current && (now.Before(d.fresh) || s.asking.Load() && now.Before(d.usable)) {
+			if d != nil && d.line == current && (now.Before(d.fresh) && !s.changed.Load() || (s.asking.Load() || s.building.Load()) && now.Before(d.usable)) {
 				return d.document, nil
 			}
 		}
