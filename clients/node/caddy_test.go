@@ -248,7 +248,7 @@ func TestAnApplicationAsksOverTLS(t *testing.T) {
 	allJoin(t, 2)
 	c.Expect("/http/view/names", http.StatusOK, `["fastify5"]`)
 	c.Expect("/fastify5/view/names", http.StatusOK, `[]`)
-	other.says("the party is not reached")
+	other.says("the party cannot be reached")
 }
 
 // block returns the first block of a language in the README.

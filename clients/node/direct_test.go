@@ -32,6 +32,6 @@ func TestAnApplicationAsksOneGuest(t *testing.T) {
 		console.log(JSON.stringify(said))
 	`)
 	const each = `["shop"],"shop",["größe & co"],"größe & co",[],null,["größe & co","shop"],"größe & co"`
-	const wrong = `"a guest's name is a text that is not empty"`
+	const wrong = `"a guest's name must be a text that is not empty"`
 	check.Equal(t, got, "["+each+","+each+","+wrong+","+wrong+","+wrong+","+wrong+"]\n")
 }

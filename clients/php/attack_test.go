@@ -134,14 +134,14 @@ func TestTheKeyGoesNowhereElse(t *testing.T) {
 		"php":              {"php://input; mac=" + mac(key, "php://input")},
 		"a header":         {there + "\tX; mac=" + mac(key, there+"\tX")},
 	} {
-		if _, body, _ := get(t, "http://"+address+links("", "", "shop:cart"), http.Header{"Party-Ask": headers}); !strings.Contains(body, "Party-Ask is not believed") {
+		if _, body, _ := get(t, "http://"+address+links("", "", "shop:cart"), http.Header{"Party-Ask": headers}); !strings.Contains(body, "Party-Ask is not trusted") {
 			t.Errorf("%s: %s", name, body)
 		}
 		if requests, _ := attacker.seen(); len(requests) > 0 {
 			t.Errorf("%s: %q is believed: %v", name, headers, requests[0].Header)
 		}
 	}
-	if strings.Contains(output.String(), key) || strings.Count(output.String(), "Party-Ask is not believed") != 1 {
+	if strings.Contains(output.String(), key) || strings.Count(output.String(), "Party-Ask is not trusted") != 1 {
 		t.Errorf("in the log: %s", output)
 	}
 	for _, header := range []string{there + ";mac=" + mac(key, there), there + " ; other=x; MAC=" + mac(key, there) + "; y", there + "; line=a.1; mac=" + mac(key, there+"; line=a.1")} {
@@ -207,9 +207,9 @@ func TestAnswersThatAreNone(t *testing.T) {
 		"two results":               {partytest.JSON("[{},{}]"), "one result for each question", false},
 		"deep":                      {partytest.JSON(strings.Repeat("[", 1e5)), "one result for each question", false},
 		"nothing":                   {raw("", nil), "cut off", false},
-		"no HTTP":                   {raw("220 mail.example.com ESMTP\r\n", nil), "no HTTP", false},
-		"a line without end":        {raw("HTTP/1.1 200 ", trickle(strings.Repeat("x", 1<<12), 0)), "no HTTP", false},
-		"a head without end":        {raw(ok, trickle("A: b\r\n", 0)), "head without end", false},
+		"no HTTP":                   {raw("220 mail.example.com ESMTP\r\n", nil), "not HTTP", false},
+		"a line without end":        {raw("HTTP/1.1 200 ", trickle(strings.Repeat("x", 1<<12), 0)), "not HTTP", false},
+		"a head without end":        {raw(ok, trickle("A: b\r\n", 0)), "endless head", false},
 		"100 without end":           {raw("", trickle("HTTP/1.1 100 Continue\r\n\r\n", 0)), "too long", false},
 		"a body without end":        {raw(ok+"\r\n", trickle(strings.Repeat("x", 1<<16), 0)), "too long", false},
 		"chunks without end":        {raw(ok+"Transfer-Encoding: chunked\r\n\r\n", trickle("10\r\n0123456789abcdef\r\n", 0)), "too long", false},
@@ -298,7 +298,7 @@ func TestAPartyThatIsDown(t *testing.T) {
 	if n := strings.Count(output.String(), "not reached"); n != 1 {
 		t.Errorf("%d times in the log: %s", n, output)
 	}
-	if !strings.Contains(output.String(), fmt.Sprintf("Caddy was not reached at %s: no connection: Connection refused; it is left alone for 1 s", there)) {
+	if !strings.Contains(output.String(), fmt.Sprintf("Caddy could not be reached at %s: no connection: Connection refused; it is left alone for 1 s", there)) {
 		t.Errorf("%s", output)
 	}
 }

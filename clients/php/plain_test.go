@@ -39,7 +39,7 @@ func TestAPlainApplicationIsAGuest(t *testing.T) {
 			`"shop:none":"OutOfBoundsException: nobody has the page \"shop:none\"","none":"OutOfBoundsException: nobody has the page \"none\"",` +
 			`"colon":"/php/posts/:slug"}`,
 		links("/php", "", "post", "up", "shop:item"): `{"post":"InvalidArgumentException: the page \"post\": the template /posts/{slug} needs a value for slug",` +
-			`"up":"InvalidArgumentException: the page \"up\": the template /a/../b cannot be a link: its path has an empty segment, or one that is . or ..","shop:item":"OutOfBoundsException: nobody has the page \"shop:item\""}`,
+			`"up":"InvalidArgumentException: the page \"up\": the template /a/../b cannot be a link: its path has a segment that is empty, . or ..","shop:item":"OutOfBoundsException: nobody has the page \"shop:item\""}`,
 	} {
 		p.pageIs(path, want)
 	}
@@ -54,7 +54,7 @@ func TestAPlainApplicationIsAGuest(t *testing.T) {
 		}
 	}
 	for _, want := range []string{
-		`wsgi_party info: Caddy is told of 9 pages and 3 services, but not of "\u00fcber" (its name is not 1 to 64 letters, digits and . _ : -), "up" (its path has an empty segment, or one that is . or ..), "\"</script>" (its name `,
+		`wsgi_party info: Caddy is told of 9 pages and 3 services, but not of "\u00fcber" (its name is not 1 to 64 letters, digits and . _ : -), "up" (its path has a segment that is empty, . or ..), "\"</script>" (its name `,
 		"wsgi_party error: the service user failed: LogicException: unlucky in ",
 		"wsgi_party error: the service user failed: InvalidArgumentException: the answer is nothing that JSON can carry: Inf and NaN",
 	} {

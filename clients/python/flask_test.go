@@ -93,7 +93,7 @@ func TestFlaskApplicationsAreGuestsOfOneParty(t *testing.T) {
 			"INFO:wsgi_party:flask_shop tells the party of pages: 4, and services: 1 (name)",
 			"flask_shop leaves out ",
 			"index as / (Caddy is told /page/<int:page>, and one name has one template: give this route an endpoint of its own)",
-			"a b (a name is 1 to 64 of", "</script> (its variable 'year' is filled up with zeros)",
+			"a b (a name has 1 to 64 of", "</script> (its variable 'year' is filled up with zeros)",
 		} {
 			if shop.timesSaid(said) != 1 {
 				t.Errorf("not said once: %s", said)

@@ -305,7 +305,7 @@ class UnreachedTest(Case):
         self.assertEqual(self.ask(2, "WARNING", "WARNING"), [["ours"]] * 2)
         self.assertEqual(self.server.tries, 2)
         self.ask(1, "WARNING", "WARNING")
-        self.assertIn("Caddy was not reached 3 times in a row", self.logs[0])
+        self.assertIn("Caddy could not be reached 3 times in a row", self.logs[0])
         self.assertEqual(self.ask(20), [["ours"]] * 20)
         self.assertEqual(self.party.ask_first("x", None), "ours")
         with self.assertRaises(HighAndDry):

@@ -335,7 +335,7 @@ class AskTest(Case):
             {"service": "y", "payload": 2, "first": True, "guest": "größe & co"},
         )
         for name in ("", 7, "\ud800"):
-            with self.assertRaisesRegex(ValueError, "is no name of a guest"):
+            with self.assertRaisesRegex(ValueError, "is not a guest's name"):
                 self.guest.ask("x", guest=name)
 
     def test_nowhere_to_ask(self):
@@ -463,7 +463,7 @@ class ServicesTest(unittest.TestCase):
     def test_names(self):
         services = Services()
         for name in ("", "a b", "x" * 65, None, 7, "ü", "a/b"):
-            with self.assertRaisesRegex(ValueError, "no name of a service"):
+            with self.assertRaisesRegex(ValueError, "is not a service name"):
                 services.service(name)
         handler = services.service("a.b:c")(lambda payload: 1)
         self.assertIs(services.get("a.b:c"), handler)

@@ -159,7 +159,7 @@ class KeyFileTest(Case):
                     self.assertEqual(invite(port).body, b"nothing here")
             self.write(KEY.encode() + b"\n")
             self.pass_time()
-            with self.says("is there"):
+            with self.says("exists now"):
                 self.assertEqual(invite(port).status, 200)
                 self.assertEqual(ask(port, "/__invite__/partyline/ping.0").json(), "pong")
 
@@ -265,11 +265,11 @@ class PartyAskTest(Case):
             party_ask("http://a b/"), party_ask("http://a\t/"), "\ud800; mac=" + mac,
             good + "\ud800", party_ask("ftp://x/"), party_ask("http://"), party_ask("evil"),
         ):
-            with self.subTest(header), self.says("Party-Ask is not believed"):
+            with self.subTest(header), self.says("Party-Ask header is not trusted"):
                 self.assertIsNone(self.hear(header, header))
 
     def test_no_key_believes_nobody(self):
-        with self.says("Party-Ask is not believed"):
+        with self.says("Party-Ask header is not trusted"):
             whereabouts = Whereabouts(Keys(path=self.path + "x"))
             with mock.patch.object(_settings.logger, "warning"):
                 whereabouts._keys.get()
@@ -284,7 +284,7 @@ class PartyAskTest(Case):
 
     def test_the_last_that_was_believed_is_remembered(self):
         first, second = party_ask("http://127.0.0.1:1/"), party_ask("http://127.0.0.1:2/")
-        with self.says("not believed"):
+        with self.says("not trusted"):
             address = self.hear(first, second, "", "http://127.0.0.1:3/; mac=x", "")
         self.assertEqual(address.port, 2)
         self.assertEqual(self.hear(first, second, first).port, 1)
@@ -297,7 +297,7 @@ class PartyAskTest(Case):
         self.write(KEY.encode())
         whereabouts = Whereabouts(Keys(path=self.path))
         header = party_ask("http://127.0.0.1:1/", OTHER_KEY)
-        with self.says("not believed"):
+        with self.says("not trusted"):
             whereabouts.hear(header)
         self.write(OTHER_KEY.encode())
         self.pass_time()
@@ -347,7 +347,7 @@ class WSGIPartyTest(Case):
             guest = WSGIParty(app, ["/__invite__/"], key=KEY)
             app.pages["/"] = lambda environ: guest.ask_around("ping", None)
             port = stack.enter_context(serving(guest))
-            with self.says("Party-Ask is not believed"):
+            with self.says("Party-Ask header is not trusted"):
                 for header in (
                     address, address + "; mac=", party_ask(address, OTHER_KEY),
                     party_ask(address, "x" * 32), address + "; mac=" + MAC,

@@ -17,7 +17,7 @@ const SENDABLE = /^[!-~]{1,8192}$/
  */
 export function asksIn(bytes) {
   const batch = decode(bytes)
-  if (!Array.isArray(batch) || batch.length === 0 || batch.length > MAX_ASKS) throw new TypeError(`no list of 1 to ${MAX_ASKS} asks`)
+  if (!Array.isArray(batch) || batch.length === 0 || batch.length > MAX_ASKS) throw new TypeError(`not a list of 1 to ${MAX_ASKS} asks`)
   return batch.map((ask) => {
     if (ask === null || typeof ask !== 'object' || !Object.hasOwn(ask, 'payload')) throw new TypeError('an ask without a payload')
     const { payload, token, traceparent } = ask

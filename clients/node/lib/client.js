@@ -122,7 +122,7 @@ export class Client {
       request.destroy()
     }
     const unreached = (error) => fail(sent.isAnswered || request.reusedSocket ? error : new UnreachedError(error.message))
-    const timer = setTimeout(() => fail(new UnreachedError(`no whole answer in ${this.#timeout} ms`)), deadline - performance.now())
+    const timer = setTimeout(() => fail(new UnreachedError(`no complete answer in ${this.#timeout} ms`)), deadline - performance.now())
     request.on('error', unreached)
     request.on('response', (response) => {
       sent.isAnswered = true
@@ -153,7 +153,7 @@ export class Client {
     const isNew = this.#pause === 0
     this.#pause = Math.min(Math.max(this.#pause * 2, MIN_PAUSE), MAX_PAUSE)
     this.#askedAgain = performance.now() + this.#pause
-    if (isNew) this.#log.warn(`the party is not reached at ${this.address}, and left alone for up to ${MAX_PAUSE / 1000} s between tries: ${message}`)
+    if (isNew) this.#log.warn(`the party cannot be reached at ${this.address}, and is left alone for up to ${MAX_PAUSE / 1000} s between tries: ${message}`)
   }
 }
 

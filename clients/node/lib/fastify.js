@@ -24,7 +24,7 @@ export function attachToFastify(guest, party, fastify) {
     // Hooks of a plugin's own do not see requests without a route, as Caddy's are.
     fastify.route({ method: ['GET', 'POST'], url: '/__invite__/*', onRequest: (request, reply) => reply.callNotFound(), handler: notReached })
   } else if (!/^\(empty tree\)\s*$/.test(fastify.printRoutes())) {
-    guest.log.warn('routes that were declared before the party was there are no pages: write "await fastify.register(party)" before them')
+    guest.log.warn('routes that were declared before the party was registered are not pages: write "await fastify.register(party)" before them')
   }
   fastify.addHook('onReady', async () => guest.say())
   fastify.addHook('onRequest', (request, reply, done) => {

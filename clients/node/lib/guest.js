@@ -98,7 +98,7 @@ export class Guest {
     const said = believed(header, this.keys.all) ?? (this.keys.refresh() ? believed(header, this.keys.all) : undefined)
     if (said === undefined) {
       if (this.keys.all.length === 0 || this.#isTold) return // which the keys have said, or does not matter
-      if (!this.#hasRefused) this.log.warn('a Party-Ask that is not signed with the key (WSGI_PARTY_KEY) is ignored: the key is another one than that of wsgi_party_guest in the Caddyfile, or a visitor has sent it')
+      if (!this.#hasRefused) this.log.warn('a Party-Ask that is not signed with the key (WSGI_PARTY_KEY) is ignored: the key differs from that of wsgi_party_guest in the Caddyfile, or a visitor sent the header')
       this.#hasRefused = true
       return
     }
@@ -123,7 +123,7 @@ export class Guest {
     if (headers['party-token'] !== undefined) return isInvite || HREF.test(pathOf(url))
     if (isInvite) {
       // Any visitor can send one like it: without the path, which would be another one each time.
-      this.log.once('warn', `an invite of Caddy's has no Party-Token and is left to the application: there is a key here, and none in the Caddyfile. Write it into wsgi_party_guest there, as in: key {env.${this.name.replace(/\W/g, '_').toUpperCase() || 'MY'}_PARTY_KEY}`)
+      this.log.once('warn', `an invite from Caddy has no Party-Token and is left to the application: there is a key here, but none in the Caddyfile. Write it in wsgi_party_guest there, as in: key {env.${this.name.replace(/\W/g, '_').toUpperCase() || 'MY'}_PARTY_KEY}`)
     }
     return false
   }
@@ -218,7 +218,7 @@ export class Guest {
   serve(name, handler, { batch = true } = {}) {
     if (!isName(name)) throw new TypeError(`the service ${quote(name)} needs a name of 1 to 64 letters, digits and ._:-`)
     if (typeof handler !== 'function') throw new TypeError(`the service ${name} needs a handler: write party.service('${name}', (payload) => …)`)
-    if (this.#services.has(name)) throw new TypeError(`the service ${name} has a handler already`)
+    if (this.#services.has(name)) throw new TypeError(`the service ${name} already has a handler`)
     if (this.#services.size === MAX_SERVICES) throw new RangeError(`a guest has at most ${MAX_SERVICES} services`)
     this.#services.set(name, { handler, isBatched: batch })
   }
@@ -227,12 +227,12 @@ export class Guest {
   declare(name, path) {
     if (!isName(name)) throw new TypeError(`the page ${quote(name)} needs a name of 1 to 64 letters, digits and ._:-`)
     if (path === undefined) return
-    if (this.#declared.has(name)) throw new TypeError(`the page ${name} has a path already`)
+    if (this.#declared.has(name)) throw new TypeError(`the page ${name} already has a path`)
     try {
       this.#declared.set(name, new Path(path, this.#routes.dialect))
     } catch (error) {
       if (!(error instanceof PathError)) throw error
-      throw new TypeError(`the page ${name} cannot be at ${quote(path)}: ${error.message}, which no URI template can say. Write a path as /posts/:slug, one for each page`)
+      throw new TypeError(`the page ${name} cannot be at ${quote(path)}: ${error.message}, which no URI template can express. Write a path such as /posts/:slug, one for each page`)
     }
     this.#pages = undefined
   }

@@ -28,7 +28,7 @@ export class Keys {
     this.#log = log
     const short = this.#given.find(isShort)
     if (short) {
-      throw new RangeError(`a key (WSGI_PARTY_KEY) has ${short.length} bytes, and needs ${MIN_KEY} at least: make one with "openssl rand -base64 32"`)
+      throw new RangeError(`a key (WSGI_PARTY_KEY) has ${short.length} bytes, but needs at least ${MIN_KEY}: make one with "openssl rand -base64 32"`)
     }
   }
 

@@ -22,7 +22,7 @@ export function answer(guest, request, incoming, outgoing) {
       incoming.resume() // the rest of a body that is too long: unread, it would hold up the connection's next request
     },
     (error) => {
-      guest.log.error(`a request of Caddy's is not answered: ${error.message}`)
+      guest.log.error(`a request from Caddy is not answered: ${error.message}`)
       outgoing.destroy()
     },
   )

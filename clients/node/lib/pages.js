@@ -56,7 +56,7 @@ export class Pages {
           // One handler at two paths is one page, at the first of them.
           const isSame = route.handler === handlers.get(name)
           if (!isSame) other.add(name)
-          this.left.push([what, isSame ? 'its handler has a path already' : 'another route has that name'])
+          this.left.push([what, isSame ? 'its handler already has a path' : 'another route has that name'])
         }
       } catch (error) {
         if (!(error instanceof PathError)) throw error

@@ -74,8 +74,8 @@ export class Party {
   }
 
   async #ask({ service, payload, first, guest }) {
-    if (!isName(service)) throw new TypeError('a service is a text that is not empty')
-    if (guest !== undefined && !isName(guest)) throw new TypeError("a guest's name is a text that is not empty")
+    if (!isName(service)) throw new TypeError('a service must be a text that is not empty')
+    if (guest !== undefined && !isName(guest)) throw new TypeError("a guest's name must be a text that is not empty")
     const [answers] = await this.#guest.ask([{ service, payload: encode('the payload', payload), first, guest }])
     return answers
   }

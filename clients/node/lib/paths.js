@@ -121,7 +121,7 @@ class Parser {
       this.target.query = path.slice(at + 2, -1).split(',')
       this.at = path.length
     } else if (c === '{' || c === '?') {
-      throw new PathError('a part of it may be missing')
+      throw new PathError('it has an optional part')
     } else if ('()[]+!}'.includes(c)) {
       throw new PathError(`it has a pattern, "${c}"`)
     } else {
@@ -143,13 +143,13 @@ class Parser {
   }
 
   #rest(name) {
-    if (!this.text.endsWith('/')) throw new PathError('a wildcard is not all of a segment')
+    if (!this.text.endsWith('/')) throw new PathError('a wildcard is not a whole segment')
     this.text = this.text.slice(0, -1)
     this.#push(name, true)
   }
 
   #push(variable, isRest) {
-    if (!VARIABLE.test(variable)) throw new PathError(`the variable ${JSON.stringify(variable)} has a name that is not of letters, digits and _`)
+    if (!VARIABLE.test(variable)) throw new PathError(`the variable ${JSON.stringify(variable)} has a name with more than letters, digits and _`)
     this.#endText()
     this.target.parts.push({ variable, isRest })
   }
@@ -182,7 +182,7 @@ class Parser {
         return inner
       } else if (c === open) depth++
     }
-    throw new PathError(`it has a "${open}" without an end`)
+    throw new PathError(`it has a "${open}" without its end`)
   }
 }
 
@@ -197,7 +197,7 @@ function listOf(name, values) {
   const list = (Array.isArray(value) ? value : [value]).filter((element) => element !== undefined && element !== null)
   return list.map((element) => {
     if (typeof element === 'object' || typeof element === 'function' || typeof element === 'symbol') {
-      throw new TypeError(`the value ${name} is neither a text nor a number nor a list of these`)
+      throw new TypeError(`the value ${name} is not a text, a number or a list of these`)
     }
     return String(element)
   })

@@ -88,7 +88,7 @@ test('visitors do not fill the log, nor keep others from it', async (t) => {
   for (let i = 0; i < 20; i++) await fetchFrom(port, `/${i}`, { headers: { Accept: MANIFEST } })
   for (let i = 0; i < 20; i++) await fetchFrom(port, `/${i}`, { headers: { Accept: MANIFEST, 'Party-Token': `${i}` } })
   for (let i = 0; i < 20; i++) await fetchFrom(port, `/${i}`, { headers: { 'Party-Ask': `${i}; mac=${i}` } })
-  assert.deepEqual(said.map((line) => line.replace(/ (is|has) .*/, '')), ["warn wsgi-party: an invite of Caddy's", 'warn wsgi-party: a Party-Token', 'warn wsgi-party: a Party-Ask that'])
+  assert.deepEqual(said.map((line) => line.replace(/ (is|has) .*/, '')), ["warn wsgi-party: an invite from Caddy", 'warn wsgi-party: a Party-Token', 'warn wsgi-party: a Party-Ask that'])
 })
 
 /** Starts what answers as the function says, which has a socket of its own for each request. */

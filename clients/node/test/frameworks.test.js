@@ -169,7 +169,7 @@ for (const version of ['express4', 'express']) {
       search: '/search{?q,page}', innerHome: '/router/inner-a/{x}', both: '/router/inner-a/{x}/both', 'sub.page': '/sub/page', again: '/sub/again/x', either: '/one/z',
       pq: '/p', all: '/all', none: '/same', early: '/early', twice: '/twice', files: '/files{/rest*}',
     })
-    for (const said of ['12 pages', '"rx" at /^\\/rx/ (its path is a regular expression)', '"dup" at /dup2 (another route has that name)', '"twice" at /twice2 (its handler has a path already)', '"optional" at /optional', '(a part of it may be missing)', '/id/:id (no name)']) {
+    for (const said of ['12 pages', '"rx" at /^\\/rx/ (its path is a regular expression)', '"dup" at /dup2 (another route has that name)', '"twice" at /twice2 (its handler already has a path)', '"optional" at /optional', '(a part of it may be missing)', '/id/:id (no name)']) {
       assert.ok(all().includes(said), `${said} is not in ${all()}`)
     }
   })
@@ -231,7 +231,7 @@ for (const version of ['fastify4', 'fastify']) {
   test(`${version}: what is wrong with the options is an error of register`, async (t) => {
     const app = framework(version)()
     t.after(() => app.close().catch(() => {}))
-    await assert.rejects(async () => app.register(party, { key: 'short' }), /5 bytes, and needs 32/)
+    await assert.rejects(async () => app.register(party, { key: 'short' }), /5 bytes, but needs at least 32/)
   })
 
   test(`${version}: party(app) and hooks of replies`, async (t) => {
@@ -289,16 +289,16 @@ for (const [name, application] of Object.entries(applications)) {
 
 test('what is not an application is refused', () => {
   for (const bad of [{}, 7, () => {}]) assert.throws(() => party(bad, { key }), /party\(createServer\(handler\)\)/)
-  assert.throws(() => party(undefined, { key: 'short' }), /5 bytes, and needs 32/)
+  assert.throws(() => party(undefined, { key: 'short' }), /5 bytes, but needs at least 32/)
   assert.throws(() => party(undefined, { url: 'http://localhost' }), /no key/)
   assert.throws(() => party(undefined, { key, url: 'ftp://localhost' }), /http:\/\/host:port\/path/)
   const line = party(undefined, { key })
   assert.throws(() => line.page('a b', '/'), /letters, digits/)
   assert.throws(() => line.page('a', '/x{/:y}'), /the page a cannot be at "\/x\{\/:y\}": a part of it may be missing/)
   line.page('a', '/')
-  assert.throws(() => line.page('a', '/b'), /has a path already/)
+  assert.throws(() => line.page('a', '/b'), /already has a path/)
   assert.throws(() => line.service('a/b', () => 1), /letters, digits/)
   assert.throws(() => line.service('a', 1), /needs a handler/)
   line.service('a', () => 1)
-  assert.throws(() => line.service('a', () => 1), /has a handler already/)
+  assert.throws(() => line.service('a', () => 1), /already has a handler/)
 })

@@ -30,7 +30,7 @@ final class Batch
         $batch = Json::decode($body, 2);
         // To PHP {"0": …} is a list, too.
         if (!is_array($batch) || $batch === [] || count($batch) > self::MOST || !str_starts_with(ltrim($body), '[')) {
-            throw new \UnexpectedValueException('no list of 1 to ' . self::MOST . ' asks');
+            throw new \UnexpectedValueException('not a list of 1 to ' . self::MOST . ' asks');
         }
         return array_map(static function (mixed $ask): array {
             if (!is_array($ask) || !array_key_exists('payload', $ask)) {

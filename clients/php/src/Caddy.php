@@ -81,7 +81,7 @@ final class Caddy
         if ($this->url !== '') {
             return $this->url;
         }
-        $why = 'Caddy has not said where: write ask_on into its wsgi_party, or set WSGI_PARTY_URL';
+        $why = 'Caddy has not said where: write ask_on in its wsgi_party, or set WSGI_PARTY_URL';
         if (!$this->keys->areExpected()) {
             throw new \RuntimeException('WSGI_PARTY_KEY is not set. (php-fpm passes on only what its pool has, as env[WSGI_PARTY_KEY])');
         }
@@ -91,7 +91,7 @@ final class Caddy
                 Wire::parse($address);
                 $this->believed = $address;
             } catch (\DomainException|\InvalidArgumentException $error) {
-                $why = 'the header Party-Ask is not believed: ' . $error->getMessage();
+                $why = 'the header Party-Ask is not trusted: ' . $error->getMessage();
                 $this->log->warnOnce('Party-Ask', $why);
             }
         }
@@ -113,7 +113,7 @@ final class Caddy
         $pause = is_array($down) ? (float) $down['pause'] : 0.0;
         if (is_array($down)) {
             if ($now < $down['until']) {
-                throw new \RuntimeException("Caddy was not reached at $address, and is left alone for $pause s");
+                throw new \RuntimeException("Caddy could not be reached at $address, and is left alone for $pause s");
             }
             $this->memory->keep("down $address", ['until' => $now + $pause, 'pause' => $pause]); // while this one tries
         }
@@ -124,7 +124,7 @@ final class Caddy
         } catch (\RuntimeException $error) {
             $pause = max(1.0, min(self::MAX_PAUSE, 2 * $pause));
             $this->memory->keep("down $address", ['until' => hrtime(true) / 1e9 + $pause, 'pause' => $pause]);
-            $this->log->say('warning', "Caddy was not reached at $address: {$error->getMessage()}; it is left alone for $pause s");
+            $this->log->say('warning', "Caddy could not be reached at $address: {$error->getMessage()}; it is left alone for $pause s");
             throw $error;
         }
         if (is_array($down)) {

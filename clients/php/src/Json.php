@@ -26,7 +26,7 @@ final class Json
         try {
             $json = json_encode($value, JSON_THROW_ON_ERROR | JSON_UNESCAPED_SLASHES | JSON_PRESERVE_ZERO_FRACTION, self::MAX_DEPTH);
         } catch (\JsonException $error) {
-            throw new \InvalidArgumentException("$what is nothing that JSON can carry: {$error->getMessage()}", 0, $error);
+            throw new \InvalidArgumentException("$what cannot be JSON: {$error->getMessage()}", 0, $error);
         }
         if (str_contains($json, '\u0000') && preg_match('/"(?:[^"\\\\]++|\\\\[^u]|\\\\u(?!0000))*+\\\\u0000(?:[^"\\\\]++|\\\\.)*+":/', $json) !== 0) {
             throw new \InvalidArgumentException("$what has a NUL in the name of a member");
@@ -38,7 +38,7 @@ final class Json
     public static function payload(string $what, mixed $value): string
     {
         $json = self::encode($what, $value);
-        return strlen($json) <= self::MAX_PAYLOAD ? $json : throw new \InvalidArgumentException("$what has " . strlen($json) . ' bytes as JSON, and may have ' . self::MAX_PAYLOAD);
+        return strlen($json) <= self::MAX_PAYLOAD ? $json : throw new \InvalidArgumentException("$what has " . strlen($json) . ' bytes as JSON, but may have at most ' . self::MAX_PAYLOAD);
     }
 
     /**

@@ -89,7 +89,7 @@ final class Keys
             }
         }
         if (strlen($partyAsk) > self::MAX_PARTY_ASK || count($macs) !== 1 || count($lines) > 1 || !preg_match('/^[!-~]+$/D', $parts[0])) {
-            throw new \DomainException('it is not an address with its mac');
+            throw new \DomainException('it is not an address and its mac');
         }
         $said = $parts[0] . ($lines === [] ? '' : "; line=$lines[0]");
         if (!$this->signed("wsgi_party ask v1\0$said", $macs[0])) {
@@ -111,7 +111,7 @@ final class Keys
     /** Says why there are no keys, though they are expected. */
     public function none(): string
     {
-        return "$this->file, where the key is to be, is not there yet, or PHP may not read it";
+        return "$this->file, the file of the key, does not exist yet, or PHP may not read it";
     }
 
     public static function base64url(string $bytes): string
@@ -136,7 +136,7 @@ final class Keys
         restore_error_handler();
         try {
             if (strlen($text) > self::MAX_FILE) {
-                throw new \InvalidArgumentException("$this->file has more than " . self::MAX_FILE . ' bytes, and is not a file of keys');
+                throw new \InvalidArgumentException("$this->file has more than " . self::MAX_FILE . ' bytes: it is not a file of keys');
             }
             $this->keys = self::parse($text, $this->file) ?: $this->keys;
         } catch (\InvalidArgumentException $error) {
@@ -150,7 +150,7 @@ final class Keys
         $keys = preg_split('/\s+/', $text, -1, PREG_SPLIT_NO_EMPTY) ?: [];
         foreach ($keys as $key) {
             if (strlen($key) < self::LEAST || preg_match('/[\x00-\x1f\x7f]/', $key)) {
-                throw new \InvalidArgumentException("a key in $where has " . strlen($key) . ' bytes, and needs ' . self::LEAST . ' or more, without control characters: make one with `openssl rand -base64 32`');
+                throw new \InvalidArgumentException("a key in $where has " . strlen($key) . ' bytes, but needs ' . self::LEAST . ' or more, without control characters: make one with `openssl rand -base64 32`');
             }
         }
         return $keys;

@@ -124,7 +124,7 @@ final class Party
     public function service(string $name, callable $handler, bool $batch = true): self
     {
         if (!Manifest::isName($name)) {
-            throw new \InvalidArgumentException('the name of a service is 1 to 64 letters, digits and . _ : -, and not ' . Log::quote($name));
+            throw new \InvalidArgumentException('the name of a service has 1 to 64 letters, digits and . _ : -, unlike ' . Log::quote($name));
         }
         $this->services[$name] = $handler;
         if (!$batch) {
@@ -171,7 +171,7 @@ final class Party
         $isInvite = $this->method() === 'GET' && $this->header('ACCEPT') === self::MANIFEST_TYPE;
         if ($token === '') {
             if ($isInvite) {
-                $this->logger->warnOnce('unsigned', 'the invite to ' . Log::quote($path) . ' has no Party-Token and is left to the application: there is a key here, and none in the Caddyfile. Write it into wsgi_party_guest there');
+                $this->logger->warnOnce('unsigned', 'the invite to ' . Log::quote($path) . ' has no Party-Token and is left to the application: there is a key here, but none in the Caddyfile. Write it in wsgi_party_guest there');
             }
             return null;
         }

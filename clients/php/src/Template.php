@@ -104,7 +104,7 @@ final class Template
                 $value instanceof \BackedEnum => (string) $value->value,
                 is_array($value) && $listName === null => self::textual($value, (string) $name),
                 $value === null => null,
-                default => throw new \InvalidArgumentException('the value of ' . Log::quote($listName ?? (string) $name) . ' is of type ' . get_debug_type($value) . ', for which a URL has no form'),
+                default => throw new \InvalidArgumentException('the value of ' . Log::quote($listName ?? (string) $name) . ' is of type ' . get_debug_type($value) . ', which a URL cannot express'),
             };
             if (is_string($values[$name]) && !preg_match('//u', "$name{$values[$name]}")) {
                 throw new \InvalidArgumentException('the value of ' . Log::quote($listName ?? (string) $name) . ' is not in UTF-8');
@@ -134,7 +134,7 @@ final class Template
             }
             if (isset($spec[3])) {
                 if (!is_string($value)) {
-                    throw new \InvalidArgumentException("the template $this->text needs a text for $name, of which it has the first $spec[3] characters");
+                    throw new \InvalidArgumentException("the template $this->text needs a text for $name, since it takes the first $spec[3] characters");
                 }
                 $value = preg_match("/^.{0,$spec[3]}/us", $value, $first) ? $first[0] : '';
             }
@@ -167,8 +167,8 @@ final class Template
             $path = $decoded;
         }
         return match (true) {
-            preg_match('~[\x00-\x1f\x7f\\\\]|\xc2[\x80-\x9f]|\xe2\x80[\xa8\xa9]~', $path) === 1 => 'there is a control character or a backslash in its path',
-            preg_match(self::ASTRAY, $path) === 1 => 'its path has an empty segment, or one that is . or ..',
+            preg_match('~[\x00-\x1f\x7f\\\\]|\xc2[\x80-\x9f]|\xe2\x80[\xa8\xa9]~', $path) === 1 => 'its path has a control character or a backslash',
+            preg_match(self::ASTRAY, $path) === 1 => 'its path has a segment that is empty, . or ..',
             default => null,
         };
     }

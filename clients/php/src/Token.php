@@ -46,7 +46,7 @@ final class Token
             $age < 0 || $age > self::MAX_AGE => 'it is good for too long',
             time() < $claims['iat'] - self::LEEWAY || time() >= $claims['exp'] + self::LEEWAY => 'it has expired, or the clocks differ',
             $claims['aud'] === '' || ($guest !== '' && $claims['aud'] !== $guest) => 'it is for another guest',
-            !preg_match(Party::MOUNT, $claims['mnt']) || !str_starts_with(self::path($claims['htu']) . '/', $claims['mnt'] . '/') => 'it is for no path below its mount',
+            !preg_match(Party::MOUNT, $claims['mnt']) || !str_starts_with(self::path($claims['htu']) . '/', $claims['mnt'] . '/') => 'its path is not below its mount',
             default => null,
         });
         return new self($text, $claims);

@@ -130,7 +130,7 @@ final class Wire
         [$length, $isChunked] = [null, false];
         for ($lines = 0; ($line = $this->line()) !== ''; $lines++) {
             if ($lines === self::MAX_HEAD_LINES) {
-                throw new \UnexpectedValueException('its answer has a head without end');
+                throw new \UnexpectedValueException('its answer has an endless head');
             }
             if (preg_match('/^Content-Length:[ \t]*(\d{1,10})[ \t]*$/Di', $line, $found)) {
                 $length = (int) $found[1];
@@ -196,7 +196,7 @@ final class Wire
         do {
             $left = $this->deadline - hrtime(true) / 1e9;
             if ($left <= 0) {
-                throw new \RuntimeException('it has not answered in time');
+                throw new \RuntimeException('it did not answer in time');
             }
             $reads = $writing ? [] : [$this->stream];
             $writes = $writing ? [$this->stream] : [];

@@ -71,14 +71,14 @@ final class PartyTest extends TestCase
 
     public static function unusable(): iterable
     {
-        yield [['key' => 'secret'], 'a key in WSGI_PARTY_KEY has 6 bytes, and needs 32 or more'];
+        yield [['key' => 'secret'], 'a key in WSGI_PARTY_KEY has 6 bytes, but needs 32 or more'];
         yield [['key' => self::KEY . ' short'], 'has 5 bytes'];
         yield [['key' => self::KEY . "\x07"], 'without control characters'];
         yield [['url' => 'http://127.0.0.1:2080/'], 'there is a WSGI_PARTY_URL to ask at, but no WSGI_PARTY_KEY'];
         foreach (['127.0.0.1:2080', '/run/party.sock', 'ftp://a/', 'http://', 'http://a b/', 'http://a/?b', 'http://a/#b', "http://a/\r\nX: y", 'http://u:p@a/', 'unix/run', 'http://a:999999/'] as $url) {
             yield $url => [['key' => self::KEY, 'url' => $url], 'neither http://host:port/ nor unix//path'];
         }
-        yield [['services' => ['no name' => 'strlen']], 'the name of a service is 1 to 64 letters'];
+        yield [['services' => ['no name' => 'strlen']], 'the name of a service has 1 to 64 letters'];
     }
 
     public function testTheKeyIsNotShown(): void
@@ -113,7 +113,7 @@ final class PartyTest extends TestCase
         try {
             $this->assertTrue($party->isGuest());
             $this->assertSame(401, self::status($party, self::invite()));
-            $this->assertStringContainsString("$file, where the key is to be, is not there yet", $logged[0]);
+            $this->assertStringContainsString("$file, the file of the key, does not exist yet", $logged[0]);
             do { // again where the machine was so busy that it took a second
                 usleep(1_050_000);
                 $began = microtime(true);

@@ -328,7 +328,7 @@ class SettingsTest(Case):
             "try: party_url('a:b')",
             "except Exception as e: print(type(e).__name__)",
         )
-        self.assertEqual(printed, "['a']\n[] [] 7\n'' is no name of a guest\nNoReverseMatch")
+        self.assertEqual(printed, "['a']\n[] [] 7\n'' is not a guest's name\nNoReverseMatch")
 
     def test_the_middleware_is_there_once(self):
         name = "wsgi_party.django.middleware.party"

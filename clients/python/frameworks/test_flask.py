@@ -551,7 +551,7 @@ class PartyTest(Case):
             header = {"Party-Ask": party_ask(self.caddy.url, key)}
             got = send(ports[name], "GET", "/", headers=header).json()
             self.assertEqual(got, ["Bearer " + key])
-        with self.assertRaisesRegex(RuntimeError, "has a Party already"):
+        with self.assertRaisesRegex(RuntimeError, "already has a Party"):
             party.init_app(app)
 
     def test_a_short_key_is_refused_and_not_told(self):

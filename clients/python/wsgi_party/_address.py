@@ -85,7 +85,7 @@ class Whereabouts:
                 return ""
             # What is at fault may be a visitor, so that it is not said again and again.
             self._once.warn(
-                "header", "a header Party-Ask is not believed: %s. If no visitor can send"
+                "header", "a Party-Ask header is not trusted: %s. If no visitor can send"
                 " requests past Caddy, the keys here and there differ", error,
             )
             return ""  # for the file of keys may change
@@ -112,7 +112,7 @@ class Whereabouts:
             signed += b"; line=" + line.encode("utf-8", "replace")
         if not self._is_mac(mac, signed):
             if not (self._keys.look_again() and self._is_mac(mac, signed)):
-                raise ValueError("its mac is not made with the key")
+                raise ValueError("its mac was not made with the key")
         return Address.parse(text), line
 
     def _is_mac(self, mac: str, signed: bytes) -> bool:

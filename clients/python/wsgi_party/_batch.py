@@ -59,7 +59,7 @@ def asks_in(body: bytes) -> List[Ask]:
     """
     batch = decode(body)
     if not isinstance(batch, list) or not 1 <= len(batch) <= MAX_ASKS:
-        raise ValueError(f"no list of 1 to {MAX_ASKS} asks")
+        raise ValueError(f"not a list of 1 to {MAX_ASKS} asks")
     return [_ask(element) for element in batch]
 
 

@@ -79,8 +79,8 @@ class Breaker:
             self._again = time.monotonic() + self._pause
         if not reached and before == self.tolerated:
             logger.warning(
-                "Caddy was not reached%s, and is asked once in %g s, or less often, until it"
-                " is: the other guests' answers are missing so long",
+                "Caddy could not be reached%s, and is tried every %g s, or less often, until it"
+                " can be: until then, the other guests' answers are missing",
                 f" {before + 1} times in a row" if before else "", self.pause,
             )
         elif reached and before > self.tolerated:

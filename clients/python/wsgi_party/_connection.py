@@ -229,5 +229,5 @@ def until(deadline: float) -> float:
     """Returns the seconds that are left."""
     seconds = deadline - time.monotonic()
     if seconds <= 0:
-        raise socket.timeout("Caddy has not answered in time")
+        raise socket.timeout("Caddy did not answer in time")
     return seconds

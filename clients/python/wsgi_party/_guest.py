@@ -289,7 +289,7 @@ class Guest(Line):
         :returns: a list of answers for each question.
         """
         if guest is not None and not can_be_asked(guest):
-            raise ValueError(f"{guest!r} is no name of a guest")
+            raise ValueError(f"{guest!r} is not a guest's name")
         questions = list(questions)
         answers: List[List[Any]] = [[] for _ in questions]
         places, asks = [], []
@@ -302,7 +302,7 @@ class Guest(Line):
             except NoJSON as error:
                 self.once.warn(
                     ("payload", service),
-                    "%s is not asked for, since %s: ask with the few texts and numbers that"
+                    "%s is not asked for, because %s: ask with the few texts and numbers that"
                     " matter, in lists and dicts", service, error,
                 )
         for i, (found, _) in zip(places, self._results(asks)):
@@ -314,8 +314,8 @@ class Guest(Line):
         caddy, keys = self.caddy, self.keys.get()
         if caddy is None and keys:
             self.once.warn(
-                "address", "Caddy has not said where to ask it, so that nothing of other"
-                " applications is known here: write ask_on into wsgi_party in the Caddyfile,"
+                "address", "Caddy has not said where to ask, so nothing of other"
+                " applications is known here: write ask_on in wsgi_party in the Caddyfile,"
                 " or set WSGI_PARTY_URL",
             )
         if caddy is None or not keys or not asks:

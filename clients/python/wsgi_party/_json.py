@@ -85,7 +85,7 @@ def _find_uncarried(
             elif not is_utf8(name) or "\0" in name:
                 why = "its name has a NUL or a lone surrogate"
             elif name in seen:
-                why = "a name that is there twice"
+                why = "a name that occurs twice"
             seen.add(name)
         if not why:
             why = _why_uncarried(member)

@@ -112,8 +112,8 @@ class Line:
         """Says once that there is an invite, and a key on this side alone."""
         self.once.warn(
             "unsigned",
-            "the invite of Caddy's to %s has no Party-Token and is left to the application:"
-            " there is a key here (WSGI_PARTY_KEY), and none in the Caddyfile. Write it into"
+            "Caddy's invite to %s has no Party-Token and is left to the application:"
+            " there is a key here (WSGI_PARTY_KEY), but none in the Caddyfile. Write it in"
             " wsgi_party_guest there, as in: key {env.%s_PARTY_KEY}",
             received.path.decode("latin-1"),
             re.sub(r"\W", "_", self.name, flags=re.ASCII).upper() or "MY",

@@ -185,7 +185,7 @@ class Links:
         try:
             return encode("link", {"name": name, "values": plain(values)}, MAX_BODY)
         except NoJSON as error:
-            self._once.warn(("link", name), "nobody is asked for a link to %r: %s", name, error)
+            self._once.warn(("link", name), "cannot ask for a link to %r: %s", name, error)
             return None
 
     def _checked(self, urls: Optional[List[Any]]) -> Optional[str]:

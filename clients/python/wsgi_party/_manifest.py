@@ -40,7 +40,7 @@ class Pages:
         :param template: relative to the mount.
         """
         if not is_name(name):
-            self.leave_out(name, "a name is 1 to 64 of A-Z a-z 0-9 . _ : -")
+            self.leave_out(name, "a name has 1 to 64 of A-Z a-z 0-9 . _ : -")
         elif name not in self.templates:
             self.templates[name] = template
 

@@ -151,7 +151,7 @@ class WSGIParty:
         """
         if isinstance(invites, (str, bytes)):
             raise TypeError(
-                f"invites are the one string {invites!r}, and not a list of paths:"
+                f"invites are the one string {invites!r}, not a list of paths:"
                 f" write invites=[{invites!r}], or a comma after it, ({invites!r},)"
             )
         with within(current, Handled(inviting=True)):
@@ -171,7 +171,7 @@ class WSGIParty:
         :param handler: see :meth:`PartylineOperator.connect`.
         """
         if self._guest.keys and not is_name(service_name):
-            logger.warning("service %r has a name that is not told to Caddy", service_name)
+            logger.warning("service %r has a name that Caddy is not told", service_name)
         # Both calls are atomic, so that no lock is needed.
         self.handlers.setdefault(service_name, []).append(handler)
 

@@ -170,7 +170,7 @@ class ProcessGuest(Line):
             if len(handlers) > MAX_HREFS:
                 self.once.warn(
                     ("handlers", service_name),
-                    "Caddy is told of the first %d handlers of the service %s, and not of more",
+                    "Caddy is told of only the first %d handlers of the service %s",
                     MAX_HREFS, service_name,
                 )
             services[service_name] = hrefs
@@ -261,7 +261,7 @@ class ProcessGuest(Line):
                 answers[i] = []
                 self.once.warn(
                     ("payload", service_name),
-                    "%s is asked for in this process only, and not through Caddy, since %s: ask"
+                    "%s is asked for in this process only, not through Caddy, because %s: ask"
                     " with the few texts and numbers that matter, in lists and dicts",
                     service_name, error,
                 )

@@ -38,7 +38,7 @@ class Services:
         def decorate(handler: H) -> H:
             with self._lock:
                 if self._handlers.get(name, handler) is not handler:
-                    raise ValueError(f"the service {name!r} has a handler already")
+                    raise ValueError(f"the service {name!r} already has a handler")
                 self._handlers[name] = handler
                 if not batch:
                     self.asked_alone |= {name}

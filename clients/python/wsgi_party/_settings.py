@@ -66,11 +66,11 @@ class Keys:
                 logger.warning(
                     "the file of keys (WSGI_PARTY_KEY_FILE) cannot be used: %s. It is read"
                     " again when it is needed%s", problem,
-                    "; what it held counts so long" if before else
-                    ", and until then this application is not a guest",
+                    "; until then, its last keys count" if before else
+                    "; until then, this application is not a guest",
                 )
             elif self._problem and not problem:
-                logger.info("the file of keys %s is there", self._path)
+                logger.info("the file of keys %s exists now", self._path)
             self._problem = problem
             return self._keys != before
 

@@ -47,7 +47,7 @@ class Template:
         :param slashes: whether its value may have some.
         """
         if not _VARIABLE.fullmatch(name):
-            raise Unsayable(f"its variable {name!r} has other characters than A-Z a-z 0-9 _")
+            raise Unsayable(f"its variable {name!r} has characters other than A-Z a-z 0-9 _")
         self._expressions += 1
         if self._expressions > MAX_EXPRESSIONS:
             raise Unsayable(f"it has more than {MAX_EXPRESSIONS} variables")

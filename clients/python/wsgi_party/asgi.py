@@ -110,7 +110,7 @@ class Party:
         if build is None:
             return False
         if getattr(build, "__module__", "") == __name__:
-            raise RuntimeError("the application has a Party already")
+            raise RuntimeError("the application already has a Party")
         if getattr(self.app, "middleware_stack", None) is not None:
             raise RuntimeError("the application has started: make its Party before")
         build_inner = build

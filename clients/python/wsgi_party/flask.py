@@ -86,7 +86,7 @@ class Party:
     def init_app(self, app: Flask) -> None:
         """Has an application take part."""
         if _EXTENSION in app.extensions:
-            raise RuntimeError(f"{app.name} has a Party already")
+            raise RuntimeError(f"{app.name} already has a Party")
         settings = Settings.read(**self._settings)  # type: ignore[arg-type]
         guest = Guest(settings, lambda pages: self._tell(app, pages), self._services, app.name)
         app.extensions[_EXTENSION] = self._guest = guest

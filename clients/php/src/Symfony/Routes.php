@@ -38,7 +38,7 @@ final class Routes
             $template = self::template($route, $host, $why);
             foreach ($names as $each) {
                 if (str_starts_with($each, '_') || $template === null) {
-                    $reasons[$each] = $template === null ? $why : 'it begins with _, as what is private to Symfony does';
+                    $reasons[$each] = $template === null ? $why : 'it begins with _, which is private to Symfony';
                 } else {
                     $templates[$each] = $template;
                     $optional = array_filter($route->compile()->getPathVariables(), $route->hasDefault(...));

@@ -21,7 +21,7 @@ def check_urlconf(**kwargs: Any) -> List[Any]:
     if _has_invite(get_resolver().url_patterns):
         return []
     return [Warning(
-        f"{settings.ROOT_URLCONF} has no path for invites, so that this project is not a guest.",
+        f"{settings.ROOT_URLCONF} has no path for invites, so this project is not a guest.",
         hint='Write path("__invite__/", include("wsgi_party.django.urls")) into urlpatterns.',
         id="wsgi_party.W001",
     )]
