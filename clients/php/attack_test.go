@@ -295,7 +295,7 @@ func TestAPartyThatIsDown(t *testing.T) {
 			t.Errorf("%d %s %v", status, body, took)
 		}
 	}
-	if n := strings.Count(output.String(), "not reached"); n != 1 {
+	if n := strings.Count(output.String(), "not be reached"); n != 1 {
 		t.Errorf("%d times in the log: %s", n, output)
 	}
 	if !strings.Contains(output.String(), fmt.Sprintf("Caddy could not be reached at %s: no connection: Connection refused; it is left alone for 1 s", there)) {

@@ -41,5 +41,5 @@ func TestAnApplicationAsksOneGuest(t *testing.T) {
 	command.Env = []string{"WSGI_PARTY_KEY=" + one, "WSGI_PARTY_URL=http://" + c.Endpoint + "/"}
 	output, err := command.CombinedOutput()
 	check.ErrorIf(t, err != nil, "%v", err)
-	check.Equal(t, string(output), `[["shop"],"shop",["größe & co"],"größe & co",[],"default",["größe & co","shop"],"größe & co","the guest's name is empty","the guest's name is nothi"]`)
+	check.Equal(t, string(output), `[["shop"],"shop",["größe & co"],"größe & co",[],"default",["größe & co","shop"],"größe & co","the guest's name is empty","the guest's name cannot b"]`)
 }

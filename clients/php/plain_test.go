@@ -56,7 +56,7 @@ func TestAPlainApplicationIsAGuest(t *testing.T) {
 	for _, want := range []string{
 		`wsgi_party info: Caddy is told of 9 pages and 3 services, but not of "\u00fcber" (its name is not 1 to 64 letters, digits and . _ : -), "up" (its path has a segment that is empty, . or ..), "\"</script>" (its name `,
 		"wsgi_party error: the service user failed: LogicException: unlucky in ",
-		"wsgi_party error: the service user failed: InvalidArgumentException: the answer is nothing that JSON can carry: Inf and NaN",
+		"wsgi_party error: the service user failed: InvalidArgumentException: the answer cannot be JSON: Inf and NaN",
 	} {
 		if !strings.Contains(f.Logged(t), want) {
 			t.Errorf("not in the log: %s", want)

@@ -169,7 +169,7 @@ for (const version of ['express4', 'express']) {
       search: '/search{?q,page}', innerHome: '/router/inner-a/{x}', both: '/router/inner-a/{x}/both', 'sub.page': '/sub/page', again: '/sub/again/x', either: '/one/z',
       pq: '/p', all: '/all', none: '/same', early: '/early', twice: '/twice', files: '/files{/rest*}',
     })
-    for (const said of ['12 pages', '"rx" at /^\\/rx/ (its path is a regular expression)', '"dup" at /dup2 (another route has that name)', '"twice" at /twice2 (its handler already has a path)', '"optional" at /optional', '(a part of it may be missing)', '/id/:id (no name)']) {
+    for (const said of ['12 pages', '"rx" at /^\\/rx/ (its path is a regular expression)', '"dup" at /dup2 (another route has that name)', '"twice" at /twice2 (its handler already has a path)', '"optional" at /optional', '(it has an optional part)', '/id/:id (no name)']) {
       assert.ok(all().includes(said), `${said} is not in ${all()}`)
     }
   })
@@ -294,7 +294,7 @@ test('what is not an application is refused', () => {
   assert.throws(() => party(undefined, { key, url: 'ftp://localhost' }), /http:\/\/host:port\/path/)
   const line = party(undefined, { key })
   assert.throws(() => line.page('a b', '/'), /letters, digits/)
-  assert.throws(() => line.page('a', '/x{/:y}'), /the page a cannot be at "\/x\{\/:y\}": a part of it may be missing/)
+  assert.throws(() => line.page('a', '/x{/:y}'), /the page a cannot be at "\/x\{\/:y\}": it has an optional part/)
   line.page('a', '/')
   assert.throws(() => line.page('a', '/b'), /already has a path/)
   assert.throws(() => line.service('a/b', () => 1), /letters, digits/)

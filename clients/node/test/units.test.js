@@ -22,8 +22,8 @@ test('paths become templates', () => {
   for (const [path, template] of Object.entries(templates)) if (template) assert.equal(new Path(path).template, template, path)
   assert.equal(new Path('/:x{[a-z]{2}}/:y{.+}', 'hono').template, '/{x}{/y*}')
   const refused = {
-    'x': 'begin with one slash', '//x': 'begin with one slash', '/o{/:a}': 'may be missing', '/o/:a?': 'may be missing', '/ab?c': 'may be missing', '/ab*': 'not all of a segment', '/:a*': 'repeated', '/:a+': 'repeated',
-    '/(a|b)': 'a pattern', '/c++': 'a pattern', '/:a(': 'without an end', '/:id/:id': 'two variables named id', '/:x/s{?x}': 'two variables', '/../x': '"." or ".."', '/%2e%2E/x': '"." or ".."', '/%252e%252e': '"." or ".."', '/a//b': 'two slashes',
+    'x': 'begin with one slash', '//x': 'begin with one slash', '/o{/:a}': 'an optional part', '/o/:a?': 'an optional part', '/ab?c': 'an optional part', '/ab*': 'not a whole segment', '/:a*': 'repeated', '/:a+': 'repeated',
+    '/(a|b)': 'a pattern', '/c++': 'a pattern', '/:a(': 'without its end', '/:id/:id': 'two variables named id', '/:x/s{?x}': 'two variables', '/../x': '"." or ".."', '/%2e%2E/x': '"." or ".."', '/%252e%252e': '"." or ".."', '/a//b': 'two slashes',
     '/a\\\\b': 'backslash', '/a\nb': 'control', '/a%00': 'control', '/\ud800': 'surrogate', '/:größe': 'letters, digits and _', '/:$x': 'letters, digits and _', ['/:a'.repeat(1) + Array.from({ length: 64 }, (_, i) => `/:a${i}`).join('')]: 'more than 64',
   }
   for (const [path, why] of Object.entries(refused)) assert.throws(() => new Path(path), (error) => error.message.includes(why), path)
@@ -141,7 +141,7 @@ test('keys of a file that comes later, and changes', (t) => {
     assert.ok(said.at(-1).includes(why), said.at(-1))
   }
   rmSync(file)
-  assert.match(String(new Keys('', import.meta.dirname, new Log(logger)).all.length + said.at(-1)), /0warn .*no file|0warn .*EISDIR/)
+  assert.match(String(new Keys('', import.meta.dirname, new Log(logger)).all.length + said.at(-1)), /0warn .*not a file|0warn .*EISDIR/)
   assert.deepEqual(new Keys(`${key} ${'z'.repeat(32)}`, '', new Log(logger)).all.length, 2)
 })
 
