@@ -24,7 +24,8 @@ type Placeholders struct {
 	logger   *zap.Logger
 }
 
-// PlaceholdersIn returns those of the party whose handler is being provisioned, nil if its config, as JSON, has none.
+// PlaceholdersIn returns those of the party whose handler is being provisioned, nil if its config, as JSON, has none. The
+// other ones that begin with http.wsgi_party. cost the party nothing: the handler that asks for them brings them along.
 func PlaceholdersIn(ctx caddy.Context, name, config string) (*Placeholders, error) {
 	if !strings.Contains(config, urlPrefix) {
 		return nil, nil
