@@ -59,7 +59,7 @@ func (s *service) ofOne(order *order, guest string, payload any) []connection {
 func (o *Operator) reaches(order *order) bool {
 	connections := order.of(o.only.Value())
 	for i := range connections { // which are long to copy
-		if connections[i].guest == o.only {
+		if c := &connections[i]; c.guest == o.only && !(o.here && c.away) {
 			return true
 		}
 	}
@@ -92,7 +92,7 @@ func (o *Operator) RemoteHandlers(service string, payload any) (n int) {
 		return 0
 	}
 	for _, c := range s.order.Load().of(o.only.Value()) {
-		if c.remote && c.guest == o.only {
+		if c.remote && c.guest == o.only && !(o.here && c.away) {
 			n++
 		}
 	}

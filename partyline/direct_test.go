@@ -270,6 +270,29 @@ func TestADirectAskMayBeginBeforeAnybodyWaits(t *testing.T) {
 	}
 }
 
+// TestADirectAskFindsAGuestOfAnotherNode, which is none for who asks only here.
+func TestADirectAskFindsAGuestOfAnotherNode(t *testing.T) {
+	for _, others := range []int{0, manyGuests} {
+		p := NewPartyline("main", Options{})
+		otherGuests(t, p, others, false)
+		connectRemote(t, p.OperatorOn("b", "shop"), "s", answerWith("away"))
+		asker := p.Operator("asker")
+		wantOf(t, asker, "shop", nil, "away")
+		for _, o := range []*Operator{asker.Here(), asker.Direct("shop").Here()} {
+			answers, err := o.Ask(t.Context(), "shop", "s", nil)
+			none, ok := errors.AsType[*NoSuchServiceError](err)
+			check.ErrorIf(t, len(answers) > 0 || !ok || none.Guest != "shop", "%v, %v", answers, err)
+			check.Equal(t, o.Direct("shop").RemoteHandlers("s", nil), 0, "remote handlers")
+		}
+		here := p.Operator("shop")
+		connect(t, here, "s", answerWith("here"))
+		wantOf(t, asker, "shop", nil, "here")
+		wantOf(t, asker.Here(), "shop", nil, "here")
+		here.Leave()
+		wantOf(t, asker, "shop", nil, "away")
+	}
+}
+
 // TestADirectAskCostsTheSameAmongAThousandGuests as alone, also where these have keys.
 func TestADirectAskCostsTheSameAmongAThousandGuests(t *testing.T) {
 	for name, connect := range map[string]func(*Operator) error{

@@ -110,9 +110,7 @@ func (s *service) enter(guest unique.Handle[string], m *membership) (displaced *
 	memberships := s.memberships[guest]
 	at := len(memberships)
 	if !m.away {
-		if first := slices.IndexFunc(memberships, func(m *membership) bool { return m.away }); first >= 0 {
-			at = first
-		}
+		at = sort.Search(at, func(i int) bool { return memberships[i].away })
 	}
 	if at == 0 && len(memberships) > 0 {
 		displaced = memberships[0]
@@ -187,14 +185,27 @@ func (s *service) remove(guest unique.Handle[string], m *membership) {
 	i := slices.Index(s.memberships[guest], m)
 	memberships := slices.Delete(s.memberships[guest], i, i+1)
 	s.memberships[guest] = memberships
-	if len(memberships) == 0 {
+	switch {
+	case len(memberships) == 0:
 		delete(s.memberships, guest)
-	} else if i == 0 {
+		s.leaveOut(guest)
+	case i == 0:
 		memberships[0].succeed(m)
-	}
-	if i == 0 {
 		s.rebuild()
 	}
+}
+
+// leaveOut takes a guest's connections out of the order, in which the others stay where they are. The
+// partyline must be locked.
+func (s *service) leaveOut(guest unique.Handle[string]) {
+	var connections []connection
+	var counters []*counter
+	for _, c := range s.connections() {
+		if c.guest != guest {
+			connections, counters = append(connections, c), append(counters, c.counter)
+		}
+	}
+	s.setOrder(connections, counters)
 }
 
 // succeed has m take the places of another membership, but for those where it is earlier itself.
