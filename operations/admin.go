@@ -173,6 +173,7 @@ type (
 		Services []string  `json:"services"`
 		Replicas int       `json:"replicas"`
 		Joined   time.Time `json:"joined"`
+		Node     string    `json:"node,omitempty"` // where it is, if it is not here
 	}
 	serviceJSON struct {
 		Service string   `json:"service"`
@@ -230,7 +231,7 @@ func (p *partyJSON) sort() {
 }
 
 func guestToJSON(g partyline.GuestInfo) guestJSON {
-	return guestJSON{g.Name, append([]string{}, g.Services...), g.Replicas, g.Joined}
+	return guestJSON{g.Name, append([]string{}, g.Services...), g.Replicas, g.Joined, g.Node}
 }
 
 func countToJSON(c partyline.ReplyCount) countJSON {

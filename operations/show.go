@@ -7,6 +7,7 @@ package operations
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,7 +26,8 @@ Shows a party in five tables:
   that time. An application that no longer confirms its manifest stays on the
   line with the last one. MANIFEST OF then also says when that was last
   confirmed.
-- its guests, and when they joined.
+- its guests, and when they joined. NODE is the other machine that a guest is
+  on, if this Caddy has a trunk.
 - its services, with the guests in the order in which they are asked.
 - how often each guest was asked for a service, and how that ended.
 - how many requests went to each guest, if any did.
@@ -42,10 +44,7 @@ func commandShow(fl caddycmd.Flags) error {
 	for _, i := range p.Invites {
 		inviteRow(invites, i, colored(string(i.Result)))
 	}
-	guests := admincommand.NewTable("GUEST", "SERVICES", "REPLICAS", "JOINED")
-	for _, g := range p.Guests {
-		guests.Row(g.Guest, strings.Join(g.Services, ", "), g.Replicas, g.Joined.Local().Format(time.DateTime))
-	}
+	guests := guestTable(p.Guests)
 	services := admincommand.NewTable("SERVICE", "GUESTS")
 	for _, s := range p.Services {
 		services.Row(s.Service, strings.Join(s.Guests, ", "))
@@ -59,6 +58,23 @@ func commandShow(fl caddycmd.Flags) error {
 		tables = append(tables, admincommand.NewTable("GUESTS ASK AT", strings.Join(p.AskURLs, ", ")))
 	}
 	return admincommand.Print(fl, tables...)
+}
+
+func guestTable(guests []guestJSON) *admincommand.Table {
+	columns := []any{"GUEST", "SERVICES", "REPLICAS", "JOINED"}
+	trunk := slices.ContainsFunc(guests, func(g guestJSON) bool { return g.Node != "" })
+	if trunk {
+		columns = append(columns, "NODE")
+	}
+	table := admincommand.NewTable(columns...)
+	for _, g := range guests {
+		row := []any{g.Guest, strings.Join(g.Services, ", "), g.Replicas, g.Joined.Local().Format(time.DateTime)}
+		if trunk {
+			row = append(row, g.Node)
+		}
+		table.Row(row...)
+	}
+	return table
 }
 
 func newInviteTable() *admincommand.Table {

@@ -49,7 +49,8 @@ type (
 		OnLine       bool        `json:"on_line"`
 		Joined       time.Time   `json:"joined,omitzero"`
 		Replicas     int         `json:"replicas"`
-		Services     []string    `json:"services"` // those asked most
+		Node         string      `json:"node,omitempty"` // where it is, if it is not here
+		Services     []string    `json:"services"`       // those asked most
 		ServiceCount int         `json:"service_count"`
 		Invites      []invite    `json:"invites"`
 		Conditions   []condition `json:"conditions"`

@@ -319,7 +319,7 @@
 			error.hidden = !g.last_error;
 			setText(error, g.last_error ? "Last error: " + g.last_error : "");
 			joined.hidden = !g.on_line;
-			setText(joined, g.on_line ? "on the line since " + time(g.joined) + (g.replicas > 1 ? ", " + g.replicas + " replicas" : "") : "");
+			setText(joined, g.on_line ? "on the line since " + time(g.joined) + (g.replicas > 1 ? ", " + g.replicas + " replicas" : "") + (g.node ? ", on node " + g.node : "") : "");
 			li.firstChild.setAttribute("aria-pressed", String(pressed));
 		});
 	}

@@ -72,7 +72,7 @@ func take(e *party.Entry) *snapshot {
 	}
 	for _, present := range info.Partyline.Guests() {
 		g := s.guest(present.Name)
-		g.OnLine, g.Joined, g.Replicas = true, present.Joined, present.Replicas
+		g.OnLine, g.Joined, g.Replicas, g.Node = true, present.Joined, present.Replicas, shown(present.Node)
 		s.Totals.Guests++
 		for _, c := range e.Conditions(present.Name) {
 			if len(g.Conditions) < maxTroubles {
