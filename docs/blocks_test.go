@@ -78,6 +78,7 @@ var commands = map[string]string{
 	"npm install --prefix examples/express":                                                                "TestTheExamples of examples",
 	"pip install ./clients/python":                                                                         "TestThePackageIsInstalledWithoutANetwork of clients/python",
 
+	"xcaddy build --with github.com/wsgiparty/wsgiparty --with github.com/wsgiparty/wsgiparty/trunk":                                        "the same; cmd/caddy-trunk has both",
 	"xcaddy build --with github.com/wsgiparty/wsgiparty":                                                                                    "asks the module proxy for a module that is not published yet",
 	"xcaddy build --with example.com/blog --with github.com/wsgiparty/wsgiparty":                                                            "the same",
 	"xcaddy build --with example.com/blog=. --with github.com/wsgiparty/wsgiparty=../wsgiparty":                                             "downloads xcaddy; TestTheProgramsInGo compiles the same",
@@ -271,8 +272,12 @@ func testGrammar(t *testing.T, b block) {
 
 // TestTheGrammarIsComplete compares that of docs/caddyfile.md with those that the parsers' comments have.
 func TestTheGrammarIsComplete(t *testing.T) {
-	page := pages(t)["docs/caddyfile.md"]
+	all := pages(t)
 	for name, text := range sources(t, func(name string) bool { return inTheModule(name) && strings.HasSuffix(name, "caddyfile.go") }) {
+		page := all["docs/caddyfile.md"]
+		if other, ok := all["docs/"+filepath.Dir(name)+".md"]; ok { // of a module that has a page of its own
+			page = other
+		}
 		for _, grammar := range regexp.MustCompile(`(?m)^//\t((?:dynamic )?wsgi_party\w*) .*\{\n((?://\t\t.*\n)+)`).FindAllStringSubmatch(text, -1) {
 			for _, found := range regexp.MustCompile(`(?m)^//\t\t([a-z_]+)`).FindAllStringSubmatch(grammar[2], -1) {
 				check.ErrorIf(t, !regexp.MustCompile(`(?m)^(\t|@<name> wsgi_party .*\b)`+found[1]+`\b`).MatchString(page), "%s: docs/caddyfile.md lacks the option %s of %s", name, found[1], grammar[1])

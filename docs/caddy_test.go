@@ -28,6 +28,8 @@ import (
 	"github.com/wsgiparty/wsgiparty/internal/debian"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
+
+	_ "github.com/wsgiparty/wsgiparty/trunk"
 )
 
 // key is that of the examples of the protocol.
@@ -40,6 +42,9 @@ func testCaddyfile(t *testing.T, b block) {
 	check.ErrorIf(t, formatted != text, "`caddy fmt` makes of it\n%s", formatted)
 	const party = "http://localhost:8080 {\nwsgi_party {\ninvite /__invite__/ as new\ninvite /__invite__/ as shops\n"
 	const guests = "wsgi_party_guest new\nwsgi_party_guest shops\nrespond guests\n}\n}"
+	if strings.Contains(text, "wsgi_party_trunk") {
+		text = onLoopback(t, text)
+	}
 	switch first, _, _ := strings.Cut(text, " "); {
 	case strings.HasPrefix(text, "{\n"), strings.Contains(strings.SplitN(text, "\n", 2)[0], "://"), strings.HasSuffix(first, "example.com"):
 	case first == "log":
@@ -53,6 +58,15 @@ func testCaddyfile(t *testing.T, b block) {
 	}
 	partytest.NewCaddy(t)
 	loadJSON(t, adapt(t, text))
+}
+
+// onLoopback returns a trunk's Caddyfile with addresses of this machine, and without the TLS of its servers, which the tests of
+// the trunk have.
+func onLoopback(t *testing.T, text string) string {
+	t.Setenv("TRUNK_SECRET", strings.Repeat("secret ", 6))
+	t.Setenv("NATS_PASSWORD", "secret")
+	text = regexp.MustCompile(`(?s)\ttls \{.*?\}\n`).ReplaceAllString(text, "")
+	return regexp.MustCompile(`(10\.0\.0\.\d|nats\.example\.com):\d+`).ReplaceAllStringFunc(text, func(string) string { return testport.Address(t) })
 }
 
 // adapt returns the JSON of a whole Caddyfile.

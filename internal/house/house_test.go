@@ -35,6 +35,7 @@ var rules = map[string]struct {
 	"claims":         {[]string{"party", "partyline", "internal"}, true},
 	"conformance":    {[]string{"party", "partyline", "internal"}, true},
 	"partytemplates": {[]string{"party", "partyline", "internal"}, true},
+	"trunk":          {[]string{"party", "partyline", "internal"}, true},
 	"upstreams":      {[]string{"party", "partyline", "internal"}, true},
 	"vars":           {[]string{"party", "partyline", "internal"}, true},
 }

@@ -1,0 +1,209 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Connecting to NATS, and the server that may be embedded.
+
+package trunk
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"go.uber.org/zap"
+)
+
+// natsUser is the user of an embedded server.
+const natsUser = "trunk"
+
+// maxPayload is that of an embedded server, in bytes, and the most for which NATS does not warn.
+const maxPayload = 8 << 20
+
+// connect connects to NATS. If that cannot be reached now, the connection goes on trying.
+func connect(s settings, embedded *server.Server, logger *zap.Logger, options ...nats.Option) (*nats.Conn, error) {
+	options = append(options, nats.Name("wsgi_party_trunk "+s.Node), nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.ReconnectWait(250*time.Millisecond),
+		nats.ReconnectJitter(250*time.Millisecond, 250*time.Millisecond), nats.PingInterval(2*time.Second), nats.MaxPingsOutstanding(2), nats.Timeout(2*time.Second),
+		nats.ReconnectBufSize(-1), nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			logger.Warn("the trunk has lost its connection to NATS", zap.Error(err), zap.String("hint", "it tries again; guests of other nodes leave after 6s"))
+		}), nats.ReconnectHandler(func(c *nats.Conn) {
+			logger.Info("the trunk is connected to NATS", zap.String("server", c.ConnectedUrlRedacted()))
+		}))
+	if embedded != nil {
+		return nats.Connect("", append(options, nats.InProcessServer(embedded), nats.UserInfo(natsUser, derive(s.Secret, "client")))...)
+	}
+	switch {
+	case s.Credentials != "":
+		options = append(options, nats.UserCredentials(s.Credentials))
+	case s.NKey != "":
+		nkey, err := nats.NkeyOptionFromSeed(s.NKey)
+		if err != nil {
+			return nil, fmt.Errorf("nkey: %w", err)
+		}
+		options = append(options, nkey)
+	case s.User != "":
+		options = append(options, nats.UserInfo(s.User, s.Password))
+	case s.Token != "":
+		options = append(options, nats.Token(s.Token))
+	case s.Secret != "":
+		options = append(options, nats.UserInfo(natsUser, derive(s.Secret, "client")))
+	}
+	if s.TLS != (TLS{}) {
+		config, err := s.TLS.config()
+		if err != nil {
+			return nil, err
+		}
+		options = append(options, nats.Secure(config))
+	}
+	return nats.Connect(strings.Join(s.Servers, ","), options...)
+}
+
+func (t *TLS) config() (*tls.Config, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if t.CA != "" {
+		pem, err := os.ReadFile(t.CA)
+		if err != nil {
+			return nil, fmt.Errorf("the ca of tls: %w", err)
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("the ca of tls: %s has no certificate", t.CA)
+		}
+	}
+	if t.Certificate != "" {
+		certificate, err := tls.LoadX509KeyPair(t.Certificate, t.Key)
+		if err != nil {
+			return nil, fmt.Errorf("the certificate of tls: %w", err)
+		}
+		config.Certificates = []tls.Certificate{certificate}
+	}
+	return config, nil
+}
+
+// derive returns a password of its own for each use of the secret.
+func derive(secret, use string) string {
+	mac := hmac.New(sha256.New, []byte(secret))
+	mac.Write([]byte("wsgi_party trunk " + use))
+	return hex.EncodeToString(mac.Sum(nil))
+}
+
+// servers are the embedded ones, which outlive configs that have the same.
+var servers = caddy.NewUsagePool()
+
+// embeddedServer is a NATS server in this process.
+type embeddedServer struct {
+	*server.Server
+	key string
+}
+
+// Destruct ends the server with the last link that uses it.
+func (s *embeddedServer) Destruct() error {
+	s.Shutdown()
+	s.WaitForShutdown()
+	return nil
+}
+
+// embed returns the server, which runs already if a link of the process has the same. Release it by its key.
+func embed(s settings, logger *zap.Logger) (*embeddedServer, error) {
+	encoded, err := json.Marshal([]any{s.Embedded, s.Secret, s.Node})
+	if err != nil {
+		return nil, err
+	}
+	loaded, _, err := servers.LoadOrNew(string(encoded), func() (caddy.Destructor, error) {
+		options, err := s.serverOptions()
+		if err != nil {
+			return nil, err
+		}
+		natsServer, err := server.NewServer(options)
+		if err != nil {
+			return nil, fmt.Errorf("embedded: %w", err)
+		}
+		natsServer.SetLogger(natsLogger{logger.Named("nats").Sugar()}, false, false)
+		natsServer.Start()
+		return &embeddedServer{natsServer, string(encoded)}, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return loaded.(*embeddedServer), nil
+}
+
+// noPort is where the server does not listen for clients. With DontListen it would not listen for other servers
+// either: it opens the port for those once it has tried to open the one for clients (Server.Start, v2.15).
+const noPort = 1 << 16
+
+func (s settings) serverOptions() (*server.Options, error) {
+	e := s.Embedded
+	options := &server.Options{ServerName: s.Node, Host: "127.0.0.1", Port: noPort, NoSigs: true, NoLog: true, MaxPayload: maxPayload, Username: natsUser, Password: derive(s.Secret, "client")}
+	var err error
+	if e.Listen != "" {
+		if options.Host, options.Port, err = splitAddress("embedded", e.Listen); err != nil {
+			return nil, err
+		}
+	}
+	if e.Cluster == "" {
+		return options, nil
+	}
+	options.Cluster = server.ClusterOpts{Name: s.Subject, Username: natsUser, Password: derive(s.Secret, "cluster")}
+	if options.Cluster.Host, options.Cluster.Port, err = splitAddress("cluster", e.Cluster); err != nil {
+		return nil, err
+	}
+	for _, route := range e.Routes {
+		u, err := url.Parse(route)
+		if err != nil {
+			return nil, err
+		}
+		options.Routes = append(options.Routes, &url.URL{Scheme: "nats-route", Host: u.Host, User: url.UserPassword(natsUser, options.Cluster.Password)})
+	}
+	if e.TLS != nil {
+		config, err := e.TLS.config()
+		if err != nil {
+			return nil, err
+		}
+		config.ClientAuth, config.ClientCAs = tls.RequireAndVerifyClientCert, config.RootCAs
+		options.Cluster.TLSConfig, options.Cluster.TLSTimeout = config, 5
+	}
+	return options, nil
+}
+
+// splitAddress returns host and port of an address that is free to listen on.
+func splitAddress(what, address string) (host string, port int, err error) {
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return "", 0, fmt.Errorf("%s: %w: free the address or write another one; if the running config has it with other settings of the embedded server, restart Caddy", what, err)
+	}
+	defer listener.Close()
+	host, text, _ := net.SplitHostPort(address)
+	if port, err = strconv.Atoi(text); err != nil {
+		return "", 0, fmt.Errorf("%s: the port of %q is not a number", what, address)
+	}
+	if port == 0 {
+		port = server.RANDOM_PORT
+	}
+	return host, port, nil
+}
+
+// natsLogger logs what an embedded server says.
+type natsLogger struct{ *zap.SugaredLogger }
+
+func (l natsLogger) Noticef(format string, v ...any) { l.Debugf(format, v...) }
+func (l natsLogger) Tracef(string, ...any)           {}
+
+// Fatalf is called for an address that cannot be listened on, which noPort is.
+func (l natsLogger) Fatalf(format string, v ...any) {
+	if text := fmt.Sprintf(format, v...); !strings.Contains(text, strconv.Itoa(noPort)) {
+		l.Errorf("%s", text)
+	}
+}

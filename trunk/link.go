@@ -1,0 +1,314 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// A node's link to the trunk, which outlives configs: for the other nodes a reload is no change.
+
+package trunk
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"go.uber.org/zap"
+)
+
+// processID tells this process from the others, also from one that had the node's name before.
+var processID = rand.Text()
+
+// link is a node's. All it knows is guarded by mu, which is never held while a message is waited for.
+type link struct {
+	settings settings
+	logger   *zap.Logger
+	session  string
+	opened   time.Time
+	counts   *counts
+	nats     *nats.Conn
+	server   *embeddedServer // nil if NATS is elsewhere
+	messages chan *nats.Msg  // of the roster
+	serving  serving
+
+	ctx  context.Context // ends with the link
+	end  context.CancelFunc
+	over chan struct{} // closed when run has returned
+
+	mu          sync.Mutex
+	nodes       map[string]*node
+	announced   announced
+	generations map[*generation]struct{}
+	started     []*generation // the last one is announced
+	namesake    time.Time     // when an older node of the same name was seen last
+}
+
+// open returns a link, connected if NATS can be reached. Another node of the same name is an error.
+func open(s settings, logger *zap.Logger) (*link, error) {
+	l := &link{settings: s, logger: logger.With(zap.String("this", s.Node)), session: rand.Text(), opened: time.Now(), counts: newCounts(),
+		messages: make(chan *nats.Msg, 1<<14), nodes: make(map[string]*node), generations: make(map[*generation]struct{}),
+		announced: announced{guests: make(map[guestKey]announcedGuest)}, over: make(chan struct{})}
+	l.ctx, l.end = context.WithCancel(context.Background())
+	l.serving.init()
+	if s.Embedded != nil {
+		var err error
+		if l.server, err = embed(s, l.logger); err != nil {
+			return nil, err
+		}
+	}
+	err := l.connect()
+	if err == nil {
+		err = l.checkName()
+	}
+	if err == nil {
+		err = l.subscribe()
+	}
+	if err != nil {
+		l.close()
+		return nil, err
+	}
+	go l.run()
+	return l, nil
+}
+
+func (l *link) connect() (err error) {
+	var embedded = l.server
+	options := []nats.Option{nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
+		subject := ""
+		if sub != nil {
+			subject = sub.Subject
+		}
+		l.counts.drop(l.logger, kindOf(subject), subject, err)
+	})}
+	if embedded != nil {
+		l.nats, err = connect(l.settings, embedded.Server, l.logger, options...)
+	} else {
+		l.nats, err = connect(l.settings, nil, l.logger, options...)
+	}
+	if err == nil && errors.Is(l.nats.LastError(), nats.ErrAuthorization) {
+		return fmt.Errorf("NATS at %s refuses the login: correct user, password, token or credentials, or the secret: %w", strings.Join(l.settings.Servers, ", "), l.nats.LastError())
+	}
+	if err == nil && !l.nats.IsConnected() {
+		l.logger.Warn("NATS cannot be reached yet", zap.Strings("servers", l.settings.Servers), zap.Error(l.nats.LastError()), zap.String("hint", "the trunk tries again and again; until then there are no guests of other nodes"))
+	}
+	return err
+}
+
+// kindOf returns the kind of messages of a subject, for those that never arrived.
+func kindOf(subject string) string {
+	for _, kind := range []string{kindAsk, kindCancel} {
+		if strings.Contains(subject, "."+kind+".") {
+			return kind
+		}
+	}
+	return "beat"
+}
+
+// checkName asks whether another process is a node of that name.
+func (l *link) checkName() error {
+	if !l.nats.IsConnected() {
+		return nil // it is seen when there are beats
+	}
+	data, err := json.Marshal(message{Kind: "hello", From: l.sender()})
+	if err != nil {
+		return err
+	}
+	reply, err := l.nats.Request(l.subject("node", l.settings.Node), data, time.Second)
+	if err != nil {
+		return nil // there is none, or none that would answer
+	}
+	m, err := decode(reply.Data)
+	if err != nil || m.From.Process == processID {
+		return nil
+	}
+	return fmt.Errorf("the trunk has a node %q already, at %s, and this one is at %s: write another name for one of them, as in `wsgi_party_trunk <node>`", l.settings.Node, m.From.Address, l.address())
+}
+
+func (l *link) subscribe() error {
+	for _, subject := range []string{l.subject("roster"), l.subject("node", l.settings.Node)} {
+		if _, err := l.nats.ChanSubscribe(subject, l.messages); err != nil {
+			return err
+		}
+	}
+	return l.serve()
+}
+
+// subject returns the subject of a kind of messages, to a node.
+func (l *link) subject(kind string, to ...string) string {
+	subject := l.settings.Subject + "." + kind
+	for _, name := range to {
+		subject += "." + token(name)
+	}
+	return subject
+}
+
+// address is where the node is, for people.
+func (l *link) address() string {
+	host, _ := os.Hostname()
+	at := ""
+	if l.server != nil {
+		at = l.settings.Embedded.Cluster
+	} else if l.nats != nil {
+		at = l.nats.LocalAddr()
+	}
+	return strings.TrimSpace(fmt.Sprintf("%s pid %d %s", host, os.Getpid(), at))
+}
+
+func (l *link) sender() sender {
+	return sender{Node: l.settings.Node, Session: l.session, Process: processID, Address: l.address(), Age: time.Since(l.opened)}
+}
+
+// publish sends a message of the roster. One that is lost is made good for by the next beats.
+func (l *link) publish(subject string, m message) {
+	m.From = l.sender()
+	data, err := json.Marshal(m)
+	if err == nil {
+		err = l.nats.Publish(subject, data)
+	}
+	if err != nil {
+		l.counts.add(m.Kind, dropped)
+		return
+	}
+	l.counts.add(m.Kind, sent)
+}
+
+// run keeps the roster until the link is closed.
+func (l *link) run() {
+	defer close(l.over)
+	ticker := time.NewTicker(gatherFor)
+	defer ticker.Stop()
+	var beat, ticked time.Time
+	for {
+		select {
+		case m := <-l.messages:
+			l.guarded("a message came", func() { l.handle(m) })
+		case <-ticker.C:
+			now := time.Now()
+			if late := now.Sub(ticked); !ticked.IsZero() && late > beatEvery { // the process has been stopped for a while
+				l.guarded("it went on", func() { l.forgive(now) })
+			}
+			ticked = now
+			l.guarded("it was time", func() {
+				l.announceChanges()
+				if now.Sub(beat) >= beatEvery {
+					beat = now
+					l.beat(now)
+				}
+			})
+		case <-l.ctx.Done():
+			return
+		}
+	}
+}
+
+func (l *link) guarded(what string, f func()) {
+	defer recovered(l.logger, what)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	f()
+}
+
+func (l *link) handle(m *nats.Msg) {
+	if m.Reply != "" { // a hello
+		if data, err := json.Marshal(message{Kind: "hello", From: l.sender()}); err == nil && !l.suspended() {
+			_ = m.Respond(data)
+		}
+		return
+	}
+	l.receive(m.Data, m.Subject)
+}
+
+// announceChanges announces what has changed since it was called last.
+func (l *link) announceChanges() {
+	if g := l.current(); g != nil && g.hasChanged() {
+		l.announce()
+	}
+}
+
+// beat says that the node is there, and sees who no longer is.
+func (l *link) beat(now time.Time) {
+	for _, n := range l.nodes {
+		if now.Sub(n.seen) > silentFor {
+			l.forget(n)
+		}
+	}
+	if !l.suspended() && len(l.started) > 0 {
+		l.publish(l.subject("roster"), message{Kind: "beat", Digest: digestOfAll(l.announced.digests())})
+	}
+}
+
+// forgive counts silence from now on.
+func (l *link) forgive(now time.Time) {
+	for _, n := range l.nodes {
+		n.seen = now
+	}
+}
+
+// meetNamesake takes a message of another node with the name of this one. The younger of the two keeps silent.
+func (l *link) meetNamesake(m message) {
+	if m.From.Process == processID || m.From.Age < time.Since(l.opened) || m.Kind == "bye" {
+		return
+	}
+	if l.namesake.IsZero() || time.Since(l.namesake) > silentFor {
+		l.logger.Error("the trunk has an older node of the same name, so this one is no node of it", zap.String("other", m.From.Address), zap.String("address", l.address()),
+			zap.String("hint", "write another name for one of them, as in `wsgi_party_trunk <node>`"))
+		l.publish(l.subject("roster"), message{Kind: "bye"})
+	}
+	l.namesake = time.Now()
+}
+
+// suspended reports whether there is an older node of the same name.
+func (l *link) suspended() bool {
+	return !l.namesake.IsZero() && time.Since(l.namesake) <= silentFor
+}
+
+// current returns the config whose guests are announced, nil if there is none.
+func (l *link) current() *generation {
+	if len(l.started) == 0 {
+		return nil
+	}
+	return l.started[len(l.started)-1]
+}
+
+func (l *link) emit(event string, n *node) {
+	if g := l.current(); g != nil {
+		data := map[string]any{"node": n.Node, "address": n.Address}
+		go func() {
+			defer recovered(l.logger, "an event was emitted")
+			g.emit(event, data)
+		}()
+	}
+}
+
+// Destruct says good-bye, and ends the link with the last config that uses it.
+func (l *link) Destruct() error {
+	l.end()
+	<-l.over
+	l.publish(l.subject("roster"), message{Kind: "bye"})
+	_ = l.nats.FlushTimeout(time.Second)
+	return l.close()
+}
+
+func (l *link) close() (err error) {
+	l.end()
+	if l.nats != nil {
+		l.nats.Close()
+	}
+	l.serving.wait()
+	if l.server != nil {
+		_, err = servers.Delete(l.server.key)
+	}
+	return err
+}
+
+// ErrNotConnected is why no guest of another node can be asked.
+var errNotConnected = errors.New("the trunk is not connected to NATS")
+
+func natsError(c *nats.Conn) error {
+	return fmt.Errorf("%w: %w", errNotConnected, cmp.Or(c.LastError(), errors.New("no server answers")))
+}

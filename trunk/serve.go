@@ -1,0 +1,205 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Answering what other nodes ask guests of this one.
+
+package trunk
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"go.uber.org/zap"
+
+	"github.com/wsgiparty/wsgiparty/internal/excerpt"
+	"github.com/wsgiparty/wsgiparty/internal/wire"
+	"github.com/wsgiparty/wsgiparty/partyline"
+)
+
+const (
+	maxServing   = 4096             // asks at once
+	maxAskFor    = 10 * time.Minute // of an asker that says nothing of it
+	maxErrorText = 4 << 10          // bytes
+)
+
+// serving is the asks of other nodes that are under way.
+type serving struct {
+	places chan struct{}
+	asks   sync.WaitGroup
+
+	mu     sync.Mutex
+	closed bool
+	cancel map[string]context.CancelFunc // by the asks' ids
+}
+
+func (s *serving) init() {
+	s.places, s.cancel = make(chan struct{}, maxServing), make(map[string]context.CancelFunc)
+}
+
+// wait waits until no ask is under way, and none begins any more.
+func (s *serving) wait() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.asks.Wait()
+}
+
+// begin notes an ask. It returns false if it cannot begin.
+func (s *serving) begin(id string, cancel context.CancelFunc) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.cancel[id] != nil {
+		return false
+	}
+	s.cancel[id] = cancel
+	s.asks.Add(1)
+	return true
+}
+
+func (s *serving) end(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.cancel, id)
+	s.asks.Done()
+}
+
+func (l *link) serve() error {
+	_, err := l.nats.Subscribe(l.subject(kindAsk, l.settings.Node), func(m *nats.Msg) {
+		defer recovered(l.logger, "an ask came")
+		select {
+		case l.serving.places <- struct{}{}:
+			go func() {
+				defer func() { <-l.serving.places }()
+				l.answer(m)
+			}()
+		default:
+			l.respond(m, failed(fmt.Errorf("%w: %d asks of other nodes are under way", partyline.ErrRefused, maxServing)))
+		}
+	})
+	if err != nil {
+		return err
+	}
+	_, err = l.nats.Subscribe(l.subject(kindCancel, l.settings.Node), func(m *nats.Msg) {
+		l.counts.add(kindCancel, received)
+		l.serving.mu.Lock()
+		cancel := l.serving.cancel[string(m.Data)]
+		l.serving.mu.Unlock()
+		if cancel != nil {
+			cancel()
+		}
+	})
+	return err
+}
+
+func (l *link) answer(m *nats.Msg) {
+	defer recovered(l.logger, "another node asked")
+	var ask askMessage
+	if err := json.Unmarshal(m.Data, &ask); err != nil || ask.Node == "" || ask.ID == "" || len(ask.ID) > maxNode || m.Reply == "" {
+		l.counts.drop(l.logger, kindAsk, m.Subject, cmp.Or(err, errors.New("the ask does not say from whom it is")))
+		return
+	}
+	l.counts.add(kindAsk, received)
+	ctx, cancel := context.WithTimeout(l.ctx, min(cmp.Or(max(ask.Left, 0), maxAskFor), maxAskFor))
+	defer cancel()
+	if !l.serving.begin(ask.ID, cancel) {
+		return
+	}
+	defer l.serving.end(ask.ID)
+	if from := l.node(ask.Node); from != nil {
+		defer context.AfterFunc(from.gone, cancel)()
+	}
+	reply := l.ask(ctx, ask)
+	if ctx.Err() == context.Canceled { // nobody waits for it
+		return
+	}
+	l.respond(m, reply)
+}
+
+func (l *link) node(name string) *node {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.nodes[name]
+}
+
+// ask asks a guest of this node, and nobody else.
+func (l *link) ask(ctx context.Context, ask askMessage) (reply replyMessage) {
+	defer func() {
+		if value := recover(); value != nil {
+			l.logger.Error("a goroutine of the trunk panicked", zap.String("while", "another node asked"), zap.Any("error", value), zap.ByteString("stack", debug.Stack()))
+			reply = failed(errors.New("its node panicked"))
+		}
+	}()
+	l.mu.Lock()
+	g := l.current()
+	l.mu.Unlock()
+	if g == nil || g.entries[ask.Party] == nil {
+		return replyMessage{Gone: true}
+	}
+	e := g.entries[ask.Party]
+	payload, err := wire.ParsePayload(ask.Payload)
+	if err != nil {
+		return failed(err)
+	}
+	ctx, asker, end, ok := e.Unpack(ctx, ask.Baggage)
+	if !ok {
+		return failed(errors.New("the asks that led to this one have ended, or are too many"))
+	}
+	defer end()
+	for r := range e.Operator(asker).Here().Only(ask.Guest).Replies(ctx, ask.Service, payload) {
+		if missing, ok := errors.AsType[*partyline.NoSuchServiceError](r.Err); ok && missing.Service == ask.Service && r.Guest == "" {
+			break
+		}
+		reply.Replies = append(reply.Replies, replyOf(r))
+	}
+	reply.Gone = len(reply.Replies) == 0
+	return reply
+}
+
+func replyOf(r partyline.Reply) replyJSON {
+	switch {
+	case r.Err == nil:
+		encoded, err := json.Marshal(r.Answer)
+		if err != nil {
+			return errorOf(fmt.Errorf("its answer is a %T, which JSON cannot carry: %w", r.Answer, err))
+		}
+		return replyJSON{Answer: encoded}
+	case r.Err == partyline.ErrHighAndDry:
+		return replyJSON{Declined: true}
+	}
+	if failure, ok := errors.AsType[*partyline.HandlerError](r.Err); ok {
+		return errorOf(failure.Err)
+	}
+	return errorOf(r.Err)
+}
+
+func errorOf(err error) replyJSON {
+	text := err.Error()
+	if len(text) > maxErrorText {
+		text = excerpt.Of(text)
+	}
+	return replyJSON{Error: cmp.Or(text, "failed"), Refused: errors.Is(err, partyline.ErrRefused), Looped: err == partyline.ErrLoop}
+}
+
+func failed(err error) replyMessage { return replyMessage{Replies: []replyJSON{errorOf(err)}} }
+
+func (l *link) respond(m *nats.Msg, reply replyMessage) {
+	data, err := json.Marshal(reply)
+	if most := l.nats.MaxPayload(); err == nil && int64(len(data)) > most {
+		data, err = json.Marshal(failed(fmt.Errorf("its answer makes a message of %d bytes, and NATS takes %d (max_payload)", len(data), most)))
+	}
+	if err == nil {
+		err = m.Respond(data)
+	}
+	if err != nil {
+		l.counts.drop(l.logger, kindReply, m.Reply, err)
+		return
+	}
+	l.counts.add(kindReply, sent)
+}
