@@ -70,11 +70,6 @@ type guestKey struct{ party, guest string }
 // text is the key as a member of an object.
 func (k guestKey) text() string { return k.party + "\x00" + k.guest }
 
-func parseKey(text string) (k guestKey, ok bool) {
-	k.party, k.guest, ok = strings.Cut(text, "\x00")
-	return k, ok
-}
-
 // token returns a name as a token of a subject: other characters than letters, digits, - and _ are escaped.
 func token(name string) string {
 	var b strings.Builder

@@ -158,6 +158,9 @@ type caddyNode struct {
 	trunk       string   // the options of wsgi_party_trunk
 	guests      []string // besides the one of the node's name
 	options     string   // of the guest
+	origin      string   // of its invites
+	global      string   // options
+	routes      string   // of the party
 }
 
 // trunkOfThree are three nodes, a, b and c, each with a guest of its name in front of an application.
@@ -208,7 +211,7 @@ func (n *caddyNode) caddyfile() string {
 	var guests strings.Builder
 	for _, guest := range append([]string{n.name}, n.guests...) {
 		fmt.Fprintf(&guests, `
-		invite /%[1]s/__invite__/
+		invite %[5]s/%[1]s/__invite__/
 		handle_path /%[1]s/* {
 			wsgi_party_guest {
 				url page /page/{id}
@@ -217,7 +220,7 @@ func (n *caddyNode) caddyfile() string {
 				%[3]s
 			}
 			reverse_proxy %[4]s
-		}`, guest, n.name, n.options, n.app.Listener.Addr())
+		}`, guest, n.name, n.options, n.app.Listener.Addr(), n.origin)
 	}
 	return fmt.Sprintf(`{
 	admin %s
@@ -227,12 +230,14 @@ func (n *caddyNode) caddyfile() string {
 		exclude admin.api
 	}
 	storage file_system %q
+	%s
 	wsgi_party_trunk %s {
 		%s
 	}
 }
 http://%s {
 	wsgi_party main {
+		%s
 		%s
 		handle /link/* {
 			header Content-Type text/html
@@ -245,7 +250,7 @@ http://%s {
 		}
 	}
 }
-`, n.admin, n.dir, n.name, n.trunk, n.site, guests.String())
+`, n.admin, n.dir, n.global, n.name, n.trunk, n.site, guests.String(), n.routes)
 }
 
 func (n *caddyNode) run() {
@@ -293,7 +298,15 @@ type replies struct {
 // ask asks around at the node, as an operator of Caddy.
 func (n *caddyNode) ask(service, payload, query string) (r replies) {
 	n.t.Helper()
-	response, err := http.Post("http://"+n.admin+"/wsgi_party/main/ask/"+service+query, "application/json", strings.NewReader(payload))
+	var response *http.Response
+	var err error
+	for range 100 { // each reload ends the connections of the admin API
+		response, err = http.Post("http://"+n.admin+"/wsgi_party/main/ask/"+service+query, "application/json", strings.NewReader(payload))
+		if err == nil {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 	if err != nil {
 		n.t.Error(err)
 		return r

@@ -152,7 +152,7 @@ func TestAnAskOfAGuestOfAnotherNodeHoldsWhatItPromises(t *testing.T) {
 }
 
 // stranger publishes as if it were a node.
-func stranger(t *testing.T, of *link) func(subject, text string) {
+func stranger(t testing.TB, of *link) func(subject, text string) {
 	c, err := nats.Connect("", nats.InProcessServer(of.server.Server), nats.UserInfo(natsUser, derive(of.settings.Secret, "client")))
 	check.Must(t, err)
 	t.Cleanup(c.Close)

@@ -1,0 +1,197 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package trunk_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/wsgiparty/wsgiparty/internal/check"
+	"github.com/wsgiparty/wsgiparty/internal/measure"
+	"github.com/wsgiparty/wsgiparty/internal/testport"
+)
+
+// proxy stands between a node and NATS.
+type proxy struct {
+	net.Listener
+	target string
+	parted atomic.Bool // lets nothing through, and closes nothing
+	wg     sync.WaitGroup
+}
+
+func newProxy(t *testing.T, target string) *proxy {
+	t.Helper()
+	listener, err := net.Listen("tcp", testport.Address(t))
+	check.Must(t, err)
+	p := &proxy{Listener: listener, target: target}
+	p.wg.Go(func() {
+		for {
+			from, err := p.Accept()
+			if err != nil {
+				return
+			}
+			to, err := net.Dial("tcp", target)
+			if err != nil {
+				from.Close()
+				continue
+			}
+			p.wg.Go(func() { p.copy(from, to) })
+			p.wg.Go(func() { p.copy(to, from) })
+		}
+	})
+	t.Cleanup(func() {
+		p.Close()
+		p.parted.Store(false)
+		p.wg.Wait()
+	})
+	return p
+}
+
+func (p *proxy) copy(from, to net.Conn) {
+	defer from.Close()
+	defer to.Close()
+	buffer := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(buffer)
+		for p.parted.Load() {
+			time.Sleep(10 * time.Millisecond)
+		}
+		if _, failed := to.Write(buffer[:n]); err != nil || failed != nil {
+			return
+		}
+	}
+}
+
+func TestANodeThatIsCutOff(t *testing.T) {
+	trunk := newTrunk(t, false)
+	a, c := trunk.nodes[0], trunk.nodes[2]
+	c.stop(syscall.SIGTERM)
+	between := newProxy(t, trunk.where)
+	c.trunk = strings.Replace(c.trunk, trunk.where, between.Addr().String(), 1)
+	c.run()
+	trunk.settle()
+	trunk.answersAll()
+
+	between.parted.Store(true)
+	r, n := a.ask("echo", "1", "").of("c")
+	check.ErrorIf(t, n != 1 || r.Status != "failed" || !strings.Contains(r.Error, "no answer of node c"), "got %d: %+v", n, r)
+	r, n = c.ask("echo", "1", "").of("a")
+	check.ErrorIf(t, n != 1 || r.Status != "failed" || r.Error == "", "got %d: %+v", n, r)
+	r, n = c.ask("echo", "1", "").of("c")
+	check.ErrorIf(t, n != 1 || r.Status != "answered", "it does not even answer itself: got %d: %+v", n, r)
+	eventually(t, "c is gone for a, and a for c", func() bool { return len(a.guestsShown()) == 2 && len(c.guestsShown()) == 1 })
+	between.parted.Store(false)
+	trunk.settle()
+	eventually(t, "c's connection is back", func() bool {
+		r, _ := c.ask("echo", "1", "").of("a")
+		return r.Status == "answered"
+	})
+	trunk.answersAll()
+}
+
+func TestWrongCredentialsFailTheLoad(t *testing.T) {
+	where := testport.Address(t)
+	startNATS(t, where)
+	n := newNode(t, "a", "nats nats://"+where+"\nuser other {env.TRUNK_SECRET}")
+	said := n.try()
+	check.ErrorIf(t, !strings.Contains(said, "refuses the login: correct user, password"), "got %s", said)
+}
+
+// TestASlowConsumer has more asks of a node than it can take, of which none is lost without a word.
+func TestASlowConsumer(t *testing.T) {
+	trunk := newTrunk(t, false)
+	a, b := trunk.nodes[0], trunk.nodes[1]
+	b.Process.Signal(syscall.SIGSTOP)
+	payload := `"` + strings.Repeat("x", 512<<10) + `"`
+	var wg sync.WaitGroup
+	for range 64 {
+		wg.Go(func() {
+			r, n := a.ask("echo", payload, "").of("b")
+			if n > 1 || n == 1 && (r.Status != "failed" || r.Error == "") {
+				t.Errorf("got %d: %+v", n, r)
+			}
+		})
+	}
+	wg.Wait()
+	b.Process.Signal(syscall.SIGCONT)
+	trunk.settle()
+	eventually(t, "b answers", func() bool {
+		r, _ := a.ask("echo", "1", "").of("b")
+		return r.Status == "answered"
+	})
+	trunk.answersAll()
+}
+
+// TestASoak asks, reloads and restarts for a minute.
+func TestASoak(t *testing.T) {
+	lasts := time.Minute
+	if measure.UnderRaceDetector() {
+		lasts = 15 * time.Second // the processes are the same
+	}
+	trunk := newTrunk(t, false)
+	over := time.Now().Add(lasts)
+	var asks, failures atomic.Int64
+	var wg sync.WaitGroup
+	for _, n := range trunk.nodes {
+		for range 2 {
+			wg.Go(func() {
+				for time.Now().Before(over) {
+					number := fmt.Sprintf("%d.%d", rand.Int64(), rand.Int64())
+					got := n.ask("echo", number, "")
+					for _, guest := range []string{"a", "b", "c"} {
+						reply, times := got.of(guest)
+						if times > 1 || reply.Status == "failed" && reply.Error == "" || reply.Status == "declined" {
+							t.Errorf("%s: %s replied %d times: %+v", n.name, guest, times, reply)
+						}
+						if reply.Status == "failed" {
+							failures.Add(1)
+						}
+					}
+					for _, answer := range got.Answers {
+						if !strings.Contains(string(answer), number) {
+							t.Errorf("%s: a wrong answer: %s", n.name, answer)
+						}
+					}
+					asks.Add(1)
+					time.Sleep(5 * time.Millisecond)
+				}
+			})
+		}
+		wg.Go(func() {
+			for time.Now().Before(over) {
+				time.Sleep(2 * time.Second)
+				if err := n.reload(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	time.Sleep(lasts / 2)
+	trunk.nats.stop(syscall.SIGKILL)
+	time.Sleep(time.Second)
+	trunk.nats = startNATS(t, trunk.where)
+	wg.Wait()
+	if asks.Load() == 0 {
+		t.Error("nothing was asked")
+	}
+	t.Logf("%d asks, %d replies failed", asks.Load(), failures.Load())
+	trunk.settle()
+	eventually(t, "everybody answers", func() bool {
+		for _, n := range trunk.nodes {
+			r := n.ask("echo", "1", "")
+			if len(r.Answers) != 3 {
+				return false
+			}
+		}
+		return true
+	})
+	trunk.answersAll()
+}
