@@ -103,6 +103,9 @@ func (a *away) answerURL(ctx context.Context, payload any) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if a.source.Mount.Origin == "" { // it is below the mount, as templates see to
+		return link, nil
+	}
 	return a.checked(a.source.Mount.Origin + link)
 }
 
