@@ -15,8 +15,11 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -163,4 +166,43 @@ func TestEmbeddedServersTrustOnlyCertificatesOfTheirs(t *testing.T) {
 	eventually(t, "a and b know each other", func() bool { return a.guestsShown()["b"] == "b" && b.guestsShown()["a"] == "a" })
 	time.Sleep(2 * time.Second) // in which other tries
 	check.ErrorIf(t, len(a.guestsShown()) != 2 || len(other.guestsShown()) != 1, "another authority's node has come in: %v", a.guestsShown())
+}
+
+func TestTheExample(t *testing.T) {
+	command := exec.Command("../examples/trunk/run")
+	command.Env = append(os.Environ(), "CADDY="+binary(t, "caddy-trunk"))
+	said := new(lockedBuffer)
+	command.Stdout, command.Stderr = said, said
+	check.Must(t, command.Start())
+	t.Cleanup(func() {
+		command.Process.Signal(syscall.SIGTERM)
+		command.Wait()
+		if t.Failed() {
+			t.Log(said.String())
+		}
+	})
+	page := func(port string) string {
+		response, err := http.Get("http://localhost:" + port + "/")
+		if err != nil {
+			return err.Error()
+		}
+		defer response.Body.Close()
+		body, _ := io.ReadAll(response.Body)
+		return string(body)
+	}
+	for _, port := range []string{"8081", "8082", "8083"} {
+		eventually(t, port+" shows the menu of all", func() bool {
+			body := page(port)
+			return strings.Contains(body, `href="http://localhost:8081/north/"`) && strings.Contains(body, `href="http://localhost:8082/south/"`) &&
+				strings.Contains(body, "north answered") && strings.Contains(body, "west answered")
+		})
+	}
+	var stop []string
+	eventually(t, "it says what to do", func() bool {
+		stop = regexp.MustCompile(`(?m)^Stop one: +kill (\d+)$`).FindStringSubmatch(said.String())
+		return stop != nil
+	})
+	check.Must(t, exec.Command("kill", stop[1]).Run())
+	eventually(t, "the shop is gone", func() bool { return !strings.Contains(page("8081"), "shop") })
+	check.ErrorIf(t, !strings.Contains(page("8081"), "west answered"), "got %s", page("8081"))
 }

@@ -117,3 +117,16 @@ func TestNoFileIsLong(t *testing.T) {
 		}
 	}
 }
+
+// TestCaddyHasNATSOnlyWithTheTrunk: the first build stays what it is.
+func TestCaddyHasNATSOnlyWithTheTrunk(t *testing.T) {
+	has := func(command string) bool {
+		return slices.ContainsFunc(list(t, "-deps", command), func(path string) bool { return strings.HasPrefix(path, "github.com/nats-io/") })
+	}
+	if has("./cmd/caddy") || has(".") {
+		t.Error("who does not want a trunk builds NATS")
+	}
+	if !has("./cmd/caddy-trunk") {
+		t.Error("cmd/caddy-trunk has no trunk")
+	}
+}
