@@ -8,6 +8,7 @@ package trunk
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -101,14 +102,19 @@ func (g *generation) hasChanged() (changed bool) {
 	return changed
 }
 
-// start has the link announce the guests of this config.
+// start has the link announce the guests of this config. When it returns, the others know of the link: before the one of
+// the last config says good-bye, if that had other settings.
 func (l *link) start(g *generation) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !g.ended && !slices.Contains(l.started, g) {
-		l.started = append(l.started, g)
+	l.guarded("the config started", func() {
+		if !g.ended && !slices.Contains(l.started, g) {
+			l.started = append(l.started, g)
+		}
+		l.announce()
+		l.beat(time.Now())
+	})
+	if l.nats.IsConnected() { // else they know when NATS is there
+		_ = l.nats.FlushTimeout(time.Second)
 	}
-	clear(g.changes)
 }
 
 // end has the link announce the guests of the config before, if that still runs. Guests of other nodes stay on the

@@ -285,10 +285,13 @@ func (l *link) emit(event string, n *node) {
 	}
 }
 
-// Destruct says good-bye, and ends the link with the last config that uses it.
+// Destruct says good-bye, and ends the link with the last config that uses it. Asks under way are told that the guest is
+// gone: the node may have another link.
 func (l *link) Destruct() error {
+	l.serving.drain()
 	l.end()
 	<-l.over
+	l.serving.wait()
 	l.publish(l.subject("roster"), message{Kind: "bye"})
 	_ = l.nats.FlushTimeout(time.Second)
 	return l.close()
@@ -296,10 +299,10 @@ func (l *link) Destruct() error {
 
 func (l *link) close() (err error) {
 	l.end()
+	l.serving.wait()
 	if l.nats != nil {
 		l.nats.Close()
 	}
-	l.serving.wait()
 	if l.server != nil {
 		_, err = servers.Delete(l.server.key)
 	}

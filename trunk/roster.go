@@ -76,7 +76,9 @@ func (l *link) take(m message) error {
 		return nil
 	}
 	if n != nil && n.Session != m.From.Session {
-		if n.Process != m.From.Process && m.From.Age >= time.Since(n.seen)+n.Age {
+		if isOlder := m.From.Age >= time.Since(n.seen)+n.Age; isOlder && n.Process == m.From.Process {
+			return nil // its link before the last reload
+		} else if isOlder {
 			return fmt.Errorf("there is another node of that name, at %s and %s", n.Address, m.From.Address)
 		}
 		n = l.renew(n, m.From) // it has been restarted, or its trunk has other settings

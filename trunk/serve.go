@@ -31,8 +31,9 @@ const (
 
 // serving is the asks of other nodes that are under way.
 type serving struct {
-	places chan struct{}
-	asks   sync.WaitGroup
+	places       chan struct{}
+	asks         sync.WaitGroup
+	subscription *nats.Subscription // of asks
 
 	mu     sync.Mutex
 	closed bool
@@ -41,6 +42,19 @@ type serving struct {
 
 func (s *serving) init() {
 	s.places, s.cancel = make(chan struct{}, maxServing), make(map[string]context.CancelFunc)
+}
+
+// drain takes no more asks. Those that have come are answered.
+func (s *serving) drain() {
+	if s.subscription.Drain() != nil {
+		return
+	}
+	for range 100 {
+		if !s.subscription.IsValid() {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 }
 
 // wait waits until no ask is under way, and none begins any more.
@@ -71,7 +85,8 @@ func (s *serving) end(id string) {
 }
 
 func (l *link) serve() error {
-	_, err := l.nats.Subscribe(l.subject(kindAsk, l.settings.Node), func(m *nats.Msg) {
+	// In a queue, since the node has two links while a reload changes its settings.
+	subscription, err := l.nats.QueueSubscribe(l.subject(kindAsk, l.settings.Node), "links", func(m *nats.Msg) {
 		defer recovered(l.logger, "an ask came")
 		select {
 		case l.serving.places <- struct{}{}:
@@ -86,6 +101,7 @@ func (l *link) serve() error {
 	if err != nil {
 		return err
 	}
+	l.serving.subscription = subscription
 	_, err = l.nats.Subscribe(l.subject(kindCancel, l.settings.Node), func(m *nats.Msg) {
 		l.counts.add(kindCancel, received)
 		l.serving.mu.Lock()
@@ -109,6 +125,7 @@ func (l *link) answer(m *nats.Msg) {
 	ctx, cancel := context.WithTimeout(l.ctx, min(cmp.Or(max(ask.Left, 0), maxAskFor), maxAskFor))
 	defer cancel()
 	if !l.serving.begin(ask.ID, cancel) {
+		l.respond(m, replyMessage{Gone: true})
 		return
 	}
 	defer l.serving.end(ask.ID)
@@ -116,7 +133,10 @@ func (l *link) answer(m *nats.Msg) {
 		defer context.AfterFunc(from.gone, cancel)()
 	}
 	reply := l.ask(ctx, ask)
-	if ctx.Err() == context.Canceled { // nobody waits for it
+	switch {
+	case l.ctx.Err() != nil:
+		reply = replyMessage{Gone: true}
+	case ctx.Err() == context.Canceled: // nobody waits for it
 		return
 	}
 	l.respond(m, reply)

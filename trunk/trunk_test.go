@@ -4,6 +4,7 @@
 package trunk_test
 
 import (
+	"fmt"
 	"strings"
 	"syscall"
 	"testing"
@@ -100,15 +101,25 @@ func TestAGuestThatIsHereIsAskedHere(t *testing.T) {
 }
 
 func TestAReloadIsNoChangeForOthers(t *testing.T) {
+	for name, change := range map[string]string{"of something else": "", "of the trunk": "\norigins https://%d.example"} {
+		t.Run(name, func(t *testing.T) { reloadsAreNoChange(t, change) })
+	}
+}
+
+func reloadsAreNoChange(t *testing.T, change string) {
 	trunk := newTrunk(t, false)
 	a, b := trunk.nodes[0], trunk.nodes[1]
 	over := make(chan struct{})
 	go func() {
 		defer close(over)
-		for range 5 {
+		for i := range 5 {
+			if change != "" {
+				b.trunk += fmt.Sprintf(change, i)
+			}
 			if err := b.reload(); err != nil {
 				t.Error(err)
 			}
+			time.Sleep(200 * time.Millisecond)
 		}
 	}()
 	for n := 0; ; n++ {
