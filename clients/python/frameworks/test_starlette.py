@@ -456,7 +456,7 @@ class UntouchedTest(Case):
     def test_one_application_has_one_party(self):
         app = application()
         self.party(app)
-        with self.assertRaisesRegex(RuntimeError, "a Party already"):
+        with self.assertRaisesRegex(RuntimeError, "already has a Party"):
             self.party(app)
 
     def test_a_party_comes_before_the_start(self):
