@@ -193,6 +193,16 @@ func (p *partyJSON) askChanges(now partyJSON) (events []event) {
 	return append(events, failures...)
 }
 
+// keepCounts keeps the counts of those who have left: Caddy goes on with them if they come back.
+func (p *partyJSON) keepCounts(before *partyJSON) {
+	known := byKey(p.Counts, countJSON.key)
+	for _, c := range before.Counts {
+		if _, ok := known[c.key()]; !ok {
+			p.Counts = append(p.Counts, c)
+		}
+	}
+}
+
 func (c countJSON) key() string { return c.Guest + "\n" + c.Service }
 
 // since returns how much was counted since. Another Caddy counts from 0.

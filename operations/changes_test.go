@@ -62,3 +62,13 @@ func TestWhatHasChanged(t *testing.T) {
 	got := operations.Changes(partyOf(t, `"guests": []`), partyOf(t, `"guests": [`+strings.Join(many, ",")+`]`))
 	check.ErrorIf(t, len(got) != 51 || got[50] != "more 250 events not told of: see `caddy wsgi-party show`", "%d: %q", len(got), got)
 }
+
+func TestAGuestThatComesBackWasAskedBefore(t *testing.T) {
+	before := operations.PartyJSON{Counts: []operations.CountJSON{{Guest: "shop", Service: "menu", Answered: 7, Failed: 2}}}
+	now := operations.PartyJSON{Counts: []operations.CountJSON{{Guest: "shop", Service: "menu", Answered: 8, Failed: 2}}}
+
+	got := operations.ChangesAfterAbsence(before, operations.PartyJSON{}, now)
+	if want := []string{"asked menu 1 answered"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

@@ -26,3 +26,9 @@ func Changes(before, now PartyJSON) (lines []string) {
 	}
 	return lines
 }
+
+// ChangesAfterAbsence are the events of the last of three looks.
+func ChangesAfterAbsence(before, absent, now PartyJSON) []string {
+	absent.keepCounts(&before)
+	return Changes(absent, now)
+}

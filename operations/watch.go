@@ -130,6 +130,7 @@ func (w *watcher) tell(now seen) error {
 	}
 	now.party.keepUntilJudged(w.last)
 	events = append(events, w.last.changes(now.party)...)
+	now.party.keepCounts(w.last)
 	w.last, w.waiting = &now.party, ""
 	return w.print(events)
 }
