@@ -1,7 +1,7 @@
 "use strict";
 // Draws a party. What comes from guests goes into the page as text only.
 (() => {
-	const mostServices = 24, mostNodes = 30, mostTroubles = 60, mostRows = 300, manyGuests = 40;
+	const mostServices = 24, mostNodes = 30, mostTroubles = 12, mostRows = 300, manyGuests = 40;
 	const others = "others"; // callers that are not guests
 	const id = (name) => document.getElementById(name);
 	const chosen = { find: "", guest: "", service: "" };
