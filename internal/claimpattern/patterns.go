@@ -229,7 +229,7 @@ func parse(text string) (p pattern, err error) {
 		return p, fmt.Errorf("it has a *, which is not a wildcard here: write %s for everything that begins so, {name} for one segment, or %%2A for a * itself", folder)
 	}
 	if clean := cleaned(p.path); clean != p.path {
-		return p, fmt.Errorf("Caddy cleans paths, and then none looks like that: write %s", quote(clean))
+		return p, fmt.Errorf("no path looks like that once Caddy has cleaned it: write %s", quote(clean))
 	}
 	if p.host != "" {
 		if noHosts[p.host] {
