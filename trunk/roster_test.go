@@ -27,8 +27,9 @@ import (
 // testNode is a node without a server, in this process.
 type testNode struct {
 	*link
-	app *party.App
-	ctx caddy.Context
+	app    *party.App
+	ctx    caddy.Context
+	events chan string
 }
 
 // listening returns the settings of a node with a server, and of others that connect to it.
@@ -48,12 +49,15 @@ func newTestNode(t testing.TB, s settings, join func(ctx caddy.Context)) *testNo
 	l, err := open(s, zap.NewNop())
 	check.Must(t, err)
 	t.Cleanup(func() { check.Must(t, l.Destruct()) })
-	g := newGeneration(l, app, zap.NewNop(), func(string, map[string]any) {})
+	events := make(chan string, 1000)
+	g := newGeneration(l, app, zap.NewNop(), func(name string, data map[string]any) {
+		events <- fmt.Sprint(name, " ", data["node"], " ", data["address"])
+	})
 	t.Cleanup(g.end)
 	app.OnParty(g.add)
 	join(ctx)
 	l.start(g)
-	return &testNode{l, app, ctx}
+	return &testNode{l, app, ctx, events}
 }
 
 // joins has a guest join, with handlers.
@@ -201,6 +205,8 @@ func TestMessagesOfNodesOfOtherVersionsAndOfNonsense(t *testing.T) {
 	n.mu.Unlock()
 	publish("roster", `{"kind": "bye", `+from+`}`)
 	partytest.Eventually(t, "all are gone", func() bool { return len(n.line().Guests()) == 1 })
+	check.Equal(t, <-n.events, "node_joined new there")
+	check.Equal(t, <-n.events, "node_left new there")
 }
 
 func TestNoMessageHasATime(t *testing.T) {
