@@ -97,7 +97,9 @@ func TestABatchThatWaitedIsNotSentToAnApplicationThatDoesNotAnswer(t *testing.T)
 	for _, result := range results {
 		<-result
 	}
-	check.Equal(t, len(b.app.Requests()), 1+httpguest.BreakerFailures, "requests")
+	// An ask gives back its slot before its failure counts: on a busy machine the next one may just get in.
+	n := len(b.app.Requests())
+	check.ErrorIf(t, n < 1+httpguest.BreakerFailures || n > 2+httpguest.BreakerFailures, "%d requests", n)
 }
 
 // TestAnAskerWithFewerAsksFindsAPlace where another one has taken all: that one gives up its last.
