@@ -36,7 +36,7 @@ const maxPayload = 8 << 20
 func connect(s settings, embedded *server.Server, logger *zap.Logger, options ...nats.Option) (*nats.Conn, error) {
 	options = append(options, nats.Name("wsgi_party_trunk "+s.Node), nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.ReconnectWait(250*time.Millisecond),
 		nats.ReconnectJitter(250*time.Millisecond, 250*time.Millisecond), nats.PingInterval(2*time.Second), nats.MaxPingsOutstanding(2), nats.Timeout(2*time.Second),
-		nats.ReconnectBufSize(-1), nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+		nats.ReconnectBufSize(-1), nats.NoCallbacksAfterClientClose(), nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			logger.Warn("the trunk has lost its connection to NATS", zap.Error(err), zap.String("hint", "it tries again; guests of other nodes leave after 6s"))
 		}), nats.ReconnectHandler(func(c *nats.Conn) {
 			logger.Info("the trunk is connected to NATS", zap.String("server", c.ConnectedUrlRedacted()))

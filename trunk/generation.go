@@ -102,23 +102,27 @@ func (g *generation) hasChanged() (changed bool) {
 	return changed
 }
 
-// start has the link announce the guests of this config. When it returns, the others know of the link: before the one of
-// the last config says good-bye, if that had other settings.
-func (l *link) start(g *generation) {
+// start has the link announce the guests of this config, and answer for them. When it returns, the others know of the
+// link: before the one of the last config says good-bye, if that had other settings.
+func (l *link) start(g *generation) (err error) {
 	l.guarded("the config started", func() {
 		if !g.ended && !slices.Contains(l.started, g) {
 			l.started = append(l.started, g)
 		}
+		if err = l.serve(); err != nil {
+			return
+		}
 		l.announce()
 		l.beat(time.Now())
 	})
-	if l.nats.IsConnected() { // else they know when NATS is there
+	if err == nil && l.nats.IsConnected() { // else they know when NATS is there
 		_ = l.nats.FlushTimeout(time.Second)
 	}
+	return err
 }
 
-// end has the link announce the guests of the config before, if that still runs. Guests of other nodes stay on the
-// line of this one, whose requests in flight may ask.
+// end has the link announce the guests of the config before, if that still runs. If none does, it first answers all that
+// it has been asked. Guests of other nodes stay on the line of this config, whose requests in flight may ask.
 func (g *generation) end() {
 	l := g.link
 	l.mu.Lock()
@@ -128,6 +132,12 @@ func (g *generation) end() {
 	}
 	g.ended = true
 	delete(l.generations, g)
+	if asks := l.serving.subscription; asks != nil && len(l.started) == 1 && l.started[0] == g {
+		l.serving.subscription = nil
+		l.mu.Unlock()
+		drain(asks)
+		l.mu.Lock()
+	}
 	l.started = slices.DeleteFunc(l.started, func(other *generation) bool { return other == g })
 	if last := l.current(); last != nil {
 		clear(last.changes)

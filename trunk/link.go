@@ -135,7 +135,7 @@ func (l *link) subscribe() error {
 			return err
 		}
 	}
-	return l.serve()
+	return l.takeCancels()
 }
 
 // subject returns the subject of a kind of messages, to a node.
@@ -288,7 +288,6 @@ func (l *link) emit(event string, n *node) {
 // Destruct says good-bye, and ends the link with the last config that uses it. Asks under way are told that the guest is
 // gone: the node may have another link.
 func (l *link) Destruct() error {
-	l.serving.drain()
 	l.end()
 	<-l.over
 	l.serving.wait()

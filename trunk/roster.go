@@ -100,7 +100,9 @@ func (l *link) take(m message) error {
 	case "whole":
 		return l.takeWhole(n, m)
 	case "want":
-		l.tellAll(m.From.Node)
+		if len(l.started) > 0 { // else another link of the node tells, or will
+			l.tellAll(m.From.Node)
+		}
 	}
 	return nil
 }

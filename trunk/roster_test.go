@@ -56,7 +56,7 @@ func newTestNode(t testing.TB, s settings, join func(ctx caddy.Context)) *testNo
 	t.Cleanup(g.end)
 	app.OnParty(g.add)
 	join(ctx)
-	l.start(g)
+	check.Must(t, l.start(g))
 	return &testNode{l, app, ctx, events}
 }
 
@@ -293,4 +293,31 @@ func TestManyNodes(t *testing.T) {
 	joins(t, all[0].ctx, "new", map[string]partyline.Handler{"who": pong})
 	partytest.Eventually(t, "the change is everywhere", func() bool { return everywhere(nodes*guests + 1) })
 	t.Logf("a change is everywhere after %v", time.Since(began))
+}
+
+// As in the middle of a reload that changes the trunk's settings: the node has a second link, whose config has not started.
+func TestALinkIsSilentUntilItsConfigHasStarted(t *testing.T) {
+	server, client := listening(t)
+	newTestNode(t, server, func(ctx caddy.Context) { joins(t, ctx, "shop", map[string]partyline.Handler{"ping": pong}) })
+	n1 := client
+	n1.Node = "n1"
+	asker := newTestNode(t, n1, func(ctx caddy.Context) { joins(t, ctx, "blog", nil) })
+	partytest.Eventually(t, "n1 knows the shop", func() bool { return asker.knows("shop") })
+	next := server
+	next.Origins = []string{"https://shop.example"}
+	l, err := open(next, zap.NewNop())
+	check.Must(t, err)
+	t.Cleanup(func() { check.Must(t, l.Destruct()) })
+	check.Must(t, l.nats.Flush())
+
+	whole := asker.counts.of[[2]string{"whole", received}]
+	told := whole.Load()
+	asker.publish(asker.subject("node", "n0"), message{Kind: "want"})
+	partytest.Eventually(t, "n1 is told of all guests", func() bool { return whole.Load() > told })
+	for range 200 {
+		answers, err := asker.line().Operator("").AskAround(t.Context(), "ping", nil)
+		if err != nil || len(answers) != 1 {
+			t.Fatalf("got %v, %v", answers, err)
+		}
+	}
 }

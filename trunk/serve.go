@@ -33,7 +33,7 @@ const (
 type serving struct {
 	places       chan struct{}
 	asks         sync.WaitGroup
-	subscription *nats.Subscription // of asks
+	subscription *nats.Subscription // of asks, nil if none are taken; guarded by the link
 
 	mu     sync.Mutex
 	closed bool
@@ -44,13 +44,13 @@ func (s *serving) init() {
 	s.places, s.cancel = make(chan struct{}, maxServing), make(map[string]context.CancelFunc)
 }
 
-// drain takes no more asks. Those that have come are answered.
-func (s *serving) drain() {
-	if s.subscription.Drain() != nil {
+// drain takes no more asks of a subscription. Those that have come are answered.
+func drain(s *nats.Subscription) {
+	if s.Drain() != nil {
 		return
 	}
 	for range 100 {
-		if !s.subscription.IsValid() {
+		if !s.IsValid() {
 			return
 		}
 		time.Sleep(10 * time.Millisecond)
@@ -84,9 +84,13 @@ func (s *serving) end(id string) {
 	s.asks.Done()
 }
 
-func (l *link) serve() error {
+// serve answers asks from now on, if it does not yet. The link must be locked.
+func (l *link) serve() (err error) {
+	if l.serving.subscription != nil {
+		return nil
+	}
 	// In a queue, since the node has two links while a reload changes its settings.
-	subscription, err := l.nats.QueueSubscribe(l.subject(kindAsk, l.settings.Node), "links", func(m *nats.Msg) {
+	l.serving.subscription, err = l.nats.QueueSubscribe(l.subject(kindAsk, l.settings.Node), "links", func(m *nats.Msg) {
 		defer recovered(l.logger, "an ask came")
 		select {
 		case l.serving.places <- struct{}{}:
@@ -98,11 +102,12 @@ func (l *link) serve() error {
 			l.respond(m, failed(fmt.Errorf("%w: %d asks of other nodes are under way", partyline.ErrRefused, maxServing)))
 		}
 	})
-	if err != nil {
-		return err
-	}
-	l.serving.subscription = subscription
-	_, err = l.nats.Subscribe(l.subject(kindCancel, l.settings.Node), func(m *nats.Msg) {
+	return err
+}
+
+// takeCancels ends asks for which nobody waits any more.
+func (l *link) takeCancels() error {
+	_, err := l.nats.Subscribe(l.subject(kindCancel, l.settings.Node), func(m *nats.Msg) {
 		l.counts.add(kindCancel, received)
 		l.serving.mu.Lock()
 		cancel := l.serving.cancel[string(m.Data)]

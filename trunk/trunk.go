@@ -170,7 +170,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 
 // Start has the node announce the guests of this config from now on.
 func (a *App) Start() error {
-	a.link.start(a.generation)
+	if err := a.link.start(a.generation); err != nil {
+		return fmt.Errorf("%s: %w", appName, err)
+	}
 	return nil
 }
 
