@@ -36,8 +36,8 @@ func (a *application) asker(service string, h manifest.Handler) partyline.Handle
 		return (&batcher{application: a, service: service, handler: h}).ask
 	}
 	return func(ctx context.Context, payload any) (any, error) {
-		return a.guarded(service, func() (any, error) {
-			answer, err := a.request(ctx, service, h, payload)
+		return a.guarded(service, func(held *slot) (any, error) {
+			answer, err := a.request(ctx, service, h, payload, held)
 			if err != nil && ctx.Err() != nil {
 				err = &abandonedError{err}
 			}
@@ -46,11 +46,12 @@ func (a *application) asker(service string, h manifest.Handler) partyline.Handle
 	}
 }
 
-// guarded makes a request for a service, unless that is left alone for a while.
-func (a *application) guarded(service string, request func() (any, error)) (any, error) {
-	b := a.breaker(service)
+// guarded makes a request for a service, which takes a slot, unless the service is left alone for a while.
+func (a *application) guarded(service string, request func(*slot) (any, error)) (any, error) {
+	b, held := a.breaker(service), new(slot)
+	defer held.done()
 	answer, err := b.Execute(func() (any, error) {
-		answer, err := request()
+		answer, err := request(held)
 		if unreachable, ok := errors.AsType[*unreachableError](err); ok {
 			b.last.Store(unreachable)
 		}
@@ -96,7 +97,7 @@ func is[E error](err error) bool {
 	return ok
 }
 
-func (a *application) request(ctx context.Context, service string, h manifest.Handler, payload any) (any, error) {
+func (a *application) request(ctx context.Context, service string, h manifest.Handler, payload any, held *slot) (any, error) {
 	r, body, err := a.newRequest(ctx, service, h, payload)
 	if err != nil {
 		return nil, err
@@ -106,16 +107,16 @@ func (a *application) request(ctx context.Context, service string, h manifest.Ha
 	path := partyline.PathOf(ctx, a.invitation.Operator.Partyline())
 	// Further up the path the guest is being asked, and asks somebody in turn: it has a slot then.
 	holds := slices.ContainsFunc(path[1:], func(step partyline.Step) bool { return step.Guest == a.guest() })
-	release, waited, err := a.slots.acquire(requestCtx, path[len(path)-1].Guest, holds)
+	waited, err := a.slots.acquire(requestCtx, held, path[len(path)-1].Guest, holds)
 	if err != nil {
 		return nil, &abandonedError{err}
 	}
 	if waited > 0 && a.breaker(service).State() == gobreaker.StateOpen { // meanwhile
-		release()
+		held.done()
 		return nil, &abandonedError{gobreaker.ErrOpenState}
 	}
 	party.AddForwarded(ctx, r.Header, party.TraceHeaders)
-	options := party.SendOptions{Limit: int(a.MaxAnswer), Done: release}
+	options := party.SendOptions{Limit: int(a.MaxAnswer), Done: held.done}
 	if service != party.ClaimsService { // whose answer is for everybody
 		options.Prepare = func(r *http.Request) { party.AddForwarded(r.Context(), r.Header, a.Forward) }
 	}

@@ -338,8 +338,8 @@ func (b *batcher) run(r *batch) {
 			e.settle(e.answer, e.err)
 		}
 	}()
-	_, err = b.guarded(b.service, func() (any, error) {
-		err := b.post(r)
+	_, err = b.guarded(b.service, func(held *slot) (any, error) {
+		err := b.post(r, held)
 		if err != nil && r.ctx.Err() != nil && !party.TimedOut(context.Cause(r.ctx)) {
 			err = &abandonedError{err}
 		}

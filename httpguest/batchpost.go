@@ -47,7 +47,7 @@ func (b *batcher) elementOf(ctx context.Context, payload any, path []partyline.S
 }
 
 // post sends a request, and gives its asks what is answered.
-func (b *batcher) post(r *batch) error {
+func (b *batcher) post(r *batch, held *slot) error {
 	body := make([]byte, 0, r.size+len("[]"))
 	for i, e := range r.asks {
 		body = append(append(body, "[,"[min(i, 1)]), e.body...)
@@ -57,16 +57,16 @@ func (b *batcher) post(r *batch) error {
 	if err != nil {
 		return err
 	}
-	release, waited, err := b.slots.acquire(r.ctx, r.asks[0].asker, r.holds)
+	waited, err := b.slots.acquire(r.ctx, held, r.asks[0].asker, r.holds)
 	if err != nil {
 		return &abandonedError{err}
 	}
 	if waited > 0 && b.breaker(b.service).State() == gobreaker.StateOpen { // meanwhile
-		release()
+		held.done()
 		return &abandonedError{gobreaker.ErrOpenState}
 	}
 	options := party.SendOptions{
-		Limit: len(r.asks)*(int(b.MaxAnswer)+maxElement) + len("[]"), Done: release,
+		Limit: len(r.asks)*(int(b.MaxAnswer)+maxElement) + len("[]"), Done: held.done,
 		Prepare: func(sent *http.Request) {
 			for name, values := range r.header {
 				if _, own := sent.Header[name]; !own {

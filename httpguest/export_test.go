@@ -79,8 +79,9 @@ func (a *application) Breakers() (n int) {
 
 // TakeSlot takes one as an ask of the asker does.
 func (a *application) TakeSlot(ctx context.Context, asker string) (release func(), err error) {
-	release, _, err = a.slots.acquire(ctx, asker, false)
-	return release, err
+	held := new(slot)
+	_, err = a.slots.acquire(ctx, held, asker, false)
+	return func() { a.slots.release(held) }, err
 }
 
 // Waiting is how many asks wait for a slot.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/wsgiparty/wsgiparty/party"
@@ -45,6 +46,28 @@ type asker struct {
 	waiting []*waiter // in the order they came
 }
 
+// slot is what an ask has that is under way. It is given back when the handlers have returned, and what came of the
+// ask counts in the breaker: who has it next is to know that. An ask that needs none has one without an asker.
+type slot struct {
+	slots *slots
+	asker *asker
+	ctx   context.Context // of the ask
+	users atomic.Int32
+}
+
+// take notes that the ask has the slot.
+func (o *slot) take(s *slots, a *asker, ctx context.Context) {
+	o.slots, o.asker, o.ctx = s, a, ctx
+	o.users.Store(2)
+}
+
+// done says that one of both needs the slot no more. Before the ask has it, done does nothing.
+func (o *slot) done() {
+	if o.users.Add(-1) == 0 {
+		o.slots.release(o)
+	}
+}
+
 // waiter is an ask that waits.
 type waiter struct {
 	asker   *asker
@@ -57,14 +80,13 @@ func newSlots(maxAsks int, timeout time.Duration, o *overload) *slots {
 	return &slots{max: maxAsks, ofOne: (3*maxAsks + 3) / 4, timeout: timeout, overload: o, askers: make(map[string]*asker)}
 }
 
-// acquire takes a slot for an ask that ends with ctx at the latest, and calls release when
-// it has ended. One that came of an ask that holds a slot needs none: it might wait for
-// that. The error is ErrRefused, or the context's if the asker has gone.
-func (s *slots) acquire(ctx context.Context, guest string, holds bool) (release func(), waited time.Duration, err error) {
+// acquire takes a slot for an ask that ends with ctx at the latest. An ask that came of one that holds a slot needs
+// none: it might wait for that. The error is ErrRefused, or the context's if the asker has gone.
+func (s *slots) acquire(ctx context.Context, o *slot, guest string, holds bool) (waited time.Duration, err error) {
 	if isGone(ctx) {
-		return nil, 0, ctx.Err()
+		return 0, ctx.Err()
 	}
-	release, w, err := s.enter(ctx, guest, holds)
+	w, err := s.enter(ctx, o, guest, holds)
 	if w != nil {
 		began := time.Now()
 		select {
@@ -72,7 +94,7 @@ func (s *slots) acquire(ctx context.Context, guest string, holds bool) (release 
 		case <-ctx.Done():
 		}
 		waited = max(time.Since(began), 1)
-		release, err = s.end(ctx, w, waited)
+		err = s.end(ctx, o, w, waited)
 	}
 	switch {
 	case err == nil:
@@ -81,7 +103,7 @@ func (s *slots) acquire(ctx context.Context, guest string, holds bool) (release 
 	default:
 		s.overload.refuse(err)
 	}
-	return release, waited, err
+	return waited, err
 }
 
 // isGone reports whether who asks has gone, and did not just wait as long as an ask may take. Of a batch, only
@@ -91,7 +113,7 @@ func isGone(ctx context.Context) bool {
 }
 
 // enter takes a slot if it can be had, or else a place in the line.
-func (s *slots) enter(ctx context.Context, guest string, holds bool) (release func(), _ *waiter, _ error) {
+func (s *slots) enter(ctx context.Context, o *slot, guest string, holds bool) (*waiter, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	a, ok := s.askers[guest]
@@ -102,18 +124,20 @@ func (s *slots) enter(ctx context.Context, guest string, holds bool) (release fu
 	switch {
 	case holds && s.nested < s.max:
 		s.nested++
-		return s.endNested, nil, nil
+		o.take(s, nil, ctx)
+		return nil, nil
 	case holds:
-		return nil, nil, s.refusal(a, fmt.Sprintf("it comes from asks that the application is answering, as %d others already do", s.nested))
+		return nil, s.refusal(a, fmt.Sprintf("it comes from asks that the application is answering, as %d others already do", s.nested))
 	case s.taken < s.max && a.taken < s.ofOne: // then nobody waits who could have it
 		if a.taken == 0 {
 			a.quiet = time.Now()
 		}
 		a.taken++
 		s.taken++
-		return s.releaseOf(ctx, a), nil, nil
+		o.take(s, a, ctx)
+		return nil, nil
 	case s.waiting == maxWaiting && !s.makeRoom(a):
-		return nil, nil, s.refusal(a, "too many wait")
+		return nil, s.refusal(a, "too many wait")
 	}
 	w := &waiter{asker: a, called: make(chan struct{})}
 	if len(a.waiting) == 0 {
@@ -121,47 +145,44 @@ func (s *slots) enter(ctx context.Context, guest string, holds bool) (release fu
 	}
 	a.waiting = append(a.waiting, w)
 	s.waiting++
-	return nil, w, nil
+	return w, nil
 }
 
 // end ends an ask's waiting, with a slot if its turn has come. If nothing that the asker
 // asks was answered for as long as an ask may take, nothing is left to wait for. (Guests
 // that ask each other, and do not say what led to it, would for ever: whenever an ask
 // times out, one that came of it would have its turn.)
-func (s *slots) end(ctx context.Context, w *waiter, waited time.Duration) (release func(), _ error) {
+func (s *slots) end(ctx context.Context, o *slot, w *waiter, waited time.Duration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	a, quiet, waited := w.asker, time.Since(w.asker.quiet), waited.Round(time.Millisecond)
 	switch {
 	case w.gave:
-		return nil, s.refusal(a, "too many wait")
+		return s.refusal(a, "too many wait")
 	case !w.hasSlot:
 		s.leave(w)
-		return nil, s.refusal(a, fmt.Sprintf("its turn had not come after %v", waited))
+		return s.refusal(a, fmt.Sprintf("its turn had not come after %v", waited))
 	case ctx.Err() == nil && quiet < s.timeout*7/8:
-		return s.releaseOf(ctx, a), nil
+		o.take(s, a, ctx)
+		return nil
 	}
 	why := fmt.Sprintf("its turn came only after %v", waited)
 	if ctx.Err() == nil {
 		why = fmt.Sprintf("it has not answered this asker for %v", quiet.Round(time.Millisecond))
 	}
 	s.giveBack(a, false)
-	return nil, s.refusal(a, why)
+	return s.refusal(a, why)
 }
 
-func (s *slots) releaseOf(ctx context.Context, a *asker) func() {
-	return func() {
-		inTime := ctx.Err() == nil || isGone(ctx)
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.giveBack(a, inTime)
-	}
-}
-
-func (s *slots) endNested() {
+func (s *slots) release(o *slot) {
+	inTime := o.ctx.Err() == nil || isGone(o.ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.nested--
+	if o.asker == nil {
+		s.nested--
+	} else {
+		s.giveBack(o.asker, inTime)
+	}
 }
 
 // giveBack gives a slot back, and to whose turn it is.
