@@ -63,6 +63,37 @@ func TestAnAnswerThatIsRefusedIsNotCharged(t *testing.T) {
 	check.Equal(t, <-b.begin(ctx, 1), "1<nil>")
 }
 
+// TestAnAnswerThatNobodyWaitsForIsNotCharged to those who ask together with one that has gone.
+func TestAnAnswerThatNobodyWaitsForIsNotCharged(t *testing.T) {
+	httpguest.SetGatherFor(t, time.Hour)
+	b := newBatchTest(t, "max_answer 2MiB\ntimeout 1m", func(e element) string {
+		if string(e.Payload) == `"first"` {
+			return echo(e)
+		}
+		return `{"answer": "` + strings.Repeat("x", 2<<20-100) + `"}`
+	})
+	first := b.begin(t.Context(), "first")
+	b.awaitBatches(1)
+	ctx := party.WithBatch(t.Context()) // for 8 MiB
+	gone, goes := context.WithCancel(ctx)
+	left := b.begin(gone, "gone")
+	b.awaitGathered(1)
+	var results []<-chan string
+	for i := range 4 {
+		results = append(results, b.begin(ctx, i))
+	}
+	b.awaitGathered(5)
+	b.let <- struct{}{}
+	<-first
+	b.awaitBatches(2)
+	goes()
+	check.Equal(t, <-left, "context canceled")
+	close(b.let)
+	for _, result := range results {
+		check.Has(t, <-result, `x"<nil>`)
+	}
+}
+
 // TestNoBatchWaitsForAGuestThatAnswersNothing when it has too few slots for the breaker to open.
 func TestNoBatchWaitsForAGuestThatAnswersNothing(t *testing.T) {
 	b := newBatchTest(t, "max_asks 1\ntimeout 2s", echo)

@@ -103,7 +103,9 @@ func (b *batcher) take(r *batch, response *http.Response) error {
 		return fmt.Errorf("the answer to a batch of %d asks is a list of %d", len(r.asks), n)
 	}
 	for i, e := range r.asks {
-		e.answer, e.err = b.answerOf(e.ctx, elements[i])
+		if !e.settled.Load() { // or its asker has gone, and the answer would be charged to those who ask with it
+			e.answer, e.err = b.answerOf(e.ctx, elements[i])
+		}
 	}
 	return nil
 }
