@@ -144,6 +144,10 @@ func embed(s settings, logger *zap.Logger) (*embeddedServer, error) {
 // either: it opens the port for those once it has tried to open the one for clients (Server.Start, v2.15).
 const noPort = 1 << 16
 
+// routeRetries is how often the server tries to connect again to one that it has learnt of from another, once a second:
+// NATS tries once by default, and the two would not find each other when the network between them is back.
+const routeRetries = 1 << 18
+
 func (s settings) serverOptions() (*server.Options, error) {
 	e := s.Embedded
 	options := &server.Options{ServerName: s.Node, Host: "127.0.0.1", Port: noPort, NoSigs: true, NoLog: true, MaxPayload: maxPayload, Username: natsUser, Password: derive(s.Secret, "client")}
@@ -156,7 +160,8 @@ func (s settings) serverOptions() (*server.Options, error) {
 	if e.Cluster == "" {
 		return options, nil
 	}
-	options.Cluster = server.ClusterOpts{Name: s.Subject, Username: natsUser, Password: derive(s.Secret, "cluster")}
+	options.Cluster = server.ClusterOpts{Name: s.Subject, Username: natsUser, Password: derive(s.Secret, "cluster"),
+		PingInterval: beatEvery, MaxPingsOut: 2, ConnectRetries: routeRetries}
 	if options.Cluster.Host, options.Cluster.Port, err = splitAddress("cluster", e.Cluster); err != nil {
 		return nil, err
 	}

@@ -22,9 +22,10 @@ import (
 // proxy stands between a node and NATS.
 type proxy struct {
 	net.Listener
-	target string
-	parted atomic.Bool // lets nothing through, and closes nothing
-	wg     sync.WaitGroup
+	target  string
+	parted  atomic.Bool // lets nothing through, and closes nothing
+	forgets bool        // connections that were parted
+	wg      sync.WaitGroup
 }
 
 func newProxy(t *testing.T, target string) *proxy {
@@ -61,8 +62,11 @@ func (p *proxy) copy(from, to net.Conn) {
 	buffer := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(buffer)
-		for p.parted.Load() {
-			time.Sleep(10 * time.Millisecond)
+		for was := false; p.parted.Load() || was && p.forgets && err == nil; was = true {
+			if time.Sleep(10 * time.Millisecond); !p.parted.Load() {
+				_, err = from.Read(buffer)
+				n = 0
+			}
 		}
 		if _, failed := to.Write(buffer[:n]); err != nil || failed != nil {
 			return

@@ -1,0 +1,111 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package trunk
+
+import (
+	"io"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/wsgiparty/wsgiparty/internal/check"
+	"github.com/wsgiparty/wsgiparty/internal/partytest"
+	"github.com/wsgiparty/wsgiparty/internal/testport"
+)
+
+// door is where others reach a server, while it is open.
+type door struct {
+	address, behind string
+	listener        net.Listener
+	wg              sync.WaitGroup
+	mu              sync.Mutex
+	connections     []net.Conn
+}
+
+func (d *door) open(t *testing.T) {
+	var err error
+	d.listener, err = net.Listen("tcp", d.address)
+	check.Must(t, err)
+	d.wg.Go(func() {
+		for {
+			from, err := d.listener.Accept()
+			if err != nil {
+				return
+			}
+			to, err := net.Dial("tcp", d.behind)
+			if err != nil {
+				from.Close()
+				continue
+			}
+			d.mu.Lock()
+			d.connections = append(d.connections, from, to)
+			d.mu.Unlock()
+			d.wg.Go(func() { defer to.Close(); io.Copy(to, from) })
+			d.wg.Go(func() { defer from.Close(); io.Copy(from, to) })
+		}
+	})
+}
+
+func (d *door) close() {
+	d.listener.Close()
+	d.mu.Lock()
+	for _, c := range d.connections {
+		c.Close()
+	}
+	d.mu.Unlock()
+	d.wg.Wait()
+}
+
+// TestServersThatLearnOfEachOtherFindEachOtherAgain has a, in the routes of all, tell b and c of each other, who then
+// lose each other, and not a.
+func TestServersThatLearnOfEachOtherFindEachOtherAgain(t *testing.T) {
+	first := testport.Address(t)
+	var servers []*server.Server
+	var doors []*door
+	for _, name := range []string{"a", "b", "c"} {
+		s := settings{Node: name, Subject: "x", Secret: testSecret, Embedded: &Embedded{Cluster: testport.Address(t), Routes: []string{"nats://" + first}}}
+		if name == "a" {
+			s.Embedded.Cluster = first
+		}
+		options, err := s.serverOptions()
+		check.Must(t, err)
+		if name != "a" {
+			d := &door{address: testport.Address(t), behind: s.Embedded.Cluster}
+			d.open(t)
+			doors = append(doors, d)
+			options.Cluster.Advertise = d.address
+		}
+		embedded, err := server.NewServer(options)
+		check.Must(t, err)
+		embedded.Start()
+		t.Cleanup(func() { embedded.Shutdown(); embedded.WaitForShutdown() })
+		servers = append(servers, embedded)
+	}
+	routesTo := func(from, to *server.Server) (n int) {
+		routes, err := from.Routez(nil)
+		check.Must(t, err)
+		for _, r := range routes.Routes {
+			if r.RemoteID == to.ID() {
+				n++
+			}
+		}
+		return n
+	}
+	both := func() bool { return routesTo(servers[1], servers[2]) > 0 && routesTo(servers[2], servers[1]) > 0 }
+	partytest.Eventually(t, "b and c are connected", both)
+	for _, d := range doors {
+		d.close()
+	}
+	partytest.Eventually(t, "b and c are not", func() bool { return routesTo(servers[1], servers[2])+routesTo(servers[2], servers[1]) == 0 })
+	time.Sleep(3 * time.Second) // they try in vain
+	check.ErrorIf(t, routesTo(servers[1], servers[0]) == 0 || routesTo(servers[2], servers[0]) == 0, "they have lost a")
+	for _, d := range doors {
+		d.open(t)
+		defer d.close()
+	}
+	partytest.Eventually(t, "b and c are connected again", both)
+}
