@@ -26,6 +26,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if address := os.Getenv("NATS_TO_RESPOND_AT"); address != "" {
+		respond(address)
+	}
 	partytest.Main(m, wsgiparty.Lookup, wsgiparty.Join, wsgiparty.OperatorFrom, wsgiparty.ErrHighAndDry)
 }
 
@@ -49,7 +52,7 @@ var binaries = sync.OnceValues(func() (dir string, err error) {
 	return dir, err
 })
 
-func binary(t *testing.T, name string) string {
+func binary(t testing.TB, name string) string {
 	t.Helper()
 	dir, err := binaries()
 	if err != nil {
@@ -82,7 +85,7 @@ func (b *lockedBuffer) String() string {
 	return b.b.String()
 }
 
-func start(t *testing.T, variables []string, name string, args ...string) *process {
+func start(t testing.TB, variables []string, name string, args ...string) *process {
 	t.Helper()
 	p := &process{Cmd: exec.Command(binary(t, name), args...), over: make(chan struct{})}
 	p.Env = append(os.Environ(), variables...)
@@ -116,7 +119,7 @@ func (p *process) stop(signal syscall.Signal) {
 }
 
 // startNATS starts a server, where the user trunk may connect.
-func startNATS(t *testing.T, address string) *process {
+func startNATS(t testing.TB, address string) *process {
 	t.Helper()
 	host, port, _ := strings.Cut(address, ":")
 	p := start(t, nil, "nats-server", "-a", host, "-p", port, "--user", "trunk", "--pass", secret)
@@ -130,6 +133,7 @@ type application struct {
 	node    string
 	asks    atomic.Int64
 	hangs   atomic.Bool // its answers never come
+	takes   time.Duration
 	ended   atomic.Int64
 	headers sync.Map // of the last ask
 }
@@ -143,6 +147,7 @@ func (a *application) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		a.ended.Add(1)
 		return
 	}
+	time.Sleep(a.takes)
 	w.Header().Set("Content-Type", "application/json")
 	fmt.Fprintf(w, `{"node": %q, "payload": %s}`, a.node, payload)
 }
@@ -150,7 +155,7 @@ func (a *application) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // caddyNode is a Caddy that is a node.
 type caddyNode struct {
 	*process
-	t           *testing.T
+	t           testing.TB
 	name        string
 	site, admin string
 	dir         string
@@ -165,7 +170,7 @@ type caddyNode struct {
 
 // trunkOfThree are three nodes, a, b and c, each with a guest of its name in front of an application.
 type trunkOfThree struct {
-	t     *testing.T
+	t     testing.TB
 	nats  *process // nil with embedded servers
 	where string   // NATS listens
 	nodes []*caddyNode
@@ -173,7 +178,7 @@ type trunkOfThree struct {
 
 const environmentSecret = "TRUNK_SECRET=" + secret
 
-func newTrunk(t *testing.T, embedded bool) *trunkOfThree {
+func newTrunk(t testing.TB, embedded bool) *trunkOfThree {
 	t.Helper()
 	trunk := &trunkOfThree{t: t, where: testport.Address(t)}
 	var clusters []string
@@ -198,7 +203,7 @@ func newTrunk(t *testing.T, embedded bool) *trunkOfThree {
 	return trunk
 }
 
-func newNode(t *testing.T, name, options string) *caddyNode {
+func newNode(t testing.TB, name, options string) *caddyNode {
 	t.Helper()
 	n := &caddyNode{t: t, name: name, site: testport.Address(t), admin: testport.Address(t), dir: t.TempDir(), app: &application{node: name}, trunk: options}
 	n.app.Server = httptest.NewServer(n.app)
@@ -392,7 +397,7 @@ func (trunk *trunkOfThree) answersAll() {
 	}
 }
 
-func eventually(t *testing.T, what string, condition func() bool) {
+func eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	partytest.Eventually(t, what, func() bool {
 		time.Sleep(20 * time.Millisecond) // each costs requests to other processes
