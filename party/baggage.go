@@ -15,13 +15,12 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/wsgiparty/wsgiparty/internal/token"
 	"github.com/wsgiparty/wsgiparty/partyline"
 )
 
 // Baggage is what an ask takes along to another node. Only Caddys make it. It is experimental.
 type Baggage struct {
-	Path     []token.Ask       `json:"path"`               // the asks that led to it, itself the last one
+	Path     [][2]string       `json:"path"`               // the guests and services of the asks that led to it, itself the last one
 	Root     string            `json:"root"`               // of the call that it is part of
 	Headers  http.Header       `json:"headers,omitempty"`  // that the guest is to get
 	Prefixes map[string]string `json:"prefixes,omitempty"` // of the request that led to it, by header
@@ -35,7 +34,7 @@ func (e *Entry) BaggageOf(ctx context.Context, forward []string) Baggage {
 	AddForwarded(ctx, b.Headers, forward)
 	AddForwarded(ctx, b.Headers, []string{loopHeader})
 	for _, step := range partyline.PathOf(ctx, e.Partyline) {
-		b.Path = append(b.Path, token.Ask(step))
+		b.Path = append(b.Path, [2]string{step.Guest, step.Service})
 	}
 	if root := rootOf(ctx); root != nil {
 		b.Root = root.id
@@ -65,13 +64,13 @@ func (e *Entry) Unpack(ctx context.Context, b Baggage) (_ context.Context, asker
 	forwarded[loopHeader] = []string{loopOf(strings.Join(b.Headers[loopHeader], ","), true)}
 	ctx = context.WithValue(ctx, askedByGuestKey{}, &guestRequest{placeholders, forwarded, forwarded})
 	ctx = context.WithValue(ctx, prefixesKey{}, e.app.checked(b.Prefixes))
-	last := b.Path[len(b.Path)-1]
+	last := len(b.Path) - 1
 	var steps []partyline.Step
-	for _, step := range b.Path[:len(b.Path)-1] {
-		steps = append(steps, partyline.Step(step))
+	for _, step := range b.Path[:last] {
+		steps = append(steps, partyline.Step{Guest: step[0], Service: step[1]})
 	}
 	ctx, _ = partyline.WithPath(ctx, e.Partyline, steps, call)
-	return ctx, last.Guest, release, true
+	return ctx, b.Path[last][0], release, true
 }
 
 // maxBaggagePath is as deep as asks can be nested, and one more.

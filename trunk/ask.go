@@ -8,7 +8,7 @@ package trunk
 import (
 	"cmp"
 	"context"
-	"encoding/json"
+	stdjson "encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -17,6 +17,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/nats-io/nats.go"
 
 	"github.com/wsgiparty/wsgiparty/party"
@@ -25,29 +27,32 @@ import (
 
 // askMessage is an ask of a guest of the node that it is sent to.
 type askMessage struct {
-	Node    string          `json:"node"` // that asks
-	ID      string          `json:"id"`   // of the ask among those of the node
-	Party   string          `json:"party"`
-	Guest   string          `json:"guest"`
-	Service string          `json:"service"`
-	Payload json.RawMessage `json:"payload"`
-	Left    time.Duration   `json:"left,omitempty"` // until the asker no longer waits; zero if it waits as long as it takes
+	Node    string         `json:"node"` // that asks
+	ID      string         `json:"id"`   // of the ask among those of the node
+	Party   string         `json:"party"`
+	Guest   string         `json:"guest"`
+	Service string         `json:"service"`
+	Payload jsontext.Value `json:"payload"`
+	Left    int64          `json:"left,omitzero"` // nanoseconds until the asker no longer waits; zero if it waits as long as it takes
 	party.Baggage
 }
 
 // replyMessage is what came of it.
 type replyMessage struct {
 	Replies []replyJSON `json:"replies,omitempty"` // one of each handler
-	Gone    bool        `json:"gone,omitempty"`    // the guest is not on the line there
+	Gone    bool        `json:"gone,omitzero"`     // the guest is not on the line there
 }
 
 type replyJSON struct {
-	Answer   json.RawMessage `json:"answer,omitempty"`
-	Declined bool            `json:"declined,omitempty"`
-	Error    string          `json:"error,omitempty"` // if it is neither
-	Refused  bool            `json:"refused,omitempty"`
-	Looped   bool            `json:"looped,omitempty"`
+	Answer   jsontext.Value `json:"answer,omitzero"`
+	Declined bool           `json:"declined,omitzero"`
+	Error    string         `json:"error,omitzero"` // if it is neither
+	Refused  bool           `json:"refused,omitzero"`
+	Looped   bool           `json:"looped,omitzero"`
 }
+
+// asWritten leaves payloads and answers as they are: what JSON they may be is for those who make them.
+var asWritten = json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 
 var askIDs atomic.Uint64
 
@@ -84,10 +89,13 @@ func (a *away) nextSource(service string, asked map[string]bool) *source {
 	a.link.mu.Lock()
 	defer a.link.mu.Unlock()
 	var next *source
-	least := int64(math.MaxInt64)
-	for _, s := range a.link.sourcesOf(a.key) {
-		latency := cmp.Or(s.latency.Load(), math.MaxInt64-1)
-		if !asked[s.Session] && latency < least && slices.Contains(s.Services, service) {
+	var least int64
+	for _, n := range a.link.nodes {
+		s := n.guests[a.key]
+		if s == nil || asked[s.Session] || !slices.Contains(s.Services, service) {
+			continue
+		}
+		if latency := cmp.Or(s.latency.Load(), math.MaxInt64); next == nil || latency < least || latency == least && s.Node < next.Node {
 			next, least = s, latency
 		}
 	}
@@ -103,25 +111,25 @@ func (a *away) askNode(ctx context.Context, s *source, service string, payload [
 	m := askMessage{Node: l.settings.Node, ID: l.session + strconv.FormatUint(askIDs.Add(1), 36), Party: a.key.party, Guest: a.key.guest, Service: service, Payload: payload,
 		Baggage: a.entry.BaggageOf(ctx, s.Forward)}
 	if deadline, ok := ctx.Deadline(); ok {
-		m.Left = max(time.Until(deadline), time.Millisecond)
+		m.Left = int64(max(time.Until(deadline), time.Millisecond))
 	}
-	data, err := json.Marshal(m)
+	data, err := json.Marshal(&m, asWritten)
 	if err != nil {
 		return nil, false, err
 	}
 	if most := l.nats.MaxPayload(); int64(len(data)) > most {
 		return nil, false, fmt.Errorf("the payload makes a message of %d bytes, and NATS takes %d (max_payload)", len(data), most)
 	}
-	waiting, end := context.WithCancelCause(ctx)
-	defer end(nil)
-	defer context.AfterFunc(s.gone, func() { end(context.Cause(s.gone)) })()
+	waiting, end := context.WithCancel(ctx)
 	if s.Timeout > 0 {
-		late := &party.TimeoutError{After: s.Timeout}
-		defer time.AfterFunc(s.Timeout+graceFor, func() { end(late) }).Stop()
+		end()
+		waiting, end = context.WithTimeoutCause(ctx, s.Timeout+graceFor, &party.TimeoutError{After: s.Timeout})
 	}
+	defer end()
+	defer context.AfterFunc(s.gone, end)()
 	began := time.Now()
 	l.counts.add(kindAsk, sent)
-	response, err := l.nats.RequestMsgWithContext(waiting, &nats.Msg{Subject: l.subject(kindAsk, s.Node), Data: data})
+	response, err := l.nats.RequestMsgWithContext(waiting, &nats.Msg{Subject: s.asks, Data: data})
 	if err == nil {
 		s.latency.Store(int64(time.Since(began)))
 		return a.take(ctx, s, response.Data)
@@ -133,12 +141,13 @@ func (a *away) askNode(ctx context.Context, s *source, service string, payload [
 		return nil, false, fmt.Errorf("node %s: %w", s.Node, err)
 	}
 	l.cancel(s.Node, m.ID)
-	cause := context.Cause(waiting)
-	if late, ok := errors.AsType[*party.TimeoutError](cause); ok && ctx.Err() == nil {
-		return nil, false, fmt.Errorf("no answer of node %s in %v", s.Node, late.After)
+	if ctx.Err() != nil {
+		return nil, false, context.Cause(ctx)
 	}
-	_, gone := errors.AsType[*errNodeGone](cause)
-	return nil, gone && ctx.Err() == nil, cause
+	if gone := context.Cause(s.gone); gone != nil {
+		return nil, true, gone
+	}
+	return nil, false, fmt.Errorf("no answer of node %s in %v", s.Node, s.Timeout)
 }
 
 // cancel tells a node that nobody waits for an answer any more.
@@ -152,7 +161,7 @@ func (l *link) cancel(node, id string) {
 func (a *away) take(ctx context.Context, s *source, data []byte) (answer any, again bool, err error) {
 	a.link.counts.add(kindReply, received)
 	var m replyMessage
-	if err := json.Unmarshal(data, &m); err != nil {
+	if err := json.Unmarshal(data, &m, asWritten); err != nil {
 		a.link.counts.drop(a.link.logger, kindReply, s.Node, err)
 		return nil, false, fmt.Errorf("what node %s replied is not valid: %w", s.Node, err)
 	}
@@ -186,5 +195,5 @@ func (a *away) replied(ctx context.Context, s *source, r replyJSON) (any, error)
 	if err := party.TakeAnswerOf(ctx, a.key.guest, r.Answer, int(a.link.nats.MaxPayload())); err != nil {
 		return nil, err
 	}
-	return r.Answer, nil
+	return stdjson.RawMessage(r.Answer), nil
 }

@@ -8,13 +8,14 @@ package trunk
 import (
 	"cmp"
 	"context"
-	"encoding/json"
+	stdjson "encoding/json"
 	"errors"
 	"fmt"
 	"runtime/debug"
 	"sync"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	"github.com/nats-io/nats.go"
 	"go.uber.org/zap"
 
@@ -122,12 +123,12 @@ func (l *link) takeCancels() error {
 func (l *link) answer(m *nats.Msg) {
 	defer recovered(l.logger, "another node asked")
 	var ask askMessage
-	if err := json.Unmarshal(m.Data, &ask); err != nil || ask.Node == "" || ask.ID == "" || len(ask.ID) > maxNode || m.Reply == "" {
+	if err := json.Unmarshal(m.Data, &ask, asWritten); err != nil || ask.Node == "" || ask.ID == "" || len(ask.ID) > maxNode || m.Reply == "" {
 		l.counts.drop(l.logger, kindAsk, m.Subject, cmp.Or(err, errors.New("the ask does not say from whom it is")))
 		return
 	}
 	l.counts.add(kindAsk, received)
-	ctx, cancel := context.WithTimeout(l.ctx, min(cmp.Or(max(ask.Left, 0), maxAskFor), maxAskFor))
+	ctx, cancel := context.WithTimeout(l.ctx, min(cmp.Or(max(time.Duration(ask.Left), 0), maxAskFor), maxAskFor))
 	defer cancel()
 	if !l.serving.begin(ask.ID, cancel) {
 		l.respond(m, replyMessage{Gone: true})
@@ -190,7 +191,7 @@ func (l *link) ask(ctx context.Context, ask askMessage) (reply replyMessage) {
 func replyOf(r partyline.Reply) replyJSON {
 	switch {
 	case r.Err == nil:
-		encoded, err := json.Marshal(r.Answer)
+		encoded, err := stdjson.Marshal(r.Answer)
 		if err != nil {
 			return errorOf(fmt.Errorf("its answer is a %T, which JSON cannot carry: %w", r.Answer, err))
 		}
@@ -215,9 +216,10 @@ func errorOf(err error) replyJSON {
 func failed(err error) replyMessage { return replyMessage{Replies: []replyJSON{errorOf(err)}} }
 
 func (l *link) respond(m *nats.Msg, reply replyMessage) {
-	data, err := json.Marshal(reply)
+	data, err := json.Marshal(&reply, asWritten)
 	if most := l.nats.MaxPayload(); err == nil && int64(len(data)) > most {
-		data, err = json.Marshal(failed(fmt.Errorf("its answer makes a message of %d bytes, and NATS takes %d (max_payload)", len(data), most)))
+		reply = failed(fmt.Errorf("its answer makes a message of %d bytes, and NATS takes %d (max_payload)", len(data), most))
+		data, err = json.Marshal(&reply, asWritten)
 	}
 	if err == nil {
 		err = m.Respond(data)
