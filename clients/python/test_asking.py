@@ -22,7 +22,7 @@ from test_wsgi_party import (
     party,
     running,
 )
-from wsgi_party import _caddy, _connection, _request, HighAndDry, NoSuchServiceName, PartylineOperator, WSGIParty
+from wsgi_party import _caddy, _connection, _http, _request, HighAndDry, NoSuchServiceName, PartylineOperator, WSGIParty
 from wsgi_party._common import within
 
 
@@ -244,9 +244,9 @@ class TimeTest(Case):
         caddy = self.caddy([answers()] * 256, answers())
         guest = self.guest(caddy.url)
         deadlines = []
-        until = _connection.until
+        until = _http.until
         with mock.patch.object(
-            _connection, "until", lambda deadline: deadlines.append(deadline) or until(deadline)
+            _http, "until", lambda deadline: deadlines.append(deadline) or until(deadline)
         ):
             guest.ask_around_many([("x", n) for n in range(257)])
         self.assertEqual(len(caddy.requests), 2)
@@ -280,7 +280,7 @@ class UnreachedTest(Case):
         super().setUp()
         self.passed = 0.0  # seconds by which this test is ahead
         clock = mock.Mock(time=time.time, monotonic=lambda: time.monotonic() + self.passed)
-        for module in (_caddy, _connection):
+        for module in (_caddy, _connection, _http):
             self.contexts.enter_context(mock.patch.object(module, "time", clock))
         self.server = Unreachable()
         self.contexts.enter_context(running(self.server.caddy))

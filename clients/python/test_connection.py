@@ -18,7 +18,7 @@ import warnings
 from unittest import mock
 
 from test_wsgi_party import KEY, FakeCaddy, answers, running
-from wsgi_party import _connection
+from wsgi_party import _connection, _http
 from wsgi_party._address import Address
 from wsgi_party._caddy import Ask, Breaker, Caddy
 from wsgi_party._settings import Keys
@@ -274,8 +274,8 @@ class AnswerTest(Case):
         self.fails("more than", endless(head + b"\r\n", b"x" * 65536))
         chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
         self.fails("more than", endless(head + b"Transfer-Encoding: chunked\r\n\r\n", chunk))
-        self.fails("headers", endless(head, b"A: b\r\n"))
-        self.fails("header line", endless(head + b"A: ", b"x" * 65536))
+        self.fails("header lines", endless(head, b"A: b\r\n"))
+        self.fails("header lines", endless(head + b"A: ", b"x" * 65536))
 
     def test_as_long_as_may_be(self):
         body = b'{"answers":["%s"]}' % (b"x" * (8 << 20))
@@ -384,7 +384,7 @@ class BreakerTest(Case):
                     self.ask(caddy)
                     self.now += 31
             post = mock.Mock(
-                return_value=_connection.Response(200, "application/json", b'{"answers":[]}', "")
+                return_value=_http.Response(200, "application/json", b'{"answers":[]}', "")
             )
             with mock.patch.object(caddy._connections, "send", post):
                 self.ask(caddy)

@@ -20,6 +20,7 @@ MAX_HEADER = 1 << 10  # bytes of a Party-Ask
 MAX_HEADERS = 16  # that are remembered
 
 _PURPOSE = b"wsgi_party ask v1\0"  # of the MAC, for which the key is used, too
+_PATH = re.compile(r"[!-~]*")
 _ADDRESS = re.compile(r"[!-:<-~]+")  # ASCII without whitespace and ;
 
 
@@ -32,6 +33,13 @@ class Address(NamedTuple):
     tls: bool = False
     socket_path: Optional[str] = None
 
+    @property
+    def authority(self) -> str:
+        """The header Host."""
+        host = self.host if self.host.isascii() else self.host.encode("idna").decode()
+        host = f"[{host.partition('%')[0]}]" if ":" in host else host
+        return host if self.port is None else f"{host}:{self.port}"
+
     @classmethod
     def parse(cls, url: str) -> Address:
         """:raises ValueError: if it is none."""
@@ -41,6 +49,7 @@ class Address(NamedTuple):
         if (
             parts.scheme not in ("http", "https") or not parts.hostname
             or parts.username is not None or parts.query or parts.fragment
+            or not _PATH.fullmatch(parts.path)
         ):
             raise ValueError(
                 f"the url to ask at (WSGI_PARTY_URL) is {url!r}, and neither"

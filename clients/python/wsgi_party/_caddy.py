@@ -15,7 +15,9 @@ from urllib.parse import quote
 
 from ._address import Address
 from ._common import MAX_BODY, is_utf8, logger
-from ._connection import UNREACHED, Connections, Headers, Response
+from ._connection import Connections
+from ._http import UNREACHED, Headers, Response
+from ._json import decode
 from ._kept import Kept
 from ._settings import Keys
 
@@ -166,13 +168,7 @@ class Caddy:
     ) -> List[Any]:
         if len(asks) == 1:
             ask, = asks
-            path = "/" + quote(ask.service, safe="")
-            query = ["first"] * ask.first
-            if ask.guest is not None:
-                query.append("guest=" + quote(ask.guest, safe=""))
-            if query:
-                path += "?" + "&".join(query)
-            body = ask.payload
+            path, body = _path(ask.service, ask.first, ask.guest), ask.payload
         else:
             path = "/"
             body = b"[%s]" % b",".join([_one_of_several(ask) for ask in asks])
@@ -181,10 +177,9 @@ class Caddy:
             return [{"status": 404}]
         if status != 200:
             raise (_UnknownKey if status == 401 else ValueError)(f"status {status}: {content[:200]!r}")
-        results: List[Any] = json.loads(content)
-        if len(asks) == 1:
-            results = [results]
-        elif not isinstance(results, list) or len(results) != len(asks):
+        result = decode(content)
+        results: List[Any] = [result] if len(asks) == 1 else result
+        if not isinstance(results, list) or len(results) != len(asks):
             raise ValueError("not one result for each question")
         for result in results:
             if isinstance(result, dict):
@@ -232,6 +227,9 @@ def can_be_asked(name: object) -> bool:
 
 def _parts(asks: Sequence[Ask]) -> Iterator[List[Ask]]:
     """Yields the asks in such parts as Caddy takes in one request."""
+    if len(asks) == 1:
+        yield list(asks)
+        return
     part: List[Ask] = []
     size = len("[")
     for ask in asks:
@@ -243,6 +241,14 @@ def _parts(asks: Sequence[Ask]) -> Iterator[List[Ask]]:
         size += length
     if part:
         yield part
+
+
+@functools.lru_cache(maxsize=256)
+def _path(service: str, first: bool, guest: Optional[str]) -> str:
+    query = ["first"] * first
+    if guest is not None:
+        query.append("guest=" + quote(guest, safe=""))
+    return "/" + quote(service, safe="") + ("?" + "&".join(query) if query else "")
 
 
 def _one_of_several(ask: Ask) -> bytes:

@@ -36,7 +36,7 @@ def encode(what: str, value: Any, limit: Optional[int] = None) -> bytes:
         ]
         more = f" and {len(found) - 10} more" if len(found) > 10 else ""
         raise NoJSON(f"JSON cannot carry {', '.join(members)}{more}")
-    text = json.dumps(value, allow_nan=False).encode()
+    text = _ENCODER.encode(value).encode()
     if limit is not None and len(text) > limit:
         raise NoJSON(f"{what} is longer than {limit} bytes as JSON")
     return text
@@ -48,13 +48,18 @@ def decode(text: bytes) -> Any:
     :raises ValueError: if it is not JSON, or has NaN or Infinity, which are none.
     """
     try:
-        return json.loads(text, parse_constant=_refuse)
+        return _DECODER.decode(text.decode())
     except RecursionError:
         raise ValueError("nested too deep") from None
 
 
 def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON")
+
+
+# Those that json would make for each value anew.
+_ENCODER = json.JSONEncoder(allow_nan=False)
+_DECODER = json.JSONDecoder(parse_constant=_refuse)
 
 
 def _find_uncarried(

@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from ._common import MANIFEST_TYPE
-from ._connection import Headers
+from ._http import Headers
 from ._token import MOUNT, Claims
 
 
@@ -31,6 +31,11 @@ class Received(NamedTuple):
     #: How much of the path comes before what the framework's routes see, unescaped:
     #: SCRIPT_NAME, root_path.
     root: bytes = b""
+
+    @property
+    def mount(self) -> str:
+        """The prefix, if links can begin with it; else ""."""
+        return self.prefix if self.prefix and MOUNT.fullmatch(self.prefix) else ""
 
     @property
     def is_invite(self) -> bool:
@@ -75,9 +80,8 @@ class Handled:
         line: str = "",
     ) -> None:
         self.guest = guest
-        prefix = received.prefix if received else ""
         #: The mount, escaped, with what came before it; "" at the root.
-        self.prefix: str = prefix if prefix and MOUNT.fullmatch(prefix) else ""
+        self.prefix: str = received.mount if received else ""
         self.mount: str = self.prefix if claims is None else claims["mnt"]
         self.inviting = inviting
         self.token = received.token if received and claims is not None else ""

@@ -5,17 +5,16 @@
 
 from __future__ import annotations
 
-import base64
-import contextlib
+import binascii
 import hashlib
 import hmac
-import json
 import re
 import time
-from typing import Any, Dict, Iterator, Optional, Sequence
+from typing import Any, Dict, Optional, Sequence, Set, Type
 from urllib.parse import unquote_to_bytes
 
 from ._common import InvalidToken
+from ._json import decode
 
 MIN_KEY = 32  # bytes
 MAX_TOKEN_AGE = 60  # seconds
@@ -23,6 +22,11 @@ LEEWAY = 30  # seconds that Caddy's clock may differ from this one's
 
 #: A prefix of paths, escaped. It ends up before links, so nothing in it may lead away.
 MOUNT = re.compile(r"(?:/[^/\\?#\x00-\x20\x7f]+)*")
+
+MAX_HEADERS = 16  # that are remembered
+_HEADERS: Set[bytes] = set()  # of tokens that were signed with a key, and are for HS256
+
+_TO_URL, _OF_URL = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_", b"+/")
 
 Claims = Dict[str, Any]
 
@@ -74,18 +78,16 @@ def signed_claims(
         raise InvalidToken("there is none")
     now = time.time() if now is None else now
     signed, _, signature = token.encode("utf-8", "surrogatepass").rpartition(b".")
-    digests = [hmac.new(key, signed, hashlib.sha256).digest() for key in keys]
+    digests = [hmac.digest(key, signed, "sha256") for key in keys]
     # Nothing of the token is parsed, or believed, before this.
     if not any([hmac.compare_digest(base64url(digest), signature) for digest in digests]):
         raise InvalidToken("not signed with the key")
-    with _malformed():
-        header, claims = (
-            json.loads(base64.urlsafe_b64decode(part + b"=" * (-len(part) % 4)))
-            for part in signed.split(b".")
-        )
+    with _MALFORMED:
+        header, claimed = signed.split(b".")
+        if header not in _HEADERS:
+            _check_header(header)
+        claims = _decoded(claimed)
         issued, expires = claims["iat"], claims["exp"]
-        if header["alg"] != "HS256" or "crit" in header:
-            raise InvalidToken("not HS256")
         if not MOUNT.fullmatch(claims["mnt"]):
             raise InvalidToken("mnt is not a path")
         if not claims["aud"] or (guest and claims["aud"] != guest):
@@ -95,12 +97,12 @@ def signed_claims(
         if not issued - LEEWAY <= now < expires + LEEWAY:
             raise InvalidToken("expired, or the clocks differ")
         return dict(claims)
-    raise AssertionError  # for mypy: _malformed raises what it catches as another
+    raise AssertionError  # for mypy: _MALFORMED raises what it catches as another
 
 
 def check_request(claims: Claims, method: str, path: bytes, query: str) -> None:
     """Raises InvalidToken unless the claims are for this method, path and query."""
-    with _malformed():
+    with _MALFORMED:
         if claims["htm"] != method:
             raise InvalidToken("for another method")
         mount = unquote_to_bytes(claims["mnt"])
@@ -113,7 +115,7 @@ def check_request(claims: Claims, method: str, path: bytes, query: str) -> None:
 
 def check_body(claims: Claims, body: bytes) -> None:
     """Raises InvalidToken unless the claims are for this body."""
-    with _malformed():
+    with _MALFORMED:
         if claims["bsh"].encode() != base64url(hashlib.sha256(body).digest()):
             raise InvalidToken("for another body")
 
@@ -126,14 +128,31 @@ def below(mount: bytes, path: bytes) -> bytes:
 
 
 def base64url(digest: bytes) -> bytes:
-    return base64.urlsafe_b64encode(digest).rstrip(b"=")
+    return binascii.b2a_base64(digest, newline=False).translate(_TO_URL, b"=")
 
 
-@contextlib.contextmanager
-def _malformed() -> Iterator[None]:
-    try:
-        yield
-    except (
-        AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError,
-    ):
-        raise InvalidToken("malformed") from None
+def _decoded(part: bytes) -> Any:
+    return decode(binascii.a2b_base64(part.translate(_OF_URL) + b"=="))
+
+
+def _check_header(part: bytes) -> None:
+    header = _decoded(part)
+    if header["alg"] != "HS256" or "crit" in header:
+        raise InvalidToken("not HS256")
+    if len(_HEADERS) < MAX_HEADERS:
+        _HEADERS.add(part)
+
+
+class _Malformed:
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Optional[Type[BaseException]], *error: object) -> None:
+        if kind is not None and issubclass(kind, _OF_WHAT_IS_MALFORMED):
+            raise InvalidToken("malformed") from None
+
+
+_OF_WHAT_IS_MALFORMED = (
+    AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError,
+)
+_MALFORMED = _Malformed()  # which contextlib would make anew each time

@@ -249,8 +249,7 @@ class _Middleware:
         guest.start()
         received = received_from(environ)
         call = guest.call(received)
-        handled = guest.handled(received, call and call.claims)
-        set_mount(environ, handled.prefix)
+        set_mount(environ, received.mount)
         if call is not None:
             try:
                 body = read_body(environ)
@@ -260,13 +259,21 @@ class _Middleware:
             def run(handler: Handler, payload: Any) -> Any:
                 alone = json.dumps(payload).encode()  # what Flask's request has for a body
                 asked = {"wsgi.input": io.BytesIO(alone), "CONTENT_LENGTH": str(len(alone))}
-                with self.app.request_context({**environ, **asked}):
+                context = self.app.request_context({**environ, **asked})
+                # No route has this path. Flask would keep its NotFound in a cycle of references.
+                setattr(context, "match_request", _match_nothing)
+                with context:
                     return self.app.ensure_sync(handler)(payload)
 
             return send(guest.answer(call, body, run), start_response)
+        handled = guest.handled(received)
         return handle(
             self.application, environ, start_response, handled, lambda: guest.done(handled)
         )
+
+
+def _match_nothing() -> None:
+    pass
 
 
 # Converters of these write a value as a template does.
