@@ -20,7 +20,7 @@ const python = "/usr/bin/python3" // for which Debian has uWSGI's plugin
 
 // pythonRows starts an application that answers and one that asks, both under uWSGI, and Caddy.
 func pythonRows(s *stage) ([]row, error) {
-	free, err := addresses(6)
+	free, err := addresses(9)
 	if err != nil {
 		return nil, err
 	}
@@ -62,6 +62,16 @@ func pythonRows(s *stage) ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
+	direct, hop, floor := free[6], free[7], free[8]
+	if err := s.serve(direct, "direct", nil, "app", "-listen", direct); err != nil {
+		return nil, err
+	}
+	if err := s.serve(hop, "hop", nil, "app", "-listen", hop, "-hop", shop); err != nil {
+		return nil, err
+	}
+	if err := s.serve(floor, "floor", nil, "app", "-listen", floor, "-hop", shop+"/floor"); err != nil {
+		return nil, err
+	}
 	at := "http://" + site + "/blog"
 	if err := until(20*time.Second, func() error {
 		for _, page := range []string{"/party/1", "/links/others"} {
@@ -73,8 +83,8 @@ func pythonRows(s *stage) ([]row, error) {
 	}); err != nil {
 		return nil, err
 	}
-	asker := func(name, by string) contender {
-		c := timed(by, at+"/%s/%d")
+	asker := func(name, by, whom string) contender {
+		c := timed(by, at+"/%s/%d"+whom)
 		c.name = name
 		return c
 	}
@@ -94,12 +104,26 @@ func pythonRows(s *stage) ([]row, error) {
 			return sum, nil
 		}}
 	}
+	const rpcName, plain = "uWSGI RPC", "a plain request"
+	one := row{
+		work:        "one question, from Python to Python",
+		contenders:  []contender{asker(ours, "party", ""), asker(rpcName, "rpc", ""), asker(plain, "plain", "")},
+		comparisons: []comparison{{ours, rpcName, 2}, {ours, plain, 0}, {plain, rpcName, 0}},
+	}
+	for _, floor := range []struct{ to, address, path string }{ // what of it is whose
+		{"a server in Go", direct, "user"},
+		{"WSGI", shop, "floor/user"},
+		{"Flask", shop, "user"},
+		{"WSGI, through a server in Go", floor, "one"},
+		{"Flask, through a server in Go", hop, "one"},
+		{"Caddy", ask, "user?first"},
+	} {
+		name := "constant bytes to " + floor.to
+		one.contenders = append(one.contenders, asker(name, "bytes", "/"+floor.address+"/"+floor.path))
+		one.comparisons = append(one.comparisons, comparison{name, rpcName, 0})
+	}
 	rows := []row{
-		{
-			work:        "one question, from Python to Python",
-			contenders:  []contender{asker(ours, "party"), asker("uWSGI RPC", "rpc"), asker("a plain request", "plain")},
-			comparisons: []comparison{{ours, "uWSGI RPC", 2}, {ours, "a plain request", 0}},
-		},
+		one,
 		{
 			work:        "50 links to another application's pages on a page of Flask",
 			contenders:  []contender{links(ours, "others"), links("Flask's `url_for`, to its own pages", "own")},

@@ -1,8 +1,8 @@
 # Copyright 2026 The wsgi_party Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""An application that answers a question as a guest of a party, and by uWSGI's RPC and
-by plain HTTP.
+"""An application that answers a question as a guest of a party, by uWSGI's RPC, by plain
+HTTP, and, for the floor of it all, by a constant.
 """
 
 import json
@@ -31,6 +31,22 @@ uwsgi.register_rpc("user", user_by_rpc)
 @app.post("/user")
 def user_by_http():
     return user(request.get_json())
+
+
+def with_floor(application):
+    """Answers before Flask, and the party, see the request."""
+
+    def floor(environ, start_response):
+        if environ["PATH_INFO"] != "/floor/user":
+            return application(environ, start_response)
+        environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
+        start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", "23")])
+        return [b'{"id": 7, "name":"Ann"}']
+
+    return floor
+
+
+app.wsgi_app = with_floor(app.wsgi_app)
 
 
 @app.get("/items/<id>")

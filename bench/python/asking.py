@@ -8,10 +8,11 @@ that this took.
 import http.client
 import json
 import os
+import socket
 import time
 
 import uwsgi
-from flask import Flask, url_for
+from flask import Flask, request, url_for
 
 from wsgi_party.flask import Party
 
@@ -55,6 +56,30 @@ def by_http(times):
     took = timed(times, ask)
     connection.close()
     return took
+
+
+@app.get("/bytes/<int:times>/<address>/<path:path>")
+def by_bytes(times, address, path):
+    """Sends the same bytes each time, and looks for the answer in what comes back: no client
+    can do less.
+    """
+    host, _, port = address.partition(":")
+    body = b'{"id": 7}'
+    query = "?" + request.query_string.decode() if request.query_string else ""
+    sent = (
+        f"POST /{path}{query} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n"
+        f"Authorization: Bearer {os.environ['WSGI_PARTY_KEY']}\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode() + body
+    with socket.create_connection((host, port)) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+        def ask():
+            connection.sendall(sent)
+            received = b""
+            while b"Ann" not in received or received[-1] not in b"}\n":
+                received += connection.recv(65536)
+
+        return timed(times, ask)
 
 
 @app.get("/items/<id>")
