@@ -57,7 +57,7 @@ func (l *link) guestMessage(key guestKey, guest announcedGuest) message {
 func (l *link) own() map[guestKey]announcedGuest {
 	own := make(map[guestKey]announcedGuest)
 	g := l.current()
-	if g == nil || l.suspended() {
+	if g == nil {
 		return own
 	}
 	for _, party := range slices.Sorted(maps.Keys(g.entries)) {

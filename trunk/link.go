@@ -45,6 +45,7 @@ type link struct {
 	announced   announced
 	generations map[*generation]struct{}
 	started     []*generation // the last one is announced
+	claimed     time.Time     // when this node asked whether another has its name
 	namesake    time.Time     // when an older node of the same name was seen last
 }
 
@@ -109,26 +110,6 @@ func kindOf(subject string) string {
 	return "beat"
 }
 
-// checkName asks whether another process is a node of that name.
-func (l *link) checkName() error {
-	if !l.nats.IsConnected() {
-		return nil // it is seen when there are beats
-	}
-	data, err := json.Marshal(message{Kind: "hello", From: l.sender()})
-	if err != nil {
-		return err
-	}
-	reply, err := l.nats.Request(l.subject("node", l.settings.Node), data, time.Second)
-	if err != nil {
-		return nil // there is none, or none that would answer
-	}
-	m, err := decode(reply.Data)
-	if err != nil || m.From.Process == processID {
-		return nil
-	}
-	return fmt.Errorf("the trunk has a node %q already, at %s, and this one is at %s: write another name for one of them, as in `wsgi_party_trunk <node>`", l.settings.Node, m.From.Address, l.address())
-}
-
 func (l *link) subscribe() error {
 	for _, subject := range []string{l.subject("roster"), l.subject("node", l.settings.Node)} {
 		if _, err := l.nats.ChanSubscribe(subject, l.messages); err != nil {
@@ -165,6 +146,9 @@ func (l *link) sender() sender {
 
 // publish sends a message of the roster. One that is lost is made good for by the next beats.
 func (l *link) publish(subject string, m message) {
+	if m.Kind != "hello" && m.Kind != "bye" && l.isSilent() {
+		return
+	}
 	m.From = l.sender()
 	data, err := json.Marshal(m)
 	if err == nil {
@@ -194,6 +178,7 @@ func (l *link) run() {
 			}
 			ticked = now
 			l.guarded("it was time", func() {
+				l.claimName(now)
 				l.announceChanges()
 				if now.Sub(beat) >= beatEvery {
 					beat = now
@@ -215,7 +200,7 @@ func (l *link) guarded(what string, f func()) {
 
 func (l *link) handle(m *nats.Msg) {
 	if m.Reply != "" { // a hello
-		if data, err := json.Marshal(message{Kind: "hello", From: l.sender()}); err == nil && !l.suspended() {
+		if data, err := json.Marshal(message{Kind: "hello", From: l.sender()}); err == nil && !l.isOutranked() {
 			_ = m.Respond(data)
 		}
 		return
@@ -237,7 +222,10 @@ func (l *link) beat(now time.Time) {
 			l.forget(n)
 		}
 	}
-	if !l.suspended() && len(l.started) > 0 {
+	if g := l.current(); g != nil {
+		if !g.ended {
+			_ = l.serve() // in case that it was silent until now
+		}
 		l.publish(l.subject("roster"), message{Kind: "beat", Digest: digestOfAll(l.announced.digests())})
 	}
 }
@@ -247,24 +235,6 @@ func (l *link) forgive(now time.Time) {
 	for _, n := range l.nodes {
 		n.seen = now
 	}
-}
-
-// meetNamesake takes a message of another node with the name of this one. The younger of the two keeps silent.
-func (l *link) meetNamesake(m message) {
-	if m.From.Process == processID || m.From.Age < time.Since(l.opened) || m.Kind == "bye" {
-		return
-	}
-	if l.namesake.IsZero() || time.Since(l.namesake) > silentFor {
-		l.logger.Error("the trunk has an older node of the same name, so this one is no node of it", zap.String("other", m.From.Address), zap.String("address", l.address()),
-			zap.String("hint", "write another name for one of them, as in `wsgi_party_trunk <node>`"))
-		l.publish(l.subject("roster"), message{Kind: "bye"})
-	}
-	l.namesake = time.Now()
-}
-
-// suspended reports whether there is an older node of the same name.
-func (l *link) suspended() bool {
-	return !l.namesake.IsZero() && time.Since(l.namesake) <= silentFor
 }
 
 // current returns the config whose guests are announced, nil if there is none.

@@ -85,9 +85,9 @@ func (s *serving) end(id string) {
 	s.asks.Done()
 }
 
-// serve answers asks from now on, if it does not yet. The link must be locked.
+// serve answers asks from now on, if it does not yet and may. The link must be locked.
 func (l *link) serve() (err error) {
-	if l.serving.subscription != nil {
+	if l.serving.subscription != nil || l.isSilent() {
 		return nil
 	}
 	// In a queue, since the node has two links while a reload changes its settings.

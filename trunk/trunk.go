@@ -11,6 +11,7 @@
 //	away.go        what a guest of another node answers here, by value
 //	ask.go         asks a guest of another node, over NATS
 //	serve.go       answers such asks of others
+//	name.go        sees to it that no other node has the name of this one
 //	link.go        ties them together, for as long as configs have the same trunk
 package trunk
 

@@ -151,12 +151,3 @@ func TestARestartOfNATS(t *testing.T) {
 	trunk.settle()
 	trunk.answersAll()
 }
-
-func TestTwoNodesOfOneName(t *testing.T) {
-	trunk := newTrunk(t, false)
-	other := newNode(t, "b", trunk.nodes[1].trunk)
-	other.process = nil
-	err := other.try()
-	check.ErrorIf(t, !strings.Contains(err, `has a node \"b\" already, at`) || !strings.Contains(err, "and this one is at"), "got %s", err)
-	trunk.answersAll()
-}

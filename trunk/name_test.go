@@ -1,0 +1,50 @@
+// Copyright 2026 The wsgi_party Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package trunk_test
+
+import (
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/wsgiparty/wsgiparty/internal/check"
+)
+
+func TestTwoNodesOfOneName(t *testing.T) {
+	trunk := newTrunk(t, false)
+	other := newNode(t, "b", trunk.nodes[1].trunk)
+	other.process = nil
+	err := other.try()
+	check.ErrorIf(t, !strings.Contains(err, `has a node \"b\" already, at`) || !strings.Contains(err, "and this one is at"), "got %s", err)
+	trunk.answersAll()
+}
+
+// TestTwoNodesOfOneNameThatStartWithoutNATS has the older of the two be the node, however they get to NATS, and the
+// younger in its place once it is gone.
+func TestTwoNodesOfOneNameThatStartWithoutNATS(t *testing.T) {
+	trunk := newTrunk(t, false)
+	a, older := trunk.nodes[0], trunk.nodes[1]
+	older.stop(syscall.SIGTERM)
+	trunk.nats.stop(syscall.SIGKILL)
+	older.run()
+	younger := newNode(t, "b", older.trunk)
+	younger.app.node = "b2"
+	younger.guests = []string{"extra"}
+	younger.run()
+	trunk.nats = startNATS(t, trunk.where)
+	trunk.settle()
+	eventually(t, "the younger one says so", func() bool { return strings.Contains(younger.log.String(), "has an older node of the same name") })
+	for range 200 {
+		r := a.ask("echo", "1", "?guest=b")
+		if len(r.Answers) != 1 || !strings.Contains(string(r.Answers[0]), `"b"`) {
+			t.Fatalf("got %s, %+v", r.Answers, r.Replies)
+		}
+	}
+	check.Equal(t, len(a.guestsShown()), 3)
+	check.ErrorIf(t, strings.Contains(older.log.String(), "has an older node"), "the older one gives way, too")
+	older.stop(syscall.SIGKILL)
+	eventually(t, "the younger one is the node", func() bool { return a.guestsShown()["extra"] == "b" })
+	r := a.ask("echo", "1", "?guest=b")
+	check.ErrorIf(t, len(r.Answers) != 1 || !strings.Contains(string(r.Answers[0]), `"b2"`), "got %s, %+v", r.Answers, r.Replies)
+}
