@@ -5,6 +5,7 @@ package conformance
 
 import (
 	"cmp"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -84,31 +85,42 @@ func (e *endpoint) on(answer http.HandlerFunc) {
 	e.answer = answer
 }
 
-// answersLinks answers as Caddy would if somebody had a page for every name, and no other answers.
-func answersLinks(w http.ResponseWriter, r *http.Request) {
+// answersLinks answers as Caddy would with this version of the line if somebody had a page for every name, and no
+// other answers.
+func answersLinks(version string, lasting bool) http.HandlerFunc {
 	result := func(service string) map[string]any {
 		if service != urlService {
 			return map[string]any{"answers": []any{}, "replies": []any{}}
 		}
-		return map[string]any{
+		r := map[string]any{
 			"answers": []any{askPath + "/page"},
 			"replies": []any{map[string]any{"guest": noPage, "mount": askPath, "status": "answered"}},
 		}
-	}
-	var answer any
-	if service := strings.TrimPrefix(r.URL.Path, askPath+"/"); service != "" {
-		answer = result(service)
-	} else {
-		body, _ := io.ReadAll(r.Body)
-		asks, _ := wire.ParseAsks(body)
-		results := make([]any, len(asks))
-		for i, ask := range asks {
-			results[i] = result(ask.Service)
+		if lasting {
+			r["lasting"] = true
 		}
-		answer = results
+		return r
 	}
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(answer)
+	return func(w http.ResponseWriter, r *http.Request) {
+		var answer any
+		if service := strings.TrimPrefix(r.URL.Path, askPath+"/"); service != "" {
+			answer = result(service)
+		} else if r.Method != http.MethodPost {
+			w.Header().Set("ETag", `"`+version+`"`)
+			answer = map[string]any{"services": map[string]any{}, "guests": map[string]any{}}
+		} else {
+			body, _ := io.ReadAll(r.Body)
+			asks, _ := wire.ParseAsks(body)
+			results := make([]any, len(asks))
+			for i, ask := range asks {
+				results[i] = result(ask.Service)
+			}
+			answer = results
+		}
+		w.Header().Set("Party-Line", version)
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(answer)
+	}
 }
 
 // checkAsking has a page ask this command, which then answers as nobody should.
@@ -122,10 +134,10 @@ func (c *checker) checkAsking() {
 		return
 	}
 	defer e.server.Close()
-	e.on(answersLinks)
-	told := e.url + "; mac=" + askMAC(c.keys[0], askPrefix, e.url)
-	q := c.asCaddy(request{method: http.MethodGet, target: c.page, timeout: patient(c.limits.page), header: http.Header{"Accept": {"text/html,*/*"}}}).
-		with("Party-Ask", told).with("Cookie", "wsgi_party_check=1").with("CDN-Loop", noPage)
+	version := rand.Text()
+	e.on(answersLinks(version, false))
+	q := c.told(c.asCaddy(request{method: http.MethodGet, target: c.page, timeout: patient(c.limits.page), header: http.Header{"Accept": {"text/html,*/*"}}}).
+		with("Cookie", "wsgi_party_check=1").with("CDN-Loop", noPage), e, version)
 	a := c.do(q)
 	first := e.take()
 	if len(first) == 0 {
@@ -145,13 +157,13 @@ func (c *checker) checkAsking() {
 	}
 	c.see("asking.batch", result, fmt.Sprintf("%d requests for the first view, and %d for the third", len(first), len(again)))
 	for _, h := range c.hrefs[:min(len(c.hrefs), maxPlaces)] {
-		right := c.signed(h.right).with("Party-Ask", told)
+		right := c.told(c.signed(h.right), e, version)
 		c.do(right)
 		for _, ask := range e.take() {
 			c.checkHandedBack(h, ask.header["Party-Token"], cmp.Or(h.token, right.header.Get("Party-Token")))
 		}
 	}
-	c.checkBadAnswers(e, q)
+	c.checkBadAnswers(e, c.checkLine(e, q))
 }
 
 // checkHandedBack tests what token came with what was asked while the href was.

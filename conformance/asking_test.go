@@ -26,8 +26,14 @@ type asker struct {
 	change  func(*http.Request) // breaks what is asked
 	times   int                 // that a page asks
 
+	forgets bool // keeps no links
+	whole   bool // keeps such as do not last, too
+	outlive bool // keeps links when the line changes
+
 	mu      sync.Mutex
 	address string
+	line    string
+	kept    string    // a link that lasts as long as the line
 	until   time.Time // it is left alone
 }
 
@@ -44,9 +50,13 @@ func (a *asker) learn(header http.Header, keys []string) {
 		return
 	}
 	for _, key := range keys {
-		if address := addressIn(values[0]); strings.HasSuffix(values[0], "; mac="+askMAC(key, askPrefix, address)) {
+		if said, mac, _ := strings.Cut(values[0], "; mac="); mac == askMAC(key, askPrefix, said) {
 			a.mu.Lock()
-			a.address = address
+			address, line, _ := strings.Cut(said, "; line=")
+			if a.address = address; line != a.line && !a.outlive {
+				a.kept = ""
+			}
+			a.line = line
 			a.mu.Unlock()
 		}
 	}
@@ -55,10 +65,11 @@ func (a *asker) learn(header http.Header, keys []string) {
 // ask asks for a link, while a request is handled.
 func (a *asker) ask(r *http.Request, key string) string {
 	a.mu.Lock()
-	address, alone := a.address, time.Now().Before(a.until)
+	address, line, kept, alone := a.address, a.line, a.kept, time.Now().Before(a.until)
 	a.mu.Unlock()
-	if address == "" || alone {
-		return ""
+	answers := r.Header.Get("Party-Token") != ""
+	if address == "" || alone || kept != "" && !answers {
+		return kept
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), a.timeout)
 	defer cancel()
@@ -83,10 +94,18 @@ func (a *asker) ask(r *http.Request, key string) string {
 		return ""
 	}
 	defer response.Body.Close()
-	var result struct{ Answers []string }
+	var result struct {
+		Answers []string
+		Lasting bool
+	}
 	text, err := io.ReadAll(io.LimitReader(response.Body, a.most))
 	if err != nil || json.Unmarshal(text, &result) != nil || len(result.Answers) == 0 {
 		return ""
+	}
+	if (result.Lasting || a.whole) && !answers && !a.forgets && response.Header.Get("Party-Line") == line {
+		a.mu.Lock()
+		a.kept = result.Answers[0]
+		a.mu.Unlock()
 	}
 	return result.Answers[0]
 }
@@ -152,6 +171,7 @@ func TestAnApplicationThatAsksBadlyFailsOneLine(t *testing.T) {
 		{"asking.prefix", Warn, sets("X-Forwarded-Prefix", "/other"), `"/other"`},
 		{"asking.loop", Warn, func(a *asker) { a.change = func(r *http.Request) { r.Header.Del("Cdn-Loop") } }, `with ""`},
 		{"asking.batch", Warn, func(a *asker) { a.times = 2 }, "2 for the third"},
+		{"asking.line", Fail, func(a *asker) { a.outlive = true }, "nor with the next version"},
 		{"asking.redirect", Fail, func(a *asker) { a.client.CheckRedirect = nil }, "1 requests"},
 		{"asking.endless", Fail, func(a *asker) { a.timeout, a.most = 20*time.Second, 1<<40 }, "reads 64 MiB"},
 		{"asking.time", Fail, func(a *asker) { a.timeout, a.pause = 8*time.Second, time.Minute }, "without an answer the page takes"},
@@ -179,4 +199,20 @@ func TestAPageThatAsksNobodyIsSaid(t *testing.T) {
 	o.Page = "/about"
 	line := checked(t, o).Line("asking.key")
 	check.ErrorIf(t, line.Result != Skip || line.Seen != "GET /about: 200, without asking where Party-Ask says; is WSGI_PARTY_URL set?", line)
+}
+
+func TestAPageThatIsCachedIsNotTakenForKeptLinks(t *testing.T) {
+	ask := newAsker()
+	ask.outlive, ask.whole = true, true
+	line := checked(t, askingOptions(t, ask)).Line("asking.line")
+	check.Equal(t, line.Result, Skip)
+	check.Has(t, line.Seen, "is the whole page cached?")
+}
+
+func TestAnApplicationThatKeepsNoLinksPasses(t *testing.T) {
+	ask := newAsker()
+	ask.forgets = true
+	line := checked(t, askingOptions(t, ask)).Line("asking.line")
+	check.Equal(t, line.Seen, "it keeps no links")
+	check.Equal(t, line.Result, OK)
 }

@@ -87,7 +87,7 @@ func TestTheCommandSaysWhatItSaw(t *testing.T) {
 	got := runCheck(t, usual(newFullApplication(), t)...)
 	check.Equal(t, got.status, 0, got.stderr)
 	check.Contains(t, got.stdout, []string{
-		"ok    the invite is answered with 200 ", " GET /__invite__/: 200\n", "ok    answers come in time ", " ms", "\nskip  … and 10 more ", " 0 failed,",
+		"ok    the invite is answered with 200 ", " GET /__invite__/: 200\n", "ok    answers come in time ", " ms", "\nskip  … and 11 more ", " 0 failed,",
 	})
 	check.ErrorIf(t, strings.Contains(got.stdout+got.stderr, testKey), "the key is printed")
 

@@ -22,6 +22,7 @@ const (
 	inClaimed  = "what-is-claimed"
 	inProof    = "proof"
 	inAsking   = "3-asking"
+	inKept     = "keeping-links"
 	inAddress  = "where-to-ask"
 	inMount    = "the-caddyfile"
 	inCheck    = "check-it"
@@ -108,6 +109,7 @@ var sentences = []sentence{
 	{"asking.prefix", inAsking, "asks carry X-Forwarded-Prefix", "send X-Forwarded-Prefix with an ask as received with the request being handled", "no --mount is given"},
 	{"asking.loop", inList, "asks carry CDN-Loop", "send CDN-Loop with an ask as received with the request being handled", ""},
 	{"asking.batch", inAsking, "a page asks once", "remember what a page asked for, and ask for all of it in one list the next time", ""},
+	{"asking.line", inKept, "links that it keeps go when the line changes", "when a request's Party-Ask has another `line`, drop the links that are kept, and ask for the page's links again", ""},
 	{"asking.redirect", inList, "an ask follows no redirect", "do not follow the redirect of an ask: it would get the key", ""},
 	{"asking.endless", inList, "an endless answer does not hold a page up", "read little more than 8 MiB of an answer", ""},
 	{"asking.time", inList, "a missing answer does not hold a page up", "give up after a few seconds, from connecting to the last byte", ""},

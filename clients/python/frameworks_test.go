@@ -296,7 +296,7 @@ func TestApplicationsOfAllFrameworksPassTheCheck(t *testing.T) {
 			if g.network == "unix" {
 				url = "unix/" + g.address
 			}
-			report, err := conformance.Check(t.Context(), conformance.Options{URL: url + "/__invite__/", Origin: "https://localhost", Mount: "/shop", Guest: "shop", Keys: []string{g.key}, Timeout: 10 * time.Second})
+			report, err := conformance.Check(t.Context(), conformance.Options{URL: url + "/__invite__/", Origin: "https://localhost", Mount: "/shop", Guest: "shop", Keys: []string{g.key}, Timeout: 10 * time.Second, Page: map[string]string{"an ASGI application": "/link"}[name]})
 			if err != nil {
 				t.Fatal(err)
 			}
