@@ -49,17 +49,26 @@ type link struct {
 	namesake    time.Time     // when an older node of the same name was seen last
 }
 
-// open returns a link, connected if NATS can be reached. Another node of the same name is an error.
-func open(s settings, logger *zap.Logger) (*link, error) {
+// newLink returns a link that is not open yet.
+func newLink(s settings, logger *zap.Logger) *link {
 	l := &link{settings: s, logger: logger.With(zap.String("this", s.Node)), session: rand.Text(), opened: time.Now(), counts: newCounts(),
 		messages: make(chan *nats.Msg, 1<<14), nodes: make(map[string]*node), generations: make(map[*generation]struct{}),
 		announced: announced{guests: make(map[guestKey]announcedGuest)}, over: make(chan struct{})}
 	l.ctx, l.end = context.WithCancel(context.Background())
 	l.serving.init()
-	if s.Embedded != nil {
+	return l
+}
+
+// open connects the link, if no config has done so before. If NATS cannot be reached, it goes on trying. Another node of
+// the same name is an error.
+func (l *link) open() error {
+	if l.nats != nil {
+		return nil
+	}
+	if l.settings.Embedded != nil {
 		var err error
-		if l.server, err = embed(s, l.logger); err != nil {
-			return nil, err
+		if l.server, err = embed(l.settings, l.logger); err != nil {
+			return err
 		}
 	}
 	err := l.connect()
@@ -70,11 +79,12 @@ func open(s settings, logger *zap.Logger) (*link, error) {
 		err = l.subscribe()
 	}
 	if err != nil {
-		l.close()
-		return nil, err
+		_ = l.close()
+		l.nats, l.server = nil, nil
+		return err
 	}
 	go l.run()
-	return l, nil
+	return nil
 }
 
 func (l *link) connect() (err error) {
@@ -259,6 +269,9 @@ func (l *link) emit(event string, n *node) {
 // gone: the node may have another link.
 func (l *link) Destruct() error {
 	l.end()
+	if l.nats == nil { // it has never been open, as when a config is only validated
+		return nil
+	}
 	<-l.over
 	l.serving.wait()
 	l.publish(l.subject("roster"), message{Kind: "bye"})

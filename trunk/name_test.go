@@ -4,6 +4,7 @@
 package trunk_test
 
 import (
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -47,4 +48,15 @@ func TestTwoNodesOfOneNameThatStartWithoutNATS(t *testing.T) {
 	eventually(t, "the younger one is the node", func() bool { return a.guestsShown()["extra"] == "b" })
 	r := a.ask("echo", "1", "?guest=b")
 	check.ErrorIf(t, len(r.Answers) != 1 || !strings.Contains(string(r.Answers[0]), `"b2"`), "got %s, %+v", r.Answers, r.Replies)
+}
+
+// TestAConfigIsValidatedWhileItRuns has the name and the addresses of the config in use.
+func TestAConfigIsValidatedWhileItRuns(t *testing.T) {
+	byNATS(t, func(t *testing.T, trunk *trunkOfThree) {
+		n := trunk.nodes[0]
+		p := start(t, []string{environmentSecret, "HOME=" + n.dir, "XDG_DATA_HOME=" + n.dir, "XDG_CONFIG_HOME=" + n.dir}, "caddy-trunk", "validate", "--config", filepath.Join(n.dir, "Caddyfile"))
+		<-p.over
+		check.ErrorIf(t, !p.ProcessState.Success(), "caddy validate: %s", p.log.String())
+		trunk.answersAll()
+	})
 }

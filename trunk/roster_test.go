@@ -40,15 +40,21 @@ func listening(t testing.TB) (withServer, others settings) {
 	return withServer, settings{Servers: []string{"nats://" + address}, Secret: testSecret, Subject: "wsgi_party"}
 }
 
+func openLink(t testing.TB, s settings) *link {
+	t.Helper()
+	l := newLink(s, zap.NewNop())
+	check.Must(t, l.open())
+	t.Cleanup(func() { check.Must(t, l.Destruct()) })
+	return l
+}
+
 // newTestNode returns a node of which join has guests join the party main.
 func newTestNode(t testing.TB, s settings, join func(ctx caddy.Context)) *testNode {
 	t.Helper()
 	ctx := partytest.ProvisionContext(t)
 	app, err := party.AppOf(ctx)
 	check.Must(t, err)
-	l, err := open(s, zap.NewNop())
-	check.Must(t, err)
-	t.Cleanup(func() { check.Must(t, l.Destruct()) })
+	l := openLink(t, s)
 	events := make(chan string, 1000)
 	g := newGeneration(l, app, zap.NewNop(), func(name string, data map[string]any) {
 		events <- fmt.Sprint(name, " ", data["node"], " ", data["address"])
@@ -240,9 +246,7 @@ func FuzzRosterMessages(f *testing.F) {
 	ctx := partytest.ProvisionContext(f)
 	app, err := party.AppOf(ctx)
 	check.Must(f, err)
-	l, err := open(settings{Node: "n0", Embedded: new(Embedded), Subject: "wsgi_party"}, zap.NewNop())
-	check.Must(f, err)
-	f.Cleanup(func() { check.Must(f, l.Destruct()) })
+	l := openLink(f, settings{Node: "n0", Embedded: new(Embedded), Subject: "wsgi_party"})
 	g := newGeneration(l, app, zap.NewNop(), func(string, map[string]any) {})
 	app.OnParty(g.add)
 	joins(f, ctx, "blog", map[string]partyline.Handler{"x": pong})
@@ -305,9 +309,7 @@ func TestALinkIsSilentUntilItsConfigHasStarted(t *testing.T) {
 	partytest.Eventually(t, "n1 knows the shop", func() bool { return asker.knows("shop") })
 	next := server
 	next.Origins = []string{"https://shop.example"}
-	l, err := open(next, zap.NewNop())
-	check.Must(t, err)
-	t.Cleanup(func() { check.Must(t, l.Destruct()) })
+	l := openLink(t, next)
 	check.Must(t, l.nats.Flush())
 
 	whole := asker.counts.of[[2]string{"whole", received}]

@@ -17,7 +17,6 @@ package trunk
 
 import (
 	"encoding/json"
-	"fmt"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
@@ -140,7 +139,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // links are those of the process, which outlive configs that have the same trunk.
 var links = caddy.NewUsagePool()
 
-// Provision sets up the app, and connects it to NATS. If NATS cannot be reached, it goes on trying.
+// Provision sets up the app.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.logger = ctx.Logger()
 	parties, err := party.AppOf(ctx)
@@ -154,9 +153,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	loaded, _, err := links.LoadOrNew(string(encoded), func() (caddy.Destructor, error) { return open(a.settings, a.logger) })
+	loaded, _, err := links.LoadOrNew(string(encoded), func() (caddy.Destructor, error) { return newLink(a.settings, a.logger), nil })
 	if err != nil {
-		return fmt.Errorf("%s: %w", appName, err)
+		return err
 	}
 	a.key, a.link = string(encoded), loaded.(*link)
 	events, err := ctx.App("events")
@@ -169,12 +168,13 @@ func (a *App) Provision(ctx caddy.Context) error {
 	return registerMetrics(ctx)
 }
 
-// Start has the node announce the guests of this config from now on.
+// Start connects the node to NATS, and has it announce the guests of this config from now on. If NATS cannot be reached,
+// it goes on trying.
 func (a *App) Start() error {
-	if err := a.link.start(a.generation); err != nil {
-		return fmt.Errorf("%s: %w", appName, err)
+	if err := a.link.open(); err != nil {
+		return err
 	}
-	return nil
+	return a.link.start(a.generation)
 }
 
 // Stop has the node announce the guests of the config that has started before, if that still runs. It disconnects
