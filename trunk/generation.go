@@ -114,6 +114,10 @@ func (l *link) start(g *generation) (err error) {
 		}
 		l.announce()
 		l.beat(time.Now())
+		if !l.wanted { // so that a reload that changes the trunk's settings has the guests of others at once
+			l.wanted = true
+			l.publish(l.subject("roster"), message{Kind: "want"})
+		}
 	})
 	if err == nil && l.nats.IsConnected() { // else they know when NATS is there
 		_ = l.nats.FlushTimeout(time.Second)

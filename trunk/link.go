@@ -45,6 +45,7 @@ type link struct {
 	announced   announced
 	generations map[*generation]struct{}
 	started     []*generation // the last one is announced
+	wanted      bool          // the guests of all other nodes
 	claimed     time.Time     // when this node asked whether another has its name
 	namesake    time.Time     // when an older node of the same name was seen last
 }

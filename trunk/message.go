@@ -3,7 +3,7 @@
 
 // The messages of a trunk, which are JSON, and their subjects:
 //
-//	<subject>.roster         to all nodes: beat, guest, bye
+//	<subject>.roster         to all nodes: beat, guest, bye, want
 //	<subject>.node.<node>    to one: hello, want, and in answer to that guest and whole
 //	<subject>.ask.<node>     an ask of one of its guests, a request
 //	<subject>.cancel.<node>  the end of such an ask

@@ -323,3 +323,22 @@ func TestALinkIsSilentUntilItsConfigHasStarted(t *testing.T) {
 		}
 	}
 }
+
+func TestANewLinkAsksForTheGuestsOfAllOthers(t *testing.T) {
+	server, client := listening(t)
+	n0 := newTestNode(t, server, func(caddy.Context) {})
+	c, err := nats.Connect("", nats.InProcessServer(n0.server.Server), nats.UserInfo(natsUser, derive(testSecret, "client")))
+	check.Must(t, err)
+	t.Cleanup(c.Close)
+	roster, err := c.SubscribeSync(n0.subject("roster"))
+	check.Must(t, err)
+	check.Must(t, c.Flush())
+	client.Node = "n1"
+	newTestNode(t, client, func(ctx caddy.Context) { joins(t, ctx, "blog", nil) })
+	for m := (message{}); m.Kind != "want"; {
+		next, err := roster.NextMsg(time.Minute)
+		check.Must(t, err)
+		m, err = decode(next.Data)
+		check.Must(t, err)
+	}
+}
