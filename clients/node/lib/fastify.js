@@ -49,7 +49,8 @@ export function attachToFastify(guest, party, fastify) {
 /** Returns a reply as a response of Node's, for an answer to have the hooks and the log lines of others. */
 function replyOf(reply) {
   return {
-    writeHead: (status, headers) => ({ end: (body) => reply.code(status).headers(headers).send(body || undefined) }),
+    // To the type of a text Fastify would add a charset.
+    writeHead: (status, headers) => ({ end: (body) => reply.code(status).headers(headers).send(body ? Buffer.from(body) : undefined) }),
     destroy: () => reply.raw.destroy(),
   }
 }

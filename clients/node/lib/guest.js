@@ -131,7 +131,7 @@ export class Guest {
   /**
    * Answers a request of Caddy's own, as its token proves or only says.
    * @param {Request} request
-   * @param {AsyncIterable<Uint8Array>} body
+   * @param {AsyncIterable<Uint8Array> | import('node:stream').Readable} body
    * @returns {Promise<{status: number, headers: Record<string, string>, body: Uint8Array | string}>}
    */
   async answer(request, body) {
@@ -323,9 +323,9 @@ function plain(status, headers = {}) {
   return { status, headers: { ...headers, 'Content-Type': 'text/plain; charset=utf-8' }, body: `${status}\n` }
 }
 
-function json(text) {
-  const body = Buffer.from(text)
-  return { status: 200, headers: { 'Content-Type': 'application/json', 'Content-Length': String(body.length) }, body }
+function json(body) {
+  // As text Node sends it in one piece with the headers.
+  return { status: 200, headers: { 'Content-Type': 'application/json', 'Content-Length': String(Buffer.byteLength(body)) }, body }
 }
 
 function acceptsManifest(accept) {

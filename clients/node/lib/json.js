@@ -67,18 +67,37 @@ function problemIn(value, depth) {
 
 /**
  * Returns the bytes of a body, or undefined if there are more than that.
- * @param {AsyncIterable<Uint8Array>} body
+ * @param {AsyncIterable<Uint8Array> | import('node:stream').Readable} body
+ * @returns {Promise<Uint8Array | undefined>}
  */
 export async function read(body, most = MAX_BODY) {
+  if (typeof body.on === 'function') return readStream(body, most)
   const chunks = []
   let size = 0
-  // A stream of Node's would be destroyed, and no answer come, when the loop is left.
-  for await (const chunk of body.iterator?.({ destroyOnReturn: false }) ?? body) {
+  for await (const chunk of body) {
     size += chunk.length
     if (size > most) return undefined
     chunks.push(chunk)
   }
   return Buffer.concat(chunks)
+}
+
+/** Reads a stream of Node's, whose iterator would cost more than the rest of an answer. */
+function readStream(stream, most) {
+  return new Promise((resolve, reject) => {
+    const chunks = []
+    let size = 0
+    const end = () => resolve(chunks.length === 1 ? chunks[0] : Buffer.concat(chunks))
+    const cutOff = () => reject(new Error('its body was cut off'))
+    if (stream.readableEnded) return end()
+    if (stream.destroyed) return cutOff()
+    stream.on('data', (chunk) => {
+      size += chunk.length
+      if (size <= most) chunks.push(chunk)
+      else resolve() // what is still to come is let pass
+    })
+    stream.on('end', end).on('error', reject).on('close', cutOff)
+  })
 }
 
 /** Returns a text from elsewhere as it may stand in a log. */

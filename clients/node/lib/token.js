@@ -6,6 +6,7 @@ import { createHash, createHmac, timingSafeEqual } from 'node:crypto'
 export const MIN_KEY = 32 // bytes
 const MAX_AGE = 60 // seconds
 const LEEWAY = 30 // seconds that Caddy's clock may differ from this one's
+const HEADER = Buffer.from('{"alg":"HS256","typ":"JWT"}').toString('base64url') // Caddy's
 const MOUNT = /^(?:\/[^/\\?#\x00-\x20\x7f]+)*$/
 
 /** A Party-Token that does not prove that Caddy sent this request. */
@@ -44,8 +45,7 @@ export function verifySignature(token, keys, { guest = '', now = Date.now() / 10
   const signed = token.slice(0, end)
   // Nothing of the token is parsed, or believed, before this.
   if (end < 0 || !isSigned(signed, token.slice(end + 1), buffers)) throw new InvalidTokenError('not signed with the key')
-  const [header, claims] = parse(signed)
-  if (header.alg !== 'HS256' || Object.hasOwn(header, 'crit')) throw new InvalidTokenError('not HS256')
+  const claims = claimsOf(signed)
   const { aud, iat, exp, mnt } = claims
   if (typeof aud !== 'string' || typeof mnt !== 'string' || typeof iat !== 'number' || typeof exp !== 'number') {
     throw new InvalidTokenError('malformed')
@@ -88,11 +88,20 @@ export function below(mount, path) {
   return `${path}/`.startsWith(`${mount}/`) ? path.slice(mount.length) || '/' : path
 }
 
-function parse(signed) {
-  const parts = signed.split('.')
+function claimsOf(signed) {
+  const [first, second, ...more] = signed.split('.')
+  if (more.length > 0) throw new InvalidTokenError('malformed')
+  if (first !== HEADER) {
+    const { alg, crit } = parse(first)
+    if (alg !== 'HS256' || crit !== undefined) throw new InvalidTokenError('not HS256')
+  }
+  return parse(second)
+}
+
+function parse(part) {
   try {
-    const values = parts.map((part) => JSON.parse(Buffer.from(part, 'base64url').toString()))
-    if (values.length === 2 && values.every((value) => value !== null && typeof value === 'object')) return values
+    const value = JSON.parse(Buffer.from(part, 'base64url').toString())
+    if (value !== null && typeof value === 'object') return value
   } catch {}
   throw new InvalidTokenError('malformed')
 }
