@@ -6,6 +6,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -91,6 +92,25 @@ func nodeRows(s *stage) ([]row, error) {
 			return err
 		}
 	}
+	plain := func(n int) func() error {
+		return func() error {
+			errs := make(chan error, n)
+			for _, podlet := range podlets[:n] {
+				go func() {
+					text, err := question.Plain.Get("http://" + podlet + "/floor?name=Ann")
+					if err == nil && !strings.Contains(string(text), "Hello, Ann") {
+						err = fmt.Errorf("%s: %.500s", podlet, text)
+					}
+					errs <- err
+				}()
+			}
+			var failed error
+			for range n {
+				failed = cmp.Or(<-errs, failed)
+			}
+			return failed
+		}
+	}
 	var rows []row
 	for _, n := range []int{4, 16} {
 		mine, theirs := page(fmt.Sprintf("http://%s/%d.html", site, n), n), page(fmt.Sprintf("http://%s/%d", layout, n), n)
@@ -101,8 +121,8 @@ func nodeRows(s *stage) ([]row, error) {
 		}
 		rows = append(rows, row{
 			work:        fmt.Sprintf("a page of %d fragments", n),
-			contenders:  []contender{by(1, ours, mine), by(1, "Podium", theirs)},
-			comparisons: []comparison{{ours, "Podium", 0.5}},
+			contenders:  []contender{by(1, ours, mine), by(1, "Podium", theirs), by(1, "plain parallel requests", plain(n))},
+			comparisons: []comparison{{ours, "Podium", 0.5}, {"plain parallel requests", "Podium", 0}},
 		})
 	}
 	return rows, nil

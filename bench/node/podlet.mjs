@@ -16,6 +16,7 @@ const podlet = new Podlet({ name: `podlet${port}`, version: '1.0.0', pathname: '
 const app = express()
 const line = party(app)
 for (const service of services.split(',')) line.service(service, ({ name }) => fragment(name))
+app.get('/floor', (request, response) => response.send(fragment(request.query.name)))
 app.use(podlet.middleware())
 app.get(podlet.manifest(), (request, response) => response.status(200).send(podlet))
 app.get(podlet.content(), (request, response) => response.status(200).podiumSend(fragment(request.query.name)))
