@@ -34,7 +34,7 @@ const maxPayload = 8 << 20
 
 // connect connects to NATS. If that cannot be reached now, the connection goes on trying.
 func connect(s settings, embedded *server.Server, logger *zap.Logger, options ...nats.Option) (*nats.Conn, error) {
-	options = append(options, nats.Name("wsgi_party_trunk "+s.Node), nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.ReconnectWait(250*time.Millisecond),
+	options = append(options, nats.Name("wsgi_party_trunk "+s.Node), nats.RetryOnFailedConnect(true), nats.IgnoreAuthErrorAbort(), nats.MaxReconnects(-1), nats.ReconnectWait(250*time.Millisecond),
 		nats.ReconnectJitter(250*time.Millisecond, 250*time.Millisecond), nats.PingInterval(2*time.Second), nats.MaxPingsOutstanding(2), nats.Timeout(2*time.Second),
 		nats.ReconnectBufSize(-1), nats.NoCallbacksAfterClientClose(), nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			logger.Warn("the trunk has lost its connection to NATS", zap.Error(err), zap.String("hint", "it tries again; guests of other nodes leave after 6s"))
@@ -205,6 +205,13 @@ type natsLogger struct{ *zap.SugaredLogger }
 
 func (l natsLogger) Noticef(format string, v ...any) { l.Debugf(format, v...) }
 func (l natsLogger) Tracef(string, ...any)           {}
+
+// Warnf logs no warning of passwords that the server should know as hashes only: they are in no config.
+func (l natsLogger) Warnf(format string, v ...any) {
+	if !strings.HasPrefix(format, "Plaintext passwords") {
+		l.SugaredLogger.Warnf(format, v...)
+	}
+}
 
 // Fatalf is called for an address that cannot be listened on, which noPort is.
 func (l natsLogger) Fatalf(format string, v ...any) {

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
@@ -108,4 +110,13 @@ func TestServersThatLearnOfEachOtherFindEachOtherAgain(t *testing.T) {
 		defer d.close()
 	}
 	partytest.Eventually(t, "b and c are connected again", both)
+}
+
+func TestAnEmbeddedServerStartsWithoutAWarning(t *testing.T) {
+	core, logged := observer.New(zap.WarnLevel)
+	embedded, err := embed(settings{Node: "a", Subject: "x", Secret: testSecret, Embedded: &Embedded{Listen: testport.Address(t)}}, zap.New(core))
+	check.Must(t, err)
+	defer servers.Delete(embedded.key)
+	check.ErrorIf(t, !embedded.ReadyForConnections(time.Minute), "it is not ready")
+	check.Equal(t, len(logged.All()), 0)
 }

@@ -15,6 +15,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -35,6 +36,10 @@ type link struct {
 	server   *embeddedServer // nil if NATS is elsewhere
 	messages chan *nats.Msg  // of the roster
 	serving  serving
+
+	reached     time.Time             // when NATS was there last
+	unreachable atomic.Pointer[error] // why it was not, the last time
+	warned      time.Time             // of that
 
 	ctx  context.Context // ends with the link
 	end  context.CancelFunc
@@ -72,6 +77,7 @@ func (l *link) open() error {
 			return err
 		}
 	}
+	l.reached = time.Now()
 	err := l.connect()
 	if err == nil {
 		err = l.checkName()
@@ -91,12 +97,16 @@ func (l *link) open() error {
 func (l *link) connect() (err error) {
 	var embedded = l.server
 	options := []nats.Option{nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
+		if errors.Is(err, nats.ErrAuthorization) {
+			l.unreachable.Store(&err)
+			return
+		}
 		subject := ""
 		if sub != nil {
 			subject = sub.Subject
 		}
 		l.counts.drop(l.logger, kindOf(subject), subject, err)
-	})}
+	}), nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { l.unreachable.Store(&err) })}
 	if embedded != nil {
 		l.nats, err = connect(l.settings, embedded.Server, l.logger, options...)
 	} else {
@@ -105,10 +115,24 @@ func (l *link) connect() (err error) {
 	if err == nil && errors.Is(l.nats.LastError(), nats.ErrAuthorization) {
 		return fmt.Errorf("NATS at %s refuses the login: correct user, password, token or credentials, or the secret: %w", strings.Join(l.settings.Servers, ", "), l.nats.LastError())
 	}
-	if err == nil && !l.nats.IsConnected() {
-		l.logger.Warn("NATS cannot be reached yet", zap.Strings("servers", l.settings.Servers), zap.Error(l.nats.LastError()), zap.String("hint", "the trunk tries again and again; until then there are no guests of other nodes"))
-	}
 	return err
+}
+
+// warnUnreachable says why NATS cannot be reached, once a minute.
+func (l *link) warnUnreachable(now time.Time) {
+	if l.nats.IsConnected() {
+		l.reached = now
+		return
+	}
+	if now.Sub(l.reached) < warnAfter || now.Sub(l.warned) < time.Minute {
+		return
+	}
+	l.warned = now
+	err := l.nats.LastError()
+	if last := l.unreachable.Load(); err == nil && last != nil {
+		err = *last
+	}
+	l.logger.Warn("NATS cannot be reached yet", zap.Strings("servers", l.settings.Servers), zap.Error(err), zap.String("hint", "the trunk tries again and again; until then there are no guests of other nodes"))
 }
 
 // kindOf returns the kind of messages of a subject, for those that never arrived.
@@ -189,6 +213,7 @@ func (l *link) run() {
 			}
 			ticked = now
 			l.guarded("it was time", func() {
+				l.warnUnreachable(now)
 				l.claimName(now)
 				l.announceChanges()
 				if now.Sub(beat) >= beatEvery {

@@ -29,6 +29,7 @@ const (
 	beatEvery   = 2 * time.Second
 	silentFor   = 3 * beatEvery // after which a node is gone
 	gatherFor   = 100 * time.Millisecond
+	warnAfter   = time.Second // without NATS
 	wantAtMost  = time.Second // apart
 	maxGuests   = 1000        // of a node
 	maxGuest    = 64 << 10    // bytes, as announced

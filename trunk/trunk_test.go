@@ -151,3 +151,31 @@ func TestARestartOfNATS(t *testing.T) {
 	trunk.settle()
 	trunk.answersAll()
 }
+
+// A NATS that refuses logins for a while, as while its accounts are set up, ends no connection for good.
+func TestANATSThatRefusesForAWhile(t *testing.T) {
+	trunk := newTrunk(t, false)
+	trunk.nats.stop(syscall.SIGKILL)
+	host, port, _ := strings.Cut(trunk.where, ":")
+	refusing := start(t, nil, "nats-server", "-a", host, "-p", port, "--user", "trunk", "--pass", "another")
+	eventually(t, "all have tried more than twice", func() bool { return strings.Count(refusing.log.String(), "authentication error") > 2*len(trunk.nodes) })
+	for _, n := range trunk.nodes {
+		eventually(t, n.name+" says why", func() bool {
+			_, why, _ := strings.Cut(n.log.String(), "NATS cannot be reached yet")
+			return strings.Contains(strings.ToLower(why), "authorization violation")
+		})
+	}
+	refusing.stop(syscall.SIGTERM)
+	trunk.nats = startNATS(t, trunk.where)
+	for _, n := range trunk.nodes {
+		eventually(t, n.name+" asks the others", func() bool {
+			answered := 0
+			for _, r := range n.ask("echo", "1", "").Replies {
+				if r.Status == "answered" {
+					answered++
+				}
+			}
+			return answered == len(trunk.nodes)
+		})
+	}
+}
