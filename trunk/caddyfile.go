@@ -13,6 +13,7 @@ func init() { httpcaddyfile.RegisterGlobalOption(appName, parseGlobalOption) }
 
 func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	if existing != nil {
+		d.Next()
 		return nil, d.Errf("%s is there already: a Caddy is one node of one trunk", appName)
 	}
 	a := new(App)
@@ -94,15 +95,22 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			}
 			a.Insecure = true
 		case "party":
-			a.Parties = append(a.Parties, d.RemainingArgs()...)
+			if err := some(d, &a.Parties); err != nil {
+				return err
+			}
 		case "origins":
-			a.Origins = append(a.Origins, d.RemainingArgs()...)
+			if err := some(d, &a.Origins); err != nil {
+				return err
+			}
 		case "tls":
 			a.TLS = new(TLS)
 			if err := a.TLS.unmarshal(d); err != nil {
 				return err
 			}
 		case "embedded":
+			if a.Embedded != nil {
+				return d.Err("embedded already specified")
+			}
 			a.Embedded = new(Embedded)
 			if err := a.Embedded.unmarshal(d); err != nil {
 				return err
@@ -114,8 +122,21 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// only takes the one argument of an option.
+// some takes the arguments of an option.
+func some(d *caddyfile.Dispenser, values *[]string) error {
+	args := d.RemainingArgs()
+	if len(args) == 0 {
+		return d.ArgErr()
+	}
+	*values = append(*values, args...)
+	return nil
+}
+
+// only takes the one argument of an option that may be there once.
 func only(d *caddyfile.Dispenser, value *string) error {
+	if *value != "" {
+		return d.Errf("%s already specified", d.Val())
+	}
 	if !d.Args(value) || d.NextArg() {
 		return d.ArgErr()
 	}
@@ -136,7 +157,9 @@ func (e *Embedded) unmarshal(d *caddyfile.Dispenser) error {
 				return err
 			}
 		case "routes":
-			e.Routes = append(e.Routes, d.RemainingArgs()...)
+			if err := some(d, &e.Routes); err != nil {
+				return err
+			}
 		case "tls":
 			e.TLS = new(TLS)
 			if err := e.TLS.unmarshal(d); err != nil {

@@ -12,12 +12,14 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -186,18 +188,15 @@ func (s settings) serverOptions() (*server.Options, error) {
 // splitAddress returns host and port of an address that is free to listen on.
 func splitAddress(what, address string) (host string, port int, err error) {
 	listener, err := net.Listen("tcp", address)
-	if err != nil {
+	if errors.Is(err, syscall.EADDRINUSE) {
 		return "", 0, fmt.Errorf("%s: %w: free the address or write another one; if the running config has it with other settings of the embedded server, restart Caddy", what, err)
+	} else if err != nil {
+		return "", 0, fmt.Errorf("%s: %w: write an address of this machine", what, err)
 	}
 	defer listener.Close()
 	host, text, _ := net.SplitHostPort(address)
-	if port, err = strconv.Atoi(text); err != nil {
-		return "", 0, fmt.Errorf("%s: the port of %q is not a number", what, address)
-	}
-	if port == 0 {
-		port = server.RANDOM_PORT
-	}
-	return host, port, nil
+	port, err = strconv.Atoi(text)
+	return host, port, err
 }
 
 // natsLogger logs what an embedded server says.

@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -55,7 +56,7 @@ func (r *resolver) fail(format string, args ...any) {
 func (r *resolver) text(what, text string) string {
 	replaced, err := r.ReplaceOrErr(text, true, true)
 	if err != nil {
-		r.fail("%s: %w", what, err)
+		r.fail("%s: %w: set it in Caddy's environment, or write another one", what, err)
 	}
 	return replaced
 }
@@ -121,10 +122,15 @@ func checkNode(s settings) error {
 	if len(s.Node) > maxNode || strings.ContainsFunc(s.Node, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
 		return fmt.Errorf("the node's name is %.200q: write one of up to %d bytes without spaces", s.Node, maxNode)
 	}
-	if strings.ContainsAny(s.Subject, " \t\r\n*>") || slices.Contains(strings.Split(s.Subject, "."), "") {
+	if strings.ContainsAny(s.Subject, " \t\r\n*>") || strings.HasPrefix(s.Subject, "$") || slices.Contains(strings.Split(s.Subject, "."), "") {
 		return fmt.Errorf("subject is %q: write words with dots between them, such as shop.trunk", s.Subject)
 	}
 	return nil
+}
+
+// needsBrackets reports whether a URL has the IPv6 address ::1 where [::1] belongs.
+func needsBrackets(u *url.URL) bool {
+	return strings.Count(u.Host, ":") > 1 && !strings.HasPrefix(u.Host, "[")
 }
 
 func (a *App) checkServers(s settings) error {
@@ -136,7 +142,7 @@ func (a *App) checkServers(s settings) error {
 	}
 	for i, server := range s.Servers {
 		u, err := url.Parse(server)
-		if err != nil || u.Host == "" || !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme) {
+		if err != nil || u.Host == "" || needsBrackets(u) || !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme) {
 			return fmt.Errorf("nats: %q is not the URL of a NATS server: write one such as nats://nats.example.com:4222", a.NATS[i])
 		}
 		written, _, _ := strings.Cut(strings.TrimPrefix(a.NATS[i], u.Scheme+"://"), "@")
@@ -155,6 +161,27 @@ func (a *App) checkCredentials(s settings) error {
 	if s.TLS.Certificate == "" != (s.TLS.Key == "") {
 		return errors.New("the certificate of tls and its key need each other: write `tls { certificate <file> <key file> }`")
 	}
+	var logins []string
+	for _, login := range [][2]string{{"credentials", s.Credentials}, {"nkey", s.NKey}, {"user", s.User}, {"token", s.Token}, {"secret", s.Secret}} {
+		if login[1] != "" && (s.Embedded == nil || login[0] != "secret") {
+			logins = append(logins, login[0])
+		}
+	}
+	if s.Embedded != nil {
+		others := logins
+		if a.TLS != nil {
+			others = append(others, "tls outside of embedded")
+		}
+		if a.Insecure {
+			others = append(others, "insecure")
+		}
+		if len(others) > 0 {
+			return fmt.Errorf("%s is for an existing NATS, and the trunk has an embedded one: leave it out", others[0])
+		}
+	}
+	if len(logins) > 1 {
+		return fmt.Errorf("%s exclude each other: leave all but one out", strings.Join(logins, " and "))
+	}
 	has := s.Secret != "" || s.Credentials != "" || s.NKey != "" || s.User != "" || s.Token != "" || s.TLS.Certificate != ""
 	for _, server := range s.Servers {
 		if u, _ := url.Parse(server); !has && u.User == nil && !a.Insecure {
@@ -170,15 +197,21 @@ func checkEmbedded(s settings) error {
 		return nil
 	}
 	for what, address := range map[string]string{"embedded": e.Listen, "cluster": e.Cluster} {
-		if _, _, err := net.SplitHostPort(address); address != "" && err != nil {
+		if _, port, err := net.SplitHostPort(address); address != "" && (err != nil || !isPort(port)) {
 			return fmt.Errorf("%s: %q is not an address to listen on: write host and port, such as 10.0.0.1:6222", what, address)
 		}
 	}
 	if e.Cluster == "" && len(e.Routes) > 0 {
 		return errors.New("embedded has routes and no cluster: write `cluster <address>`, where the servers of other nodes connect")
 	}
+	if e.Cluster == "" && e.TLS != nil {
+		return errors.New("embedded has tls and no cluster: tls is between the servers of the nodes; write `cluster <address>`, or leave tls out")
+	}
+	if e.Cluster != "" && e.Cluster == e.Listen {
+		return fmt.Errorf("embedded and cluster both have the address %s: write another port in one of them", e.Cluster)
+	}
 	for _, route := range e.Routes {
-		if u, err := url.Parse(route); err != nil || u.Port() == "" || u.User != nil {
+		if u, err := url.Parse(route); err != nil || u.Hostname() == "" || u.Port() == "" || needsBrackets(u) || u.User != nil {
 			return fmt.Errorf("routes: %q is not the URL of another node's cluster: write one such as nats://10.0.0.2:6222, without a password", route)
 		}
 	}
@@ -189,6 +222,11 @@ func checkEmbedded(s settings) error {
 		return errors.New("the tls of embedded is mutual: write `ca <file>` and `certificate <file> <key file>`")
 	}
 	return nil
+}
+
+func isPort(text string) bool {
+	port, err := strconv.ParseUint(text, 10, 16)
+	return err == nil && port > 0
 }
 
 func checkOrigins(s settings) error {
@@ -202,7 +240,7 @@ func checkOrigins(s settings) error {
 
 func parseOrigin(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || strings.Contains(u.Host, "*") || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
 		return nil, fmt.Errorf("origins: %q is not a scheme and a host: write one such as https://shop.example.com", text)
 	}
 	return u, nil
