@@ -88,15 +88,15 @@ function readStream(stream, most) {
     const chunks = []
     let size = 0
     const end = () => resolve(chunks.length === 1 ? chunks[0] : Buffer.concat(chunks))
-    const cutOff = () => reject(new Error('its body was cut off'))
+    const close = () => stream.readableEnded || reject(new Error('its body was cut off'))
     if (stream.readableEnded) return end()
-    if (stream.destroyed) return cutOff()
+    if (stream.destroyed) return close()
     stream.on('data', (chunk) => {
       size += chunk.length
       if (size <= most) chunks.push(chunk)
       else resolve() // what is still to come is let pass
     })
-    stream.on('end', end).on('error', reject).on('close', cutOff)
+    stream.on('end', end).on('error', reject).on('close', close)
   })
 }
 
