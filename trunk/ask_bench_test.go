@@ -5,7 +5,9 @@ package trunk_test
 
 import (
 	"fmt"
+	"io"
 	"log"
+	"net/http"
 	"os"
 	"os/exec"
 	"testing"
@@ -38,11 +40,15 @@ func benchmarkAsk(b *testing.B, options string, takes time.Duration) {
 	address := testport.Address(b)
 	startNATS(b, address)
 	b.Setenv("TRUNK_SECRET", secret)
+	upstream := testport.Address(b)
+	application := exec.Command(os.Args[0])
+	application.Env = append(os.Environ(), "APPLICATION_AT="+upstream, "NATS_AT="+address, "APPLICATION_TAKES="+takes.String())
+	check.Must(b, application.Start())
+	b.Cleanup(func() { _ = application.Process.Kill(); _ = application.Wait() })
 	var nodes []*caddyNode
 	for i, name := range []string{"here", "b", "c"} {
 		n := newNode(b, name, "nats nats://"+address+"\nuser trunk {env.TRUNK_SECRET}")
-		n.options = options
-		n.app.takes = takes
+		n.options, n.upstream = options, upstream
 		for g := range []int{5, 4, 4}[i] {
 			n.guests = append(n.guests, fmt.Sprintf("%s%d", name, g))
 		}
@@ -60,14 +66,10 @@ func benchmarkAsk(b *testing.B, options string, takes time.Duration) {
 	asker := parties.Entry("main").Operator("")
 	partytest.Eventually(b, "all are known", func() bool { return len(asker.Partyline().Guests()) == 16 })
 
-	responder := exec.Command(os.Args[0])
-	responder.Env = append(os.Environ(), "NATS_TO_RESPOND_AT="+address)
-	check.Must(b, responder.Start())
-	b.Cleanup(func() { _ = responder.Process.Kill(); _ = responder.Wait() })
 	client, err := nats.Connect("nats://"+address, nats.UserInfo("trunk", secret))
 	check.Must(b, err)
 	b.Cleanup(client.Close)
-	partytest.Eventually(b, "the process responds", func() bool {
+	partytest.Eventually(b, "the application responds", func() bool {
 		_, err := client.Request("plain", nil, time.Second)
 		return err == nil
 	})
@@ -106,14 +108,22 @@ func benchmarkAsk(b *testing.B, options string, takes time.Duration) {
 	b.ReportMetric(float64(reference.Microseconds())/float64(b.N*block), "reference-µs")
 }
 
-// respond responds to plain requests by NATS, in a process of its own as applications are.
-func respond(address string) {
-	connection, err := nats.Connect("nats://"+address, nats.UserInfo("trunk", secret))
+// runApplication is an application in a process of its own, as they are. It also responds to plain requests by NATS.
+func runApplication(address, natsAddress string) {
+	takes, err := time.ParseDuration(os.Getenv("APPLICATION_TAKES"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	connection, err := nats.Connect("nats://"+natsAddress, nats.UserInfo("trunk", secret))
 	if err == nil {
 		_, err = connection.Subscribe("plain", func(m *nats.Msg) { _ = m.Respond(m.Data) })
 	}
 	if err != nil {
 		log.Fatal(err)
 	}
-	select {}
+	log.Fatal(http.ListenAndServe(address, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		time.Sleep(takes)
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.Copy(w, r.Body)
+	})))
 }

@@ -26,8 +26,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if address := os.Getenv("NATS_TO_RESPOND_AT"); address != "" {
-		respond(address)
+	if address := os.Getenv("APPLICATION_AT"); address != "" {
+		runApplication(address, os.Getenv("NATS_AT"))
 	}
 	partytest.Main(m, wsgiparty.Lookup, wsgiparty.Join, wsgiparty.OperatorFrom, wsgiparty.ErrHighAndDry)
 }
@@ -133,7 +133,6 @@ type application struct {
 	node    string
 	asks    atomic.Int64
 	hangs   atomic.Bool // its answers never come
-	takes   time.Duration
 	ended   atomic.Int64
 	headers sync.Map // of the last ask
 }
@@ -147,7 +146,6 @@ func (a *application) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		a.ended.Add(1)
 		return
 	}
-	time.Sleep(a.takes)
 	w.Header().Set("Content-Type", "application/json")
 	fmt.Fprintf(w, `{"node": %q, "payload": %s}`, a.node, payload)
 }
@@ -160,6 +158,7 @@ type caddyNode struct {
 	site, admin string
 	dir         string
 	app         *application
+	upstream    string   // where the application listens
 	trunk       string   // the options of wsgi_party_trunk
 	guests      []string // besides the one of the node's name
 	options     string   // of the guest
@@ -207,6 +206,7 @@ func newNode(t testing.TB, name, options string) *caddyNode {
 	t.Helper()
 	n := &caddyNode{t: t, name: name, site: testport.Address(t), admin: testport.Address(t), dir: t.TempDir(), app: &application{node: name}, trunk: options}
 	n.app.Server = httptest.NewServer(n.app)
+	n.upstream = n.app.Listener.Addr().String()
 	t.Cleanup(n.app.Close)
 	return n
 }
@@ -225,7 +225,7 @@ func (n *caddyNode) caddyfile() string {
 				%[3]s
 			}
 			reverse_proxy %[4]s
-		}`, guest, n.name, n.options, n.app.Listener.Addr(), n.origin)
+		}`, guest, n.name, n.options, n.upstream, n.origin)
 	}
 	return fmt.Sprintf(`{
 	admin %s
