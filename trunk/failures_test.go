@@ -75,28 +75,57 @@ func (p *proxy) copy(from, to net.Conn) {
 }
 
 func TestANodeThatIsCutOff(t *testing.T) {
-	trunk := newTrunk(t, false)
-	a, c := trunk.nodes[0], trunk.nodes[2]
-	c.stop(syscall.SIGTERM)
-	between := newProxy(t, trunk.where)
-	c.trunk = strings.Replace(c.trunk, trunk.where, between.Addr().String(), 1)
-	c.run()
-	trunk.settle()
-	trunk.answersAll()
+	for name, embedded := range map[string]bool{"of NATS": false, "of an embedded server": true} {
+		t.Run(name, func(t *testing.T) {
+			trunk := newTrunk(t, embedded)
+			a, c := trunk.nodes[0], trunk.nodes[2]
+			c.stop(syscall.SIGTERM)
+			if embedded {
+				trunk.where = testport.Address(t)
+				a.stop(syscall.SIGTERM)
+				a.trunk = strings.Replace(a.trunk, "embedded", "embedded "+trunk.where, 1)
+				a.run()
+			}
+			between := newProxy(t, trunk.where)
+			c.trunk = strings.Replace(c.trunk, trunk.where, between.Addr().String(), 1)
+			if embedded { // c has no server of its own
+				c.trunk = "nats nats://" + between.Addr().String() + "\nsecret {env.TRUNK_SECRET}"
+			}
+			c.run()
+			trunk.settle()
+			trunk.answersAll()
 
-	between.parted.Store(true)
-	r, n := a.ask("echo", "1", "").of("c")
-	check.ErrorIf(t, n != 1 || r.Status != "failed" || !strings.Contains(r.Error, "no answer of node c"), "got %d: %+v", n, r)
-	r, n = c.ask("echo", "1", "").of("a")
-	check.ErrorIf(t, n != 1 || r.Status != "failed" || r.Error == "", "got %d: %+v", n, r)
-	r, n = c.ask("echo", "1", "").of("c")
-	check.ErrorIf(t, n != 1 || r.Status != "answered", "it does not even answer itself: got %d: %+v", n, r)
-	eventually(t, "c is gone for a, and a for c", func() bool { return len(a.guestsShown()) == 2 && len(c.guestsShown()) == 1 })
-	between.parted.Store(false)
+			between.parted.Store(true)
+			areApart(t, a, c)
+			eventually(t, "c is gone for a, and a for c", func() bool { return len(a.guestsShown()) == 2 && len(c.guestsShown()) == 1 })
+			between.parted.Store(false)
+			trunk.isWhole()
+		})
+	}
+}
+
+// areApart checks that two nodes say that they do not reach each other, and answer themselves.
+func areApart(t *testing.T, one, other *caddyNode) {
+	t.Helper()
+	for _, n := range [][2]*caddyNode{{one, other}, {other, one}} {
+		r, times := n[0].ask("echo", "1", "").of(n[1].name)
+		check.ErrorIf(t, times != 1 || r.Status != "failed" || r.Error == "", "at %s: got %d: %+v", n[0].name, times, r)
+		r, times = n[0].ask("echo", "1", "").of(n[0].name)
+		check.ErrorIf(t, times != 1 || r.Status != "answered", "at %s: got %d: %+v", n[0].name, times, r)
+	}
+}
+
+// isWhole waits until everybody answers everybody again.
+func (trunk *trunkOfThree) isWhole() {
+	trunk.t.Helper()
 	trunk.settle()
-	eventually(t, "c's connection is back", func() bool {
-		r, _ := c.ask("echo", "1", "").of("a")
-		return r.Status == "answered"
+	eventually(trunk.t, "everybody answers", func() bool {
+		for _, n := range trunk.nodes {
+			if len(n.ask("echo", "1", "").Answers) != 3 {
+				return false
+			}
+		}
+		return true
 	})
 	trunk.answersAll()
 }
@@ -187,15 +216,5 @@ func TestASoak(t *testing.T) {
 		t.Error("nothing was asked")
 	}
 	t.Logf("%d asks, %d replies failed", asks.Load(), failures.Load())
-	trunk.settle()
-	eventually(t, "everybody answers", func() bool {
-		for _, n := range trunk.nodes {
-			r := n.ask("echo", "1", "")
-			if len(r.Answers) != 3 {
-				return false
-			}
-		}
-		return true
-	})
-	trunk.answersAll()
+	trunk.isWhole()
 }
