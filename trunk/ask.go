@@ -140,7 +140,7 @@ func (a *away) askNode(ctx context.Context, s *source, service string, payload [
 	if waiting.Err() == nil {
 		return nil, false, fmt.Errorf("node %s: %w", s.Node, err)
 	}
-	l.cancel(s.Node, m.ID)
+	l.cancel(s.node, m.ID)
 	if ctx.Err() != nil {
 		return nil, false, context.Cause(ctx)
 	}
@@ -151,8 +151,8 @@ func (a *away) askNode(ctx context.Context, s *source, service string, payload [
 }
 
 // cancel tells a node that nobody waits for an answer any more.
-func (l *link) cancel(node, id string) {
-	if l.nats.Publish(l.subject(kindCancel, node), []byte(id)) == nil {
+func (l *link) cancel(n *node, id string) {
+	if l.nats.Publish(l.subject(kindCancel, n.Node, n.Process), []byte(id)) == nil {
 		l.counts.add(kindCancel, sent)
 	}
 }

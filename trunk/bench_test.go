@@ -28,7 +28,7 @@ func BenchmarkURLFor(b *testing.B) {
 		}))
 	})
 	publish := stranger(b, n.link)
-	publish("roster", `{"kind": "guest", "party": "main", "guest": "shop", "version": 7, "digest": "d", "says": {"services": ["url"], "manifest": {"urls": {"page": "/p/{id}"}}, "mount": {"path": "/shop"}}, "from": {"node": "new", "session": "s"}}`)
+	publish("roster", `{"kind": "guest", "party": "main", "guest": "shop", "version": 7, "digest": "d", "says": {"services": ["url"], "manifest": {"urls": {"page": "/p/{id}"}}, "mount": {"path": "/shop"}}, "from": {"node": "new", "session": "s", "process": "p"}}`)
 	partytest.Eventually(b, "the shop is there", func() bool { return n.knows("shop") })
 	asker := n.line().Operator("")
 	for name, page := range map[string]string{"remote": "page", "local": "here"} {

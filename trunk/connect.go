@@ -119,7 +119,7 @@ func (s *embeddedServer) Destruct() error {
 
 // embed returns the server, which runs already if a link of the process has the same. Release it by its key.
 func embed(s settings, logger *zap.Logger) (*embeddedServer, error) {
-	encoded, err := json.Marshal([]any{s.Embedded, s.Secret, s.Node})
+	encoded, err := json.Marshal([]any{s.Embedded, s.Secret, s.Subject})
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +152,8 @@ const routeRetries = 1 << 18
 
 func (s settings) serverOptions() (*server.Options, error) {
 	e := s.Embedded
-	options := &server.Options{ServerName: s.Node, Host: "127.0.0.1", Port: noPort, NoSigs: true, NoLog: true, MaxPayload: maxPayload, Username: natsUser, Password: derive(s.Secret, "client")}
+	// Servers of one name would connect again and again, and nodes of one name not know of each other.
+	options := &server.Options{ServerName: token(s.Node) + "-" + processID, Host: "127.0.0.1", Port: noPort, NoSigs: true, NoLog: true, MaxPayload: maxPayload, Username: natsUser, Password: derive(s.Secret, "client")}
 	var err error
 	if e.Listen != "" {
 		if options.Host, options.Port, err = splitAddress("embedded", e.Listen); err != nil {

@@ -52,7 +52,8 @@ type link struct {
 	started     []*generation // the last one is announced
 	wanted      bool          // the guests of all other nodes
 	claimed     time.Time     // when this node asked whether another has its name
-	namesake    time.Time     // when an older node of the same name was seen last
+	namesake    sender        // an older node of the same name
+	reminded    time.Time     // of it last, zero if never
 }
 
 // newLink returns a link that is not open yet.
@@ -179,7 +180,8 @@ func (l *link) sender() sender {
 	return sender{Node: l.settings.Node, Session: l.session, Process: processID, Address: l.address(), Age: time.Since(l.opened)}
 }
 
-// publish sends a message of the roster. One that is lost is made good for by the next beats.
+// publish sends a message of the roster, unless there is an older node of the same name. One that is lost is made good
+// for by the next beats.
 func (l *link) publish(subject string, m message) {
 	if m.Kind != "hello" && m.Kind != "bye" && l.isSilent() {
 		return
@@ -258,10 +260,7 @@ func (l *link) beat(now time.Time) {
 			l.forget(n)
 		}
 	}
-	if g := l.current(); g != nil {
-		if !g.ended {
-			_ = l.serve() // in case that it was silent until now
-		}
+	if len(l.started) > 0 {
 		l.publish(l.subject("roster"), message{Kind: "beat", Digest: digestOfAll(l.announced.digests())})
 	}
 }

@@ -3,11 +3,12 @@
 
 // The messages of a trunk, which are JSON, and their subjects:
 //
-//	<subject>.roster         to all nodes: beat, guest, bye, want
-//	<subject>.node.<node>    to one: hello, want, and in answer to that guest and whole
-//	<subject>.ask.<node>     an ask of one of its guests, a request
-//	<subject>.cancel.<node>  the end of such an ask
+//	<subject>.roster                   to all nodes: beat, guest, bye, want
+//	<subject>.node.<node>              to one: hello, want, and in answer to that guest and whole
+//	<subject>.ask.<node>.<process>     an ask of one of its guests, a request
+//	<subject>.cancel.<node>.<process>  the end of such an ask
 //
+// Asks name the process, so that none gets to another node of the same name, which it may take some time to find out.
 // Members that are not known are ignored: nodes may have different versions.
 
 package trunk
@@ -54,7 +55,7 @@ type message struct {
 type sender struct {
 	Node    string        `json:"node"`
 	Session string        `json:"session"` // of the link
-	Process string        `json:"process"`
+	Process string        `json:"process"` // which has another link while a reload changes the trunk's settings
 	Address string        `json:"address"` // for people
 	Age     time.Duration `json:"age"`     // of the link, which needs no clock that is right
 }
@@ -147,7 +148,7 @@ func decode(data []byte) (m message, err error) {
 	if err := json.Unmarshal(data, &m); err != nil {
 		return m, err
 	}
-	if m.From.Node == "" || len(m.From.Node) > maxNode || m.From.Session == "" || len(m.From.Session) > maxNode || len(m.From.Address) > 1<<10 {
+	if m.From.Node == "" || len(m.From.Node) > maxNode || m.From.Session == "" || len(m.From.Session) > maxNode || m.From.Process == "" || len(m.From.Process) > maxNode || len(m.From.Address) > 1<<10 {
 		return m, fmt.Errorf("the message does not say which node it is from")
 	}
 	return m, nil

@@ -63,11 +63,7 @@ func (l *link) meetNamesake(m message) {
 			zap.String("hint", "write another name for one of them, as in `wsgi_party_trunk <node>`"))
 		l.publish(l.subject("roster"), message{Kind: "bye"})
 	}
-	l.namesake = time.Now()
-	if asks := l.serving.subscription; asks != nil {
-		l.serving.subscription = nil
-		_ = asks.Drain()
-	}
+	l.namesake, l.reminded = m.From, time.Now()
 }
 
 // isYounger reports whether this node is younger than another one. The two come to different results, even if they have
@@ -81,10 +77,10 @@ func (l *link) isYounger(other sender) bool {
 
 // isOutranked reports whether there is an older node of the same name.
 func (l *link) isOutranked() bool {
-	return !l.namesake.IsZero() && time.Since(l.namesake) <= silentFor
+	return !l.reminded.IsZero() && time.Since(l.reminded) <= silentFor
 }
 
-// isSilent reports whether another node may have the name, so that this one announces and answers nothing.
+// isSilent reports whether another node may have the name, so that this one announces nothing.
 func (l *link) isSilent() bool {
 	return l.claimed.IsZero() || time.Since(l.claimed) < claimFor || l.isOutranked()
 }

@@ -4,12 +4,14 @@
 package trunk_test
 
 import (
+	"fmt"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/wsgiparty/wsgiparty/internal/check"
+	"github.com/wsgiparty/wsgiparty/internal/testport"
 )
 
 func TestTwoNodesOfOneName(t *testing.T) {
@@ -58,5 +60,35 @@ func TestAConfigIsValidatedWhileItRuns(t *testing.T) {
 		<-p.over
 		check.ErrorIf(t, !p.ProcessState.Success(), "caddy validate: %s", p.log.String())
 		trunk.answersAll()
+	})
+}
+
+// TestTwoNodesOfOneNameWhoseServersMeet has them find out only when the younger one serves already.
+func TestTwoNodesOfOneNameWhoseServersMeet(t *testing.T) {
+	trunk := newTrunk(t, true)
+	a, older := trunk.nodes[0], trunk.nodes[1]
+	_, routes, _ := strings.Cut(older.trunk, "routes")
+	younger := newNode(t, "b", "embedded {\ncluster "+testport.Address(t)+"\nroutes"+routes)
+	younger.run()
+	var shown struct{ Namesake string }
+	eventually(t, "the younger one knows", func() bool {
+		younger.get("/wsgi_party_trunk", &shown)
+		return shown.Namesake != ""
+	})
+	said, addresses := younger.log.String(), []string{fmt.Sprintf(" pid %d ", older.Process.Pid), fmt.Sprintf(" pid %d ", younger.Process.Pid)}
+	check.ErrorIf(t, !strings.Contains(shown.Namesake, addresses[0]), "got %q", shown.Namesake)
+	for _, want := range append(addresses, "has an older node of the same name") {
+		check.ErrorIf(t, !strings.Contains(said, want), "the log has no %q: %s", want, said)
+	}
+	trunk.isWhole()
+	younger.app.asks.Store(0)
+	for range 50 {
+		trunk.answersAll()
+	}
+	check.Equal(t, younger.app.asks.Load(), int64(0))
+	older.stop(syscall.SIGKILL)
+	eventually(t, "the younger one is the node", func() bool {
+		_, _ = a.ask("echo", "1", "").of("b")
+		return younger.app.asks.Load() > 0
 	})
 }

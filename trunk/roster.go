@@ -119,7 +119,7 @@ func (n *node) digest() string {
 
 // meet adds a node that is new.
 func (l *link) meet(from sender) *node {
-	n := &node{sender: from, asks: l.subject(kindAsk, from.Node), guests: make(map[guestKey]*source), newest: make(map[guestKey]uint64)}
+	n := &node{sender: from, asks: l.subject(kindAsk, from.Node, from.Process), guests: make(map[guestKey]*source), newest: make(map[guestKey]uint64)}
 	n.gone, n.leave = context.WithCancelCause(context.Background())
 	l.nodes[from.Node] = n
 	l.logger.Info("a node has joined the trunk", zap.String("node", n.Node), zap.String("address", n.Address))
@@ -129,7 +129,7 @@ func (l *link) meet(from sender) *node {
 
 // renew has a node begin anew without its guests leaving. They are compared with what it says from now on.
 func (l *link) renew(n *node, from sender) *node {
-	renewed := &node{sender: from, asks: n.asks, guests: make(map[guestKey]*source), newest: make(map[guestKey]uint64), gone: n.gone, leave: n.leave}
+	renewed := &node{sender: from, asks: l.subject(kindAsk, from.Node, from.Process), guests: make(map[guestKey]*source), newest: make(map[guestKey]uint64), gone: n.gone, leave: n.leave}
 	if n.Process != from.Process {
 		n.leave(&errNodeGone{n.Node})
 		renewed.gone, renewed.leave = context.WithCancelCause(context.Background())

@@ -62,7 +62,8 @@ func (*adminAPI) Routes() []caddy.AdminRoute {
 type (
 	trunkJSON struct {
 		Node      string        `json:"node"`
-		Connected bool          `json:"connected"` // to NATS
+		Connected bool          `json:"connected"`          // to NATS
+		Namesake  string        `json:"namesake,omitempty"` // address of an older node of the same name, for which this one keeps silent
 		Nodes     []nodeJSON    `json:"nodes"`
 		Messages  []messageJSON `json:"messages"`
 	}
@@ -85,6 +86,9 @@ type (
 func (l *link) show() trunkJSON {
 	shown := trunkJSON{Node: l.settings.Node, Connected: l.nats.IsConnected(), Nodes: []nodeJSON{}}
 	l.mu.Lock()
+	if l.isOutranked() {
+		shown.Namesake = l.namesake.Address
+	}
 	for _, name := range slices.Sorted(maps.Keys(l.nodes)) {
 		n := l.nodes[name]
 		guests := []string{}
@@ -131,8 +135,9 @@ func command() *cobra.Command {
 	return &cobra.Command{
 		Use: "trunk", Short: "Shows the other nodes of the trunk",
 		Long: `
-Shows the trunk of the running Caddy in two tables:
+Shows the trunk of the running Caddy in three tables:
 
+- this node, and whether it is connected to NATS.
 - the other nodes: how long a message to each and back takes, the guests that it
   announces, and when it was last heard of. A node is gone after 6 seconds of
   silence.
@@ -143,6 +148,14 @@ Shows the trunk of the running Caddy in two tables:
 			if err != nil {
 				return err
 			}
+			state := "connected to NATS"
+			if !shown.Connected {
+				state = "not connected to NATS"
+			} else if shown.Namesake != "" {
+				state = "silent: an older node of this name is at " + shown.Namesake
+			}
+			this := admincommand.NewTable("THIS NODE", "STATE")
+			this.Row(shown.Node, state)
 			nodes := admincommand.NewTable("NODE", "ADDRESS", "ROUND TRIP", "GUESTS", "LAST SEEN")
 			for _, n := range shown.Nodes {
 				trip := "no answer"
@@ -155,7 +168,7 @@ Shows the trunk of the running Caddy in two tables:
 			for _, m := range shown.Messages {
 				messages.Row(m.Kind, m.Sent, m.Received, m.Dropped)
 			}
-			return admincommand.Print(fl, nodes, messages)
+			return admincommand.Print(fl, this, nodes, messages)
 		}),
 	}
 }

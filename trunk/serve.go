@@ -85,13 +85,13 @@ func (s *serving) end(id string) {
 	s.asks.Done()
 }
 
-// serve answers asks from now on, if it does not yet and may. The link must be locked.
+// serve answers asks from now on, if it does not yet. The link must be locked.
 func (l *link) serve() (err error) {
-	if l.serving.subscription != nil || l.isSilent() {
+	if l.serving.subscription != nil {
 		return nil
 	}
 	// In a queue, since the node has two links while a reload changes its settings.
-	l.serving.subscription, err = l.nats.QueueSubscribe(l.subject(kindAsk, l.settings.Node), "links", func(m *nats.Msg) {
+	l.serving.subscription, err = l.nats.QueueSubscribe(l.subject(kindAsk, l.settings.Node, processID), "links", func(m *nats.Msg) {
 		defer recovered(l.logger, "an ask came")
 		select {
 		case l.serving.places <- struct{}{}:
@@ -108,7 +108,7 @@ func (l *link) serve() (err error) {
 
 // takeCancels ends asks for which nobody waits any more.
 func (l *link) takeCancels() error {
-	_, err := l.nats.Subscribe(l.subject(kindCancel, l.settings.Node), func(m *nats.Msg) {
+	_, err := l.nats.Subscribe(l.subject(kindCancel, l.settings.Node, processID), func(m *nats.Msg) {
 		l.counts.add(kindCancel, received)
 		l.serving.mu.Lock()
 		cancel := l.serving.cancel[string(m.Data)]
