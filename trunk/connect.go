@@ -19,6 +19,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -132,7 +133,7 @@ func embed(s settings, logger *zap.Logger) (*embeddedServer, error) {
 		if err != nil {
 			return nil, fmt.Errorf("embedded: %w", err)
 		}
-		natsServer.SetLogger(natsLogger{logger.Named("nats").Sugar()}, false, false)
+		natsServer.SetLogger(&natsLogger{logger: logger.Named("nats"), logged: make(map[string]time.Time)}, false, false)
 		natsServer.Start()
 		return &embeddedServer{natsServer, string(encoded)}, nil
 	})
@@ -200,22 +201,44 @@ func splitAddress(what, address string) (host string, port int, err error) {
 	return host, port, err
 }
 
-// natsLogger logs what an embedded server says.
-type natsLogger struct{ *zap.SugaredLogger }
+// natsLogger logs what an embedded server says, and what is alike once a minute: it may try in vain each second.
+type natsLogger struct {
+	logger *zap.Logger
 
-func (l natsLogger) Noticef(format string, v ...any) { l.Debugf(format, v...) }
-func (l natsLogger) Tracef(string, ...any)           {}
+	mu     sync.Mutex
+	logged map[string]time.Time // when, by format
+}
 
-// Warnf logs no warning of passwords that the server should know as hashes only: they are in no config.
-func (l natsLogger) Warnf(format string, v ...any) {
-	if !strings.HasPrefix(format, "Plaintext passwords") {
-		l.SugaredLogger.Warnf(format, v...)
+func (l *natsLogger) isNew(format string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if time.Since(l.logged[format]) < time.Minute {
+		return false
+	}
+	l.logged[format] = time.Now()
+	return true
+}
+
+func (l *natsLogger) Errorf(format string, v ...any) {
+	if text := fmt.Sprintf(format, v...); l.isNew(format) {
+		l.logger.Error("the embedded NATS server reports an error", zap.String("error", text), zap.String("hint", "if it is about authentication or authorization, give all nodes the same secret"))
+	}
+}
+
+func (l *natsLogger) Warnf(format string, v ...any) {
+	// The password of the server's options is in no file.
+	if text := fmt.Sprintf(format, v...); !strings.HasPrefix(text, "Plaintext passwords") && l.isNew(format) {
+		l.logger.Warn("the embedded NATS server warns", zap.String("warning", text))
 	}
 }
 
 // Fatalf is called for an address that cannot be listened on, which noPort is.
-func (l natsLogger) Fatalf(format string, v ...any) {
+func (l *natsLogger) Fatalf(format string, v ...any) {
 	if text := fmt.Sprintf(format, v...); !strings.Contains(text, strconv.Itoa(noPort)) {
-		l.Errorf("%s", text)
+		l.Errorf(format, v...)
 	}
 }
+
+func (l *natsLogger) Noticef(format string, v ...any) { l.logger.Sugar().Debugf(format, v...) }
+func (l *natsLogger) Debugf(string, ...any)           {}
+func (l *natsLogger) Tracef(string, ...any)           {}
