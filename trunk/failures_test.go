@@ -109,7 +109,8 @@ func areApart(t *testing.T, one, other *caddyNode) {
 	t.Helper()
 	for _, n := range [][2]*caddyNode{{one, other}, {other, one}} {
 		r, times := n[0].ask("echo", "1", "").of(n[1].name)
-		check.ErrorIf(t, times != 1 || r.Status != "failed" || r.Error == "", "at %s: got %d: %+v", n[0].name, times, r)
+		gone := times == 0 // for a slow machine it is gone already
+		check.ErrorIf(t, !gone && (times != 1 || r.Status != "failed" || r.Error == ""), "at %s: got %d: %+v", n[0].name, times, r)
 		r, times = n[0].ask("echo", "1", "").of(n[0].name)
 		check.ErrorIf(t, times != 1 || r.Status != "answered", "at %s: got %d: %+v", n[0].name, times, r)
 	}
