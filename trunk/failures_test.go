@@ -5,8 +5,10 @@ package trunk_test
 
 import (
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -171,6 +173,8 @@ func TestASoak(t *testing.T) {
 		lasts = 15 * time.Second // the processes are the same
 	}
 	trunk := newTrunk(t, false)
+	trunk.answersAll()
+	before := trunk.sizes()
 	over := time.Now().Add(lasts)
 	var asks, failures atomic.Int64
 	var wg sync.WaitGroup
@@ -218,4 +222,40 @@ func TestASoak(t *testing.T) {
 	}
 	t.Logf("%d asks, %d replies failed", asks.Load(), failures.Load())
 	trunk.isWhole()
+	var after []size
+	defer func() { t.Logf("before: %+v, after: %+v", before, after) }()
+	eventually(t, "goroutines and memory are as they were", func() bool {
+		after = trunk.sizes()
+		for i, now := range after {
+			if now.goroutines > before[i].goroutines+10 || now.heap > before[i].heap+8<<20 {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// size is what a process holds.
+type size struct{ goroutines, heap int } // in number, and in bytes after a collection
+
+func (trunk *trunkOfThree) sizes() (sizes []size) {
+	trunk.t.Helper()
+	for _, n := range trunk.nodes {
+		sizes = append(sizes, size{n.profiled("goroutine?debug=1", "goroutine profile: total "), n.profiled("heap?gc=1&debug=1", "# HeapAlloc = ")})
+	}
+	return sizes
+}
+
+// profiled returns the number that is behind some text in a profile of the node's process.
+func (n *caddyNode) profiled(profile, text string) (number int) {
+	n.t.Helper()
+	response, err := http.Get("http://" + n.admin + "/debug/pprof/" + profile)
+	check.Must(n.t, err)
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	check.Must(n.t, err)
+	_, behind, _ := strings.Cut(string(body), text)
+	_, err = fmt.Sscan(behind, &number)
+	check.Must(n.t, err)
+	return number
 }

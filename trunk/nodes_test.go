@@ -224,7 +224,11 @@ func (n *caddyNode) caddyfile() string {
 				service echo POST /echo
 				%[3]s
 			}
-			reverse_proxy %[4]s
+			reverse_proxy %[4]s {
+				transport http {
+					keepalive 5s # Caddy keeps the idle connections of former configs, too
+				}
+			}
 		}`, guest, n.name, n.options, n.upstream, n.origin)
 	}
 	return fmt.Sprintf(`{
