@@ -143,7 +143,10 @@ func TestWrongCredentialsFailTheLoad(t *testing.T) {
 
 // TestASlowConsumer has more asks of a node than it can take, of which none is lost without a word.
 func TestASlowConsumer(t *testing.T) {
-	trunk := newTrunk(t, false)
+	byNATS(t, isSlow)
+}
+
+func isSlow(t *testing.T, trunk *trunkOfThree) {
 	a, b := trunk.nodes[0], trunk.nodes[1]
 	b.Process.Signal(syscall.SIGSTOP)
 	payload := `"` + strings.Repeat("x", 512<<10) + `"`
@@ -166,13 +169,14 @@ func TestASlowConsumer(t *testing.T) {
 	trunk.answersAll()
 }
 
-// TestASoak asks, reloads and restarts for a minute.
-func TestASoak(t *testing.T) {
+// TestASoak asks and reloads for a minute, in the middle of which NATS restarts, or a server is stopped for a while.
+func TestASoak(t *testing.T) { byNATS(t, soak) }
+
+func soak(t *testing.T, trunk *trunkOfThree) {
 	lasts := time.Minute
-	if measure.UnderRaceDetector() {
-		lasts = 15 * time.Second // the processes are the same
+	if trunk.nats == nil || measure.UnderRaceDetector() {
+		lasts = 15 * time.Second // under the race detector, the processes are the same
 	}
-	trunk := newTrunk(t, false)
 	trunk.answersAll()
 	before := trunk.sizes()
 	over := time.Now().Add(lasts)
@@ -213,9 +217,15 @@ func TestASoak(t *testing.T) {
 		})
 	}
 	time.Sleep(lasts / 2)
-	trunk.nats.stop(syscall.SIGKILL)
-	time.Sleep(time.Second)
-	trunk.nats = startNATS(t, trunk.where)
+	if trunk.nats != nil {
+		trunk.nats.stop(syscall.SIGKILL)
+		time.Sleep(time.Second)
+		trunk.nats = startNATS(t, trunk.where)
+	} else {
+		trunk.nodes[0].Process.Signal(syscall.SIGSTOP)
+		time.Sleep(3 * time.Second)
+		trunk.nodes[0].Process.Signal(syscall.SIGCONT)
+	}
 	wg.Wait()
 	if asks.Load() == 0 {
 		t.Error("nothing was asked")

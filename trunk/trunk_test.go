@@ -102,12 +102,13 @@ func TestAGuestThatIsHereIsAskedHere(t *testing.T) {
 
 func TestAReloadIsNoChangeForOthers(t *testing.T) {
 	for name, change := range map[string]string{"of something else": "", "of the trunk": "\norigins https://%d.example"} {
-		t.Run(name, func(t *testing.T) { reloadsAreNoChange(t, change) })
+		t.Run(name, func(t *testing.T) {
+			byNATS(t, func(t *testing.T, trunk *trunkOfThree) { reloadsAreNoChange(t, trunk, change) })
+		})
 	}
 }
 
-func reloadsAreNoChange(t *testing.T, change string) {
-	trunk := newTrunk(t, false)
+func reloadsAreNoChange(t *testing.T, trunk *trunkOfThree, change string) {
 	a, b := trunk.nodes[0], trunk.nodes[1]
 	over := make(chan struct{})
 	go func() {
