@@ -116,8 +116,8 @@ func (a *application) request(ctx context.Context, service string, h manifest.Ha
 		return nil, &abandonedError{gobreaker.ErrOpenState}
 	}
 	party.AddForwarded(ctx, r.Header, party.TraceHeaders)
-	options := party.SendOptions{Limit: int(a.MaxAnswer), Done: held.done}
-	if service != party.ClaimsService { // whose answer is for everybody
+	options := party.SendOptions{Limit: int(a.MaxAnswer), Done: held.done, Ends: true}
+	if service != party.ClaimsService && len(a.Forward) > 0 { // the answer about claims is for everybody
 		options.Prepare = func(r *http.Request) { party.AddForwarded(r.Context(), r.Header, a.Forward) }
 	}
 	response, err := a.send(r.WithContext(requestCtx), options, body, path)
@@ -230,7 +230,11 @@ func (a *application) requestWith(ctx context.Context, service string, h manifes
 	r := &http.Request{Method: h.Method, URL: parsed, Header: http.Header{"Accept": texts[0:1:1], "Cache-Control": texts[1:2:2]}}
 	if body != nil {
 		r.Header["Content-Type"] = texts[2:3:3]
-		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+		r.GetBody = func() (io.ReadCloser, error) {
+			b := new(requestBody)
+			b.Reset(body)
+			return b, nil
+		}
 		r.Body, _ = r.GetBody()
 		r.ContentLength = int64(len(body))
 		// Where an application closes an idle connection at the moment it is used,
@@ -239,6 +243,11 @@ func (a *application) requestWith(ctx context.Context, service string, h manifes
 	}
 	return r, nil
 }
+
+// requestBody is a body in one allocation.
+type requestBody struct{ bytes.Reader }
+
+func (*requestBody) Close() error { return nil }
 
 // objectOf returns the members of a payload, whose numbers keep their digits. Null has none.
 func objectOf(payload any) (map[string]any, error) {

@@ -66,7 +66,7 @@ func (b *batcher) post(r *batch, held *slot) error {
 		return &abandonedError{gobreaker.ErrOpenState}
 	}
 	options := party.SendOptions{
-		Limit: len(r.asks)*(int(b.MaxAnswer)+maxElement) + len("[]"), Done: held.done,
+		Limit: len(r.asks)*(int(b.MaxAnswer)+maxElement) + len("[]"), Done: held.done, Ends: true,
 		Prepare: func(sent *http.Request) {
 			for name, values := range r.header {
 				if _, own := sent.Header[name]; !own {

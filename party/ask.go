@@ -49,9 +49,10 @@ func (i *Invitation) SignPath(ctx context.Context, t *Token, path []partyline.St
 	if stored := i.host.app.pathKey.Load(); stored != nil {
 		key = stored
 	}
-	t.Root = processID + ".ended"
 	if call := rootOf(ctx); call != nil {
 		t.Root = call.id
+	} else {
+		t.Root = processID + ".ended"
 	}
 	key.Sign(t, i.host.name, now)
 }

@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -21,16 +20,32 @@ import (
 	"github.com/wsgiparty/wsgiparty/partyline"
 )
 
-// delivery is a request that an Invitation sends to its guest through the party's routes.
+// delivery is a request that an Invitation sends to its guest through the party's routes, and the request's context.
 type delivery struct {
+	context.Context
 	guest   string
 	entry   *Entry              // of the guest's party
 	private *privatepath.Set    // of the guest
 	prepare func(*http.Request) // may be nil
 	met     atomic.Bool         // whether it has reached a handler that speaks for the guest
+	chain   caddyhttp.Handler   // of the party
+	done    func()              // when the chain has returned
 }
 
 type deliveryKey struct{}
+
+func (d *delivery) Value(key any) any {
+	if key == (deliveryKey{}) {
+		return d
+	}
+	return d.Context.Value(key)
+}
+
+// ServeHTTP passes the request to the party's routes.
+func (d *delivery) ServeHTTP(w http.ResponseWriter, r *http.Request) error {
+	defer d.done()
+	return d.chain.ServeHTTP(w, r)
+}
 
 // deliveryOf returns what r is a delivery of, nil for an ordinary request.
 func deliveryOf(r *http.Request) *delivery {
@@ -88,6 +103,7 @@ type SendOptions struct {
 	Limit   int                 // of the response's length, in bytes; 1 MiB if it is 0
 	Prepare func(*http.Request) // before the guest's handler passes the request on: nobody in front of it sees what this adds
 	Done    func()              // when the handlers have returned, which may be after SendWith: not all heed the end of a context
+	Ends    bool                // whether the caller ends the request's context once it has the response, so that SendWith need not
 
 	// Sends the request by connections of the guest's own, and not through the party's routes. Its URL is that of the
 	// party; an error is treated as that of a handler. Nil for the party's routes.
@@ -111,21 +127,21 @@ func (i *Invitation) SendWith(r *http.Request, options SendOptions) (*http.Respo
 		done()
 		return nil, fmt.Errorf("%w: the path is private to that one", ErrMisrouted)
 	}
-	d := &delivery{guest: i.invited.guest, entry: h.entry, private: &i.invited.private, prepare: options.Prepare}
 	ctx := r.Context()
 	if PeekInvitation(r) != nil { // a guest may ask while it is invited
 		ctx = context.WithValue(leaving{ctx}, invitationKey{}, (*Invitation)(nil))
 	}
-	ctx, cancel := context.WithCancel(context.WithValue(ctx, deliveryKey{}, d))
-	defer cancel() // as net/http does when a request has been answered
+	if !options.Ends {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithCancel(ctx)
+		defer cancel() // as net/http does when a request has been answered
+	}
+	d := &delivery{Context: ctx, guest: i.invited.guest, entry: h.entry, private: &i.invited.private, prepare: options.Prepare, chain: h.chain, done: done}
 	w := subrequest.NewResponseWriter(limit, collectingOf(ctx).charges(d.guest, limit)...)
-	sent := subrequest.New(r.WithContext(ctx), h.server, i.URI, h.prefixFor(ctx), w)
+	sent := subrequest.New(d, r, h.server, i.URI, h.prefixFor(ctx), w)
 	sent.Header[loopHeader] = []string{forwardedLoop(ctx)}
 	caddyhttp.SetVar(sent.Context(), h.settings.PartylineKey, i.Operator)
-	err := reasonOf(subrequest.Send(caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
-		defer done()
-		return h.chain.ServeHTTP(w, r)
-	}), sent, w))
+	err := reasonOf(subrequest.Send(d, sent, w))
 	switch {
 	case err != nil:
 	case !d.met.Load():
@@ -137,22 +153,33 @@ func (i *Invitation) SendWith(r *http.Request, options SendOptions) (*http.Respo
 		w.Drop()
 		return nil, err
 	}
-	body := w.Body()
 	status := "200 OK"
 	if w.Status() != http.StatusOK {
 		status = fmt.Sprintf("%d %s", w.Status(), http.StatusText(w.Status()))
 	}
-	return &http.Response{
+	var answer struct { // one allocation
+		http.Response
+		body responseBody
+	}
+	answer.body.of(w)
+	answer.Response = http.Response{
 		Status: status, StatusCode: w.Status(),
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: w.Header(),
-		Body: &responseBody{bytes.NewReader(body), w}, ContentLength: int64(len(body)), Request: sent,
-	}, nil
+		Body: &answer.body, ContentLength: answer.body.Size(), Request: sent,
+	}
+	return &answer.Response, nil
 }
 
 // responseBody is the body of a response that a guest gave.
 type responseBody struct {
-	*bytes.Reader
+	bytes.Reader
 	writer *subrequest.ResponseWriter
+}
+
+// of makes it what was written.
+func (b *responseBody) of(w *subrequest.ResponseWriter) {
+	b.writer = w
+	b.Reset(w.Body())
 }
 
 func (*responseBody) Close() error { return nil }
@@ -169,10 +196,12 @@ const maxCollected = 8 << 20
 
 // collecting bounds what an ask collects from applications.
 type collecting struct {
-	all *budget.Budget // shared by a batch
+	context.Context                // of the ask's remote handlers
+	all             *budget.Budget // shared by a batch
+	own             budget.Budget  // where there is none
 
-	mu     sync.Mutex
-	guests []collectedOf
+	mu    sync.Mutex
+	first *collectedOf
 
 	encoding   sync.Once
 	payload    []byte // as JSON, once a guest was sent it
@@ -182,10 +211,18 @@ type collecting struct {
 // collectedOf bounds what an ask collects from one guest.
 type collectedOf struct {
 	guest string
-	*budget.Budget
+	budget.Budget
+	next *collectedOf
 }
 
 type collectingKey struct{}
+
+func (c *collecting) Value(key any) any {
+	if key == (collectingKey{}) {
+		return c
+	}
+	return c.Context.Value(key)
+}
 
 // batch is what the asks of a batch share. Asks that they lead to do not.
 type batch struct {
@@ -203,13 +240,14 @@ func WithBatch(ctx context.Context) context.Context {
 
 // withCollecting returns the context of an ask's remote handlers, for an ask's.
 func withCollecting(ctx context.Context) context.Context {
-	c := new(collecting)
+	c := &collecting{Context: ctx}
 	if b, ok := ctx.Value(batchKey{}).(batch); ok && partyline.Depth(ctx) == partyline.Depth(b.ctx)+1 {
 		c.all = b.all
 	} else {
-		c.all = budget.New(maxCollected)
+		c.all = &c.own
+		c.all.Raise(maxCollected)
 	}
-	return context.WithValue(ctx, collectingKey{}, c)
+	return c
 }
 
 // collectingOf returns what bounds the ask that led to a request to a guest, nil if none did.
@@ -227,14 +265,17 @@ func (c *collecting) charges(guest string, most int) []subrequest.Charge {
 	c.all.Raise(int64(most))
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	i := slices.IndexFunc(c.guests, func(of collectedOf) bool { return of.guest == guest })
-	if i < 0 {
-		i = len(c.guests)
-		c.guests = append(c.guests, collectedOf{guest, budget.New(int64(most))})
+	of := c.first
+	for of != nil && of.guest != guest {
+		of = of.next
 	}
-	own := c.guests[i].Budget
+	if of == nil {
+		of = &collectedOf{guest: guest, next: c.first}
+		of.Raise(int64(most))
+		c.first = of
+	}
 	return []subrequest.Charge{
-		{Budget: own, TooLong: "its answer to one ask is longer than %d bytes (max_answer)"},
+		{Budget: &of.Budget, TooLong: "its answer to one ask is longer than %d bytes (max_answer)"},
 		{Budget: c.all, TooLong: "all answers to one ask, or one batch of asks, are longer than %d bytes together: ask for less at a time"},
 	}
 }

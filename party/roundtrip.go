@@ -6,7 +6,6 @@
 package party
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -47,7 +46,9 @@ func (i *Invitation) roundTrip(r *http.Request, options SendOptions) (*http.Resp
 		}
 		return nil, reasonOf(err)
 	}
-	response.Body = &responseBody{bytes.NewReader(w.Body()), w}
+	body := new(responseBody)
+	body.of(w)
+	response.Body = body
 	return response, nil
 }
 

@@ -30,8 +30,7 @@ func (i *invited) send(ctx context.Context, timeout time.Duration) *InviteInfo {
 	defer cancel()
 	requestCtx := newStaying(timeoutCtx)
 	w := subrequest.NewResponseWriter(maxResponse)
-	request := (&http.Request{Method: http.MethodGet, URL: i.uri}).WithContext(context.WithValue(requestCtx, invitationKey{}, invitation))
-	r := subrequest.New(request, h.server, i.uri, invitation.Prefix, w)
+	r := subrequest.New(context.WithValue(requestCtx, invitationKey{}, invitation), &http.Request{Method: http.MethodGet, URL: i.uri}, h.server, i.uri, invitation.Prefix, w)
 	caddyhttp.SetVar(r.Context(), h.settings.PartylineKey, operator)
 
 	info := &InviteInfo{Time: time.Now()}

@@ -126,7 +126,7 @@ func TestPlaceholders(t *testing.T) {
 		for _, server := range []*caddyhttp.Server{nil, new(caddyhttp.Server)} {
 			uri, _ := url.Parse(rawURL)
 			w := NewResponseWriter(limit)
-			r := New((&http.Request{Method: http.MethodGet, URL: uri}).WithContext(t.Context()), server, uri, "", w)
+			r := New(t.Context(), &http.Request{Method: http.MethodGet, URL: uri}, server, uri, "", w)
 			for _, name := range names {
 				replacer(r).ReplaceAll("{"+name+"}", "")
 			}

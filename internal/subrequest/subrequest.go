@@ -33,12 +33,14 @@ const (
 	remoteAddr = remoteIP + ":49152"
 )
 
-// New returns a request like r, with its method, path, query, headers, body and
-// context, that is complete for every handler on its way, and must be sent only once.
+var localIP = net.IPv4(192, 0, 2, 2)
+
+// New returns a request like r, with its method, path, query, headers and body, in
+// that context, that is complete for every handler on its way, and must be sent only once.
 // The server is the one it would have arrived at. An absolute origin gives the request
 // its Host; one with the scheme https makes it count as having come over TLS. The
 // prefix is what counts as stripped from the beginning of its original path.
-func New(r *http.Request, server *caddyhttp.Server, origin *url.URL, prefix string, w *ResponseWriter) *http.Request {
+func New(ctx context.Context, r *http.Request, server *caddyhttp.Server, origin *url.URL, prefix string, w *ResponseWriter) *http.Request {
 	port := 80
 	if origin.Scheme == "https" {
 		port = 443
@@ -48,7 +50,7 @@ func New(r *http.Request, server *caddyhttp.Server, origin *url.URL, prefix stri
 			port = p
 		}
 	}
-	ctx := context.WithValue(r.Context(), http.LocalAddrContextKey, &net.TCPAddr{IP: net.IPv4(192, 0, 2, 2), Port: port})
+	ctx = context.WithValue(ctx, http.LocalAddrContextKey, &net.TCPAddr{IP: localIP, Port: port})
 	r = arriving(r.WithContext(ctx), r.Header.Clone(), origin)
 	if server == nil {
 		server = new(caddyhttp.Server) // handlers assert the type and then use it
@@ -125,7 +127,7 @@ func Send(handler caddyhttp.Handler, r *http.Request, w *ResponseWriter) error {
 	done := make(chan error, 1) // so that an abandoned handler can end
 	go func() {
 		growStack()
-		err := error(&PanicError{Value: "the handler ended its goroutine"})
+		err := errEnded
 		defer func() {
 			if value := recover(); value == http.ErrAbortHandler {
 				err = ErrBrokeOff
@@ -169,6 +171,8 @@ func use(*[16 << 10]byte) {}
 // as net/http has it: by the panic http.ErrAbortHandler. reverse_proxy does when the
 // application does.
 var ErrBrokeOff = errors.New("the response broke off")
+
+var errEnded error = &PanicError{Value: "the handler ended its goroutine"}
 
 // PanicError is the panic of a handler.
 type PanicError struct {

@@ -32,7 +32,7 @@ func newRequest(t *testing.T, ctx context.Context, rawURL string) (*http.Request
 		t.Fatal(err)
 	}
 	w := NewResponseWriter(limit)
-	return New((&http.Request{Method: http.MethodGet, URL: uri}).WithContext(ctx), nil, uri, "", w), w
+	return New(ctx, &http.Request{Method: http.MethodGet, URL: uri}, nil, uri, "", w), w
 }
 
 type handler = caddyhttp.HandlerFunc

@@ -53,7 +53,8 @@ func (k PathKey) String() string { return redacted }
 func (k PathKey) Sign(t *Token, party string, now time.Time) {
 	t.begin(now)
 	mac := k.mac(t, party)
-	t.MAC = base64.RawURLEncoding.EncodeToString(mac[:])
+	var encoded [43]byte
+	t.MAC = string(base64.RawURLEncoding.AppendEncode(encoded[:0], mac[:]))
 }
 
 // Signed reports whether the key signed the path of this very token, which has been
