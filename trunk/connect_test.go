@@ -26,12 +26,14 @@ type door struct {
 	wg              sync.WaitGroup
 	mu              sync.Mutex
 	connections     []net.Conn
+	closed          bool
 }
 
 func (d *door) open(t *testing.T) {
 	var err error
 	d.listener, err = net.Listen("tcp", d.address)
 	check.Must(t, err)
+	d.closed = false
 	d.wg.Go(func() {
 		for {
 			from, err := d.listener.Accept()
@@ -44,7 +46,10 @@ func (d *door) open(t *testing.T) {
 				continue
 			}
 			d.mu.Lock()
-			d.connections = append(d.connections, from, to)
+			if d.connections = append(d.connections, from, to); d.closed {
+				from.Close()
+				to.Close()
+			}
 			d.mu.Unlock()
 			d.wg.Go(func() { defer to.Close(); io.Copy(to, from) })
 			d.wg.Go(func() { defer from.Close(); io.Copy(from, to) })
@@ -55,6 +60,7 @@ func (d *door) open(t *testing.T) {
 func (d *door) close() {
 	d.listener.Close()
 	d.mu.Lock()
+	d.closed = true
 	for _, c := range d.connections {
 		c.Close()
 	}

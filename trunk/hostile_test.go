@@ -72,6 +72,7 @@ func TestAFloodHindersNobody(t *testing.T) {
 	over := make(chan struct{})
 	flooded := make(chan int)
 	go func() {
+		defer close(flooded) // also if it cannot publish
 		i := 0
 		for ticker := time.NewTicker(time.Millisecond); ; {
 			select {
