@@ -95,6 +95,7 @@ func TestGuestsAreSkippedAcrossProcessesAsInOne(t *testing.T) {
 			call(a.Name)
 			answers, err := answersBack(a, r, "s")
 			if err != nil {
+				t.Errorf("%s is not answered: %v", a.Name, err)
 				return partytest.Answer(500, err.Error())
 			}
 			return partytest.Answer(200, append([]any{a.Name}, answers...))
