@@ -6,11 +6,8 @@
 package trunk
 
 import (
-	"crypto/hmac"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,6 +31,8 @@ const natsUser = "trunk"
 
 // maxPayload is that of an embedded server, in bytes, and the most for which NATS does not warn.
 const maxPayload = 8 << 20
+
+const tlsTimeout = 5 // seconds, of a handshake
 
 // connect connects to NATS. If that cannot be reached now, the connection goes on trying.
 func connect(s settings, embedded *server.Server, logger *zap.Logger, options ...nats.Option) (*nats.Conn, error) {
@@ -61,7 +60,11 @@ func connect(s settings, embedded *server.Server, logger *zap.Logger, options ..
 	case s.Token != "":
 		options = append(options, nats.Token(s.Token))
 	case s.Secret != "":
-		options = append(options, nats.UserInfo(natsUser, derive(s.Secret, "client")))
+		config, err := secretTLS(s.Secret)
+		if err != nil {
+			return nil, err
+		}
+		options = append(options, nats.UserInfo(natsUser, derive(s.Secret, "client")), nats.Secure(config))
 	}
 	if s.TLS != (TLS{}) {
 		config, err := s.TLS.config()
@@ -93,13 +96,6 @@ func (t *TLS) config() (*tls.Config, error) {
 		config.Certificates = []tls.Certificate{certificate}
 	}
 	return config, nil
-}
-
-// derive returns a password of its own for each use of the secret.
-func derive(secret, use string) string {
-	mac := hmac.New(sha256.New, []byte(secret))
-	mac.Write([]byte("wsgi_party trunk " + use))
-	return hex.EncodeToString(mac.Sum(nil))
 }
 
 // servers are the embedded ones, which outlive configs that have the same.
@@ -160,6 +156,10 @@ func (s settings) serverOptions() (*server.Options, error) {
 		if options.Host, options.Port, err = splitAddress("embedded", e.Listen); err != nil {
 			return nil, err
 		}
+		if options.TLSConfig, err = secretTLS(s.Secret); err != nil {
+			return nil, err
+		}
+		options.TLSTimeout = tlsTimeout
 	}
 	if e.Cluster == "" {
 		return options, nil
@@ -182,8 +182,11 @@ func (s settings) serverOptions() (*server.Options, error) {
 			return nil, err
 		}
 		config.ClientAuth, config.ClientCAs = tls.RequireAndVerifyClientCert, config.RootCAs
-		options.Cluster.TLSConfig, options.Cluster.TLSTimeout = config, 5
+		options.Cluster.TLSConfig = config
+	} else if options.Cluster.TLSConfig, err = secretTLS(s.Secret); err != nil {
+		return nil, err
 	}
+	options.Cluster.TLSTimeout = tlsTimeout
 	return options, nil
 }
 

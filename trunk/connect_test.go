@@ -4,6 +4,7 @@
 package trunk
 
 import (
+	"bytes"
 	"io"
 	"net"
 	"sync"
@@ -125,4 +126,37 @@ func TestAnEmbeddedServerStartsWithoutAWarning(t *testing.T) {
 	defer servers.Delete(embedded.key)
 	check.ErrorIf(t, !embedded.ReadyForConnections(time.Minute), "it is not ready")
 	check.Equal(t, len(logged.All()), 0)
+}
+
+// TestWhoTakesTheAddressOfANodeLearnsNothing has a stranger listen where another node is stopped, which the secret alone
+// must not let it see.
+func TestWhoTakesTheAddressOfANodeLearnsNothing(t *testing.T) {
+	listener, err := net.Listen("tcp", testport.Address(t))
+	check.Must(t, err)
+	t.Cleanup(func() { listener.Close() })
+	s := settings{Node: "a", Subject: "x", Secret: testSecret, Embedded: &Embedded{Cluster: testport.Address(t), Routes: []string{"nats://" + listener.Addr().String()}}}
+	embedded, err := embed(s, zap.NewNop())
+	check.Must(t, err)
+	defer servers.Delete(embedded.key)
+	client := settings{Node: "b", Servers: []string{"nats://" + listener.Addr().String()}, Secret: testSecret, Subject: "x"}
+	for _, what := range []string{"a server", "a client"} {
+		if what == "a client" {
+			c, err := connect(client, nil, zap.NewNop())
+			check.Must(t, err)
+			defer c.Close()
+		}
+		from, err := listener.Accept()
+		check.Must(t, err)
+		_, err = io.WriteString(from, `INFO {"server_id":"S","version":"2.15.0","host":"127.0.0.1","port":1,"max_payload":1048576,"proto":1,"cluster":"x"}`+"\r\n")
+		check.Must(t, err)
+		check.Must(t, from.SetReadDeadline(time.Now().Add(3*time.Second)))
+		said, _ := io.ReadAll(from)
+		from.Close()
+		for _, use := range []string{"cluster", "client"} {
+			check.ErrorIf(t, bytes.Contains(said, []byte(derive(testSecret, use))) || bytes.Contains(said, []byte("CONNECT")), "%s says %q", what, said)
+		}
+		if what == "a server" {
+			embedded.Shutdown()
+		}
+	}
 }

@@ -127,7 +127,8 @@ type Embedded struct {
 	// Global placeholders are replaced. Default: none.
 	Routes []string `json:"routes,omitempty"`
 
-	// TLS between the servers. Each shows the others its certificate, so all three files are required. Default: no TLS.
+	// TLS between the servers. Each shows the others its certificate, so all three files are required. Default: with
+	// certificates made from the secret.
 	TLS *TLS `json:"tls,omitempty"`
 }
 
