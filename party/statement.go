@@ -16,6 +16,7 @@ import (
 
 	"github.com/wsgiparty/wsgiparty/internal/invitepath"
 	"github.com/wsgiparty/wsgiparty/internal/kept"
+	"github.com/wsgiparty/wsgiparty/internal/urltemplate"
 	"github.com/wsgiparty/wsgiparty/partyline"
 )
 
@@ -44,6 +45,19 @@ type SiteMount struct {
 	Origin       string `json:"origin,omitempty"`        // scheme and host that links begin with; empty for links to the same site
 	Prefix       string `json:"prefix,omitempty"`        // of the party, not escaped
 	PrefixHeader string `json:"prefix_header,omitempty"` // in which each request has the prefix instead
+}
+
+// Check returns an error for a mount below which links could lead to another site.
+func (m SiteMount) Check() error {
+	if m.Prefix != "" {
+		if err := checkPrefixPath(m.Prefix); err != nil {
+			return err
+		}
+	}
+	if m.Path != "" {
+		return urltemplate.Check(m.Path)
+	}
+	return nil
 }
 
 // OnStatement has f called by whoever wants to know the guest's statement. The party adds the Mount.

@@ -105,6 +105,8 @@ func (a *away) nextSource(service string, asked map[string]bool) *source {
 // askNode asks one node, and returns whether to ask another one instead.
 func (a *away) askNode(ctx context.Context, s *source, service string, payload []byte) (answer any, again bool, err error) {
 	l := a.link
+	l.asking.Add(1)
+	defer l.asking.Add(-1)
 	if !l.nats.IsConnected() {
 		return nil, false, natsError(l.nats)
 	}

@@ -82,9 +82,9 @@ func TestAFloodHindersNobody(t *testing.T) {
 				if i%2 == 1 {
 					says = `"says": {"services": ["ping"]}, `
 				}
-				publish("roster", fmt.Sprintf(`{"kind": "guest", "party": "main", "guest": "flaps", "version": %d, "digest": "%d", %s"from": {"node": "bad", "session": "s", "age": 1}}`, i, i, says))
-				publish("cancel.n0", fmt.Sprint("x", i))
-				publish("ask.n0", "nonsense")
+				publish("roster", fmt.Sprintf(`{"kind": "guest", "party": "main", "guest": "flaps", "version": %d, "digest": "%d", %s"from": {"node": "bad", "session": "s", "process": "p", "age": 1}}`, i, i, says))
+				publish("cancel.n0."+processID, fmt.Sprint("x", i))
+				publish("ask.n0."+processID, "nonsense")
 			case <-over:
 				ticker.Stop()
 				flooded <- i
@@ -101,7 +101,12 @@ func TestAFloodHindersNobody(t *testing.T) {
 	}
 	close(over)
 	t.Logf("%d messages of each kind", <-flooded)
-	publish("roster", `{"kind": "bye", "from": {"node": "bad", "session": "s"}}`)
+	for of, n := range n0.counts.of {
+		if of[1] == received && (of[0] == "guest" || of[0] == kindCancel) || of == [2]string{kindAsk, dropped} {
+			check.ErrorIf(t, n.Load() == 0, "no message of kind %s was %s", of[0], of[1])
+		}
+	}
+	publish("roster", `{"kind": "bye", "from": {"node": "bad", "session": "s", "process": "p"}}`)
 	partytest.Eventually(t, "the node is gone", func() bool { return !n0.knows("flaps") && !n1.knows("flaps") })
 	for _, n := range []*testNode{n0, n1} {
 		check.ErrorIf(t, !n.knows("shop") || !n.knows("blog"), "a guest has left")

@@ -25,6 +25,9 @@ import (
 // processID tells this process from the others, also from one that had the node's name before.
 var processID = rand.Text()
 
+// endsWithin is how long the asks that are under way may take when a link ends, as after a reload that changes the trunk.
+const endsWithin = 3 * time.Second
+
 // link is a node's. All it knows is guarded by mu, which is never held while a message is waited for.
 type link struct {
 	settings settings
@@ -36,6 +39,7 @@ type link struct {
 	server   *embeddedServer // nil if NATS is elsewhere
 	messages chan *nats.Msg  // of the roster
 	serving  serving
+	asking   atomic.Int64 // asks of other nodes' guests that are under way
 
 	reached     time.Time             // when NATS was there last
 	unreachable atomic.Pointer[error] // why it was not, the last time
@@ -290,8 +294,8 @@ func (l *link) emit(event string, n *node) {
 	}
 }
 
-// Destruct says good-bye, and ends the link with the last config that uses it. Asks under way are told that the guest is
-// gone: the node may have another link.
+// Destruct says good-bye, and ends the link with the last config that uses it. Asks of others that are under way are told
+// that the guest is gone: the node may have another link. Those of this node have a while to be answered.
 func (l *link) Destruct() error {
 	l.end()
 	if l.nats == nil { // it has never been open, as when a config is only validated
@@ -299,6 +303,9 @@ func (l *link) Destruct() error {
 	}
 	<-l.over
 	l.serving.wait()
+	for began := time.Now(); l.asking.Load() > 0 && time.Since(began) < endsWithin; {
+		time.Sleep(10 * time.Millisecond)
+	}
 	l.publish(l.subject("roster"), message{Kind: "bye"})
 	_ = l.nats.FlushTimeout(time.Second)
 	return l.close()

@@ -215,6 +215,9 @@ func (n *node) parse(key guestKey, m message) (*source, error) {
 	case says.Timeout < 0:
 		return nil, fmt.Errorf("guest %q has a timeout of %v", key.guest, says.Timeout)
 	}
+	if err := says.Mount.Check(); err != nil {
+		return nil, fmt.Errorf("the mount of guest %q: %w", key.guest, err)
+	}
 	s := &source{n, *says, m.Digest, new(manifest.Manifest)}
 	if len(says.Manifest) > 0 {
 		var err error

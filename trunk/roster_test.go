@@ -195,6 +195,8 @@ func TestMessagesOfNodesOfOtherVersionsAndOfNonsense(t *testing.T) {
 		`{"kind": "guest", "party": "main", "guest": "a", "version": 1, "says": {"services": ["x"], "timeout": -1}, ` + from + `}`,
 		`{"kind": "guest", "party": "main", "guest": "a", "version": 1, "says": {"services": ["x"], "manifest": {"urls": 1}}, ` + from + `}`,
 		`{"kind": "guest", "party": "main", "guest": "a", "version": 1, "says": {"services": ["` + strings.Repeat("x", 70<<10) + `"], "manifest": {"services": {"x": {"answer": "` + strings.Repeat("x", 70<<10) + `"}}}}, ` + from + `}`,
+		`{"kind": "guest", "party": "main", "guest": "a", "version": 1, "says": {"services": ["x"], "mount": {"path": "//evil.example"}}, ` + from + `}`,
+		`{"kind": "guest", "party": "main", "guest": "a", "version": 1, "says": {"services": ["x"], "mount": {"prefix": "//evil.example"}}, ` + from + `}`,
 		strings.Repeat(" ", maxMessage+1),
 	} {
 		publish("roster", text)
@@ -205,7 +207,7 @@ func TestMessagesOfNodesOfOtherVersionsAndOfNonsense(t *testing.T) {
 	for i := range maxGuests + 10 {
 		publish("roster", fmt.Sprintf(`{"kind": "guest", "party": "main", "guest": "g%d", "version": %d, "says": {"services": ["x"]}, %s}`, i, i+10, from))
 	}
-	partytest.Eventually(t, "all are taken or dropped", func() bool { return dropped() == 12+11 })
+	partytest.Eventually(t, "all are taken or dropped", func() bool { return dropped() == 14+11 })
 	n.mu.Lock()
 	check.Equal(t, len(n.nodes["new"].guests), maxGuests)
 	n.mu.Unlock()
@@ -341,4 +343,32 @@ func TestANewLinkAsksForTheGuestsOfAllOthers(t *testing.T) {
 		m, err = decode(next.Data)
 		check.Must(t, err)
 	}
+}
+
+// As when a reload changes the trunk's settings: requests of the last config are still there.
+func TestALinkEndsAfterTheAsksThatAreUnderWay(t *testing.T) {
+	server, client := listening(t)
+	asked, goOn := make(chan struct{}), make(chan struct{})
+	newTestNode(t, server, func(ctx caddy.Context) {
+		joins(t, ctx, "shop", map[string]partyline.Handler{"ping": func(context.Context, any) (any, error) {
+			close(asked)
+			<-goOn
+			return "pong", nil
+		}})
+	})
+	client.Node = "n1"
+	asker := newTestNode(t, client, func(ctx caddy.Context) { joins(t, ctx, "blog", nil) })
+	partytest.Eventually(t, "n1 knows the shop", func() bool { return asker.knows("shop") })
+	answered := make(chan error)
+	go func() {
+		_, err := asker.line().Operator("").Ask(context.Background(), "shop", "ping", nil)
+		answered <- err
+	}()
+	<-asked
+	ended := make(chan error)
+	go func() { ended <- asker.Destruct() }()
+	time.Sleep(50 * time.Millisecond)
+	close(goOn)
+	check.Must(t, <-answered)
+	check.Must(t, <-ended)
 }
