@@ -112,6 +112,11 @@ func (l *link) start(g *generation) (err error) {
 		if err = l.serve(); err != nil {
 			return
 		}
+		for _, name := range l.settings.Parties {
+			if g.entries[name] == nil {
+				g.logger.Warn("the trunk is to join a party that the config does not have", zap.String("party", name), zap.String("hint", "correct the name after `party` in wsgi_party_trunk, or write `wsgi_party "+name+"` in a site"))
+			}
+		}
 		l.announce()
 		l.beat(time.Now())
 		if !l.wanted { // so that a reload that changes the trunk's settings has the guests of others at once
