@@ -5,6 +5,7 @@ package trunk
 
 import (
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
@@ -45,4 +46,25 @@ func TestOnlyThePartiesOfTheSettingsAreJoined(t *testing.T) {
 	warnings := logged.FilterMessage("the trunk is to join a party that the config does not have").All()
 	check.Equal(t, len(warnings), 1)
 	check.Equal(t, warnings[0].ContextMap()["party"], any("mian"))
+}
+
+func TestEventsAreEmittedInTheirOrder(t *testing.T) {
+	ctx := partytest.ProvisionContext(t)
+	app, err := party.AppOf(ctx)
+	check.Must(t, err)
+	l := openLink(t, settings{Node: "n0", Embedded: new(Embedded), Subject: "wsgi_party"})
+	events := make(chan string, 2)
+	g := newGeneration(l, app, zap.NewNop(), func(name string, _ map[string]any) {
+		if name == "node_joined" {
+			time.Sleep(50 * time.Millisecond) // as a handler of events may
+		}
+		events <- name
+	})
+	t.Cleanup(g.end)
+	check.Must(t, l.start(g))
+	publish := stranger(t, l)
+	publish("roster", `{"kind": "beat", "from": {"node": "new", "session": "s", "process": "p"}}`)
+	publish("roster", `{"kind": "bye", "from": {"node": "new", "session": "s", "process": "p"}}`)
+	check.Equal(t, <-events, "node_joined")
+	check.Equal(t, <-events, "node_left")
 }

@@ -58,6 +58,7 @@ type link struct {
 	claimed     time.Time     // when this node asked whether another has its name
 	namesake    sender        // an older node of the same name
 	reminded    time.Time     // of it last, zero if never
+	emitted     chan struct{} // closed when the last event was emitted, nil if there was none
 }
 
 // newLink returns a link that is not open yet.
@@ -284,11 +285,18 @@ func (l *link) current() *generation {
 	return l.started[len(l.started)-1]
 }
 
+// emit emits an event about a node, after those before it.
 func (l *link) emit(event string, n *node) {
 	if g := l.current(); g != nil {
 		data := map[string]any{"node": n.Node, "address": n.Address}
+		before, emitted := l.emitted, make(chan struct{})
+		l.emitted = emitted
 		go func() {
+			defer close(emitted)
 			defer recovered(l.logger, "an event was emitted")
+			if before != nil {
+				<-before
+			}
 			g.emit(event, data)
 		}()
 	}
