@@ -259,7 +259,7 @@ func TestAGuestInvitedByManyAtOnceGetsOneInvite(t *testing.T) {
 		group.Go(func() { c.expectInvites("main", "", "sent app joined 204") })
 	}
 	<-entered
-	partytest.Eventually(t, "all requests arrive", func() bool { return strings.Count(partytest.Logged(), `"method":"POST"`) == posts })
+	partytest.AwaitSelects(t, posts, "await")
 	// Meanwhile what came of the invite before is shown.
 	check.Equal(t, c.shown("main").Invites[0].Result, wsgiparty.InviteFailed)
 	_, err := wsgiparty.Join(caddy.ActiveContext(), "main", "another")

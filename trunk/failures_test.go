@@ -94,8 +94,7 @@ func TestANodeThatIsCutOff(t *testing.T) {
 				c.trunk = "nats nats://" + between.Addr().String() + "\nsecret {env.TRUNK_SECRET}"
 			}
 			c.run()
-			trunk.settle()
-			trunk.answersAll()
+			trunk.isWhole()
 
 			between.parted.Store(true)
 			areApart(t, a, c)
@@ -161,12 +160,7 @@ func isSlow(t *testing.T, trunk *trunkOfThree) {
 	}
 	wg.Wait()
 	b.Process.Signal(syscall.SIGCONT)
-	trunk.settle()
-	eventually(t, "b answers", func() bool {
-		r, _ := a.ask("echo", "1", "").of("b")
-		return r.Status == "answered"
-	})
-	trunk.answersAll()
+	trunk.isWhole()
 }
 
 // TestASoak asks and reloads for a minute, in the middle of which NATS restarts, or a server is stopped for a while.

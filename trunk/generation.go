@@ -144,7 +144,9 @@ func (g *generation) end() {
 	if asks := l.serving.subscription; asks != nil && len(l.started) == 1 && l.started[0] == g {
 		l.serving.subscription = nil
 		l.mu.Unlock()
-		drain(asks)
+		if l.nats.IsConnected() {
+			drain(asks)
+		}
 		l.mu.Lock()
 	}
 	l.started = slices.DeleteFunc(l.started, func(other *generation) bool { return other == g })

@@ -314,8 +314,10 @@ func (l *link) Destruct() error {
 	for began := time.Now(); l.asking.Load() > 0 && time.Since(began) < endsWithin; {
 		time.Sleep(10 * time.Millisecond)
 	}
-	l.publish(l.subject("roster"), message{Kind: "bye"})
-	_ = l.nats.FlushTimeout(time.Second)
+	if l.nats.IsConnected() {
+		l.publish(l.subject("roster"), message{Kind: "bye"})
+		_ = l.nats.FlushTimeout(time.Second)
+	}
 	return l.close()
 }
 

@@ -52,8 +52,7 @@ func TestANodeThatIsKilledOrStopped(t *testing.T) {
 		check.Equal(t, a.link("b"), "/b/page/5") // it is said by value
 		eventually(t, "b is gone", func() bool { return len(a.guestsShown()) == 2 })
 		b.Process.Signal(syscall.SIGCONT)
-		trunk.settle()
-		trunk.answersAll()
+		trunk.isWhole()
 
 		b.app.hangs.Store(true)
 		b.options = "timeout 1m"
@@ -67,8 +66,7 @@ func TestANodeThatIsKilledOrStopped(t *testing.T) {
 		check.ErrorIf(t, n != 1 || r.Status != "failed" || !strings.Contains(r.Error, "node b is gone"), "got %d: %+v", n, r)
 		b.app.hangs.Store(false)
 		b.run()
-		trunk.settle()
-		trunk.answersAll()
+		trunk.isWhole()
 	})
 }
 
@@ -149,8 +147,7 @@ func TestARestartOfNATS(t *testing.T) {
 		r, _ := a.ask("echo", "1", "").of("b")
 		return r.Status == "answered"
 	})
-	trunk.settle()
-	trunk.answersAll()
+	trunk.isWhole()
 }
 
 // A NATS that refuses logins for a while, as while its accounts are set up, ends no connection for good.
