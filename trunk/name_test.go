@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
@@ -31,6 +32,7 @@ func TestTwoNodesOfOneNameThatStartWithoutNATS(t *testing.T) {
 	older.stop(syscall.SIGTERM)
 	trunk.nats.stop(syscall.SIGKILL)
 	older.run()
+	isClearlyOlder()
 	younger := newNode(t, "b", older.trunk)
 	younger.app.node = "b2"
 	younger.guests = []string{"extra"}
@@ -68,6 +70,7 @@ func TestTwoNodesOfOneNameWhoseServersMeet(t *testing.T) {
 	trunk := newTrunk(t, true)
 	a, older := trunk.nodes[0], trunk.nodes[1]
 	_, routes, _ := strings.Cut(older.trunk, "routes")
+	isClearlyOlder()
 	younger := newNode(t, "b", "embedded {\ncluster "+testport.Address(t)+"\nroutes"+routes)
 	younger.run()
 	var shown struct{ Namesake string }
@@ -92,3 +95,7 @@ func TestTwoNodesOfOneNameWhoseServersMeet(t *testing.T) {
 		return younger.app.asks.Load() > 0
 	})
 }
+
+// isClearlyOlder lets the nodes that run be older than others by more than what messages may take. Of nodes of the same
+// age, either may be the one.
+func isClearlyOlder() { time.Sleep(3 * time.Second) }
