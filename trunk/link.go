@@ -185,8 +185,8 @@ func (l *link) sender() sender {
 	return sender{Node: l.settings.Node, Session: l.session, Process: processID, Address: l.address(), Age: time.Since(l.opened)}
 }
 
-// publish sends a message of the roster, unless there is an older node of the same name. One that is lost is made good
-// for by the next beats.
+// publish sends a message of the roster, unless another node may have the name. One that is lost is made good for by the
+// next beats.
 func (l *link) publish(subject string, m message) {
 	if m.Kind != "hello" && m.Kind != "bye" && l.isSilent() {
 		return

@@ -52,7 +52,8 @@ func TestANodeThatIsKilledOrStopped(t *testing.T) {
 		check.Equal(t, a.link("b"), "/b/page/5") // it is said by value
 		eventually(t, "b is gone", func() bool { return len(a.guestsShown()) == 2 })
 		b.Process.Signal(syscall.SIGCONT)
-		trunk.isWhole()
+		trunk.settle()
+		trunk.answersAll()
 
 		b.app.hangs.Store(true)
 		b.options = "timeout 1m"
@@ -66,7 +67,8 @@ func TestANodeThatIsKilledOrStopped(t *testing.T) {
 		check.ErrorIf(t, n != 1 || r.Status != "failed" || !strings.Contains(r.Error, "node b is gone"), "got %d: %+v", n, r)
 		b.app.hangs.Store(false)
 		b.run()
-		trunk.isWhole()
+		trunk.settle()
+		trunk.answersAll()
 	})
 }
 
