@@ -168,7 +168,11 @@ func (p *partyJSON) askChanges(now partyJSON) (events []event) {
 	var services []string
 	var failures []event
 	for _, c := range now.Counts {
-		d := c.since(before[c.key()])
+		old, known := before[c.key()]
+		if !known { // it has just joined, and may have been asked long ago
+			continue
+		}
+		d := c.since(old)
 		if d.Answered+d.Declined+d.Failed+d.Refused == 0 {
 			continue
 		}

@@ -63,6 +63,19 @@ func TestWhatHasChanged(t *testing.T) {
 	check.ErrorIf(t, len(got) != 51 || got[50] != "more 250 events not told of: see `caddy wsgi-party show`", "%d: %q", len(got), got)
 }
 
+func TestAGuestThatHadLeftBeforeTheFirstLookWasAskedBefore(t *testing.T) {
+	const counted = `"counts": [{"guest": "blog", "service": "ping", "answered": %d, "failed": 2, "last_error": "long ago"}]`
+	gone, back := partyOf(t, `"guests": []`), partyOf(t, `"guests": [{"guest": "blog", "services": ["ping"]}], `+fmt.Sprintf(counted, 7))
+	asked := partyOf(t, `"guests": [{"guest": "blog", "services": ["ping"]}], `+fmt.Sprintf(counted, 8))
+
+	if got, want := operations.Changes(gone, back), []string{"guest joined blog ping"}; !slices.Equal(got, want) {
+		t.Errorf("when it joins: %q, want %q", got, want)
+	}
+	if got, want := operations.Changes(back, asked), []string{"asked ping 1 answered"}; !slices.Equal(got, want) {
+		t.Errorf("when it is asked: %q, want %q", got, want)
+	}
+}
+
 func TestAGuestThatComesBackWasAskedBefore(t *testing.T) {
 	before := operations.PartyJSON{Counts: []operations.CountJSON{{Guest: "shop", Service: "menu", Answered: 7, Failed: 2}}}
 	now := operations.PartyJSON{Counts: []operations.CountJSON{{Guest: "shop", Service: "menu", Answered: 8, Failed: 2}}}

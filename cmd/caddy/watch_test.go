@@ -231,6 +231,64 @@ func TestWatching(t *testing.T) {
 	}
 }
 
+// TestWatchingShowsNothingThatHappenedBefore has a guest come back that was asked, and left, before.
+func TestWatchingShowsNothingThatHappenedBefore(t *testing.T) {
+	t.Parallel()
+	const whole = `{
+	admin ADMIN
+	persist_config off
+	grace_period 1s
+}
+SITE {
+	wsgi_party main {
+		invite /shop/__invite__/ /blog/__invite__/
+		handle_path /shop/* {
+			wsgi_party_guest {
+				answer pong ping
+			}
+		}
+		handle_path /blog/* {
+			wsgi_party_guest {
+				answer ping pong
+			}
+		}
+	}
+}
+`
+	admin, site, _ := startCaddy(t, whole)
+	load := func(caddyfile string) {
+		t.Helper()
+		caddyfile = strings.NewReplacer("ADMIN", admin, "SITE", "http://"+site).Replace(caddyfile)
+		if status, body, err := callAdmin("POST", "http://"+admin+"/load", "text/caddyfile", caddyfile); err != nil || status != 200 {
+			t.Fatal(status, body, err)
+		}
+	}
+	expectCommand(t, 0, nil, "ask", "main", "ping", "--address", admin)
+	load(strings.Replace(whole, " /blog/__invite__/", "", 1))
+
+	w := startWatching(t, caddyCommand(t, "wsgi-party", "watch", "main", "--interval", "100ms", "--address", admin))
+	w.expect("  watching   .*: 1 guest, ")
+	load(whole)
+	w.expect("  guest joined +blog")
+	for range 2 {
+		expectCommand(t, 0, nil, "ask", "main", "ping", "--address", admin)
+		w.expect("  asked +ping")
+	}
+	if err := w.command.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	w.end()
+	var asked []string
+	for _, line := range w.seen {
+		if _, what, ok := strings.Cut(line, "  asked "); ok {
+			asked = append(asked, strings.TrimSpace(what))
+		}
+	}
+	if want := []string{"ping  1 answered", "ping  1 answered"}; !slices.Equal(asked, want) {
+		t.Errorf("it tells %q, want %q", asked, want)
+	}
+}
+
 // acceptedOf returns of when the manifest is by which a guest is on the line.
 func acceptedOf(t *testing.T, admin, guest string) time.Time {
 	t.Helper()
