@@ -48,7 +48,7 @@ var sentences = []sentence{
 	{"manifest.cookies", inAsks, "the invite is answered without a cookie", "start no session for the invite: nobody keeps its cookie", ""},
 	{"manifest.methods", inList, "HEAD, OPTIONS and POST of the invite's path are harmless", "leave every other request for that path to the application, which answers 404 or 405", ""},
 
-	{"connections.workers", inAsking, "one request under way does not block others", "run at least two workers or threads: an ask may come back to the application that waits for it", ""},
+	{"connections.workers", inAsking, "one request under way does not block others", "run at least two workers or threads, under gunicorn `--threads 40`: an ask may come back to the application that waits for it", ""},
 	{"connections.kept", inAsking, "connections stay open for over two minutes, or close", "keep idle connections open longer than Caddy does, say for 150 s, or answer with `Connection: close`", "it does not say how long it keeps them"},
 
 	{"mount.links", inMount, "links to its own pages have the mount once", "put X-Forwarded-Prefix before the paths of the application's own links, once: frameworks call it root path, script name or base path", "no page links to another page of the application: write --mount if it has a mount"},

@@ -178,6 +178,7 @@ func TestTheExamples(t *testing.T) {
 	t.Run("every worker process knows the others", r.testWorkers)
 	t.Run("visitors do not reach what is the party's", r.testPrivate)
 	t.Run("every application is a good guest", r.testConformance)
+	t.Run("no application waits for a connection that says nothing", r.testIdle)
 	t.Run("Django is as strict as in production", r.testDjango)
 	t.Run("keys are told to nobody", r.testKeys)
 }
