@@ -11,7 +11,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/wsgiparty/wsgiparty"
 	"github.com/wsgiparty/wsgiparty/gather"
@@ -131,6 +133,30 @@ func TestAnswersAreKeptOverRestarts(t *testing.T) {
 	r = g.doc()
 	check.Equal(t, r.Body, `["new"]`)
 	check.Equal(t, r.Header.Get("Party-Absent"), "one, two")
+}
+
+// TestAStorageThatHangsDelaysADocumentOnce has the stored answers of ten guests be pipes, which nobody writes to.
+func TestAStorageThatHangsDelaysADocumentOnce(t *testing.T) {
+	g := newGuests(t)
+	var names []string
+	for i := range 10 {
+		names = append(names, fmt.Sprint("guest", i))
+		g.on(names[i], i)
+	}
+	g.serve("", names...)
+	g.doc()
+	for _, name := range names {
+		partytest.Eventually(t, "it is stored", func() bool { return len(g.stored(name)) == 1 })
+		pipe := g.stored(name)[0]
+		check.Must(t, os.Remove(pipe))
+		check.Must(t, syscall.Mkfifo(pipe, 0o600))
+		defer check.Value(os.OpenFile(pipe, os.O_RDWR, 0))(t).Close() // ends the waiting
+	}
+	kept.Clear()
+	g.serve("", names...)
+	began := time.Now()
+	g.expect("[0,1,2,3,4,5,6,7,8,9]")
+	check.ErrorIf(t, time.Since(began) > 18*time.Second, "it took %v, as if each guest's storage was waited for", time.Since(began))
 }
 
 // TestALongAnswerIsNotStored has one guest whose answer has more than 1 MiB.

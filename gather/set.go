@@ -110,15 +110,13 @@ func (k *known) has() bool { return !k.got.IsZero() }
 func (s *set) look(q *question, now time.Time, current line) {
 	before := s.all
 	s.all = q.look()
+	var added []string
 	for _, g := range s.all.guests {
 		k := s.guests[g.name]
 		switch {
 		case k == nil:
-			k = new(known)
-			s.guests[g.name] = k
-			if s.stored {
-				s.load(q, g.name, k, now)
-			}
+			s.guests[g.name] = new(known)
+			added = append(added, g.name)
 		case k.failed && g.connected && (s.line.entry != current.entry || !before.has(g.name)):
 			k.tried = time.Time{} // it may have been mended
 		}
@@ -127,6 +125,9 @@ func (s *set) look(q *question, now time.Time, current line) {
 		if !slices.ContainsFunc(s.all.guests, func(g guest) bool { return g.name == name }) {
 			delete(s.guests, name)
 		}
+	}
+	if s.stored {
+		s.load(q, added, now)
 	}
 	if s.line != current || !slices.Equal(before.guests, s.all.guests) { // mounts may have changed
 		s.version++

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"sync"
 	"time"
 
 	"github.com/wsgiparty/wsgiparty/internal/wire"
@@ -31,14 +32,41 @@ func (s *set) storageKey(guest string) string {
 	return party.StorageKey(k.party, guest, "gather", k.service, k.as, k.payload, k.rebase)
 }
 
-// load takes a guest's answers from storage, if they are not too old.
-func (s *set) load(q *question, guest string, k *known, now time.Time) {
-	storage := q.entry.Storage()
-	encoded, err := storage.Load(s.storageKey(guest))
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, context.Canceled) {
-		return
+// load takes the guests' answers from storage, all at once, since a storage may be slow.
+func (s *set) load(q *question, guests []string, now time.Time) {
+	all := make([]storedAnswers, len(guests))
+	var group sync.WaitGroup
+	for i, guest := range guests {
+		group.Go(func() {
+			defer func() {
+				if value := recover(); value != nil {
+					all[i] = storedAnswers{}
+					q.logger.Error("panic while a document is gathered", zap.String("party", q.Party), zap.String("service", q.Service), zap.Any("panic", value))
+				}
+			}()
+			all[i] = s.loadOne(q, guest)
+		})
 	}
-	var stored storedAnswers
+	group.Wait()
+	for i, stored := range all {
+		age := max(0, time.Since(stored.Asked)) // by the wall clock, which may have been set back
+		if stored.Asked.IsZero() || age >= s.gathering.fresh+s.gathering.stale {
+			continue
+		}
+		q.entry.Storage().Keep(s.storageKey(guests[i]))
+		k := s.guests[guests[i]]
+		k.last.answers, k.got = stored.Answers, now.Add(-age)
+		k.tried, k.stored = k.got, k.got
+		s.version++
+	}
+}
+
+// loadOne returns what is stored of a guest, nothing if it cannot be used.
+func (s *set) loadOne(q *question, guest string) (stored storedAnswers) {
+	encoded, err := q.entry.Storage().Load(s.storageKey(guest))
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, context.Canceled) {
+		return storedAnswers{}
+	}
 	if err == nil {
 		err = json.Unmarshal(encoded, &stored)
 	}
@@ -52,16 +80,9 @@ func (s *set) load(q *question, guest string, k *known, now time.Time) {
 	}
 	if err != nil {
 		q.logger.Warn("the guest's last answer cannot be read from storage", zap.String("party", q.Party), zap.String("guest", guest), zap.String("service", q.Service), zap.Error(err))
-		return
+		return storedAnswers{}
 	}
-	age := max(0, time.Since(stored.Asked)) // by the wall clock, which may have been set back
-	if age >= s.gathering.fresh+s.gathering.stale {
-		return
-	}
-	storage.Keep(s.storageKey(guest))
-	k.last.answers, k.got = stored.Answers, now.Add(-age)
-	k.tried, k.stored = k.got, k.got
-	s.version++
+	return stored
 }
 
 // store stores what these guests have answered, if that is something else than what is stored, or that is getting old.
