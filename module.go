@@ -62,7 +62,8 @@ func init() {
 // URL. The guests are asked when the placeholder is needed, once for each request and set of values.
 // If nobody answers, the placeholder is empty. Where an empty URL would do harm, as in `redir`, use
 // `wsgi_party_vars`, which can answer with a status instead. A party whose
-// routes use none of these placeholders costs requests nothing extra.
+// routes, and the named routes that they `invoke`, use none of these placeholders costs requests
+// nothing extra.
 type Party struct {
 	// The name of the party. Handlers with the same name share a partyline, also across sites.
 	// Different handlers must not invite the same guest. Default: `default`. Only one party may

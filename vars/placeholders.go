@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -24,18 +25,22 @@ type Placeholders struct {
 	logger   *zap.Logger
 }
 
-// PlaceholdersIn returns those of the party whose handler is being provisioned, nil if its config, as JSON, has none. The
-// other ones that begin with http.wsgi_party. cost the party nothing: the handler that asks for them brings them along.
+// PlaceholdersIn returns those of the party whose handler is being provisioned, nil if its config, as JSON, has none, nor do the
+// named routes that it invokes. The other ones that begin with http.wsgi_party. cost the party nothing: the handler that asks
+// for them brings them along.
 func PlaceholdersIn(ctx caddy.Context, name, config string) (*Placeholders, error) {
-	if !strings.Contains(config, urlPrefix) {
+	if !strings.Contains(config, urlPrefix) && !strings.Contains(config, `"invoke"`) {
 		return nil, nil
 	}
-	var decoded any
-	if err := json.Unmarshal([]byte(config), &decoded); err != nil {
-		return nil, err
+	found := finder{}
+	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
+		found.named = maps.Clone(server.NamedRoutes)
 	}
-	if err := checkPlaceholders(decoded); err != nil {
+	if err := found.in([]byte(config)); err != nil {
 		return nil, fmt.Errorf("in the routes of party %q: %w", name, err)
+	}
+	if !found.any {
+		return nil, nil
 	}
 	operator, err := party.Join(ctx, name, "")
 	if err != nil {

@@ -195,24 +195,3 @@ func TestAPlaceholderThatCannotBeMeantFailsTheConfig(t *testing.T) {
 		check.Fails(t, err, `in the routes of party "main"`, "{http.wsgi_party.url."+text+"}", want, "?slug=hello&number=@http.regexp.old.1")
 	}
 }
-
-// TestWhatNoPlaceholderCosts counts what a request allocates in a party, beside one that passes
-// the same routes with a placeholder in a route it does not take.
-func TestWhatNoPlaceholderCosts(t *testing.T) {
-	allocations := func(handler string) float64 {
-		ctx := partytest.ProvisionContext(t)
-		loaded := check.Value(ctx.LoadModuleByID("http.handlers.wsgi_party", []byte(`{"name": "`+partytest.FreshParty()+`", "routes": [{"match": [{"path": ["/x"]}], "handle": [`+handler+`]}]}`)))(t).(caddyhttp.MiddlewareHandler)
-		next := caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil })
-		server, w := new(caddyhttp.Server), partytest.Discard{}
-		return testing.AllocsPerRun(100, func() {
-			r := check.Value(http.NewRequest("GET", "http://localhost/y", nil))(t)
-			if err := loaded.ServeHTTP(w, caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, server), next); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	without, with := allocations(`{"handler": "static_response", "body": "{http.wsgi_party.guest}"}`), allocations(`{"handler": "static_response", "body": "{http.wsgi_party.url.x}"}`)
-	t.Log(without, "allocations without, ", with, " with a placeholder elsewhere")
-	check.Equal(t, with-without, 2, "allocations for a placeholder that the request does not need")
-	check.Equal(t, without, allocations(`{"handler": "static_response"}`), "allocations without a placeholder")
-}
