@@ -12,7 +12,6 @@ import (
 	"maps"
 	"net/url"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -20,7 +19,7 @@ import (
 )
 
 var (
-	apiVersion    = regexp.MustCompile(`^3\.(\d{1,3})\.(\d{1,3})(-.*)?$`)
+	apiVersion    = regexp.MustCompile(`^3\.(\d{1,3})\.\d{1,3}(-.*)?$`)
 	componentName = regexp.MustCompile(`^[a-zA-Z0-9._-]+$`)
 	notInNames    = regexp.MustCompile(`[^a-zA-Z0-9.-]`)
 	apiMethods    = []string{"get", "put", "post", "delete", "options", "head", "patch", "trace", "query"}
@@ -233,14 +232,14 @@ func objectIn(object map[string]any, member string) map[string]any {
 }
 
 func writeOpenAPI(f *frame) ([]byte, error) {
-	all := map[string]any{"openapi": "3.0.0", "info": map[string]any{"title": f.party, "version": "1"}}
+	all, minor := map[string]any{"info": map[string]any{"title": f.party, "version": "1"}}, 0
 	paths, components, webhooks, tags := make(map[string]any), make(map[string]any), make(map[string]any), []any{}
 	names, mounts := newNaming(f.parts), f.mounts()
 	for _, p := range f.parts {
 		for i, answer := range p.answers {
 			doc := answer.(map[string]any)
 			names.rename(p, i, doc)
-			all["openapi"] = laterVersion(all["openapi"].(string), doc["openapi"].(string))
+			minor = max(minor, minorOf(doc))
 			for name, item := range objectIn(doc, "paths") {
 				if _, taken := paths[name]; !taken && p.has(name, mounts) {
 					paths[name] = item
@@ -263,7 +262,7 @@ func writeOpenAPI(f *frame) ([]byte, error) {
 			}
 		}
 	}
-	all["paths"], all["tags"] = paths, tags
+	all["openapi"], all["paths"], all["tags"] = fmt.Sprintf("3.%d.0", minor), paths, tags
 	if len(components) > 0 {
 		all["components"] = components
 	}
@@ -276,22 +275,30 @@ func writeOpenAPI(f *frame) ([]byte, error) {
 	return wire.Encode(all)
 }
 
-// has reports whether a path is not below the mount of another guest, which is longer.
+// has reports whether a path is not below the mount of another guest, which is longer. Caddy matches paths unescaped, and in
+// any case.
 func (p *part) has(path string, mounts map[string]string) bool {
+	path = matched(path)
 	for guest, mount := range mounts {
-		if guest != p.guest && len(mount) > len(p.mount) && (path == mount || strings.HasPrefix(path, mount+"/")) {
+		if mount = matched(mount); guest != p.guest && len(mount) > len(matched(p.mount)) && (path == mount || strings.HasPrefix(path, mount+"/")) {
 			return false
 		}
 	}
 	return true
 }
 
-func laterVersion(a, b string) string {
-	number := func(version string) int {
-		m := apiVersion.FindStringSubmatch(version)
-		minor, _ := strconv.Atoi(m[1])
-		patch, _ := strconv.Atoi(m[2])
-		return minor*1000 + patch
+func matched(path string) string {
+	if unescaped, err := url.PathUnescape(path); err == nil {
+		path = unescaped
 	}
-	return slices.MaxFunc([]string{a, b}, func(a, b string) int { return cmp.Compare(number(a), number(b)) })
+	return strings.ToLower(path)
 }
+
+// minorOf returns the x of version 3.x.y, no later than the last one that programs know: else a guest that makes one up
+// would have them refuse what all others say.
+func minorOf(doc map[string]any) int {
+	minor, _ := strconv.Atoi(apiVersion.FindStringSubmatch(doc["openapi"].(string))[1])
+	return min(minor, lastMinor)
+}
+
+const lastMinor = 2

@@ -85,7 +85,7 @@ func TestNoGuestNamesWhatIsAnothers(t *testing.T) {
 	g.on("a_b", raw(`{"openapi": "3.0.0", "paths": {}, "components": {"schemas": {"X": {"title": "a_b"}, "c_X": {"title": "first"}}}}`))
 	g.on("c", raw(`{"openapi": "3.0.0", "paths": {}, "components": {"schemas": {"X": {"title": "c"}}}}`))
 	g.on("leaves", raw(`{"openapi": "3.1.0", "paths": {"/x": {"$ref": "#/components/pathItems/x"}}, "components": {"pathItems": {"x": {"servers": [{"url": "https://evil.example"}], "get": {"tags": ["c"], "servers": [{"url": "https://evil.example"}]}}}}}`))
-	g.on("root", raw(`{"openapi": "3.0.0", "paths": {"/c/pay": {"get": {"summary": "stolen"}}, "/cc": {}, "/down/x": {}}}`))
+	g.on("root", raw(`{"openapi": "3.0.0", "paths": {"/c/pay": {"get": {"summary": "stolen"}}, "/%63/pay": {}, "/C/pay": {}, "/cc": {}, "/down/x": {}}}`))
 	g.isDown("down")
 	config := strings.Replace(g.config("as openapi\nabsent note", "a/b", "a_b", "c", "leaves", "down"), "handle /doc", "invite /__invite__/\nhandle /__invite__/ {\ntest_app root\n}\nhandle /doc", 1)
 	g.Site(config)
@@ -94,6 +94,17 @@ func TestNoGuestNamesWhatIsAnothers(t *testing.T) {
 	check.Equal(t, at(t, doc, "components", "schemas"), `{"a_b_X":{"title":"a/b"},"a_b_X_2":{"title":"a_b"},"c_X":{"title":"first"},"c_X_2":{"title":"c"}}`)
 	check.Equal(t, at(t, doc, "paths"), `{"/cc":{},"/leaves/x":{"$ref":"#/components/pathItems/x"}}`)
 	check.Equal(t, at(t, doc, "components", "pathItems"), `{"x":{"get":{"tags":["leaves"]}}}`)
+}
+
+// TestNoGuestMakesTheVersionUp has one say a version that no program knows, in which all others would be.
+func TestNoGuestMakesTheVersionUp(t *testing.T) {
+	for version, want := range map[string]string{"3.1.1": "3.1.0", "3.999.7": "3.2.0", "3.1.0-<script>": "3.1.0", "3.0.4": "3.0.0"} {
+		g := newGuests(t)
+		g.on("one", raw(`{"openapi": "3.0.3", "paths": {}}`))
+		g.on("two", raw(`{"openapi": "`+version+`", "paths": {}}`))
+		g.serve("as openapi", "one", "two")
+		check.Equal(t, at(t, partytest.DecodeJSON(t, []byte(g.doc().Body)), "openapi"), `"`+want+`"`, version)
+	}
 }
 
 func TestWhatIsNoOpenAPIDocumentIsItsGuestsFailure(t *testing.T) {
