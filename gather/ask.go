@@ -15,7 +15,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/wsgiparty/wsgiparty/internal/budget"
 	"github.com/wsgiparty/wsgiparty/internal/strictjson"
 	"github.com/wsgiparty/wsgiparty/internal/wire"
 	"github.com/wsgiparty/wsgiparty/party"
@@ -25,7 +24,7 @@ import (
 
 const (
 	askTimeout  = 30 * time.Second // of what is asked behind requests
-	maxAsking   = 16               // guests at once, where they are asked one by one
+	maxAsking   = 16               // guests at once
 	wrapAnswers = "[[[["           // levels that a document puts around answers, at most
 	wrapEnds    = "]]]]"
 )
@@ -45,6 +44,9 @@ type result struct {
 }
 
 func (r *result) size() (n int) {
+	if r == nil {
+		return 0
+	}
 	for _, answer := range r.answers {
 		n += len(answer)
 	}
@@ -52,10 +54,7 @@ func (r *result) size() (n int) {
 }
 
 // everybody is whom to ask, in order, and who cannot be asked.
-type everybody struct {
-	guests    []guest
-	connected int
-}
+type everybody struct{ guests []guest }
 
 type guest struct {
 	name      string
@@ -67,7 +66,7 @@ type guest struct {
 // look returns the guests that are connected under the service, in order, and among them those that are invited and not on the line.
 func (g *Gather) look() everybody {
 	connected := g.entry.Services()[g.Service]
-	all := everybody{make([]guest, 0, len(connected)), len(connected)}
+	all := everybody{make([]guest, 0, len(connected))}
 	for _, invited := range g.entry.Invited() {
 		switch {
 		case slices.Contains(connected, invited.Guest):
@@ -84,89 +83,87 @@ func (g *Gather) look() everybody {
 	return all
 }
 
-// ask asks these guests, or all, and returns what came of it with each.
-func (q *question) ask(ctx context.Context, guests []string, all bool) map[string]*result {
-	results, room := make(map[string]*result, len(guests)), budget.New(q.MaxResponse)
-	if all || len(guests) == 1 {
-		operator := q.operator
-		if !all {
-			operator = operator.Only(guests[0])
+// ask asks these guests, each by itself: none waits for another one, or shares with it how much one ask may collect. It
+// returns what came of it with each.
+func (q *question) ask(ctx context.Context, guests []string) map[string]*result {
+	c := &collected{question: q, guests: guests, results: make(map[string]*result, len(guests))}
+	connected, mayAnswer := q.entry.Services()[q.Service], q.entry.MayAnswer(q.Service, q.payload)
+	var group sync.WaitGroup
+	turns := make(chan struct{}, maxAsking)
+	for _, guest := range guests {
+		if slices.Contains(connected, guest) && !slices.Contains(mayAnswer, guest) {
+			c.add(guest, new(result)) // the payload is for another one
+			continue
 		}
-		q.askBy(ctx, operator, guests, results, room)
-	} else {
-		var mu sync.Mutex
-		var group sync.WaitGroup
-		turns := make(chan struct{}, maxAsking)
-		for _, guest := range guests {
-			turns <- struct{}{}
-			group.Go(func() {
-				defer func() { <-turns }()
-				one := make(map[string]*result, 1)
-				q.askBy(ctx, q.operator.Only(guest), []string{guest}, one, room)
-				mu.Lock()
-				defer mu.Unlock()
-				results[guest] = one[guest]
-			})
-		}
-		group.Wait()
+		turns <- struct{}{}
+		group.Go(func() {
+			defer func() { <-turns }()
+			c.add(guest, q.askOne(ctx, guest))
+		})
 	}
-	for guest, r := range results {
-		if r.err == nil && len(r.answers) > 0 {
-			r.err = q.check(ctx, guest, r.answers)
+	group.Wait()
+	return c.results
+}
+
+// collected is what guests have answered so far, of which no more is kept than has room.
+type collected struct {
+	*question
+	guests []string
+
+	mu      sync.Mutex
+	results map[string]*result
+}
+
+func (c *collected) add(guest string, r *result) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.results[guest] = r
+	for _, guest := range tooLong(c.guests, func(guest string) int { return c.results[guest].size() }, c.MaxResponse) {
+		c.results[guest] = &result{err: c.noRoom()}
+	}
+}
+
+// askOne asks one guest. If it does not reply, it has declined.
+func (q *question) askOne(ctx context.Context, guest string) (r *result) {
+	r = new(result)
+	defer func() {
+		if value := recover(); value != nil { // of a method of an answer or error
+			r.err = cmp.Or(r.err, fmt.Errorf("panic: %v", value))
 		}
 		if r.err != nil {
 			r.answers = nil
 		}
-	}
-	return results
-}
-
-// askBy asks with an operator, of whom the guests are. Those that do not reply have declined.
-func (q *question) askBy(ctx context.Context, operator *partyline.Operator, guests []string, results map[string]*result, room *budget.Budget) {
-	for _, guest := range guests {
-		results[guest] = new(result)
-	}
-	var replied []string
-	defer func() {
-		if value := recover(); value != nil { // of a method of an answer or error
-			for _, guest := range guests {
-				if !slices.Contains(replied, guest) {
-					results[guest].err = cmp.Or(results[guest].err, fmt.Errorf("panic: %v", value))
-				}
-			}
-		}
 	}()
-	for reply := range operator.Replies(ctx, q.Service, q.payload) {
-		if reply.Guest == "" {
-			if _, missing := reply.Err.(*partyline.NoSuchServiceError); missing {
-				reply.Err = errGone
-			}
-			for _, guest := range guests {
-				if !slices.Contains(replied, guest) {
-					results[guest].err = reply.Err
-				}
-			}
-			return
+	for reply := range q.operator.Only(guest).Replies(ctx, q.Service, q.payload) {
+		if _, missing := reply.Err.(*partyline.NoSuchServiceError); missing {
+			reply.Err = errGone
 		}
-		r := results[reply.Guest]
-		if r == nil {
-			continue // it has joined just now
-		}
-		replied = append(replied, reply.Guest)
 		if reply.Err == nil {
-			var encoded json.RawMessage
-			if encoded, reply.Err = wire.EncodeAnswer(reply.Answer); reply.Err != nil {
-				reply.Err = fmt.Errorf("the answer is not JSON: %w", reply.Err)
-			} else if !room.Take(len(encoded)) {
-				reply.Err = q.noRoom()
-			} else if encoded, reply.Err = normal(encoded); reply.Err == nil {
-				r.answers = append(r.answers, encoded)
-			}
+			reply.Err = q.take(r, reply.Answer)
 		}
 		if reply.Err != nil && reply.Err != partyline.ErrHighAndDry {
 			r.err = cmp.Or(r.err, reply.Err)
 		}
 	}
+	if r.err == nil && len(r.answers) > 0 {
+		r.err = q.check(ctx, guest, r.answers)
+	}
+	return r
+}
+
+// take adds an answer to those of its guest.
+func (q *question) take(r *result, answer any) error {
+	encoded, err := wire.EncodeAnswer(answer)
+	if err != nil {
+		return fmt.Errorf("the answer is not JSON: %w", err)
+	}
+	if int64(len(encoded)+r.size()) > q.MaxResponse {
+		return q.noRoom()
+	}
+	if encoded, err = normal(encoded); err == nil {
+		r.answers = append(r.answers, encoded)
+	}
+	return err
 }
 
 var errGone = errors.New("it is no longer connected")
@@ -207,10 +204,12 @@ func (q *question) part(ctx context.Context, guest string, answers []json.RawMes
 		}
 		p.answers = append(p.answers, value)
 	}
-	if q.form.check == nil {
-		return p, nil
+	if q.form.check != nil {
+		if err := q.form.check(p, q.absoluteFor(p)); err != nil {
+			return nil, err
+		}
 	}
-	return p, q.form.check(p, q.absoluteFor(p))
+	return p, nil
 }
 
 func (q *question) linkable(url string) (string, error) {
@@ -231,19 +230,13 @@ func (q *question) askNow(ctx context.Context) (*document, error) {
 		}
 	}
 	if len(guests) > 0 {
-		kept = q.ask(party.ForwardOnly(ctx, q.Forward), guests, true)
+		kept = q.ask(party.ForwardOnly(ctx, q.Forward), guests)
 	}
 	if ctx.Err() == context.Canceled {
 		return nil, ctx.Err()
 	}
-	total := int64(0)
 	for _, guest := range guests {
-		r := kept[guest]
-		if total += int64(r.size()); total > q.MaxResponse {
-			total -= int64(r.size())
-			r.answers, r.err = nil, q.noRoom()
-		}
-		if r.err != nil {
+		if r := kept[guest]; r.err != nil {
 			q.logFailure(guest, r.err, false)
 		}
 	}
@@ -251,50 +244,9 @@ func (q *question) askNow(ctx context.Context) (*document, error) {
 }
 
 func (q *question) noRoom() error {
-	return fmt.Errorf("with its answer, all answers are longer than max_response, %d bytes", q.MaxResponse)
+	return fmt.Errorf("all answers together are longer than max_response, %d bytes, and this is one of the longest: have the guest answer with less", q.MaxResponse)
 }
 
 func (q *question) logFailure(guest string, err error, fallsBack bool) {
 	q.logger.Warn("guest failed", zap.String("party", q.Party), zap.String("guest", guest), zap.String("service", q.Service), zap.Error(errors.New(wire.Message(err))), zap.Bool("last_answer_served", fallsBack))
-}
-
-// build makes the document of what is known of each guest.
-func (q *question) build(ctx context.Context, all everybody, known func(guest string) *result) *document {
-	f := &frame{party: q.Party, mounts: func() map[string]string {
-		mounts := make(map[string]string)
-		for _, invited := range q.entry.Invited() {
-			if mount := q.entry.MountFor(ctx, invited.Guest); mount != "" {
-				mounts[invited.Guest] = mount
-			}
-		}
-		return mounts
-	}}
-	var absent []string
-	for _, g := range all.guests {
-		r := known(g.name)
-		var p *part
-		if r != nil && r.err == nil && len(r.answers) > 0 {
-			var err error
-			if p, err = q.part(ctx, g.name, r.answers); err != nil {
-				q.logFailure(g.name, err, false)
-			}
-		}
-		switch {
-		case p != nil:
-			f.parts = append(f.parts, p)
-		case r != nil && (r.err != nil || len(r.answers) > 0), r == nil && g.failed:
-			absent = append(absent, g.name)
-		}
-	}
-	if q.note {
-		f.absent = absent
-	}
-	body, err := q.form.write(f)
-	if err == nil && int64(len(body)) > q.MaxResponse {
-		err = fmt.Errorf("the document has %d bytes, which is longer than max_response, %d", len(body), q.MaxResponse)
-	}
-	if err != nil {
-		return &document{err: fmt.Errorf("party %q, service %q: %w", q.Party, q.Service, err)}
-	}
-	return newDocument(body, absent)
 }

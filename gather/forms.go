@@ -18,6 +18,7 @@ type form struct {
 	mediaType string
 	absolute  bool                                        // its links need an origin
 	isJSON    bool                                        // what templates get is its value
+	most      int64                                       // answers, once they are checked; any number if it is 0
 	check     func(p *part, origin string) error          // what of answers is not taken; it may change them; nil for all
 	write     func(f *frame) (document []byte, err error) // of parts that are taken
 }
@@ -46,7 +47,7 @@ var forms = map[string]*form{
 	"merge":        {mediaType: jsonType, isJSON: true, check: checkObjects, write: writeMerged},
 	"lines":        {mediaType: "text/plain; charset=utf-8", check: checkLines, write: writeLines},
 	"linkset":      {mediaType: "application/linkset+json", absolute: true, isJSON: true, check: checkLinkset, write: writeLinkset},
-	"sitemapindex": {mediaType: "application/xml; charset=utf-8", absolute: true, check: checkSitemaps, write: writeSitemapIndex},
+	"sitemapindex": {mediaType: "application/xml; charset=utf-8", absolute: true, most: maxSitemaps, check: checkSitemaps, write: writeSitemapIndex},
 	"openapi":      {mediaType: jsonType, isJSON: true, check: checkAPIs, write: writeOpenAPI},
 	"opml":         {mediaType: "text/x-opml; charset=utf-8", absolute: true, check: checkOutlines, write: writeOPML},
 }

@@ -93,8 +93,10 @@ type Gather struct {
 	// The media type of the document. Default: that of `as`.
 	Type string `json:"type,omitempty"`
 
-	// How long the document may be, and all answers together, in bytes, up to 8 MiB. A guest whose answer no
-	// longer fits counts as failed. Default: 8 MiB.
+	// How long the document may be, and all answers together, in bytes, up to 8 MiB. If they are longer, the guests
+	// with the longest answers count as failed, until the rest fits; of answers of the same length, the last in the
+	// order of the invites. So a guest whose answer is no longer than an equal share never loses its place, whatever
+	// others answer. In a sitemap index, the same goes for the number of URLs, up to 50,000. Default: 8 MiB.
 	MaxResponse int64 `json:"max_response,omitempty"`
 
 	form      *form

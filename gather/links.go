@@ -114,12 +114,8 @@ func checkSitemaps(p *part, origin string) error {
 func writeSitemapIndex(f *frame) ([]byte, error) {
 	var b strings.Builder
 	b.WriteString(xml.Header + `<sitemapindex xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">` + "\n")
-	n := 0
 	for _, p := range f.parts {
 		for _, link := range p.answers {
-			if n++; n > maxSitemaps {
-				return nil, fmt.Errorf("there are more than %d sitemaps, the most that a sitemap index may have", maxSitemaps)
-			}
 			b.WriteString("<sitemap><loc>" + escapeXML(link.(string)) + "</loc></sitemap>\n")
 		}
 	}

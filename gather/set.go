@@ -129,6 +129,7 @@ func (s *set) look(q *question, now time.Time, current line) {
 	if s.stored {
 		s.load(q, added, now)
 	}
+	s.fit(q, nil)
 	if s.line != current || !slices.Equal(before.guests, s.all.guests) { // mounts may have changed
 		s.version++
 	}
@@ -148,8 +149,7 @@ func (s *set) due(now time.Time) (due []string) {
 	for _, g := range s.all.guests {
 		k := s.guests[g.name]
 		if k.has() && !now.Before(k.got.Add(s.gathering.fresh+s.gathering.stale)) {
-			k.got, k.last.answers = time.Time{}, nil
-			s.version++
+			s.forget(k)
 		}
 		if g.connected && !k.asking && (k.tried.IsZero() || !now.Before(k.tried.Add(s.gathering.fresh))) {
 			due = append(due, g.name)
@@ -169,11 +169,10 @@ func (s *set) ask(q *question, due []string, now time.Time) {
 	s.flight = make(chan struct{})
 	s.asking.Store(true)
 	q = &question{Gather: q.Gather, payload: q.payload, origin: q.origin}
-	whole := len(due) == s.all.connected
-	go s.fly(q, due, whole, tried)
+	go s.fly(q, due, tried)
 }
 
-func (s *set) fly(q *question, due []string, whole bool, tried map[string]time.Time) {
+func (s *set) fly(q *question, due []string, tried map[string]time.Time) {
 	results := make(map[string]*result)
 	defer func() {
 		if value := recover(); value != nil {
@@ -187,19 +186,15 @@ func (s *set) fly(q *question, due []string, whole bool, tried map[string]time.T
 	}()
 	ctx, cancel := context.WithTimeoutCause(s.ctx, askTimeout, fmt.Errorf("it took longer than %v", askTimeout))
 	defer cancel()
-	maps.Copy(results, q.ask(ctx, due, whole))
+	maps.Copy(results, q.ask(ctx, due))
 }
 
 // land takes down what came of asking.
 func (s *set) land(q *question, due []string, results map[string]*result, tried map[string]time.Time) (write []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now, total, version := time.Now(), 0, s.version
-	for name, k := range s.guests {
-		if r := results[name]; r == nil || r.err != nil {
-			total += k.last.size()
-		}
-	}
+	now, version := time.Now(), s.version
+	s.fit(q, results)
 	for _, g := range due {
 		k := s.guests[g]
 		if k == nil {
@@ -213,12 +208,6 @@ func (s *set) land(q *question, due []string, results map[string]*result, tried 
 		if r.err != nil && q.entry.Ended() {
 			k.tried = tried[g] // nobody knows what it would have answered
 			continue
-		}
-		if r.err == nil {
-			if total += r.size(); int64(total) > s.gathering.maxResponse {
-				total -= r.size()
-				r = &result{err: q.noRoom()}
-			}
 		}
 		if r.err != nil {
 			if !k.failed {
@@ -242,6 +231,45 @@ func (s *set) land(q *question, due []string, results map[string]*result, tried 
 	s.asking.Store(false)
 	s.resized()
 	return write
+}
+
+// fit has no more be known of the guests than has room, with these results.
+func (s *set) fit(q *question, results map[string]*result) {
+	var guests []string
+	for _, g := range s.all.guests {
+		guests = append(guests, g.name)
+	}
+	answered := func(guest string) bool { return results[guest] != nil && results[guest].err == nil }
+	size := func(guest string) int {
+		if answered(guest) {
+			return results[guest].size()
+		}
+		return s.guests[guest].last.size()
+	}
+	for {
+		out := tooLong(guests, size, s.gathering.maxResponse)
+		if len(out) == 0 {
+			return
+		}
+		for _, guest := range out {
+			if answered(guest) {
+				results[guest] = &result{err: q.noRoom()}
+				continue
+			}
+			k := s.guests[guest]
+			if !k.failed {
+				q.logFailure(guest, q.noRoom(), false)
+			}
+			k.failed = true
+			s.forget(k)
+		}
+	}
+}
+
+// forget forgets what a guest has answered.
+func (s *set) forget(k *known) {
+	k.got, k.last.answers = time.Time{}, nil
+	s.version++
 }
 
 var errNotAsked = errors.New("it could not be asked")

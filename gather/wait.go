@@ -115,7 +115,7 @@ func (s *set) askWithin(ctx context.Context, q *question) *document {
 	}
 	s.mu.Unlock()
 	if len(missing) > 0 {
-		maps.Copy(kept, q.ask(party.ForwardOnly(ctx, q.Forward), missing, len(missing) == all.connected))
+		maps.Copy(kept, q.ask(party.ForwardOnly(ctx, q.Forward), missing))
 	}
 	return q.build(ctx, all, func(name string) *result { return kept[name] })
 }

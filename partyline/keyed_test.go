@@ -69,6 +69,8 @@ func TestOnlyWhoHasTheKeyIsAsked(t *testing.T) {
 		wantFor(t, p.Operator("one"), "post", "any three remote four")
 	}
 	check.Equal(t, p.RemoteHandlers("s", "shop"), 1)
+	check.Slices(t, p.MayAnswer("s", "shop"), []string{"two", "any", "remote"})
+	check.Slices(t, p.MayAnswer("missing", "shop"), nil)
 	wantFigures(t, p, "s 20, any/s 16 16 0 0, four/s 12 12 0 0, one/s 8 8 0 0, remote/s 14 14 0 0, three/s 6 6 0 0, two/s 4 4 0 0")
 }
 

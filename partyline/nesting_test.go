@@ -312,5 +312,6 @@ func TestAnAskMayBeAddressedToOneGuest(t *testing.T) {
 	for payload, want := range map[any][]any{"a": {"a", "c, for all"}, "b": {"b", "c, for all"}, "c": {"a", "b", "c, for all"}} { // c is in no order
 		check.Slices(t, check.Value(p.Operator("").AskAround(t.Context(), "s", payload))(t), want, payload)
 		check.Equal(t, p.RemoteHandlers("s", payload), map[any]int{"a": 0, "b": 1, "c": 1}[payload], payload)
+		check.Slices(t, p.MayAnswer("s", payload), map[any][]string{"a": {"a", "c"}, "b": {"b", "c"}, "c": {"a", "b", "c"}}[payload], payload)
 	}
 }

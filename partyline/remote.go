@@ -175,6 +175,26 @@ func (p *Partyline) RemoteHandlers(service string, payload any) (n int) {
 	return n
 }
 
+// MayAnswer returns the guests whose handlers an ask for the service calls with that payload, those of the asker itself
+// included, in order. It is experimental.
+func (p *Partyline) MayAnswer(service string, payload any) (guests []string) {
+	s := p.service(service)
+	if s == nil {
+		return nil
+	}
+	only, order := s.only(payload), s.order.Load()
+	connections := order.connections
+	if order.index != nil {
+		connections = s.whoMayAnswer(order, payload)
+	}
+	for _, c := range connections {
+		if guest := c.guest.Value(); (only == noGuest || only == c.guest || c.forAll) && !slices.Contains(guests, guest) {
+			guests = append(guests, guest)
+		}
+	}
+	return guests
+}
+
 // RemoteGuests returns the guests that have remote handlers under the service, in order. It is
 // experimental.
 func (p *Partyline) RemoteGuests(service string) (guests []string) {
