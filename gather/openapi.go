@@ -21,8 +21,10 @@ import (
 var (
 	apiVersion    = regexp.MustCompile(`^3\.(\d{1,3})\.\d{1,3}(-.*)?$`)
 	componentName = regexp.MustCompile(`^[a-zA-Z0-9._-]+$`)
-	notInNames    = regexp.MustCompile(`[^a-zA-Z0-9.-]`)
-	apiMethods    = []string{"get", "put", "post", "delete", "options", "head", "patch", "trace", "query"}
+	sections      = map[string]bool{"schemas": true, "responses": true, "parameters": true, "examples": true, "requestBodies": true, "headers": true,
+		"securitySchemes": true, "links": true, "callbacks": true, "pathItems": true, "mediaTypes": true}
+	notInNames = regexp.MustCompile(`[^a-zA-Z0-9.-]`)
+	apiMethods = []string{"get", "put", "post", "delete", "options", "head", "patch", "trace", "query"}
 )
 
 // checkAPIs checks the documents each by itself, and puts the paths under the mount.
@@ -54,8 +56,8 @@ func (p *part) checkAPI(doc map[string]any) error {
 			}
 		}
 	}
-	paths := make(map[string]any)
-	for name, item := range objectIn(doc, "paths") {
+	own, paths := objectIn(doc, "paths"), make(map[string]any)
+	for name, item := range own {
 		if strings.HasPrefix(name, "x-") {
 			continue
 		}
@@ -77,6 +79,10 @@ func (p *part) checkAPI(doc map[string]any) error {
 		}
 	}
 	for section, value := range objectIn(doc, "components") {
+		if !sections[section] && !strings.HasPrefix(section, "x-") {
+			delete(objectIn(doc, "components"), section)
+			continue
+		}
 		components, ok := value.(map[string]any)
 		if !ok && !strings.HasPrefix(section, "x-") {
 			return fmt.Errorf("components/%.100s is %s: write an object", section, kindOf(value))
@@ -85,15 +91,20 @@ func (p *part) checkAPI(doc map[string]any) error {
 			if !componentName.MatchString(name) {
 				return fmt.Errorf("the component %.100q in %.100s: write letters, digits and . _ - only", name, section)
 			}
-			if section == "pathItems" {
-				if err := p.ownPathItem(name, component, doc); err != nil {
-					return err
-				}
+			var err error
+			switch section {
+			case "pathItems":
+				err = p.ownPathItem(name, component, doc)
+			case "callbacks":
+				err = p.ownCallback(name, component, doc)
+			}
+			if err != nil {
+				return err
 			}
 		}
 	}
 	for _, member := range []string{"paths", "components", "webhooks"} {
-		if err := eachObject(doc[member], member != "components", func(object map[string]any) error { return checkReferences(object, doc, base) }); err != nil {
+		if err := eachObject(doc[member], member != "components", func(object map[string]any) error { return checkReferences(object, doc, own, base) }); err != nil {
 			return err
 		}
 	}
@@ -134,8 +145,30 @@ func (p *part) ownPathItem(name string, value any, doc map[string]any) error {
 		}
 		delete(operation, "servers")
 		operation["tags"] = []any{p.guest}
+		for name, callback := range objectIn(operation, "callbacks") {
+			if err := p.ownCallback(name, callback, doc); err != nil {
+				return err
+			}
+		}
 		if security, there := doc["security"]; there && operation["security"] == nil {
 			operation["security"] = cloneSecurity(security)
+		}
+	}
+	return nil
+}
+
+// ownCallback makes the operations of a callback the guest's.
+func (p *part) ownCallback(name string, value any, doc map[string]any) error {
+	callback, ok := value.(map[string]any)
+	if !ok {
+		return fmt.Errorf("the callback %.100q is %s: write an object", name, kindOf(value))
+	}
+	for expression, item := range callback {
+		if expression == "$ref" || strings.HasPrefix(expression, "x-") {
+			continue
+		}
+		if err := p.ownPathItem(expression, item, doc); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -152,83 +185,6 @@ func cloneSecurity(value any) any {
 		clone = append(clone, element)
 	}
 	return clone
-}
-
-// checkReferences checks that an object refers to nothing outside of its document, and has those to paths lead to these.
-func checkReferences(object, doc map[string]any, base string) error {
-	for _, member := range []string{"$ref", "operationRef"} {
-		reference, ok := object[member].(string)
-		if !ok {
-			continue
-		}
-		pointer, local := strings.CutPrefix(reference, "#")
-		if !local {
-			return fmt.Errorf("%s %.100q leads out of the document: put what it refers to into components", member, reference)
-		}
-		if section, name, _, ok := componentIn(reference); ok {
-			if _, there := objectIn(objectIn(doc, "components"), section)[name]; !there {
-				return fmt.Errorf("%s %.100q refers to nothing", member, reference)
-			}
-		}
-		if rest, ok := strings.CutPrefix(pointer, "/paths/~1"); ok {
-			object[member] = "#/paths/" + strings.ReplaceAll(strings.ReplaceAll(base, "~", "~0"), "/", "~1") + "~1" + rest
-		}
-	}
-	return nil
-}
-
-// componentIn returns to which component a reference leads, and what it says beyond that.
-func componentIn(reference string) (section, name, rest string, ok bool) {
-	pointer, ok := strings.CutPrefix(reference, "#/components/")
-	if !ok {
-		return "", "", "", false
-	}
-	section, name, ok = strings.Cut(pointer, "/")
-	if i := strings.IndexByte(name, '/'); i >= 0 {
-		name, rest = name[:i], name[i:]
-	}
-	return section, name, rest, ok
-}
-
-// namedBy are the members whose objects have names of the author's as members, and holdsData those that are data.
-var (
-	namedBy = map[string]bool{"properties": true, "patternProperties": true, "definitions": true, "$defs": true, "dependentSchemas": true, "schemas": true, "responses": true, "parameters": true,
-		"examples": true, "requestBodies": true, "headers": true, "securitySchemes": true, "links": true, "callbacks": true, "pathItems": true, "content": true, "encoding": true}
-	holdsData = map[string]bool{"example": true, "default": true, "const": true, "enum": true, "value": true, "security": true, "mapping": true}
-)
-
-// eachObject calls do with the objects of OpenAPI, and JSON schema, in a value: neither what holds names, nor what is data.
-func eachObject(value any, names bool, do func(map[string]any) error) error {
-	switch value := value.(type) {
-	case []any:
-		for _, element := range value {
-			if err := eachObject(element, false, do); err != nil {
-				return err
-			}
-		}
-	case map[string]any:
-		if !names {
-			if err := do(value); err != nil {
-				return err
-			}
-		}
-		for name, member := range value {
-			_, isList := member.([]any)
-			if !names && (holdsData[name] || name == "examples" && isList) {
-				continue
-			}
-			if err := eachObject(member, !names && namedBy[name], do); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// objectIn returns the member, nil if it is not an object.
-func objectIn(object map[string]any, member string) map[string]any {
-	value, _ := object[member].(map[string]any)
-	return value
 }
 
 func writeOpenAPI(f *frame) ([]byte, error) {

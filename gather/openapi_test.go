@@ -96,6 +96,33 @@ func TestNoGuestNamesWhatIsAnothers(t *testing.T) {
 	check.Equal(t, at(t, doc, "components", "pathItems"), `{"x":{"get":{"tags":["leaves"]}}}`)
 }
 
+// TestReferencesLeadWhereTheyDid has them lead into lists, and to paths whose names are escaped.
+func TestReferencesLeadWhereTheyDid(t *testing.T) {
+	g := newGuests(t)
+	g.on("one", raw(`{"openapi": "3.1.0", "paths": {"/a~b/{id}": {"parameters": [{"name": "id"}], "get": {"x-a": {"$ref": "#/paths/~1a~0b~1%7Bid%7D/parameters/0"}}}, "/c": {"$ref": "#/paths/~1a~0b~1{id}"}},
+		"components": {"schemas": {"a": {"oneOf": [{"type": "string"}, {"$ref": "#/components/schemas/a/oneOf/0"}]}}}}`))
+	g.on("two", raw(`{"openapi": "3.1.0", "components": {"schemas": {"a": {}}}}`))
+	g.serve("as openapi\nabsent note", "one", "two")
+	r := g.doc()
+	check.Equal(t, r.Header.Get("Party-Absent"), "")
+	doc := partytest.DecodeJSON(t, []byte(r.Body))
+	check.Equal(t, at(t, doc, "paths", "/one/c"), `{"$ref":"#/paths/~1one~1a~0b~1{id}"}`)
+	check.Equal(t, at(t, doc, "paths", "/one/a~b/{id}", "get", "x-a"), `{"$ref":"#/paths/~1one~1a~0b~1%7Bid%7D/parameters/0"}`)
+	check.Equal(t, at(t, doc, "components", "schemas", "one_a"), `{"oneOf":[{"type":"string"},{"$ref":"#/components/schemas/one_a/oneOf/0"}]}`)
+}
+
+// TestCallbacksAreTheirGuests has one say that they are another's, and that its document has a section of its own.
+func TestCallbacksAreTheirGuests(t *testing.T) {
+	g := newGuests(t)
+	const callback = `{"{$url}": {"servers": [{"url": "https://evil.example"}], "post": {"tags": ["two"], "servers": [{"url": "https://evil.example"}]}}}`
+	g.on("one", raw(`{"openapi": "3.1.0", "paths": {"/a": {"post": {"callbacks": {"here": `+callback+`, "there": {"$ref": "#/components/callbacks/c"}}}}}, "components": {"callbacks": {"c": `+callback+`}, "made-up": {"a": {}}}}`))
+	g.serve("as openapi", "one")
+	doc := partytest.DecodeJSON(t, []byte(g.doc().Body))
+	const own = `{"{$url}":{"post":{"tags":["one"]}}}`
+	check.Equal(t, at(t, doc, "paths", "/one/a", "post", "callbacks"), `{"here":`+own+`,"there":{"$ref":"#/components/callbacks/c"}}`)
+	check.Equal(t, at(t, doc, "components"), `{"callbacks":{"c":`+own+`}}`)
+}
+
 // TestNoGuestMakesTheVersionUp has one say a version that no program knows, in which all others would be.
 func TestNoGuestMakesTheVersionUp(t *testing.T) {
 	for version, want := range map[string]string{"3.1.1": "3.1.0", "3.999.7": "3.2.0", "3.1.0-<script>": "3.1.0", "3.0.4": "3.0.0"} {
@@ -113,20 +140,30 @@ func TestWhatIsNoOpenAPIDocumentIsItsGuestsFailure(t *testing.T) {
 		`{"swagger": "2.0"}`:                "convert Swagger 2.0",
 		`{"openapi": "4.0.0"}`:              "not a version 3.x.y",
 		`{"openapi": "3.0.0", "paths": []}`: "paths is a list",
-		`{"openapi": "3.0.0", "paths": {"x": {}}}`:                                                                    "begins with one slash",
-		`{"openapi": "3.0.0", "paths": {"//evil.example/x": {}}}`:                                                     "begins with one slash",
-		`{"openapi": "3.1.0", "components": {"pathItems": {"a": []}}}`:                                                "a list: write an object",
-		`{"openapi": "3.0.0", "paths": {"/../two/x": {}}}`:                                                            `its path has a ".."`,
-		`{"openapi": "3.0.0", "paths": {"/%2e%2e/two": {}}}`:                                                          `its path has a ".."`,
-		`{"openapi": "3.0.0", "paths": {"/x": 1}}`:                                                                    "a number: write an object",
-		`{"openapi": "3.0.0", "servers": [{"url": "/{v}"}]}`:                                                          "without variables",
-		`{"openapi": "3.0.0", "servers": [{"url": "/../two"}]}`:                                                       `its path has a ".."`,
-		`{"openapi": "3.0.0", "components": {"schemas": {"a/b": {}}}}`:                                                "letters, digits",
-		`{"openapi": "3.0.0", "components": {"schemas": []}}`:                                                         "components/schemas is a list",
-		`{"openapi": "3.0.0", "paths": {"/": {"$ref": "https://evil.example/x.json"}}}`:                               "leads out of the document",
-		`{"openapi": "3.0.0", "components": {"schemas": {"a": {"$ref": "other.json#/x"}}}}`:                           "leads out of the document",
-		`{"openapi": "3.0.0", "components": {"schemas": {"a": {"items": {"$ref": "#/components/schemas/Another"}}}}}`: "refers to nothing",
-		`{"openapi": "3.0.0", "webhooks": {"a": []}}`:                                                                 "a list: write an object",
+		`{"openapi": "3.0.0", "paths": {"x": {}}}`:                                                                         "begins with one slash",
+		`{"openapi": "3.0.0", "paths": {"//evil.example/x": {}}}`:                                                          "begins with one slash",
+		`{"openapi": "3.1.0", "components": {"pathItems": {"a": []}}}`:                                                     "a list: write an object",
+		`{"openapi": "3.0.0", "paths": {"/../two/x": {}}}`:                                                                 `its path has a ".."`,
+		`{"openapi": "3.0.0", "paths": {"/%2e%2e/two": {}}}`:                                                               `its path has a ".."`,
+		`{"openapi": "3.0.0", "paths": {"/x": 1}}`:                                                                         "a number: write an object",
+		`{"openapi": "3.0.0", "servers": [{"url": "/{v}"}]}`:                                                               "without variables",
+		`{"openapi": "3.0.0", "servers": [{"url": "/../two"}]}`:                                                            `its path has a ".."`,
+		`{"openapi": "3.0.0", "components": {"schemas": {"a/b": {}}}}`:                                                     "letters, digits",
+		`{"openapi": "3.0.0", "components": {"schemas": []}}`:                                                              "components/schemas is a list",
+		`{"openapi": "3.0.0", "paths": {"/": {"$ref": "https://evil.example/x.json"}}}`:                                    "leads out of the document",
+		`{"openapi": "3.0.0", "components": {"schemas": {"a": {"$ref": "other.json#/x"}}}}`:                                "leads out of the document",
+		`{"openapi": "3.0.0", "components": {"schemas": {"a": {"items": {"$ref": "#/components/schemas/Another"}}}}}`:      "refers to nothing",
+		`{"openapi": "3.0.0", "paths": {"/a": {"$ref": "#/paths/~1b"}}}`:                                                   "refers to nothing",
+		`{"openapi": "3.0.0", "paths": {"/a": {"$ref": "#/paths/~1two~1x"}}}`:                                              "refers to nothing",
+		`{"openapi": "3.0.0", "paths": {"/a": {"$ref": "#/info"}}}`:                                                        "refers to nothing",
+		`{"openapi": "3.0.0", "paths": {"/a": {"$ref": "#"}}}`:                                                             "leads out of the document",
+		`{"openapi": "3.0.0", "paths": {"/a": {"$ref": 7}}}`:                                                               "$ref is a number: write a string",
+		`{"openapi": "3.0.0", "components": {"schemas": {"a": {"$ref": "#/components/schemas/%61"}}}}`:                     "refers to nothing",
+		`{"openapi": "3.0.0", "components": {"schemas": {"a": {"$ref": "#/components/schemas/a/oneOf/0"}}}}`:               "refers to nothing",
+		`{"openapi": "3.0.0", "components": {"made-up": {"a": {}}, "schemas": {"a": {"$ref": "#/components/made-up/a"}}}}`: "refers to nothing",
+		`{"openapi": "3.0.0", "components": {"callbacks": {"a": {"{$url}": 1}}}}`:                                          "a number: write an object",
+		`{"openapi": "3.0.0", "paths": {"/a": {"post": {"callbacks": {"a": []}}}}}`:                                        "a list: write an object",
+		`{"openapi": "3.0.0", "webhooks": {"a": []}}`:                                                                      "a list: write an object",
 	} {
 		g := newGuests(t)
 		g.on("one", raw(text))
