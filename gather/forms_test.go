@@ -66,7 +66,8 @@ func TestOPML(t *testing.T) {
 	g.on("attribute", raw(`{"text": "x", "a=\"b\" c": "y"}`))
 	g.on("deep", raw(`{"text": "x", "outline": [{"text": 1}]}`))
 	g.on("xmlns", raw(`{"text": "x", "xmlns": "y"}`))
-	g.serve("as opml\nabsent note", "one", "two", "script", "attribute", "deep", "xmlns")
+	g.on("case", raw(`{"text": "x", "XMLURL": "javascript:alert(1)"}`))
+	g.serve("as opml\nabsent note", "one", "two", "script", "attribute", "deep", "xmlns", "case")
 	r := g.doc()
 	at := "http://" + g.Address
 	check.Equal(t, r.Body, `<?xml version="1.0" encoding="UTF-8"?>
@@ -81,7 +82,7 @@ func TestOPML(t *testing.T) {
 </opml>
 `)
 	check.Equal(t, r.Header.Get("Content-Type"), "text/x-opml; charset=utf-8")
-	check.Equal(t, r.Header.Get("Party-Absent"), "script, attribute, deep, xmlns")
+	check.Equal(t, r.Header.Get("Party-Absent"), "script, attribute, deep, xmlns, case")
 }
 
 func TestLinksArePutUnderTheMount(t *testing.T) {

@@ -165,10 +165,14 @@ func (p *part) outline(value any, origin string) (map[string]any, error) {
 			continue
 		}
 		text, ok := member.(string)
-		if !ok || !attributeName.MatchString(name) || strings.HasPrefix(strings.ToLower(name), "xml") && name != "xmlUrl" {
+		if !ok {
 			return nil, fmt.Errorf("the member %.100q is %s: write a string, since the members of an outline become attributes", name, kindOf(member))
 		}
-		if name == "xmlUrl" || name == "htmlUrl" || name == "url" {
+		lower := strings.ToLower(name) // as some programs read them
+		if !attributeName.MatchString(name) || strings.HasPrefix(lower, "xml") && lower != "xmlurl" {
+			return nil, fmt.Errorf("the member %.100q cannot be an attribute, as the members of an outline become: leave it out", name)
+		}
+		if lower == "xmlurl" || lower == "htmlurl" || lower == "url" {
 			link, err := p.link(text, origin)
 			if err != nil {
 				return nil, err
