@@ -12,8 +12,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/wsgiparty/wsgiparty/internal/strictjson"
 	"github.com/wsgiparty/wsgiparty/internal/wire"
@@ -249,4 +251,18 @@ func (q *question) noRoom() error {
 
 func (q *question) logFailure(guest string, err error, fallsBack bool) {
 	q.logger.Warn("guest failed", zap.String("party", q.Party), zap.String("guest", guest), zap.String("service", q.Service), zap.Error(errors.New(wire.Message(err))), zap.Bool("last_answer_served", fallsBack))
+}
+
+// fail takes down that the guest has failed, and logs it, but not the same again and again.
+func (k *known) fail(q *question, guest string, err error) {
+	why := fmt.Sprintf("%.200s", strings.Map(func(r rune) rune {
+		if unicode.IsDigit(r) {
+			return -1
+		}
+		return r
+	}, wire.Message(err)))
+	if !k.failed || k.why != why {
+		q.logFailure(guest, err, k.has())
+	}
+	k.failed, k.why = true, why
 }

@@ -5,6 +5,7 @@ package gather_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -62,6 +63,9 @@ func TestAGuestThatFailsHasItsLastAnswerServed(t *testing.T) {
 		g.expect(`["changed",2]`)
 	}
 	check.Equal(t, len(partytest.LogEntries(t, "guest failed")), 1, "it is logged once")
+	g.on("two", errors.New("another fault"))
+	partytest.Eventually(t, "it fails otherwise", func() bool { g.doc(); return len(partytest.LogEntries(t, "guest failed")) > 1 })
+	check.Has(t, partytest.LogEntries(t, "guest failed")[1]["error"].(string), "another fault")
 	g.on("two", "well")
 	g.becomes(`["changed","well"]`)
 	g.on("two", wsgiparty.ErrHighAndDry) // which is an answer

@@ -52,6 +52,7 @@ type known struct {
 	tried  time.Time // when it was asked last; zero if it is to be asked
 	asking bool
 	failed bool      // when it was asked last
+	why    string    // without digits: counts and ports change
 	stored time.Time // when these answers were asked for again that are stored
 }
 
@@ -210,10 +211,7 @@ func (s *set) land(q *question, due []string, results map[string]*result, tried 
 			continue
 		}
 		if r.err != nil {
-			if !k.failed {
-				q.logFailure(g, r.err, k.has())
-			}
-			k.failed = true
+			k.fail(q, g, r.err)
 			continue
 		}
 		if !k.has() || !sameAnswers(k.last.answers, r.answers) {
@@ -256,12 +254,8 @@ func (s *set) fit(q *question, results map[string]*result) {
 				results[guest] = &result{err: q.noRoom()}
 				continue
 			}
-			k := s.guests[guest]
-			if !k.failed {
-				q.logFailure(guest, q.noRoom(), false)
-			}
-			k.failed = true
-			s.forget(k)
+			s.forget(s.guests[guest])
+			s.guests[guest].fail(q, guest, q.noRoom())
 		}
 	}
 }
