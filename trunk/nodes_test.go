@@ -29,6 +29,9 @@ func TestMain(m *testing.M) {
 	if address := os.Getenv("APPLICATION_AT"); address != "" {
 		runApplication(address, os.Getenv("NATS_AT"))
 	}
+	if caddyfile := os.Getenv("BARE_NODE"); caddyfile != "" {
+		runBareNode(caddyfile, os.Getenv("NATS_AT"))
+	}
 	partytest.Main(m, wsgiparty.Lookup, wsgiparty.Join, wsgiparty.OperatorFrom, wsgiparty.ErrHighAndDry)
 }
 
