@@ -90,7 +90,7 @@ func (l *link) take(m message) error {
 		}
 		n = l.meet(m.From)
 	}
-	n.sender, n.seen = m.From, time.Now()
+	n.Address, n.Age, n.seen = m.From.Address, m.From.Age, time.Now() // not the rest, which asks read
 	switch m.Kind {
 	case "beat":
 		if m.Digest != n.digest() {
