@@ -145,7 +145,7 @@ func (g *generation) end() {
 		l.serving.subscription = nil
 		l.mu.Unlock()
 		if l.nats.IsConnected() {
-			drain(asks)
+			l.serving.drain(asks)
 		}
 		l.mu.Lock()
 	}

@@ -96,6 +96,8 @@ func (l *link) open() error {
 		l.nats, l.server = nil, nil
 		return err
 	}
+	l.serving.waiting.Store(1)
+	go l.answerAll()
 	go l.run()
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -26,15 +27,18 @@ import (
 
 const (
 	maxServing   = 4096             // asks at once
+	maxWaiting   = 64               // goroutines, for asks to come
 	maxAskFor    = 10 * time.Minute // of an asker that says nothing of it
 	maxErrorText = 4 << 10          // bytes
 )
 
 // serving is the asks of other nodes that are under way.
 type serving struct {
-	places       chan struct{}
-	asks         sync.WaitGroup
-	subscription *nats.Subscription // of asks, nil if none are taken; guarded by the link
+	messages     chan *nats.Msg     // asks
+	waiting      atomic.Int64       // goroutines, for asks to come
+	busy         atomic.Int64       // goroutines that answer one
+	asks         sync.WaitGroup     // that have begun
+	subscription *nats.Subscription // to asks, nil if none are taken; guarded by the link
 
 	mu     sync.Mutex
 	closed bool
@@ -42,16 +46,16 @@ type serving struct {
 }
 
 func (s *serving) init() {
-	s.places, s.cancel = make(chan struct{}, maxServing), make(map[string]context.CancelFunc)
+	s.messages, s.cancel = make(chan *nats.Msg, maxServing), make(map[string]context.CancelFunc)
 }
 
-// drain takes no more asks of a subscription. Those that have come are answered.
-func drain(s *nats.Subscription) {
-	if s.Drain() != nil {
+// drain takes no more asks. Those that have come are answered.
+func (s *serving) drain(subscription *nats.Subscription) {
+	if subscription.Drain() != nil {
 		return
 	}
 	for range 100 {
-		if !s.IsValid() {
+		if !subscription.IsValid() && len(s.messages) == 0 {
 			return
 		}
 		time.Sleep(10 * time.Millisecond)
@@ -91,19 +95,39 @@ func (l *link) serve() (err error) {
 		return nil
 	}
 	// In a queue, since the node has two links while a reload changes its settings.
-	l.serving.subscription, err = l.nats.QueueSubscribe(l.subject(kindAsk, l.settings.Node, processID), "links", func(m *nats.Msg) {
-		defer recovered(l.logger, "an ask came")
-		select {
-		case l.serving.places <- struct{}{}:
-			go func() {
-				defer func() { <-l.serving.places }()
-				l.answer(m)
-			}()
-		default:
-			l.respond(m, failed(fmt.Errorf("%w: %d asks of other nodes are under way", partyline.ErrRefused, maxServing)))
-		}
-	})
+	l.serving.subscription, err = l.nats.ChanQueueSubscribe(l.subject(kindAsk, l.settings.Node, processID), "links", l.serving.messages)
 	return err
+}
+
+// answerAll answers one ask after the other, until the link ends: a goroutine that has answered before need not have its
+// stack grown. Another one always waits meanwhile.
+func (l *link) answerAll() {
+	for {
+		select {
+		case m := <-l.serving.messages:
+			if l.serving.waiting.Add(-1) == 0 {
+				l.serving.waiting.Add(1)
+				go l.answerAll()
+			}
+			l.answerOne(m)
+			if l.serving.waiting.Add(1) > maxWaiting {
+				l.serving.waiting.Add(-1)
+				return
+			}
+		case <-l.ctx.Done():
+			return
+		}
+	}
+}
+
+func (l *link) answerOne(m *nats.Msg) {
+	defer recovered(l.logger, "another node asked")
+	defer l.serving.busy.Add(-1)
+	if l.serving.busy.Add(1) > maxServing {
+		l.respond(m, failed(fmt.Errorf("%w: %d asks of other nodes are under way", partyline.ErrRefused, maxServing)))
+		return
+	}
+	l.answer(m)
 }
 
 // takeCancels ends asks for which nobody waits any more.
@@ -121,7 +145,6 @@ func (l *link) takeCancels() error {
 }
 
 func (l *link) answer(m *nats.Msg) {
-	defer recovered(l.logger, "another node asked")
 	var ask askMessage
 	if err := json.Unmarshal(m.Data, &ask, asWritten); err != nil || ask.Node == "" || ask.ID == "" || len(ask.ID) > maxNode || m.Reply == "" {
 		l.counts.drop(l.logger, kindAsk, m.Subject, cmp.Or(err, errors.New("the ask does not say from whom it is")))
