@@ -3,8 +3,11 @@
 (() => {
 	const mostServices = 24, mostNodes = 30, mostTroubles = 12, mostRows = 300, manyGuests = 40;
 	const others = "others"; // callers that are not guests
+	const thisNode = "this node"; // where guests are that are here, as the server has it
+	const choices = { guest: "Only guest", service: "Only service", node: "Only node" };
 	const id = (name) => document.getElementById(name);
-	const chosen = { find: "", guest: "", service: "" };
+	const chosen = { find: "", guest: "", service: "", node: "" };
+	const choice = () => Object.keys(choices).find((kind) => chosen[kind]);
 	let shown = null, etag = "", before = new Map(), paused = false, timer = 0, controller = null, lastGood = null;
 
 	// Each of these formats thousands of times: toLocaleString would set up a new one each time.
@@ -29,7 +32,8 @@
 	// sync makes the children of an element those of the items, and keeps each that has the same key, so that
 	// focus and scrolling stay where they are.
 	function sync(parent, items, key, create, update) {
-		const had = parent.kept || new Map(), kept = new Map();
+		const had = parent.kept || new Map(), kept = new Map(), wanted = new Set(items.map(key));
+		for (const [name, element] of had) if (!wanted.has(name)) element.remove(); // first: what is moved loses the focus
 		let place = parent.firstChild;
 		for (const item of items) {
 			const name = key(item);
@@ -40,7 +44,6 @@
 			if (element === place) place = place.nextSibling;
 			else parent.insertBefore(element, place);
 		}
-		for (const [name, element] of had) if (!kept.has(name)) element.remove();
 		parent.kept = kept;
 	}
 
@@ -156,8 +159,8 @@
 		return () => {
 			const li = make("li"), button = make("button", "node");
 			button.type = "button";
-			const name = make("bdi", "name"), n = make("span", "number");
-			button.append(name, n);
+			const name = make("bdi", "name"), on = make("bdi", "on"), n = make("span", "number");
+			button.append(name, on, n);
 			li.append(button);
 			button.addEventListener("click", () => choose(kind, li.named));
 			return li;
@@ -167,12 +170,13 @@
 	function updateNode(kind, guests) {
 		return (li, item) => {
 			li.named = item.name;
-			const button = li.firstChild, [name, n] = button.children;
+			const button = li.firstChild, [name, on, n] = button.children;
 			const text = item.name || others;
 			setText(name, text);
 			setText(n, item.n ? compact(item.n) : "");
 			const guest = guests && guests.get(item.name), state = guest && stateOf(guest);
-			button.title = item.name ? text + (state ? ", " + state[2] : "") : "pages, the admin API, and other callers that are not guests; and guests beyond 4,096 pairs of guest and service";
+			setText(on, guest && guest.node ? "on " + guest.node : "");
+			button.title = item.name ? text + (guest && guest.node ? " on node " + guest.node : "") + (state ? ", " + state[2] : "") : "pages, the admin API, and other callers that are not guests; and guests beyond 4,096 pairs of guest and service";
 			button.disabled = item.name === "";
 			li.className = item.name ? "" : "nobody";
 			button.setAttribute("aria-pressed", String(item.name !== "" && chosen[kind] === item.name));
@@ -287,7 +291,8 @@
 		document.body.classList.toggle("dense", guests.length > manyGuests);
 		setText(id("guests-title"), "Guests (" + number(guests.length + (d.left_off.guests || 0)) + ")");
 		setText(id("more-guests"), d.left_off.guests ? plural(d.left_off.guests, "more guest", "more guests") + ": filter for some of them." : guests.length === 0 ? (chosen.find ? "No guest, path or service has this in its name." : "Nobody is invited, and nobody has joined.") : "");
-		sync(id("boxes"), guests, (g) => g.guest, (g) => {
+		sync(id("boxes"), byNode(guests, d.left_off.guests), (g) => g.title ? "node\n" + g.title : "guest\n" + g.guest, (g) => {
+			if (g.title) return makeNodeTitle(g);
 			const li = make("li"), box = make("button", "box");
 			box.type = "button";
 			const name = make("bdi", "name"), state = make("span", "state"), mount = make("span", "mount"), services = make("span", "services"), counts = make("span", "counts"), joined = make("span", "joined"), error = make("span", "error"), traffic = make("span", "traffic"), share = make("span", "share");
@@ -298,6 +303,7 @@
 			li.append(box);
 			return li;
 		}, (li, g) => {
+			if (g.title) return updateNodeTitle(li, g);
 			const pressed = chosen.guest === g.guest, text = JSON.stringify([g, pressed, d.traffic_since]);
 			if (li.text === text) return;
 			li.text = text;
@@ -306,7 +312,8 @@
 			const [kind, sign, says] = stateOf(g);
 			setText(state, sign + " " + says);
 			state.className = "state " + kind;
-			setText(mount, g.mount ? "at " + g.mount : g.invites.length ? "invited at " + g.invites[0].uri : "a module, not invited");
+			const where = [g.mount && "at " + g.mount, g.node && "on node " + g.node].filter(Boolean).join(", ");
+			setText(mount, where || (g.invites.length ? "invited at " + g.invites[0].uri : "a module, not invited"));
 			const more = g.service_count - g.services.length;
 			setText(services, g.services.length ? (g.service_count === 1 ? "Service: " : "Services: ") + g.services.join(", ") + (more > 0 ? ", and " + number(more) + " more" : "") : "No services");
 			setText(counts, "asks " + compact(g.asks) + " · is asked " + compact(g.asked) + (g.declined ? " · ◇ declined " + compact(g.declined) : "") + (g.failed + g.refused ? " · ▲ failed " + compact(g.failed + g.refused) : ""));
@@ -319,9 +326,33 @@
 			error.hidden = !g.last_error;
 			setText(error, g.last_error ? "Last error: " + g.last_error : "");
 			joined.hidden = !g.on_line;
-			setText(joined, g.on_line ? "on the line since " + time(g.joined) + (g.replicas > 1 ? ", " + g.replicas + " replicas" : "") + (g.node ? ", on node " + g.node : "") : "");
+			setText(joined, g.on_line ? "on the line since " + time(g.joined) + (g.replicas > 1 ? ", " + g.replicas + " replicas" : "") : "");
 			li.firstChild.setAttribute("aria-pressed", String(pressed));
 		});
+	}
+
+	// byNode returns the guests node by node, each with a title, if some are on other nodes. More may be left off.
+	function byNode(guests, more) {
+		if (!chosen.node && !guests.some((g) => g.node)) return guests;
+		const nodes = [...Map.groupBy(guests, (g) => g.node || "")].sort(([a], [b]) => byName(a, b));
+		return nodes.flatMap(([node, on]) => [{ title: node || thisNode, n: more ? "" : plural(on.length, "guest", "guests") }, ...on]);
+	}
+
+	function makeNodeTitle(node) {
+		const li = make("li", "on-node"), title = make("h3"), button = make("button");
+		button.type = "button";
+		if (node.title === thisNode) button.append("This node");
+		else button.append("Node ", make("bdi", "", node.title));
+		button.addEventListener("click", () => choose("node", node.title));
+		title.append(button, make("span", "number"));
+		li.append(title);
+		return li;
+	}
+
+	function updateNodeTitle(li, node) {
+		const [button, n] = li.firstChild.children;
+		setText(n, node.n);
+		button.setAttribute("aria-pressed", String(chosen.node === node.title));
 	}
 
 	function draw(d) {
@@ -334,9 +365,9 @@
 			d.totals.failed + d.totals.refused ? plural(d.totals.failed + d.totals.refused, "failed reply", "failed replies") : "nothing failed",
 			d.traffic_since ? "traffic since " + time(d.traffic_since) : "",
 		].filter(Boolean).join(" · "));
-		id("chosen").hidden = !chosen.guest && !chosen.service;
-		setText(id("chosen-what"), chosen.guest ? "Only guest" : "Only service");
-		setText(id("chosen-name"), chosen.guest || chosen.service);
+		id("chosen").hidden = !choice();
+		setText(id("chosen-what"), choices[choice()] || "");
+		setText(id("chosen-name"), chosen[choice()] || "");
 		id("pause").setAttribute("aria-pressed", String(paused));
 		drawTroubles(d.guests);
 		drawGuests(d);
@@ -387,7 +418,7 @@
 
 	function choose(kind, name) {
 		const same = chosen[kind] === name;
-		chosen.guest = chosen.service = "";
+		chosen.guest = chosen.service = chosen.node = "";
 		if (!same) chosen[kind] = name;
 		if (shown) draw(shown);
 		again();
@@ -405,6 +436,15 @@
 		}
 	}
 
+	// below returns the button of the next row that has something in the same place, or to the left of it.
+	function below(button, next) {
+		const place = (b) => b.closest("li").getBoundingClientRect(), from = place(button);
+		const row = next.find((b) => Math.abs(place(b).top - from.top) > 1);
+		if (!row) return next.at(-1);
+		const { top } = place(row);
+		return next.filter((b) => Math.abs(place(b).top - top) <= 1).reduce((best, b) => Math.abs(place(b).left - from.left) < Math.abs(place(best).left - from.left) ? b : best);
+	}
+
 	document.addEventListener("keydown", (event) => {
 		if (event.ctrlKey || event.metaKey || event.altKey) return;
 		if (event.key === "/" && document.activeElement !== id("find")) {
@@ -412,19 +452,18 @@
 			id("find").focus();
 			return;
 		}
-		if (event.key === "Escape" && (chosen.guest || chosen.service)) {
-			choose("guest", chosen.guest);
+		if (event.key === "Escape" && choice()) {
+			choose("guest", "");
 			return;
 		}
 		const list = document.activeElement?.closest("[data-roving]");
 		if (!list) return;
 		const buttons = [...list.querySelectorAll("button:not(:disabled)")], at = buttons.indexOf(document.activeElement);
-		const across = list.id === "boxes" ? getComputedStyle(list).gridTemplateColumns.split(" ").length : 1;
 		const columns = ["askers", "services", "answerers"], column = columns.indexOf(list.id);
 		let to;
 		switch (event.key) {
-			case "ArrowDown": to = buttons[Math.min(at + across, buttons.length - 1)]; break;
-			case "ArrowUp": to = buttons[Math.max(at - across, 0)]; break;
+			case "ArrowDown": to = below(buttons[at], buttons.slice(at + 1)); break;
+			case "ArrowUp": to = below(buttons[at], buttons.slice(0, at).reverse()); break;
 			case "ArrowRight": to = column < 0 ? buttons[at + 1] : id(columns[column + 1] || list.id).querySelector("button:not(:disabled)"); break;
 			case "ArrowLeft": to = column < 0 ? buttons[at - 1] : id(columns[column - 1] || list.id).querySelector("button:not(:disabled)"); break;
 			case "Home": to = buttons[0]; break;
@@ -448,7 +487,7 @@
 	});
 	id("controls").addEventListener("submit", (event) => event.preventDefault());
 	id("all").addEventListener("click", () => {
-		choose(chosen.guest ? "guest" : "service", chosen.guest || chosen.service);
+		choose("guest", "");
 		id("find").focus();
 	});
 	id("pause").addEventListener("click", () => {

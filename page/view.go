@@ -6,6 +6,7 @@
 package page
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -18,9 +19,12 @@ import (
 
 // view narrows a document.
 type view struct {
-	find           string // in names and mounts; in lower case
-	guest, service string // whose asks and replies to show
+	find                 string // in names and mounts; in lower case
+	guest, service, node string // whose asks and replies to show
 }
+
+// thisNode is the node of guests that are here, in a request. No other one's name has a space.
+const thisNode = "this node"
 
 var nowhere = context.Background() // where nobody's prefix is known
 
@@ -30,16 +34,16 @@ func viewOf(r *http.Request) (view, error) {
 	if err != nil {
 		return view{}, err
 	}
-	v := view{strings.ToLower(query.Get("find")), query.Get("guest"), query.Get("service")}
-	if max(len(v.find), len(v.guest), len(v.service)) > 2*maxName {
-		return view{}, errors.New("find, guest or service is too long for a name")
+	v := view{strings.ToLower(query.Get("find")), query.Get("guest"), query.Get("service"), query.Get("node")}
+	if max(len(v.find), len(v.guest), len(v.service), len(v.node)) > 2*maxName {
+		return view{}, errors.New("find, guest, service or node is too long for a name")
 	}
 	return v, nil
 }
 
 // query is what viewOf reads.
 func (v view) query() string {
-	return url.Values{"find": {v.find}, "guest": {v.guest}, "service": {v.service}}.Encode()
+	return url.Values{"find": {v.find}, "guest": {v.guest}, "service": {v.service}, "node": {v.node}}.Encode()
 }
 
 func (v view) has(name string) bool {
@@ -47,13 +51,14 @@ func (v view) has(name string) bool {
 }
 
 func (v view) hasGuest(g *guest) bool {
-	return v.has(g.Guest) || v.has(g.Mount) || slices.ContainsFunc(g.services, func(s *service) bool { return v.has(s.Service) })
+	return v.isOn(g) && (v.has(g.Guest) || v.has(g.Mount) || g.Node != "" && v.has(g.Node) || slices.ContainsFunc(g.services, func(s *service) bool { return v.has(s.Service) }))
 }
 
+// isOn reports whether the guest is on the node that is looked at.
+func (v view) isOn(g *guest) bool { return v.node == "" || v.node == cmp.Or(g.Node, thisNode) }
+
 func (v view) hasService(s *service) bool {
-	return (v.service == "" || v.service == s.Service) &&
-		(v.guest == "" || slices.Contains(s.guests, v.guest)) &&
-		(v.has(s.Service) || slices.ContainsFunc(s.guests, v.has))
+	return (v.service == "" || v.service == s.Service) && (v.has(s.Service) || slices.ContainsFunc(s.guests, v.has))
 }
 
 // seen returns the document that is seen so.
@@ -61,24 +66,28 @@ func (s *snapshot) seen(v view) *document {
 	d := s.document
 	d.LeftOff = make(map[string]int)
 	d.Guests = some(s.Guests, maxGuests, d.LeftOff, "guests", v.hasGuest, nil)
-	d.Services = some(s.Services, maxServices, d.LeftOff, "services", v.hasService, nil)
-	asked := make(map[string]bool) // for what the guest asks
-	has := make(map[string]bool)   // what it has
-	if v.guest != "" {
-		for _, a := range s.Askers {
-			asked[a.Service] = asked[a.Service] || a.Guest == v.guest
+	all := v.guest == "" && v.node == ""
+	chosen := make(map[string]bool) // guests
+	asked := make(map[string]bool)  // for what they ask
+	has := make(map[string]bool)    // what they have
+	for _, g := range s.Guests {
+		if all || v.guest != "" && v.guest != g.Guest || !v.isOn(g) {
+			continue
 		}
-		if g := s.guests[v.guest]; g != nil {
-			for _, svc := range g.services {
-				has[svc.Service] = true
-			}
+		chosen[g.Guest] = true
+		for _, svc := range g.services {
+			has[svc.Service] = true
 		}
 	}
+	for _, a := range s.Askers {
+		asked[a.Service] = asked[a.Service] || chosen[a.Guest]
+	}
+	d.Services = some(s.Services, maxServices, d.LeftOff, "services", func(s *service) bool { return (all || has[s.Service]) && v.hasService(s) }, nil)
 	d.Askers = some(s.Askers, maxEdges, d.LeftOff, "askers", func(a asker) bool {
-		return (v.service == "" || a.Service == v.service) && (v.guest == "" || a.Guest == v.guest || has[a.Service]) && (v.has(a.Guest) || v.has(a.Service))
+		return (v.service == "" || a.Service == v.service) && (all || chosen[a.Guest] || has[a.Service]) && (v.has(a.Guest) || v.has(a.Service))
 	}, func(a asker) string { return v.among(a.Guest, a.Service) })
 	d.Replies = some(s.Replies, maxEdges, d.LeftOff, "replies", func(r reply) bool {
-		return (v.service == "" || r.Service == v.service) && (v.guest == "" || r.Guest == v.guest || asked[r.Service]) && (v.has(r.Guest) || v.has(r.Service))
+		return (v.service == "" || r.Service == v.service) && (all || chosen[r.Guest] || asked[r.Service]) && (v.has(r.Guest) || v.has(r.Service))
 	}, func(r reply) string { return v.among(r.Guest, r.Service) })
 	return &d
 }
