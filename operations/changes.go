@@ -21,6 +21,7 @@ type event struct {
 	Time    time.Time `json:"time"`
 	What    string    `json:"event"`
 	Guest   string    `json:"guest,omitempty"`
+	Node    string    `json:"node,omitempty"` // where the guest is, or was, if it is not here
 	Service string    `json:"service,omitempty"`
 	Text    string    `json:"text"`
 
@@ -30,7 +31,11 @@ type event struct {
 // line returns the event as it is printed.
 func (e event) line(terminal admincommand.Terminal) string {
 	line := e.Time.Local().Format(time.DateTime) + gap + terminal.Paint(e.color, fmt.Sprintf("%-19s", e.What))
-	for _, part := range []string{e.Guest, e.Service, e.Text} {
+	where := ""
+	if e.Node != "" {
+		where = onNode(e.Node)
+	}
+	for _, part := range []string{e.Guest, where, e.Service, e.Text} {
 		if part != "" {
 			line += gap + admincommand.Printable(part)
 		}
@@ -73,21 +78,33 @@ func (p *partyJSON) guestChanges(now partyJSON) (events []event) {
 		services := difference(old.Services, g.Services)
 		switch {
 		case !wasThere:
-			events = append(events, event{What: "guest joined", Guest: g.Guest, Text: namesOf(g.Services), color: admincommand.Green})
+			events = append(events, event{What: "guest joined", Guest: g.Guest, Node: g.Node, Text: namesOf(g.Services), color: admincommand.Green})
+			continue
+		case old.Node != g.Node:
+			events = append(events, event{What: "node changed", Guest: g.Guest, Node: g.Node, Text: "not " + onNode(old.Node)})
+		}
+		switch {
 		case renewed[g.Guest]:
-			events = append(events, event{What: "manifest changed", Guest: g.Guest, Text: services})
+			events = append(events, event{What: "manifest changed", Guest: g.Guest, Node: g.Node, Text: services})
 		case services != sameServices:
-			events = append(events, event{What: "services changed", Guest: g.Guest, Text: services})
+			events = append(events, event{What: "services changed", Guest: g.Guest, Node: g.Node, Text: services})
 		case old.Replicas != g.Replicas:
 			events = append(events, event{What: "replicas changed", Guest: g.Guest, Text: fmt.Sprintf("%d, not %d", g.Replicas, old.Replicas)})
 		}
 	}
 	for _, g := range p.Guests {
 		if _, left := before[g.Guest]; left {
-			events = append(events, event{What: "guest left", Guest: g.Guest, color: admincommand.Red})
+			events = append(events, event{What: "guest left", Guest: g.Guest, Node: g.Node, color: admincommand.Red})
 		}
 	}
 	return events
+}
+
+func onNode(node string) string {
+	if node == "" {
+		return "on this node"
+	}
+	return "on node " + node
 }
 
 // inviteChanges tells which invites came to something else than before. That a guest has joined is

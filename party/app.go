@@ -41,7 +41,8 @@ func init() {
 // deleted. A storage that does not answer delays the loading of a config by at most 2 seconds in all.
 //
 // Once the config has started, the app emits these events. The data of all of them has `party`, `guest` and
-// `services`. Events of invites also have `uri`, `status` (0 if nobody answered) and `error`.
+// `services`. Events of invites also have `uri`, `status` (0 if nobody answered) and `error`. Those of guests that
+// are on other nodes of a trunk also have `node`.
 //
 // Event | When
 // ------|-----

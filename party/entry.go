@@ -44,6 +44,7 @@ type Entry struct {
 
 	origins    sync.Map // of scheme and host, to nil: where guests' URLs may lead
 	mounts     sync.Map // of guest to *mount
+	away       sync.Map // of guest to *partyline.Operator, for those of other nodes
 	conditions sync.Map // of guest to func() []Condition
 	statements sync.Map // of guest to func() Statement
 	values     sync.Map // that packages keep for it

@@ -118,9 +118,13 @@ func (q *eventQueue) emit(name string, data func() map[string]any) {
 	q.app.Emit(caddy.Context{Context: q.ctx}, name, data())
 }
 
-// eventData is the data of an event that concerns a guest.
-func (e *Entry) eventData(guest string, services []string) map[string]any {
-	return map[string]any{"party": e.Name(), "guest": guest, "services": slices.Clone(services)}
+// eventData is the data of an event that concerns a guest, which may be on another node.
+func (e *Entry) eventData(guest string, services []string, node string) map[string]any {
+	data := map[string]any{"party": e.Name(), "guest": guest, "services": slices.Clone(services)}
+	if node != "" {
+		data["node"] = node
+	}
+	return data
 }
 
 // observer logs asks at debug level, and tells who comes and goes.
@@ -139,13 +143,19 @@ func (o observer) BeginAsk(guest, service string) func(answered, declined, faile
 func (o observer) GuestJoined(guest string) {
 	o.app.events.add("guest_joined", func() map[string]any {
 		info, _ := o.Guest(guest)
-		return o.eventData(guest, info.Services)
+		return o.eventData(guest, info.Services, info.Node)
 	})
 }
 
 func (o observer) GuestLeft(guest string, services []string) {
-	o.logger.Info("guest left", zap.String("guest", guest), zap.Strings("services", services))
-	o.app.events.add("guest_left", func() map[string]any { return o.eventData(guest, services) })
+	fields := []zap.Field{zap.String("guest", guest), zap.Strings("services", services)}
+	node := ""
+	if operator, ok := o.away.Load(guest); ok {
+		node = operator.(*partyline.Operator).Node()
+		fields = append(fields, zap.String("node", node))
+	}
+	o.logger.Info("guest left", fields...)
+	o.app.events.add("guest_left", func() map[string]any { return o.eventData(guest, services, node) })
 }
 
 // Interface guards

@@ -168,7 +168,7 @@ func (h *Host) tell(info *InviteInfo, operator *partyline.Operator) {
 		return
 	}
 	h.app.events.add("invite_"+string(info.Result), func() map[string]any {
-		data := h.entry.eventData(info.Guest, info.Services)
+		data := h.entry.eventData(info.Guest, info.Services, "")
 		data["uri"], data["status"], data["error"] = info.URI, info.Status, wire.Message(info.Err)
 		return data
 	})

@@ -145,5 +145,8 @@ func (a *App) unlock() {
 // in flight may still ask. It is experimental.
 func (e *Entry) OperatorAway(node, guest string) *partyline.Operator {
 	kept.Hold(&e.app.holds, guestsKept, guestIn{e.Name(), guest})
-	return e.OperatorOn(node, guest)
+	o := e.OperatorOn(node, guest)
+	e.away.Store(guest, o)
+	o.OnLeave(func() { e.away.CompareAndDelete(guest, o) })
+	return o
 }

@@ -14,6 +14,14 @@ func (p *Partyline) OperatorOn(node, guest string) *Operator {
 	return o
 }
 
+// Node returns the node that the operator is on, empty if that is this one. It is experimental.
+func (o *Operator) Node() string {
+	if o == nil {
+		return ""
+	}
+	return o.node
+}
+
 // Here returns an operator with which the same guest, or caller that is not one, asks no guests of other
 // nodes. It cannot connect. It is experimental.
 func (o *Operator) Here() *Operator {
