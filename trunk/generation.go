@@ -6,6 +6,7 @@
 package trunk
 
 import (
+	"crypto/rand"
 	"slices"
 	"strings"
 	"time"
@@ -152,5 +153,30 @@ func (g *generation) end() {
 	l.started = slices.DeleteFunc(l.started, func(other *generation) bool { return other == g })
 	if last := l.current(); last != nil {
 		clear(last.changes)
+	}
+}
+
+// handBack has the link of the running config go on if this one ends before it, since its config has failed to load: the
+// others take that link for one of the past.
+func (l *link) handBack() {
+	var before *link
+	links.Range(func(_, value any) bool {
+		if other := value.(*link); other.settings.Node == l.settings.Node && other.as.Load().began.Before(l.as.Load().began) {
+			before = other
+		}
+		return true
+	})
+	if before == nil {
+		return
+	}
+	goesOn := false
+	before.guarded("a config has failed to load", func() {
+		if goesOn = len(before.started) > 0; goesOn {
+			before.as.Store(&session{rand.Text(), time.Now()})
+			before.beat(time.Now())
+		}
+	})
+	if goesOn {
+		_ = before.nats.FlushTimeout(time.Second)
 	}
 }

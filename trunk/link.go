@@ -33,7 +33,7 @@ type link struct {
 	settings settings
 	logger   *zap.Logger
 	session  string
-	opened   time.Time
+	as       atomic.Pointer[session] // what the others know it as
 	counts   *counts
 	nats     *nats.Conn
 	server   *embeddedServer // nil if NATS is elsewhere
@@ -63,9 +63,10 @@ type link struct {
 
 // newLink returns a link that is not open yet.
 func newLink(s settings, logger *zap.Logger) *link {
-	l := &link{settings: s, logger: logger.With(zap.String("this", s.Node)), session: rand.Text(), opened: time.Now(), counts: newCounts(),
+	l := &link{settings: s, logger: logger.With(zap.String("this", s.Node)), session: rand.Text(), counts: newCounts(),
 		messages: make(chan *nats.Msg, 1<<14), nodes: make(map[string]*node), generations: make(map[*generation]struct{}),
 		announced: announced{guests: make(map[guestKey]announcedGuest)}, over: make(chan struct{})}
+	l.as.Store(&session{l.session, time.Now()})
 	l.ctx, l.end = context.WithCancel(context.Background())
 	l.serving.init()
 	return l
@@ -184,7 +185,8 @@ func (l *link) address() string {
 }
 
 func (l *link) sender() sender {
-	return sender{Node: l.settings.Node, Session: l.session, Process: processID, Address: l.address(), Age: time.Since(l.opened)}
+	as := l.as.Load()
+	return sender{Node: l.settings.Node, Session: as.name, Process: processID, Address: l.address(), Age: time.Since(as.began)}
 }
 
 // publish sends a message of the roster, unless another node may have the name. One that is lost is made good for by the
@@ -221,6 +223,9 @@ func (l *link) run() {
 				l.guarded("it went on", func() { l.forgive(now) })
 			}
 			ticked = now
+			if l.server != nil && now.Sub(beat) >= beatEvery {
+				l.server.renew()
+			}
 			l.guarded("it was time", func() {
 				l.warnUnreachable(now)
 				l.claimName(now)
@@ -317,6 +322,7 @@ func (l *link) Destruct() error {
 		time.Sleep(10 * time.Millisecond)
 	}
 	if l.nats.IsConnected() {
+		l.handBack()
 		l.publish(l.subject("roster"), message{Kind: "bye"})
 		_ = l.nats.FlushTimeout(time.Second)
 	}
@@ -330,7 +336,7 @@ func (l *link) close() (err error) {
 		l.nats.Close()
 	}
 	if l.server != nil {
-		_, err = servers.Delete(l.server.key)
+		err = l.server.release(l.settings)
 	}
 	return err
 }

@@ -18,6 +18,12 @@ const (
 	sameAge  = time.Second // of links: about how long messages take, at most
 )
 
+// session is a link as other nodes know it.
+type session struct {
+	name  string
+	began time.Time
+}
+
 // checkName asks whether another process is a node of that name.
 func (l *link) checkName() error {
 	if !l.nats.IsConnected() {
@@ -69,10 +75,10 @@ func (l *link) meetNamesake(m message) {
 // isYounger reports whether this node is younger than another one. The two come to different results, even if they have
 // started at once.
 func (l *link) isYounger(other sender) bool {
-	if older := other.Age - time.Since(l.opened); older.Abs() > sameAge {
+	if older := other.Age - time.Since(l.as.Load().began); older.Abs() > sameAge {
 		return older > 0
 	}
-	return other.Session < l.session
+	return other.Session < l.as.Load().name
 }
 
 // isOutranked reports whether there is an older node of the same name.

@@ -54,7 +54,7 @@ func (l *link) receive(data []byte, subject string) {
 		l.counts.drop(l.logger, "beat", subject, err)
 		return
 	}
-	if m.From.Session == l.session {
+	if m.From.Session == l.as.Load().name {
 		return
 	}
 	if m.From.Node == l.settings.Node {
@@ -125,6 +125,34 @@ func (l *link) meet(from sender) *node {
 	l.logger.Info("a node has joined the trunk", zap.String("node", n.Node), zap.String("address", n.Address))
 	l.emit("node_joined", n)
 	return n
+}
+
+// inherit takes what the link of the running config knows of the other nodes, until they tell this one: a reload that
+// changes the trunk loses no guest.
+func (l *link) inherit() {
+	var before *link
+	links.Range(func(_, value any) bool {
+		if other := value.(*link); other != l && other.settings.Node == l.settings.Node && other.settings.Subject == l.settings.Subject {
+			before = other
+		}
+		return before == nil
+	})
+	if before == nil {
+		return
+	}
+	before.mu.Lock()
+	defer before.mu.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for name, n := range before.nodes {
+		own := &node{sender: n.sender, asks: n.asks, seen: n.seen, guests: make(map[guestKey]*source), newest: make(map[guestKey]uint64)}
+		own.gone, own.leave = context.WithCancelCause(context.Background())
+		own.latency.Store(n.latency.Load())
+		for key, s := range n.guests {
+			own.guests[key] = &source{own, s.announcement, s.digest, s.parsed}
+		}
+		l.nodes[name] = own
+	}
 }
 
 // renew has a node begin anew without its guests leaving. They are compared with what it says from now on.

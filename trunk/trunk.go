@@ -154,11 +154,14 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	loaded, _, err := links.LoadOrNew(string(encoded), func() (caddy.Destructor, error) { return newLink(a.settings, a.logger), nil })
+	loaded, known, err := links.LoadOrNew(string(encoded), func() (caddy.Destructor, error) { return newLink(a.settings, a.logger), nil })
 	if err != nil {
 		return err
 	}
 	a.key, a.link = string(encoded), loaded.(*link)
+	if !known {
+		a.link.inherit()
+	}
 	events, err := ctx.App("events")
 	if err != nil {
 		return err
