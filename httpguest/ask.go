@@ -83,7 +83,10 @@ type statusError struct {
 }
 
 func (e *statusError) Error() string {
-	if e.Err == nil {
+	switch {
+	case e.Err == nil && e.Status == http.StatusLoopDetected:
+		return "status 508 (loop detected)"
+	case e.Err == nil:
 		return fmt.Sprintf("status %d", e.Status)
 	}
 	return fmt.Sprintf("status %d: %v", e.Status, e.Err)
