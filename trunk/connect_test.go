@@ -5,8 +5,10 @@ package trunk
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -126,6 +128,27 @@ func TestAnEmbeddedServerStartsWithoutAWarning(t *testing.T) {
 	defer servers.Delete(embedded.key)
 	check.ErrorIf(t, !embedded.ReadyForConnections(time.Minute), "it is not ready")
 	check.Equal(t, len(logged.All()), 0)
+}
+
+// TestWhatAnEmbeddedServerLogs has it say the same of each of many connections.
+func TestWhatAnEmbeddedServerLogs(t *testing.T) {
+	core, logged := observer.New(zap.WarnLevel)
+	l := &natsLogger{logger: zap.New(core), logged: make(map[string]time.Time)}
+	for _, id := range []string{"127.0.0.1:1 - rid:14", "127.0.0.1:2 - rid:15", "10.0.0.1:2 - rid:16"} {
+		l.Errorf(id+" - Error flushing: %v", "broken pipe")
+		l.Errorf(id+" - TLS route handshake error: %v", "unknown certificate authority")
+		l.Noticef(id+" - Slow Consumer Detected: MaxPending of %d Exceeded", 7)
+		l.Noticef(id+" - Router connection closed: %v", "duplicate")
+	}
+	l.Fatalf("Error listening on router port: %d - %v", 6222, "in use")
+	l.Fatalf("Error listening on port: %s", "127.0.0.1:65536")
+	var got []string
+	for _, entry := range logged.All() {
+		text := entry.ContextMap()
+		got = append(got, fmt.Sprint(entry.Level, text["error"], text["warning"], text["hint"]))
+	}
+	check.Contains(t, strings.Join(got, "\n"), []string{"broken pipe", "another node is stopped", "unknown certificate", "the same secret", "warn", "Slow Consumer", "in use", "free it"})
+	check.Equal(t, len(got), 4)
 }
 
 // TestWhoTakesTheAddressOfANodeLearnsNothing has a stranger listen where another node is stopped, which the secret alone

@@ -220,7 +220,7 @@ func (l *link) run() {
 		case <-ticker.C:
 			now := time.Now()
 			if late := now.Sub(ticked); !ticked.IsZero() && late > beatEvery { // the process has been stopped for a while
-				l.guarded("it went on", func() { l.forgive(now) })
+				l.guarded("it went on", func() { l.forgive(now, late) })
 			}
 			ticked = now
 			if l.server != nil && now.Sub(beat) >= beatEvery {
@@ -269,7 +269,7 @@ func (l *link) announceChanges() {
 func (l *link) beat(now time.Time) {
 	for _, n := range l.nodes {
 		if now.Sub(n.seen) > silentFor {
-			l.forget(n)
+			l.forget(n, fmt.Sprintf("it has been silent for %v", silentFor))
 		}
 	}
 	if len(l.started) > 0 {
@@ -278,7 +278,8 @@ func (l *link) beat(now time.Time) {
 }
 
 // forgive counts silence from now on.
-func (l *link) forgive(now time.Time) {
+func (l *link) forgive(now time.Time, late time.Duration) {
+	l.logger.Warn("this process was stopped for a while", zap.Duration("for", late), zap.String("hint", "other nodes took it for gone; their guests, and its own, are back soon"))
 	for _, n := range l.nodes {
 		n.seen = now
 	}

@@ -267,6 +267,10 @@ func TestWatchingFollowsGuestsOfOtherNodes(t *testing.T) {
 	c.stop(syscall.SIGKILL)
 	tells("guest left", "shop", "on node c")
 	tells("guest left", "  c  ", "on node c")
+	check.Has(t, a.log.String(), `"why":"it has been silent for 6s"`)
+	b.stop(syscall.SIGTERM)
+	eventually(t, "a knows", func() bool { return len(a.guestsShown()) == 1 })
+	check.Has(t, a.log.String(), `"why":"it said good-bye"`)
 	eventually(t, "a's log says so", func() bool {
 		for line := range strings.Lines(a.log.String()) {
 			if strings.Contains(line, "guest left") && strings.Contains(line, `"shop"`) && strings.Contains(line, `"node":"c"`) {

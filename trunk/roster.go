@@ -72,7 +72,7 @@ func (l *link) take(m message) error {
 	n := l.nodes[m.From.Node]
 	if m.Kind == "bye" {
 		if n != nil && n.Session == m.From.Session {
-			l.forget(n)
+			l.forget(n, "it said good-bye")
 		}
 		return nil
 	}
@@ -171,10 +171,10 @@ func (l *link) renew(n *node, from sender) *node {
 }
 
 // forget removes a node that is gone.
-func (l *link) forget(n *node) {
+func (l *link) forget(n *node, why string) {
 	delete(l.nodes, n.Node)
 	n.leave(&errNodeGone{n.Node})
-	l.logger.Info("a node has left the trunk", zap.String("node", n.Node), zap.String("address", n.Address))
+	l.logger.Info("a node has left the trunk", zap.String("node", n.Node), zap.String("address", n.Address), zap.String("why", why), zap.Int("guests", len(n.guests)))
 	l.apply(slices.Collect(maps.Keys(n.guests))...)
 	l.emit("node_left", n)
 }

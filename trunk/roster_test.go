@@ -257,7 +257,7 @@ func FuzzRosterMessages(f *testing.F) {
 		defer l.mu.Unlock()
 		l.receive(data, "roster")
 		for _, n := range l.nodes {
-			l.forget(n)
+			l.forget(n, "of a test")
 		}
 	})
 }

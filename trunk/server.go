@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -257,19 +258,34 @@ type natsLogger struct {
 	logged map[string]time.Time // when, by format
 }
 
+// ofConnection begins messages about one, whose numbers differ.
+var ofConnection = regexp.MustCompile(`^.*[a-z]id:\d+( - )?`)
+
 func (l *natsLogger) isNew(format string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if time.Since(l.logged[format]) < time.Minute {
+	alike := ofConnection.ReplaceAllString(format, "")
+	if time.Since(l.logged[alike]) < time.Minute {
 		return false
 	}
-	l.logged[format] = time.Now()
+	l.logged[alike] = time.Now()
 	return true
 }
 
+// aboutLogins is in messages about nodes that do not let each other in.
+var aboutLogins = regexp.MustCompile(`(?i)auth|tls|certificate`)
+
 func (l *natsLogger) Errorf(format string, v ...any) {
-	if text := fmt.Sprintf(format, v...); l.isNew(format) {
-		l.logger.Error("the embedded NATS server reports an error", zap.String("error", text), zap.String("hint", "if it is about authentication or authorization, give all nodes the same secret"))
+	text, hint := fmt.Sprintf(format, v...), "another node is stopped, or the network to it: this server tries again and again"
+	if aboutLogins.MatchString(text) {
+		hint = "give all nodes the same secret, or certificates of the same authorities"
+	}
+	l.report(format, text, hint)
+}
+
+func (l *natsLogger) report(format, text, hint string) {
+	if l.isNew(format) {
+		l.logger.Error("the embedded NATS server reports an error", zap.String("error", text), zap.String("hint", hint))
 	}
 }
 
@@ -283,10 +299,17 @@ func (l *natsLogger) Warnf(format string, v ...any) {
 // Fatalf is called for an address that cannot be listened on, which noPort is.
 func (l *natsLogger) Fatalf(format string, v ...any) {
 	if text := fmt.Sprintf(format, v...); !strings.Contains(text, strconv.Itoa(noPort)) {
-		l.Errorf(format, v...)
+		l.report(format, text, "if it is an address that cannot be listened on, free it, or write another one")
 	}
 }
 
-func (l *natsLogger) Noticef(format string, v ...any) { l.logger.Sugar().Debugf(format, v...) }
-func (l *natsLogger) Debugf(string, ...any)           {}
-func (l *natsLogger) Tracef(string, ...any)           {}
+func (l *natsLogger) Noticef(format string, v ...any) {
+	if strings.Contains(format, "Slow Consumer") { // whose messages are lost
+		l.Warnf(format, v...)
+		return
+	}
+	l.logger.Sugar().Debugf(format, v...)
+}
+
+func (l *natsLogger) Debugf(string, ...any) {}
+func (l *natsLogger) Tracef(string, ...any) {}

@@ -52,6 +52,7 @@ func TestANodeThatIsKilledOrStopped(t *testing.T) {
 		check.Equal(t, a.link("b"), "/b/page/5") // it is said by value
 		eventually(t, "b is gone", func() bool { return len(a.guestsShown()) == 2 })
 		b.Process.Signal(syscall.SIGCONT)
+		eventually(t, "b says so", func() bool { return strings.Contains(b.log.String(), "this process was stopped for a while") })
 		trunk.settle()
 		trunk.answersAll()
 
