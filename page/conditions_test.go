@@ -90,6 +90,26 @@ func TestThePageShowsApplicationsInTrouble(t *testing.T) {
 	quiet(t, p)
 }
 
+// TestThePageShowsAnApplicationThatIsDownOnTheLine has one answer with its manifest, and then no more.
+func TestThePageShowsAnApplicationThatIsDownOnTheLine(t *testing.T) {
+	c := partytest.NewCaddyWithAdmin(t)
+	party := partytest.FreshParty()
+	blog := partytest.NewApplication(t, `{"urls": {"home": "/"}}`, http.NotFound)
+	c.Site("wsgi_party_page /party " + party + "\nwsgi_party " + party + " {\ninvite /blog/__invite__/\n" + partytest.Mounted("blog", "", blog) + "}")
+	c.Connected(party, "url", "blog")
+	blog.OnInvite(partytest.Status(502))
+	partytest.Eventually(t, "its invite fails", func() bool {
+		return strings.Contains(c.Call("POST", "/wsgi_party/"+party+"/invite?guest=blog", "").Body, `"result":"failed"`)
+	})
+
+	p := chromium.Open(t).NewPage()
+	p.Visit("http://" + c.Address + "/party")
+	p.Until("document.querySelectorAll('#troubles li').length === 1")
+	check.Contains(t, p.Get("document.querySelector('#troubles .odd').innerText"), []string{"◆ blog is on the line by its last manifest, confirmed ", "/blog/__invite__/: the invite failed, status 502"})
+	check.Has(t, p.Get(boxOf("blog")), "◆ joined, by its last manifest")
+	quiet(t, p)
+}
+
 // TestThePageDrawsSharesOfTraffic has two applications share a site.
 func TestThePageDrawsSharesOfTraffic(t *testing.T) {
 	c := partytest.NewCaddy(t)

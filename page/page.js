@@ -59,11 +59,11 @@
 	function troublesOf(guest) {
 		const troubles = [];
 		for (const i of guest.invites) {
-			if (i.result !== "joined") {
-				const status = i.status ? ", status " + i.status : "";
-				troubles.push({ bad: !guest.on_line, says: guest.on_line ? "is on the line, but not by this invite" : "has not joined", detail: i.uri + ": " + (results[i.result] || i.result) + status, error: i.error, hint: i.hint });
-			} else if (i.old_manifest) {
-				troubles.push({ bad: false, says: "is on the line by its manifest of " + time(i.old_manifest), detail: "Its application does not confirm it now.", error: i.error, hint: i.hint });
+			const came = i.uri + ": " + (results[i.result] || i.result) + (i.status ? ", status " + i.status : "");
+			if (i.old_manifest) {
+				troubles.push({ bad: false, says: "is on the line by its last manifest, confirmed " + time(i.old_manifest), detail: i.result === "joined" ? "Its application does not confirm it now." : came, error: i.error, hint: i.hint });
+			} else if (i.result !== "joined") {
+				troubles.push({ bad: !guest.on_line, says: guest.on_line ? "is on the line, but not by this invite" : "has not joined", detail: came, error: i.error, hint: i.hint });
 			} else if (i.hint) {
 				troubles.push({ bad: false, says: "has joined, with a hint", error: i.error, hint: i.hint });
 			}
@@ -78,7 +78,7 @@
 		if (!guest.on_line) return ["bad", "✕", "not joined"];
 		if (guest.conditions.length > 0) return ["bad", "▲", guest.conditions[0].condition.replaceAll("_", " ")];
 		const i = guest.invites.find((i) => i.result !== "joined" || i.old_manifest || i.hint);
-		if (i) return ["odd", "◆", i.result !== "joined" ? "joined, one invite failed" : i.old_manifest ? "joined, by an old manifest" : "joined, with a hint"];
+		if (i) return ["odd", "◆", i.old_manifest ? "joined, by its last manifest" : i.result !== "joined" ? "joined, one invite failed" : "joined, with a hint"];
 		return ["good", "●", "joined"];
 	}
 
