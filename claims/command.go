@@ -39,7 +39,7 @@ matchers and routes around these are not taken into account.`,
 	party.RegisterCommand(func() *cobra.Command {
 		return &cobra.Command{
 			Use:   "share <party> [<guest> [<n>%]]",
-			Short: "Shows what share of the visitors go to a guest, or sets it until the config is loaded again",
+			Short: "Shows what share of the visitors goes to a guest, or sets it until the config is loaded again",
 			Long: `
 Shows what share of the visitors the matchers with 'claimed_by <guest>' let
 through. With <n>%, sets it in all of these matchers until the config is loaded

@@ -270,3 +270,12 @@ func TestTheSentencesHaveTheirSections(t *testing.T) {
 		seen[s.id], seen[s.what] = true, true
 	}
 }
+
+// TestOneWarningIsOne reads the last line of a report.
+func TestOneWarningIsOne(t *testing.T) {
+	for n, want := range map[int]string{0: "0 warnings,", 1: "1 warning,", 2: "2 warnings,"} {
+		var b strings.Builder
+		check.Must(t, (&Report{Counts: map[Result]int{Warn: n}}).WriteText(&b))
+		check.Has(t, b.String(), want)
+	}
+}

@@ -170,7 +170,7 @@ func (c *checker) parse(a response) bool {
 			c.see("manifest.meant", Warn, what, cmp.Or(advice, "correct it"))
 		}
 	} else {
-		c.see("manifest.meant", OK, "nothing else")
+		c.see("manifest.meant", OK, "nothing")
 	}
 	c.checkBase()
 	return true

@@ -131,7 +131,11 @@ func (r *Report) WriteText(w io.Writer) error {
 			fmt.Fprintf(&b, "      %s\n", line.Write)
 		}
 	}
-	fmt.Fprintf(&b, "\n%d ok, %d failed, %d warnings, %d skipped\n", r.Counts[OK], r.Counts[Fail], r.Counts[Warn], r.Counts[Skip])
+	warnings := "warnings"
+	if r.Counts[Warn] == 1 {
+		warnings = "warning"
+	}
+	fmt.Fprintf(&b, "\n%d ok, %d failed, %d %s, %d skipped\n", r.Counts[OK], r.Counts[Fail], r.Counts[Warn], warnings, r.Counts[Skip])
 	_, err := io.WriteString(w, b.String())
 	return err
 }

@@ -82,7 +82,11 @@ func newInviteTable() *admincommand.Table {
 }
 
 func inviteRow(t *admincommand.Table, i inviteJSON, result admincommand.Colored) {
-	t.Row(i.URI, i.Guest, result, i.Status, seconds(i.Duration), byManifest(i), firstLine(i.Error), i.Hint)
+	var status any = i.Status
+	if i.Status == 0 { // nothing came back
+		status = ""
+	}
+	t.Row(i.URI, i.Guest, result, status, seconds(i.Duration), byManifest(i), firstLine(i.Error), i.Hint)
 }
 
 // byManifest says by the manifest of when a guest is on the line.

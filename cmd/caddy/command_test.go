@@ -489,6 +489,9 @@ func TestGuestsDoNotReachTheTerminal(t *testing.T) {
 		if test.lines < 5 {
 			continue
 		}
+		if !regexp.MustCompile(`/none/__invite__/ +none +not answered +- `).MatchString(stdout) {
+			t.Errorf("%q writes a status where nothing came back:\n%s", test.arguments, stdout)
+		}
 		// What is not an error has a hint in its place.
 		for _, part := range []string{"refused", "come back", "something in front of the guest, such as authentication, may refuse the invite", "not answered", "nothing in the party takes the operator at this path"} {
 			if !strings.Contains(stdout, part) {
