@@ -184,7 +184,7 @@ func (m *mounting) putLink(value string) string {
 			break
 		}
 		b.WriteString(value[:open+1])
-		b.WriteString(m.putURL(value[open+1 : open+length]))
+		b.WriteString(m.putURL(strings.Trim(value[open+1:open+length], " \t"))) // as browsers do
 		value = value[open+length:]
 	}
 	b.WriteString(value)
@@ -207,13 +207,16 @@ func indexUnquoted(s string, c byte) int {
 	return -1
 }
 
-// putRefresh puts the URL of `5; url=/next` under the mount, as browsers read it: the word url and quotes may be missing.
+// putRefresh puts the URL of `5; url=/next` under the mount, as browsers read it: the semicolon, the word url and
+// quotes may be missing.
 func (m *mounting) putRefresh(value string) string {
-	target := strings.TrimLeft(value, "0123456789. \t")
-	if target == "" || target[0] != ';' && target[0] != ',' {
+	behindTime := strings.TrimLeft(strings.TrimLeft(value, " \t"), "0123456789.")
+	target := strings.TrimLeft(behindTime, " \t")
+	if strings.HasPrefix(target, ";") || strings.HasPrefix(target, ",") {
+		target = strings.TrimLeft(target[1:], " \t")
+	} else if target == behindTime { // nothing separates it from the time
 		return value
 	}
-	target = strings.TrimLeft(target[1:], " \t")
 	if len(target) > 3 && strings.EqualFold(target[:3], "url") {
 		if afterEquals, ok := strings.CutPrefix(strings.TrimLeft(target[3:], " \t"), "="); ok {
 			target = strings.TrimLeft(afterEquals, " \t")
