@@ -85,14 +85,28 @@ func (g *Gather) look() everybody {
 	return all
 }
 
-// ask asks these guests, each by itself: none waits for another one, or shares with it how much one ask may collect. It
-// returns what came of it with each.
-func (q *question) ask(ctx context.Context, guests []string) map[string]*result {
-	c := &collected{question: q, guests: guests, results: make(map[string]*result, len(guests))}
-	connected, mayAnswer := q.entry.Services()[q.Service], q.entry.MayAnswer(q.Service, q.payload)
+// collected is what guests have answered so far, of which no more is kept than has room.
+type collected struct {
+	*question
+	guests []string
+	late   func(guest string, r *result) // takes what comes of those that take longer than patience; nil to wait for them
+	lates  sync.WaitGroup
+
+	mu      sync.Mutex
+	results map[string]*result // nil for those that are late
+}
+
+func (q *question) collect(guests []string) *collected {
+	return &collected{question: q, guests: guests, results: make(map[string]*result, len(guests))}
+}
+
+// ask asks the guests, each by itself: none waits for another one, or shares with it how much one ask may collect. It returns what came
+// of it with each.
+func (c *collected) ask(ctx context.Context) map[string]*result {
+	connected, mayAnswer := c.entry.Services()[c.Service], c.entry.MayAnswer(c.Service, c.payload)
 	var group sync.WaitGroup
 	turns := make(chan struct{}, maxAsking)
-	for _, guest := range guests {
+	for _, guest := range c.guests {
 		if slices.Contains(connected, guest) && !slices.Contains(mayAnswer, guest) {
 			c.add(guest, new(result)) // the payload is for another one
 			continue
@@ -100,20 +114,11 @@ func (q *question) ask(ctx context.Context, guests []string) map[string]*result 
 		turns <- struct{}{}
 		group.Go(func() {
 			defer func() { <-turns }()
-			c.add(guest, q.askOne(ctx, guest))
+			c.add(guest, c.reply(ctx, guest))
 		})
 	}
 	group.Wait()
 	return c.results
-}
-
-// collected is what guests have answered so far, of which no more is kept than has room.
-type collected struct {
-	*question
-	guests []string
-
-	mu      sync.Mutex
-	results map[string]*result
 }
 
 func (c *collected) add(guest string, r *result) {
@@ -125,10 +130,29 @@ func (c *collected) add(guest string, r *result) {
 	}
 }
 
-// askOne asks one guest. If it does not reply, it has declined.
-func (q *question) askOne(ctx context.Context, guest string) (r *result) {
+// reply returns what comes of asking a guest, nil if that is late.
+func (c *collected) reply(ctx context.Context, guest string) *result {
+	late := make(chan struct{})
+	timer := time.AfterFunc(patience, sync.OnceFunc(func() { close(late) }))
+	if c.late == nil {
+		return c.askOne(ctx, guest, timer)
+	}
+	came := make(chan *result, 1)
+	go func() { came <- c.askOne(ctx, guest, timer) }()
+	select {
+	case r := <-came:
+		return r
+	case <-late:
+		c.lates.Go(func() { c.late(guest, <-came) })
+		return nil
+	}
+}
+
+// askOne asks one guest. If it does not reply, it has declined. The timer runs while it is waited for.
+func (q *question) askOne(ctx context.Context, guest string, waiting *time.Timer) (r *result) {
 	r = new(result)
 	defer func() {
+		waiting.Stop()
 		if value := recover(); value != nil { // of a method of an answer or error
 			r.err = cmp.Or(r.err, fmt.Errorf("panic: %v", value))
 		}
@@ -137,6 +161,7 @@ func (q *question) askOne(ctx context.Context, guest string) (r *result) {
 		}
 	}()
 	for reply := range q.operator.Only(guest).Replies(ctx, q.Service, q.payload) {
+		waiting.Stop()
 		if _, missing := reply.Err.(*partyline.NoSuchServiceError); missing {
 			reply.Err = errGone
 		}
@@ -146,7 +171,9 @@ func (q *question) askOne(ctx context.Context, guest string) (r *result) {
 		if reply.Err != nil && reply.Err != partyline.ErrHighAndDry {
 			r.err = cmp.Or(r.err, reply.Err)
 		}
+		waiting.Reset(patience)
 	}
+	waiting.Stop()
 	if r.err == nil && len(r.answers) > 0 {
 		r.err = q.check(ctx, guest, r.answers)
 	}
@@ -232,7 +259,7 @@ func (q *question) askNow(ctx context.Context) (*document, error) {
 		}
 	}
 	if len(guests) > 0 {
-		kept = q.ask(party.ForwardOnly(ctx, q.Forward), guests)
+		kept = q.collect(guests).ask(party.ForwardOnly(ctx, q.Forward))
 	}
 	if ctx.Err() == context.Canceled {
 		return nil, ctx.Err()

@@ -35,7 +35,8 @@ func init() {
 // The last good answer of each guest is kept in memory, across reloads, and in Caddy's storage, so the document
 // does not lose an application that restarts. No request waits for a guest whose answer is kept: Gather serves a
 // stale answer at once, and asks for a new one in the background. It asks each guest at most once in the time for
-// which an answer is fresh, however many requests there are.
+// which an answer is fresh, however many requests there are. A guest that takes longer than 5 seconds keeps no request
+// waiting once others have answered, and comes into the document when it answers.
 //
 // Responses have an `ETag`. HEAD and `If-None-Match` are supported. The same answers give the same bytes.
 //

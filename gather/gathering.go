@@ -34,6 +34,7 @@ const (
 	maxSets  = 256      // of one gathering
 	maxKept  = 64 << 20 // bytes of answers, payloads and documents in one gathering, beside the last set used
 	maxTurns = 64       // sets of one gathering whose guests are asked at once
+	maxLate  = 256      // and of which only guests are still asked that take long
 )
 
 // gathering is what is kept of a document, for each payload by itself. Those that were used more than once stay when there
@@ -41,6 +42,7 @@ const (
 type gathering struct {
 	key
 	turns chan struct{} // of those that ask
+	late  chan struct{} // of those that wait for guests that take long
 
 	mu         sync.Mutex
 	sets       map[setKey]*list.Element // of used and once
@@ -52,7 +54,7 @@ type gathering struct {
 type setKey [sha256.Size]byte
 
 var gatherings = kept.New(func(k key) *gathering {
-	return &gathering{key: k, turns: make(chan struct{}, maxTurns), sets: make(map[setKey]*list.Element)}
+	return &gathering{key: k, turns: make(chan struct{}, maxTurns), late: make(chan struct{}, maxLate), sets: make(map[setKey]*list.Element)}
 }, nil)
 
 // set returns what is kept for the payload, and for the prefixes of whoever asks in that context.

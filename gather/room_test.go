@@ -165,6 +165,24 @@ func TestEachGuestIsAskedByItself(t *testing.T) {
 	g.expect("[1,2,3]")
 }
 
+// TestAGuestThatHangsKeepsNobodysAnswersFromChanging has one never answer again, where answers are kept for shorter than that.
+func TestAGuestThatHangsKeepsNobodysAnswersFromChanging(t *testing.T) {
+	g := newGuests(t)
+	hangs := make(chan struct{})
+	g.on("one", 1)
+	g.on("hangs", 1)
+	g.serve("cache 1s 0s\nas map\nabsent note", "hangs", "one")
+	g.expect(`{"hangs":1,"one":1}`)
+	g.on("hangs", func(context.Context, any) (any, error) { <-hangs; return 2, nil })
+	for i := range 3 {
+		g.on("one", fmt.Sprint("changed ", i))
+		g.becomes(fmt.Sprintf(`{"hangs":null,"one":"changed %d"}`, i))
+	}
+	check.Equal(t, g.times("hangs"), 2, "asks of the one that hangs")
+	close(hangs)
+	g.becomes(`{"hangs":2,"one":"changed 2"}`)
+}
+
 // TestOneGuestCannotUseUpWhatAnAskCollects has an application answer first, with as much as one ask collects from all.
 func TestOneGuestCannotUseUpWhatAnAskCollects(t *testing.T) {
 	g := newGuests(t)

@@ -6,19 +6,13 @@
 package gather
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/wsgiparty/wsgiparty/party"
-	"go.uber.org/zap"
 )
 
 // set is what is known of each guest.
@@ -51,6 +45,7 @@ type known struct {
 	got    time.Time // when they were asked for
 	tried  time.Time // when it was asked last; zero if it is to be asked
 	asking bool
+	late   bool      // others that were asked with it have answered long ago
 	failed bool      // when it was asked last
 	why    string    // without digits: counts and ports change
 	stored time.Time // when these answers were asked for again that are stored
@@ -95,7 +90,7 @@ func (s *set) renew(q *question, now time.Time, current line, w *waiting) *docum
 	}
 	missing, enough := false, false
 	for name, k := range s.guests {
-		missing = missing || !k.has() && !k.failed && (k.asking || slices.Contains(due, name))
+		missing = missing || !k.has() && !k.failed && !k.late && (k.asking || slices.Contains(due, name))
 		enough = enough || k.has()
 	}
 	if missing && w.most > 0 {
@@ -159,117 +154,11 @@ func (s *set) due(now time.Time) (due []string) {
 	return due
 }
 
-// ask has these guests asked, behind whoever waits for the flight.
-func (s *set) ask(q *question, due []string, now time.Time) {
-	tried := make(map[string]time.Time, len(due))
-	for _, name := range due {
-		k := s.guests[name]
-		tried[name] = k.tried
-		k.asking, k.tried = true, now
-	}
-	s.flight = make(chan struct{})
-	s.asking.Store(true)
-	q = &question{Gather: q.Gather, payload: q.payload, origin: q.origin}
-	go s.fly(q, due, tried)
-}
-
-func (s *set) fly(q *question, due []string, tried map[string]time.Time) {
-	results := make(map[string]*result)
-	defer func() {
-		if value := recover(); value != nil {
-			q.logger.Error("panic while a document is gathered", zap.String("party", q.Party), zap.String("service", q.Service), zap.Any("panic", value))
-		}
-		<-s.gathering.turns
-		write := s.land(q, due, results, tried)
-		if s.stored {
-			s.store(q, write)
-		}
-	}()
-	ctx, cancel := context.WithTimeoutCause(s.ctx, askTimeout, fmt.Errorf("it took longer than %v", askTimeout))
-	defer cancel()
-	maps.Copy(results, q.ask(ctx, due))
-}
-
-// land takes down what came of asking.
-func (s *set) land(q *question, due []string, results map[string]*result, tried map[string]time.Time) (write []string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now, version := time.Now(), s.version
-	s.fit(q, results)
-	for _, g := range due {
-		k := s.guests[g]
-		if k == nil {
-			continue // it has gone
-		}
-		k.asking = false
-		r := results[g]
-		if r == nil {
-			r = &result{err: errNotAsked}
-		}
-		if r.err != nil && q.entry.Ended() {
-			k.tried = tried[g] // nobody knows what it would have answered
-			continue
-		}
-		if r.err != nil {
-			k.fail(q, g, r.err)
-			continue
-		}
-		if !k.has() || !sameAnswers(k.last.answers, r.answers) {
-			s.version++
-			k.stored = time.Time{}
-		}
-		k.last, k.got, k.failed = *r, now, false
-		write = append(write, g)
-	}
-	if s.version != version {
-		s.changed.Store(true) // the next request has another document made, whatever time its own had
-	}
-	close(s.flight)
-	s.flight, s.landed = nil, now
-	s.asking.Store(false)
-	s.resized()
-	return write
-}
-
-// fit has no more be known of the guests than has room, with these results.
-func (s *set) fit(q *question, results map[string]*result) {
-	var guests []string
-	for _, g := range s.all.guests {
-		guests = append(guests, g.name)
-	}
-	answered := func(guest string) bool { return results[guest] != nil && results[guest].err == nil }
-	size := func(guest string) int {
-		if answered(guest) {
-			return results[guest].size()
-		}
-		return s.guests[guest].last.size()
-	}
-	for {
-		out := tooLong(guests, size, s.gathering.maxResponse)
-		if len(out) == 0 {
-			return
-		}
-		for _, guest := range out {
-			if answered(guest) {
-				results[guest] = &result{err: q.noRoom()}
-				continue
-			}
-			s.forget(s.guests[guest])
-			s.guests[guest].fail(q, guest, q.noRoom())
-		}
-	}
-}
-
 // forget forgets what a guest has answered.
 func (s *set) forget(k *known) {
 	k.got, k.last.answers = time.Time{}, nil
 	s.version++
-}
-
-var errNotAsked = errors.New("it could not be asked")
-
-func sameAnswers(a, b []json.RawMessage) bool {
-	return slices.EqualFunc(a, b, func(a, b json.RawMessage) bool { return bytes.Equal(a, b) })
+	s.changed.Store(true)
 }
 
 // current returns the document of what is known now. Its time is that until the next guest is to be asked, or forgotten.

@@ -49,7 +49,7 @@ type waiting struct {
 	timer   *time.Timer
 }
 
-// patience is how long a request waits for a guest that is new, where others have answered.
+// patience is how long a request waits for a guest, where others have answered.
 const patience = 5 * time.Second
 
 func (w *waiting) wait(ctx context.Context, s *set) error {
@@ -115,7 +115,7 @@ func (s *set) askWithin(ctx context.Context, q *question) *document {
 	}
 	s.mu.Unlock()
 	if len(missing) > 0 {
-		maps.Copy(kept, q.ask(party.ForwardOnly(ctx, q.Forward), missing))
+		maps.Copy(kept, q.collect(missing).ask(party.ForwardOnly(ctx, q.Forward)))
 	}
 	return q.build(ctx, all, func(name string) *result { return kept[name] })
 }
