@@ -84,7 +84,8 @@ func (a *away) ask(ctx context.Context, service string, payload any) (any, error
 	}
 }
 
-// nextSource returns the quickest of the nodes that have the guest under that service, and have not been asked yet.
+// nextSource returns the quickest of the nodes that have the guest under that service, and have not been asked yet. One
+// whose guest has never been asked is first, since it may be quicker, and one whose guest has failed last.
 func (a *away) nextSource(service string, asked map[string]bool) *source {
 	a.link.mu.Lock()
 	defer a.link.mu.Unlock()
@@ -95,7 +96,7 @@ func (a *away) nextSource(service string, asked map[string]bool) *source {
 		if s == nil || asked[s.Session] || !slices.Contains(s.Services, service) {
 			continue
 		}
-		if latency := cmp.Or(s.latency.Load(), math.MaxInt64); next == nil || latency < least || latency == least && s.Node < next.Node {
+		if latency := s.latency.Load(); next == nil || latency < least || latency == least && s.Node < next.Node {
 			next, least = s, latency
 		}
 	}
@@ -130,10 +131,19 @@ func (a *away) askNode(ctx context.Context, s *source, service string, payload [
 	defer end()
 	defer context.AfterFunc(s.gone, end)()
 	began := time.Now()
+	defer func() {
+		switch took := int64(time.Since(began)); {
+		case err == nil || err == partyline.ErrHighAndDry:
+			s.latency.Store(took)
+		case ctx.Err() != nil: // nobody waits for what it would have answered
+			s.latency.Store(max(took, s.latency.Load()))
+		case err != partyline.ErrLoop:
+			s.latency.Store(math.MaxInt64)
+		}
+	}()
 	l.counts.add(kindAsk, sent)
 	response, err := l.nats.RequestMsgWithContext(waiting, &nats.Msg{Subject: s.asks, Data: data})
 	if err == nil {
-		s.latency.Store(int64(time.Since(began)))
 		return a.take(ctx, s, response.Data)
 	}
 	if errors.Is(err, nats.ErrNoResponders) {

@@ -24,22 +24,22 @@ import (
 // node is another node.
 type node struct {
 	sender
-	asks    string // subject of asks of its guests
-	seen    time.Time
-	wanted  time.Time // when it was last asked for all of its guests
-	guests  map[guestKey]*source
-	newest  map[guestKey]uint64 // versions, also of guests that have left
-	gone    context.Context     // ends when it is gone
-	leave   context.CancelCauseFunc
-	latency atomic.Int64 // of its last answer, in nanoseconds; 0 before
+	asks   string // subject of asks of its guests
+	seen   time.Time
+	wanted time.Time // when it was last asked for all of its guests
+	guests map[guestKey]*source
+	newest map[guestKey]uint64 // versions, also of guests that have left
+	gone   context.Context     // ends when it is gone
+	leave  context.CancelCauseFunc
 }
 
 // source is a guest as one other node has announced it.
 type source struct {
 	*node
 	announcement
-	digest string
-	parsed *manifest.Manifest // never nil
+	digest  string
+	parsed  *manifest.Manifest // never nil
+	latency *atomic.Int64      // of its last reply, in nanoseconds: 0 before, the most if it failed
 }
 
 // errNodeGone says that a node has left, or is silent.
@@ -147,9 +147,8 @@ func (l *link) inherit() {
 	for name, n := range before.nodes {
 		own := &node{sender: n.sender, asks: n.asks, seen: n.seen, guests: make(map[guestKey]*source), newest: make(map[guestKey]uint64)}
 		own.gone, own.leave = context.WithCancelCause(context.Background())
-		own.latency.Store(n.latency.Load())
 		for key, s := range n.guests {
-			own.guests[key] = &source{own, s.announcement, s.digest, s.parsed}
+			own.guests[key] = &source{own, s.announcement, s.digest, s.parsed, s.latency}
 		}
 		l.nodes[name] = own
 	}
@@ -163,7 +162,7 @@ func (l *link) renew(n *node, from sender) *node {
 		renewed.gone, renewed.leave = context.WithCancelCause(context.Background())
 	}
 	for key, s := range n.guests {
-		renewed.guests[key] = &source{renewed, s.announcement, s.digest, s.parsed}
+		renewed.guests[key] = &source{renewed, s.announcement, s.digest, s.parsed, s.latency}
 	}
 	l.nodes[from.Node] = renewed
 	l.apply(slices.Collect(maps.Keys(renewed.guests))...)
@@ -219,6 +218,9 @@ func (l *link) takeGuest(n *node, m message) error {
 	if len(n.newest) >= 2*maxGuests { // mostly of those that have left
 		n.newest = make(map[guestKey]uint64)
 	}
+	if last != nil {
+		s.latency = last.latency
+	}
 	n.newest[key], n.guests[key] = m.Version, s
 	if last == nil || last.digest != s.digest {
 		l.apply(key)
@@ -246,7 +248,7 @@ func (n *node) parse(key guestKey, m message) (*source, error) {
 	if err := says.Mount.Check(); err != nil {
 		return nil, fmt.Errorf("the mount of guest %q: %w", key.guest, err)
 	}
-	s := &source{n, *says, m.Digest, new(manifest.Manifest)}
+	s := &source{n, *says, m.Digest, new(manifest.Manifest), new(atomic.Int64)}
 	if len(says.Manifest) > 0 {
 		var err error
 		if s.parsed, err = manifest.Parse(says.Manifest); err != nil {

@@ -34,8 +34,9 @@ const appName = "wsgi_party_trunk"
 // an existing one or one that is embedded in each of them. One of `nats` and `embedded` is required.
 //
 // A guest that is here and on another node is asked here. If a guest is only on other nodes, the one is asked whose last
-// answer was quickest. What guests say by value, such as the URLs of their pages, is answered without a message. A node
-// that is silent for 6 seconds has left, with all its guests.
+// answer was quickest; one where it has not been asked yet comes first, one where it has failed last. What guests
+// say by value, such as the URLs of their pages, is answered without a message. A node that is silent for 6 seconds has
+// left, with all its guests.
 //
 // Once the config has started, the app emits the events `node_joined` and `node_left`, with the data `node` and
 // `address`. Caddy's metrics include these:
