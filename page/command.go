@@ -47,6 +47,9 @@ request to its admin API.`,
 const maxDocument = 64 << 20 // far more than it has
 
 func commandPage(fl caddycmd.Flags) error {
+	if fl.Bool("json") {
+		return fmt.Errorf("page serves a page and prints no JSON: leave --json out, or see `caddy wsgi-party show %s --json`", fl.Arg(0))
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	getter, err := admincommand.Getter(fl)

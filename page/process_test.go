@@ -115,6 +115,10 @@ func TestOpenPagesAndACaddyThatReloadsAndStops(t *testing.T) {
 	// The command, by address and by config, names what there is, and tells of what there is not.
 	output, err := caddyCommand(ctx, t, "wsgi-party", "page", "mian", "--address", c.admin).Output()
 	check.ErrorIf(t, err == nil, string(output))
+	soon, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	output, err = caddyCommand(soon, t, "wsgi-party", "page", "main", "--json", "--address", c.admin).Output()
+	check.ErrorIf(t, err == nil || len(output) > 0, "--json: %v %s", err, output)
 	address, shown := c.show(ctx, t)
 	host, path, _ := strings.Cut(strings.TrimPrefix(address, "http://"), "/")
 	check.ErrorIf(t, len(path) < 33, address, "can be guessed")
