@@ -143,7 +143,7 @@ func TestFlaskApplicationsAreGuestsOfOneParty(t *testing.T) {
 // where they lead to its own pages. Links to it have the host of its invite.
 func TestAFlaskPageWithFiftyLinks(t *testing.T) {
 	f := newFrameworks(t)
-	blog, shop := newGuest(t, "blog", "").underGunicornOf("flask_blog:app", "--workers", "1", "--threads", "2"), newGuest(t, "shop", "").underFlaskRun()
+	blog, shop := newGuest(t, "blog", "").underGunicornOf("flask_blog:app", "--workers", "1", "--threads", "40"), newGuest(t, "shop", "").underFlaskRun()
 	f.load([]*guest{blog}, shop)
 	f.is(map[string]string{"/shop/items/7": `[7,"/shop/items/7","ORIGIN/blog/posts/x","#"]`, "/blog/template": "/shop/items/7#%22"})
 	took := func(page string) func() time.Duration {
