@@ -6,12 +6,15 @@ package gather_test
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/wsgiparty/wsgiparty"
+	"github.com/wsgiparty/wsgiparty/gather"
 	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/kept"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
@@ -37,6 +40,33 @@ func TestTheLongestAnswersGiveWay(t *testing.T) {
 		failed := partytest.LogEntries(t, "guest failed")
 		check.Equal(t, len(failed), 2)
 		check.Has(t, failed[0]["error"].(string), "longer than max_response, 1048576 bytes, and this is one of the longest")
+	}
+}
+
+// TestAnEqualShareIsNeverLost has guests answer with any lengths, in any order.
+func TestAnEqualShareIsNeverLost(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 2000 {
+		room, sizes := int64(random.IntN(1000)), make(map[string]int)
+		var guests []string
+		for i := range 1 + random.IntN(8) {
+			guests = append(guests, fmt.Sprint(i))
+			sizes[guests[i]] = random.IntN(1 + random.IntN(1000))
+		}
+		have := gather.Collected(room, guests, sizes, guests)
+		order := slices.Clone(guests)
+		random.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
+		check.Slices(t, gather.Collected(room, guests, sizes, order), have, room, sizes, order)
+		total, longest := int64(0), 0
+		for _, guest := range have {
+			total += int64(sizes[guest])
+			longest = max(longest, sizes[guest])
+		}
+		check.ErrorIf(t, total > room, "%d bytes in a room of %d", total, room)
+		for _, guest := range guests {
+			out := !slices.Contains(have, guest)
+			check.ErrorIf(t, out && (int64(sizes[guest]) <= room/int64(len(guests)) || sizes[guest] < longest || total+int64(sizes[guest]) <= room), "%s gives way: %v in a room of %d has %v", guest, sizes, room, have)
+		}
 	}
 }
 
