@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -170,8 +171,11 @@ func removeDotSegments(path string) string {
 	return "/" + strings.Join(kept, "/")
 }
 
+// linkAnchor matches what says whose link it is. No quoted text has one in it, for its quotes are escaped.
+var linkAnchor = regexp.MustCompile(`(?i);\s*anchor\s*=\s*"[^"\\]*"`)
+
 // putLink puts the targets of a Link header (RFC 8288) under the mount: what stands in angle brackets, but not
-// in quotes.
+// in quotes. So it does with their anchors.
 func (m *mounting) putLink(value string) string {
 	var b strings.Builder
 	for value != "" {
@@ -188,7 +192,10 @@ func (m *mounting) putLink(value string) string {
 		value = value[open+length:]
 	}
 	b.WriteString(value)
-	return b.String()
+	return linkAnchor.ReplaceAllStringFunc(b.String(), func(anchor string) string {
+		start := strings.IndexByte(anchor, '"') + 1
+		return anchor[:start] + m.putURL(anchor[start:len(anchor)-1]) + `"`
+	})
 }
 
 // indexUnquoted returns where the first c is that does not stand in quotes, or -1.

@@ -63,6 +63,8 @@ var mounted = []struct{ header, answered, want string }{
 		`</blog/style.css>; rel=preload, </blog/script.js>;rel="preload; <x>", <https://example.com/>; rel=me, <p2>; rel="next"`},
 	{"Link", `</a,b>; title="\"</c>\""`, `</blog/a,b>; title="\"</c>\""`},
 	{"Link", "</open", "</open"},
+	{"Link", `</a>; rel=x; anchor="/b", <c>; Anchor = "https://localhost/d"; rel=x`, `</blog/a>; rel=x; anchor="/blog/b", <c>; Anchor = "https://localhost/blog/d"; rel=x`},
+	{"Link", `</a>; anchor="#b"; title="; anchor=\"/c\""`, `</blog/a>; anchor="#b"; title="; anchor=\"/c\""`},
 	{"Link", "< /a >; rel=x", "</blog/a>; rel=x"},
 	{"Refresh", "5; url=/next", "5; url=/blog/next"},
 	{"Refresh", "0;URL='/next'", "0;URL='/blog/next'"},
