@@ -6,15 +6,22 @@ package trunk
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/wsgiparty/wsgiparty/internal/check"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
+	"github.com/wsgiparty/wsgiparty/internal/testport"
+	"github.com/wsgiparty/wsgiparty/party"
+	"github.com/wsgiparty/wsgiparty/partyline"
 )
 
 // TestEventsSayOnWhichNodeAGuestIs has guests of another node come, change, and go with their node, while this one reloads.
@@ -28,9 +35,12 @@ func TestEventsSayOnWhichNodeAGuestIs(t *testing.T) {
 	})
 	expect := func(want ...string) {
 		t.Helper()
-		for _, want := range want {
-			check.Equal(t, <-events, want)
+		var got []string
+		for range want {
+			got = append(got, <-events)
 		}
+		slices.Sort(got) // the party's app and the trunk's emit their own
+		check.Slices(t, got, want)
 	}
 	c := partytest.NewCaddy(t)
 	load := func(directives string) {
@@ -48,7 +58,7 @@ func TestEventsSayOnWhichNodeAGuestIs(t *testing.T) {
 		publish("roster", fmt.Sprintf(`{"kind": "guest", "party": "main", "guest": "shop", "version": %d, "digest": "%d", "says": {"services": [%s]}, %s}`, version, version, services, from))
 	}
 	says(1, `"price"`)
-	expect("node_joined <nil> <nil> far", "guest_joined shop [price] far")
+	expect("guest_joined shop [price] far", "node_joined <nil> <nil> far")
 	says(2, `"price", "stock"`) // which is no event
 	publish("roster", `{"kind": "guest", "party": "main", "guest": "shop", "version": 3, `+from+`}`)
 	expect("guest_left shop [price stock] far")
@@ -60,8 +70,7 @@ func TestEventsSayOnWhichNodeAGuestIs(t *testing.T) {
 	// The node is restarted, and has the same guest: nothing has happened.
 	publish("roster", `{"kind": "guest", "party": "main", "guest": "shop", "version": 1, "digest": "4", "says": {"services": ["price"]}, "from": {"node": "far", "session": "t", "process": "p", "age": 0}}`)
 	publish("roster", `{"kind": "bye", "from": {"node": "far", "session": "t", "process": "p"}}`)
-	left := []string{<-events, <-events} // the app and the trunk emit their own
-	check.Contains(t, strings.Join(left, "\n"), []string{"guest_left shop [price] far", "node_left <nil> <nil> far"})
+	expect("guest_left shop [price] far", "node_left <nil> <nil> far")
 	for _, entry := range partytest.LogEntries(t, "guest left") {
 		check.Equal(t, entry["node"], any("far"))
 	}
@@ -100,4 +109,69 @@ func TestAnEmbeddedServerTakesOtherSettings(t *testing.T) {
 	check.ErrorIf(t, here.Stats().Reconnects > 0 || !here.IsConnected(), "this process has lost its connection")
 	check.Must(t, second.release(next))
 	check.ErrorIf(t, first.Running(), "it runs on")
+}
+
+// TestAnEmbeddedServerOpensNoPortForClients unless the settings have one.
+func TestAnEmbeddedServerOpensNoPortForClients(t *testing.T) {
+	for what, of := range map[string]Embedded{"nothing": {}, "a cluster": {Cluster: testport.Address(t)}, "a port": {Listen: testport.Address(t)}} {
+		s := settings{Node: "a", Subject: "x", Secret: testSecret, Embedded: &of}
+		e, err := embed(s, zap.NewNop())
+		check.Must(t, err)
+		c, err := connect(s, e.Server, zap.NewNop())
+		check.Must(t, err)
+		c.Close()
+		partytest.Eventually(t, "it listens where it has "+what, func() bool {
+			return (e.Addr() != nil || of.Listen == "") && (e.ClusterAddr() != nil || of.Cluster == "")
+		})
+		check.ErrorIf(t, e.Addr() != nil && of.Listen == "", "with %s it listens for clients at %v", what, e.Addr())
+		check.ErrorIf(t, e.ClusterAddr() != nil && of.Cluster == "", "with %s it listens for servers at %v", what, e.ClusterAddr())
+		check.Must(t, e.release(s))
+	}
+}
+
+// TestWhatIsTooMuchIsNotAnnounced has a guest have one service too many. Its node says so once, and the other one nothing.
+func TestWhatIsTooMuchIsNotAnnounced(t *testing.T) {
+	server, client := listening(t)
+	core, logged := observer.New(zap.WarnLevel)
+	many := make(map[string]partyline.Handler)
+	for i := range maxServices + 1 {
+		many[fmt.Sprint("s", i)] = pong
+	}
+	ctx := partytest.ProvisionContext(t)
+	app, err := party.AppOf(ctx)
+	check.Must(t, err)
+	l := newLink(server, zap.New(core))
+	check.Must(t, l.open())
+	t.Cleanup(func() { check.Must(t, l.Destruct()) })
+	g := newGeneration(l, app, zap.NewNop(), func(string, map[string]any) {})
+	t.Cleanup(g.end)
+	app.OnParty(g.add)
+	joins(t, ctx, "blog", map[string]partyline.Handler{"x": pong})
+	joins(t, ctx, "many", many)
+	joins(t, ctx, "shop", map[string]partyline.Handler{"x": pong})
+	check.Must(t, l.start(g))
+	client.Node = "n1"
+	n1 := newTestNode(t, client, func(ctx caddy.Context) { joins(t, ctx, "asker", nil) })
+	partytest.Eventually(t, "n1 knows the others", func() bool { return n1.knows("blog") && n1.knows("shop") })
+	check.ErrorIf(t, n1.knows("many"), "it was announced")
+	for range 3 {
+		joins(t, ctx, "shop", map[string]partyline.Handler{"x": pong})
+		time.Sleep(2 * gatherFor)
+	}
+	warnings := logged.FilterMessage("a guest is not announced to other nodes").All()
+	check.Equal(t, len(warnings), 1)
+	check.Equal(t, warnings[0].ContextMap()["guest"], any("many"))
+}
+
+func TestWhatIsDroppedIsLoggedOnceAMinute(t *testing.T) {
+	core, logged := observer.New(zap.WarnLevel)
+	c := newCounts()
+	for range 1000 {
+		c.drop(zap.New(core), kindAsk, "x", errors.New("nonsense"))
+	}
+	check.Equal(t, len(logged.All()), 1)
+	check.Equal(t, c.of[[2]string{kindAsk, dropped}].Load(), 1000)
+	c.logged = c.logged.Add(-time.Minute)
+	c.drop(zap.New(core), kindAsk, "x", errors.New("nonsense"))
+	check.Equal(t, logged.All()[1].ContextMap()["messages"], any(int64(1000)))
 }

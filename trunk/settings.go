@@ -25,6 +25,7 @@ type settings struct {
 	Servers     []string
 	Credentials string
 	NKey        string
+	NKeyIs      string // digest of its file, which a reload reads again
 	User        string
 	Password    string
 	Token       string
@@ -102,6 +103,9 @@ func (a *App) resolve() (s settings, err error) {
 	}
 	if r.err != nil {
 		return s, r.err
+	}
+	if seed, err := os.ReadFile(s.NKey); err == nil {
+		s.NKeyIs = digestOf(seed)
 	}
 	for _, check := range []func(settings) error{checkNode, a.checkServers, a.checkCredentials, checkEmbedded, checkOrigins} {
 		if err := check(s); err != nil {

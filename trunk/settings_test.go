@@ -4,7 +4,9 @@
 package trunk
 
 import (
+	"encoding/json"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -86,4 +88,23 @@ func TestWhatATrunkMaySay(t *testing.T) {
 		_, err = a.resolve()
 		check.ErrorIf(t, err != nil, "%q: %v", options, err)
 	}
+}
+
+// TestAReloadReadsAnNKeyAgain has a file of the same name have another seed: a link of its own connects with it.
+func TestAReloadReadsAnNKeyAgain(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "node.nk")
+	resolved := func(seed string) settings {
+		check.Must(t, os.WriteFile(file, []byte(seed), 0o600))
+		a, err := parse(t, "nats nats://h\nnkey "+file)
+		check.Must(t, err)
+		s, err := a.resolve()
+		check.Must(t, err)
+		return s
+	}
+	first, again, next := resolved("SUA1"), resolved("SUA1"), resolved("SUA2")
+	check.ErrorIf(t, first.NKeyIs != again.NKeyIs, "a reload is a change")
+	check.ErrorIf(t, first.NKeyIs == next.NKeyIs, "a reload is no change")
+	encoded, err := json.Marshal(next)
+	check.Must(t, err)
+	check.ErrorIf(t, strings.Contains(string(encoded), "SUA2"), "the seed is in the settings")
 }
