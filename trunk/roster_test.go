@@ -79,7 +79,10 @@ func joins(t testing.TB, ctx caddy.Context, guest string, handlers map[string]pa
 
 func (n *testNode) line() *partyline.Partyline { return n.app.Entry("main").Partyline }
 
+// knows reports whether a guest is on the line of the node, with all of its services.
 func (n *testNode) knows(guest string) bool {
+	n.mu.Lock() // else it may be connected right now
+	defer n.mu.Unlock()
 	_, ok := n.line().Guest(guest)
 	return ok
 }
