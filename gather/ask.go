@@ -134,11 +134,15 @@ func (c *collected) add(guest string, r *result) {
 func (c *collected) reply(ctx context.Context, guest string) *result {
 	late := make(chan struct{})
 	timer := time.AfterFunc(patience, sync.OnceFunc(func() { close(late) }))
-	if c.late == nil {
-		return c.askOne(ctx, guest, timer)
-	}
 	came := make(chan *result, 1)
-	go func() { came <- c.askOne(ctx, guest, timer) }()
+	go func() {
+		r := &result{err: errNotAsked}
+		defer func() { came <- r }() // also if a handler ends its goroutine
+		r = c.askOne(ctx, guest, timer)
+	}()
+	if c.late == nil {
+		return <-came
+	}
 	select {
 	case r := <-came:
 		return r

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -211,6 +212,17 @@ func TestAGuestThatHangsKeepsNobodysAnswersFromChanging(t *testing.T) {
 	check.Equal(t, g.times("hangs"), 2, "asks of the one that hangs")
 	close(hangs)
 	g.becomes(`{"hangs":2,"one":"changed 2"}`)
+}
+
+// TestAGuestThatEndsItsGoroutineIsAbsent has its handler do so, which no recover sees.
+func TestAGuestThatEndsItsGoroutineIsAbsent(t *testing.T) {
+	for _, options := range []string{"", "\ncache off"} {
+		g := newGuests(t)
+		g.on("one", 1)
+		g.on("ends", func(context.Context, any) (any, error) { runtime.Goexit(); return nil, nil })
+		g.serve("as map\nabsent note"+options, "ends", "one")
+		g.expect(`{"ends":null,"one":1}`)
+	}
 }
 
 // TestOneGuestCannotUseUpWhatAnAskCollects has an application answer first, with as much as one ask collects from all.
