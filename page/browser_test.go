@@ -40,7 +40,7 @@ func TestAVisitorClicksThroughThePage(t *testing.T) {
 	for expression, want := range map[string]string{
 		"document.getElementById('party').textContent":                                                    party,
 		"document.querySelector('#troubles .title').textContent":                                          "▲ wiki has not joined",
-		"document.querySelector('#troubles .hint').textContent":                                           "nothing in the party takes the operator at this path: correct the invite's URI, or mount a guest there",
+		"document.querySelector('#troubles .hint').textContent":                                           "no guest is at this path: correct the invite's URI, or mount a guest there, such as `wsgi_party_guest` in front of the application",
 		"document.querySelector('#failures .title').textContent":                                          "▲ shop failed 9 of 9 asks for “stock”",
 		"String(document.querySelectorAll('.edge.failed').length)":                                        "2", // one is the legend's
 		"String(document.querySelectorAll('.edge.declined').length)":                                      "2",

@@ -239,7 +239,7 @@ func (h *Host) hint(info *InviteInfo) string {
 	case info.Status == 0 && strings.Contains(h.settings.Identity, `"handler":"invoke"`):
 		return "nothing in the party answers at this path; a named route, which invoke leads to, is not ready while the config loads: put the guest's handler in the party itself"
 	case info.Status == 0, info.Status == http.StatusNotFound:
-		return "nothing in the party takes the operator at this path: correct the invite's URI, or mount a guest there"
+		return "no guest is at this path: correct the invite's URI, or mount a guest there, such as `wsgi_party_guest` in front of the application"
 	case info.Location != "":
 		return "a redirect, to " + info.Location + ", is not followed: let the guest's invites pass what redirects them with the matcher `" + h.matcher(info.Guest) + "`, or invite the URI that it leads to"
 	case info.Result == InviteNotAnswered:

@@ -210,7 +210,7 @@ func TestACertificateForNATSIsRenewedWithoutAReload(t *testing.T) {
 	eventually(t, "they know each other", know)
 	server.stop(syscall.SIGTERM)
 	certificates(t, dir)
-	server = nats()
+	nats()
 	eventually(t, "they are connected again", func() bool {
 		ra, _ := a.ask("echo", "1", "").of("b")
 		rb, _ := b.ask("echo", "1", "").of("a")

@@ -493,7 +493,7 @@ func TestGuestsDoNotReachTheTerminal(t *testing.T) {
 			t.Errorf("%q writes a status where nothing came back:\n%s", test.arguments, stdout)
 		}
 		// What is not an error has a hint in its place.
-		for _, part := range []string{"refused", "come back", "something in front of the guest, such as authentication, may refuse the invite", "not answered", "nothing in the party takes the operator at this path"} {
+		for _, part := range []string{"refused", "come back", "something in front of the guest, such as authentication, may refuse the invite", "not answered", "no guest is at this path"} {
 			if !strings.Contains(stdout, part) {
 				t.Errorf("%q writes\n%s\nwithout %s", test.arguments, stdout, part)
 			}
