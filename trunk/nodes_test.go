@@ -21,7 +21,6 @@ import (
 	"time"
 
 	"github.com/wsgiparty/wsgiparty"
-	"github.com/wsgiparty/wsgiparty/internal/measure"
 	"github.com/wsgiparty/wsgiparty/internal/partytest"
 	"github.com/wsgiparty/wsgiparty/internal/testport"
 )
@@ -47,11 +46,7 @@ var binaries = sync.OnceValues(func() (dir string, err error) {
 	if dir, err = os.MkdirTemp(os.Getenv("HOME"), "trunk"); err != nil {
 		return "", err
 	}
-	arguments := []string{"build", "-o", dir + "/"}
-	if measure.UnderRaceDetector() {
-		arguments = append(arguments, "-race")
-	}
-	build := exec.Command("go", append(arguments, "../cmd/caddy-trunk", "github.com/nats-io/nats-server/v2")...)
+	build := exec.Command("go", "build", "-o", dir+"/", "../cmd/caddy-trunk", "github.com/nats-io/nats-server/v2")
 	build.Env = environment
 	output, err := build.CombinedOutput()
 	if err != nil {
@@ -108,10 +103,6 @@ func start(t testing.TB, variables []string, name string, args ...string) *proce
 	t.Cleanup(func() {
 		p.Process.Signal(syscall.SIGCONT)
 		p.stop(syscall.SIGTERM)
-		if strings.Contains(p.log.String(), "DATA RACE") {
-			_, race, _ := strings.Cut(p.log.String(), "DATA RACE")
-			t.Errorf("%s: data race%.4000s", name, race)
-		}
 		if t.Failed() {
 			t.Logf("%s %v:\n%.8000s", name, args, p.log.String())
 		}
